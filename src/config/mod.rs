@@ -1,0 +1,1 @@
+//! litestream.yml + env + flags → typed Options.

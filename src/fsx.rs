@@ -1,0 +1,147 @@
+//! File operations whose errors name the operation and the path.
+//!
+//! The one door to the file system for everything except reading and writing on a descriptor that is already open. Never
+//! open a live SQLite database or its `-shm` through here: closing *any* descriptor of them drops the POSIX locks of every
+//! connection in this process (see `sqlite/`).
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// An I/O error together with what was tried on which path.
+#[derive(Debug, thiserror::Error)]
+#[error("{verb} {}: {source}", path.display())]
+pub struct FsError {
+    pub verb: &'static str,
+    pub path: PathBuf,
+    #[source]
+    pub source: io::Error,
+}
+
+impl FsError {
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+}
+
+pub type Result<T> = std::result::Result<T, FsError>;
+
+/// Gives an `io::Result` the operation and path it belongs to.
+pub trait Context<T> {
+    fn on(self, verb: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T> Context<T> for io::Result<T> {
+    fn on(self, verb: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| FsError { verb, path: path.to_owned(), source })
+    }
+}
+
+pub fn open(path: &Path) -> Result<File> {
+    File::open(path).on("open", path)
+}
+
+/// Creates a file that must not exist yet, following no symlink at the last component.
+pub fn create_new(path: &Path, mode: u32) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .on("create", path)
+}
+
+pub fn create_dir_all(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).on("create directory", path)
+}
+
+pub fn metadata(path: &Path) -> Result<fs::Metadata> {
+    fs::metadata(path).on("stat", path)
+}
+
+/// Metadata, or `None` when nothing is there.
+pub fn metadata_if_exists(path: &Path) -> Result<Option<fs::Metadata>> {
+    absent_is_none(metadata(path))
+}
+
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).on("read", path)
+}
+
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).on("rename", from)
+}
+
+pub fn remove_file(path: &Path) -> Result<()> {
+    fs::remove_file(path).on("remove", path)
+}
+
+/// Removes a file; `false` when there was none.
+pub fn remove_file_if_exists(path: &Path) -> Result<bool> {
+    Ok(absent_is_none(remove_file(path))?.is_some())
+}
+
+pub fn sync_file(file: &File, path: &Path) -> Result<()> {
+    file.sync_all().on("fsync", path)
+}
+
+/// Makes renames, creations and removals in `dir` durable.
+pub fn sync_dir(dir: &Path) -> Result<()> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir).and_then(|d| d.sync_all()).on("fsync directory", dir)
+}
+
+/// The path with `suffix` appended to its last component: `app.db` + `-wal`.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The directory a file lies in; `.` for a bare name.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
+
+fn absent_is_none<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_operation_and_the_path() {
+        let error = open(Path::new("/nonexistent/app.db")).expect_err("nothing is there");
+        assert!(error.to_string().starts_with("open /nonexistent/app.db: "), "{error}");
+    }
+
+    #[test]
+    fn absence_is_not_an_error_where_it_is_an_answer() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("x");
+        assert!(metadata_if_exists(&path).expect("stat").is_none());
+        assert!(!remove_file_if_exists(&path).expect("remove"));
+        drop(create_new(&path, 0o600).expect("create"));
+        assert!(create_new(&path, 0o600).is_err(), "must not open what exists");
+        assert!(remove_file_if_exists(&path).expect("remove"));
+        sync_dir(dir.path()).expect("fsync");
+    }
+
+    #[test]
+    fn suffixes_extend_the_file_name() {
+        assert_eq!(with_suffix(Path::new("/data/app.db"), "-wal"), Path::new("/data/app.db-wal"));
+        assert_eq!(parent(Path::new("app.db")), Path::new("."));
+    }
+}

@@ -1,0 +1,63 @@
+//! millstream gives a plain SQLite application a life outside its disk.
+//!
+//! As a container's entrypoint it restores the database from object storage if it is missing, runs the migrations, starts
+//! the application as its child, ships every committed transaction to the bucket as it happens, and, when the child
+//! ends, makes sure the last commit is safe before it passes on the child's exit code.
+//!
+//! # The house
+//!
+//! Rows depend only on rows below them; two rooms on one row do not know each other (`tests/it/layers.rs` keeps it so).
+//!
+//! ```text
+//!    main → cli/            what the user types; the one place where an error becomes a sentence and an exit code
+//!             │
+//!           run/            boot order, one event loop, shutdown order (the composition root)
+//!             │
+//!          config/          litestream.yml + env + flags → typed Options; nothing below reads YAML or env
+//!             │
+//!     ┌───────┴────────┐
+//!  replicate/      restore/            the two roads: up and down
+//!     │      ╲     ╱   │
+//!    db/     status   remote/          the two sides: the local file · the bucket (LTX names, written once for every store)
+//!     │               │
+//!  sqlite/  ltx/    store/  supervise/ formats and ports: SQLite's files · LTX codec · bytes by key · child processes
+//!     └──────┴───┬────┘
+//!         page · fsx · clock           words
+//! ```
+//!
+//! # One commit, from the WAL to the bucket
+//!
+//! 1. `db/watch.rs` wakes up because the `-wal` file changed.
+//! 2. `sqlite/mark.rs` opens a read transaction and says on which WAL frame it stands.
+//! 3. `sqlite/wal.rs` reads the frames up to that mark and checks salts and checksums.
+//! 4. `db/capture.rs` makes a batch of them: the newest version of every changed page.
+//! 5. `ltx/encode.rs` turns the batch into the bytes of an LTX file.
+//! 6. `replicate/upload.rs` creates the next level-0 object, and finds out what it means if that exists already.
+//! 7. `store/s3/mod.rs` (or `store/file.rs`) makes the bytes durable; only then does the watermark move.
+
+mod clock;
+mod fsx;
+mod page;
+
+mod ltx;
+mod sqlite;
+mod store;
+mod supervise;
+
+mod db;
+mod remote;
+mod status;
+
+mod replicate;
+mod restore;
+
+mod config;
+
+mod run;
+
+mod cli;
+
+/// Runs the command line and returns the exit code of the process.
+pub fn main() -> std::process::ExitCode {
+    cli::main()
+}

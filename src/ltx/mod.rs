@@ -1,0 +1,1 @@
+//! The LTX codec: Litestream's file format, byte for byte.

@@ -1,0 +1,1 @@
+//! The bucket side: LTX names, written once for every store.

@@ -1,0 +1,1 @@
+//! The road up: from a commit to the bucket.

@@ -1,0 +1,1 @@
+//! The road down: from the bucket to a database file.

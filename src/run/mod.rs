@@ -1,0 +1,1 @@
+//! The composition root: boot order, event loop, shutdown order.

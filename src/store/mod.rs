@@ -1,0 +1,168 @@
+//! Stores: named bytes, moved. One trait, one file per kind of store.
+//!
+//! A store knows nothing of LTX, levels or databases: `remote/` writes the names, a store only keeps what lies under them.
+//! So a new cloud is one new file here, and gets restore, fencing and audit for nothing.
+//!
+//! The contract that every store is held to (one conformance suite runs against all of them, `conformance.rs`):
+//!
+//! - A put is all or nothing: a reader sees the whole object or none, and a success means the bytes are durable.
+//! - `Put::create` never replaces an object. If the store cannot promise that, `probe` finds out.
+//! - A listing is ordered by key and complete; every key of it is relative to the store's root.
+//! - Errors say what the caller does next, not what the SDK called them; SDK types never leave their file.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use tokio::sync::mpsc;
+
+/// The name of an object, relative to the store's root: non-empty `/`-separated segments, none of them `.` or `..`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(String);
+
+impl Key {
+    /// `None` when the name could leave the root or would be read differently by another store.
+    pub fn new(name: impl Into<String>) -> Option<Key> {
+        let name = name.into();
+        let segment_ok = |s: &str| !s.is_empty() && s != "." && s != ".." && !s.contains(['\0', '\\']);
+        (name.len() <= 900 && name.split('/').all(segment_ok)).then_some(Key(name))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What to store under a key, and on which condition.
+pub struct Put {
+    pub body: Body,
+    /// Create-if-absent: fails with [`StoreError::AlreadyExists`] instead of replacing.
+    pub create: bool,
+    /// When the content came to be, in Unix milliseconds. Stores with settable times (files) stamp the object with it.
+    pub modified_ms: Option<i64>,
+    /// User metadata, for the stores that have it.
+    pub metadata: Vec<(&'static str, String)>,
+}
+
+impl Put {
+    /// A create-only put of bytes without times or metadata.
+    pub fn create(bytes: impl Into<Bytes>) -> Put {
+        Put { body: Body::Bytes(bytes.into()), create: true, modified_ms: None, metadata: Vec::new() }
+    }
+}
+
+/// The bytes of a put: at hand, or made while they are sent.
+pub enum Body {
+    Bytes(Bytes),
+    /// Chunks in order; the stream ends when the sender is dropped. An `Err` aborts the put and nothing becomes visible.
+    Stream(mpsc::Receiver<std::result::Result<Bytes, BodyError>>),
+}
+
+/// Why the maker of a streamed body gave up.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct BodyError(pub String);
+
+/// One entry of a listing. The name is what the store returned: untrusted until `Key::new` or a parser has seen it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub name: String,
+    pub size: u64,
+    /// LastModified or mtime, Unix milliseconds.
+    pub modified_ms: i64,
+}
+
+/// What a HEAD tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub size: u64,
+    pub modified_ms: i64,
+    /// User metadata, keys in lower case.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// Which bytes of an object to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    All,
+    /// `len` bytes from `start`; fewer only where the object ends.
+    Part {
+        start: u64,
+        len: u64,
+    },
+    /// The last `len` bytes, or the whole object when it is shorter.
+    Tail {
+        len: u64,
+    },
+}
+
+/// The body of a read, chunk by chunk.
+pub type Chunks = BoxStream<'static, Result<Bytes>>;
+
+/// What a batch delete did: a refused key is reported, never an error of the batch.
+#[derive(Debug, Default)]
+pub struct Deleted {
+    pub deleted: usize,
+    pub refused: Vec<(Key, StoreError)>,
+}
+
+/// Variants are the caller's next move. `detail` says what failed on what, without secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No such object: an answer, not a failure.
+    #[error("{detail}")]
+    NotFound { detail: String },
+    /// Create-if-absent met an object: read it back to learn whose it is.
+    #[error("{detail}")]
+    AlreadyExists { detail: String },
+    /// Credentials or permissions (401, 403, EACCES): retrying soon is pointless, a person must look.
+    #[error("{detail}")]
+    Denied { detail: String },
+    /// Unreachable, overloaded or interrupted: try again with backoff.
+    #[error("{detail}")]
+    Transient { detail: String },
+    /// The request can never work as it is: bucket missing, bad setting, disk full, body aborted.
+    #[error("{detail}")]
+    Permanent { detail: String },
+}
+
+impl StoreError {
+    pub fn is_transient(&self) -> bool {
+        matches!(self, StoreError::Transient { .. })
+    }
+}
+
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Named bytes. All calls are cancel-safe: dropping the future leaves either the whole effect or none.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The address for logs and errors, without secrets: `s3://bucket/path`, `file:///backup/app`.
+    fn address(&self) -> &str;
+
+    async fn put(&self, key: &Key, put: Put) -> Result<()>;
+
+    /// Opens a read. A range past the end of the object is `NotFound`.
+    async fn get(&self, key: &Key, range: Range) -> Result<Chunks>;
+
+    async fn head(&self, key: &Key) -> Result<Head>;
+
+    /// Everything whose name begins with `prefix` (`""` = all), in key order, pages followed to the end.
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>>;
+
+    /// Deletes; a key that is already gone counts as deleted.
+    async fn delete(&self, keys: &[Key]) -> Result<Deleted>;
+}
