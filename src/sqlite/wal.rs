@@ -77,6 +77,13 @@ pub struct Frame {
     pub commit: u32,
 }
 
+/// A frame header that nobody has checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawFrame {
+    pub pgno: Option<Pgno>,
+    pub salts: Salts,
+}
+
 /// The open `-wal` file of one database.
 pub struct Wal {
     file: File,
@@ -103,11 +110,11 @@ impl Wal {
         Ok(self.read_exact_at(&mut bytes, 0)?.then(|| WalHeader::parse(&bytes)).flatten())
     }
 
-    /// The salts that the header of frame `number` (from 1) carries, without any check; `None` past the end of the file.
-    pub fn salts_of_frame(&self, number: u32, page_size: PageSize) -> fsx::Result<Option<Salts>> {
+    /// What the header of frame `number` (from 1) says, without any check; `None` past the end of the file.
+    pub fn raw_frame(&self, number: u32, page_size: PageSize) -> fsx::Result<Option<RawFrame>> {
         let mut bytes = [0; FRAME_HEADER_LEN as usize];
         let found = self.read_exact_at(&mut bytes, frame_offset(number - 1, page_size))?;
-        Ok(found.then(|| Salts(be32(&bytes, 8), be32(&bytes, 12))))
+        Ok(found.then(|| RawFrame { pgno: Pgno::new(be32(&bytes, 0)), salts: Salts(be32(&bytes, 8), be32(&bytes, 12)) }))
     }
 
     /// Reads frames `after + 1 ..= upto` in order, checks salts and checksums, and hands each to `visit`. The chain starts from
