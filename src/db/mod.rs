@@ -39,6 +39,9 @@ mod resume;
 mod spill;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 pub use capture::Batch;
 pub use lock::Lock;
 pub use open::{Db, DbError, Tuning};

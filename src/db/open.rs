@@ -143,16 +143,17 @@ impl Db {
             return Err(DbError::Replaced { path: self.path.clone() });
         }
         let Progress::Known(position) = self.progress else { return Ok(true) };
-        let Some(header) = self.open_wal()?.map(|wal| Ok::<_, FsError>((wal.header()?, wal))).transpose()? else {
-            return Ok(position.wal.is_some());
+        let wal = match self.open_wal()? {
+            Some(wal) => wal.header()?.map(|header| (header, wal)),
+            None => None,
         };
-        let (Some(header), wal) = header else { return Ok(!position.sealed) };
-        match position.wal {
-            Some(ours) if ours.salts == header.salts => {
+        match (position.wal, wal) {
+            (_, None) => Ok(!position.sealed),
+            (Some(ours), Some((header, wal))) if ours.salts == header.salts => {
                 let next = wal.raw_frame(ours.frames + 1, header.page_size)?;
                 Ok(next.is_some_and(|frame| frame.salts == header.salts))
             }
-            _ => Ok(true),
+            (_, Some(_)) => Ok(true),
         }
     }
 
