@@ -214,3 +214,28 @@ fn add_unwritten_growth(pages: &mut Vec<(Pgno, u32)>, old_pages: u32, mark: &Mar
         pages.sort_unstable_by_key(|&(pgno, _)| pgno);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grow(written: &[u32], old_pages: u32, pages: u32) -> Vec<(u32, u32)> {
+        let mut list = written.iter().map(|&n| (Pgno::new(n).expect("non-zero"), n + 100)).collect();
+        add_unwritten_growth(&mut list, old_pages, &Mark { page_size: PageSize::MAX, pages, wal: None });
+        list.into_iter().map(|(pgno, frame)| (pgno.get(), frame)).collect()
+    }
+
+    #[test]
+    fn every_page_of_the_growth_is_listed_once_and_in_order() {
+        assert_eq!(grow(&[1, 5], 3, 6), [(1, 101), (4, 0), (5, 105), (6, 0)]);
+        assert_eq!(grow(&[2], 6, 6), [(2, 102)]);
+        assert_eq!(grow(&[2], 6, 3), [(2, 102)]);
+    }
+
+    #[test]
+    fn the_lock_page_is_stepped_over() {
+        let lock = PageSize::MAX.lock_page().get();
+        assert_eq!(grow(&[lock + 1], lock - 1, lock + 1), [(lock + 1, lock + 101)]);
+        assert_eq!(grow(&[], lock - 2, lock), [(lock - 1, 0)]);
+    }
+}

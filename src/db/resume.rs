@@ -48,7 +48,7 @@ impl Claim {
 }
 
 impl Candidate {
-    /// The pages to fetch from the object for [`Db::confirm`], at most `limit`, the one that ended the transaction included.
+    /// The pages to fetch from the object for [`Db::confirm`], at most `limit`, the one that was written last included.
     pub fn pages(&self, limit: usize) -> Vec<Pgno> {
         let last = self.pages.iter().max_by_key(|&&(_, frame)| frame).map(|&(pgno, _)| pgno);
         let mut wanted: Vec<Pgno> =
@@ -76,12 +76,14 @@ impl Db {
         } else {
             return Ok(Err(ImageReason::LocalChanges));
         };
-        let (pages, end, sealed) = match found {
+        let (mut pages, end, sealed) = match found {
             Ok(Ok(found)) => found,
             Ok(Err(reason)) => return Ok(Err(reason)),
             Err(DbError::Wal(WalError::Invalid { .. })) => return Ok(Err(ImageReason::WalRewritten)),
             Err(error) => return Err(error),
         };
+        // Pages that the same transactions cut off again are in frames, but in no object.
+        pages.retain(|(pgno, _)| pgno.get() <= newest.commit);
         let position = Position {
             txid: newest.max_txid,
             page_size: newest.page_size,
@@ -93,11 +95,7 @@ impl Db {
     }
 
     /// The proved position, if every one of these pages of the object equals its frame; `None` if any differs.
-    pub fn confirm(
-        &self,
-        candidate: &Candidate,
-        pages: &[(Pgno, Vec<u8>)],
-    ) -> Result<Option<Position>, DbError> {
+    pub fn confirm(&self, candidate: &Candidate, pages: &[(Pgno, Vec<u8>)]) -> Result<Option<Position>, DbError> {
         let Some(wal) = self.open_wal()? else { return Ok(None) };
         let mut local = vec![0; candidate.position.page_size.bytes()];
         for (pgno, remote) in pages {

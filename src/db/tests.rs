@@ -346,7 +346,10 @@ fn a_glance_sees_commits_and_a_replaced_file() {
 /// Random work of an application, with captures, resets and restarts in between; every capture is compared.
 #[test]
 fn whatever_the_application_does_the_copy_follows() {
-    let seed = std::env::var("MILLSTREAM_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(crate::clock::random_u64);
+    let seed = std::env::var("MILLSTREAM_TEST_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or_else(crate::clock::random_u64);
     println!("MILLSTREAM_TEST_SEED={seed}");
     let mut random = seed;
     let mut dice = move |sides: u64| {
@@ -356,10 +359,15 @@ fn whatever_the_application_does_the_copy_follows() {
     let mut rig = Rig::new(&format!("PRAGMA auto_vacuum=INCREMENTAL; {SETUP}; PRAGMA wal_autocheckpoint=20"));
     rig.capture();
     let mut images = 0;
-    for step in 0..400 {
+    for step in 0..300 {
         match dice(12) {
             0..=3 => rig.run(&format!("INSERT INTO t(x) VALUES (zeroblob({}))", dice(4000))),
             4 => rig.run(&format!("UPDATE t SET x = {} WHERE id % {} = 0", dice(1000), dice(7) + 1)),
+            5 if dice(3) == 0 => {
+                rig.run(
+                    "BEGIN; INSERT INTO t(id, x) VALUES (-1, zeroblob(30000)); DELETE FROM t WHERE id = -1; COMMIT",
+                );
+            }
             5 => rig.run(&format!("DELETE FROM t WHERE id % {} = 0", dice(5) + 2)),
             6 => rig.run(if dice(4) == 0 { "VACUUM" } else { "PRAGMA incremental_vacuum(3)" }),
             7 => rig.run("PRAGMA busy_timeout=0; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout=5000"),

@@ -36,7 +36,8 @@ impl Watch {
 
     fn start(directory: &Path) -> std::io::Result<EventStream<[u8; EVENT_BUFFER_BYTES]>> {
         let inotify = Inotify::init()?;
-        let mask = WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::MOVED_FROM | WatchMask::DELETE;
+        let mask =
+            WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::MOVED_FROM | WatchMask::DELETE;
         inotify.watches().add(directory, mask)?;
         inotify.into_event_stream([0; EVENT_BUFFER_BYTES])
     }

@@ -114,7 +114,8 @@ impl Wal {
     pub fn raw_frame(&self, number: u32, page_size: PageSize) -> fsx::Result<Option<RawFrame>> {
         let mut bytes = [0; FRAME_HEADER_LEN as usize];
         let found = self.read_exact_at(&mut bytes, frame_offset(number - 1, page_size))?;
-        Ok(found.then(|| RawFrame { pgno: Pgno::new(be32(&bytes, 0)), salts: Salts(be32(&bytes, 8), be32(&bytes, 12)) }))
+        Ok(found
+            .then(|| RawFrame { pgno: Pgno::new(be32(&bytes, 0)), salts: Salts(be32(&bytes, 8), be32(&bytes, 12)) }))
     }
 
     /// Reads frames `after + 1 ..= upto` in order, checks salts and checksums, and hands each to `visit`. The chain starts from
