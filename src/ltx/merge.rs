@@ -32,12 +32,9 @@ pub fn merged_header(inputs: &[Header]) -> Result<Header> {
     Ok(Header { min_txid: first.min_txid, wal: WalPosition::default(), ..*last })
 }
 
-/// What a merge produced.
-pub type Merged<W> = Encoded<W>;
-
 /// Merges `inputs`, oldest first, into one file with the header `target`: [`merged_header`]'s, or that with other TXIDs, time or
 /// WAL position. Page size and database size are the inputs' and cannot be chosen.
-pub fn merge<R: Read, W: Write>(inputs: Vec<Decoder<R>>, target: Header, writer: W) -> Result<Merged<W>> {
+pub fn merge<R: Read, W: Write>(inputs: Vec<Decoder<R>>, target: Header, writer: W) -> Result<Encoded<W>> {
     let headers: Vec<Header> = inputs.iter().map(|input| *input.header()).collect();
     let natural = merged_header(&headers)?;
     if (target.page_size, target.commit) != (natural.page_size, natural.commit) {

@@ -29,7 +29,7 @@ pub use encode::{Encoded, Encoder};
 pub use frame::FrameReader;
 pub use header::{HEADER_LEN, Header, WalPosition};
 pub use index::{Entry, IndexReader, TAIL_LEN, Tail};
-pub use merge::{Merged, merge, merged_header};
+pub use merge::{merge, merged_header};
 pub use txid::Txid;
 
 use std::io;
