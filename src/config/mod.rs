@@ -6,8 +6,13 @@
 //!   file ──┘
 //! ```
 
+mod expand;
+mod keys;
 mod options;
+mod scalar;
 mod target;
+mod url;
+mod yaml;
 
 pub use options::{
     CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, SnapshotPolicy,
