@@ -16,7 +16,7 @@ use super::sys::Change;
 use super::tty;
 
 /// Processes that ignore TERM get KILL after the caller's grace time; the kernel then needs a moment for each.
-const KILL_PATIENCE: Duration = Duration::from_secs(2);
+const KILL_PATIENCE: Duration = Duration::from_secs(1);
 const POLL_FIRST: Duration = Duration::from_millis(2);
 const POLL_MAX: Duration = Duration::from_millis(50);
 

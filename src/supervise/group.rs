@@ -28,7 +28,7 @@ pub struct Family<'a> {
     pub supervisor_group: pid_t,
     /// The group of the command.
     pub group: pid_t,
-    /// Other commands of the supervisor, which are still wanted.
+    /// Other children of the supervisor, which are still wanted.
     pub spared: &'a [pid_t],
 }
 

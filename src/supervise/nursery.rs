@@ -8,7 +8,7 @@
 //! process may have children too (a credential helper). Those live in our own process group, which no child of the nursery does,
 //! and are left to their owner for a while.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -120,7 +120,7 @@ async fn live(mut inbox: mpsc::Receiver<Request>, started: &std::sync::mpsc::Syn
         tracing::warn!(%error, "cannot become a subreaper: daemons that leave the command's group will not be found");
     }
     drop(started.send(Ok(())));
-    let mut ward = Ward::default();
+    let mut ward = Ward { inherited: inherited_children(), ..Ward::default() };
     loop {
         ward.look(Instant::now());
         tokio::select! {
@@ -131,10 +131,22 @@ async fn live(mut inbox: mpsc::Receiver<Request>, started: &std::sync::mpsc::Syn
     }
 }
 
-/// The children and the one zombie that is left to another owner.
+/// Children from a former life: a script may start something in the background before it executes this program. No command of
+/// ours has started them, so none is to be ended with it.
+fn inherited_children() -> HashSet<pid_t> {
+    if !sys::has_children() {
+        return HashSet::new();
+    }
+    let own = sys::own_pid();
+    let processes = group::scan().unwrap_or_default();
+    processes.iter().filter(|process| process.parent == own).map(|process| process.pid).collect()
+}
+
+/// Whom the thread takes care of, and the one zombie that is left to another owner.
 #[derive(Default)]
 struct Ward {
     children: HashMap<pid_t, watch::Sender<Latest>>,
+    inherited: HashSet<pid_t>,
     foreign: Option<(pid_t, Instant)>,
 }
 
@@ -173,7 +185,8 @@ impl Ward {
     /// care still is the same process.
     fn sweep(&mut self, group: pid_t, signals: &[Signal]) -> Vec<pid_t> {
         self.look(Instant::now());
-        let spared: Vec<pid_t> = self.children.keys().copied().filter(|pid| *pid != group).collect();
+        let other_commands = self.children.keys().copied().filter(|pid| *pid != group);
+        let spared: Vec<pid_t> = other_commands.chain(self.inherited.iter().copied()).collect();
         let family = Family { supervisor: sys::own_pid(), supervisor_group: sys::own_group(), group, spared: &spared };
         let found = match group::scan() {
             Ok(processes) => group::members(&processes, family),
@@ -232,6 +245,7 @@ impl Ward {
                 }
             }
             let exit = sys::collect(pid);
+            self.inherited.remove(&pid);
             tracing::trace!(pid, ?exit, "reaped an orphan");
         }
         self.foreign = None;

@@ -22,15 +22,22 @@ use super::sys;
 use super::tty;
 
 /// What is different from a direct exec.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SpawnOptions {
     /// Names of environment variables that the command must not see.
     pub strip_env: Vec<OsString>,
     /// Variables to set; each replaces those of the same name.
     pub extra_env: Vec<(OsString, OsString)>,
-    /// What the kernel sends the command when the supervisor dies without having stopped it. `None` as PID 1, where the
-    /// kernel kills everything anyway.
+    /// What the kernel sends the command when the supervisor dies without having stopped it (SIGKILL, out of memory).
+    /// TERM unless told otherwise: the command may finish what it has begun, and should not go on unwatched. Has no meaning
+    /// as PID 1, where the kernel kills everything anyway; does not reach commands that gain privileges by their exec.
     pub death_signal: Option<Signal>,
+}
+
+impl Default for SpawnOptions {
+    fn default() -> SpawnOptions {
+        SpawnOptions { strip_env: Vec::new(), extra_env: Vec::new(), death_signal: Some(Signal::TERM) }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -92,6 +92,16 @@ pub fn ignore(signal: Signal) {
     unsafe { libc::signal(signal.number(), libc::SIG_IGN) };
 }
 
+/// Whether this process has any child, dead or alive.
+pub fn has_children() -> bool {
+    // SAFETY: all-zero bytes are a valid siginfo_t; the call writes to it.
+    let looked = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        checked(libc::waitid(libc::P_ALL, 0, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT))
+    };
+    looked.is_ok()
+}
+
 /// The first dead child, which stays a zombie: the one who owns it may want to collect it.
 pub fn peek_dead() -> Option<pid_t> {
     let (pid, _) = wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)?;

@@ -248,7 +248,7 @@ fn descriptors_directory_and_environment_are_inherited_and_nothing_else() {
         let options = SpawnOptions {
             strip_env: vec!["SECRET".into()],
             extra_env: vec![("D".into(), room.dir.path().into()), ("EMPTY".into(), "no more".into())],
-            death_signal: None,
+            ..SpawnOptions::default()
         };
         let mut child = room.nursery.spawn(&command(&["sh", "-c", script]), &options).await.expect("spawn");
         assert_eq!(child.event().await, ChildEvent::Ended(Exit::Code(0)));
@@ -286,7 +286,7 @@ fn every_signal_reaches_the_child() {
         // Before there is a child: kept for it.
         send_self(Signal::USR2);
         let mut child = room
-            .sh("for s in HUP INT QUIT USR1 USR2 ALRM WINCH PWR IO URG VTALRM PROF; do trap \"echo $s >> $D/got\" $s; done; \
+            .sh("for s in HUP INT QUIT USR1 USR2 ALRM WINCH PWR IO URG VTALRM PROF 34 64; do trap \"echo $s >> $D/got\" $s; done; \
                  trap 'echo TERM >> $D/got; exit 9' TERM; echo > $D/ready; while :; do sleep 0.01; done")
             .await;
         room.written("ready").await;
@@ -296,7 +296,9 @@ fn every_signal_reaches_the_child() {
                 let text = fs::read_to_string(&got).unwrap_or_default();
                 text.lines().any(|line| line == name).then_some(())
             };
-            for name in ["USR2", "HUP", "INT", "QUIT", "USR1", "ALRM", "WINCH", "PWR", "IO", "URG", "VTALRM", "PROF"] {
+            for name in [
+                "USR2", "HUP", "INT", "QUIT", "USR1", "ALRM", "WINCH", "PWR", "IO", "URG", "VTALRM", "PROF", "34", "64",
+            ] {
                 if name != "USR2" {
                     send_self(name.parse().expect("a signal"));
                 }
@@ -311,7 +313,7 @@ fn every_signal_reaches_the_child() {
         assert_eq!((ended.first_signal, ended.killed), (Some(Signal::INT), false), "HUP and USR2 ask for nothing");
         assert!(ended.stop_requested_at.is_some());
         let got = fs::read_to_string(room.path("got")).expect("got");
-        assert_eq!(got.lines().count(), 13, "each once: {got}");
+        assert_eq!(got.lines().count(), 15, "each once: {got}");
     });
 }
 
@@ -415,6 +417,30 @@ fn nothing_that_the_command_started_outlives_end_group() {
 }
 
 #[test]
+fn what_was_there_before_us_is_not_ended_with_the_command() {
+    const TEST: &str = "what_was_there_before_us_is_not_ended_with_the_command";
+    if !inside() {
+        let mut shell = Command::new("sh");
+        let inner = again(TEST);
+        // An entrypoint script: a daemon in the background, then exec.
+        shell.args(["-c", "setsid sleep 1000 >/dev/null 2>&1 & DAEMON=$! exec \"$0\" \"$@\""]);
+        shell.arg(inner.get_program()).args(inner.get_args()).env(INSIDE, "1").stdin(Stdio::null()).process_group(0);
+        return run_again(shell);
+    }
+    isolated(TEST, async || {
+        let daemon: i32 = std::env::var("DAEMON").expect("set by the test").parse().expect("a pid");
+        let mut room = Room::new();
+        let mut child = room.sh("setsid sleep 1000 & exit 5").await;
+        assert_eq!(room.supervise(&mut child, LONG).await.exit, Exit::Code(5));
+        let end = child.end_group(LONG).await;
+        assert_eq!((end.asked, end.survivors), (1, vec![]));
+        assert!(alive(daemon));
+        sys::kill(daemon, Signal::KILL).expect("it is there");
+        wait_for(|| (!alive(daemon) && zombies() == 0).then_some(())).await;
+    });
+}
+
+#[test]
 fn orphans_are_reaped_and_helpers_are_not() {
     isolated("orphans_are_reaped_and_helpers_are_not", async || {
         let mut room = Room::new();
@@ -437,9 +463,9 @@ fn the_command_does_not_outlive_a_killed_supervisor() {
     if inside() {
         return isolated(TEST, async || {
             let room = Room::new();
-            let options = SpawnOptions { death_signal: Some(Signal::TERM), ..SpawnOptions::default() };
             let script = "echo $$ > $PID_FILE; exec sleep 1000";
-            let _child = room.nursery.spawn(&command(&["sh", "-c", script]), &options).await.expect("spawn");
+            let _child =
+                room.nursery.spawn(&command(&["sh", "-c", script]), &SpawnOptions::default()).await.expect("spawn");
             tokio::time::sleep(LONG).await;
         });
     }
