@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Ended;
+use super::{Ended, Stop};
 use super::road::{StepError, Traveller};
 use super::start::newest_txid;
 use super::upload::{self, Fingerprint, create_from_database, create_from_file, create_from_memory};
@@ -45,6 +46,22 @@ enum Did {
     Work,
     /// Everything that is committed is in the bucket.
     Nothing,
+}
+
+/// Returns when the deadline is set and has passed; it may be moved meanwhile.
+async fn deadline_passes(mut stop: watch::Receiver<Stop>) {
+    loop {
+        let deadline = *stop.borrow_and_update();
+        let passed = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now));
+        let changed = tokio::select! {
+            () = passed, if deadline.is_some() => return,
+            changed = stop.changed() => changed,
+        };
+        if changed.is_err() {
+            // Nobody can move it any more.
+            return tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)).await;
+        }
+    }
 }
 
 impl Traveller {
