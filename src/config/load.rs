@@ -160,8 +160,10 @@ fn from_file(sources: &Sources<'_>) -> anyhow::Result<Loaded> {
 /// What flags and environment say about every database, wherever that comes from.
 fn apply_overrides(loaded: &mut Loaded, sources: &Sources<'_>) {
     let options = &mut loaded.options;
-    options.exec = sources.exec.clone().or(options.exec.take());
-    options.migrate = sources.migrate.clone().or(options.migrate.take());
+    // `-exec "$CMD"` with an unset CMD is as good as no -exec, as in Litestream.
+    let command = |flag: &Option<String>| flag.clone().filter(|command| !command.trim().is_empty());
+    options.exec = command(&sources.exec).or(options.exec.take());
+    options.migrate = command(&sources.migrate).or(options.migrate.take());
     options.shutdown.grace = sources.grace.unwrap_or(options.shutdown.grace);
     options.require_backup |= sources.require_backup;
     for database in &mut options.databases {
@@ -253,6 +255,20 @@ dbs:
         assert_eq!(target.endpoint.as_deref(), Some("https://nyc3.digitaloceanspaces.com"));
         assert_eq!(target.secret_access_key.as_deref(), Some("hunter2"));
         assert!(!format!("{loaded:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_example_is_valid_without_a_warning() {
+        let env = [
+            ("LITESTREAM_ACCESS_KEY_ID", "id"),
+            ("LITESTREAM_SECRET_ACCESS_KEY", "a: #secret"),
+            ("REPLICA_URL", "s3://mybucket.nyc3.digitaloceanspaces.com/app"),
+        ];
+        let (_, loaded) = load(include_str!("../../litestream.yml.example"), &env, |_| {});
+        let loaded = loaded.expect("the example");
+        assert!(loaded.warnings.is_empty() && loaded.notes.is_empty(), "{:?} {:?}", loaded.warnings, loaded.notes);
+        let Target::S3(target) = &loaded.options.databases[0].replica.target else { panic!("not S3") };
+        assert_eq!(target.secret_access_key.as_deref(), Some("a: #secret"));
     }
 
     #[test]
