@@ -55,6 +55,11 @@ impl<'a> Sources<'a> {
         }
     }
 
+    /// A path from the command line as the databases' paths are written in [`Options`], for [`Options::find`].
+    pub fn absolute(&self, path: &Path) -> anyhow::Result<PathBuf> {
+        self.scene().absolute(path).map_err(|why| anyhow!(why))
+    }
+
     fn scene(&self) -> Scene<'_> {
         Scene { cwd: &self.cwd, env: self.env }
     }
@@ -349,6 +354,8 @@ dbs:
         assert!(db.restore_if_db_not_exists);
         let Target::S3(target) = &db.replica.target else { panic!("not S3") };
         assert_eq!(target.access_key_id.as_deref(), Some("id"));
+        let written = sources.absolute(Path::new("sqlite://./app.db")).expect("a path");
+        assert!(loaded.options.find(&written).is_some() && loaded.options.find(Path::new("/app.db")).is_none());
         sources.config_path = Some("/etc/litestream.yml".into());
         assert!(Options::load(&sources).is_err(), "a file and a database contradict each other");
         let env = bare();

@@ -533,4 +533,13 @@ mod tests {
             }
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_text_breaks_the_reader(text in "(dbs|path|replica|age|[a-z<&*!'\"]|: |- |\n|  |[{}\\[\\],#~|>é0-9]){0,30}") {
+            let _ = parse("f", &text);
+        }
+    }
 }
