@@ -3,7 +3,7 @@
 //! The definitions and what can be judged from the words alone. What the words mean together with file and environment is
 //! `config/`'s business: each command hands on its part as [`Sources`].
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
