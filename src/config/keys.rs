@@ -206,10 +206,11 @@ static RETENTION: &[Key] = &[key("enabled", Bool, Supported)];
 
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
 
+/// In the order in which a misplaced key is looked for.
 const LEVELS: [Level; 10] = [
-    Level::Root,
-    Level::Db,
     Level::Replica,
+    Level::Db,
+    Level::Root,
     Level::Logging,
     Level::Socket,
     Level::Compaction,
@@ -303,6 +304,8 @@ mod tests {
             (Level::Db, "url", "`url` belongs under dbs[].replica"),
             (Level::Db, "checkpoint-intervall", "did you mean `checkpoint-interval`?"),
             (Level::Replica, "monitor-interval", "`monitor-interval` belongs under dbs[]"),
+            (Level::Db, "bucket", "`bucket` belongs under dbs[].replica"),
+            (Level::Root, "meta-path", "`meta-path` belongs under dbs[]"),
             (Level::Db, "dbs", "belongs under the top level of the file"),
         ];
         for (level, word, part) in cases {
