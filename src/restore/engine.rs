@@ -128,12 +128,13 @@ pub(super) async fn carry_out(
 
 async fn apply_all(site: &Arc<Site>, survey: &Survey, parallelism: usize) -> Result<(), Failure> {
     enum Event {
-        Opened(Option<Result<Opened, ReadError>>),
+        Opened(Option<Result<Box<Opened>, ReadError>>),
         Applied(Result<Result<(), Failure>, JoinError>),
     }
     let mut claims = Claims::new(&survey.newest);
     let newest_first = stream::iter(survey.plan.files.iter().rev().cloned());
-    let mut opened = newest_first.map(|object| open(&site.remote, object)).buffered(parallelism).fuse();
+    let open = async |object| open(&site.remote, object).await.map(Box::new);
+    let mut opened = newest_first.map(open).buffered(parallelism).fuse();
     let mut running: JoinSet<Result<(), Failure>> = JoinSet::new();
     let mut all_opened = false;
     while !(all_opened && running.is_empty()) {
@@ -147,7 +148,7 @@ async fn apply_all(site: &Arc<Site>, survey: &Survey, parallelism: usize) -> Res
                 let opened = opened?;
                 check_header(&opened, survey)?;
                 let owned = Arc::new(claims.claim(&opened.pages));
-                running.spawn(apply(site.clone(), Arc::new(Claimed { opened, owned })));
+                running.spawn(apply(site.clone(), Arc::new(Claimed { opened: *opened, owned })));
             }
             Event::Applied(done) => done??,
         }

@@ -406,8 +406,11 @@ proptest! {
                     Step::Snapshot if !history.store.names().contains(&history.name(9, 1, newest)) => {
                         history.compact(9, 1, newest).await;
                     }
-                    Step::Retain { keep } => (1..=compacted.min(newest - keep.min(newest)))
-                        .for_each(|n| drop(history.store.remove(&history.name(0, n, n)))),
+                    Step::Retain { keep } => {
+                        for n in 1..=compacted.min(newest - keep.min(newest)) {
+                            history.store.remove(&history.name(0, n, n));
+                        }
+                    }
                     _ => {}
                 }
             }
