@@ -6,10 +6,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Ended, Stop};
 use super::road::{StepError, Traveller};
 use super::start::newest_txid;
 use super::upload::{self, Fingerprint, create_from_database, create_from_file, create_from_memory};
+use super::{Ended, Stop};
 use crate::clock;
 use crate::db::{Batch, DbError, ImageReason};
 use crate::ltx::Txid;

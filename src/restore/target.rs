@@ -14,6 +14,7 @@ use nix::fcntl::FallocateFlags;
 use super::RestoreError;
 use crate::clock;
 use crate::fsx::{self, Context, FsError};
+use crate::sqlite::{Presence, look_at_file};
 
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const SIBLINGS: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -22,37 +23,8 @@ const TEMPORARY_TAG: &str = ".millstream-restore.";
 /// Who the restored file shall belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileOwner {
-    pub uid: Option<u32>,
-    pub gid: Option<u32>,
-}
-
-/// What lies at the place of a database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    Missing,
-    /// A file without a byte, as `touch`, a volume's set-up or a crash leaves it.
-    Empty,
-    /// Bytes that are no SQLite database, or an encrypted one.
-    NoHeader,
-    Present,
-}
-
-/// Judges whether a database is there by its first bytes.
-///
-/// It opens and closes the file, so it is for the time *before* any SQLite connection to it exists in this process: closing
-/// any descriptor of a live database drops the locks of its connections.
-pub fn needs_restore(path: &Path) -> Result<Presence, FsError> {
-    let Some(metadata) = fsx::metadata_if_exists(path)? else { return Ok(Presence::Missing) };
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file")).on("restore to", path);
-    }
-    let mut head = Vec::new();
-    fsx::open(path)?.take(100).read_to_end(&mut head).on("read", path)?;
-    Ok(match head.get(..SQLITE_MAGIC.len()) {
-        _ if head.is_empty() => Presence::Empty,
-        Some(magic) if magic == SQLITE_MAGIC => Presence::Present,
-        _ => Presence::NoHeader,
-    })
+    pub uid: u32,
+    pub gid: u32,
 }
 
 /// The file that a restore has to replace: behind symbolic links, also dangling ones, so that a link stays a link.
@@ -69,10 +41,10 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, FsError> {
 
 /// Refuses to replace what must not be replaced.
 pub(super) fn check(path: &Path, force: bool, overwrite_empty: bool) -> Result<(), RestoreError> {
-    match needs_restore(path)? {
+    match look_at_file(path)? {
         Presence::Missing => Ok(()),
         Presence::Empty | Presence::NoHeader if overwrite_empty || force => Ok(()),
-        Presence::Present if force => Ok(()),
+        Presence::Database(_) if force => Ok(()),
         _ => Err(RestoreError::TargetExists { path: path.to_owned() }),
     }
 }
@@ -129,7 +101,7 @@ impl Temporary {
 
     fn adopt(&self, mode: u32, owner: Option<FileOwner>) -> Result<(), FsError> {
         if let Some(FileOwner { uid, gid }) = owner {
-            std::os::unix::fs::fchown(&self.file, uid, gid).on("change owner of", &self.path)?;
+            std::os::unix::fs::fchown(&self.file, Some(uid), Some(gid)).on("change owner of", &self.path)?;
         }
         self.file.set_permissions(fs::Permissions::from_mode(mode)).on("change mode of", &self.path)
     }
@@ -212,7 +184,7 @@ mod tests {
     fn what_is_there_is_judged_by_its_first_bytes() {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("app.db");
-        assert_eq!(needs_restore(&path).expect("judged"), Presence::Missing);
+        assert_eq!(look_at_file(&path).expect("judged"), Presence::Missing);
         let mut database = SQLITE_MAGIC.to_vec();
         database.resize(4096, 0);
         let cases: [(&[u8], Presence); 5] = [
@@ -220,17 +192,23 @@ mod tests {
             (b"x", Presence::NoHeader),
             (&[0; 8192], Presence::NoHeader),
             (b"SQLite format 3", Presence::NoHeader),
-            (&database, Presence::Present),
+            (
+                &database,
+                Presence::Database(DbHeader {
+                    page_size: crate::page::PageSize::new(4096).expect("valid"),
+                    is_wal: true,
+                }),
+            ),
         ];
         for (content, wanted) in cases {
             fs::write(&path, content).expect("write");
-            assert_eq!(needs_restore(&path).expect("judged"), wanted);
+            assert_eq!(look_at_file(&path).expect("judged"), wanted);
             let refused = |force, empty| matches!(check(&path, force, empty), Err(RestoreError::TargetExists { .. }));
             assert!(refused(false, false));
-            assert_eq!(refused(false, true), wanted == Presence::Present);
+            assert_eq!(refused(false, true), matches!(wanted, Presence::Database(_)));
             assert!(!refused(true, false));
         }
-        assert!(needs_restore(dir.path()).is_err(), "a directory is neither missing nor a database");
+        assert!(look_at_file(dir.path()).is_err(), "a directory is neither missing nor a database");
     }
 
     #[test]
