@@ -22,8 +22,8 @@ const TEMPORARY_TAG: &str = ".millstream-restore.";
 /// Who the restored file shall belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileOwner {
-    pub uid: Option<u32>,
-    pub gid: Option<u32>,
+    pub uid: u32,
+    pub gid: u32,
 }
 
 /// What lies at the place of a database.
@@ -129,7 +129,7 @@ impl Temporary {
 
     fn adopt(&self, mode: u32, owner: Option<FileOwner>) -> Result<(), FsError> {
         if let Some(FileOwner { uid, gid }) = owner {
-            std::os::unix::fs::fchown(&self.file, uid, gid).on("change owner of", &self.path)?;
+            std::os::unix::fs::fchown(&self.file, Some(uid), Some(gid)).on("change owner of", &self.path)?;
         }
         self.file.set_permissions(fs::Permissions::from_mode(mode)).on("change mode of", &self.path)
     }
