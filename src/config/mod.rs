@@ -1,1 +1,29 @@
-//! litestream.yml + env + flags → typed Options.
+//! litestream.yml + env + flags → typed Options; nothing below reads YAML or env.
+//!
+//! ```text
+//!   flags ─┐
+//!   env ───┼─→ load ─→ expand (raw text) ─→ yaml (led by keys, the table) ─→ resolve ─→ replica ─→ url ─→ provider
+//!   file ──┘                                                                   └─→ Options
+//! ```
+
+mod expand;
+mod keys;
+mod load;
+mod options;
+mod paths;
+mod provider;
+mod replica;
+mod resolve;
+mod scalar;
+mod section;
+mod target;
+mod url;
+mod yaml;
+
+pub use load::{Loaded, Sources, replica_from_url};
+pub use options::{
+    CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, SnapshotPolicy,
+};
+pub use scalar::parse_duration;
+pub use target::{S3Target, Target};
+pub use url::is_url;
