@@ -49,8 +49,19 @@ fn http_client(settings: &Settings) -> Result<SharedHttpClient> {
     if settings.skip_verify {
         return tls::unverified();
     }
+    if speaks_plainly(settings) {
+        return tls::verifying_with(&[]);
+    }
     let ca_bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|v| !v.is_empty()).map(PathBuf::from);
     tls::verifying(ca_bundle.as_deref())
+}
+
+/// Whether no TLS connection will ever be made, so that loading the roots can be spared at start-up.
+fn speaks_plainly(settings: &Settings) -> bool {
+    let endpoint = settings.endpoint.as_deref().map(endpoint_url);
+    let proxy = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().any(|v| std::env::var_os(v).is_some());
+    // Without keys at hand, credentials may have to be fetched from somewhere that speaks TLS.
+    endpoint.is_some_and(|e| e.starts_with("http://")) && settings.credentials.is_some() && !proxy
 }
 
 /// What the environment and the profile say. The region is looked up without the instance metadata service: where this

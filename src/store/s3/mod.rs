@@ -39,7 +39,7 @@ use md5::{Digest, Md5};
 use super::{Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
 use error::Asked;
 use multipart::Parts;
-pub use settings::{Credentials, DEFAULT_CONCURRENCY, DEFAULT_PART_SIZE, Secret, Settings, Sse};
+pub use settings::{Credentials, Secret, Settings, Sse};
 
 /// Sets the SSE-C headers, which every request that touches an object's bytes must carry.
 macro_rules! with_customer_key {

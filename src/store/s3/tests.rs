@@ -457,3 +457,30 @@ async fn certificates_are_verified_unless_told_otherwise() {
     assert!(matches!(error, StoreError::Permanent { .. }) && error.to_string().contains("AWS_CA_BUNDLE"), "{error:?}");
     assert_eq!(stub.requests().len(), 2, "nothing was said to a stranger");
 }
+
+#[tokio::test]
+async fn missing_credentials_are_a_matter_for_a_person() {
+    let stub = Stub::start(|_, _| Reply::ok()).await;
+    let nobody = aws_sdk_s3::config::SharedCredentialsProvider::new(
+        aws_config::meta::credentials::CredentialsProviderChain::first_try("file", NoCredentials),
+    );
+    let client = client::build(&stub.settings()).await.expect("client");
+    let config = client.config().to_builder().credentials_provider(nobody).build();
+    let store = S3Store::over(Client::from_conf(config), stub.settings());
+    let error = store.put(&key("k"), create()).await.expect_err("nobody to sign as");
+    assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    assert!(error.to_string().contains("access-key-id") && !error.to_string().contains('\n'), "{error}");
+}
+
+#[derive(Debug)]
+struct NoCredentials;
+
+impl aws_sdk_s3::config::ProvideCredentials for NoCredentials {
+    fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let error = aws_credential_types::provider::error::CredentialsError::not_loaded("no keys here");
+        aws_credential_types::provider::future::ProvideCredentials::ready(Err(error))
+    }
+}

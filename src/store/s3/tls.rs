@@ -39,6 +39,7 @@ pub(super) fn verifying(ca_bundle: Option<&Path>) -> Result<SharedHttpClient> {
     verifying_with(&roots(ca_bundle)?)
 }
 
+/// The same with these roots alone; every one of them must be parsable.
 pub(super) fn verifying_with(roots: &[CertificateDer<'_>]) -> Result<SharedHttpClient> {
     let mut trust = TrustStore::empty();
     for certificate in roots {
