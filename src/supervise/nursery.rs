@@ -21,9 +21,10 @@ use super::child::Child;
 use super::command::CommandLine;
 use super::exit::Exit;
 use super::group::{self, Family};
+use super::image::{Image, SpawnOptions};
 use super::signal::Signal;
 use super::signals::InstallError;
-use super::spawn::{Image, SpawnError, SpawnOptions, Spawned, spawn};
+use super::spawn::{SpawnError, Spawned, spawn};
 use super::sys::{self, Change};
 use super::tty;
 
@@ -82,7 +83,7 @@ impl Nursery {
     /// Starts a command; returns when its program runs, or could not be executed.
     pub async fn spawn(&self, command: &CommandLine, options: &SpawnOptions) -> Result<Child, SpawnError> {
         let image = Image::prepare(command, options)?;
-        let program = image.program().to_owned();
+        let program = image.program.clone();
         let (reply, answer) = oneshot::channel();
         let gone = || SpawnError::Gone { program: program.clone() };
         self.requests.send(Request::Spawn { image, reply }).await.map_err(|_| gone())?;
