@@ -49,7 +49,7 @@ mod tests;
 pub use child::{Child, ChildEvent, GroupEnd};
 pub use command::{CommandLine, CommandLineError};
 pub use drive::{Ended, supervise};
-pub use escalate::{SYNC_RESERVE, SYNC_SHARE, StopPolicy, split};
+pub use escalate::{SYNC_RESERVE, SYNC_SHARE, Scope, StopPolicy, split};
 pub use exit::Exit;
 pub use image::SpawnOptions;
 pub use nursery::Nursery;

@@ -352,6 +352,42 @@ fn a_second_signal_is_forwarded_and_a_storm_loses_not_the_last_one() {
 }
 
 #[test]
+fn signals_go_to_the_group_or_to_the_command_alone() {
+    isolated("signals_go_to_the_group_or_to_the_command_alone", async || {
+        for (scope, expected) in [(Scope::Group, vec!["command", "helper"]), (Scope::Command, vec!["command"])] {
+            let mut room = Room::new();
+            let loop_forever = "while :; do sleep 0.01; done";
+            let helper = format!("trap \"echo helper >> $D/got\" USR1; echo > $D/helper; {loop_forever}");
+            let mut child = room
+                .sh(&format!(
+                    "sh -c '{helper}' & trap 'echo command >> $D/got' USR1; trap 'exit 3' TERM; echo > $D/ready; {loop_forever}"
+                ))
+                .await;
+            room.written("helper").await;
+            room.written("ready").await;
+            let got = room.path("got");
+            let lines = move || {
+                let mut lines: Vec<String> = fs::read_to_string(&got).ok()?.lines().map(str::to_owned).collect();
+                lines.sort();
+                Some(lines)
+            };
+            let (look, count) = (lines.clone(), expected.len());
+            let driver = tokio::spawn(async move {
+                send_self(Signal::USR1);
+                wait_for(|| look().filter(|lines| lines.len() >= count)).await;
+                send_self(Signal::TERM);
+            });
+            let policy = StopPolicy { scope, ..StopPolicy::new(LONG) };
+            let ended = supervise(&mut child, &mut room.signals, policy, &CancellationToken::new()).await;
+            driver.await.expect("driver");
+            assert_eq!(ended.exit, Exit::Code(3));
+            assert_eq!(child.end_group(LONG).await.survivors, []);
+            assert_eq!(lines().expect("got"), expected, "{scope:?}");
+        }
+    });
+}
+
+#[test]
 fn who_ignores_term_is_killed_with_the_group() {
     isolated("who_ignores_term_is_killed_with_the_group", async || {
         let mut room = Room::new();
