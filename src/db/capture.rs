@@ -45,6 +45,7 @@ impl Db {
     /// Captures everything committed since the last capture; `None` when there is nothing new. The captured watermark has
     /// moved when this returns: the batch must reach the bucket, or a spill file, before anything newer.
     pub fn capture(&mut self, now_ms: i64) -> Result<Option<Batch>, DbError> {
+        self.check_identity()?;
         let mark = self.spare.pin()?;
         let planned = self.plan(mark, now_ms);
         let Ok(Some(batch)) = planned else {

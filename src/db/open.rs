@@ -167,9 +167,7 @@ impl Db {
     /// Whether a capture might find something: reads two small headers of the WAL and takes no lock. Also notices when the
     /// database is no longer the file that was opened.
     pub fn glance(&self) -> Result<bool, DbError> {
-        if Identity::of(&self.path)? != Some(self.identity) {
-            return Err(DbError::Replaced { path: self.path.clone() });
-        }
+        self.check_identity()?;
         let Progress::Known(position) = self.progress else { return Ok(true) };
         let wal = match self.open_wal()? {
             Some(wal) => wal.header()?.map(|header| (header, wal)),
@@ -182,6 +180,14 @@ impl Db {
                 Ok(next.is_some_and(|frame| frame.salts == header.salts))
             }
             (_, Some(_)) => Ok(true),
+        }
+    }
+
+    /// Fails when another file, or none, lies at the path now.
+    pub(super) fn check_identity(&self) -> Result<(), DbError> {
+        match Identity::of(&self.path)? {
+            Some(now) if now == self.identity => Ok(()),
+            _ => Err(DbError::Replaced { path: self.path.clone() }),
         }
     }
 

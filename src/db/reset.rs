@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use super::capture::Batch;
 use super::open::{Db, DbError, Progress};
+use super::position::Position;
+use super::seal::Seal;
 use crate::sqlite::CheckpointMode;
 
 /// How long to wait for the write lock: a reset can always be done later, a waiting writer must not be kept.
@@ -54,6 +56,14 @@ impl Db {
             self.truncate_if_huge()?;
         }
         Ok(result)
+    }
+
+    /// The note to leave after a reset that was done.
+    pub fn seal(&self) -> Option<Seal> {
+        match self.progress {
+            Progress::Known(Position { sealed: true, wal: Some(wal), .. }) => Some(Seal::of(&wal)),
+            _ => None,
+        }
     }
 
     fn take_barrier(&self) -> Result<bool, DbError> {

@@ -1,13 +1,14 @@
 //! Proving that the WAL on disk continues what the bucket has.
 //!
 //! The newest level-0 object says where in which WAL generation it ended. Continuing from there is right only if that
-//! generation still stands (or was restarted exactly once, with its end still visible), its checksums hold up to that frame,
+//! generation still stands (or was restarted exactly once, by our own reset or with its end still visible), its checksums hold up to that frame,
 //! and the pages in those frames are the pages in the object. The last check matters after a power loss: with
 //! `synchronous=NORMAL` the local WAL may have lost commits that the bucket has, and then have been written anew with the same
 //! salts. Whatever cannot be proved is answered with a full image.
 
 use super::open::{Db, DbError};
 use super::position::{ImageReason, Position};
+use super::seal::Seal;
 use crate::ltx::Header;
 use crate::page::Pgno;
 use crate::sqlite::{FrameChecksum, Salts, Wal, WalError, WalMark};
@@ -41,6 +42,11 @@ impl Claim {
         (salts != Salts(0, 0)).then_some(Claim { salts, after, end })
     }
 
+    /// The end of a generation that is over. Its checksum is never used: the next capture begins a new chain.
+    fn end_mark(&self) -> WalMark {
+        WalMark { salts: self.salts, frames: self.end, checksum: FrameChecksum(0, 0) }
+    }
+
     /// The generation after this one, and only that: SQLite counts the first salt up by one at every restart.
     fn was_restarted_once(&self, now: Salts) -> bool {
         now.0 == self.salts.0.wrapping_add(1)
@@ -48,6 +54,11 @@ impl Claim {
 }
 
 impl Candidate {
+    /// Whether there is anything to compare.
+    pub fn has_pages(&self) -> bool {
+        !self.pages.is_empty()
+    }
+
     /// The pages to fetch from the object for [`Db::confirm`], at most `limit`, the one that was written last included.
     pub fn pages(&self, limit: usize) -> Vec<Pgno> {
         let last = self.pages.iter().max_by_key(|&&(_, frame)| frame).map(|&(pgno, _)| pgno);
@@ -61,7 +72,7 @@ impl Candidate {
 
 impl Db {
     /// Looks for the place in the pinned WAL where the object with this header ended.
-    pub fn candidate(&self, newest: &Header) -> Result<Result<Candidate, ImageReason>, DbError> {
+    pub fn candidate(&self, newest: &Header, seal: Option<Seal>) -> Result<Result<Candidate, ImageReason>, DbError> {
         if newest.page_size != self.mark.page_size {
             return Ok(Err(ImageReason::PageSizeChanged));
         }
@@ -71,7 +82,11 @@ impl Db {
         };
         let found = if now.salts == claim.salts {
             self.same_generation(&wal, &claim, now)
-        } else if claim.was_restarted_once(now.salts) && now.frames < claim.end {
+        } else if !claim.was_restarted_once(now.salts) {
+            return Ok(Err(ImageReason::LocalChanges));
+        } else if seal.is_some_and(|seal| seal.closes(claim.salts, claim.end)) {
+            Ok(Ok((Vec::new(), claim.end_mark(), true)))
+        } else if now.frames < claim.end {
             self.restarted_once(&wal, &claim, now)
         } else {
             return Ok(Err(ImageReason::LocalChanges));
@@ -149,9 +164,7 @@ impl Db {
         if pages.is_empty() {
             return Ok(Err(ImageReason::LocalChanges));
         }
-        // The checksum is never used: the next capture begins a new chain.
-        let end = WalMark { salts: claim.salts, frames: claim.end, checksum: FrameChecksum(0, 0) };
-        Ok(Ok((newest_of_each(pages), end, true)))
+        Ok(Ok((newest_of_each(pages), claim.end_mark(), true)))
     }
 }
 

@@ -98,7 +98,7 @@ impl Rig {
     /// Resumes as the road does: by the newest header and that object's pages.
     fn resume(&mut self) -> Result<(), ImageReason> {
         let header = self.last.expect("something was captured");
-        let candidate = match self.db.candidate(&header).expect("look") {
+        let candidate = match self.db.candidate(&header, None).expect("look") {
             Ok(candidate) => candidate,
             Err(reason) => {
                 self.db.start_over(Some(header.max_txid), reason);
@@ -273,6 +273,26 @@ fn a_restart_continues_across_one_foreign_wal_restart_if_the_end_is_visible() {
     let db = Db::open(&path_in(&dir), tuning()).expect("open");
     let mut rig = Rig { dir, app, db, copy, last };
     rig.resume().expect("provable");
+    assert!(!is_image(&rig.capture()));
+}
+
+#[test]
+fn a_restart_continues_across_our_own_reset_by_its_note() {
+    let mut rig = Rig::new(SETUP);
+    rig.capture();
+    rig.run("INSERT INTO t(x) VALUES (1)");
+    rig.capture();
+    let header = rig.last.expect("captured");
+    assert_eq!(rig.reset(), Reset::Done);
+    let meta = rig.dir.path().join("meta");
+    rig.db.seal().expect("sealed").save(&meta).expect("save");
+    // The new generation overwrites the end of the old one.
+    rig.run("INSERT INTO t(x) VALUES (zeroblob(50000))");
+    let mut rig = rig.restart();
+    assert!(rig.db.candidate(&header, None).expect("look").is_err(), "not provable without the note");
+    let candidate = rig.db.candidate(&header, Seal::load(&meta)).expect("look").expect("provable");
+    let position = rig.db.confirm(&candidate, &[]).expect("compare").expect("nothing differs");
+    rig.db.continue_from(position);
     assert!(!is_image(&rig.capture()));
 }
 

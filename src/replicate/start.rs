@@ -3,7 +3,7 @@
 use super::road::{StepError, Traveller};
 use super::upload::{Fingerprint, is_ours};
 use crate::clock;
-use crate::db::{Candidate, ImageReason, Origin, Position};
+use crate::db::{Candidate, ImageReason, Origin, Position, Seal};
 use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
@@ -81,7 +81,8 @@ impl Traveller {
     /// Continues after the file with this header if the WAL proves to be its continuation.
     async fn continue_or_start_over(&mut self, newest: &Header, object: Option<&LtxObject>) -> Result<(), StepError> {
         let (txid, header) = (newest.max_txid, *newest);
-        let reason = match self.with_db(move |db| db.candidate(&header)).await? {
+        let seal = Seal::load(&self.settings.meta_path);
+        let reason = match self.with_db(move |db| db.candidate(&header, seal)).await? {
             Ok(candidate) => match self.confirm(candidate, object).await? {
                 Some(position) => {
                     tracing::info!(db = %self.name(), "continuing the history after TXID {txid}");
@@ -121,9 +122,9 @@ impl Traveller {
         object: Option<&LtxObject>,
     ) -> Result<Option<Position>, StepError> {
         let pages = match object {
-            Some(object) => fetch_pages(&self.remote, &candidate, object).await?,
+            Some(object) if candidate.has_pages() => fetch_pages(&self.remote, &candidate, object).await?,
             // Our own local file was verified when it was opened.
-            None => Vec::new(),
+            _ => Vec::new(),
         };
         Ok(self.with_db(move |db| db.confirm(&candidate, &pages)).await?)
     }

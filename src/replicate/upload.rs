@@ -8,13 +8,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::db::{Batch, Db, DbError, Spilled};
-use crate::fsx;
+use crate::fsx::{self, Context};
 use crate::ltx::{HEADER_LEN, Header};
 use crate::remote::{ReadError, Remote};
-use crate::store::{Body, BodyError, StoreError};
+use crate::store::{Body, BodyError, BodyWriter, StoreError};
 
 /// A file up to this size is sent as one piece of memory.
 pub const IN_MEMORY_BYTES: u64 = 8 << 20;
@@ -68,10 +68,10 @@ pub async fn create_from_file(remote: &Remote, file: &Spilled) -> Result<(), Upl
         let bytes = blocking(move || fsx::read(&path)).await.map_err(DbError::from)?;
         return create_from_memory(remote, &ours, bytes.into()).await;
     }
-    let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT);
     let path = file.path.clone();
-    let reader = tokio::task::spawn_blocking(move || send_file(&path, &sender));
-    let stored = put(remote, &ours, Body::Stream(receiver)).await;
+    let reader = tokio::task::spawn_blocking(move || send_file(&path, writer));
+    let stored = put(remote, &ours, body).await;
     // It ends by itself: the receiver is gone now.
     let _ = reader.await;
     settle(remote, &ours, stored).await
@@ -83,18 +83,18 @@ pub async fn create_from_database(
     db: Db,
     batch: Batch,
 ) -> (Db, Batch, Result<Fingerprint, UploadError>) {
-    let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT);
     let header = batch.header;
     let encoder = tokio::task::spawn_blocking(move || {
-        let encoded = db.encode(&batch, ChunkWriter::new(sender)).and_then(|mut encoded| {
-            encoded.writer.flush().map_err(|source| fsx::FsError { verb: "send", path: db.path().into(), source })?;
+        let encoded = db.encode(&batch, ChunkWriter::new(writer)).and_then(|encoded| {
+            encoded.writer.finish().on("send", db.path())?;
             Ok(Fingerprint { header, size: encoded.size, checksum: encoded.checksum })
         });
         (db, batch, encoded)
     });
     let placeholder = Fingerprint { header, size: 0, checksum: 0 };
-    let stored = put(remote, &placeholder, Body::Stream(receiver)).await;
-    let (db, batch, encoded) = encoder.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+    let stored = put(remote, &placeholder, body).await;
+    let (db, batch, encoded) = outcome(encoder).await;
     let (db, batch, ours) = match (encoded, &stored) {
         (Ok(ours), _) => (db, batch, Ok(ours)),
         // The store refused before it had read everything: the fingerprint is still needed to tell whose object is there.
@@ -160,42 +160,60 @@ pub async fn is_ours(remote: &Remote, ours: &Fingerprint) -> Result<bool, Upload
 
 /// Runs blocking work on the pool; a panic there is a panic here.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
+    outcome(tokio::task::spawn_blocking(work)).await
 }
 
-fn send_file(path: &Path, chunks: &mpsc::Sender<Result<Bytes, BodyError>>) {
+async fn outcome<T>(task: JoinHandle<T>) -> T {
+    match task.await.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The runtime is being shut down, and this future with it.
+        Err(Err(_)) => std::future::pending().await,
+    }
+}
+
+fn send_file(path: &Path, writer: BodyWriter) {
     let copy = || -> io::Result<()> {
         let mut file = std::fs::File::open(path)?;
         loop {
             let mut chunk = vec![0; CHUNK_BYTES];
             let len = file.read(&mut chunk)?;
             chunk.truncate(len);
-            if len == 0 || chunks.blocking_send(Ok(chunk.into())).is_err() {
+            if len == 0 || writer.blocking_send(chunk.into()).is_err() {
                 return Ok(());
             }
         }
     };
-    if let Err(error) = copy() {
-        let _ = chunks.blocking_send(Err(BodyError(format!("read {}: {error}", path.display()))));
+    match copy() {
+        Ok(()) => writer.finish(),
+        Err(error) => writer.abort(BodyError(format!("read {}: {error}", path.display()))),
     }
 }
 
-/// Gathers what the encoder writes into chunks for the upload. Until `flush` succeeds at the end, a drop aborts the body.
+/// Gathers what the encoder writes into chunks for the upload. The object appears only if `finish` is reached.
 struct ChunkWriter {
-    chunks: mpsc::Sender<Result<Bytes, BodyError>>,
+    body: BodyWriter,
     buffer: BytesMut,
-    complete: bool,
 }
 
 impl ChunkWriter {
-    fn new(chunks: mpsc::Sender<Result<Bytes, BodyError>>) -> ChunkWriter {
-        ChunkWriter { chunks, buffer: BytesMut::with_capacity(CHUNK_BYTES), complete: false }
+    fn new(body: BodyWriter) -> ChunkWriter {
+        ChunkWriter { body, buffer: BytesMut::with_capacity(CHUNK_BYTES) }
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.send()?;
+        self.body.finish();
+        Ok(())
     }
 
     fn send(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
         let chunk = self.buffer.split().freeze();
         self.buffer.reserve(CHUNK_BYTES);
-        self.chunks.blocking_send(Ok(chunk)).map_err(|_| io::Error::other("the upload has ended"))
+        self.body.blocking_send(chunk).map_err(io::Error::other)
     }
 }
 
@@ -209,18 +227,6 @@ impl Write for ChunkWriter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            self.send()?;
-        }
-        self.complete = true;
         Ok(())
-    }
-}
-
-impl Drop for ChunkWriter {
-    fn drop(&mut self) {
-        if !self.complete {
-            let _ = self.chunks.blocking_send(Err(BodyError("the database could not be read to its end".into())));
-        }
     }
 }

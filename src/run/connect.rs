@@ -70,6 +70,7 @@ pub fn settings(database: &Database, options: &Options) -> Settings {
 
 fn s3_settings(target: &S3Target) -> s3::Settings {
     let target = target.clone();
+    let defaults = s3::Settings::new(target.bucket, target.prefix);
     let keys = target.access_key_id.zip(target.secret_access_key);
     s3::Settings {
         region: target.region,
@@ -84,13 +85,13 @@ fn s3_settings(target: &S3Target) -> s3::Settings {
         sign_payload: target.sign_payload,
         require_content_md5: target.require_content_md5,
         storage_class: target.storage_class,
-        part_size: target.part_size.unwrap_or(s3::DEFAULT_PART_SIZE),
-        concurrency: target.concurrency.unwrap_or(s3::DEFAULT_CONCURRENCY),
+        part_size: target.part_size.unwrap_or(defaults.part_size),
+        concurrency: target.concurrency.unwrap_or(defaults.concurrency),
         sse: Sse {
             customer_algorithm: target.sse_customer_algorithm,
             customer_key: target.sse_customer_key.map(Secret::new),
             kms_key_id: target.sse_kms_key_id,
         },
-        ..s3::Settings::new(target.bucket, target.prefix)
+        ..defaults
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::{CANNOT_WRITE, Failure};
 use super::{Budget, Job};
 use crate::replicate::{Ended, Event, Ready, Road};
-use crate::supervise::{self, CommandLine, Nursery, Signal, Signals, SpawnOptions, StopPolicy, supervise};
+use crate::supervise::{self, CommandLine, Nursery, Scope, Signal, Signals, SpawnOptions, StopPolicy, supervise};
 
 /// What may be left of the application's process group gets at least this long to end by itself.
 const GROUP_GRACE_MIN: Duration = Duration::from_millis(500);
@@ -93,7 +93,8 @@ pub async fn live(
     }
     match &job.app {
         Some(app) => {
-            let policy = StopPolicy::new(budget.child);
+            // As a direct exec would: a signal is for the application itself, what it does with its workers is its own affair.
+            let policy = StopPolicy { scope: Scope::Command, ..StopPolicy::new(budget.child) };
             command(app, "the application", policy, signals, nursery, heard, budget).await
         }
         None => Ok(until_signalled(signals, heard).await),

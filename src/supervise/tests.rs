@@ -381,7 +381,7 @@ fn signals_go_to_the_group_or_to_the_command_alone() {
             let ended = supervise(&mut child, &mut room.signals, policy, &CancellationToken::new()).await;
             driver.await.expect("driver");
             assert_eq!(ended.exit, Exit::Code(3));
-            assert_eq!(child.end_group(LONG).await.survivors, []);
+            assert!(child.end_group(LONG).await.survivors.is_empty());
             assert_eq!(lines().expect("got"), expected, "{scope:?}");
         }
     });
@@ -452,7 +452,7 @@ fn nothing_that_the_command_started_outlives_end_group() {
         // A helper of another part of the process: not the command's.
         let mut helper = Command::new("sleep").arg("300").spawn().expect("sleep");
         let end = child.end_group(Duration::from_millis(200)).await;
-        assert_eq!(end.survivors, []);
+        assert!(end.survivors.is_empty());
         assert!(end.asked >= 5 && end.killed >= 1, "{end:?}");
         assert!(pids.iter().all(|pid| !alive(*pid)), "{pids:?}");
         assert!(helper.try_wait().expect("helper").is_none(), "the helper lives on");
