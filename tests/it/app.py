@@ -13,6 +13,7 @@ Steps:
   delete / vacuum   every second row / VACUUM        idle              until SIGTERM
   pause:MS          sleep                            until-file:F      until F exists
   touch:F           create F                         pid:F             write the process id to F
+  say:TEXT          a line on stdout
   fork:MS           a child process that commits a row every MS ms and is not waited for
   fork-setsid:MS    the same in a session of its own
   record:F          append the name of each signal received to F
@@ -123,6 +124,8 @@ class App:
                 self.sleep(int(value))
             case "until-file":
                 self.sleep(600_000, lambda: os.path.exists(value))
+            case "say":
+                print(value, flush=True)
             case "touch":
                 open(value, "w").close()
             case "pid":

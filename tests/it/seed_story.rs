@@ -88,7 +88,7 @@ fn start(rig: &Rig, root: &Path) -> Invocation {
     let invocation = Invocation::new("unshare", rig.path("")).args([flags]).args(shell).args(["/scripts/run.sh"]);
     // The bucket's keys come from the story's own variables, not from AWS's.
     invocation
-        .env("PATH", "/usr-local-bin:/usr/local/bin:/usr/bin:/bin")
+        .env("PATH", "/usr-local-bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("REPLICA_URL", rig.remote.url())
         .env("LITESTREAM_ACCESS_KEY_ID", setting("MILLSTREAM_TEST_S3_ACCESS_KEY"))
         .env("LITESTREAM_SECRET_ACCESS_KEY", setting("MILLSTREAM_TEST_S3_SECRET_KEY"))

@@ -1,6 +1,6 @@
 """Runs a command on a pseudo-terminal of its own and plays a user.
 
-    tty.py OUTPUT PLAY… -- COMMAND ARG…
+    terminal.py OUTPUT PLAY… -- COMMAND ARG…
 
   expect:TEXT    reads until TEXT was written to the terminal        send:TEXT    types TEXT (\\x03 is Ctrl-C)
 
@@ -53,4 +53,5 @@ while code is None and read(terminal, 30):
 with open(output, "wb") as f:
     f.write(shown)
 status = os.waitpid(pid, 0)[1]
-sys.exit(code or os.waitstatus_to_exitcode(status) % 256)
+ended = os.waitstatus_to_exitcode(status)
+sys.exit(code or (ended if ended >= 0 else 128 - ended))
