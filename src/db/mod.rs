@@ -1,1 +1,53 @@
-//! The local side: one SQLite database.
+//! The local side: one SQLite database, from which every commit is captured and to which nothing is ever written.
+//!
+//! This room knows SQLite and LTX. It must never know the bucket: what a capture becomes is the road's business (`replicate/`).
+//!
+//! ```text
+//!   watch.rs     wakes when the -wal changes
+//!   open.rs      [`Db`]: two connections, one of them always in a read transaction
+//!   position.rs  pure: how far we are, and what a read mark means for it
+//!   capture.rs   the WAL (or the whole image) up to a mark → a batch → LTX bytes
+//!   reset.rs     let the WAL start over, a few milliseconds under the write lock
+//!   resume.rs    prove that a WAL still continues what the bucket has
+//!   spill.rs     captured but not yet uploaded, on local disk
+//!   origin.rs    the note a restore leaves: this file is TXID n
+//!   lock.rs      one replicator per database
+//!   identity.rs  is this still the file we opened?
+//! ```
+//!
+//! # Why no commit can be missed
+//!
+//! A read transaction is held from arming until exit, hand over hand: the new one is begun before the old one ends, and the old
+//! one ends only after everything up to the new one's mark is captured.
+//!
+//! - *Pinned* (`sqlite3_snapshot_get`): on a read slot of its own, so nobody can restart or truncate the WAL.
+//! - *Resting*, only after a reset: on slot 0. The next writer may restart the WAL once, and its new frames cannot be copied to
+//!   the database file while slot 0 is held, so they cannot be overwritten before they are read.
+//!
+//! A reset is done under the write lock with everything captured before it, so what a restart overwrites was captured.
+//! [`Position::sealed`] is that fact; a new WAL generation continues the old one only when it is set. In every other case
+//! of a new generation the next capture is a full image: never a guess.
+
+mod capture;
+mod identity;
+mod lock;
+mod open;
+mod origin;
+mod position;
+mod reset;
+mod resume;
+mod spill;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use capture::Batch;
+pub use lock::Lock;
+pub use open::{Db, DbError, Tuning};
+pub use origin::Origin;
+pub use position::{ImageReason, Position};
+pub use reset::Reset;
+pub use resume::Candidate;
+pub use spill::{Spill, SpillError, Spilled};
+pub use watch::Watch;

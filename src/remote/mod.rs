@@ -1,1 +1,104 @@
-//! The bucket side: LTX names, written once for every store.
+//! The bucket side: LTX names, levels and metadata, written once for every store.
+//!
+//! It must never know of databases, of SQLite or of what a restore or an upload decides. A store keeps bytes by name; this room
+//! is the only one that knows which names, so `Level` and `Txid` go in and objects come out.
+//!
+//! A listing is one LIST of everything. What is not an LTX object under the one name it can have is ignored and said, and never
+//! fails anything: a bucket is a shared place.
+
+mod created;
+mod level;
+mod listing;
+mod names;
+mod read;
+
+pub use level::Level;
+pub use listing::{Ignored, Listing};
+pub use names::Layout;
+pub use read::{ReadError, ReadPolicy};
+
+use std::sync::Arc;
+
+use crate::ltx::{Header, Txid};
+use crate::store::{Body, Key, Put, Store, StoreError};
+
+/// One LTX file in the bucket. Its TXIDs are those of its name, which is what Litestream goes by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LtxObject {
+    pub level: Level,
+    pub min_txid: Txid,
+    pub max_txid: Txid,
+    pub size: u64,
+    /// When the store says it was written, Unix milliseconds. See [`Remote::created_ms`].
+    pub modified_ms: i64,
+    pub name: Key,
+}
+
+/// One replica: a store, and how names are laid out in it.
+#[derive(Clone)]
+pub struct Remote {
+    store: Arc<dyn Store>,
+    layout: Layout,
+    policy: ReadPolicy,
+}
+
+impl Remote {
+    pub fn new(store: Arc<dyn Store>, layout: Layout) -> Remote {
+        Remote { store, layout, policy: ReadPolicy::default() }
+    }
+
+    /// The same with other patience.
+    pub fn with_policy(self, policy: ReadPolicy) -> Remote {
+        Remote { policy, ..self }
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// For logs and errors, without secrets.
+    pub fn address(&self) -> &str {
+        self.store.address()
+    }
+
+    /// Everything that lies there, by one LIST.
+    pub async fn listing(&self) -> Result<Listing, StoreError> {
+        let listed = self.policy.retry(|| self.store.list("")).await?;
+        Ok(Listing::parse(self.layout, listed))
+    }
+
+    /// Creates an LTX object, never replacing one: [`StoreError::AlreadyExists`] says that the name is taken.
+    pub async fn put(&self, level: Level, header: &Header, body: Body) -> Result<(), StoreError> {
+        let put = Put {
+            body,
+            create: true,
+            modified_ms: Some(header.timestamp_ms),
+            metadata: vec![(created::METADATA_KEY, created::format(header.timestamp_ms))],
+        };
+        self.store.put(&self.layout.key(level, header.min_txid, header.max_txid), put).await
+    }
+
+    /// Creates the next level-0 object of a history. Whoever creates it owns the history from there on.
+    pub async fn put_l0(&self, header: &Header, body: Body) -> Result<(), StoreError> {
+        debug_assert_eq!(header.min_txid, header.max_txid, "a level-0 object holds one TXID");
+        self.put(Level::L0, header, body).await
+    }
+
+    /// The level-0 object of `txid`, whether it exists or not.
+    pub fn l0_key(&self, txid: Txid) -> Key {
+        self.layout.key(Level::L0, txid, txid)
+    }
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote").field("store", &self.address()).field("layout", &self.layout).finish()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod test_store;

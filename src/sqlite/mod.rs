@@ -1,1 +1,34 @@
-//! SQLite's own files and connections.
+//! SQLite's own files and connections: what they say on disk, and the few things we ask of the library.
+//!
+//! The rooms above never see rusqlite: a [`Connection`] offers exactly the calls that replication needs. It knows nothing of
+//! LTX, buckets or policies.
+//!
+//! ```text
+//!   header.rs      the first 100 bytes of a database file
+//!   wal.rs         the -wal file: header, frames, salts, cumulative checksum (read directly; no locks live on it)
+//!   mark.rs        on which frame a read transaction stands
+//!   connection.rs  open, pin, rest, barrier, checkpoint
+//!   pages.rs       page images through `sqlite_dbpage`, always of one snapshot
+//!   version.rs     the WAL-reset bug gate
+//! ```
+//!
+//! # The trap that shapes this room
+//!
+//! POSIX locks belong to the process: closing *any* descriptor of the database file or of its `-shm` silently drops the locks
+//! of every connection in this process, and another process may then truncate a WAL that we still read. So nothing may open
+//! those two files with `std::fs` while a connection lives. The `-wal` carries no locks and is read freely.
+
+mod connection;
+mod error;
+mod header;
+mod mark;
+mod pages;
+mod version;
+mod wal;
+
+pub use connection::{Checkpoint, CheckpointMode, Connection};
+pub use error::SqliteError;
+pub use header::{DbHeader, Presence, look_at_file};
+pub use mark::{Mark, WalMark};
+pub use version::check_version;
+pub use wal::{FrameChecksum, Salts, WAL_HEADER_LEN, Wal, WalError, frame_offset};

@@ -10,12 +10,21 @@
 //! - A listing is ordered by key and complete; every key of it is relative to the store's root.
 //! - Errors say what the caller does next, not what the SDK called them; SDK types never leave their file.
 
+#[cfg(test)]
+mod conformance;
+mod file;
+#[cfg(test)]
+pub(crate) mod memory;
+pub mod probe;
+
 use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
+
+pub use file::FileStore;
 
 /// The name of an object, relative to the store's root: non-empty `/`-separated segments, none of them `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

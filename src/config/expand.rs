@@ -1,0 +1,131 @@
+//! Environment variables in the raw text of litestream.yml, as Go's `os.Expand` replaces them before anything is parsed.
+//!
+//! `$NAME` and `${NAME}`; a name that is not set becomes nothing, and is reported, because an empty URL or key is the usual
+//! consequence. Beyond Litestream: `${NAME:-default}`. Pure: the environment is a function.
+
+/// The text after expansion, and the names that had no value, each once, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Expanded {
+    pub text: String,
+    pub unset: Vec<String>,
+}
+
+/// What follows a dollar sign.
+enum Token<'a> {
+    Name {
+        name: &'a str,
+        len: usize,
+    },
+    /// `${}` or an unclosed `${`: Go swallows it.
+    Malformed {
+        len: usize,
+    },
+    /// A dollar sign that means itself.
+    Literal,
+}
+
+pub fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Expanded {
+    let mut expanded = Expanded { text: String::with_capacity(text.len()), unset: Vec::new() };
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        expanded.text.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let len = match token(after) {
+            Token::Name { name, len } => {
+                let commented = in_comment(&expanded.text);
+                substitute(name, env, &mut expanded, commented);
+                len
+            }
+            Token::Malformed { len } => len,
+            Token::Literal => {
+                expanded.text.push('$');
+                0
+            }
+        };
+        rest = &after[len..];
+    }
+    expanded.text.push_str(rest);
+    expanded
+}
+
+fn substitute(expression: &str, env: &dyn Fn(&str) -> Option<String>, expanded: &mut Expanded, commented: bool) {
+    let (name, default) = match expression.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (expression, None),
+    };
+    match (env(name), default) {
+        (Some(value), None) => expanded.text.push_str(&value),
+        (Some(value), Some(_)) if !value.is_empty() => expanded.text.push_str(&value),
+        (_, Some(default)) => expanded.text.push_str(default),
+        (None, None) if !commented && !expanded.unset.iter().any(|known| known == name) => {
+            expanded.unset.push(name.to_owned());
+        }
+        (None, None) => {}
+    }
+}
+
+fn token(after: &str) -> Token<'_> {
+    let Some(first) = after.chars().next() else { return Token::Literal };
+    if first == '{' {
+        return match after.find('}') {
+            Some(1) => Token::Malformed { len: 2 },
+            Some(end) => Token::Name { name: &after[1..end], len: end + 1 },
+            None => Token::Malformed { len: 1 },
+        };
+    }
+    // The shell's one-character parameters; Go looks them up like any other name and finds nothing.
+    if "*#$@!?-0123456789".contains(first) {
+        return Token::Name { name: &after[..1], len: 1 };
+    }
+    match after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len()) {
+        0 => Token::Literal,
+        len => Token::Name { name: &after[..len], len },
+    }
+}
+
+/// Whether the end of `text` lies in a YAML comment: good enough to keep warnings about examples in comments away.
+fn in_comment(text: &str) -> bool {
+    let line = &text[text.rfind('\n').map_or(0, |at| at + 1)..];
+    line.trim_start().starts_with('#') || line.contains(" #")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(name: &str) -> Option<String> {
+        match name {
+            "BUCKET" => Some("b1".into()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    fn text(input: &str) -> String {
+        expand(input, &env).text
+    }
+
+    #[test]
+    fn names_are_replaced_as_go_does() {
+        assert_eq!(text("s3://$BUCKET/x ${BUCKET}"), "s3://b1/x b1");
+        assert_eq!(text("$BUCKET.$BUCKET-x"), "b1.b1-x");
+        assert_eq!(text("a$NOPE b${NOPE}c"), "a bc");
+        assert_eq!(text("a$$b"), "ab", "the shell's $$ is a name without a value");
+        assert_eq!(text("a$ b$.c$"), "a$ b$.c$");
+        assert_eq!(text("a${}b${BUCKET"), "abBUCKET", "malformed braces are swallowed");
+        assert_eq!(text("$2b$10$x"), "b0");
+        assert_eq!(text("é$BUCKETé"), "éb1é");
+    }
+
+    #[test]
+    fn defaults_fill_in_for_unset_and_empty() {
+        assert_eq!(text("${NOPE:-d} ${EMPTY:-e} ${BUCKET:-f} ${NOPE:-}"), "d e b1 ");
+        assert!(expand("${NOPE:-d}", &env).unset.is_empty());
+    }
+
+    #[test]
+    fn names_without_a_value_are_reported_once_and_not_from_comments() {
+        let input = "# ${IN_COMMENT}\nurl: ${A}/$B/${A}  # or $C\nx: ${EMPTY}\n";
+        assert_eq!(expand(input, &env).unset, ["A", "B"]);
+    }
+}

@@ -1,0 +1,320 @@
+//! The table of every key of litestream.yml, of both of Litestream's generations and our own: its kind and what we do with it.
+//!
+//! This is the whole vocabulary: a key that is not in here is an error, and no other file spells out which keys exist. The
+//! parser (`yaml.rs`) walks it; `load.rs` and `replica.rs` only read the values of keys that are `Supported`.
+
+/// The kinds of section a key can stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Root,
+    Db,
+    Replica,
+    Logging,
+    Socket,
+    CompactionLevel,
+    Snapshot,
+    Validation,
+    Retention,
+    Age,
+}
+
+/// How a value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Bool,
+    /// A whole number.
+    Count,
+    /// Bytes, plain or with a unit.
+    Size,
+    Duration,
+    /// A list of texts.
+    Texts,
+    Section(Level),
+    /// A list of sections.
+    Sections(Level),
+}
+
+/// What becomes of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Supported,
+    /// Read, checked and put aside; the text says why.
+    NoEffect(&'static str),
+    /// An error unless it is switched off; the text names the feature.
+    NotYet(&'static str),
+}
+
+#[derive(Debug)]
+pub struct Key {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub class: Class,
+}
+
+const fn key(name: &'static str, kind: Kind, class: Class) -> Key {
+    Key { name, kind, class }
+}
+
+use Class::{NoEffect, NotYet, Supported};
+use Kind::{Bool, Count, Duration, Section, Sections, Size, Text, Texts};
+
+const METRICS: &str = "the metrics endpoint";
+const CONTROL: &str = "the control socket";
+const HEARTBEAT: &str = "the heartbeat request";
+const MCP: &str = "the MCP server";
+const DIRECTORY: &str = "replicating a directory of databases";
+const AGE: &str = "age encryption";
+const AZURE: &str = "an Azure Blob Storage (`abs`) replica";
+const SFTP: &str = "an SFTP (`sftp`) replica";
+const WEBDAV: &str = "a WebDAV (`webdav`) replica";
+const NATS: &str = "a NATS (`nats`) replica";
+
+const ONLY_WITH_IT: &str = "it belongs to a feature that is switched off";
+
+static ROOT: &[Key] = &[
+    key("dbs", Sections(Level::Db), Supported),
+    key("exec", Text, Supported),
+    key("logging", Section(Level::Logging), Supported),
+    key("levels", Sections(Level::CompactionLevel), Supported),
+    key("snapshot", Section(Level::Snapshot), Supported),
+    key("retention", Section(Level::Retention), Supported),
+    key("validation", Section(Level::Validation), Supported),
+    key("l0-retention", Duration, Supported),
+    key("l0-retention-check-interval", Duration, Supported),
+    key("verify-compaction", Bool, Supported),
+    key("shutdown-sync-timeout", Duration, Supported),
+    key("shutdown-sync-interval", Duration, Supported),
+    key("addr", Text, NotYet(METRICS)),
+    key("mcp-addr", Text, NotYet(MCP)),
+    key("socket", Section(Level::Socket), Supported),
+    key("heartbeat-url", Text, NotYet(HEARTBEAT)),
+    key("heartbeat-interval", Duration, NoEffect(ONLY_WITH_IT)),
+    // Ours.
+    key("migrate", Text, Supported),
+    key("grace", Duration, Supported),
+    key("require-backup", Bool, Supported),
+];
+
+static DB: &[Key] = &[
+    key("path", Text, Supported),
+    key("meta-path", Text, Supported),
+    key("monitor-interval", Duration, Supported),
+    key("checkpoint-interval", Duration, Supported),
+    key("busy-timeout", Duration, Supported),
+    key("min-checkpoint-page-count", Count, Supported),
+    key("truncate-page-n", Count, Supported),
+    key("max-sync-wal-bytes", Size, Supported),
+    key("restore-if-db-not-exists", Bool, Supported),
+    key("snapshot", Section(Level::Snapshot), Supported),
+    key("replica", Section(Level::Replica), Supported),
+    key("replicas", Sections(Level::Replica), Supported),
+    key("dir", Text, NotYet(DIRECTORY)),
+    key("pattern", Text, NotYet(DIRECTORY)),
+    key("recursive", Bool, NotYet(DIRECTORY)),
+    key("watch", Bool, NotYet(DIRECTORY)),
+    key("meta-dir", Text, NotYet(DIRECTORY)),
+    key("max-checkpoint-page-count", Count, NoEffect("checkpoints that restart the log are never forced")),
+    // Ours.
+    key("mode", Text, Supported),
+    key("owner", Text, Supported),
+];
+
+/// What a replica has and the root can preset for every replica.
+static REPLICA_SHARED: &[Key] = &[
+    key("sync-interval", Duration, Supported),
+    key("validation-interval", Duration, Supported),
+    key("access-key-id", Text, Supported),
+    key("secret-access-key", Text, Supported),
+    key("region", Text, Supported),
+    key("bucket", Text, Supported),
+    key("endpoint", Text, Supported),
+    key("force-path-style", Bool, Supported),
+    key("sign-payload", Bool, Supported),
+    key("require-content-md5", Bool, Supported),
+    key("skip-verify", Bool, Supported),
+    key("storage-class", Text, Supported),
+    key("part-size", Size, Supported),
+    key("concurrency", Count, Supported),
+    key("sse-customer-algorithm", Text, Supported),
+    key("sse-customer-key", Text, Supported),
+    key("sse-customer-key-path", Text, Supported),
+    key("sse-kms-key-id", Text, Supported),
+    key("max-sync-ltx-files", Count, NoEffect("commits that wait are sent as one file, there is no queue of files")),
+    key("auto-recover", Bool, NoEffect("there are no local LTX files that could break")),
+    key("account-name", Text, NotYet(AZURE)),
+    key("account-key", Text, NotYet(AZURE)),
+    key("sas-token", Text, NotYet(AZURE)),
+    key("host", Text, NotYet(SFTP)),
+    key("user", Text, NotYet(SFTP)),
+    key("password", Text, NotYet(SFTP)),
+    key("key-path", Text, NotYet(SFTP)),
+    key("concurrent-writes", Bool, NoEffect(ONLY_WITH_IT)),
+    key("host-key", Text, NotYet(SFTP)),
+    key("webdav-url", Text, NotYet(WEBDAV)),
+    key("webdav-username", Text, NotYet(WEBDAV)),
+    key("webdav-password", Text, NotYet(WEBDAV)),
+    key("jwt", Text, NotYet(NATS)),
+    key("seed", Text, NotYet(NATS)),
+    key("creds", Text, NotYet(NATS)),
+    key("nkey", Text, NotYet(NATS)),
+    key("username", Text, NotYet(NATS)),
+    key("token", Text, NotYet(NATS)),
+    key("tls", Bool, NotYet(NATS)),
+    key("root-cas", Texts, NotYet(NATS)),
+    key("client-cert", Text, NotYet(NATS)),
+    key("client-key", Text, NotYet(NATS)),
+    key("max-reconnects", Count, NotYet(NATS)),
+    key("reconnect-wait", Duration, NotYet(NATS)),
+    key("timeout", Duration, NotYet(NATS)),
+    key("age", Section(Level::Age), Supported),
+    // Ours.
+    key("session-token", Text, Supported),
+];
+
+static REPLICA: &[Key] = &[
+    key("type", Text, Supported),
+    key("path", Text, Supported),
+    key("url", Text, Supported),
+    key("name", Text, NoEffect("a database has one replica")),
+    // Litestream 0.3; newer versions ignore them silently.
+    key("retention", Duration, Supported),
+    key("retention-check-interval", Duration, Supported),
+    key("snapshot-interval", Duration, Supported),
+];
+
+static LOGGING: &[Key] = &[
+    key("level", Text, Supported),
+    key("type", Text, Supported),
+    key("stderr", Bool, NoEffect("logs always go to stderr")),
+    key("source", Bool, NoEffect("log lines do not name source lines")),
+];
+
+static SOCKET: &[Key] = &[
+    key("enabled", Bool, NotYet(CONTROL)),
+    key("path", Text, NoEffect(ONLY_WITH_IT)),
+    key("permissions", Text, NoEffect(ONLY_WITH_IT)),
+];
+
+static COMPACTION_LEVEL: &[Key] = &[key("interval", Duration, Supported)];
+
+static SNAPSHOT: &[Key] = &[key("interval", Duration, Supported), key("retention", Duration, Supported)];
+
+static VALIDATION: &[Key] = &[key("interval", Duration, Supported)];
+
+static RETENTION: &[Key] = &[key("enabled", Bool, Supported)];
+
+static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
+
+const LEVELS: [Level; 10] = [
+    Level::Root,
+    Level::Db,
+    Level::Replica,
+    Level::Logging,
+    Level::Socket,
+    Level::CompactionLevel,
+    Level::Snapshot,
+    Level::Validation,
+    Level::Retention,
+    Level::Age,
+];
+
+impl Level {
+    pub fn keys(self) -> impl Iterator<Item = &'static Key> {
+        let (own, shared): (&'static [Key], &'static [Key]) = match self {
+            Level::Root => (ROOT, REPLICA_SHARED),
+            Level::Db => (DB, &[]),
+            Level::Replica => (REPLICA, REPLICA_SHARED),
+            Level::Logging => (LOGGING, &[]),
+            Level::Socket => (SOCKET, &[]),
+            Level::CompactionLevel => (COMPACTION_LEVEL, &[]),
+            Level::Snapshot => (SNAPSHOT, &[]),
+            Level::Validation => (VALIDATION, &[]),
+            Level::Retention => (RETENTION, &[]),
+            Level::Age => (AGE_KEYS, &[]),
+        };
+        own.iter().chain(shared)
+    }
+
+    pub fn key(self, name: &str) -> Option<&'static Key> {
+        self.keys().find(|k| k.name == name)
+    }
+
+    /// Where a section of this kind stands, for "belongs under …".
+    const fn place(self) -> &'static str {
+        match self {
+            Level::Root => "the top level",
+            Level::Db => "dbs[]",
+            Level::Replica => "dbs[].replica",
+            Level::Logging => "logging",
+            Level::Socket => "socket",
+            Level::CompactionLevel => "levels[]",
+            Level::Snapshot => "snapshot",
+            Level::Validation => "validation",
+            Level::Retention => "retention",
+            Level::Age => "age",
+        }
+    }
+
+    /// What the writer of an unknown key most likely meant; completes "unknown key `x` in y".
+    pub fn suggestion(self, unknown: &str) -> Option<String> {
+        let normal = unknown.to_ascii_lowercase().replace('_', "-");
+        if let Some(key) = self.key(&normal) {
+            return Some(format!("; did you mean `{}`?", key.name));
+        }
+        let elsewhere = LEVELS.into_iter().find(|level| *level != self && level.key(&normal).is_some());
+        if let Some(level) = elsewhere {
+            return Some(format!(
+                "; `{normal}` belongs under {}",
+                match level {
+                    Level::Root => "the top level of the file",
+                    level => level.place(),
+                }
+            ));
+        }
+        nearest(&normal, self.keys().map(|k| k.name)).map(|name| format!("; did you mean `{name}`?"))
+    }
+}
+
+/// The name most like `word`, if any is like it at all.
+pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .map(|name| (strsim::jaro_winkler(word, name), name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_level_knows_a_key_twice() {
+        for level in LEVELS {
+            let mut names: Vec<_> = level.keys().map(|k| k.name).collect();
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count, "{level:?}");
+        }
+    }
+
+    #[test]
+    fn suggestions_know_typos_spellings_and_other_levels() {
+        let cases = [
+            (Level::Replica, "urll", "did you mean `url`?"),
+            (Level::Replica, "access_key_id", "did you mean `access-key-id`?"),
+            (Level::Replica, "Path", "did you mean `path`?"),
+            (Level::Db, "url", "`url` belongs under dbs[].replica"),
+            (Level::Db, "checkpoint-intervall", "did you mean `checkpoint-interval`?"),
+            (Level::Replica, "monitor-interval", "`monitor-interval` belongs under dbs[]"),
+            (Level::Db, "dbs", "belongs under the top level of the file"),
+        ];
+        for (level, word, part) in cases {
+            let suggestion = level.suggestion(word).expect(word);
+            assert!(suggestion.contains(part), "{word}: {suggestion}");
+        }
+        assert_eq!(Level::Retention.suggestion("zzz"), None);
+    }
+}

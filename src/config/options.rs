@@ -1,0 +1,186 @@
+//! What the rest of the program is told: every setting typed, validated and with its default filled in.
+//!
+//! The types here know nothing of YAML, flags or environment variables. Where a key of litestream.yml and a field differ in
+//! name, the field's comment says which key it is.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::target::{S3Target, Target};
+
+/// The whole configuration of one process.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub databases: Vec<Database>,
+    /// The application's command line (`exec`, `-exec`), split into words by whoever runs it.
+    pub exec: Option<String>,
+    /// The migration's command line (`migrate`, `-migrate`).
+    pub migrate: Option<String>,
+    pub logging: Logging,
+    pub shutdown: Shutdown,
+    /// A missing backup is an error instead of a fresh start.
+    pub require_backup: bool,
+    /// Compaction, snapshots and retention as they are written in the file.
+    pub lifecycle: Lifecycle,
+}
+
+impl Options {
+    /// The database that is configured under this path.
+    pub fn find(&self, db: &Path) -> Option<&Database> {
+        self.databases.iter().find(|d| d.path == db)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logging {
+    pub level: LogLevel,
+    /// Key `logging.type`.
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    #[default]
+    Info,
+    Warn,
+    Error,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+    Pretty,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// From the first signal (or the child's end) to our own end: the child's stop and the final sync share it.
+    pub grace: Duration,
+    /// Key `shutdown-sync-timeout`: how long the final sync may retry.
+    pub sync_timeout: Duration,
+    /// Key `shutdown-sync-interval`: the pause between those retries.
+    pub sync_interval: Duration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Shutdown {
+        Shutdown {
+            grace: Duration::from_secs(10),
+            sync_timeout: Duration::from_secs(30),
+            sync_interval: Duration::from_millis(500),
+        }
+    }
+}
+
+/// One database file and where its commits go.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Absolute; symbolic links are not resolved here.
+    pub path: PathBuf,
+    /// Our own local state: `.<name>-millstream` beside the database unless `meta-path` says otherwise.
+    pub meta_path: PathBuf,
+    pub capture: CaptureOptions,
+    pub restore_if_db_not_exists: bool,
+    /// Permissions of a restored file (`mode: "0640"`).
+    pub file_mode: Option<u32>,
+    /// uid and gid of a restored file (`owner: "uid:gid"`, numbers or names).
+    pub file_owner: Option<(u32, u32)>,
+    pub replica: Replica,
+    /// Already resolved: the replica's 0.3 keys, else the database's, else the global ones.
+    pub snapshot: SnapshotPolicy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaptureOptions {
+    pub monitor_interval: Duration,
+    pub checkpoint_interval: Duration,
+    pub busy_timeout: Duration,
+    pub min_checkpoint_page_count: u32,
+    /// Pages; 0 turns the truncating checkpoint off.
+    pub truncate_page_n: u32,
+    pub max_sync_wal_bytes: u64,
+}
+
+impl Default for CaptureOptions {
+    fn default() -> CaptureOptions {
+        CaptureOptions {
+            monitor_interval: Duration::from_secs(1),
+            checkpoint_interval: Duration::from_secs(60),
+            busy_timeout: Duration::from_secs(1),
+            min_checkpoint_page_count: 1000,
+            truncate_page_n: 121_359,
+            max_sync_wal_bytes: 64 << 20,
+        }
+    }
+}
+
+/// The place a database is shipped to.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// For logs and errors; secrets are redacted.
+    pub url: String,
+    pub target: Target,
+    /// The least time between two uploads under sustained writes; zero means back to back.
+    pub sync_interval: Duration,
+}
+
+impl Replica {
+    /// Litestream's default `sync-interval`.
+    pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+    /// Litestream's name for the kind of store.
+    pub fn kind(&self) -> &'static str {
+        match self.target {
+            Target::File { .. } => "file",
+            Target::S3(S3Target { .. }) => "s3",
+        }
+    }
+}
+
+/// What happens to the files of a replica as they grow old.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lifecycle {
+    /// Intervals of compaction levels 1, 2, …
+    pub levels: Vec<Duration>,
+    pub snapshot: SnapshotPolicy,
+    /// How long level-0 files stay after they were compacted; zero turns their removal off.
+    pub l0_retention: Duration,
+    pub l0_retention_check_interval: Duration,
+    /// Key `retention.enabled`: whether files are ever deleted.
+    pub retention_enabled: bool,
+    pub verify_compaction: bool,
+    /// Key `validation.interval`, or 0.3's `validation-interval`; `None` is off.
+    pub validation_interval: Option<Duration>,
+}
+
+impl Default for Lifecycle {
+    fn default() -> Lifecycle {
+        Lifecycle {
+            levels: vec![Duration::from_secs(30), Duration::from_secs(5 * 60), Duration::from_secs(3600)],
+            snapshot: SnapshotPolicy::default(),
+            l0_retention: Duration::from_secs(5 * 60),
+            l0_retention_check_interval: Duration::from_secs(15),
+            retention_enabled: true,
+            verify_compaction: false,
+            validation_interval: None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotPolicy {
+    /// `snapshot.interval`, or 0.3's `snapshot-interval`.
+    pub interval: Duration,
+    /// `snapshot.retention`, or 0.3's `retention`: how far back a restore can go.
+    pub retention: Duration,
+}
+
+impl Default for SnapshotPolicy {
+    fn default() -> SnapshotPolicy {
+        SnapshotPolicy { interval: Duration::from_secs(24 * 3600), retention: Duration::from_secs(24 * 3600) }
+    }
+}

@@ -1,0 +1,653 @@
+//! Replica URLs, in every form that either of Litestream's generations takes, and the provider hosts of both.
+//!
+//! Pure: text in, parts out. Nothing here prints a URL except through [`redact`], and no error quotes a value of one.
+//!
+//! Litestream's two parsers differ in small ways. Where they do, its current command line wins; what only one of them knows
+//! (Linode hosts of 0.3, the dashed query parameters) is known here too.
+
+use url::form_urlencoded;
+
+use super::keys::nearest;
+use super::scalar;
+
+/// Region for endpoints that do not name one.
+pub const DEFAULT_REGION: &str = "us-east-1";
+
+/// What a replica URL says, before configuration and environment have had their say.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A path, not yet absolute: `file://` or bare.
+    File(String),
+    S3(Box<S3Location>),
+}
+
+/// The parts of an `s3://` URL. `None` means that the URL does not say.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct S3Location {
+    pub bucket: String,
+    /// Verbatim what goes before `/0000/`: `.` when the URL has no path at all, as Litestream writes it.
+    pub prefix: String,
+    pub region: Option<String>,
+    pub endpoint: Option<String>,
+    pub force_path_style: Option<bool>,
+    pub skip_verify: Option<bool>,
+    pub sign_payload: Option<bool>,
+    pub require_content_md5: Option<bool>,
+    pub storage_class: Option<String>,
+    pub part_size: Option<u64>,
+    pub concurrency: Option<u64>,
+    pub sse_customer_algorithm: Option<String>,
+    pub sse_customer_key: Option<String>,
+    pub sse_kms_key_id: Option<String>,
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<String>,
+}
+
+/// Whether a command line argument is a replica's URL and not a database's path: a word and `://`, but not SQLite's own.
+pub fn is_url(text: &str) -> bool {
+    scheme(text).is_some_and(|(scheme, _)| !matches!(scheme, "sqlite" | "sqlite3"))
+}
+
+fn scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let word = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    word.then_some((scheme, rest))
+}
+
+/// Reads a replica's URL. Errors are sentences without the URL in them; the caller says which replica it is.
+pub fn parse(text: &str) -> Result<Location, String> {
+    if text.is_empty() {
+        return Err("the url is empty".into());
+    }
+    let Some((scheme, rest)) = scheme(text) else {
+        // `mybucket/app` would quietly become a directory on the very disk that is to be backed up.
+        let is_path = ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start));
+        return if is_path {
+            Ok(Location::File(text.to_owned()))
+        } else {
+            Err("the url has no scheme; write s3://BUCKET/PATH, or file:///PATH for a directory".into())
+        };
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "file" => {
+            let path = rest.split('?').next().unwrap_or(rest);
+            if path.is_empty() {
+                return Err("the url names no directory; write file:///PATH".into());
+            }
+            // `file://dir` means `/dir`, as in Litestream.
+            Ok(Location::File(clean_path(&format!("/{path}"))))
+        }
+        "s3" => parse_s3(rest).map(|location| Location::S3(Box::new(location))),
+        "sqlite" | "sqlite3" => Err("the url names a SQLite database; a replica needs s3://… or file://…".into()),
+        other => Err(unsupported_type(other)),
+    }
+}
+
+/// The sentence for a kind of replica that is known but not there yet, or not known at all.
+pub fn unsupported_type(kind: &str) -> String {
+    match kind {
+        "gs" | "gcs" | "abs" | "oss" | "sftp" | "webdav" | "webdavs" | "nats" => {
+            format!("`{kind}` replicas are not supported yet; use s3 or file")
+        }
+        _ => format!("`{kind}` is not a kind of replica; use s3 or file"),
+    }
+}
+
+fn parse_s3(rest: &str) -> Result<S3Location, String> {
+    let rest = rest.split('#').next().unwrap_or(rest);
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut location = if place.to_ascii_lowercase().starts_with("arn:") {
+        parse_access_point(place)?
+    } else {
+        let (authority, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+        let (userinfo, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        let mut location = parse_host(host);
+        let path = percent_decode(path)?;
+        location.prefix = clean_path(&path).trim_start_matches('/').to_owned();
+        if let Some((id, secret)) = userinfo.and_then(|user| user.split_once(':')) {
+            location.access_key_id = Some(percent_decode(id)?);
+            location.secret_access_key = Some(percent_decode(secret)?);
+        }
+        location
+    };
+    apply_query(&mut location, query)?;
+    if location.bucket.is_empty() {
+        return Err("the url names no bucket; write s3://BUCKET/PATH or s3://BUCKET.HOST/PATH".into());
+    }
+    Ok(location)
+}
+
+/// `arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME[/PATH]`: the ARN is the bucket.
+fn parse_access_point(place: &str) -> Result<S3Location, String> {
+    const MARKER: &str = ":accesspoint/";
+    let malformed =
+        || "the url's ARN is not one of an access point (arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME)".into();
+    let name_at = place.to_ascii_lowercase().find(MARKER).map(|at| at + MARKER.len()).ok_or_else(malformed)?;
+    let name_len = place[name_at..].find('/').unwrap_or(place.len() - name_at);
+    if name_len == 0 {
+        return Err(malformed());
+    }
+    let (bucket, path) = place.split_at(name_at + name_len);
+    Ok(S3Location {
+        bucket: bucket.to_owned(),
+        prefix: if path.is_empty() { String::new() } else { clean_path(path).trim_start_matches('/').to_owned() },
+        region: bucket.split(':').nth(3).filter(|region| !region.is_empty()).map(str::to_owned),
+        ..S3Location::default()
+    })
+}
+
+/// Bucket, region and endpoint from a host, if it is one of a provider we know; else the host is the bucket, on AWS.
+fn parse_host(host: &str) -> S3Location {
+    let (name, port) = host.rsplit_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+    if let Some(known) = provider(name, port) {
+        return known;
+    }
+    let Some(port) = port else {
+        return S3Location { bucket: host.to_owned(), ..S3Location::default() };
+    };
+    // BUCKET.HOST:PORT, a server of one's own. An address alone names no bucket.
+    let (bucket, server) = match name.split_once('.') {
+        Some((bucket, server)) if name.parse::<std::net::Ipv4Addr>().is_err() => (bucket, server),
+        _ => ("", name),
+    };
+    at(bucket, DEFAULT_REGION, format!("http://{server}:{port}"), true)
+}
+
+fn provider(name: &str, port: Option<&str>) -> Option<S3Location> {
+    let with_port =
+        |host: String| port.map_or_else(|| format!("https://{host}"), |port| format!("https://{host}:{port}"));
+    if let Some(rest) = name.strip_suffix(".amazonaws.com") {
+        let (bucket, region) = match rest.strip_suffix(".s3") {
+            Some(bucket) => (bucket, None),
+            None => rest.rsplit_once(".s3.").filter(|(_, region)| !region.contains('.')).map(|(b, r)| (b, Some(r)))?,
+        };
+        return Some(S3Location { bucket: bucket.into(), region: region.map(str::to_owned), ..S3Location::default() });
+    }
+    if name == "localhost" || name.ends_with(".localhost") {
+        // With a port it is a server of one's own, which reads the bucket differently.
+        let bucket = name.strip_suffix("localhost").unwrap_or("").trim_end_matches('.');
+        return port.is_none().then(|| at(bucket, DEFAULT_REGION, "http://localhost".into(), true));
+    }
+    if let Some((bucket, "")) = split_suffix(name, "s3.filebase.com") {
+        return Some(at(bucket, DEFAULT_REGION, with_port("s3.filebase.com".into()), true));
+    }
+    for domain in ["fly.storage.tigris.dev", "t3.storage.dev"] {
+        if let Some((bucket, "")) = split_suffix(name, domain) {
+            return Some(at(bucket, "auto", with_port(domain.into()), false));
+        }
+    }
+    if let Some(rest) = name.strip_suffix(".r2.cloudflarestorage.com") {
+        // [BUCKET.]ACCOUNT[.JURISDICTION]
+        let account_at = match rest.strip_suffix(".eu").or_else(|| rest.strip_suffix(".fedramp")) {
+            Some(before) => before.rfind('.').map_or(0, |at| at + 1),
+            None => rest.rfind('.').map_or(0, |at| at + 1),
+        };
+        let (bucket, account) = rest.split_at(account_at);
+        let endpoint = with_port(format!("{account}.r2.cloudflarestorage.com"));
+        return Some(at(bucket.trim_end_matches('.'), "auto", endpoint, false));
+    }
+    // (what stands before the region, the domain, whether the bucket goes into the path)
+    let regional = [
+        ("", "digitaloceanspaces.com", false),
+        ("s3.", "backblazeb2.com", true),
+        ("s3.", "scw.cloud", false),
+        ("", "linodeobjects.com", true),
+        ("", "your-objectstorage.com", false),
+    ];
+    for (service, domain, path_style) in regional {
+        let Some(rest) = name.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.')) else { continue };
+        let (bucket, region) = rest.rsplit_once('.').unwrap_or(("", rest));
+        let Some((bucket, "")) = split_suffix(&format!("{bucket}."), service).map(|(b, r)| (b.to_owned(), r)) else {
+            continue;
+        };
+        let bucket = bucket.trim_end_matches('.');
+        return Some(at(bucket, region, with_port(format!("{service}{region}.{domain}")), path_style));
+    }
+    None
+}
+
+/// `BUCKET.suffix` or `suffix` alone, to the bucket; the second part is what stands after the suffix: nothing.
+fn split_suffix<'a>(name: &'a str, suffix: &str) -> Option<(&'a str, &'static str)> {
+    let bucket = name.strip_suffix(suffix)?;
+    if bucket.is_empty() {
+        return Some(("", ""));
+    }
+    bucket.strip_suffix('.').map(|bucket| (bucket, ""))
+}
+
+fn at(bucket: &str, region: &str, endpoint: String, path_style: bool) -> S3Location {
+    S3Location {
+        bucket: bucket.to_owned(),
+        region: Some(region.to_owned()),
+        endpoint: Some(endpoint),
+        force_path_style: Some(path_style),
+        ..S3Location::default()
+    }
+}
+
+/// Canonical names of the query parameters; the camel case spellings are made from them.
+const PARAMETERS: [&str; 13] = [
+    "endpoint",
+    "region",
+    "force-path-style",
+    "skip-verify",
+    "sign-payload",
+    "require-content-md5",
+    "storage-class",
+    "part-size",
+    "concurrency",
+    "sse-customer-algorithm",
+    "sse-customer-key",
+    "sse-customer-key-md5",
+    "sse-kms-key-id",
+];
+
+fn apply_query(location: &mut S3Location, query: &str) -> Result<(), String> {
+    let mut seen: Vec<&str> = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let Some(parameter) = canonical(&name) else {
+            let meant = nearest(&dashed(&name), PARAMETERS.into_iter());
+            let meant = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+            return Err(format!("the url has an unknown parameter `{name}`{meant}"));
+        };
+        // The first one counts, an empty one does not, as in Go.
+        if value.is_empty() || seen.contains(&parameter) {
+            continue;
+        }
+        seen.push(parameter);
+        set_parameter(location, parameter, &value)
+            .map_err(|why| format!("the url's parameter `{parameter}`: {why}"))?;
+    }
+    // An endpoint in the query is a server of one's own: bucket in the path unless the URL says otherwise.
+    if seen.contains(&"endpoint") && !seen.contains(&"force-path-style") {
+        location.force_path_style = Some(true);
+    }
+    Ok(())
+}
+
+fn set_parameter(location: &mut S3Location, parameter: &str, value: &str) -> Result<(), String> {
+    let text = || Some(value.to_owned());
+    match parameter {
+        "endpoint" => location.endpoint = Some(with_scheme(value)),
+        "region" => location.region = text(),
+        "force-path-style" => location.force_path_style = Some(scalar::parse_go_bool(value)?),
+        "skip-verify" => location.skip_verify = Some(scalar::parse_go_bool(value)?),
+        "sign-payload" => location.sign_payload = Some(scalar::parse_go_bool(value)?),
+        "require-content-md5" => location.require_content_md5 = Some(scalar::parse_go_bool(value)?),
+        "storage-class" => location.storage_class = text(),
+        "part-size" => location.part_size = Some(scalar::parse_size(value)?),
+        "concurrency" => location.concurrency = Some(scalar::parse_count(value)?),
+        "sse-customer-algorithm" => location.sse_customer_algorithm = text(),
+        "sse-customer-key" => location.sse_customer_key = text(),
+        "sse-kms-key-id" => location.sse_kms_key_id = text(),
+        // The key's MD5 is computed from the key.
+        _ => {}
+    }
+    Ok(())
+}
+
+/// `forcePathStyle`, `force-path-style` → the name in [`PARAMETERS`].
+fn canonical(name: &str) -> Option<&'static str> {
+    let dashed = dashed(name);
+    PARAMETERS.into_iter().find(|parameter| **parameter == dashed)
+}
+
+/// Camel case to dashes: `requireContentMD5` → `require-content-md5`.
+fn dashed(name: &str) -> String {
+    let mut dashed = String::with_capacity(name.len() + 4);
+    let mut after_lower = false;
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && after_lower {
+            dashed.push('-');
+        }
+        after_lower = c.is_ascii_lowercase();
+        dashed.push(if c == '_' { '-' } else { c.to_ascii_lowercase() });
+    }
+    dashed
+}
+
+/// Gives an endpoint without a scheme one: plain HTTP for this machine and private networks, else HTTPS.
+fn with_scheme(endpoint: &str) -> String {
+    if endpoint.starts_with("http://") || endpoint.starts_with("https://") {
+        endpoint.to_owned()
+    } else if is_private(endpoint) {
+        format!("http://{endpoint}")
+    } else {
+        format!("https://{endpoint}")
+    }
+}
+
+/// Whether an endpoint lies on this machine or in a private network.
+pub fn is_private(endpoint: &str) -> bool {
+    let host = host_of(endpoint);
+    let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+    match name.parse::<std::net::Ipv4Addr>() {
+        Ok(address) => address.is_loopback() || address.is_private(),
+        Err(_) => name == "localhost" || name == "[::1]" || name.ends_with(".local") || name.ends_with(".localhost"),
+    }
+}
+
+/// Host and port of an endpoint, in lower case.
+fn host_of(endpoint: &str) -> String {
+    let endpoint = endpoint.trim().to_ascii_lowercase();
+    let bare = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
+    bare.split('/').next().unwrap_or(bare).to_owned()
+}
+
+/// What Litestream assumes of a provider unless it is told otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProviderDefaults {
+    pub path_style: bool,
+    pub no_content_md5: bool,
+    pub concurrency: Option<usize>,
+}
+
+pub fn provider_defaults(endpoint: &str) -> ProviderDefaults {
+    let host = host_of(endpoint);
+    let tigris = host == "fly.storage.tigris.dev" || host == "t3.storage.dev";
+    let r2 = host.ends_with(".r2.cloudflarestorage.com");
+    let path_only = [".backblazeb2.com", ".supabase.co"].iter().any(|domain| host.ends_with(domain));
+    let hosted = [
+        ".amazonaws.com",
+        ".digitaloceanspaces.com",
+        ".backblazeb2.com",
+        ".filebase.com",
+        ".scw.cloud",
+        ".r2.cloudflarestorage.com",
+        "tigris.dev",
+        "t3.storage.dev",
+        ".supabase.co",
+    ];
+    let own_server = host.contains(':') && !hosted.iter().any(|domain| host.contains(domain));
+    ProviderDefaults {
+        path_style: path_only || own_server || host == "s3.filebase.com",
+        no_content_md5: tigris,
+        concurrency: r2.then_some(2),
+    }
+}
+
+/// A URL fit for logs: no user, no password, no encryption key.
+pub fn redact(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
+    let authority_len = place.find('/').unwrap_or(place.len());
+    // A raw slash in a password moves the at-sign behind the first slash: hide up to the last one in that case.
+    let place =
+        match place[..authority_len].rfind('@').or_else(|| place[..authority_len].find(':').and(place.rfind('@'))) {
+            Some(at) => format!("redacted@{}", &place[at + 1..]),
+            None => place.to_owned(),
+        };
+    let query = query.map_or_else(String::new, |query| {
+        let shown = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((name, _)) if canonical(name).is_none_or(|name| name.contains("key")) => format!("{name}=redacted"),
+            _ => pair.to_owned(),
+        });
+        format!("?{}", shown.collect::<Vec<_>>().join("&"))
+    });
+    format!("{scheme}://{place}{query}")
+}
+
+/// Go's `path.Clean`: no empty, `.` or resolvable `..` segments, no slash at the end, `.` for nothing.
+pub fn clean_path(path: &str) -> String {
+    let rooted = path.starts_with('/');
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." if kept.last().is_some_and(|last| *last != "..") => {
+                kept.pop();
+            }
+            ".." if rooted => {}
+            segment => kept.push(segment),
+        }
+    }
+    let joined = kept.join("/");
+    match (rooted, joined.is_empty()) {
+        (true, _) => format!("/{joined}"),
+        (false, true) => ".".into(),
+        (false, false) => joined,
+    }
+}
+
+fn percent_decode(text: &str) -> Result<String, String> {
+    let malformed = || String::from("the url has a malformed %-escape; write %25 for a percent sign");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        if first != b'%' {
+            bytes.push(first);
+            rest = after;
+            continue;
+        }
+        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).ok_or_else(malformed)?;
+        if !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(malformed());
+        }
+        bytes.push(u8::from_str_radix(hex, 16).map_err(|_| malformed())?);
+        rest = &after[2..];
+    }
+    String::from_utf8(bytes).map_err(|_| malformed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn s3(text: &str) -> S3Location {
+        match parse(text) {
+            Ok(Location::S3(location)) => *location,
+            Ok(Location::File(path)) => panic!("{text} is the directory {path}"),
+            Err(error) => panic!("{text}: {error}"),
+        }
+    }
+
+    fn file(text: &str) -> String {
+        match parse(text) {
+            Ok(Location::File(path)) => path,
+            _ => panic!("{text} is not a directory"),
+        }
+    }
+
+    fn error(text: &str) -> String {
+        parse(text).err().unwrap_or_else(|| panic!("{text} was read"))
+    }
+
+    #[test]
+    fn directories() {
+        assert_eq!(file("file:///backup/app/"), "/backup/app");
+        assert_eq!(file("file:///a/../b?x=1"), "/b");
+        assert_eq!(file("file://backup/app"), "/backup/app");
+        assert_eq!(file("/backup/app"), "/backup/app");
+        assert_eq!(file("~/backup"), "~/backup");
+        assert!(error("backup/app").contains("no scheme"), "a forgotten s3:// must not become a directory");
+        assert!(error("").contains("empty"));
+        assert!(error("file://").contains("names no directory"));
+    }
+
+    #[test]
+    fn prefixes_are_cleaned_as_litestream_does() {
+        let cases = [
+            ("s3://b/some/prefix/", "some/prefix"),
+            ("s3://b", "."),
+            ("s3://b/", ""),
+            ("s3://b//x///y/./z/../w", "x/y/w"),
+            ("s3://b/../x", "x"),
+            ("s3://b/a%20b+c", "a b+c"),
+            ("s3://b?region=r", "."),
+            ("s3://b/x#fragment", "x"),
+        ];
+        for (text, prefix) in cases {
+            assert_eq!(s3(text).prefix, prefix, "{text}");
+        }
+        assert!(error("s3://b/100%").contains("%25"));
+        assert_eq!(s3("S3://My_Bucket/x").bucket, "My_Bucket", "names keep their case");
+    }
+
+    /// (url, bucket, region, endpoint, path style)
+    type Case = (&'static str, &'static str, &'static str, &'static str, Option<bool>);
+
+    #[test]
+    fn hosts_of_providers() {
+        let cases: &[Case] = &[
+            ("s3://b/p", "b", "", "", None),
+            ("s3://my.dotted.bucket/p", "my.dotted.bucket", "", "", None),
+            ("s3://b.s3.amazonaws.com/p", "b", "", "", None),
+            ("s3://my.b.s3.eu-west-1.amazonaws.com/p", "my.b", "eu-west-1", "", None),
+            ("s3://b.nyc3.digitaloceanspaces.com/p", "b", "nyc3", "https://nyc3.digitaloceanspaces.com", Some(false)),
+            (
+                "s3://my.b.ams3.digitaloceanspaces.com/p",
+                "my.b",
+                "ams3",
+                "https://ams3.digitaloceanspaces.com",
+                Some(false),
+            ),
+            (
+                "s3://b.nyc3.digitaloceanspaces.com:443/p",
+                "b",
+                "nyc3",
+                "https://nyc3.digitaloceanspaces.com:443",
+                Some(false),
+            ),
+            (
+                "s3://b.s3.eu-central-003.backblazeb2.com/p",
+                "b",
+                "eu-central-003",
+                "https://s3.eu-central-003.backblazeb2.com",
+                Some(true),
+            ),
+            ("s3://b.s3.fr-par.scw.cloud/p", "b", "fr-par", "https://s3.fr-par.scw.cloud", Some(false)),
+            ("s3://b.s3.filebase.com/p", "b", "us-east-1", "https://s3.filebase.com", Some(true)),
+            (
+                "s3://b.us-east-1.linodeobjects.com/p",
+                "b",
+                "us-east-1",
+                "https://us-east-1.linodeobjects.com",
+                Some(true),
+            ),
+            ("s3://b.fsn1.your-objectstorage.com/p", "b", "fsn1", "https://fsn1.your-objectstorage.com", Some(false)),
+            ("s3://b.acc.r2.cloudflarestorage.com/p", "b", "auto", "https://acc.r2.cloudflarestorage.com", Some(false)),
+            (
+                "s3://b.acc.eu.r2.cloudflarestorage.com/p",
+                "b",
+                "auto",
+                "https://acc.eu.r2.cloudflarestorage.com",
+                Some(false),
+            ),
+            ("s3://b.fly.storage.tigris.dev/p", "b", "auto", "https://fly.storage.tigris.dev", Some(false)),
+            ("s3://b.localhost:9000/p", "b", "us-east-1", "http://localhost:9000", Some(true)),
+            ("s3://b.localhost/p", "b", "us-east-1", "http://localhost", Some(true)),
+            ("s3://b.minio:9000/p", "b", "us-east-1", "http://minio:9000", Some(true)),
+            ("s3://b.127.0.0.1:9000/p", "b", "us-east-1", "http://127.0.0.1:9000", Some(true)),
+            ("s3://b.minio.example.com:9000/p", "b", "us-east-1", "http://minio.example.com:9000", Some(true)),
+        ];
+        for (text, bucket, region, endpoint, path_style) in cases {
+            let location = s3(text);
+            let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            assert_eq!(location.bucket, *bucket, "{text}");
+            assert_eq!(location.region, some(region), "{text}");
+            assert_eq!(location.endpoint, some(endpoint), "{text}");
+            assert_eq!(location.force_path_style, *path_style, "{text}");
+            assert_eq!(location.prefix, "p", "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_without_a_bucket_is_an_error() {
+        for text in [
+            "s3:///path",
+            "s3://nyc3.digitaloceanspaces.com/p",
+            "s3://s3.fr-par.scw.cloud/p",
+            "s3://s3.filebase.com/b/p",
+            "s3://localhost:9000/b",
+            "s3://127.0.0.1:9000/b",
+            "s3://acc.r2.cloudflarestorage.com/b",
+        ] {
+            assert!(error(text).contains("names no bucket"), "{text}");
+        }
+    }
+
+    #[test]
+    fn access_points_are_buckets() {
+        let arn = "arn:aws:s3:us-east-2:123456789012:accesspoint/my-point";
+        let location = s3(&format!("s3://{arn}/a/b/?skip-verify=1"));
+        assert_eq!((location.bucket.as_str(), location.prefix.as_str()), (arn, "a/b"));
+        assert_eq!((location.region.as_deref(), location.skip_verify), (Some("us-east-2"), Some(true)));
+        assert_eq!(s3(&format!("s3://{arn}")).prefix, "");
+        assert!(error("s3://arn:aws:s3:us-east-2:1:accesspoint/").contains("ARN"));
+        assert!(error("s3://arn:aws:s3:us-east-2:1:bucket/x").contains("ARN"));
+    }
+
+    #[test]
+    fn parameters_in_both_spellings() {
+        let camel = "s3://b/p?endpoint=localhost:9000&region=r&forcePathStyle=false&skipVerify=true&signPayload=0\
+                     &requireContentMD5=false&storageClass=COLD&partSize=5242880&concurrency=3\
+                     &sseCustomerAlgorithm=AES256&sseCustomerKey=k&sseKmsKeyId=i&sseCustomerKeyMD5=m";
+        let dashed = "s3://b/p?endpoint=localhost:9000&region=r&force-path-style=false&skip-verify=true&sign-payload=0\
+                      &require-content-md5=false&storage-class=COLD&part-size=5MiB&concurrency=3\
+                      &sse-customer-algorithm=AES256&sse-customer-key=k&sse-kms-key-id=i&sse-customer-key-md5=m";
+        let location = s3(camel);
+        assert!(location == s3(dashed));
+        assert_eq!(location.endpoint.as_deref(), Some("http://localhost:9000"));
+        assert_eq!(location.region.as_deref(), Some("r"));
+        assert_eq!(location.force_path_style, Some(false));
+        assert_eq!(location.skip_verify, Some(true));
+        assert_eq!((location.sign_payload, location.require_content_md5), (Some(false), Some(false)));
+        assert_eq!(location.storage_class.as_deref(), Some("COLD"));
+        assert_eq!((location.part_size, location.concurrency), (Some(5 << 20), Some(3)));
+        assert_eq!(location.sse_customer_key.as_deref(), Some("k"));
+        assert_eq!(location.sse_kms_key_id.as_deref(), Some("i"));
+        let plain = s3("s3://b/p?endpoint=https%3A%2F%2Fs3.example.com");
+        assert_eq!((plain.endpoint.as_deref(), plain.force_path_style), (Some("https://s3.example.com"), Some(true)));
+        assert_eq!(s3("s3://b/p?endpoint=s3.example.com").endpoint.as_deref(), Some("https://s3.example.com"));
+    }
+
+    #[test]
+    fn wrong_parameters_are_named_without_their_value() {
+        assert_eq!(
+            error("s3://b?endpont=hunter2"),
+            "the url has an unknown parameter `endpont`; did you mean `endpoint`?"
+        );
+        assert!(error("s3://b?skip-verify=perhaps").contains("`skip-verify`"));
+        assert!(error("s3://b?concurrency=many").contains("`concurrency`"));
+    }
+
+    #[test]
+    fn other_kinds_are_refused_by_name() {
+        for kind in ["gs", "abs", "oss", "sftp", "webdav", "webdavs", "nats", "gcs"] {
+            let error = error(&format!("{kind}://user:hunter2@host/path"));
+            assert!(error.contains(&format!("`{kind}` replicas are not supported yet")), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        assert!(error("http://x").contains("`http` is not a kind of replica"));
+    }
+
+    #[test]
+    fn user_and_password_are_keys_and_never_shown() {
+        let text = "s3://id:se%2Fcret@b/p?region=r&sse-customer-key=hunter2&x=hunter3";
+        assert_eq!(redact(text), "s3://redacted@b/p?region=r&sse-customer-key=redacted&x=redacted");
+        assert_eq!(redact("s3://id:sl/ash@b/p"), "s3://redacted@b/p");
+        assert_eq!(redact("s3://b/me@home"), "s3://b/me@home");
+        assert_eq!(redact("/plain"), "/plain");
+        let location = s3("s3://id:se%2Fcret@b/p");
+        assert_eq!(location.access_key_id.as_deref(), Some("id"));
+        assert_eq!(location.secret_access_key.as_deref(), Some("se/cret"));
+        assert_eq!(location.bucket, "b");
+    }
+
+    #[test]
+    fn provider_defaults_are_litestreams() {
+        let path_style = |endpoint: &str| provider_defaults(endpoint).path_style;
+        assert!(path_style("https://s3.eu-central-003.backblazeb2.com") && path_style("http://127.0.0.1:9000"));
+        assert!(path_style("https://x.supabase.co/storage/v1/s3") && path_style("https://s3.filebase.com"));
+        assert!(!path_style("https://nyc3.digitaloceanspaces.com") && !path_style("https://s3.example.com"));
+        assert!(provider_defaults("https://fly.storage.tigris.dev").no_content_md5);
+        assert_eq!(provider_defaults("https://a.r2.cloudflarestorage.com").concurrency, Some(2));
+    }
+
+    #[test]
+    fn database_paths_are_not_urls() {
+        assert!(is_url("s3://b/x") && is_url("file:///x") && is_url("sftp://h/x"));
+        assert!(!is_url("/data/app.db") && !is_url("sqlite:///data/app.db") && !is_url("sqlite3://app.db"));
+        assert!(!is_url("C:/x") && !is_url("://x") && !is_url("a-b://x"));
+    }
+}

@@ -1,0 +1,191 @@
+//! [`Db`]: the two connections to one database, and the hand-over between them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::identity::Identity;
+use super::position::{ImageReason, Position};
+use crate::fsx::{self, FsError};
+use crate::ltx::{LtxError, Txid};
+use crate::sqlite::{Connection, Mark, SqliteError, Wal, WalError};
+
+/// How a database is treated; defaults and meaning are Litestream's.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// How long to wait for a lock of the application.
+    pub busy_timeout: Duration,
+    /// The WAL is reset when it holds this many pages.
+    pub min_checkpoint_page_count: u32,
+    /// A WAL file that grew beyond this many pages is truncated after a reset.
+    pub truncate_page_n: u32,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    #[error(transparent)]
+    Sqlite(#[from] SqliteError),
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    #[error(transparent)]
+    Io(#[from] FsError),
+    #[error(transparent)]
+    Ltx(#[from] LtxError),
+    /// The database stays in another journal mode: something holds it, or its file system has no shared memory.
+    #[error("{} is in journal mode {mode} and could not be converted to WAL: close other programs that use it", path.display())]
+    NotWal { path: PathBuf, mode: String },
+    /// Another file lies at the path now: replication must stop, or it would ship a stranger over a good history.
+    #[error("{} was deleted or replaced while it was replicated", path.display())]
+    Replaced { path: PathBuf },
+    /// The TXIDs are used up, which only a stray object with a huge name can cause.
+    #[error("no TXID follows {0}")]
+    TxidsExhausted(Txid),
+}
+
+impl DbError {
+    /// Somebody else holds a lock: the same call may succeed later.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, DbError::NotWal { .. }) || matches!(self, DbError::Sqlite(error) if error.is_busy())
+    }
+}
+
+/// What is known about how far the database is captured.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Progress {
+    Known(Position),
+    /// The next capture is a full image, as the TXID after `last`.
+    Unknown {
+        last: Option<Txid>,
+        reason: ImageReason,
+    },
+}
+
+/// An armed database: as long as this value lives, no commit can be overwritten before it is captured.
+pub struct Db {
+    pub(super) path: PathBuf,
+    pub(super) wal_path: PathBuf,
+    pub(super) tuning: Tuning,
+    pub(super) identity: Identity,
+    /// In a read transaction at all times, except for moments under the write lock.
+    pub(super) reader: Connection,
+    /// Idle between calls: begins the next read transaction, or holds the write lock.
+    pub(super) spare: Connection,
+    /// What `reader` sees.
+    pub(super) mark: Mark,
+    pub(super) progress: Progress,
+}
+
+impl Db {
+    /// Opens an existing database, converts it to WAL if it is not, and pins the WAL. Until told otherwise
+    /// ([`Db::continue_from`]), the first capture is a full image.
+    pub fn open(path: &Path, tuning: Tuning) -> Result<Db, DbError> {
+        let path = std::fs::canonicalize(path).map_err(|source| FsError { verb: "open", path: path.into(), source })?;
+        let missing = || DbError::Replaced { path: path.clone() };
+        let identity = Identity::of(&path)?.ok_or_else(missing)?;
+        let reader = Connection::open(&path, tuning.busy_timeout)?;
+        let spare = Connection::open(&path, tuning.busy_timeout)?;
+        reader.check_page_access()?;
+        ensure_wal_mode(&reader, &path)?;
+        let mark = reader.pin()?;
+        if Identity::of(&path)? != Some(identity) {
+            return Err(missing());
+        }
+        let progress = Progress::Unknown { last: None, reason: ImageReason::FirstBackup };
+        let wal_path = fsx::with_suffix(&path, "-wal");
+        Ok(Db { path, wal_path, tuning, identity, reader, spare, mark, progress })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// From here on captures continue what is proved to be at `position`.
+    pub fn continue_from(&mut self, position: Position) {
+        self.progress = Progress::Known(position);
+    }
+
+    /// The next capture is a full image, as the TXID after `last`.
+    pub fn start_over(&mut self, last: Option<Txid>, reason: ImageReason) {
+        self.progress = Progress::Unknown { last, reason };
+    }
+
+    /// The last captured TXID.
+    pub fn txid(&self) -> Option<Txid> {
+        match self.progress {
+            Progress::Known(position) => Some(position.txid),
+            Progress::Unknown { last, .. } => last,
+        }
+    }
+
+    pub(super) fn next_txid(&self) -> Result<Txid, DbError> {
+        match self.txid() {
+            None => Ok(Txid::FIRST),
+            Some(last) => last.next().ok_or(DbError::TxidsExhausted(last)),
+        }
+    }
+
+    /// Frames in the current WAL generation, as far as they are captured; what a reset would free.
+    pub fn wal_frames(&self) -> u32 {
+        match self.progress {
+            Progress::Known(Position { sealed: true, .. }) => 0,
+            _ => self.mark.wal.map_or(0, |wal| wal.frames),
+        }
+    }
+
+    /// Length of the `-wal` file in bytes.
+    pub fn wal_len(&self) -> Result<u64, DbError> {
+        Ok(fsx::metadata_if_exists(&self.wal_path)?.map_or(0, |m| m.len()))
+    }
+
+    /// Whether a capture might find something: reads two small headers of the WAL and takes no lock. Also notices when the
+    /// database is no longer the file that was opened.
+    pub fn glance(&self) -> Result<bool, DbError> {
+        if Identity::of(&self.path)? != Some(self.identity) {
+            return Err(DbError::Replaced { path: self.path.clone() });
+        }
+        let Progress::Known(position) = self.progress else { return Ok(true) };
+        let wal = match self.open_wal()? {
+            Some(wal) => wal.header()?.map(|header| (header, wal)),
+            None => None,
+        };
+        match (position.wal, wal) {
+            (_, None) => Ok(!position.sealed),
+            (Some(ours), Some((header, wal))) if ours.salts == header.salts => {
+                let next = wal.raw_frame(ours.frames + 1, header.page_size)?;
+                Ok(next.is_some_and(|frame| frame.salts == header.salts))
+            }
+            (_, Some(_)) => Ok(true),
+        }
+    }
+
+    /// Takes the write lock and keeps it until this value is dropped: nobody can commit any more. `false` when the
+    /// application holds it right now.
+    pub fn freeze(&self) -> Result<bool, DbError> {
+        Ok(self.spare.begin_barrier()?)
+    }
+
+    /// Gives the write lock back.
+    pub fn thaw(&self) -> Result<(), DbError> {
+        Ok(self.spare.end()?)
+    }
+
+    pub(super) fn open_wal(&self) -> Result<Option<Wal>, FsError> {
+        Wal::open_if_exists(&self.wal_path)
+    }
+}
+
+fn ensure_wal_mode(connection: &Connection, path: &Path) -> Result<(), DbError> {
+    let mode = connection.journal_mode()?;
+    if mode == "wal" {
+        return Ok(());
+    }
+    let now = match connection.set_wal_mode() {
+        Ok(now) => now,
+        Err(error) if error.is_busy() => mode.clone(),
+        Err(error) => return Err(error.into()),
+    };
+    if now != "wal" {
+        return Err(DbError::NotWal { path: path.to_owned(), mode: now });
+    }
+    tracing::info!(db = %path.display(), "converted from journal mode {mode} to WAL, which replication needs");
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The note that a restore leaves beside the database: this very file is the state at TXID n.
+//!
+//! The replica knows what a TXID contains but not which file on which disk it became. With the note, replication continues
+//! after a restore without uploading the database again. It is believed only while device, inode, length and modification
+//! time are exactly those of the restored file: then no checkpoint has touched it, and whatever the WAL holds comes on top.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fsx::{self, Context};
+use crate::ltx::Txid;
+
+const NOTE_FILE: &str = "origin.json";
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// TXID of the state, 16 hex digits.
+    txid: String,
+    /// The replica it came from; a TXID means nothing in another one.
+    replica: String,
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified_ns: i64,
+}
+
+impl Origin {
+    /// Describes the file at `path`, just restored to `txid` from `replica`.
+    pub fn of(path: &Path, txid: Txid, replica: &str) -> fsx::Result<Origin> {
+        let file = fsx::metadata(path)?;
+        Ok(Origin {
+            txid: txid.to_string(),
+            replica: replica.to_owned(),
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.len(),
+            modified_ns: file.mtime() * 1_000_000_000 + file.mtime_nsec(),
+        })
+    }
+
+    pub fn save(&self, directory: &Path) -> fsx::Result<()> {
+        fsx::create_dir_all(directory)?;
+        let path = directory.join(NOTE_FILE);
+        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::other).on("encode", &path)?;
+        // Not synced: a lost or torn note only costs an upload.
+        std::fs::write(&path, text).on("write", &path)
+    }
+
+    /// The TXID that the file at `path` still is, by the note in `directory`; `None` without a note that can be believed.
+    pub fn txid_of(path: &Path, directory: &Path, replica: &str) -> Option<Txid> {
+        let note: Origin = serde_json::from_slice(&std::fs::read(directory.join(NOTE_FILE)).ok()?).ok()?;
+        let txid = Txid::parse_hex(&note.txid)?;
+        let now = Origin::of(path, txid, replica).ok()?;
+        (now == note).then_some(txid)
+    }
+
+    pub fn forget(directory: &Path) -> fsx::Result<()> {
+        fsx::remove_file_if_exists(&directory.join(NOTE_FILE)).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_note_is_believed_only_for_the_untouched_file_of_that_replica() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("app.db");
+        let meta = dir.path().join("meta");
+        let txid = Txid::FIRST;
+        std::fs::write(&path, b"content").expect("write");
+        assert_eq!(Origin::txid_of(&path, &meta, "s3://b/p"), None);
+        Origin::of(&path, txid, "s3://b/p").expect("stat").save(&meta).expect("save");
+        assert_eq!(Origin::txid_of(&path, &meta, "s3://b/p"), Some(txid));
+        assert_eq!(Origin::txid_of(&path, &meta, "s3://b/other"), None);
+        let copy = dir.path().join("copy");
+        std::fs::copy(&path, &copy).expect("copy");
+        std::fs::rename(&copy, &path).expect("rename");
+        assert_eq!(Origin::txid_of(&path, &meta, "s3://b/p"), None, "another inode");
+        Origin::of(&path, txid, "s3://b/p").expect("stat").save(&meta).expect("save");
+        Origin::forget(&meta).expect("forget");
+        assert_eq!(Origin::txid_of(&path, &meta, "s3://b/p"), None);
+    }
+}

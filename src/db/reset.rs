@@ -1,0 +1,120 @@
+//! Letting the WAL start over: a few milliseconds under the write lock.
+//!
+//! ```text
+//! PASSIVE checkpoint up to our mark          no lock
+//! BEGIN IMMEDIATE on the spare connection    the barrier: nobody can commit until it ends
+//! capture the tail                           usually nothing
+//! end the read transaction
+//! PASSIVE checkpoint                         copies the tail, usually nothing
+//! rest                                       on slot 0: the next writer may restart the WAL once
+//! end the barrier
+//! ```
+//!
+//! Never RESTART, never FULL; TRUNCATE only while resting, when everything in the WAL is captured and backfilled: if a
+//! writer slips in before it, it returns busy and nothing is lost. One party checkpoints here, under the write lock.
+
+use std::time::Duration;
+
+use super::capture::Batch;
+use super::open::{Db, DbError, Progress};
+use crate::sqlite::CheckpointMode;
+
+/// How long to wait for the write lock: a reset can always be done later, a waiting writer must not be kept.
+const BARRIER_TIMEOUT: Duration = Duration::from_millis(5);
+
+/// A longer tail is captured without the lock first.
+const TAIL_BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// The next writer starts the WAL over.
+    Done,
+    /// Nothing was lost and nothing changed; try later.
+    Deferred(&'static str),
+    /// More was committed meanwhile than is good to capture under the lock: capture, then try again.
+    CaptureFirst,
+}
+
+impl Db {
+    /// Resets the WAL. Everything captured so far must be safe elsewhere (in the bucket, or in spill files); the tail that is
+    /// captured here is handed to `save`, which must keep it before it returns.
+    pub fn reset_wal<E: From<DbError>>(
+        &mut self,
+        now_ms: i64,
+        save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
+    ) -> Result<Reset, E> {
+        self.spare.checkpoint(CheckpointMode::Passive).map_err(DbError::from)?;
+        if !self.take_barrier()? {
+            return Ok(Reset::Deferred("the application holds the write lock"));
+        }
+        let result = self.reset_under_barrier(now_ms, save);
+        self.spare.end().map_err(DbError::from)?;
+        let result = result?;
+        if result == Reset::Done {
+            self.truncate_if_huge()?;
+        }
+        Ok(result)
+    }
+
+    fn take_barrier(&self) -> Result<bool, DbError> {
+        self.spare.set_busy_timeout(BARRIER_TIMEOUT)?;
+        let taken = self.spare.begin_barrier();
+        self.spare.set_busy_timeout(self.tuning.busy_timeout)?;
+        Ok(taken?)
+    }
+
+    fn reset_under_barrier<E: From<DbError>>(
+        &mut self,
+        now_ms: i64,
+        save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
+    ) -> Result<Reset, E> {
+        // Without a known position there is no history to keep whole: the next capture is an image in any case.
+        if matches!(self.progress, Progress::Known(_)) {
+            // Between these two nobody can restart the WAL: that takes the write lock.
+            self.reader.end().map_err(DbError::from)?;
+            let mark = self.reader.pin().map_err(DbError::from)?;
+            if let Some(batch) = self.plan(mark, now_ms)? {
+                if batch.image.is_some() || batch.content_len() > TAIL_BYTES_MAX {
+                    return Ok(Reset::CaptureFirst);
+                }
+                let encoded = self.encode(&batch, Vec::new())?;
+                self.adopt(mark, &batch);
+                save(batch, encoded.writer)?;
+            }
+            self.mark = mark;
+        }
+        Ok(self.checkpoint_and_rest()?)
+    }
+
+    fn checkpoint_and_rest(&mut self) -> Result<Reset, DbError> {
+        self.reader.end()?;
+        let checkpoint = self.reader.checkpoint(CheckpointMode::Passive);
+        if matches!(&checkpoint, Ok(done) if done.is_complete()) {
+            self.reader.rest()?;
+            if let Progress::Known(position) = &mut self.progress {
+                position.sealed = true;
+            }
+            return Ok(Reset::Done);
+        }
+        self.mark = self.reader.pin()?;
+        checkpoint?;
+        Ok(Reset::Deferred("a reader of the application keeps old pages in the WAL"))
+    }
+
+    fn truncate_if_huge(&self) -> Result<(), DbError> {
+        let limit = u64::from(self.tuning.truncate_page_n) * u64::from(self.mark.page_size.get());
+        if limit == 0 || self.wal_len()? <= limit {
+            return Ok(());
+        }
+        self.spare.set_busy_timeout(Duration::ZERO)?;
+        let truncated = self.spare.checkpoint(CheckpointMode::Truncate);
+        self.spare.set_busy_timeout(self.tuning.busy_timeout)?;
+        match truncated {
+            Ok(done) if !done.busy => tracing::info!(db = %self.path.display(), "truncated the WAL file"),
+            Ok(_) => tracing::debug!(db = %self.path.display(), "the WAL is in use again: not truncated"),
+            Err(error) if error.is_busy() => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}

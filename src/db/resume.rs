@@ -1,0 +1,179 @@
+//! Proving that the WAL on disk continues what the bucket has.
+//!
+//! The newest level-0 object says where in which WAL generation it ended. Continuing from there is right only if that
+//! generation still stands (or was restarted exactly once, with its end still visible), its checksums hold up to that frame,
+//! and the pages in those frames are the pages in the object. The last check matters after a power loss: with
+//! `synchronous=NORMAL` the local WAL may have lost commits that the bucket has, and then have been written anew with the same
+//! salts. Whatever cannot be proved is answered with a full image.
+
+use super::open::{Db, DbError};
+use super::position::{ImageReason, Position};
+use crate::ltx::Header;
+use crate::page::{PageSize, Pgno};
+use crate::sqlite::{FrameChecksum, Salts, Wal, WalError, WalMark};
+
+/// A place in the WAL from which to continue, if the pages confirm it.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Pages whose frames must equal the object's content: the newest frame of each, in page order.
+    pages: Vec<(Pgno, u32)>,
+    position: Position,
+}
+
+/// The frames that an object's header claims: those after `after` up to `end`, of the generation `salts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Claim {
+    salts: Salts,
+    after: u32,
+    end: u32,
+}
+
+impl Claim {
+    /// `None` when the header does not name whole frames (compacted files carry no WAL position).
+    fn of(header: &Header) -> Option<Claim> {
+        let frames = |offset: u64| {
+            let bytes = offset.checked_sub(crate::sqlite::WAL_HEADER_LEN)?;
+            let frame_len = u64::from(header.page_size.get()) + 24;
+            (bytes % frame_len == 0).then(|| u32::try_from(bytes / frame_len).ok())?
+        };
+        let salts = Salts(header.wal.salt1, header.wal.salt2);
+        let (after, end) = (frames(header.wal.offset)?, frames(header.wal.end())?);
+        (salts != Salts(0, 0)).then_some(Claim { salts, after, end })
+    }
+
+    /// The generation after this one, and only that: SQLite counts the first salt up by one at every restart.
+    fn was_restarted_once(&self, now: Salts) -> bool {
+        now.0 == self.salts.0.wrapping_add(1)
+    }
+}
+
+impl Candidate {
+    /// The pages to fetch from the object for [`Db::confirm`], at most `limit`, the one that was written last included.
+    pub fn pages(&self, limit: usize) -> Vec<Pgno> {
+        let last = self.pages.iter().max_by_key(|&&(_, frame)| frame).map(|&(pgno, _)| pgno);
+        let mut wanted: Vec<Pgno> =
+            last.into_iter().chain(self.pages.iter().map(|&(pgno, _)| pgno)).take(limit.max(1)).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted
+    }
+}
+
+impl Db {
+    /// Looks for the place in the pinned WAL where the object with this header ended.
+    pub fn candidate(&self, newest: &Header) -> Result<Result<Candidate, ImageReason>, DbError> {
+        if newest.page_size != self.mark.page_size {
+            return Ok(Err(ImageReason::PageSizeChanged));
+        }
+        let Some(claim) = Claim::of(newest) else { return Ok(Err(ImageReason::NoPosition)) };
+        let (Some(now), Some(wal)) = (self.mark.wal, self.open_wal()?) else {
+            return Ok(Err(ImageReason::LocalChanges));
+        };
+        let found = if now.salts == claim.salts {
+            self.same_generation(&wal, &claim, now)
+        } else if claim.was_restarted_once(now.salts) && now.frames < claim.end {
+            self.restarted_once(&wal, &claim, now)
+        } else {
+            return Ok(Err(ImageReason::LocalChanges));
+        };
+        let (mut pages, end, sealed) = match found {
+            Ok(Ok(found)) => found,
+            Ok(Err(reason)) => return Ok(Err(reason)),
+            Err(DbError::Wal(WalError::Invalid { .. })) => return Ok(Err(ImageReason::WalRewritten)),
+            Err(error) => return Err(error),
+        };
+        // Pages that the same transactions cut off again are in frames, but in no object.
+        pages.retain(|(pgno, _)| pgno.get() <= newest.commit);
+        let position = Position {
+            txid: newest.max_txid,
+            page_size: newest.page_size,
+            pages: newest.commit,
+            wal: Some(end),
+            sealed,
+        };
+        Ok(Ok(Candidate { pages, position }))
+    }
+
+    /// The proved position, if every one of these pages of the object equals its frame; `None` if any differs.
+    pub fn confirm(&self, candidate: &Candidate, pages: &[(Pgno, Vec<u8>)]) -> Result<Option<Position>, DbError> {
+        let Some(wal) = self.open_wal()? else { return Ok(None) };
+        let mut local = vec![0; candidate.position.page_size.bytes()];
+        for (pgno, remote) in pages {
+            let Ok(at) = candidate.pages.binary_search_by_key(pgno, |&(p, _)| p) else { continue };
+            wal.read_page(candidate.pages[at].1, &mut local, candidate.position.page_size)?;
+            if local != *remote {
+                return Ok(None);
+            }
+        }
+        Ok(Some(candidate.position))
+    }
+
+    fn same_generation(&self, wal: &Wal, claim: &Claim, now: WalMark) -> Result<Found, DbError> {
+        let Some(header) = wal.header()?.filter(|h| h.salts == claim.salts) else {
+            // The generation exists in the wal-index only: no frame of it was ever written.
+            let untouched = claim.end == 0 && now.frames == 0;
+            let found = (Vec::new(), now, true);
+            return Ok(if untouched { Ok(found) } else { Err(ImageReason::WalRewritten) });
+        };
+        if now.frames < claim.end {
+            return Ok(Err(ImageReason::WalRewritten));
+        }
+        let mut pages = Vec::new();
+        let checksum = wal.scan(&header, 0, None, claim.end, |frame| {
+            if frame.number > claim.after {
+                pages.push((frame.pgno, frame.number));
+            }
+        })?;
+        let end = WalMark { salts: claim.salts, frames: claim.end, checksum };
+        Ok(Ok((newest_of_each(pages), end, claim.end == 0)))
+    }
+
+    /// The WAL was restarted while we were away. Its old end may still stand behind the new frames; if the last frame we shipped
+    /// was the last of its generation, nothing is missing between it and the new first frame.
+    fn restarted_once(&self, wal: &Wal, claim: &Claim, now: WalMark) -> Result<Found, DbError> {
+        let page_size = self.mark.page_size;
+        let is_old = |number: u32| -> Result<Option<Pgno>, DbError> {
+            let frame = wal.raw_frame(number, page_size)?;
+            Ok(frame.filter(|f| f.salts == claim.salts).and_then(|f| f.pgno))
+        };
+        if is_old(claim.end + 1)?.is_some() {
+            return Ok(Err(ImageReason::LocalChanges));
+        }
+        let mut pages = Vec::new();
+        for number in claim.after.max(now.frames) + 1..=claim.end {
+            match is_old(number)? {
+                Some(pgno) => pages.push((pgno, number)),
+                None => return Ok(Err(ImageReason::LocalChanges)),
+            }
+        }
+        if pages.is_empty() {
+            return Ok(Err(ImageReason::LocalChanges));
+        }
+        // The checksum is never used: the next capture begins a new chain.
+        let end = WalMark { salts: claim.salts, frames: claim.end, checksum: FrameChecksum(0, 0) };
+        Ok(Ok((newest_of_each(pages), end, true)))
+    }
+
+    /// Continues from a file that is known to be exactly the state at `txid`, with whatever the WAL holds on top of it.
+    pub fn continue_from_file(&mut self, header: &Header) {
+        self.continue_from(Position {
+            txid: header.max_txid,
+            page_size: header.page_size,
+            pages: header.commit,
+            wal: None,
+            sealed: true,
+        });
+    }
+
+    pub fn page_size(&self) -> PageSize {
+        self.mark.page_size
+    }
+}
+
+type Found = Result<(Vec<(Pgno, u32)>, WalMark, bool), ImageReason>;
+
+fn newest_of_each(mut pages: Vec<(Pgno, u32)>) -> Vec<(Pgno, u32)> {
+    pages.sort_unstable_by_key(|&(pgno, number)| (pgno, std::cmp::Reverse(number)));
+    pages.dedup_by_key(|&mut (pgno, _)| pgno);
+    pages
+}

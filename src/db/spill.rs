@@ -1,0 +1,195 @@
+//! Captured but not yet uploaded: LTX files on local disk.
+//!
+//! Normally there is none: the WAL is the queue. Files appear here when the WAL must be reset before its frames reached the
+//! bucket (the storage is away and the WAL passes its budget, or a tail was captured under the write lock). They are the next
+//! level-0 objects, already numbered, and are uploaded in order and removed one by one.
+//!
+//! The first file may have been sent already with its reply lost, so it is never changed. Everything behind it was never sent
+//! and is merged into one file, so the directory holds at most about twice the database.
+//!
+//! ```text
+//! 0000000000000007-0000000000000007.ltx   first: kept as it is
+//! 0000000000000008-0000000000000008.ltx   everything after it, merged
+//! ```
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::open::DbError;
+use crate::fsx::{self, Context, FsError};
+use crate::ltx::{Decoder, Encoded, Header, LtxError, Txid, WalPosition, merge};
+
+#[derive(Debug, thiserror::Error)]
+pub enum SpillError {
+    #[error("keep captured commits on local disk: {0}")]
+    Io(#[from] FsError),
+    #[error("keep captured commits on local disk: {0}")]
+    Ltx(#[from] LtxError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// One file that waits for its upload.
+#[derive(Clone, Debug)]
+pub struct Spilled {
+    pub header: Header,
+    pub path: PathBuf,
+    pub size: u64,
+    /// The file's CRC, as its trailer has it.
+    pub checksum: u64,
+}
+
+/// The files of one database, oldest first, with consecutive TXIDs.
+#[derive(Debug)]
+pub struct Spill {
+    directory: PathBuf,
+    files: VecDeque<Spilled>,
+    /// The newest file is not known to be on disk yet.
+    unsynced: bool,
+}
+
+impl Spill {
+    /// Reads what an earlier run left in `directory`. A file that is damaged (a power loss before it was synced) ends the
+    /// queue: it and all after it are removed, and what they held is shipped again from the database.
+    pub fn open(directory: &Path) -> Result<Spill, SpillError> {
+        let mut spill = Spill { directory: directory.to_owned(), files: VecDeque::new(), unsynced: false };
+        for path in ltx_files(directory)? {
+            let follows = |last: Option<&Spilled>, next: &Spilled| {
+                last.is_none_or(|last| last.header.max_txid.next() == Some(next.header.min_txid))
+            };
+            match check(&path) {
+                Ok(file) if follows(spill.files.back(), &file) => spill.files.push_back(file),
+                Ok(_) => spill.discard(&path, "it does not follow the file before it")?,
+                Err(error) => spill.discard(&path, &error.to_string())?,
+            }
+        }
+        Ok(spill)
+    }
+
+    pub fn front(&self) -> Option<&Spilled> {
+        self.files.front()
+    }
+
+    pub fn back(&self) -> Option<&Spilled> {
+        self.files.back()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Appends a file whose bytes `write` produces. It is on disk for good only after [`Spill::sync`].
+    pub fn append<E: From<SpillError>>(
+        &mut self,
+        header: &Header,
+        write: impl FnOnce(&mut BufWriter<File>) -> Result<(u64, u64), E>,
+    ) -> Result<(), E> {
+        fsx::create_dir_all(&self.directory).map_err(SpillError::from)?;
+        let path = self.path_of(header.min_txid);
+        let temporary = fsx::with_suffix(&path, ".tmp");
+        fsx::remove_file_if_exists(&temporary).map_err(SpillError::from)?;
+        let mut writer = BufWriter::new(fsx::create_new(&temporary, 0o600).map_err(SpillError::from)?);
+        let (size, checksum) = write(&mut writer)?;
+        writer.flush().on("write", &temporary).map_err(SpillError::from)?;
+        fsx::rename(&temporary, &path).map_err(SpillError::from)?;
+        self.files.push_back(Spilled { header: *header, path, size, checksum });
+        self.unsynced = true;
+        Ok(())
+    }
+
+    /// Makes everything appended durable, and merges what was never sent.
+    pub fn sync(&mut self) -> Result<(), SpillError> {
+        if self.files.len() > 2 {
+            self.merge_unsent()?;
+        }
+        if self.unsynced {
+            for file in &self.files {
+                fsx::sync_file(&fsx::open(&file.path)?, &file.path)?;
+            }
+            fsx::sync_dir(&self.directory)?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest file: the bucket has it.
+    pub fn pop_front(&mut self) -> Result<(), SpillError> {
+        if let Some(file) = self.files.pop_front() {
+            fsx::remove_file_if_exists(&file.path)?;
+        }
+        Ok(())
+    }
+
+    /// Merges everything behind the first file into one file with the first TXID of them.
+    fn merge_unsent(&mut self) -> Result<(), SpillError> {
+        let unsent: Vec<Spilled> = self.files.iter().skip(1).cloned().collect();
+        let (Some(first), Some(last)) = (unsent.first(), unsent.last()) else { return Ok(()) };
+        let txid = first.header.min_txid;
+        // Where the last of them ends in the WAL is where the merged file ends.
+        let header = Header { min_txid: txid, max_txid: txid, ..last.header };
+        let inputs = unsent.iter().map(open_decoder).collect::<Result<Vec<_>, SpillError>>()?;
+        let temporary = fsx::with_suffix(&self.path_of(txid), ".tmp");
+        fsx::remove_file_if_exists(&temporary)?;
+        let writer = BufWriter::new(fsx::create_new(&temporary, 0o600)?);
+        let Encoded { mut writer, size, checksum, .. } = merge(inputs, header, writer)?;
+        writer.flush().on("write", &temporary)?;
+        // The newest parts go first: a crash in between leaves a queue that is shorter, never one with a hole.
+        for file in unsent.iter().skip(1).rev() {
+            fsx::remove_file(&file.path)?;
+        }
+        fsx::rename(&temporary, &first.path)?;
+        self.files.truncate(1);
+        self.files.push_back(Spilled { header, path: first.path.clone(), size, checksum });
+        self.unsynced = true;
+        Ok(())
+    }
+
+    fn path_of(&self, txid: Txid) -> PathBuf {
+        self.directory.join(format!("{txid}-{txid}.ltx"))
+    }
+
+    fn discard(&self, path: &Path, why: &str) -> Result<(), SpillError> {
+        tracing::warn!(file = %path.display(), "removed a local LTX file: {why}; its commits are shipped again from the database");
+        Ok(fsx::remove_file(path)?)
+    }
+}
+
+/// The `.ltx` files in name order; temporary files of a crashed run are removed.
+fn ltx_files(directory: &Path) -> Result<Vec<PathBuf>, FsError> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).on("list", directory),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.on("list", directory)?.path();
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("ltx") => files.push(path),
+            Some("tmp") => fsx::remove_file(&path)?,
+            _ => {}
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Decodes the whole file; only one that verifies is worth uploading.
+fn check(path: &Path) -> Result<Spilled, SpillError> {
+    let size = fsx::metadata(path)?.len();
+    let mut decoder = Decoder::new(BufReader::new(fsx::open(path)?))?;
+    let header = *decoder.header();
+    let mut page = vec![0; header.page_size.bytes()];
+    while decoder.next_page(&mut page)?.is_some() {}
+    let decoded = decoder.finish()?;
+    if header.min_txid != header.max_txid || header.wal == WalPosition::default() && header.min_txid != Txid::FIRST {
+        return Err(LtxError::Malformed("it is not a level-0 file".into()).into());
+    }
+    Ok(Spilled { header, path: path.to_owned(), size, checksum: decoded.checksum })
+}
+
+fn open_decoder(file: &Spilled) -> Result<Decoder<BufReader<File>>, SpillError> {
+    Ok(Decoder::new(BufReader::new(fsx::open(&file.path)?))?)
+}

@@ -1,0 +1,391 @@
+//! The capture oracle: a copy that is fed by nothing but captured LTX files must equal the database, page for page, after
+//! every capture, whatever the application does to it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+use crate::ltx::{Decoder, Header, Txid};
+use crate::page::Pgno;
+
+struct Rig {
+    dir: tempfile::TempDir,
+    app: rusqlite::Connection,
+    db: Db,
+    copy: Vec<Vec<u8>>,
+    last: Option<Header>,
+}
+
+impl Rig {
+    fn new(setup: &str) -> Rig {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let app = open_app(&path_in(&dir));
+        app.execute_batch(setup).expect("setup");
+        let db = Db::open(&path_in(&dir), tuning()).expect("open");
+        Rig { dir, app, db, copy: Vec::new(), last: None }
+    }
+
+    fn run(&self, sql: &str) {
+        self.app.execute_batch(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+
+    /// Captures once, applies the result to the copy, and compares; returns what the batch was.
+    fn capture(&mut self) -> Option<Batch> {
+        let batch = self.db.capture(1).expect("capture");
+        if let Some(batch) = &batch {
+            let bytes = self.db.encode(batch, Vec::new()).expect("encode").writer;
+            self.apply(&bytes);
+        }
+        self.compare();
+        batch
+    }
+
+    fn reset(&mut self) -> Reset {
+        let mut tail = None;
+        let reset = self.db.reset_wal(1, |_, bytes| -> Result<(), DbError> {
+            tail = Some(bytes);
+            Ok(())
+        });
+        if let Some(bytes) = tail {
+            self.apply(&bytes);
+        }
+        reset.expect("reset")
+    }
+
+    fn apply(&mut self, bytes: &[u8]) {
+        let mut decoder = Decoder::new(bytes).expect("header");
+        let header = *decoder.header();
+        assert_eq!(header.min_txid, header.max_txid);
+        if let Some(last) = self.last {
+            assert_eq!(last.max_txid.next(), Some(header.min_txid), "TXIDs are consecutive");
+        }
+        let mut page = vec![0; header.page_size.bytes()];
+        let old_len = self.copy.len();
+        self.copy.resize(header.commit as usize, Vec::new());
+        while let Some(pgno) = decoder.next_page(&mut page).expect("page") {
+            self.copy[pgno.index()] = page.clone();
+        }
+        decoder.finish().expect("verified");
+        for number in old_len..self.copy.len() {
+            assert!(!self.copy[number].is_empty(), "page {} of the grown database is in no file", number + 1);
+        }
+        self.last = Some(header);
+    }
+
+    /// The copy equals what SQLite shows of the newest captured commit.
+    fn compare(&self) {
+        let live = self.live_pages();
+        assert_eq!(self.copy.len(), live.len(), "size in pages");
+        for (index, page) in live.iter().enumerate() {
+            assert!(self.copy[index] == *page, "page {} differs", index + 1);
+        }
+    }
+
+    fn live_pages(&self) -> Vec<Vec<u8>> {
+        let mut statement = self.app.prepare("SELECT data FROM sqlite_dbpage('main')").expect("dbpage");
+        let rows = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("query");
+        rows.map(|page| page.expect("page")).collect()
+    }
+
+    /// Ends this process's hold on the database and opens it again, as after a restart.
+    fn restart(self) -> Rig {
+        let Rig { dir, app, db, copy, last } = self;
+        drop(db);
+        let db = Db::open(&path_in(&dir), tuning()).expect("open");
+        Rig { dir, app, db, copy, last }
+    }
+
+    /// Resumes as the road does: by the newest header and that object's pages.
+    fn resume(&mut self) -> Result<(), ImageReason> {
+        let header = self.last.expect("something was captured");
+        let candidate = match self.db.candidate(&header).expect("look") {
+            Ok(candidate) => candidate,
+            Err(reason) => {
+                self.db.start_over(Some(header.max_txid), reason);
+                return Err(reason);
+            }
+        };
+        let pages: Vec<(Pgno, Vec<u8>)> =
+            candidate.pages(1000).into_iter().map(|pgno| (pgno, self.copy[pgno.index()].clone())).collect();
+        match self.db.confirm(&candidate, &pages).expect("compare") {
+            Some(position) => {
+                self.db.continue_from(position);
+                Ok(())
+            }
+            None => {
+                self.db.start_over(Some(header.max_txid), ImageReason::WalRewritten);
+                Err(ImageReason::WalRewritten)
+            }
+        }
+    }
+}
+
+fn path_in(dir: &tempfile::TempDir) -> PathBuf {
+    dir.path().canonicalize().expect("tempdir").join("app.db")
+}
+
+fn open_app(path: &Path) -> rusqlite::Connection {
+    let app = rusqlite::Connection::open(path).expect("open");
+    app.busy_timeout(Duration::from_secs(5)).expect("timeout");
+    app
+}
+
+fn tuning() -> Tuning {
+    Tuning { busy_timeout: Duration::from_secs(1), min_checkpoint_page_count: 1000, truncate_page_n: 0 }
+}
+
+const SETUP: &str = "PRAGMA page_size=1024; PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, x)";
+
+fn is_image(batch: &Option<Batch>) -> bool {
+    batch.as_ref().is_some_and(|batch| batch.image.is_some())
+}
+
+#[test]
+fn the_first_capture_is_an_image_and_the_following_ones_are_not() {
+    let mut rig = Rig::new(SETUP);
+    let first = rig.capture();
+    assert_eq!(first.as_ref().and_then(|b| b.image), Some(ImageReason::FirstBackup));
+    assert_eq!(rig.last.map(|h| h.min_txid), Some(Txid::FIRST));
+    assert!(rig.capture().is_none(), "nothing is new");
+    rig.run("INSERT INTO t(x) VALUES (1)");
+    let second = rig.capture();
+    assert!(second.is_some() && !is_image(&second));
+    assert!(rig.capture().is_none());
+}
+
+#[test]
+fn growth_shrinking_and_vacuum_are_followed() {
+    let mut rig = Rig::new(&format!("PRAGMA auto_vacuum=FULL; {SETUP}"));
+    rig.capture();
+    for sql in [
+        "INSERT INTO t(x) SELECT zeroblob(3000) FROM generate_series(1, 50)",
+        "DELETE FROM t WHERE id % 2",
+        "VACUUM",
+        "CREATE TABLE big AS SELECT zeroblob(100000) AS b; DROP TABLE big",
+        "INSERT INTO t(x) VALUES (zeroblob(200000)); DELETE FROM t",
+    ] {
+        let sql = sql.replace("SELECT zeroblob(3000) FROM generate_series(1, 50)", SERIES);
+        rig.run(&sql);
+        assert!(!is_image(&rig.capture()), "{sql}");
+    }
+}
+
+/// Fifty rows, without the series extension.
+const SERIES: &str =
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) SELECT zeroblob(3000) FROM n";
+
+#[test]
+fn a_reset_lets_the_wal_start_over_without_an_image() {
+    let mut rig = Rig::new(SETUP);
+    rig.capture();
+    for round in 0..5 {
+        rig.run("INSERT INTO t(x) VALUES (zeroblob(5000))");
+        rig.capture();
+        let before = rig.db.wal_frames();
+        assert_eq!(rig.reset(), Reset::Done, "round {round}");
+        rig.compare();
+        rig.run("INSERT INTO t(x) VALUES (1)");
+        assert!(!is_image(&rig.capture()));
+        assert!(rig.db.wal_frames() < before, "the WAL did not start over");
+    }
+}
+
+#[test]
+fn a_reset_captures_the_tail_that_nobody_has_seen() {
+    let mut rig = Rig::new(SETUP);
+    rig.capture();
+    rig.run("INSERT INTO t(x) VALUES (1)");
+    assert_eq!(rig.reset(), Reset::Done);
+    rig.compare();
+    assert!(rig.capture().is_none());
+}
+
+#[test]
+fn a_reset_waits_for_readers_and_writers_of_the_application() {
+    let mut rig = Rig::new(SETUP);
+    rig.run("INSERT INTO t(x) VALUES (1)");
+    rig.capture();
+    let reader = open_app(&path_in(&rig.dir));
+    reader.execute_batch("BEGIN; SELECT * FROM t").expect("read");
+    rig.run("INSERT INTO t(x) VALUES (2)");
+    rig.capture();
+    assert!(matches!(rig.reset(), Reset::Deferred(_)));
+    rig.run("INSERT INTO t(x) VALUES (3)");
+    assert!(!is_image(&rig.capture()));
+    reader.execute_batch("COMMIT").expect("end");
+    rig.run("BEGIN IMMEDIATE");
+    assert!(matches!(rig.reset(), Reset::Deferred(_)));
+    rig.run("COMMIT");
+    assert_eq!(rig.reset(), Reset::Done);
+}
+
+#[test]
+fn the_application_cannot_take_frames_away() {
+    let mut rig = Rig::new(SETUP);
+    rig.capture();
+    for mode in ["PASSIVE", "FULL", "RESTART", "TRUNCATE"] {
+        for _ in 0..2 {
+            rig.run("PRAGMA busy_timeout=0; INSERT INTO t(x) VALUES (1)");
+            rig.run(&format!("PRAGMA wal_checkpoint({mode})"));
+            rig.run("INSERT INTO t(x) VALUES (2)");
+            assert!(!is_image(&rig.capture()), "{mode}");
+            rig.reset();
+            rig.run(&format!("PRAGMA wal_checkpoint({mode})"));
+        }
+    }
+}
+
+#[test]
+fn a_huge_wal_is_truncated_after_a_reset() {
+    let mut rig = Rig::new(SETUP);
+    rig.db.tuning.truncate_page_n = 10;
+    rig.capture();
+    rig.run("INSERT INTO t(x) VALUES (zeroblob(100000))");
+    rig.capture();
+    assert_eq!(rig.reset(), Reset::Done);
+    assert_eq!(rig.db.wal_len().expect("stat"), 0);
+    assert!(rig.capture().is_none());
+    rig.run("INSERT INTO t(x) VALUES (1)");
+    assert!(!is_image(&rig.capture()));
+}
+
+#[test]
+fn a_restart_continues_where_the_wal_still_stands() {
+    let mut rig = Rig::new(SETUP);
+    rig.capture();
+    rig.run("INSERT INTO t(x) VALUES (1)");
+    rig.capture();
+    rig.run("INSERT INTO t(x) VALUES (2)");
+    let mut rig = rig.restart();
+    rig.resume().expect("provable");
+    assert!(!is_image(&rig.capture()));
+}
+
+#[test]
+fn a_restart_continues_across_one_foreign_wal_restart_if_the_end_is_visible() {
+    let mut rig = Rig::new(SETUP);
+    rig.capture();
+    rig.run("INSERT INTO t(x) VALUES (zeroblob(9000))");
+    rig.capture();
+    let Rig { dir, app, db, copy, last } = rig;
+    drop(db);
+    app.execute_batch("PRAGMA wal_checkpoint(PASSIVE); INSERT INTO t(x) VALUES (1)").expect("restart the WAL");
+    let db = Db::open(&path_in(&dir), tuning()).expect("open");
+    let mut rig = Rig { dir, app, db, copy, last };
+    rig.resume().expect("provable");
+    assert!(!is_image(&rig.capture()));
+}
+
+#[test]
+fn a_restart_after_unseen_changes_takes_an_image() {
+    let mut rig = Rig::new(SETUP);
+    rig.capture();
+    rig.run("INSERT INTO t(x) VALUES (1)");
+    rig.capture();
+    let Rig { dir, app, db, copy, last } = rig;
+    drop(db);
+    // Commits that are checkpointed and overwritten before we look again.
+    app.execute_batch("INSERT INTO t(x) VALUES (2); PRAGMA wal_checkpoint(TRUNCATE); INSERT INTO t(x) VALUES (3)")
+        .expect("write");
+    let db = Db::open(&path_in(&dir), tuning()).expect("open");
+    let mut rig = Rig { dir, app, db, copy, last };
+    assert_eq!(rig.resume(), Err(ImageReason::LocalChanges));
+    assert!(is_image(&rig.capture()));
+}
+
+#[test]
+fn a_wal_that_was_rewritten_after_a_power_loss_is_not_continued() {
+    let mut rig = Rig::new(SETUP);
+    rig.capture();
+    let wal = crate::fsx::with_suffix(&path_in(&rig.dir), "-wal");
+    let keep = std::fs::metadata(&wal).expect("stat").len();
+    rig.run("INSERT INTO t(x) VALUES ('lost')");
+    rig.capture();
+    let Rig { dir, app, db, copy, last } = rig;
+    // As after a crash: nobody has the database open, and the last transaction never reached the disk.
+    app.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("config");
+    drop((app, db));
+    let cut = std::fs::read(&wal).expect("read");
+    std::fs::write(&wal, &cut[..keep as usize]).expect("cut");
+    let app = open_app(&path_in(&dir));
+    app.execute_batch("INSERT INTO t(x) VALUES ('other')").expect("write");
+    let db = Db::open(&path_in(&dir), tuning()).expect("open");
+    let mut rig = Rig { dir, app, db, copy, last };
+    assert_eq!(rig.resume(), Err(ImageReason::WalRewritten));
+    assert!(is_image(&rig.capture()));
+}
+
+#[test]
+fn another_journal_mode_is_converted() {
+    let mut rig = Rig::new("PRAGMA journal_mode=DELETE; CREATE TABLE t(id INTEGER PRIMARY KEY, x)");
+    rig.capture();
+    rig.run("INSERT INTO t(x) VALUES (1)");
+    assert!(!is_image(&rig.capture()));
+    let mode: String = rig.app.query_row("PRAGMA journal_mode", [], |row| row.get(0)).expect("pragma");
+    assert_eq!(mode, "wal");
+}
+
+#[test]
+fn a_glance_sees_commits_and_a_replaced_file() {
+    let mut rig = Rig::new(SETUP);
+    rig.capture();
+    assert!(!rig.db.glance().expect("look"));
+    rig.run("INSERT INTO t(x) VALUES (1)");
+    assert!(rig.db.glance().expect("look"));
+    rig.capture();
+    assert!(!rig.db.glance().expect("look"));
+    rig.reset();
+    assert!(!rig.db.glance().expect("look"));
+    rig.run("INSERT INTO t(x) VALUES (1)");
+    assert!(rig.db.glance().expect("look"));
+    let path = path_in(&rig.dir);
+    std::fs::rename(&path, path.with_extension("old")).expect("rename");
+    assert!(matches!(rig.db.glance(), Err(DbError::Replaced { .. })));
+}
+
+/// Random work of an application, with captures, resets and restarts in between; every capture is compared.
+#[test]
+fn whatever_the_application_does_the_copy_follows() {
+    let seed = std::env::var("MILLSTREAM_TEST_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or_else(crate::clock::random_u64);
+    println!("MILLSTREAM_TEST_SEED={seed}");
+    let mut random = seed;
+    let mut dice = move |sides: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % sides
+    };
+    let mut rig = Rig::new(&format!("PRAGMA auto_vacuum=INCREMENTAL; {SETUP}; PRAGMA wal_autocheckpoint=20"));
+    rig.capture();
+    let mut images = 0;
+    for step in 0..300 {
+        match dice(12) {
+            0..=3 => rig.run(&format!("INSERT INTO t(x) VALUES (zeroblob({}))", dice(4000))),
+            4 => rig.run(&format!("UPDATE t SET x = {} WHERE id % {} = 0", dice(1000), dice(7) + 1)),
+            5 if dice(3) == 0 => {
+                rig.run(
+                    "BEGIN; INSERT INTO t(id, x) VALUES (-1, zeroblob(30000)); DELETE FROM t WHERE id = -1; COMMIT",
+                );
+            }
+            5 => rig.run(&format!("DELETE FROM t WHERE id % {} = 0", dice(5) + 2)),
+            6 => rig.run(if dice(4) == 0 { "VACUUM" } else { "PRAGMA incremental_vacuum(3)" }),
+            7 => rig.run("PRAGMA busy_timeout=0; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout=5000"),
+            8 => {
+                rig.reset();
+            }
+            9 if dice(4) == 0 => {
+                rig = rig.restart();
+                images += u32::from(rig.resume().is_err());
+                rig.capture();
+            }
+            _ => {
+                let batch = rig.capture();
+                let allowed = batch.as_ref().is_none_or(|b| b.image.is_none());
+                assert!(allowed, "step {step}: an image while we never let go: {:?}", batch.map(|b| b.image));
+            }
+        }
+    }
+    rig.capture();
+    println!("{images} restarts could not be proved");
+}

@@ -1,0 +1,167 @@
+//! What lies in the bucket, as one LIST told it: sorted, without doubles, without what is not ours.
+//!
+//! A listing can lag behind, repeat a key or name one that is gone; whoever acts on it finds out when it reads. It is never
+//! the proof that nothing is there.
+
+use super::{Layout, Level, LtxObject, names::Name};
+use crate::ltx::{HEADER_LEN, TAIL_LEN, Txid};
+use crate::store::Listed;
+
+/// Header, end-of-pages mark, an empty index, tail: no LTX file is shorter.
+const MIN_LTX_LEN: u64 = (HEADER_LEN + 6 + 1 + TAIL_LEN) as u64;
+
+/// An object that is there and plays no part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    pub name: String,
+    pub why: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    levels: [Vec<LtxObject>; Level::COUNT],
+    /// Whether a replica of Litestream 0.3 lies there too.
+    pub has_v03: bool,
+    /// Foreign or malformed: worth a warning, never an error, never deleted.
+    pub ignored: Vec<Ignored>,
+}
+
+impl Listing {
+    pub(super) fn parse(layout: Layout, listed: Vec<Listed>) -> Listing {
+        let mut listing = Listing::default();
+        for entry in listed {
+            match layout.parse(&entry.name) {
+                Name::Known => {}
+                Name::V03 => listing.has_v03 = true,
+                Name::Foreign(why) => listing.ignore(entry.name, why),
+                Name::Ltx { .. } if entry.size < MIN_LTX_LEN => {
+                    let why = format!("with {} bytes it is not a complete LTX file", entry.size);
+                    listing.ignore(entry.name, why);
+                }
+                Name::Ltx { level, min_txid, max_txid } => listing.levels[level.index()].push(LtxObject {
+                    level,
+                    min_txid,
+                    max_txid,
+                    size: entry.size,
+                    modified_ms: entry.modified_ms,
+                    name: layout.key(level, min_txid, max_txid),
+                }),
+            }
+        }
+        for objects in &mut listing.levels {
+            // Of a repeated name the entry that was written last stays.
+            objects.sort_by_key(|o| (o.min_txid, o.max_txid, std::cmp::Reverse(o.modified_ms)));
+            objects.dedup_by_key(|o| (o.min_txid, o.max_txid));
+        }
+        listing
+    }
+
+    fn ignore(&mut self, name: String, why: impl Into<String>) {
+        self.ignored.push(Ignored { name, why: why.into() });
+    }
+
+    /// The objects of a level by ascending TXIDs.
+    pub fn level(&self, level: Level) -> &[LtxObject] {
+        &self.levels[level.index()]
+    }
+
+    /// All objects, level by level.
+    pub fn objects(&self) -> impl Iterator<Item = &LtxObject> {
+        self.levels.iter().flatten()
+    }
+
+    /// Whether there is no LTX object at all.
+    pub fn is_empty(&self) -> bool {
+        self.levels.iter().all(Vec::is_empty)
+    }
+
+    /// The level-0 object with the highest TXID, by name alone; see [`super::Remote::newest_l0`] for one that was looked into.
+    pub fn newest_l0(&self) -> Option<&LtxObject> {
+        self.level(Level::L0).iter().max_by_key(|o| o.max_txid)
+    }
+
+    /// The highest TXID of any name.
+    pub fn newest_txid(&self) -> Option<Txid> {
+        self.objects().map(|o| o.max_txid).max()
+    }
+
+    /// Takes an object out: it turned out not to be what its name says.
+    pub fn set_aside(&mut self, object: &LtxObject, why: impl Into<String>) {
+        self.levels[object.level.index()].retain(|o| o.name != object.name);
+        self.ignore(object.name.to_string(), why);
+    }
+
+    /// The same without the objects of each level behind its first `counts[level]`.
+    pub fn truncated(mut self, counts: [usize; Level::COUNT]) -> Listing {
+        for (objects, count) in self.levels.iter_mut().zip(counts) {
+            objects.truncate(count);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(name: &str, size: u64, modified_ms: i64) -> Listed {
+        Listed { name: name.into(), size, modified_ms }
+    }
+
+    fn file(level: u8, min: u64, max: u64) -> String {
+        format!("{level:04x}/{min:016x}-{max:016x}.ltx")
+    }
+
+    #[test]
+    fn unsorted_and_repeated_entries_are_put_in_order() {
+        let listing = Listing::parse(
+            Layout::S3,
+            vec![
+                listed(&file(0, 12, 12), 200, 5),
+                listed(&file(0, 3, 3), 200, 5),
+                listed(&file(9, 1, 7), 900, 5),
+                listed(&file(0, 12, 12), 300, 6),
+                listed(&file(0, 3, 3), 200, 5),
+            ],
+        );
+        let l0: Vec<_> = listing.level(Level::L0).iter().map(|o| (o.min_txid.get(), o.size)).collect();
+        assert_eq!(l0, [(3, 200), (12, 300)]);
+        assert_eq!(listing.newest_l0().map(|o| o.max_txid.get()), Some(12));
+        assert_eq!(listing.newest_txid().map(Txid::get), Some(12));
+        assert_eq!(listing.objects().count(), 3);
+        assert!(listing.ignored.is_empty() && !listing.has_v03 && !listing.is_empty());
+    }
+
+    #[test]
+    fn foreign_objects_are_ignored_and_said() {
+        let mut names = vec![file(0, 5, 4), file(0, 0, 1), "notes.txt".into(), format!("{}.tmp", file(0, 1, 1))];
+        names.sort();
+        let mut entries: Vec<_> = names.iter().map(|name| listed(name, 500, 1)).collect();
+        entries.push(listed(&file(0, 2, 2), 130, 1));
+        entries.push(listed("generations/0123456789abcdef/wal/00000000_00000000.wal.lz4", 10, 1));
+        entries.push(listed("claims/0000000000000001.json", 10, 1));
+        let listing = Listing::parse(Layout::S3, entries);
+        assert!(listing.is_empty() && listing.has_v03);
+        assert_eq!(listing.newest_txid(), None);
+        names.push(file(0, 2, 2));
+        let ignored: Vec<_> = listing.ignored.iter().map(|i| i.name.clone()).collect();
+        assert_eq!(ignored, names);
+        assert!(listing.ignored.iter().all(|i| !i.why.is_empty()));
+    }
+
+    #[test]
+    fn the_highest_name_there_is_breaks_nothing() {
+        let listing = Listing::parse(Layout::S3, vec![listed(&file(0, u64::MAX, u64::MAX), 200, 1)]);
+        assert_eq!(listing.newest_txid().map(Txid::get), Some(u64::MAX));
+    }
+
+    #[test]
+    fn objects_can_be_set_aside() {
+        let mut listing =
+            Listing::parse(Layout::S3, vec![listed(&file(0, 1, 1), 200, 1), listed(&file(0, 2, 2), 200, 1)]);
+        let newest = listing.newest_l0().expect("two").clone();
+        listing.set_aside(&newest, "not an LTX file");
+        assert_eq!(listing.newest_txid().map(Txid::get), Some(1));
+        assert_eq!(listing.ignored.len(), 1);
+    }
+}

@@ -1,0 +1,269 @@
+//! Reading objects over a network that stalls, resets and stops short.
+//!
+//! A read is one range of one object. It goes on from the byte it got to, as often as the policy allows; a time without a byte
+//! counts as a failure. Cancelling is dropping the future.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+
+use super::{Listing, LtxObject, Remote};
+use crate::clock::Backoff;
+use crate::ltx::{HEADER_LEN, Header, LtxError};
+use crate::store::{Key, Range, Result as StoreResult, StoreError};
+
+/// Bytes that make a failed attempt count as progress, so that it does not use up the patience of the policy.
+const PROGRESS: u64 = 64 * 1024;
+
+/// How patient reads are.
+#[derive(Clone, Debug)]
+pub struct ReadPolicy {
+    /// Longest time without a byte.
+    pub stall_timeout: Duration,
+    /// Attempts in a row without progress.
+    pub attempts: u32,
+    pub first_pause: Duration,
+    pub pause_cap: Duration,
+}
+
+impl Default for ReadPolicy {
+    fn default() -> ReadPolicy {
+        ReadPolicy {
+            stall_timeout: Duration::from_secs(10),
+            attempts: 6,
+            first_pause: Duration::from_millis(200),
+            pause_cap: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Variants are the caller's next move.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It was listed and is no longer there: list again.
+    #[error("{name} is gone")]
+    Gone { name: Key },
+    /// The store did not deliver it.
+    #[error(transparent)]
+    Store(StoreError),
+    /// It was delivered and is not the LTX file it should be.
+    #[error("{name}: {source}")]
+    Invalid {
+        name: Key,
+        #[source]
+        source: LtxError,
+    },
+}
+
+impl ReadPolicy {
+    pub(super) async fn retry<T, F>(&self, mut operation: impl FnMut() -> F) -> StoreResult<T>
+    where
+        F: Future<Output = StoreResult<T>>,
+    {
+        let mut backoff = Backoff::new(self.first_pause, self.pause_cap);
+        for _ in 1..self.attempts {
+            match operation().await {
+                Err(error) if error.is_transient() => tokio::time::sleep(backoff.next_pause()).await,
+                done => return done,
+            }
+        }
+        operation().await
+    }
+}
+
+impl Remote {
+    /// Reads `len` bytes from `start` of an object.
+    pub async fn read_range(&self, name: &Key, start: u64, len: u64) -> Result<Bytes, ReadError> {
+        let mut buffer = BytesMut::with_capacity(usize::try_from(len).expect("ranges fit into memory"));
+        self.stream_range(name, start, len, |chunk| buffer.extend_from_slice(chunk)).await?;
+        Ok(buffer.freeze())
+    }
+
+    /// Reads a whole object.
+    pub async fn read(&self, object: &LtxObject) -> Result<Bytes, ReadError> {
+        self.read_range(&object.name, 0, object.size).await
+    }
+
+    /// Reads the header of an LTX object.
+    pub async fn read_header(&self, object: &LtxObject) -> Result<Header, ReadError> {
+        let bytes = self.read_range(&object.name, 0, HEADER_LEN as u64).await?;
+        let raw = bytes.as_ref().try_into().expect("that many bytes were read");
+        Header::decode(raw).map_err(|source| ReadError::Invalid { name: object.name.clone(), source })
+    }
+
+    /// Passes `len` bytes from `start` of an object on as they come, each exactly once and in order.
+    pub async fn stream_range(
+        &self,
+        name: &Key,
+        start: u64,
+        len: u64,
+        mut sink: impl FnMut(&[u8]),
+    ) -> Result<(), ReadError> {
+        let mut backoff = Backoff::new(self.policy.first_pause, self.policy.pause_cap);
+        let (mut done, mut failures) = (0, 0);
+        while done < len {
+            let before = done;
+            let error = match self.attempt(name, start, len, &mut done, &mut sink).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if done - before >= PROGRESS {
+                failures = 0;
+                backoff.reset();
+            }
+            failures += 1;
+            match error {
+                StoreError::NotFound { .. } => return Err(ReadError::Gone { name: name.clone() }),
+                error if !error.is_transient() || failures >= self.policy.attempts => {
+                    return Err(ReadError::Store(error));
+                }
+                error => tracing::debug!("read {name} from byte {}: {error}", start + done),
+            }
+            tokio::time::sleep(backoff.next_pause()).await;
+        }
+        Ok(())
+    }
+
+    async fn attempt(
+        &self,
+        name: &Key,
+        start: u64,
+        len: u64,
+        done: &mut u64,
+        sink: &mut impl FnMut(&[u8]),
+    ) -> StoreResult<()> {
+        let range = Range::Part { start: start + *done, len: len - *done };
+        let stalled = |_| self.interrupted(name, format!("not a byte for {:?}", self.policy.stall_timeout));
+        let opened = tokio::time::timeout(self.policy.stall_timeout, self.store.get(name, range)).await;
+        let mut chunks = opened.map_err(stalled)??;
+        while let Some(chunk) = tokio::time::timeout(self.policy.stall_timeout, chunks.next()).await.map_err(stalled)? {
+            let chunk = chunk?;
+            if chunk.len() as u64 > len - *done {
+                return Err(self.interrupted(name, "more bytes came than were asked for".into()));
+            }
+            sink(&chunk);
+            *done += chunk.len() as u64;
+        }
+        if *done < len {
+            return Err(self.interrupted(name, format!("{done} of {len} bytes came")));
+        }
+        Ok(())
+    }
+
+    fn interrupted(&self, name: &Key, what: String) -> StoreError {
+        StoreError::Transient { detail: format!("get {name} from {}: {what}", self.address()) }
+    }
+
+    /// The newest level-0 object that is what its name says, with its header. What is not is taken out of the listing.
+    pub async fn newest_l0(&self, listing: &mut Listing) -> Result<Option<(LtxObject, Header)>, ReadError> {
+        while let Some(object) = listing.newest_l0().cloned() {
+            match self.check_header(&object).await? {
+                Ok(header) => return Ok(Some((object, header))),
+                Err(why) => listing.set_aside(&object, why),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the header of an object and compares it with the name; an inner `Err` says why the object does not count.
+    pub async fn check_header(&self, object: &LtxObject) -> Result<Result<Header, String>, ReadError> {
+        let header = match self.read_header(object).await {
+            Ok(header) => header,
+            Err(ReadError::Invalid { source, .. }) => return Ok(Err(source.to_string())),
+            Err(error) => return Err(error),
+        };
+        if (header.min_txid, header.max_txid) != (object.min_txid, object.max_txid) {
+            let (min, max) = (header.min_txid, header.max_txid);
+            return Ok(Err(format!("it holds the TXIDs {min}-{max}, not those of its name")));
+        }
+        Ok(Ok(header))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::ltx::{Encoder, Txid, WalPosition};
+    use crate::page::{PageSize, Pgno};
+    use crate::remote::test_store::{Fault, TestStore};
+    use crate::remote::{Layout, Level};
+    use crate::store::{Body, Put, Store};
+
+    fn remote() -> (TestStore, Remote, Key) {
+        let store = TestStore::new();
+        (store.clone(), Remote::new(Arc::new(store), Layout::S3), Key::new("x").expect("key"))
+    }
+
+    async fn with_bytes(len: usize) -> (TestStore, Remote, Key, Vec<u8>) {
+        let (store, remote, key) = remote();
+        let bytes: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+        store.put(&key, Put::create(bytes.clone())).await.expect("put");
+        (store, remote, key, bytes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_go_on_where_they_were_cut() {
+        let (store, remote, key, bytes) = with_bytes(500_000).await;
+        for fault in [Fault::Cut(100_000), Fault::Break(100_000), Fault::Stall(100_000), Fault::Fail, Fault::Extra] {
+            let (gets, served) = (store.gets(), store.bytes_served());
+            store.inject("x", fault, 2);
+            assert_eq!(remote.read_range(&key, 7, 410_000).await.expect("resumed"), bytes[7..410_007], "{fault:?}");
+            assert_eq!(store.gets() - gets, 3, "{fault:?}");
+            if !matches!(fault, Fault::Extra) {
+                assert!(store.bytes_served() - served <= 410_000, "{fault:?} read bytes again");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_without_progress_and_lasts_with_it() {
+        let (store, remote, key, _) = with_bytes(500_000).await;
+        store.inject("x", Fault::Cut(10), 100);
+        assert!(matches!(remote.read_range(&key, 0, 1000).await, Err(ReadError::Store(StoreError::Transient { .. }))));
+        assert_eq!(store.gets(), 6);
+        store.heal();
+        store.inject("x", Fault::Cut(70_000), 100);
+        assert_eq!(remote.read_range(&key, 0, 500_000).await.expect("slowly").len(), 500_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_retrying_cannot_mend_is_said_at_once() {
+        let (store, remote, key, _) = with_bytes(10).await;
+        let missing = Key::new("y").expect("key");
+        assert!(matches!(remote.read_range(&missing, 0, 1).await, Err(ReadError::Gone { name }) if name == missing));
+        store.inject("x", Fault::Denied, 1);
+        assert!(matches!(remote.read_range(&key, 0, 1).await, Err(ReadError::Store(StoreError::Denied { .. }))));
+        assert_eq!(store.gets(), 2);
+    }
+
+    fn l0(txid: u64) -> Vec<u8> {
+        let txid = Txid::new(txid).expect("not zero");
+        let wal = WalPosition::default();
+        let page_size = PageSize::new(512).expect("valid");
+        let header = Header { page_size, commit: 1, min_txid: txid, max_txid: txid, timestamp_ms: 5, wal };
+        let mut encoder = Encoder::new(Vec::new(), header).expect("valid");
+        encoder.page(Pgno::FIRST, &[1; 512]).expect("page");
+        encoder.finish().expect("complete").writer
+    }
+
+    #[tokio::test]
+    async fn the_newest_level_0_object_is_one_that_holds_what_it_says() {
+        let (store, remote, _) = remote();
+        for txid in [1, 2] {
+            let header = Header::decode(l0(txid)[..100].try_into().expect("100")).expect("valid");
+            remote.put_l0(&header, Body::Bytes(l0(txid).into())).await.expect("put");
+        }
+        let max = Txid::new(u64::MAX).expect("not zero");
+        store.insert(remote.l0_key(max).as_str(), vec![7; 400], 1);
+        store.insert(remote.l0_key(Txid::new(9).expect("9")).as_str(), l0(3), 1);
+        let mut listing = remote.listing().await.expect("list");
+        assert_eq!(listing.newest_txid(), Some(max));
+        let (object, header) = remote.newest_l0(&mut listing).await.expect("reads").expect("two are fine");
+        assert_eq!((object.max_txid.get(), header.max_txid.get()), (2, 2));
+        assert_eq!(listing.level(Level::L0).len(), 2);
+        assert_eq!(listing.ignored.len(), 2);
+    }
+}

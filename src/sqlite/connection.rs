@@ -1,0 +1,340 @@
+//! One connection to the user's database, with exactly the calls that replication needs.
+//!
+//! The four states of a connection, and what each does to the WAL:
+//!
+//! | state | begun by | effect while it lasts |
+//! |---|---|---|
+//! | idle | [`Connection::end`] | none; the open connection keeps others out of `journal_mode=DELETE` |
+//! | pinned | [`Connection::pin`] | on a read slot of its own: nobody can restart or truncate the WAL |
+//! | resting | [`Connection::rest`] | on slot 0 if all is backfilled: the next writer may restart the WAL *once*; its new frames cannot be backfilled, so a second restart cannot happen |
+//! | barrier | [`Connection::begin_barrier`] | holds the write lock: no commit can happen |
+//!
+//! Nothing here ever writes a row, a table or a page of its own.
+
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{OpenFlags, ffi};
+
+use super::error::SqliteError;
+use super::mark::Mark;
+use crate::page::PageSize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointMode {
+    /// Copies what no reader needs; waits for nobody.
+    Passive,
+    /// Also empties the file; returns busy instead of waiting.
+    Truncate,
+}
+
+/// What a checkpoint reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// A reader, a writer or another checkpoint was in the way.
+    pub busy: bool,
+    /// Frames in the WAL.
+    pub frames: u32,
+    /// Frames of them that are in the database file.
+    pub backfilled: u32,
+}
+
+impl Checkpoint {
+    pub fn is_complete(&self) -> bool {
+        !self.busy && self.frames == self.backfilled
+    }
+}
+
+pub struct Connection {
+    pub(super) conn: rusqlite::Connection,
+    pub(super) path: PathBuf,
+}
+
+impl Connection {
+    /// Opens an existing database; `path` must be absolute (a relative one could be read as a URI).
+    pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, SqliteError> {
+        assert!(path.is_absolute(), "a database path is made absolute before it is opened");
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = rusqlite::Connection::open_with_flags(path, flags)
+            .map_err(|e| SqliteError::from_rusqlite("open", path, &e))?;
+        let this = Connection { conn, path: path.to_owned() };
+        this.configure(busy_timeout).map_err(|e| SqliteError::from_rusqlite("open", path, &e))?;
+        Ok(this)
+    }
+
+    /// Leaves the WAL alone when it closes, checkpoints only when asked, trusts nothing in the schema.
+    fn configure(&self, busy_timeout: Duration) -> rusqlite::Result<()> {
+        self.conn.busy_timeout(busy_timeout)?;
+        self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        let mut persist_wal: std::ffi::c_int = 1;
+        // SAFETY: the handle is open for the duration of the call, "main" is NUL-terminated, and this control reads and
+        // writes one int, which `persist_wal` is. A failure (no VFS support) only costs a full image after the next start.
+        unsafe {
+            ffi::sqlite3_file_control(
+                self.conn.handle(),
+                c"main".as_ptr(),
+                ffi::SQLITE_FCNTL_PERSIST_WAL,
+                ptr::from_mut(&mut persist_wal).cast(),
+            )
+        };
+        // A small cache: pages are read once, in order (a larger one is measurably slower).
+        self.conn.execute_batch("PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-512; PRAGMA application_id;")
+    }
+
+    pub fn set_busy_timeout(&self, timeout: Duration) -> Result<(), SqliteError> {
+        self.conn.busy_timeout(timeout).map_err(|e| self.error("set the busy timeout of", &e))
+    }
+
+    /// The journal mode as SQLite names it: `wal`, `delete`, …
+    pub fn journal_mode(&self) -> Result<String, SqliteError> {
+        self.pragma("PRAGMA journal_mode", "read the journal mode of")
+    }
+
+    /// Converts the database to WAL; returns the mode it is in afterwards.
+    pub fn set_wal_mode(&self) -> Result<String, SqliteError> {
+        self.pragma("PRAGMA journal_mode=WAL", "convert to WAL")
+    }
+
+    pub fn page_size(&self) -> Result<PageSize, SqliteError> {
+        let bytes: u32 = self.pragma("PRAGMA page_size", "read the page size of")?;
+        PageSize::new(bytes).ok_or_else(|| SqliteError::other("read the page size of", &self.path, "not a page size"))
+    }
+
+    /// Begins a read transaction that nobody can restart the WAL under, and says where it stands.
+    pub fn pin(&self) -> Result<Mark, SqliteError> {
+        const VERB: &str = "begin a read transaction on";
+        self.conn.execute_batch("BEGIN").map_err(|e| self.error(VERB, &e))?;
+        let mark = self.snapshot(VERB);
+        if mark.is_err() {
+            self.end_quietly();
+        }
+        mark
+    }
+
+    /// Begins a read transaction that lets the next writer restart the WAL if all of it is backfilled.
+    pub fn rest(&self) -> Result<(), SqliteError> {
+        let rested = self.conn.execute_batch("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1");
+        rested.map_err(|e| {
+            self.end_quietly();
+            self.error("begin a read transaction on", &e)
+        })
+    }
+
+    /// Takes the write lock without writing; `false` when somebody else has it.
+    pub fn begin_barrier(&self) -> Result<bool, SqliteError> {
+        match self.conn.execute_batch("BEGIN IMMEDIATE") {
+            Ok(()) => Ok(true),
+            Err(error) => match self.error("take the write lock of", &error) {
+                SqliteError::Busy { .. } => Ok(false),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Ends whatever transaction is open; harmless when none is.
+    pub fn end(&self) -> Result<(), SqliteError> {
+        if self.conn.is_autocommit() {
+            return Ok(());
+        }
+        self.conn.execute_batch("ROLLBACK").map_err(|e| self.error("end a transaction on", &e))
+    }
+
+    /// Runs a checkpoint; the connection must be idle.
+    pub fn checkpoint(&self, mode: CheckpointMode) -> Result<Checkpoint, SqliteError> {
+        let sql = match mode {
+            CheckpointMode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
+            CheckpointMode::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
+        };
+        let row = self.conn.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)));
+        let (busy, frames, backfilled): (i64, i64, i64) = row.map_err(|e| self.error("checkpoint", &e))?;
+        // Both counts are -1 while the database is not in WAL mode.
+        let count = |n: i64| u32::try_from(n).unwrap_or(0);
+        Ok(Checkpoint { busy: busy != 0, frames: count(frames), backfilled: count(backfilled) })
+    }
+
+    fn snapshot(&self, verb: &'static str) -> Result<Mark, SqliteError> {
+        let mut snapshot: *mut ffi::sqlite3_snapshot = ptr::null_mut();
+        // SAFETY: the handle is open and used by this thread only, "main" is NUL-terminated, and `snapshot` is a valid place
+        // for the result, which is only read when SQLite says it was set.
+        let code = unsafe { ffi::sqlite3_snapshot_get(self.conn.handle(), c"main".as_ptr(), &mut snapshot) };
+        if code == ffi::SQLITE_OK && !snapshot.is_null() {
+            // SAFETY: SQLite returned OK, so this points to a snapshot that we own until it is freed below.
+            let mark = Mark::from_snapshot(unsafe { &*snapshot });
+            // SAFETY: freed once, and not used afterwards.
+            unsafe { ffi::sqlite3_snapshot_free(snapshot) };
+            return mark.ok_or_else(|| SqliteError::other(verb, &self.path, "unknown wal-index layout"));
+        }
+        if code == ffi::SQLITE_ERROR {
+            // The transaction is open, but the WAL has no content that a snapshot could name.
+            return Ok(Mark { page_size: self.page_size()?, pages: self.page_count()?, wal: None });
+        }
+        let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        Err(SqliteError::from_rusqlite(verb, &self.path, &failure))
+    }
+
+    fn page_count(&self) -> Result<u32, SqliteError> {
+        self.pragma("PRAGMA page_count", "read the size of")
+    }
+
+    fn pragma<T: rusqlite::types::FromSql>(&self, sql: &str, verb: &'static str) -> Result<T, SqliteError> {
+        self.conn.query_row(sql, [], |row| row.get(0)).map_err(|e| self.error(verb, &e))
+    }
+
+    fn end_quietly(&self) {
+        if let Err(error) = self.end() {
+            tracing::debug!("{error}");
+        }
+    }
+
+    pub(super) fn error(&self, verb: &'static str, error: &rusqlite::Error) -> SqliteError {
+        SqliteError::from_rusqlite(verb, &self.path, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Rig {
+        _dir: tempfile::TempDir,
+        app: rusqlite::Connection,
+        ours: Connection,
+        spare: Connection,
+    }
+
+    /// An application's connection to a fresh WAL database, and two of ours.
+    fn rig() -> Rig {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("app.db");
+        let app = rusqlite::Connection::open(&path).expect("open");
+        app.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x)").expect("create");
+        app.busy_timeout(Duration::ZERO).expect("timeout");
+        let open = || Connection::open(&path, Duration::ZERO).expect("open");
+        Rig { app, ours: open(), spare: open(), _dir: dir }
+    }
+
+    impl Rig {
+        fn commit(&self) {
+            self.app.execute("INSERT INTO t VALUES (1)", []).expect("insert");
+        }
+
+        /// The application's own TRUNCATE checkpoint: whether it was kept from emptying the WAL.
+        fn app_truncate_is_busy(&self) -> bool {
+            let busy: i64 =
+                self.app.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).expect("checkpoint");
+            busy != 0
+        }
+
+        fn wal(&self) -> super::super::mark::WalMark {
+            let mark = self.spare.pin().expect("pin").wal.expect("frames");
+            self.spare.end().expect("end");
+            mark
+        }
+    }
+
+    #[test]
+    fn a_pin_names_the_frame_and_the_size_it_sees() {
+        let rig = rig();
+        rig.commit();
+        let before = rig.ours.pin().expect("pin");
+        rig.commit();
+        let after = rig.wal();
+        let wal = before.wal.expect("frames");
+        assert_eq!(wal.salts, after.salts);
+        assert!(wal.frames < after.frames, "{wal:?} must be older than {after:?}");
+        assert_eq!(before.pages, 2);
+        assert_eq!(before.page_size.get(), 4096);
+    }
+
+    #[test]
+    fn a_pin_keeps_the_wal_even_when_all_of_it_is_backfilled() {
+        let rig = rig();
+        rig.commit();
+        assert!(rig.spare.checkpoint(CheckpointMode::Passive).expect("checkpoint").is_complete());
+        let pinned = rig.ours.pin().expect("pin").wal.expect("frames");
+        assert!(rig.app_truncate_is_busy());
+        rig.commit();
+        assert_eq!(rig.wal().salts, pinned.salts, "a writer restarted a pinned WAL");
+        rig.ours.end().expect("end");
+        assert!(!rig.app_truncate_is_busy(), "the check must be able to fail");
+    }
+
+    #[test]
+    fn a_rest_lets_the_wal_restart_once_and_keeps_the_new_frames() {
+        let rig = rig();
+        rig.commit();
+        assert!(rig.spare.checkpoint(CheckpointMode::Passive).expect("checkpoint").is_complete());
+        let old = rig.wal();
+        rig.ours.rest().expect("rest");
+        rig.commit();
+        let new = rig.wal();
+        assert_ne!(new.salts, old.salts, "the writer should have restarted the WAL");
+        assert!(rig.app_truncate_is_busy(), "the new frames were backfilled under a resting reader");
+        rig.commit();
+        assert_eq!(rig.wal().salts, new.salts, "the WAL restarted a second time");
+    }
+
+    #[test]
+    fn a_barrier_keeps_writers_out_and_writes_nothing() {
+        let rig = rig();
+        rig.commit();
+        let before = rig.wal();
+        assert!(rig.ours.begin_barrier().expect("barrier"));
+        assert!(!rig.spare.begin_barrier().expect("answer"), "two writers at once");
+        assert!(rig.app.execute("INSERT INTO t VALUES (2)", []).is_err());
+        rig.ours.end().expect("end");
+        assert_eq!(rig.wal(), before);
+        rig.commit();
+    }
+
+    #[test]
+    fn an_empty_wal_has_no_frame_to_name() {
+        let rig = rig();
+        rig.commit();
+        assert!(!rig.app_truncate_is_busy());
+        let mark = rig.ours.pin().expect("pin");
+        assert_eq!(mark.wal.map_or(0, |w| w.frames), 0, "{mark:?}");
+        assert_eq!(mark.pages, 2);
+    }
+
+    #[test]
+    fn pages_are_those_of_the_open_transaction() {
+        let rig = rig();
+        rig.commit();
+        let mark = rig.ours.pin().expect("pin");
+        let snapshot = |c: &Connection| {
+            let mut pages = Vec::new();
+            c.for_each_page(mark.page_size, |pgno, page| -> Result<(), SqliteError> {
+                pages.push((pgno, page.to_vec()));
+                Ok(())
+            })
+            .expect("read");
+            pages
+        };
+        let before = snapshot(&rig.ours);
+        assert_eq!(before.len(), mark.pages as usize);
+        rig.commit();
+        assert_eq!(snapshot(&rig.ours), before);
+        rig.spare.pin().expect("pin");
+        assert_ne!(snapshot(&rig.spare), before);
+        let mut page = vec![7; 4096];
+        let beyond = crate::page::Pgno::new(99).expect("non-zero");
+        rig.ours.read_page(beyond, &mut page).expect("read");
+        assert!(page.iter().all(|b| *b == 0));
+    }
+
+    #[test]
+    fn closing_leaves_the_wal_for_the_next_start() {
+        let rig = rig();
+        rig.commit();
+        let path = rig.ours.path.clone();
+        let Rig { app, ours, spare, _dir } = rig;
+        drop(app);
+        drop(spare);
+        drop(ours);
+        assert!(crate::fsx::with_suffix(&path, "-wal").exists());
+    }
+}

@@ -1,0 +1,637 @@
+//! A directory as a store: one file per object.
+//!
+//! Knows nothing of what the files mean, and never touches a live database. Every write goes to a temporary file in the
+//! object's own directory, is fsynced, and appears under its name in one step; then the directory is fsynced:
+//!
+//! ```text
+//!   .millstream-<random>.tmp ── write, stamp, fsync ──┬─ create:  link(2), else renameat2(RENAME_NOREPLACE)
+//!                                                     └─ replace: rename(2)              ──▶ fsync(directory)
+//! ```
+//!
+//! Files are created 0600 and directories 0700 (a backup is as secret as the database), as Litestream does when it knows
+//! no database to copy the modes from. A missing root is an empty store; a root that cannot be read is an error, because
+//! "no backup" and "cannot tell" must never look alike. Reads follow symlinks, writes never leave the root through one.
+
+use std::ffi::CString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
+
+use super::{Body, BodyError, Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
+use crate::clock;
+use crate::fsx::{self, Context, FsError};
+
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
+const CHUNK: u64 = 1 << 20;
+const TEMP_PREFIX: &str = ".millstream-";
+const TEMP_SUFFIX: &str = ".tmp";
+/// A temporary file this old belongs to a writer that was killed; deletes take it along.
+const TEMP_STALE_S: i64 = 24 * 3600;
+/// Chunks of a streamed body that are written per hop to a blocking thread.
+const CHUNKS_PER_HOP: usize = 64;
+
+pub struct FileStore {
+    root: PathBuf,
+    address: String,
+}
+
+impl FileStore {
+    pub fn new(root: PathBuf) -> FileStore {
+        let absolute = std::path::absolute(&root).unwrap_or_else(|_| root.clone());
+        FileStore { address: format!("file://{}", absolute.display()), root }
+    }
+
+    fn path(&self, key: &Key) -> PathBuf {
+        self.root.join(key.as_str())
+    }
+
+    /// The path to write to; refuses names that listings would hide.
+    fn target(&self, key: &Key) -> Result<Target> {
+        let path = self.path(key);
+        if path.file_name().and_then(|n| n.to_str()).is_some_and(is_temp) {
+            return Err(StoreError::Permanent {
+                detail: format!("put {key}: the name is reserved for temporary files"),
+            });
+        }
+        Ok(Target { root: self.root.clone(), dir: fsx::parent(&path).to_owned(), path })
+    }
+}
+
+#[async_trait]
+impl Store for FileStore {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    async fn put(&self, key: &Key, put: Put) -> Result<()> {
+        let target = self.target(key)?;
+        let (create, modified_ms) = (put.create, put.modified_ms);
+        match put.body {
+            Body::Bytes(bytes) => {
+                blocking(move || {
+                    let mut temp = Temp::create(&target)?;
+                    temp.write(&bytes)?;
+                    temp.publish(&target, create, modified_ms)
+                })
+                .await
+            }
+            Body::Stream(chunks) => {
+                // Between two hops the temporary file is owned by this future, so dropping it leaves nothing behind.
+                let (temp, target) = blocking(move || Ok((Temp::create(&target)?, target))).await?;
+                let temp = write_stream(temp, chunks, key).await?;
+                blocking(move || temp.publish(&target, create, modified_ms)).await
+            }
+        }
+    }
+
+    async fn get(&self, key: &Key, range: Range) -> Result<Chunks> {
+        let path = self.path(key);
+        let mut reader = blocking(move || Reader::open(path, range)).await?;
+        match reader.ready.take() {
+            Some(only) => Ok(stream::iter([Ok(only)]).boxed()),
+            None => Ok(stream::try_unfold(reader, Reader::next_chunk).boxed()),
+        }
+    }
+
+    async fn head(&self, key: &Key) -> Result<Head> {
+        let path = self.path(key);
+        blocking(move || {
+            let metadata = fsx::metadata(&path).map_err(absent_or)?;
+            require_file(&metadata, &path)?;
+            Ok(Head { size: metadata.len(), modified_ms: modified_ms(&metadata), metadata: Vec::new() })
+        })
+        .await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        let (root, prefix) = (self.root.clone(), prefix.to_owned());
+        blocking(move || {
+            let start = prefix.rfind('/').map_or("", |slash| &prefix[..slash]);
+            if !start.is_empty() && Key::new(start).is_none() {
+                return Ok(Vec::new()); // No key can begin like this.
+            }
+            let mut walk = Walk { prefix: &prefix, ancestors: Vec::new(), found: Vec::new() };
+            walk.directory(&root.join(start), start)?;
+            walk.found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            Ok(walk.found)
+        })
+        .await
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<Deleted> {
+        let targets: Vec<(Key, PathBuf)> = keys.iter().map(|key| (key.clone(), self.path(key))).collect();
+        blocking(move || Ok(delete_all(targets))).await
+    }
+}
+
+/// Runs file system calls where they may block. They run to their end even if the caller goes away.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(StoreError::Transient { detail: format!("file store: interrupted by shutdown: {error}") }),
+    }
+}
+
+async fn write_stream(
+    mut temp: Temp,
+    mut chunks: mpsc::Receiver<std::result::Result<Bytes, BodyError>>,
+    key: &Key,
+) -> Result<Temp> {
+    let mut gathered = Vec::with_capacity(CHUNKS_PER_HOP);
+    while chunks.recv_many(&mut gathered, CHUNKS_PER_HOP).await > 0 {
+        let mut batch = Vec::with_capacity(gathered.len());
+        for chunk in gathered.drain(..) {
+            batch.push(chunk.map_err(|e| StoreError::Permanent { detail: format!("put {key}: body aborted: {e}") })?);
+        }
+        temp = blocking(move || {
+            batch.iter().try_for_each(|chunk| temp.write(chunk))?;
+            Ok(temp)
+        })
+        .await?;
+    }
+    Ok(temp)
+}
+
+/// Where an object will appear.
+struct Target {
+    root: PathBuf,
+    dir: PathBuf,
+    path: PathBuf,
+}
+
+/// A file nobody can see yet; removed when dropped unpublished.
+struct Temp {
+    file: File,
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl Temp {
+    fn create(target: &Target) -> Result<Temp> {
+        prepare_dir(target)?;
+        let path = target.dir.join(format!("{TEMP_PREFIX}{:016x}{TEMP_SUFFIX}", clock::random_u64()));
+        let file = fsx::create_new(&path, FILE_MODE).map_err(failure)?;
+        Ok(Temp { file, path, renamed: false })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).on("write", &self.path).map_err(failure)
+    }
+
+    /// Makes the content durable, then visible under its name, then the name durable.
+    fn publish(mut self, target: &Target, create: bool, modified_ms: Option<i64>) -> Result<()> {
+        if let Some(ms) = modified_ms {
+            let offset = Duration::from_millis(ms.unsigned_abs());
+            let time = if ms < 0 { UNIX_EPOCH.checked_sub(offset) } else { UNIX_EPOCH.checked_add(offset) };
+            if let Some(time) = time {
+                self.file.set_modified(time).on("set the time of", &self.path).map_err(failure)?;
+            }
+        }
+        fsx::sync_file(&self.file, &self.path).map_err(failure)?;
+        if create {
+            self.publish_new(target)?;
+        } else {
+            fsx::rename(&self.path, &target.path).map_err(failure)?;
+            self.renamed = true;
+        }
+        drop(self);
+        fsx::sync_dir(&target.dir).map_err(failure)
+    }
+
+    fn publish_new(&mut self, target: &Target) -> Result<()> {
+        let error = match fs::hard_link(&self.path, &target.path) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        match error.raw_os_error() {
+            // Over NFS a repeated request may meet its own success: the second link on our own file is the proof.
+            Some(libc::EEXIST) if self.file.metadata().is_ok_and(|m| m.nlink() > 1) => Ok(()),
+            Some(libc::EEXIST) => Err(exists(&target.path)),
+            Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS | libc::EMLINK) => self.rename_new(target),
+            _ => Err(failure(FsError { verb: "link", path: target.path.clone(), source: error })),
+        }
+    }
+
+    /// For file systems without hard links.
+    fn rename_new(&mut self, target: &Target) -> Result<()> {
+        let c = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
+        let (from, to) =
+            c(&self.path).and_then(|from| Ok((from, c(&target.path)?))).on("name", &target.path).map_err(failure)?;
+        // SAFETY: both are NUL-terminated strings that outlive the call.
+        let rc = unsafe {
+            libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE)
+        };
+        if rc == 0 {
+            self.renamed = true;
+            return Ok(());
+        }
+        let source = io::Error::last_os_error();
+        match source.raw_os_error() {
+            Some(libc::EEXIST) => Err(exists(&target.path)),
+            Some(libc::EINVAL | libc::ENOSYS) => Err(StoreError::Permanent {
+                detail: format!(
+                    "create {}: this file system has neither hard links nor RENAME_NOREPLACE, so a second writer could \
+                     not be kept out; use another file system for the replica",
+                    target.path.display()
+                ),
+            }),
+            _ => Err(failure(FsError { verb: "rename", path: target.path.clone(), source })),
+        }
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // Best effort: what stays behind is hidden from listings and taken along by a later delete.
+            let _ = fsx::remove_file(&self.path);
+        }
+    }
+}
+
+/// Creates a directory and its missing parents, each made durable in its own parent.
+fn create_dirs(dir: &Path) -> Result<()> {
+    if fsx::metadata_if_exists(dir).map_err(failure)?.is_some() {
+        return Ok(());
+    }
+    let parent = fsx::parent(dir);
+    create_dirs(parent)?;
+    match DirBuilder::new().mode(DIR_MODE).create(dir) {
+        Ok(()) => fsx::sync_dir(parent).map_err(failure),
+        // Somebody was faster; or a dangling symlink lies there, which the next step will report.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(failure(FsError { verb: "create directory", path: dir.to_owned(), source })),
+    }
+}
+
+/// Makes sure the object's directory exists, and refuses to write through a symlink that leads out of the root. The root
+/// itself may be one: that is the user's choice.
+fn prepare_dir(target: &Target) -> Result<()> {
+    let root = if target.root.as_os_str().is_empty() { Path::new(".") } else { &target.root };
+    create_dirs(root)?;
+    let below = target.dir.strip_prefix(&target.root).unwrap_or(Path::new(""));
+    if below.as_os_str().is_empty() {
+        return Ok(());
+    }
+    // What we create ourselves is no symlink, so it is enough to look at the part that is there.
+    let mut existing = root.join(below);
+    while existing != root && fsx::metadata_if_exists(&existing).map_err(failure)?.is_none() {
+        existing.pop();
+    }
+    let real = |path: &Path| fs::canonicalize(path).on("resolve", path).map_err(failure);
+    if !real(&existing)?.starts_with(real(root)?) {
+        let detail = format!("{}: a symbolic link leads out of {}", existing.display(), root.display());
+        return Err(StoreError::Permanent { detail });
+    }
+    create_dirs(&root.join(below))
+}
+
+/// An open object and what is still to be read of it.
+struct Reader {
+    file: Arc<File>,
+    path: PathBuf,
+    at: u64,
+    end: u64,
+    /// The whole range when it is small: most objects are, and it saves a hop.
+    ready: Option<Bytes>,
+}
+
+impl Reader {
+    fn open(path: PathBuf, range: Range) -> Result<Reader> {
+        // Without O_NONBLOCK opening a FIFO would wait for ever.
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        let file = opened.on("open", &path).map_err(absent_or)?;
+        let metadata = file.metadata().on("stat", &path).map_err(failure)?;
+        require_file(&metadata, &path)?;
+        let size = metadata.len();
+        let (at, end) = match range {
+            Range::All => (0, size),
+            Range::Part { start, .. } if start >= size => {
+                return Err(StoreError::NotFound {
+                    detail: format!("read {}: byte {start} is past the end ({size} bytes)", path.display()),
+                });
+            }
+            Range::Part { start, len } => (start, start.saturating_add(len).min(size)),
+            Range::Tail { len } => (size.saturating_sub(len), size),
+        };
+        let mut reader = Reader { file: Arc::new(file), path, at, end, ready: None };
+        if end - at <= CHUNK {
+            reader.ready = Some(reader.read_chunk()?);
+        }
+        Ok(reader)
+    }
+
+    fn read_chunk(&self) -> Result<Bytes> {
+        let len = (self.end - self.at).min(CHUNK);
+        let mut chunk = vec![0; usize::try_from(len).expect("at most one chunk")];
+        self.file.read_exact_at(&mut chunk, self.at).on("read", &self.path).map_err(failure)?;
+        Ok(Bytes::from(chunk))
+    }
+
+    async fn next_chunk(mut self) -> Result<Option<(Bytes, Reader)>> {
+        if self.at == self.end {
+            return Ok(None);
+        }
+        blocking(move || {
+            let chunk = self.read_chunk()?;
+            self.at += chunk.len() as u64;
+            Ok(Some((chunk, self)))
+        })
+        .await
+    }
+}
+
+/// One recursive listing.
+struct Walk<'a> {
+    prefix: &'a str,
+    /// Device and inode of the directories we are in, so that a symlink to one of them ends the descent.
+    ancestors: Vec<(u64, u64)>,
+    found: Vec<Listed>,
+}
+
+impl Walk<'_> {
+    /// Lists `dir`, whose name relative to the root is `name`. A directory that is not there is empty.
+    fn directory(&mut self, dir: &Path, name: &str) -> Result<()> {
+        let Some(metadata) = fsx::metadata_if_exists(dir).map_err(failure)? else { return Ok(()) };
+        let identity = (metadata.dev(), metadata.ino());
+        if self.ancestors.contains(&identity) {
+            return Ok(());
+        }
+        let entries = match fs::read_dir(dir).on("list", dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failure(error)),
+        };
+        self.ancestors.push(identity);
+        for entry in entries {
+            let entry = entry.on("list", dir).map_err(failure)?;
+            self.entry(&entry, name)?;
+        }
+        self.ancestors.pop();
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &fs::DirEntry, parent: &str) -> Result<()> {
+        let path = entry.path();
+        let file_name = entry.file_name();
+        let Some(file_name) = file_name.to_str() else {
+            tracing::warn!(path = %path.display(), "ignored: the name is not UTF-8");
+            return Ok(());
+        };
+        let name = if parent.is_empty() { file_name.to_owned() } else { format!("{parent}/{file_name}") };
+        let may_match = name.starts_with(self.prefix) || self.prefix.starts_with(&name);
+        if is_temp(file_name) || !may_match {
+            return Ok(());
+        }
+        // `None`: gone between the listing and now, or a dangling symlink.
+        let Some(metadata) = fsx::metadata_if_exists(&path).map_err(failure)? else { return Ok(()) };
+        if metadata.is_dir() {
+            return self.directory(&path, &name);
+        }
+        if metadata.is_file() && name.starts_with(self.prefix) {
+            self.found.push(Listed { name, size: metadata.len(), modified_ms: modified_ms(&metadata) });
+        }
+        Ok(())
+    }
+}
+
+fn delete_all(targets: Vec<(Key, PathBuf)>) -> Deleted {
+    let mut done = Deleted::default();
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for (key, path) in targets {
+        match fsx::remove_file(&path).map_err(absent_or) {
+            Ok(()) | Err(StoreError::NotFound { .. }) => done.deleted += 1,
+            Err(error) => done.refused.push((key, error)),
+        }
+        let dir = fsx::parent(&path);
+        if dirs.last().is_none_or(|last| last != dir) {
+            dirs.push(dir.to_owned());
+        }
+    }
+    dirs.sort_unstable();
+    dirs.dedup();
+    for dir in dirs {
+        // A deletion that a power cut undoes is done again by the next round.
+        let _ = fsx::sync_dir(&dir);
+        sweep(&dir, clock::unix_ms() / 1000);
+    }
+    done
+}
+
+/// Removes what killed writers left in `dir`. Goes by ctime, which nobody can set.
+fn sweep(dir: &Path, now_s: i64) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let is_temp = entry.file_name().to_str().is_some_and(is_temp);
+        if is_temp && entry.metadata().is_ok_and(|m| m.is_file() && now_s - m.ctime() > TEMP_STALE_S) {
+            let _ = fsx::remove_file(&entry.path());
+        }
+    }
+}
+
+fn is_temp(file_name: &str) -> bool {
+    file_name.starts_with(TEMP_PREFIX) && file_name.ends_with(TEMP_SUFFIX)
+}
+
+fn modified_ms(metadata: &fs::Metadata) -> i64 {
+    metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000)
+}
+
+fn require_file(metadata: &fs::Metadata, path: &Path) -> Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(StoreError::NotFound { detail: format!("{}: not a file", path.display()) })
+}
+
+fn exists(path: &Path) -> StoreError {
+    if path.is_dir() {
+        return StoreError::Permanent { detail: format!("create {}: a directory has this name", path.display()) };
+    }
+    StoreError::AlreadyExists { detail: format!("create {}: exists already", path.display()) }
+}
+
+/// For calls that name one object: a name that leads nowhere is an answer.
+fn absent_or(error: FsError) -> StoreError {
+    match error.source.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG) => StoreError::NotFound { detail: error.to_string() },
+        _ => failure(error),
+    }
+}
+
+fn failure(error: FsError) -> StoreError {
+    let detail = error.to_string();
+    match error.source.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => StoreError::Denied { detail },
+        Some(
+            libc::ENOSPC
+            | libc::EDQUOT
+            | libc::EROFS
+            | libc::EFBIG
+            | libc::ENOTDIR
+            | libc::EISDIR
+            | libc::ELOOP
+            | libc::ENAMETOOLONG
+            | libc::EINVAL,
+        ) => StoreError::Permanent { detail },
+        _ => StoreError::Transient { detail },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use futures_util::TryStreamExt;
+
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key::new(name).expect("a valid key")
+    }
+
+    fn files_in(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).expect("list");
+        let mut names: Vec<String> =
+            entries.map(|e| e.expect("entry").file_name().into_string().expect("UTF-8")).collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn files_are_private_stamped_and_alone_in_their_directory() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = FileStore::new(dir.path().join("replica"));
+        for create in [true, false] {
+            let put = Put { create, modified_ms: Some(1_500_000_000_250), ..Put::create("x") };
+            store.put(&key("ltx/0/a.ltx"), put).await.expect("put");
+        }
+        let level = dir.path().join("replica/ltx/0");
+        assert_eq!(files_in(&level), ["a.ltx"], "no temporary file is left");
+        let file = fs::metadata(level.join("a.ltx")).expect("stat");
+        assert_eq!((file.mode() & 0o777, file.nlink()), (0o600, 1));
+        assert_eq!(fs::metadata(&level).expect("stat").mode() & 0o777, 0o700);
+        assert_eq!(store.list("").await.expect("list")[0].modified_ms, 1_500_000_000_250);
+    }
+
+    #[tokio::test]
+    async fn no_backup_is_never_confused_with_cannot_tell() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let missing = FileStore::new(dir.path().join("missing"));
+        assert_eq!(missing.list("").await.expect("an empty store"), []);
+
+        fs::write(dir.path().join("file"), "x").expect("write");
+        let not_a_dir = FileStore::new(dir.path().join("file"));
+        assert!(matches!(not_a_dir.list("").await, Err(StoreError::Permanent { .. })));
+        let below = FileStore::new(dir.path().join("file/replica"));
+        assert!(matches!(below.list("").await, Err(StoreError::Permanent { .. })));
+        symlink("loop", dir.path().join("loop")).expect("symlink");
+        let looping = FileStore::new(dir.path().join("loop"));
+        assert!(matches!(looping.list("").await, Err(StoreError::Permanent { .. })));
+    }
+
+    #[tokio::test]
+    async fn symlinks_are_read_through_but_never_written_through() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        fs::create_dir_all(root.join("real")).expect("mkdir");
+        fs::create_dir(&outside).expect("mkdir");
+        fs::write(outside.join("b"), "outside").expect("write");
+        symlink(&outside, root.join("out")).expect("symlink");
+        symlink(root.join("real"), root.join("in")).expect("symlink");
+        symlink(&root, root.join("real/cycle")).expect("symlink");
+        let store = FileStore::new(root.clone());
+
+        for name in ["out/x", "out/new/x"] {
+            let error = store.put(&key(name), Put::create("x")).await.expect_err("leads out");
+            assert!(matches!(error, StoreError::Permanent { .. }), "{error}");
+        }
+        assert_eq!(files_in(&outside), ["b"]);
+        store.put(&key("in/x"), Put::create("x")).await.expect("stays inside");
+        let names: Vec<String> = store.list("").await.expect("list").into_iter().map(|l| l.name).collect();
+        assert_eq!(names, ["in/x", "out/b", "real/x"], "cycles end");
+    }
+
+    #[tokio::test]
+    async fn temporary_files_are_hidden_reserved_and_swept_when_stale() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = FileStore::new(dir.path().to_owned());
+        let temp = ".millstream-0123456789abcdef.tmp";
+        fs::write(dir.path().join(temp), "x").expect("write");
+        assert_eq!(store.list("").await.expect("list"), []);
+        assert!(matches!(store.put(&key(temp), Put::create("x")).await, Err(StoreError::Permanent { .. })));
+
+        store.delete(&[key("a")]).await.expect("delete");
+        assert_eq!(files_in(dir.path()), [temp], "it may belong to a living writer");
+        sweep(dir.path(), clock::unix_ms() / 1000 + TEMP_STALE_S + 60);
+        assert_eq!(files_in(dir.path()), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_directory_in_the_way_is_no_winner_of_a_race() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = FileStore::new(dir.path().to_owned());
+        store.put(&key("a/b"), Put::create("x")).await.expect("put");
+        for create in [true, false] {
+            let error = store.put(&key("a"), Put { create, ..Put::create("x") }).await.expect_err("a directory");
+            assert!(matches!(error, StoreError::Permanent { .. }), "{error:?}");
+        }
+        let error = store.put(&key("a/b/c"), Put::create("x")).await.expect_err("below a file");
+        assert!(matches!(error, StoreError::Permanent { .. }), "{error:?}");
+        assert_eq!(files_in(dir.path()), ["a"]);
+    }
+
+    #[test]
+    fn without_hard_links_the_rename_keeps_the_promise() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let target =
+            || Target { root: dir.path().to_owned(), dir: dir.path().to_owned(), path: dir.path().join("a.ltx") };
+        for (content, wins) in [("first", true), ("second", false)] {
+            let mut temp = Temp::create(&target()).expect("temp");
+            temp.write(content.as_bytes()).expect("write");
+            let result = temp.rename_new(&target());
+            assert_eq!(result.is_ok(), wins, "{result:?}");
+            assert!(wins || matches!(result, Err(StoreError::AlreadyExists { .. })));
+        }
+        assert_eq!(fs::read(dir.path().join("a.ltx")).expect("read"), b"first");
+        assert_eq!(files_in(dir.path()), ["a.ltx"]);
+    }
+
+    #[test]
+    fn errors_say_what_comes_next() {
+        let map = |errno| {
+            failure(FsError { verb: "write", path: "/b/a".into(), source: io::Error::from_raw_os_error(errno) })
+        };
+        for errno in [libc::EACCES, libc::EPERM] {
+            assert!(matches!(map(errno), StoreError::Denied { .. }));
+        }
+        for errno in [libc::ENOSPC, libc::EDQUOT, libc::EROFS, libc::ENOTDIR] {
+            assert!(matches!(map(errno), StoreError::Permanent { .. }));
+        }
+        for errno in [libc::EIO, libc::EMFILE, libc::ESTALE, libc::ETIMEDOUT] {
+            assert!(matches!(map(errno), StoreError::Transient { .. }));
+        }
+        assert!(map(libc::ENOSPC).to_string().starts_with("write /b/a: "));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_shrinks_while_it_is_read_is_an_error() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = FileStore::new(dir.path().to_owned());
+        store.put(&key("a"), Put::create(vec![7; 3 << 20])).await.expect("put");
+        let chunks = store.get(&key("a"), Range::All).await.expect("get");
+        File::options().write(true).open(dir.path().join("a")).expect("open").set_len(1 << 20).expect("truncate");
+        let read: Result<Vec<Bytes>> = chunks.try_collect().await;
+        assert!(matches!(read, Err(StoreError::Transient { .. })), "{read:?}");
+    }
+}

@@ -1,0 +1,262 @@
+//! A store in memory whose faults are programmed: the test double for every room above.
+//!
+//! Without faults it keeps the contract to the letter (the conformance suite runs against it too). Each operation has a
+//! queue of faults; a call takes the first one. Clones share everything, so a test keeps one to look inside.
+//!
+//! ```ignore
+//! let store = MemoryStore::new();
+//! store.inject(Op::Put, Fault::LostReply, 1);
+//! store.inject(Op::Get, Fault::Fail(|detail| StoreError::Denied { detail }), 3);
+//! ```
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+
+use super::{Body, Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
+use crate::clock;
+
+/// Bodies are handed out in chunks of this size, so that readers meet more than one.
+const CHUNK: usize = 64 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Op {
+    Put,
+    Get,
+    Head,
+    List,
+    Delete,
+}
+
+/// What goes wrong in one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// Nothing happens, and the call returns this error.
+    Fail(fn(String) -> StoreError),
+    /// The effect happens, the answer does not arrive: `Transient`.
+    LostReply,
+    /// A create-only put replaces what is there, as some servers do.
+    IgnoreCreate,
+    /// The call takes this long (in tokio's time, which tests can pause), then proceeds.
+    Delay(Duration),
+    /// The call never answers; nothing happens.
+    Hang,
+    /// A get's body ends after so many bytes, without an error.
+    Truncate(usize),
+    /// A get's body breaks off with `Transient` after so many bytes.
+    Break(usize),
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct MemoryStore {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    objects: BTreeMap<String, Object>,
+    faults: HashMap<Op, VecDeque<(Fault, usize)>>,
+    calls: HashMap<Op, usize>,
+    list_lag: usize,
+}
+
+#[derive(Clone)]
+struct Object {
+    bytes: Bytes,
+    modified_ms: i64,
+    metadata: Vec<(String, String)>,
+    /// The first LIST (counted from 1) that shows it.
+    visible_from: usize,
+}
+
+impl MemoryStore {
+    pub(crate) fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    /// The next `times` calls of `op` (after those already programmed) meet `fault`.
+    pub(crate) fn inject(&self, op: Op, fault: Fault, times: usize) {
+        if times > 0 {
+            self.lock().faults.entry(op).or_default().push_back((fault, times));
+        }
+    }
+
+    /// Takes back every programmed fault.
+    pub(crate) fn heal(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// Objects put from now on are missing in the next `lists` listings; get and head see them at once.
+    pub(crate) fn set_list_lag(&self, lists: usize) {
+        self.lock().list_lag = lists;
+    }
+
+    /// How many times `op` was called, failed calls included.
+    pub(crate) fn calls(&self, op: Op) -> usize {
+        self.lock().calls.get(&op).copied().unwrap_or(0)
+    }
+
+    /// The names of all objects, in order; no call is counted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.lock().objects.keys().cloned().collect()
+    }
+
+    /// The bytes under a name; no call is counted.
+    pub(crate) fn bytes(&self, name: &str) -> Option<Bytes> {
+        self.lock().objects.get(name).map(|o| o.bytes.clone())
+    }
+
+    /// Puts an object behind everybody's back, under any name.
+    pub(crate) fn insert(&self, name: &str, bytes: impl Into<Bytes>, modified_ms: i64) {
+        let object = Object { bytes: bytes.into(), modified_ms, metadata: Vec::new(), visible_from: 0 };
+        self.lock().objects.insert(name.to_owned(), object);
+    }
+
+    /// Removes an object behind everybody's back.
+    pub(crate) fn remove(&self, name: &str) -> bool {
+        self.lock().objects.remove(name).is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no test panics while it holds this lock")
+    }
+
+    /// Counts the call and plays the part of its fault that comes before the effect.
+    async fn enter(&self, op: Op, what: &str) -> Result<Option<Fault>> {
+        let fault = self.lock().enter(op);
+        match fault {
+            Some(Fault::Fail(error)) => return Err(error(format!("memory store: {op:?} {what}: injected fault"))),
+            Some(Fault::Delay(pause)) => tokio::time::sleep(pause).await,
+            Some(Fault::Hang) => std::future::pending().await,
+            _ => {}
+        }
+        Ok(fault)
+    }
+}
+
+impl Inner {
+    fn enter(&mut self, op: Op) -> Option<Fault> {
+        *self.calls.entry(op).or_default() += 1;
+        let queue = self.faults.get_mut(&op)?;
+        let (fault, left) = queue.front_mut()?;
+        let fault = *fault;
+        *left -= 1;
+        if *left == 0 {
+            queue.pop_front();
+        }
+        Some(fault)
+    }
+}
+
+fn lost_reply(fault: Option<Fault>, what: &str) -> Result<()> {
+    match fault {
+        Some(Fault::LostReply) => Err(StoreError::Transient { detail: format!("memory store: {what}: reply lost") }),
+        _ => Ok(()),
+    }
+}
+
+fn not_found(key: &Key) -> StoreError {
+    StoreError::NotFound { detail: format!("memory store: {key}: no such object") }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn address(&self) -> &str {
+        "memory://"
+    }
+
+    async fn put(&self, key: &Key, put: Put) -> Result<()> {
+        let fault = self.enter(Op::Put, key.as_str()).await?;
+        let bytes = match put.body {
+            Body::Bytes(bytes) => bytes,
+            Body::Stream(mut chunks) => {
+                let mut whole = BytesMut::new();
+                while let Some(chunk) = chunks.recv().await {
+                    let aborted = |e| StoreError::Permanent { detail: format!("put {key}: body aborted: {e}") };
+                    whole.extend_from_slice(&chunk.map_err(aborted)?);
+                }
+                whole.freeze()
+            }
+        };
+        let mut inner = self.lock();
+        let create = put.create && !matches!(fault, Some(Fault::IgnoreCreate));
+        if create && inner.objects.contains_key(key.as_str()) {
+            return Err(StoreError::AlreadyExists { detail: format!("memory store: create {key}: exists already") });
+        }
+        let visible_from = inner.calls.get(&Op::List).copied().unwrap_or(0) + inner.list_lag + 1;
+        let object = Object {
+            bytes,
+            modified_ms: put.modified_ms.unwrap_or_else(clock::unix_ms),
+            metadata: put.metadata.into_iter().map(|(k, v)| (k.to_ascii_lowercase(), v)).collect(),
+            visible_from,
+        };
+        inner.objects.insert(key.as_str().to_owned(), object);
+        lost_reply(fault, key.as_str())
+    }
+
+    async fn get(&self, key: &Key, range: Range) -> Result<Chunks> {
+        let fault = self.enter(Op::Get, key.as_str()).await?;
+        lost_reply(fault, key.as_str())?;
+        let bytes = self.bytes(key.as_str()).ok_or_else(|| not_found(key))?;
+        let size = bytes.len() as u64;
+        let (from, to) = match range {
+            Range::All => (0, size),
+            Range::Part { start, .. } if start >= size => return Err(not_found(key)),
+            Range::Part { start, len } => (start, start.saturating_add(len).min(size)),
+            Range::Tail { len } => (size.saturating_sub(len), size),
+        };
+        let mut body = bytes.slice(from as usize..to as usize);
+        let mut broken = None;
+        match fault {
+            Some(Fault::Truncate(len)) => body.truncate(len),
+            Some(Fault::Break(len)) => {
+                body.truncate(len);
+                broken = Some(Err(StoreError::Transient { detail: format!("memory store: read {key}: broke off") }));
+            }
+            _ => {}
+        }
+        let chunks: Vec<Result<Bytes>> =
+            std::iter::from_fn(move || (!body.is_empty()).then(|| Ok(body.split_to(body.len().min(CHUNK)))))
+                .chain(broken)
+                .collect();
+        Ok(stream::iter(chunks).boxed())
+    }
+
+    async fn head(&self, key: &Key) -> Result<Head> {
+        let fault = self.enter(Op::Head, key.as_str()).await?;
+        lost_reply(fault, key.as_str())?;
+        let inner = self.lock();
+        let object = inner.objects.get(key.as_str()).ok_or_else(|| not_found(key))?;
+        Ok(Head { size: object.bytes.len() as u64, modified_ms: object.modified_ms, metadata: object.metadata.clone() })
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        let fault = self.enter(Op::List, prefix).await?;
+        lost_reply(fault, prefix)?;
+        let inner = self.lock();
+        let lists = inner.calls.get(&Op::List).copied().unwrap_or(0);
+        let visible = |(name, object): &(&String, &Object)| name.starts_with(prefix) && object.visible_from <= lists;
+        let entry = |(name, object): (&String, &Object)| Listed {
+            name: name.clone(),
+            size: object.bytes.len() as u64,
+            modified_ms: object.modified_ms,
+        };
+        Ok(inner.objects.iter().filter(visible).map(entry).collect())
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<Deleted> {
+        let what = format!("{} keys", keys.len());
+        let fault = self.enter(Op::Delete, &what).await?;
+        let mut inner = self.lock();
+        for key in keys {
+            inner.objects.remove(key.as_str());
+        }
+        drop(inner);
+        lost_reply(fault, &what)?;
+        Ok(Deleted { deleted: keys.len(), refused: Vec::new() })
+    }
+}
