@@ -86,7 +86,7 @@ fn an_unknown_configuration_key_is_78_and_the_right_one_is_suggested() {
     let mut rig = Rig::on_file();
     rig.settings = "sync-intervall: 1s\n".into();
     let ended = rig.supervise(["touch".into(), rig.path("started")]).finish();
-    ended.assert_code(78).assert_says(&["sync-intervall"]).assert_says(&["sync-interval\""]);
+    ended.assert_code(78).assert_says(&["sync-intervall"]).assert_says(&["`sync-interval`"]);
     assert!(!rig.path("started").exists(), "the application was started");
 }
 

@@ -32,11 +32,11 @@ fn violations(room: &str, depth: usize, source: &str) -> Vec<String> {
             Target::Room(other) if other == room => {}
             Target::Room(other) => match row(&other) {
                 None => found.push(format!("line {}: {room} imports crate::{other}, which is no room", import.line)),
-                Some(row) if import.in_tests && row > reach => {}
+                Some(row) if import.place.in_tests && row > reach => {}
                 Some(row) if row > own_row => {}
                 Some(_) => found.push(format!("line {}: {room} must not know {other}", import.line)),
             },
-            Target::Up(levels) if levels > depth + usize::from(import.in_tests) => {
+            Target::Up(levels) if levels > depth + import.place.inline_depth => {
                 found.push(format!("line {}: `super` leaves {room}: say `crate::`", import.line));
             }
             Target::Up(_) => {}
@@ -47,7 +47,7 @@ fn violations(room: &str, depth: usize, source: &str) -> Vec<String> {
 
 struct Import {
     line: usize,
-    in_tests: bool,
+    place: Place,
     target: Target,
 }
 
@@ -61,14 +61,14 @@ enum Target {
 /// Every `crate::room` and every chain of `super::`, in `use` items (groups too) and in expressions alike.
 fn imports(source: &str) -> Vec<Import> {
     let code: Vec<&str> = source.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
-    let tests_from = code.iter().position(|line| line.trim() == "#[cfg(test)]").unwrap_or(usize::MAX);
+    let places = places(&code);
     let text = code.join("\n");
     let mut found = Vec::new();
     for (at, _) in text.match_indices("crate::").chain(text.match_indices("super::")) {
         let before = text[..at].chars().next_back();
         let after = &text[at + "crate::".len()..];
         let line = text[..at].matches('\n').count();
-        let mut push = |target| found.push(Import { line: line + 1, in_tests: line >= tests_from, target });
+        let mut push = |target| found.push(Import { line: line + 1, place: places[line], target });
         if text[at..].starts_with("super") {
             if before != Some(':') {
                 push(Target::Up(text[at..].split("super::").take_while(|part| part.is_empty()).count()));
@@ -78,6 +78,30 @@ fn imports(source: &str) -> Vec<Import> {
         }
     }
     found
+}
+
+/// Where a line stands inside a file.
+#[derive(Clone, Copy)]
+struct Place {
+    in_tests: bool,
+    /// How many `mod x { … }` stand around it.
+    inline_depth: usize,
+}
+
+/// The place of each line. The sources are formatted, so a module ends at a brace that stands as far to the right as its
+/// `mod`.
+fn places(code: &[&str]) -> Vec<Place> {
+    let mut open: Vec<(usize, bool)> = Vec::new();
+    let place = |line: &&str| {
+        let (words, indent) = (line.trim(), line.len() - line.trim_start().len());
+        if words.ends_with('{') && words.split(' ').any(|word| word == "mod") {
+            open.push((indent, words == "mod tests {"));
+        } else if words == "}" && open.last().is_some_and(|(start, _)| *start == indent) {
+            open.pop();
+        }
+        Place { in_tests: open.iter().any(|(_, tests)| *tests), inline_depth: open.len() }
+    };
+    code.iter().map(place).collect()
 }
 
 /// The first segment after `crate::`, or those of a `{…}` group.

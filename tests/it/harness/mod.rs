@@ -18,7 +18,6 @@ pub mod proxy;
 pub mod remote;
 pub mod rig;
 
-pub use oracle::Oracle;
 pub use process::{Finished, Invocation, Running};
 pub use proxy::Proxy;
 pub use remote::Remote;

@@ -57,11 +57,12 @@ impl Rig {
         fs::create_dir(self.path("data")).expect("create a directory");
     }
 
-    /// What lies in the database's directory, without the database, its WAL and shm.
+    /// What lies in the database's directory, without the database, its WAL and shm, and our own state.
     pub fn leftovers(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path("data")).expect("list the data");
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        names.filter(|name| !["app.db", "app.db-wal", "app.db-shm"].contains(&name.as_str())).collect()
+        let expected = ["app.db", "app.db-wal", "app.db-shm", ".app.db-millstream"];
+        names.filter(|name| !expected.contains(&name.as_str())).collect()
     }
 
     /// The application as an argv. `life` tells one writer's rows from another's.
