@@ -2,19 +2,27 @@
 //!
 //! ```text
 //!   flags ─┐
-//!   env ───┼─→ load ─→ expand (raw text) ─→ parse (keys: the table) ─→ resolve (url, inherited defaults) ─→ Options
-//!   file ──┘
+//!   env ───┼─→ load ─→ expand (raw text) ─→ yaml (led by keys, the table) ─→ resolve ─→ replica ─→ url ─→ provider
+//!   file ──┘                                                                   └─→ Options
 //! ```
 
 mod expand;
 mod keys;
+mod load;
 mod options;
+mod paths;
+mod provider;
+mod replica;
+mod resolve;
 mod scalar;
 mod target;
 mod url;
 mod yaml;
 
+pub use load::{Loaded, Sources, replica_from_url};
 pub use options::{
     CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, SnapshotPolicy,
 };
+pub use scalar::{format_duration, parse_duration, parse_size};
 pub use target::{S3Target, Target};
+pub use url::is_url;

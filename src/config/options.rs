@@ -92,6 +92,8 @@ pub struct Database {
     pub replica: Replica,
     /// Already resolved: the replica's 0.3 keys, else the database's, else the global ones.
     pub snapshot: SnapshotPolicy,
+    /// The replica's 0.3 key `validation-interval`, else the global one; `None` is off.
+    pub validation_interval: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +155,7 @@ pub struct Lifecycle {
     /// Key `retention.enabled`: whether files are ever deleted.
     pub retention_enabled: bool,
     pub verify_compaction: bool,
-    /// Key `validation.interval`, or 0.3's `validation-interval`; `None` is off.
+    /// Key `validation.interval`; `None` is off.
     pub validation_interval: Option<Duration>,
 }
 
@@ -177,10 +179,16 @@ pub struct SnapshotPolicy {
     pub interval: Duration,
     /// `snapshot.retention`, or 0.3's `retention`: how far back a restore can go.
     pub retention: Duration,
+    /// 0.3's `retention-check-interval`.
+    pub check_interval: Duration,
 }
 
 impl Default for SnapshotPolicy {
     fn default() -> SnapshotPolicy {
-        SnapshotPolicy { interval: Duration::from_secs(24 * 3600), retention: Duration::from_secs(24 * 3600) }
+        SnapshotPolicy {
+            interval: Duration::from_secs(24 * 3600),
+            retention: Duration::from_secs(24 * 3600),
+            check_interval: Duration::from_secs(3600),
+        }
     }
 }

@@ -14,6 +14,19 @@ pub enum Target {
     S3(S3Target),
 }
 
+impl Target {
+    /// Whether two replicas would write over each other.
+    pub fn is_same_place(&self, other: &Target) -> bool {
+        match (self, other) {
+            (Target::File { path: a }, Target::File { path: b }) => a == b,
+            (Target::S3(a), Target::S3(b)) => {
+                (&a.bucket, &a.prefix, &a.endpoint) == (&b.bucket, &b.prefix, &b.endpoint)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A prefix of a bucket that speaks S3.
 #[derive(Clone, PartialEq, Eq)]
 pub struct S3Target {

@@ -1,17 +1,15 @@
-//! Replica URLs, in every form that either of Litestream's generations takes, and the provider hosts of both.
+//! Replica URLs, in every form that either of Litestream's generations takes.
 //!
 //! Pure: text in, parts out. Nothing here prints a URL except through [`redact`], and no error quotes a value of one.
 //!
 //! Litestream's two parsers differ in small ways. Where they do, its current command line wins; what only one of them knows
-//! (Linode hosts of 0.3, the dashed query parameters) is known here too.
+//! (the dashed query parameters) is known here too.
 
 use url::form_urlencoded;
 
 use super::keys::nearest;
+use super::provider::{parse_host, with_scheme};
 use super::scalar;
-
-/// Region for endpoints that do not name one.
-pub const DEFAULT_REGION: &str = "us-east-1";
 
 /// What a replica URL says, before configuration and environment have had their say.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,7 +27,10 @@ pub struct S3Location {
     pub prefix: String,
     pub region: Option<String>,
     pub endpoint: Option<String>,
+    /// From the query, or as the provider's host asks for it.
     pub force_path_style: Option<bool>,
+    /// The query says so.
+    pub path_style_is_explicit: bool,
     pub skip_verify: Option<bool>,
     pub sign_payload: Option<bool>,
     pub require_content_md5: Option<bool>,
@@ -136,95 +137,6 @@ fn parse_access_point(place: &str) -> Result<S3Location, String> {
     })
 }
 
-/// Bucket, region and endpoint from a host, if it is one of a provider we know; else the host is the bucket, on AWS.
-fn parse_host(host: &str) -> S3Location {
-    let (name, port) = host.rsplit_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
-    if let Some(known) = provider(name, port) {
-        return known;
-    }
-    let Some(port) = port else {
-        return S3Location { bucket: host.to_owned(), ..S3Location::default() };
-    };
-    // BUCKET.HOST:PORT, a server of one's own. An address alone names no bucket.
-    let (bucket, server) = match name.split_once('.') {
-        Some((bucket, server)) if name.parse::<std::net::Ipv4Addr>().is_err() => (bucket, server),
-        _ => ("", name),
-    };
-    at(bucket, DEFAULT_REGION, format!("http://{server}:{port}"), true)
-}
-
-fn provider(name: &str, port: Option<&str>) -> Option<S3Location> {
-    let with_port =
-        |host: String| port.map_or_else(|| format!("https://{host}"), |port| format!("https://{host}:{port}"));
-    if let Some(rest) = name.strip_suffix(".amazonaws.com") {
-        let (bucket, region) = match rest.strip_suffix(".s3") {
-            Some(bucket) => (bucket, None),
-            None => rest.rsplit_once(".s3.").filter(|(_, region)| !region.contains('.')).map(|(b, r)| (b, Some(r)))?,
-        };
-        return Some(S3Location { bucket: bucket.into(), region: region.map(str::to_owned), ..S3Location::default() });
-    }
-    if name == "localhost" || name.ends_with(".localhost") {
-        // With a port it is a server of one's own, which reads the bucket differently.
-        let bucket = name.strip_suffix("localhost").unwrap_or("").trim_end_matches('.');
-        return port.is_none().then(|| at(bucket, DEFAULT_REGION, "http://localhost".into(), true));
-    }
-    if let Some((bucket, "")) = split_suffix(name, "s3.filebase.com") {
-        return Some(at(bucket, DEFAULT_REGION, with_port("s3.filebase.com".into()), true));
-    }
-    for domain in ["fly.storage.tigris.dev", "t3.storage.dev"] {
-        if let Some((bucket, "")) = split_suffix(name, domain) {
-            return Some(at(bucket, "auto", with_port(domain.into()), false));
-        }
-    }
-    if let Some(rest) = name.strip_suffix(".r2.cloudflarestorage.com") {
-        // [BUCKET.]ACCOUNT[.JURISDICTION]
-        let account_at = match rest.strip_suffix(".eu").or_else(|| rest.strip_suffix(".fedramp")) {
-            Some(before) => before.rfind('.').map_or(0, |at| at + 1),
-            None => rest.rfind('.').map_or(0, |at| at + 1),
-        };
-        let (bucket, account) = rest.split_at(account_at);
-        let endpoint = with_port(format!("{account}.r2.cloudflarestorage.com"));
-        return Some(at(bucket.trim_end_matches('.'), "auto", endpoint, false));
-    }
-    // (what stands before the region, the domain, whether the bucket goes into the path)
-    let regional = [
-        ("", "digitaloceanspaces.com", false),
-        ("s3.", "backblazeb2.com", true),
-        ("s3.", "scw.cloud", false),
-        ("", "linodeobjects.com", true),
-        ("", "your-objectstorage.com", false),
-    ];
-    for (service, domain, path_style) in regional {
-        let Some(rest) = name.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.')) else { continue };
-        let (bucket, region) = rest.rsplit_once('.').unwrap_or(("", rest));
-        let Some((bucket, "")) = split_suffix(&format!("{bucket}."), service).map(|(b, r)| (b.to_owned(), r)) else {
-            continue;
-        };
-        let bucket = bucket.trim_end_matches('.');
-        return Some(at(bucket, region, with_port(format!("{service}{region}.{domain}")), path_style));
-    }
-    None
-}
-
-/// `BUCKET.suffix` or `suffix` alone, to the bucket; the second part is what stands after the suffix: nothing.
-fn split_suffix<'a>(name: &'a str, suffix: &str) -> Option<(&'a str, &'static str)> {
-    let bucket = name.strip_suffix(suffix)?;
-    if bucket.is_empty() {
-        return Some(("", ""));
-    }
-    bucket.strip_suffix('.').map(|bucket| (bucket, ""))
-}
-
-fn at(bucket: &str, region: &str, endpoint: String, path_style: bool) -> S3Location {
-    S3Location {
-        bucket: bucket.to_owned(),
-        region: Some(region.to_owned()),
-        endpoint: Some(endpoint),
-        force_path_style: Some(path_style),
-        ..S3Location::default()
-    }
-}
-
 /// Canonical names of the query parameters; the camel case spellings are made from them.
 const PARAMETERS: [&str; 13] = [
     "endpoint",
@@ -270,7 +182,10 @@ fn set_parameter(location: &mut S3Location, parameter: &str, value: &str) -> Res
     match parameter {
         "endpoint" => location.endpoint = Some(with_scheme(value)),
         "region" => location.region = text(),
-        "force-path-style" => location.force_path_style = Some(scalar::parse_go_bool(value)?),
+        "force-path-style" => {
+            location.force_path_style = Some(scalar::parse_go_bool(value)?);
+            location.path_style_is_explicit = true;
+        }
         "skip-verify" => location.skip_verify = Some(scalar::parse_go_bool(value)?),
         "sign-payload" => location.sign_payload = Some(scalar::parse_go_bool(value)?),
         "require-content-md5" => location.require_content_md5 = Some(scalar::parse_go_bool(value)?),
@@ -304,66 +219,6 @@ fn dashed(name: &str) -> String {
         dashed.push(if c == '_' { '-' } else { c.to_ascii_lowercase() });
     }
     dashed
-}
-
-/// Gives an endpoint without a scheme one: plain HTTP for this machine and private networks, else HTTPS.
-fn with_scheme(endpoint: &str) -> String {
-    if endpoint.starts_with("http://") || endpoint.starts_with("https://") {
-        endpoint.to_owned()
-    } else if is_private(endpoint) {
-        format!("http://{endpoint}")
-    } else {
-        format!("https://{endpoint}")
-    }
-}
-
-/// Whether an endpoint lies on this machine or in a private network.
-pub fn is_private(endpoint: &str) -> bool {
-    let host = host_of(endpoint);
-    let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
-    match name.parse::<std::net::Ipv4Addr>() {
-        Ok(address) => address.is_loopback() || address.is_private(),
-        Err(_) => name == "localhost" || name == "[::1]" || name.ends_with(".local") || name.ends_with(".localhost"),
-    }
-}
-
-/// Host and port of an endpoint, in lower case.
-fn host_of(endpoint: &str) -> String {
-    let endpoint = endpoint.trim().to_ascii_lowercase();
-    let bare = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
-    bare.split('/').next().unwrap_or(bare).to_owned()
-}
-
-/// What Litestream assumes of a provider unless it is told otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProviderDefaults {
-    pub path_style: bool,
-    pub no_content_md5: bool,
-    pub concurrency: Option<usize>,
-}
-
-pub fn provider_defaults(endpoint: &str) -> ProviderDefaults {
-    let host = host_of(endpoint);
-    let tigris = host == "fly.storage.tigris.dev" || host == "t3.storage.dev";
-    let r2 = host.ends_with(".r2.cloudflarestorage.com");
-    let path_only = [".backblazeb2.com", ".supabase.co"].iter().any(|domain| host.ends_with(domain));
-    let hosted = [
-        ".amazonaws.com",
-        ".digitaloceanspaces.com",
-        ".backblazeb2.com",
-        ".filebase.com",
-        ".scw.cloud",
-        ".r2.cloudflarestorage.com",
-        "tigris.dev",
-        "t3.storage.dev",
-        ".supabase.co",
-    ];
-    let own_server = host.contains(':') && !hosted.iter().any(|domain| host.contains(domain));
-    ProviderDefaults {
-        path_style: path_only || own_server || host == "s3.filebase.com",
-        no_content_md5: tigris,
-        concurrency: r2.then_some(2),
-    }
 }
 
 /// A URL fit for logs: no user, no password, no encryption key.
@@ -483,74 +338,6 @@ mod tests {
         assert_eq!(s3("S3://My_Bucket/x").bucket, "My_Bucket", "names keep their case");
     }
 
-    /// (url, bucket, region, endpoint, path style)
-    type Case = (&'static str, &'static str, &'static str, &'static str, Option<bool>);
-
-    #[test]
-    fn hosts_of_providers() {
-        let cases: &[Case] = &[
-            ("s3://b/p", "b", "", "", None),
-            ("s3://my.dotted.bucket/p", "my.dotted.bucket", "", "", None),
-            ("s3://b.s3.amazonaws.com/p", "b", "", "", None),
-            ("s3://my.b.s3.eu-west-1.amazonaws.com/p", "my.b", "eu-west-1", "", None),
-            ("s3://b.nyc3.digitaloceanspaces.com/p", "b", "nyc3", "https://nyc3.digitaloceanspaces.com", Some(false)),
-            (
-                "s3://my.b.ams3.digitaloceanspaces.com/p",
-                "my.b",
-                "ams3",
-                "https://ams3.digitaloceanspaces.com",
-                Some(false),
-            ),
-            (
-                "s3://b.nyc3.digitaloceanspaces.com:443/p",
-                "b",
-                "nyc3",
-                "https://nyc3.digitaloceanspaces.com:443",
-                Some(false),
-            ),
-            (
-                "s3://b.s3.eu-central-003.backblazeb2.com/p",
-                "b",
-                "eu-central-003",
-                "https://s3.eu-central-003.backblazeb2.com",
-                Some(true),
-            ),
-            ("s3://b.s3.fr-par.scw.cloud/p", "b", "fr-par", "https://s3.fr-par.scw.cloud", Some(false)),
-            ("s3://b.s3.filebase.com/p", "b", "us-east-1", "https://s3.filebase.com", Some(true)),
-            (
-                "s3://b.us-east-1.linodeobjects.com/p",
-                "b",
-                "us-east-1",
-                "https://us-east-1.linodeobjects.com",
-                Some(true),
-            ),
-            ("s3://b.fsn1.your-objectstorage.com/p", "b", "fsn1", "https://fsn1.your-objectstorage.com", Some(false)),
-            ("s3://b.acc.r2.cloudflarestorage.com/p", "b", "auto", "https://acc.r2.cloudflarestorage.com", Some(false)),
-            (
-                "s3://b.acc.eu.r2.cloudflarestorage.com/p",
-                "b",
-                "auto",
-                "https://acc.eu.r2.cloudflarestorage.com",
-                Some(false),
-            ),
-            ("s3://b.fly.storage.tigris.dev/p", "b", "auto", "https://fly.storage.tigris.dev", Some(false)),
-            ("s3://b.localhost:9000/p", "b", "us-east-1", "http://localhost:9000", Some(true)),
-            ("s3://b.localhost/p", "b", "us-east-1", "http://localhost", Some(true)),
-            ("s3://b.minio:9000/p", "b", "us-east-1", "http://minio:9000", Some(true)),
-            ("s3://b.127.0.0.1:9000/p", "b", "us-east-1", "http://127.0.0.1:9000", Some(true)),
-            ("s3://b.minio.example.com:9000/p", "b", "us-east-1", "http://minio.example.com:9000", Some(true)),
-        ];
-        for (text, bucket, region, endpoint, path_style) in cases {
-            let location = s3(text);
-            let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-            assert_eq!(location.bucket, *bucket, "{text}");
-            assert_eq!(location.region, some(region), "{text}");
-            assert_eq!(location.endpoint, some(endpoint), "{text}");
-            assert_eq!(location.force_path_style, *path_style, "{text}");
-            assert_eq!(location.prefix, "p", "{text}");
-        }
-    }
-
     #[test]
     fn a_host_without_a_bucket_is_an_error() {
         for text in [
@@ -632,16 +419,6 @@ mod tests {
         assert_eq!(location.access_key_id.as_deref(), Some("id"));
         assert_eq!(location.secret_access_key.as_deref(), Some("se/cret"));
         assert_eq!(location.bucket, "b");
-    }
-
-    #[test]
-    fn provider_defaults_are_litestreams() {
-        let path_style = |endpoint: &str| provider_defaults(endpoint).path_style;
-        assert!(path_style("https://s3.eu-central-003.backblazeb2.com") && path_style("http://127.0.0.1:9000"));
-        assert!(path_style("https://x.supabase.co/storage/v1/s3") && path_style("https://s3.filebase.com"));
-        assert!(!path_style("https://nyc3.digitaloceanspaces.com") && !path_style("https://s3.example.com"));
-        assert!(provider_defaults("https://fly.storage.tigris.dev").no_content_md5);
-        assert_eq!(provider_defaults("https://a.r2.cloudflarestorage.com").concurrency, Some(2));
     }
 
     #[test]

@@ -274,8 +274,11 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
             let place =
                 if self.place.is_empty() { key.name.to_owned() } else { format!("{}.{}", self.place, key.name) };
             let seed = ValueSeed { reader: self.reader, kind: key.kind, class: key.class, place: &place };
-            if let Some(value) = entries.next_value_seed(seed)? {
-                section.entries.push((key.name, value));
+            match entries.next_value_seed(seed)? {
+                Some(value) => section.entries.push((key.name, value)),
+                // What `url: ${NOT_SET}` becomes: written, but empty.
+                None if key.kind == Kind::Text => section.entries.push((key.name, Value::Text(String::new()))),
+                None => {}
             }
         }
         for (name, value) in merged.into_iter().flat_map(|m| m.entries) {
@@ -389,7 +392,8 @@ mod tests {
         assert_eq!(section.text("access-key-id"), Some("007"));
         assert_eq!(section.text("secret-access-key"), Some("1e5"));
         assert_eq!(section.text("region"), Some("yes"));
-        assert!(!section.has("exec") && !section.has("migrate"), "null is absence");
+        assert_eq!((section.text("exec"), section.text("migrate")), (None, None), "null and nothing are empty");
+        assert!(section.has("exec") && section.has("migrate") && !section.has("bucket"));
     }
 
     #[test]

@@ -116,6 +116,34 @@ impl Db {
         }
     }
 
+    /// Whether captures continue a known position, so that commits can be numbered.
+    pub fn has_position(&self) -> bool {
+        matches!(self.progress, Progress::Known(_))
+    }
+
+    /// Captured files were merged and their TXIDs moved up: the next capture follows `txid`.
+    pub fn renumber(&mut self, txid: Txid) {
+        if let Progress::Known(position) = &mut self.progress {
+            position.txid = txid;
+        }
+    }
+
+    /// Bytes of WAL that hold commits which are not captured yet.
+    pub fn backlog_bytes(&self) -> Result<u64, DbError> {
+        let mark = self.spare.pin()?;
+        self.spare.end()?;
+        let captured = match self.progress {
+            Progress::Known(position) => position.wal,
+            Progress::Unknown { .. } => None,
+        };
+        let Some(wal) = mark.wal else { return Ok(0) };
+        let frames = match captured {
+            Some(ours) if ours.salts == wal.salts => wal.frames.saturating_sub(ours.frames),
+            _ => wal.frames,
+        };
+        Ok(u64::from(frames) * (u64::from(mark.page_size.get()) + 24))
+    }
+
     pub(super) fn next_txid(&self) -> Result<Txid, DbError> {
         match self.txid() {
             None => Ok(Txid::FIRST),

@@ -9,8 +9,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::position::Position;
 use crate::fsx::{self, Context};
 use crate::ltx::Txid;
+use crate::page::PageSize;
 
 const NOTE_FILE: &str = "origin.json";
 
@@ -18,6 +20,9 @@ const NOTE_FILE: &str = "origin.json";
 pub struct Origin {
     /// TXID of the state, 16 hex digits.
     txid: String,
+    page_size: u32,
+    /// Size of the database in pages.
+    pages: u32,
     /// The replica it came from; a TXID means nothing in another one.
     replica: String,
     device: u64,
@@ -27,11 +32,13 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Describes the file at `path`, just restored to `txid` from `replica`.
-    pub fn of(path: &Path, txid: Txid, replica: &str) -> fsx::Result<Origin> {
+    /// Describes the file at `path`, just restored from `replica` to `txid`, with that many pages of that size.
+    pub fn of(path: &Path, txid: Txid, page_size: PageSize, pages: u32, replica: &str) -> fsx::Result<Origin> {
         let file = fsx::metadata(path)?;
         Ok(Origin {
             txid: txid.to_string(),
+            page_size: page_size.get(),
+            pages,
             replica: replica.to_owned(),
             device: file.dev(),
             inode: file.ino(),
@@ -48,12 +55,13 @@ impl Origin {
         std::fs::write(&path, text).on("write", &path)
     }
 
-    /// The TXID that the file at `path` still is, by the note in `directory`; `None` without a note that can be believed.
-    pub fn txid_of(path: &Path, directory: &Path, replica: &str) -> Option<Txid> {
+    /// The position that the file at `path` still is, by the note in `directory`; `None` without a note that can be believed.
+    pub fn position_of(path: &Path, directory: &Path, replica: &str) -> Option<Position> {
         let note: Origin = serde_json::from_slice(&std::fs::read(directory.join(NOTE_FILE)).ok()?).ok()?;
-        let txid = Txid::parse_hex(&note.txid)?;
-        let now = Origin::of(path, txid, replica).ok()?;
-        (now == note).then_some(txid)
+        let (txid, page_size) = (Txid::parse_hex(&note.txid)?, PageSize::new(note.page_size)?);
+        let now = Origin::of(path, txid, page_size, note.pages, replica).ok()?;
+        // Whatever the WAL holds was written on top of the restored file.
+        (now == note).then_some(Position { txid, page_size, pages: note.pages, wal: None, sealed: true })
     }
 
     pub fn forget(directory: &Path) -> fsx::Result<()> {
@@ -70,18 +78,19 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("app.db");
         let meta = dir.path().join("meta");
-        let txid = Txid::FIRST;
+        let note = || Origin::of(&path, Txid::FIRST, PageSize::MAX, 3, "s3://b/p").expect("stat");
+        let believed = |replica| Origin::position_of(&path, &meta, replica).map(|p| (p.txid, p.pages));
         std::fs::write(&path, b"content").expect("write");
-        assert_eq!(Origin::txid_of(&path, &meta, "s3://b/p"), None);
-        Origin::of(&path, txid, "s3://b/p").expect("stat").save(&meta).expect("save");
-        assert_eq!(Origin::txid_of(&path, &meta, "s3://b/p"), Some(txid));
-        assert_eq!(Origin::txid_of(&path, &meta, "s3://b/other"), None);
+        assert_eq!(believed("s3://b/p"), None);
+        note().save(&meta).expect("save");
+        assert_eq!(believed("s3://b/p"), Some((Txid::FIRST, 3)));
+        assert_eq!(believed("s3://b/other"), None);
         let copy = dir.path().join("copy");
         std::fs::copy(&path, &copy).expect("copy");
         std::fs::rename(&copy, &path).expect("rename");
-        assert_eq!(Origin::txid_of(&path, &meta, "s3://b/p"), None, "another inode");
-        Origin::of(&path, txid, "s3://b/p").expect("stat").save(&meta).expect("save");
+        assert_eq!(believed("s3://b/p"), None, "another inode");
+        note().save(&meta).expect("save");
         Origin::forget(&meta).expect("forget");
-        assert_eq!(Origin::txid_of(&path, &meta, "s3://b/p"), None);
+        assert_eq!(believed("s3://b/p"), None);
     }
 }

@@ -9,7 +9,7 @@
 use super::open::{Db, DbError};
 use super::position::{ImageReason, Position};
 use crate::ltx::Header;
-use crate::page::{PageSize, Pgno};
+use crate::page::Pgno;
 use crate::sqlite::{FrameChecksum, Salts, Wal, WalError, WalMark};
 
 /// A place in the WAL from which to continue, if the pages confirm it.
@@ -152,21 +152,6 @@ impl Db {
         // The checksum is never used: the next capture begins a new chain.
         let end = WalMark { salts: claim.salts, frames: claim.end, checksum: FrameChecksum(0, 0) };
         Ok(Ok((newest_of_each(pages), end, true)))
-    }
-
-    /// Continues from a file that is known to be exactly the state at `txid`, with whatever the WAL holds on top of it.
-    pub fn continue_from_file(&mut self, header: &Header) {
-        self.continue_from(Position {
-            txid: header.max_txid,
-            page_size: header.page_size,
-            pages: header.commit,
-            wal: None,
-            sealed: true,
-        });
-    }
-
-    pub fn page_size(&self) -> PageSize {
-        self.mark.page_size
     }
 }
 

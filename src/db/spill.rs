@@ -99,6 +99,22 @@ impl Spill {
         Ok(())
     }
 
+    /// Appends a file whose bytes are at hand.
+    pub fn append_bytes(&mut self, header: &Header, bytes: &[u8]) -> Result<(), SpillError> {
+        let checksum = bytes.last_chunk().map_or(0, |last| u64::from_be_bytes(*last));
+        let path = self.path_of(header.min_txid);
+        self.append(header, |writer| {
+            writer.write_all(bytes).on("write", &path)?;
+            Ok((bytes.len() as u64, checksum))
+        })
+    }
+
+    /// Hands the queue over, for work on another thread; an empty one stays behind.
+    pub fn take(&mut self) -> Spill {
+        let empty = Spill { directory: self.directory.clone(), files: VecDeque::new(), unsynced: false };
+        std::mem::replace(self, empty)
+    }
+
     /// Makes everything appended durable, and merges what was never sent.
     pub fn sync(&mut self) -> Result<(), SpillError> {
         if self.files.len() > 2 {

@@ -1,1 +1,132 @@
 //! The road up: from a commit to the bucket.
+//!
+//! One road per database. It joins the local side (`db/`) and the bucket side (`remote/`), which do not know each other.
+//!
+//! ```text
+//!   road.rs     wait for the file → take the lock → arm → find the place in the history → ship until told to stop
+//!   start.rs    from which TXID, and is the WAL its continuation?
+//!   ship.rs     capture → upload → confirm, and the final sync
+//!   relief.rs   reset the WAL; spill what the bucket does not have yet
+//!   upload.rs   create the next level-0 object; ours or another writer's?
+//!   fence.rs    another writer owns the history: freeze, keep the tail aside, say which TXIDs
+//!   pace.rs     pure: when the next upload may begin
+//!   outage.rs   pure: what to say and when to retry
+//! ```
+//!
+//! The WAL is the queue: while an upload is in flight, the next commits gather in the WAL and leave as one batch. Three
+//! watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL.
+
+mod fence;
+mod outage;
+mod pace;
+mod relief;
+mod road;
+mod ship;
+mod start;
+mod upload;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::db::Tuning;
+use crate::ltx::Txid;
+use crate::remote::Remote;
+use crate::status::{Board, Status};
+
+/// How one database is replicated.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub path: PathBuf,
+    /// Our local state: lock, spilled files, the note of a restore.
+    pub meta_path: PathBuf,
+    pub tuning: Tuning,
+    /// How often to look without being woken.
+    pub monitor_interval: Duration,
+    /// The WAL is reset after this time even if it is small.
+    pub checkpoint_interval: Duration,
+    /// The least time between two uploads under sustained writes.
+    pub sync_interval: Duration,
+    /// WAL bytes that may wait for the bucket before they are spilled to local files.
+    pub max_sync_wal_bytes: u64,
+    /// Pause between attempts of the final sync.
+    pub final_retry_interval: Duration,
+    /// End as soon as everything is shipped.
+    pub once: bool,
+}
+
+/// What a road tells while it runs.
+#[derive(Debug)]
+pub enum Event {
+    /// The application may start: no commit can be missed from here on.
+    Ready(Ready),
+    /// Another writer owns the history: the application must stop.
+    Fenced { message: String },
+}
+
+#[derive(Debug)]
+pub enum Ready {
+    Armed,
+    /// There is no database yet; it is picked up when it appears.
+    NoDatabaseYet,
+    /// Another process replicates this database; this one takes over when that one ends.
+    Standby,
+}
+
+/// How a road ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// The bucket alone restores the last commit.
+    Synced(Option<Txid>),
+    /// There was never a database to replicate.
+    NoDatabase,
+    /// Another process held the replication to the end.
+    Standby,
+    /// Commits are not in the bucket.
+    Unsynced { why: String },
+    /// Another writer owns the history.
+    Fenced { message: String },
+    /// The database could not be opened or read, or is no longer the one that was opened.
+    Failed { why: String },
+}
+
+/// When to end: not yet, or everything shipped by the deadline.
+pub type Stop = Option<Instant>;
+
+/// A running road.
+pub struct Road {
+    stop: watch::Sender<Stop>,
+    status: watch::Receiver<Status>,
+    task: JoinHandle<Ended>,
+}
+
+impl Road {
+    /// Starts shipping; `events` hears what the rest of the program must act on.
+    pub fn start(settings: Settings, remote: Remote, events: mpsc::Sender<Event>) -> Road {
+        let (stop, stopped) = watch::channel(None);
+        let (board, status) = Board::new();
+        let task = tokio::spawn(road::travel(settings, remote, events, board, stopped));
+        Road { stop, status, task }
+    }
+
+    pub fn status(&self) -> Status {
+        *self.status.borrow()
+    }
+
+    /// Ships what is left, until the deadline at the latest, and ends.
+    pub async fn finish(mut self, deadline: Instant) -> Ended {
+        self.stop.send_replace(Some(deadline));
+        self.ended().await
+    }
+
+    /// Waits for a road that ends by itself (`once`, or a failure).
+    pub async fn ended(&mut self) -> Ended {
+        match (&mut self.task).await {
+            Ok(ended) => ended,
+            Err(error) => Ended::Failed { why: format!("replication ended unexpectedly: {error}") },
+        }
+    }
+}

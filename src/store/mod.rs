@@ -16,6 +16,7 @@ mod file;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod probe;
+pub mod s3;
 
 use std::fmt;
 

@@ -1,1 +1,63 @@
-//! Child processes.
+//! Child processes: started, signalled, ended and reaped, whatever they run.
+//!
+//! # Theory of operation
+//!
+//! ```text
+//!   kernel ──signals──▶ Signals ──┐                      ┌──▶ Escalation (pure: who gets what, when)
+//!                                 ├──▶ supervise() ──────┤
+//!   Child::event() ◀──changes─┐   │                      └──▶ Child::signal()
+//!                             │   │                                │
+//!                     ┌───────┴───┴────── one thread ──────────────▼─────┐
+//!                     │  Nursery: fork · waitid · kill                   │◀── SIGCHLD
+//!                     └──────────────────────────────────────────────────┘
+//! ```
+//!
+//! The program installs this room before it does anything else. From then on every signal that can be passed on is caught and
+//! kept ([`Signals`]), and every orphan below this process is adopted and reaped ([`Nursery`]). A stage of the start without a
+//! child takes a signal from the stream and gives up; a stage with one lets [`supervise`] forward it.
+//!
+//! A command runs as if it had been executed directly: same descriptors, directory, limits, environment, signal mask and
+//! ignored signals (`origin.rs` reads those before `main`, `spawn.rs` restores them). It gets a process group of its own, so that
+//! it can be signalled as a whole, and with it the foreground of the terminal if we had it (`tty.rs`).
+//!
+//! Its end is told in two steps. [`supervise`] returns when the command itself has ended: of its own accord, asked, or killed
+//! at the deadline. [`Child::end_group`] then ends whatever it has started and left behind, so that after it nothing can write to the
+//! files that the command wrote. Only then is it time for a last look at them.
+//!
+//! If the supervisor itself is killed, the kernel sends the command [`SpawnOptions::death_signal`].
+//!
+//! This room must never know what the commands are for, nor about databases, configuration or exit codes of stages.
+
+mod child;
+mod command;
+mod drive;
+mod escalate;
+mod exit;
+mod group;
+mod nursery;
+mod origin;
+mod signal;
+mod signals;
+mod spawn;
+mod sys;
+mod tty;
+
+#[cfg(test)]
+mod tests;
+
+pub use child::{Child, ChildEvent, GroupEnd};
+pub use command::{CommandLine, CommandLineError};
+pub use drive::{Ended, supervise};
+pub use escalate::{SYNC_RESERVE, SYNC_SHARE, StopPolicy, split};
+pub use exit::Exit;
+pub use nursery::Nursery;
+pub use signal::{Signal, UnknownSignal};
+pub use signals::{InstallError, Signals};
+pub use spawn::{SpawnError, SpawnOptions};
+
+/// Makes this process a supervisor. To be called within a runtime, before anything else that takes time.
+pub fn install() -> Result<(Signals, Nursery), InstallError> {
+    let signals = Signals::install()?;
+    let nursery = Nursery::start()?;
+    Ok((signals, nursery))
+}

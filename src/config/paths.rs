@@ -1,0 +1,98 @@
+//! Paths as people write them, made absolute: `~/`, `sqlite://` and relative ones.
+//!
+//! Lexical, as Go's `filepath.Abs`: nothing is looked up on the disk and symbolic links stay what they are.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use nix::unistd::{Uid, User};
+
+/// What a path can depend on: the working directory and the environment.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    pub cwd: &'a Path,
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Scene<'_> {
+    pub fn absolute(&self, path: &Path) -> Result<PathBuf, String> {
+        let path = strip_sqlite_prefix(path);
+        if path.as_os_str().is_empty() {
+            return Err("the path is empty".into());
+        }
+        let joined = match path.strip_prefix("~") {
+            Ok(below) => {
+                self.home().ok_or_else(|| format!("{}: no home directory is known", path.display()))?.join(below)
+            }
+            Err(_) => self.cwd.join(path),
+        };
+        Ok(clean(&joined))
+    }
+
+    fn home(&self) -> Option<PathBuf> {
+        match (self.env)("HOME").filter(|home| !home.is_empty()) {
+            Some(home) => Some(PathBuf::from(home)),
+            None => User::from_uid(Uid::effective()).ok().flatten().map(|user| user.dir),
+        }
+    }
+}
+
+fn strip_sqlite_prefix(path: &Path) -> &Path {
+    let bytes = path.as_os_str().as_bytes();
+    let stripped = ["sqlite3://", "sqlite://"].iter().find_map(|prefix| bytes.strip_prefix(prefix.as_bytes()));
+    stripped.map_or(path, |rest| Path::new(OsStr::from_bytes(rest)))
+}
+
+fn clean(path: &Path) -> PathBuf {
+    let mut kept = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                kept.pop();
+            }
+            component => kept.push(component),
+        }
+    }
+    kept
+}
+
+/// Where our own state of a database lies: `/data/app.db` → `/data/.app.db-millstream`.
+pub fn default_meta_path(db: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(db.file_name().unwrap_or_default());
+    name.push("-millstream");
+    db.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_become_absolute() {
+        let env = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
+        let scene = Scene { cwd: Path::new("/srv/app"), env: &env };
+        let cases = [
+            ("/data/app.db", "/data/app.db"),
+            ("app.db", "/srv/app/app.db"),
+            ("./x/../app.db", "/srv/app/app.db"),
+            ("/../a//b/.", "/a/b"),
+            ("~/app.db", "/home/me/app.db"),
+            ("~", "/home/me"),
+            ("~other/app.db", "/srv/app/~other/app.db"),
+            ("sqlite:///data/app.db", "/data/app.db"),
+            ("sqlite3://app.db", "/srv/app/app.db"),
+        ];
+        for (written, meant) in cases {
+            assert_eq!(scene.absolute(Path::new(written)), Ok(PathBuf::from(meant)), "{written}");
+        }
+        assert!(scene.absolute(Path::new("")).is_err() && scene.absolute(Path::new("sqlite://")).is_err());
+    }
+
+    #[test]
+    fn our_state_lies_beside_the_database() {
+        assert_eq!(default_meta_path(Path::new("/data/app.db")), Path::new("/data/.app.db-millstream"));
+    }
+}

@@ -1,0 +1,400 @@
+//! One replica: its own keys, the file's global defaults, its URL and the environment, settled into a [`Replica`].
+//!
+//! Precedence, as Litestream's: the replica's key, the global key, the URL, the provider's default. For access keys: the
+//! file, the URL, `AWS_*` (left to the SDK, which also knows profiles and roles), `LITESTREAM_*`.
+//!
+//! Errors are sentences without a place; the caller knows which replica it is. No sentence holds a secret.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::fsx;
+
+use super::options::Replica;
+use super::paths::Scene;
+use super::provider::{DEFAULT_REGION, is_private, provider_defaults};
+use super::target::{S3Target, Target};
+use super::url::{self, Location, S3Location};
+use super::yaml::Section;
+
+/// A replica's own keys in front of the global ones.
+struct Keys<'a> {
+    own: &'a Section,
+    global: &'a Section,
+}
+
+impl Keys<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        self.own.text(name).or_else(|| self.global.text(name)).map(str::to_owned)
+    }
+
+    fn bool(&self, name: &str) -> Option<bool> {
+        self.own.bool(name).or_else(|| self.global.bool(name))
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.own.number(name).or_else(|| self.global.number(name))
+    }
+
+    fn duration(&self, name: &str) -> Option<Duration> {
+        self.own.duration(name).or_else(|| self.global.duration(name))
+    }
+}
+
+/// The replica that a URL alone describes.
+pub fn from_url(url: &str, scene: Scene<'_>) -> Result<Replica, String> {
+    let keys = Keys { own: &Section::default(), global: &Section::default() };
+    let target = at_url(url, &keys, scene, &mut Vec::new())?;
+    Ok(Replica { url: url::redact(url), target, sync_interval: Replica::SYNC_INTERVAL })
+}
+
+/// The replica that a section of the file describes.
+pub fn from_section(
+    own: &Section,
+    global: &Section,
+    scene: Scene<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Replica, String> {
+    let keys = Keys { own, global };
+    let sync_interval = keys.duration("sync-interval").unwrap_or(Replica::SYNC_INTERVAL);
+    let path = own.text("path");
+    if path.is_some_and(url::is_url) {
+        return Err("`path` holds a url; write it as `url`".into());
+    }
+    let other = ["path", "bucket"].into_iter().find(|name| own.text(name).is_some());
+    // An empty url is as good as none where something else says the place, as in Litestream.
+    if let Some(url) = own.text("url").or_else(|| (own.has("url") && other.is_none()).then_some("")) {
+        if let Some(other) = other {
+            return Err(format!("`url` and `{other}` say the same thing; remove one"));
+        }
+        let target = at_url(url, &keys, scene, warnings)?;
+        return Ok(Replica { url: url::redact(url), target, sync_interval });
+    }
+    match own.text("type").unwrap_or("file") {
+        "file" if own.text("bucket").is_some() => {
+            Err("a `bucket` needs `type: s3`; without it the replica would be a local directory".into())
+        }
+        "file" => {
+            let path = path.ok_or("it says neither `url` nor `path`; add for example `url: s3://BUCKET/PATH`")?;
+            let target = directory(path, scene)?;
+            Ok(Replica { url: path.to_owned(), target, sync_interval })
+        }
+        "s3" => {
+            let bucket = keys.text("bucket").ok_or("it says neither `url` nor `bucket`")?;
+            let location = S3Location { prefix: path.unwrap_or_default().to_owned(), bucket, ..S3Location::default() };
+            let url = format!("s3://{}/{}", location.bucket, location.prefix);
+            let target = bucket_target(location, &keys, scene, warnings)?;
+            Ok(Replica { url, target, sync_interval })
+        }
+        other => Err(url::unsupported_type(other)),
+    }
+}
+
+fn at_url(url: &str, keys: &Keys<'_>, scene: Scene<'_>, warnings: &mut Vec<String>) -> Result<Target, String> {
+    match url::parse(url)? {
+        Location::File(path) => directory(&path, scene),
+        Location::S3(location) => bucket_target(*location, keys, scene, warnings),
+    }
+}
+
+fn directory(path: &str, scene: Scene<'_>) -> Result<Target, String> {
+    Ok(Target::File { path: scene.absolute(Path::new(path))? })
+}
+
+fn bucket_target(
+    location: S3Location,
+    keys: &Keys<'_>,
+    scene: Scene<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Target, String> {
+    let endpoint = endpoint(&location, keys)?;
+    let provider = provider_defaults(endpoint.as_deref().unwrap_or_default());
+    let credentials = credentials(&location, keys, scene, warnings);
+    let sse = encryption(&location, keys, scene, endpoint.as_deref())?;
+    let region = keys.text("region").or(location.region.clone());
+    // Without an endpoint the bucket's region can be asked for; with one it hardly ever matters.
+    let region = region.or_else(|| endpoint.as_ref().map(|_| DEFAULT_REGION.to_owned()));
+    let concurrency = keys.number("concurrency").or(location.concurrency);
+    let concurrency = concurrency.map(usize::try_from).transpose().map_err(|_| "`concurrency` is too large")?;
+    let part_size = keys.number("part-size").or(location.part_size);
+    if concurrency == Some(0) || part_size == Some(0) {
+        return Err("`concurrency` and `part-size` must be greater than zero".into());
+    }
+    Ok(Target::S3(S3Target {
+        force_path_style: path_style(&location, keys, provider.path_style),
+        skip_verify: location.skip_verify.or_else(|| keys.bool("skip-verify")).unwrap_or(false),
+        sign_payload: keys.bool("sign-payload").or(location.sign_payload).unwrap_or(true),
+        require_content_md5: keys
+            .bool("require-content-md5")
+            .or(location.require_content_md5)
+            .unwrap_or(!provider.no_content_md5),
+        storage_class: keys.text("storage-class").or(location.storage_class),
+        part_size,
+        concurrency: concurrency.or(provider.concurrency),
+        region,
+        endpoint,
+        access_key_id: credentials.access_key_id,
+        secret_access_key: credentials.secret_access_key,
+        session_token: credentials.session_token,
+        sse_customer_algorithm: sse.customer_key.as_ref().map(|_| "AES256".to_owned()),
+        sse_customer_key: sse.customer_key,
+        sse_kms_key_id: sse.kms_key_id,
+        bucket: location.bucket,
+        prefix: location.prefix,
+    }))
+}
+
+fn endpoint(location: &S3Location, keys: &Keys<'_>) -> Result<Option<String>, String> {
+    // Unlike one in a URL, an endpoint in the file without a scheme is always HTTPS, as in Litestream.
+    let configured = keys.text("endpoint").map(|e| if e.contains("://") { e } else { format!("https://{e}") });
+    let Some(endpoint) = configured.or_else(|| location.endpoint.clone()) else { return Ok(None) };
+    match ::url::Url::parse(&endpoint) {
+        Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
+            Err("`endpoint` holds a user or password; use `access-key-id` and `secret-access-key`".into())
+        }
+        Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => Ok(Some(endpoint)),
+        _ => {
+            Err("`endpoint` is not the address of a server; write for example https://nyc3.digitaloceanspaces.com"
+                .into())
+        }
+    }
+}
+
+fn path_style(location: &S3Location, keys: &Keys<'_>, provider_asks: bool) -> bool {
+    if let Some(asked) = keys.bool("force-path-style") {
+        return asked;
+    }
+    if location.path_style_is_explicit {
+        return location.force_path_style.unwrap_or(false);
+    }
+    provider_asks || keys.text("endpoint").is_some() || location.force_path_style.unwrap_or(false)
+}
+
+/// What signs the requests; all `None` leaves it to the AWS chain.
+#[derive(Default)]
+struct Credentials {
+    access_key_id: Option<String>,
+    secret_access_key: Option<String>,
+    session_token: Option<String>,
+}
+
+fn credentials(location: &S3Location, keys: &Keys<'_>, scene: Scene<'_>, warnings: &mut Vec<String>) -> Credentials {
+    match (keys.text("access-key-id"), keys.text("secret-access-key")) {
+        (Some(id), Some(secret)) => {
+            return Credentials {
+                access_key_id: Some(id),
+                secret_access_key: Some(secret),
+                session_token: keys.text("session-token"),
+            };
+        }
+        (Some(_), None) => warnings.push("access-key-id is not used, because secret-access-key is not set".into()),
+        (None, Some(_)) => warnings.push("secret-access-key is not used, because access-key-id is not set".into()),
+        (None, None) => {}
+    }
+    if location.access_key_id.is_some() {
+        return Credentials {
+            access_key_id: location.access_key_id.clone(),
+            secret_access_key: location.secret_access_key.clone(),
+            session_token: None,
+        };
+    }
+    let env = |name: &str| (scene.env)(name).filter(|value| !value.is_empty());
+    let aws = (env("AWS_ACCESS_KEY_ID"), env("AWS_SECRET_ACCESS_KEY"));
+    if aws.0.is_some() && aws.1.is_some() {
+        return Credentials::default();
+    }
+    let id = aws.0.or_else(|| env("LITESTREAM_ACCESS_KEY_ID"));
+    let secret = aws.1.or_else(|| env("LITESTREAM_SECRET_ACCESS_KEY"));
+    match (id, secret) {
+        (Some(id), Some(secret)) => Credentials {
+            access_key_id: Some(id),
+            secret_access_key: Some(secret),
+            session_token: env("AWS_SESSION_TOKEN"),
+        },
+        _ => Credentials::default(),
+    }
+}
+
+#[derive(Default)]
+struct Encryption {
+    customer_key: Option<String>,
+    kms_key_id: Option<String>,
+}
+
+fn encryption(
+    location: &S3Location,
+    keys: &Keys<'_>,
+    scene: Scene<'_>,
+    endpoint: Option<&str>,
+) -> Result<Encryption, String> {
+    let kms_key_id = keys.text("sse-kms-key-id").or_else(|| location.sse_kms_key_id.clone());
+    let customer_key = match keys.text("sse-customer-key-path") {
+        Some(path) => Some(read_key(&path, scene)?),
+        None => keys.text("sse-customer-key").or_else(|| location.sse_customer_key.clone()),
+    };
+    let Some(key) = &customer_key else { return Ok(Encryption { customer_key, kms_key_id }) };
+    if kms_key_id.is_some() {
+        return Err("`sse-customer-key` and `sse-kms-key-id` exclude each other; remove one".into());
+    }
+    let algorithm = keys.text("sse-customer-algorithm").or_else(|| location.sse_customer_algorithm.clone());
+    if algorithm.is_some_and(|algorithm| algorithm != "AES256") {
+        return Err("`sse-customer-algorithm` must be AES256".into());
+    }
+    if !is_base64_of_32_bytes(key) {
+        return Err("`sse-customer-key` must be 32 bytes in base64 (openssl rand -base64 32)".into());
+    }
+    if endpoint.is_some_and(|e| e.starts_with("http://") && !is_private(e)) {
+        return Err("`sse-customer-key` would be sent unencrypted; use an https:// endpoint".into());
+    }
+    Ok(Encryption { customer_key, kms_key_id })
+}
+
+fn read_key(path: &str, scene: Scene<'_>) -> Result<String, String> {
+    let path = scene.absolute(Path::new(path))?;
+    let bytes = fsx::read(&path).map_err(|error| format!("`sse-customer-key-path`: {error}"))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| format!("`sse-customer-key-path`: {} is not text", path.display()))?;
+    Ok(text.trim().to_owned())
+}
+
+fn is_base64_of_32_bytes(text: &str) -> bool {
+    let digit = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
+    text.len() == 44 && text.ends_with('=') && text.bytes().take(43).all(digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::yaml;
+    use super::*;
+
+    fn try_build(root: &str, replica: &str, env: &[(&str, &str)]) -> Result<(Replica, Vec<String>), String> {
+        let text = format!("{root}\ndbs:\n  - replica: {replica}\n");
+        let root = yaml::parse("f", &text)?.root;
+        let own = root.sections("dbs").and_then(|dbs| dbs[0].section("replica")).expect("replica");
+        let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+        let mut warnings = Vec::new();
+        let scene = Scene { cwd: Path::new("/srv"), env: &env };
+        from_section(own, &root, scene, &mut warnings).map(|replica| (replica, warnings))
+    }
+
+    fn s3(root: &str, replica: &str, env: &[(&str, &str)]) -> S3Target {
+        match try_build(root, replica, env).expect(replica).0.target {
+            Target::S3(target) => target,
+            Target::File { path } => panic!("{replica} is {}", path.display()),
+        }
+    }
+
+    fn problem(replica: &str) -> String {
+        try_build("", replica, &[]).err().unwrap_or_else(|| panic!("{replica} was accepted"))
+    }
+
+    #[test]
+    fn buckets_by_url_and_by_keys() {
+        let target = s3("", "{url: 's3://b.nyc3.digitaloceanspaces.com/app'}", &[]);
+        assert_eq!((target.bucket.as_str(), target.prefix.as_str()), ("b", "app"));
+        assert_eq!(target.endpoint.as_deref(), Some("https://nyc3.digitaloceanspaces.com"));
+        assert_eq!((target.region.as_deref(), target.force_path_style), (Some("nyc3"), false));
+        let target = s3("", "{type: s3, bucket: b, path: /lead/slash/}", &[]);
+        assert_eq!(target.prefix, "/lead/slash/", "a path from the file is verbatim");
+        assert_eq!((target.region, target.endpoint), (None, None));
+        assert_eq!(s3("", "{type: s3, bucket: b}", &[]).prefix, "");
+        assert_eq!(s3("", "{url: 's3://b'}", &[]).prefix, ".");
+    }
+
+    #[test]
+    fn the_file_beats_the_url_and_the_global_keys() {
+        let root = "region: global\nstorage-class: COLD\nbucket: elsewhere\nsync-interval: 5s";
+        let target = s3(root, "{url: 's3://b/p?region=url&storage-class=HOT', region: own}", &[]);
+        assert_eq!(target.bucket, "b", "a global bucket does not contradict a url");
+        assert_eq!((target.region.as_deref(), target.storage_class.as_deref()), (Some("own"), Some("COLD")));
+        let (replica, _) = try_build(root, "{type: s3, path: p}", &[]).expect("global bucket");
+        assert_eq!((replica.url.as_str(), replica.sync_interval), ("s3://elsewhere/p", Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn an_endpoint_means_path_style_unless_told_otherwise() {
+        let target = s3("", "{type: s3, bucket: b, path: p, endpoint: 'minio.example.com'}", &[]);
+        assert_eq!(target.endpoint.as_deref(), Some("https://minio.example.com"));
+        assert_eq!((target.force_path_style, target.region.as_deref()), (true, Some("us-east-1")));
+        let own = "{type: s3, bucket: b, endpoint: 'https://x', force-path-style: false}";
+        assert!(!s3("", own, &[]).force_path_style);
+        assert!(!s3("", "{url: 's3://b/p?endpoint=http://127.0.0.1:9000&forcePathStyle=false'}", &[]).force_path_style);
+        assert!(s3("", "{url: 's3://b/p', endpoint: 'https://x'}", &[]).force_path_style);
+    }
+
+    #[test]
+    fn providers_bring_their_defaults() {
+        let tigris = s3("", "{url: 's3://b/p?endpoint=fly.storage.tigris.dev&region=auto'}", &[]);
+        assert!(tigris.sign_payload && !tigris.require_content_md5);
+        assert_eq!(s3("", "{url: 's3://b.acc.r2.cloudflarestorage.com/p'}", &[]).concurrency, Some(2));
+        let r2 = "{type: s3, bucket: b, concurrency: 9, endpoint: 'https://acc.r2.cloudflarestorage.com'}";
+        assert_eq!(s3("", r2, &[]).concurrency, Some(9));
+        assert!(s3("", "{url: 's3://b/p'}", &[]).require_content_md5);
+    }
+
+    #[test]
+    fn credentials_in_order_of_precedence() {
+        let litestream = [("LITESTREAM_ACCESS_KEY_ID", "lid"), ("LITESTREAM_SECRET_ACCESS_KEY", "lsecret")];
+        let aws = [("AWS_ACCESS_KEY_ID", "aid"), ("AWS_SECRET_ACCESS_KEY", "asecret")];
+        let both = [litestream, aws].concat();
+        let keys = |root: &str, url: &str, env: &[(&str, &str)]| {
+            let target = s3(root, &format!("{{url: '{url}'}}"), env);
+            (target.access_key_id, target.secret_access_key)
+        };
+        let pair = |id: &str, secret: &str| (Some(id.to_owned()), Some(secret.to_owned()));
+        let root = "access-key-id: id\nsecret-access-key: secret";
+        assert_eq!(keys(root, "s3://u:v@b/p", &both), pair("id", "secret"));
+        assert_eq!(keys("", "s3://u:v@b/p", &both), pair("u", "v"));
+        assert_eq!(keys("", "s3://b/p", &both), (None, None), "AWS_* is the SDK's business");
+        assert_eq!(keys("", "s3://b/p", &litestream), pair("lid", "lsecret"));
+        assert_eq!(keys("", "s3://b/p", &[]), (None, None));
+        let mixed = [("AWS_ACCESS_KEY_ID", "aid"), ("LITESTREAM_SECRET_ACCESS_KEY", "lsecret")];
+        assert_eq!(keys("", "s3://b/p", &mixed), pair("aid", "lsecret"));
+        // As the user's file looks when the variables are not set: empty values are absent values.
+        assert_eq!(keys("access-key-id:\nsecret-access-key: ''", "s3://b/p", &litestream), pair("lid", "lsecret"));
+        let (_, warnings) = try_build("access-key-id: id", "{url: 's3://b/p'}", &[]).expect("valid");
+        assert_eq!(warnings, ["access-key-id is not used, because secret-access-key is not set"]);
+    }
+
+    #[test]
+    fn encryption_is_checked() {
+        let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+        let target = s3("", &format!("{{url: 's3://b/p', sse-customer-key: '{key}'}}"), &[]);
+        assert_eq!(target.sse_customer_key.as_deref(), Some(key));
+        assert_eq!(target.sse_customer_algorithm.as_deref(), Some("AES256"));
+        let dir = tempfile::tempdir().expect("tempdir");
+        let file = dir.path().join("key");
+        std::fs::write(&file, format!("{key}\n")).expect("write");
+        let target = s3("", &format!("{{url: 's3://b/p', sse-customer-key-path: '{}'}}", file.display()), &[]);
+        assert_eq!(target.sse_customer_key.as_deref(), Some(key));
+        assert!(problem("{url: 's3://b/p', sse-customer-key: hunter2}").contains("32 bytes"));
+        assert!(problem("{url: 's3://b/p', sse-customer-key-path: /nonexistent/key}").contains("/nonexistent/key"));
+        assert!(
+            problem(&format!("{{url: 's3://b', sse-customer-key: '{key}', sse-kms-key-id: k}}")).contains("exclude")
+        );
+        let plain = format!("{{url: 's3://b', endpoint: 'http://s3.example.com', sse-customer-key: '{key}'}}");
+        assert!(problem(&plain).contains("unencrypted"));
+    }
+
+    #[test]
+    fn directories_and_mistakes() {
+        let path = |replica: &str| match try_build("", replica, &[("HOME", "/home/me")]).expect(replica).0.target {
+            Target::File { path } => path,
+            Target::S3(_) => panic!("{replica}"),
+        };
+        assert_eq!(path("{path: backup}"), Path::new("/srv/backup"));
+        assert_eq!(path("{type: file, path: ~/b}"), Path::new("/home/me/b"));
+        assert_eq!(path("{url: 'file:///backup'}"), Path::new("/backup"));
+        assert_eq!(path("{url: '', path: /b}"), Path::new("/b"));
+        assert!(problem("{}").contains("neither `url` nor `path`"));
+        assert!(problem("{url: ''}").contains("empty"));
+        assert!(problem("{path: 's3://b/x'}").contains("write it as `url`"));
+        assert!(problem("{url: 's3://b/x', path: y}").contains("remove one"));
+        assert!(problem("{bucket: b, path: p}").contains("type: s3"));
+        assert!(problem("{type: s3, path: p}").contains("`bucket`"));
+        assert!(problem("{type: sftp, path: p}").contains("`sftp` replicas are not supported yet"));
+        assert!(problem("{url: 's3://b', endpoint: 'https://u:hunter2@h'}").contains("holds a user"));
+        assert!(problem("{url: 's3://b', endpoint: 'https://'}").contains("address of a server"));
+        assert!(problem("{url: 's3://b', concurrency: 0}").contains("greater than zero"));
+    }
+}

@@ -1,0 +1,259 @@
+//! The stages of a road, in order.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::outage::Outage;
+use super::pace::Pace;
+use super::upload::{UploadError, blocking};
+use super::{Ended, Event, Ready, Settings, Stop};
+use crate::db::{Db, DbError, Lock, Spill, SpillError, Watch};
+use crate::fsx::{self, FsError};
+use crate::ltx::Txid;
+use crate::remote::{ReadError, Remote};
+use crate::sqlite::{Presence, look_at_file};
+use crate::status::Board;
+use crate::store::StoreError;
+
+/// How often a standby asks for the lock, and how often the database is tried while something keeps it busy.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Why a step did not succeed. Variants are the road's next move.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    /// The bucket: retry for ever.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Another writer owns the history.
+    #[error("{0}")]
+    Foreign(String),
+    /// The database or the disk; busy ones are retried.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error(transparent)]
+    Spill(#[from] SpillError),
+}
+
+impl From<UploadError> for StepError {
+    fn from(error: UploadError) -> StepError {
+        match error {
+            UploadError::Store(error) => StepError::Store(error),
+            UploadError::ReadBack(error) => StepError::Read(error),
+            UploadError::Db(error) => StepError::Db(error),
+            UploadError::Foreign { .. } => StepError::Foreign(error.to_string()),
+        }
+    }
+}
+
+impl From<FsError> for StepError {
+    fn from(error: FsError) -> StepError {
+        StepError::Db(DbError::Io(error))
+    }
+}
+
+/// An armed road. Owns everything; nothing is shared but the status board.
+pub(super) struct Traveller {
+    pub settings: Settings,
+    pub remote: Remote,
+    pub board: Board,
+    pub stop: watch::Receiver<Stop>,
+    pub events: mpsc::Sender<Event>,
+    pub watch: Watch,
+    /// `None` only while a blocking task has it.
+    pub db: Option<Db>,
+    pub spill: Spill,
+    /// The newest TXID of the history as far as we know it.
+    pub confirmed: Option<Txid>,
+    /// Boot-clock time of the last proof that the history is ours.
+    pub proved_at: Duration,
+    pub pace: Pace,
+    pub outage: Outage,
+    pub last_reset: Instant,
+    pub last_reset_complaint: Option<Instant>,
+}
+
+pub(super) async fn travel(
+    settings: Settings,
+    remote: Remote,
+    events: mpsc::Sender<Event>,
+    board: Board,
+    mut stop: watch::Receiver<Stop>,
+) -> Ended {
+    let mut watch = Watch::new(&settings.path);
+    let mut ready = Announce { events: events.clone(), done: false };
+    if !wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await {
+        return Ended::NoDatabase;
+    }
+    let _lock = match wait_for_lock(&settings, &mut stop, &mut ready).await {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return Ended::Standby,
+        Err(error) => return Ended::Failed { why: error.to_string() },
+    };
+    let db = match wait_for_arming(&settings, &mut stop).await {
+        Ok(db) => db,
+        Err(error) => return Ended::Failed { why: error.to_string() },
+    };
+    ready.say(Ready::Armed).await;
+    let spill = match Spill::open(&settings.meta_path.join("spill")) {
+        Ok(spill) => spill,
+        Err(error) => return Ended::Failed { why: error.to_string() },
+    };
+    let traveller = Traveller {
+        pace: Pace::new(settings.sync_interval),
+        settings,
+        remote,
+        board,
+        stop,
+        events,
+        watch,
+        db: Some(db),
+        spill,
+        confirmed: None,
+        proved_at: Duration::ZERO,
+        outage: Outage::new(),
+        last_reset: Instant::now(),
+        last_reset_complaint: None,
+    };
+    traveller.ship().await
+}
+
+/// Says once, at the first stage that allows it, that the application may start.
+struct Announce {
+    events: mpsc::Sender<Event>,
+    done: bool,
+}
+
+impl Announce {
+    async fn say(&mut self, ready: Ready) {
+        if !self.done {
+            self.done = true;
+            // Nobody listens any more only while the program ends.
+            let _ = self.events.send(Event::Ready(ready)).await;
+        }
+    }
+}
+
+/// Waits until there is a file with a SQLite header; `false` when it is time to end and there is none.
+async fn wait_for_database(
+    settings: &Settings,
+    watch: &mut Watch,
+    stop: &mut watch::Receiver<Stop>,
+    ready: &mut Announce,
+) -> bool {
+    loop {
+        let stopping = stop.borrow_and_update().is_some();
+        // No connection of ours exists yet, so looking at the file drops no locks.
+        match look_at_file(&settings.path) {
+            Ok(Presence::Database(_)) => return true,
+            Ok(_) => {}
+            Err(error) => tracing::warn!("{error}"),
+        }
+        if stopping || settings.once {
+            return false;
+        }
+        if !ready.done {
+            tracing::info!(db = %settings.path.display(), "no database yet: replication begins when it appears");
+        }
+        ready.say(Ready::NoDatabaseYet).await;
+        tokio::select! {
+            () = watch.changed() => {}
+            () = tokio::time::sleep(settings.monitor_interval) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+/// Takes the lock, standing by while another process has it; `None` when it is time to end.
+async fn wait_for_lock(
+    settings: &Settings,
+    stop: &mut watch::Receiver<Stop>,
+    ready: &mut Announce,
+) -> Result<Option<Lock>, FsError> {
+    let mut standby = false;
+    loop {
+        let stopping = stop.borrow_and_update().is_some();
+        if let Some(lock) = Lock::try_take(&settings.meta_path)? {
+            if standby {
+                tracing::info!(db = %settings.path.display(), "the other process ended: taking over the replication");
+            }
+            return Ok(Some(lock));
+        }
+        if stopping {
+            return Ok(None);
+        }
+        if !standby {
+            standby = true;
+            let path = settings.path.display();
+            tracing::warn!(db = %path, "another process replicates this database: standing by to take over");
+        }
+        ready.say(Ready::Standby).await;
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+/// Opens the database and pins its WAL; while something keeps it busy, again and again until the deadline.
+async fn wait_for_arming(settings: &Settings, stop: &mut watch::Receiver<Stop>) -> Result<Db, DbError> {
+    let mut last_said: Option<Instant> = None;
+    loop {
+        let deadline = *stop.borrow_and_update();
+        let (path, tuning) = (settings.path.clone(), settings.tuning);
+        let error = match blocking(move || Db::open(&path, tuning)).await {
+            Err(error) if error.is_busy() && deadline.is_none_or(|at| Instant::now() < at) => error,
+            done => return done,
+        };
+        if last_said.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
+            last_said = Some(Instant::now());
+            tracing::warn!("{error}; trying again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+impl Traveller {
+    /// Runs blocking work with the database.
+    pub async fn with_db<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Db) -> T + Send + 'static) -> T {
+        let mut db = self.db.take().expect("the database is here between steps");
+        let (db, result) = blocking(move || {
+            let result = work(&mut db);
+            (db, result)
+        })
+        .await;
+        self.db = Some(db);
+        result
+    }
+
+    pub fn db(&mut self) -> &mut Db {
+        self.db.as_mut().expect("the database is here between steps")
+    }
+
+    /// The deadline, once it is time to end.
+    pub fn deadline(&self) -> Stop {
+        *self.stop.borrow()
+    }
+
+    pub fn name(&self) -> String {
+        self.settings.path.display().to_string()
+    }
+
+    /// Waits; returns early when it is time to end.
+    pub async fn pause_until(&mut self, moment: Instant) {
+        if self.deadline().is_some() {
+            tokio::time::sleep_until(moment).await;
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(moment) => {}
+            _ = self.stop.changed() => {}
+        }
+    }
+}

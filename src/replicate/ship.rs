@@ -1,0 +1,287 @@
+//! Capture → upload → confirm, until it is time to end; and the final sync.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Ended;
+use super::road::{StepError, Traveller};
+use super::start::newest_txid;
+use super::upload::{self, Fingerprint, create_from_database, create_from_file, create_from_memory};
+use crate::clock;
+use crate::db::{Batch, DbError, ImageReason};
+use crate::ltx::Txid;
+
+/// A batch with this much content at most is encoded in memory and sent as one piece.
+const IN_MEMORY_CONTENT: u64 = upload::IN_MEMORY_BYTES;
+
+/// Create-if-absent forgets a deleted key. After half of Litestream's `l0-retention` (5 m) without an upload, the history is
+/// looked at again before the next one.
+const PROOF_LASTS: Duration = Duration::from_secs(150);
+
+/// A captured batch that the bucket has not confirmed.
+pub(super) enum Pending {
+    Encoded {
+        ours: Fingerprint,
+        bytes: Bytes,
+    },
+    /// Too large for memory: encoded while it is sent, from the WAL or the database itself.
+    Streamed(Batch),
+}
+
+impl Pending {
+    pub fn txid(&self) -> Txid {
+        match self {
+            Pending::Encoded { ours, .. } => ours.header.min_txid,
+            Pending::Streamed(batch) => batch.header.min_txid,
+        }
+    }
+}
+
+/// What a step did.
+enum Did {
+    /// Something; there may be more.
+    Work,
+    /// Everything that is committed is in the bucket.
+    Nothing,
+}
+
+impl Traveller {
+    /// Ships until it is time to end.
+    pub async fn ship(mut self) -> Ended {
+        let mut pending = None;
+        let mut started = false;
+        loop {
+            let stop = self.deadline();
+            let step = match stop {
+                None => self.step(&mut started, &mut pending).await,
+                Some(deadline) => {
+                    match tokio::time::timeout_at(deadline, self.step(&mut started, &mut pending)).await {
+                        Ok(step) => step,
+                        Err(_) => return self.unsynced("the storage did not take the last commits in time"),
+                    }
+                }
+            };
+            match step {
+                Ok(Did::Work) => {}
+                Ok(Did::Nothing) if stop.is_some() || self.settings.once => return Ended::Synced(self.confirmed),
+                Ok(Did::Nothing) => self.rest(&mut pending).await,
+                Err(StepError::Foreign(message)) => return self.fenced(message, pending).await,
+                Err(StepError::Db(error)) if !error.is_busy() => return Ended::Failed { why: error.to_string() },
+                Err(error) => {
+                    if let Some(ended) = self.failed(&error, &mut pending).await {
+                        return ended;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next thing to do, in the order of the history.
+    async fn step(&mut self, started: &mut bool, pending: &mut Option<Pending>) -> Result<Did, StepError> {
+        if !*started {
+            self.find_start().await?;
+            self.outage_is_over();
+            *started = true;
+        }
+        if self.spill.is_empty() && pending.is_none() {
+            self.wait_for_turn().await?;
+            *pending = self.capture().await?;
+        }
+        if self.spill.is_empty() && pending.is_none() {
+            self.board.idle();
+            return Ok(Did::Nothing);
+        }
+        self.prove_history_is_ours(pending).await?;
+        if let Some(file) = self.spill.front().cloned() {
+            self.pace.begin(Instant::now());
+            create_from_file(&self.remote, &file).await?;
+            self.spill.pop_front()?;
+            self.confirm_upload(file.header.max_txid, file.size);
+        } else if let Some(batch) = pending.take() {
+            self.pace.begin(Instant::now());
+            self.upload(batch, pending).await?;
+        }
+        Ok(Did::Work)
+    }
+
+    /// Uploads a batch; on failure it is pending again.
+    async fn upload(&mut self, batch: Pending, pending: &mut Option<Pending>) -> Result<(), StepError> {
+        let txid = batch.txid();
+        let size = match batch {
+            Pending::Encoded { ours, bytes } => {
+                // Put back first: a future that is dropped at the deadline must not lose it.
+                *pending = Some(Pending::Encoded { ours, bytes: bytes.clone() });
+                create_from_memory(&self.remote, &ours, bytes).await?;
+                ours.size
+            }
+            Pending::Streamed(batch) => {
+                let db = self.db.take().expect("the database is here between steps");
+                let (db, batch, result) = create_from_database(&self.remote, db, batch).await;
+                self.db = Some(db);
+                *pending = Some(Pending::Streamed(batch));
+                result?.size
+            }
+        };
+        *pending = None;
+        self.confirm_upload(txid, size);
+        Ok(())
+    }
+
+    /// Captures what is committed; small batches are encoded at once, so that the read transaction may move on.
+    pub async fn capture(&mut self) -> Result<Option<Pending>, StepError> {
+        let now_ms = clock::unix_ms();
+        let captured = self
+            .with_db(move |db| -> Result<Option<Pending>, DbError> {
+                let Some(batch) = db.capture(now_ms)? else { return Ok(None) };
+                if batch.content_len() > IN_MEMORY_CONTENT {
+                    return Ok(Some(Pending::Streamed(batch)));
+                }
+                let encoded = db.encode(&batch, Vec::new())?;
+                let ours = Fingerprint { header: batch.header, size: encoded.size, checksum: encoded.checksum };
+                Ok(Some(Pending::Encoded { ours, bytes: encoded.writer.into() }))
+            })
+            .await?;
+        if let Some(batch) = &captured {
+            self.board.noticed(Instant::now());
+            self.board.captured(batch.txid());
+        }
+        Ok(captured)
+    }
+
+    /// Waits until the pace allows an upload. Meanwhile commits gather in the WAL, which is kept within its budget.
+    async fn wait_for_turn(&mut self) -> Result<(), StepError> {
+        const SLICE: Duration = Duration::from_millis(50);
+        loop {
+            let now = Instant::now();
+            let turn = self.pace.next_at(now);
+            if turn <= now || self.deadline().is_some() {
+                return Ok(());
+            }
+            self.pause_until(turn.min(now + SLICE)).await;
+            self.relieve_wal(&mut None).await?;
+            if !self.spill.is_empty() {
+                let turn = self.pace.next_at(Instant::now());
+                self.pause_until(turn).await;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks at the history again if the last look was so long ago that another writer may have come and gone.
+    async fn prove_history_is_ours(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
+        if clock::since_boot().saturating_sub(self.proved_at) < PROOF_LASTS {
+            return Ok(());
+        }
+        let mut listing = self.remote.listing().await?;
+        let newest = newest_txid(&self.remote, &mut listing).await?;
+        let next = self.spill.front().map(|file| file.header.min_txid).or(pending.as_ref().map(Pending::txid));
+        if newest > next {
+            let (txid, address) = (newest.unwrap_or(Txid::FIRST), self.remote.address());
+            return Err(StepError::Foreign(format!("TXIDs up to {txid} are in {address}, written by another writer")));
+        }
+        if newest < self.confirmed {
+            let last = self.confirmed.unwrap_or(Txid::FIRST);
+            tracing::error!(db = %self.name(), "objects of the history are gone from {}", self.remote.address());
+            while !self.spill.is_empty() {
+                self.spill.pop_front()?;
+            }
+            *pending = None;
+            self.start_over(last, ImageReason::HistoryGone);
+            *pending = self.capture().await?;
+        }
+        self.proved_at = clock::since_boot();
+        Ok(())
+    }
+
+    fn confirm_upload(&mut self, txid: Txid, size: u64) {
+        assert!(self.confirmed < Some(txid), "TXID {txid} was confirmed twice");
+        self.confirmed = Some(txid);
+        self.proved_at = clock::since_boot();
+        self.board.confirmed(txid);
+        tracing::debug!(db = %self.name(), "TXID {txid} is in {} ({size} bytes)", self.remote.address());
+        self.outage_is_over();
+    }
+
+    fn outage_is_over(&mut self) {
+        if let Some(lasted) = self.outage.ended(Instant::now()) {
+            tracing::info!(db = %self.name(), "{} is back after {lasted:.1?}", self.remote.address());
+        }
+    }
+
+    /// Between commits: reset the WAL if it is due, then sleep until something changes.
+    async fn rest(&mut self, pending: &mut Option<Pending>) {
+        if let Err(error) = self.maintain(pending).await {
+            tracing::warn!(db = %self.name(), "{error}");
+        }
+        loop {
+            if self.deadline().is_some() || !self.spill.is_empty() || pending.is_some() {
+                return;
+            }
+            let changed = tokio::select! {
+                () = self.watch.changed() => true,
+                () = tokio::time::sleep(self.settings.monitor_interval) => false,
+                _ = self.stop.changed() => return,
+            };
+            // An error shows itself in the step that follows.
+            let glance = self.with_db(|db| db.glance()).await;
+            if !matches!(glance, Ok(false)) {
+                self.board.noticed(Instant::now());
+                return;
+            }
+            if !changed && self.reset_is_due_by_time() {
+                return self.maintain_or_warn(pending).await;
+            }
+        }
+    }
+
+    async fn maintain_or_warn(&mut self, pending: &mut Option<Pending>) {
+        if let Err(error) = self.maintain(pending).await {
+            tracing::warn!(db = %self.name(), "{error}");
+        }
+    }
+
+    /// Says it if it must be said, keeps the WAL within its budget, and waits. `Some` when there is no time left.
+    async fn failed(&mut self, error: &StepError, pending: &mut Option<Pending>) -> Option<Ended> {
+        let now = Instant::now();
+        let failure = self.outage.failed(now);
+        if let Some(lasting) = failure.say {
+            let age = self.board.get().unshipped_for(now).unwrap_or(lasting);
+            tracing::error!(
+                db = %self.name(),
+                "cannot replicate to {}: {error}; oldest commit not shipped is {age:.0?} old; trying on",
+                self.remote.address()
+            );
+        }
+        let resume_at = match self.deadline() {
+            None => now + failure.pause,
+            Some(deadline) => {
+                let next = now + failure.pause.min(self.settings.final_retry_interval);
+                if next >= deadline {
+                    return Some(self.unsynced(&error.to_string()));
+                }
+                next
+            }
+        };
+        while Instant::now() < resume_at {
+            let slice = resume_at.min(Instant::now() + self.settings.monitor_interval);
+            let was_stopping = self.deadline().is_some();
+            self.pause_until(slice).await;
+            if let Err(error) = self.relieve_wal(pending).await {
+                tracing::warn!(db = %self.name(), "{error}");
+            }
+            if !was_stopping && self.deadline().is_some() {
+                break;
+            }
+        }
+        None
+    }
+
+    fn unsynced(&self, why: &str) -> Ended {
+        let status = self.board.get();
+        let show = |txid: Option<Txid>| txid.map_or_else(|| "none".to_owned(), |txid| txid.to_string());
+        let (captured, confirmed) = (show(status.captured), show(status.confirmed));
+        Ended::Unsynced { why: format!("{why} (captured TXID {captured}, in the replica {confirmed})") }
+    }
+}

@@ -1,0 +1,195 @@
+//! Where in the history a road begins: one LIST, one header, and proof.
+
+use super::road::{StepError, Traveller};
+use super::upload::{Fingerprint, is_ours};
+use crate::clock;
+use crate::db::{Candidate, ImageReason, Origin, Position};
+use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
+use crate::page::Pgno;
+use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
+
+/// Newest objects up to this size are compared with the WAL whole; of larger ones only some pages.
+const WHOLE_OBJECT_BYTES: u64 = 8 << 20;
+const SAMPLED_PAGES: usize = 32;
+
+/// The newest end of the history in the bucket.
+struct End {
+    txid: Txid,
+    /// The newest level-0 object, if it is that end: it says where in the WAL the history ends.
+    l0: Option<(LtxObject, Header)>,
+}
+
+impl Traveller {
+    /// Finds the newest TXID and decides from where to continue.
+    pub async fn find_start(&mut self) -> Result<(), StepError> {
+        let mut listing = self.remote.listing().await?;
+        let end = find_end(&self.remote, &mut listing).await?;
+        for ignored in &listing.ignored {
+            tracing::warn!("ignored {} in {}: {}", ignored.name, self.remote.address(), ignored.why);
+        }
+        self.proved_at = clock::since_boot();
+        self.confirmed = end.as_ref().map(|end| end.txid);
+        if let Some(txid) = self.confirmed {
+            self.board.confirmed(txid);
+        }
+        self.drop_uploaded_spill().await?;
+        if let Some(last) = self.spill.back().map(|file| file.header) {
+            // What an earlier run captured and could not upload is the newest history there is.
+            return self.continue_or_start_over(&last, None).await;
+        }
+        match end {
+            None => {
+                tracing::info!(db = %self.name(), "no backup in {}: starting a new history", self.remote.address());
+                self.db().start_over(None, ImageReason::FirstBackup);
+                Ok(())
+            }
+            Some(End { txid, l0: Some((object, header)) }) if header.max_txid == txid => {
+                self.continue_or_start_over(&header, Some(&object)).await
+            }
+            Some(End { txid, .. }) => {
+                if !self.continue_restored(txid) {
+                    self.start_over(txid, ImageReason::NoPosition);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes spilled files that the bucket has already; one that it has from somebody else means that we are fenced.
+    async fn drop_uploaded_spill(&mut self) -> Result<(), StepError> {
+        while let Some(file) = self.spill.front() {
+            if self.confirmed < Some(file.header.min_txid) {
+                break;
+            }
+            if !is_ours(&self.remote, &Fingerprint::of(file)).await? {
+                let (txid, address) = (file.header.min_txid, self.remote.address());
+                return Err(StepError::Foreign(format!("TXID {txid} is in {address}, written by another writer")));
+            }
+            self.spill.pop_front()?;
+        }
+        let Some(first) = self.spill.front() else { return Ok(()) };
+        let continues = self.confirmed.map_or(Some(Txid::FIRST), Txid::next) == Some(first.header.min_txid);
+        if !continues {
+            tracing::warn!(db = %self.name(), "local files do not continue the history in {}: dropped", self.remote.address());
+            while !self.spill.is_empty() {
+                self.spill.pop_front()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Continues after the file with this header if the WAL proves to be its continuation.
+    async fn continue_or_start_over(&mut self, newest: &Header, object: Option<&LtxObject>) -> Result<(), StepError> {
+        let (txid, header) = (newest.max_txid, *newest);
+        let reason = match self.with_db(move |db| db.candidate(&header)).await? {
+            Ok(candidate) => match self.confirm(candidate, object).await? {
+                Some(position) => {
+                    tracing::info!(db = %self.name(), "continuing the history after TXID {txid}");
+                    self.db().continue_from(position);
+                    return Ok(());
+                }
+                None => ImageReason::WalRewritten,
+            },
+            Err(reason) => reason,
+        };
+        if self.continue_restored(txid) {
+            return Ok(());
+        }
+        self.start_over(txid, reason);
+        Ok(())
+    }
+
+    /// Continues if the file is one that was restored to exactly `txid` and not checkpointed since.
+    fn continue_restored(&mut self, txid: Txid) -> bool {
+        let note = Origin::position_of(&self.settings.path, &self.settings.meta_path, self.remote.address());
+        let Some(position) = note.filter(|position| position.txid == txid) else { return false };
+        tracing::info!(db = %self.name(), "continuing the history after TXID {txid}, to which this file was restored");
+        self.db().continue_from(position);
+        true
+    }
+
+    pub fn start_over(&mut self, txid: Txid, reason: ImageReason) {
+        let name = self.name();
+        tracing::warn!(db = %name, "the history ends with TXID {txid}, but {reason}: uploading the whole database");
+        self.db().start_over(Some(txid), reason);
+    }
+
+    /// Compares the candidate's frames with the pages of the object (or of the spilled file) that claims them.
+    async fn confirm(
+        &mut self,
+        candidate: Candidate,
+        object: Option<&LtxObject>,
+    ) -> Result<Option<Position>, StepError> {
+        let pages = match object {
+            Some(object) => fetch_pages(&self.remote, &candidate, object).await?,
+            // Our own local file was verified when it was opened.
+            None => Vec::new(),
+        };
+        Ok(self.with_db(move |db| db.confirm(&candidate, &pages)).await?)
+    }
+}
+
+/// The newest TXID of the history in the bucket.
+pub async fn newest_txid(remote: &Remote, listing: &mut Listing) -> Result<Option<Txid>, ReadError> {
+    Ok(find_end(remote, listing).await?.map(|end| end.txid))
+}
+
+/// The newest TXID among the objects that are what their names say.
+async fn find_end(remote: &Remote, listing: &mut Listing) -> Result<Option<End>, ReadError> {
+    let l0 = remote.newest_l0(listing).await?;
+    let mut newest = l0.as_ref().map(|(_, header)| header.max_txid);
+    for level in Level::all().filter(|&level| level != Level::L0) {
+        while let Some(object) = listing.level(level).iter().max_by_key(|o| o.max_txid).cloned() {
+            if newest >= Some(object.max_txid) {
+                break;
+            }
+            match remote.check_header(&object).await? {
+                Ok(header) => newest = Some(header.max_txid),
+                Err(why) => listing.set_aside(&object, why),
+            }
+        }
+    }
+    Ok(newest.map(|txid| End { txid, l0: l0.filter(|(_, header)| header.max_txid == txid) }))
+}
+
+async fn fetch_pages(
+    remote: &Remote,
+    candidate: &Candidate,
+    object: &LtxObject,
+) -> Result<Vec<(Pgno, Vec<u8>)>, ReadError> {
+    let invalid = |source| ReadError::Invalid { name: object.name.clone(), source };
+    if object.size <= WHOLE_OBJECT_BYTES {
+        let bytes = remote.read(object).await?;
+        return decode_all(&bytes).map_err(invalid);
+    }
+    let wanted = candidate.pages(SAMPLED_PAGES);
+    let header = remote.read_header(object).await?;
+    let start = object.size - TAIL_LEN as u64;
+    let tail = remote.read_range(&object.name, start, TAIL_LEN as u64).await?;
+    let tail = tail.as_ref().try_into().expect("that many bytes were read");
+    let tail = Tail::parse(tail, object.size).map_err(invalid)?;
+    let bytes = remote.read_range(&object.name, tail.index_offset, tail.index_len).await?;
+    let mut entries = Vec::new();
+    let wanted_only = |entry: Entry| entries.extend(wanted.binary_search(&entry.pgno).is_ok().then_some(entry));
+    IndexReader::new(&header, tail).push(&bytes, wanted_only).map_err(invalid)?;
+    let mut pages = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let frame = remote.read_range(&object.name, entry.offset, entry.len).await?;
+        let mut page = vec![0; header.page_size.bytes()];
+        let mut reader = FrameReader::new(&header, entry.offset, Pgno::new(entry.pgno.get() - 1));
+        reader.next_page(&mut frame.as_ref(), &mut page).map_err(invalid)?;
+        pages.push((entry.pgno, page));
+    }
+    Ok(pages)
+}
+
+fn decode_all(bytes: &[u8]) -> Result<Vec<(Pgno, Vec<u8>)>, crate::ltx::LtxError> {
+    let mut decoder = Decoder::new(bytes)?;
+    let mut page = vec![0; decoder.header().page_size.bytes()];
+    let mut pages = Vec::new();
+    while let Some(pgno) = decoder.next_page(&mut page)? {
+        pages.push((pgno, page.clone()));
+    }
+    decoder.finish()?;
+    Ok(pages)
+}

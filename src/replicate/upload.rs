@@ -1,0 +1,226 @@
+//! Creating the next level-0 object, and what it means if it exists already.
+//!
+//! The log is the lock: whoever creates TXID n+1 owns the history from there on. "Already exists" has two meanings, told apart
+//! by reading the object back: it is ours (an earlier attempt whose reply was lost), or another writer's.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc;
+
+use crate::db::{Batch, Db, DbError, Spilled};
+use crate::fsx;
+use crate::ltx::{HEADER_LEN, Header};
+use crate::remote::{ReadError, Remote};
+use crate::store::{Body, BodyError, StoreError};
+
+/// A file up to this size is sent as one piece of memory.
+pub const IN_MEMORY_BYTES: u64 = 8 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
+const CHUNKS_IN_FLIGHT: usize = 4;
+const CHECKSUM_LEN: u64 = 8;
+
+/// Time for one attempt: a floor, and what a slow link needs for the bytes.
+const ATTEMPT_FLOOR: Duration = Duration::from_secs(20);
+const SLOW_LINK_BYTES_PER_SECOND: u64 = 64 * 1024;
+
+/// What names the content of an LTX file: its header, length and checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    pub header: Header,
+    pub size: u64,
+    pub checksum: u64,
+}
+
+impl Fingerprint {
+    pub fn of(file: &Spilled) -> Fingerprint {
+        Fingerprint { header: file.header, size: file.size, checksum: file.checksum }
+    }
+}
+
+/// Variants are the road's next move.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// Not stored, or not known to be: try again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("read the object back: {0}")]
+    ReadBack(#[source] ReadError),
+    /// Another writer has created this TXID: stop.
+    #[error("TXID {} is already in {address}, written by another writer", header.min_txid)]
+    Foreign { header: Box<Header>, address: String },
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// Creates the object from memory.
+pub async fn create_from_memory(remote: &Remote, ours: &Fingerprint, bytes: Bytes) -> Result<(), UploadError> {
+    settle(remote, ours, put(remote, ours, Body::Bytes(bytes)).await).await
+}
+
+/// Creates the object from a file.
+pub async fn create_from_file(remote: &Remote, file: &Spilled) -> Result<(), UploadError> {
+    let ours = Fingerprint::of(file);
+    if file.size <= IN_MEMORY_BYTES {
+        let path = file.path.clone();
+        let bytes = blocking(move || fsx::read(&path)).await.map_err(DbError::from)?;
+        return create_from_memory(remote, &ours, bytes.into()).await;
+    }
+    let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+    let path = file.path.clone();
+    let reader = tokio::task::spawn_blocking(move || send_file(&path, &sender));
+    let stored = put(remote, &ours, Body::Stream(receiver)).await;
+    // It ends by itself: the receiver is gone now.
+    let _ = reader.await;
+    settle(remote, &ours, stored).await
+}
+
+/// Creates the object while it is encoded. Takes the database into a thread of its own and gives it back.
+pub async fn create_from_database(
+    remote: &Remote,
+    db: Db,
+    batch: Batch,
+) -> (Db, Batch, Result<Fingerprint, UploadError>) {
+    let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+    let header = batch.header;
+    let encoder = tokio::task::spawn_blocking(move || {
+        let encoded = db.encode(&batch, ChunkWriter::new(sender)).and_then(|mut encoded| {
+            encoded.writer.flush().map_err(|source| fsx::FsError { verb: "send", path: db.path().into(), source })?;
+            Ok(Fingerprint { header, size: encoded.size, checksum: encoded.checksum })
+        });
+        (db, batch, encoded)
+    });
+    let placeholder = Fingerprint { header, size: 0, checksum: 0 };
+    let stored = put(remote, &placeholder, Body::Stream(receiver)).await;
+    let (db, batch, encoded) = encoder.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+    let (db, batch, ours) = match (encoded, &stored) {
+        (Ok(ours), _) => (db, batch, Ok(ours)),
+        // The store refused before it had read everything: the fingerprint is still needed to tell whose object is there.
+        (Err(_), Err(StoreError::AlreadyExists { .. })) => fingerprint(db, batch).await,
+        (Err(error), _) => (db, batch, Err(error)),
+    };
+    let result = match (ours, stored) {
+        (Ok(ours), stored) => settle(remote, &ours, stored).await.map(|()| ours),
+        (Err(_), Err(error)) => Err(error.into()),
+        (Err(error), Ok(())) => Err(error.into()),
+    };
+    (db, batch, result)
+}
+
+async fn fingerprint(db: Db, batch: Batch) -> (Db, Batch, Result<Fingerprint, DbError>) {
+    blocking(move || {
+        let encoded = db.encode(&batch, io::sink());
+        let ours = encoded.map(|e| Fingerprint { header: batch.header, size: e.size, checksum: e.checksum });
+        (db, batch, ours)
+    })
+    .await
+}
+
+async fn put(remote: &Remote, ours: &Fingerprint, body: Body) -> Result<(), StoreError> {
+    let limit = match body {
+        Body::Bytes(_) => ATTEMPT_FLOOR + Duration::from_secs(ours.size / SLOW_LINK_BYTES_PER_SECOND),
+        // However large it is, the store notices by itself when nothing moves any more.
+        Body::Stream(_) => Duration::MAX,
+    };
+    match tokio::time::timeout(limit, remote.put_l0(&ours.header, body)).await {
+        Ok(stored) => stored,
+        Err(_) => {
+            let detail =
+                format!("put {} to {}: no answer in {limit:?}", remote.l0_key(ours.header.min_txid), remote.address());
+            Err(StoreError::Transient { detail })
+        }
+    }
+}
+
+async fn settle(remote: &Remote, ours: &Fingerprint, stored: Result<(), StoreError>) -> Result<(), UploadError> {
+    match stored {
+        Ok(()) => Ok(()),
+        Err(StoreError::AlreadyExists { .. }) => match is_ours(remote, ours).await? {
+            true => Ok(()),
+            false => Err(UploadError::Foreign { header: Box::new(ours.header), address: remote.address().to_owned() }),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads the object under our TXID back and compares header, length and checksum.
+pub async fn is_ours(remote: &Remote, ours: &Fingerprint) -> Result<bool, UploadError> {
+    let key = remote.l0_key(ours.header.min_txid);
+    let head = remote.store().head(&key).await?;
+    if head.size != ours.size {
+        return Ok(false);
+    }
+    let read = |start, len| remote.read_range(&key, start, len);
+    let header = read(0, HEADER_LEN as u64).await.map_err(UploadError::ReadBack)?;
+    let checksum = read(ours.size - CHECKSUM_LEN, CHECKSUM_LEN).await.map_err(UploadError::ReadBack)?;
+    Ok(header[..] == ours.header.encode() && checksum[..] == ours.checksum.to_be_bytes())
+}
+
+/// Runs blocking work on the pool; a panic there is a panic here.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
+}
+
+fn send_file(path: &Path, chunks: &mpsc::Sender<Result<Bytes, BodyError>>) {
+    let copy = || -> io::Result<()> {
+        let mut file = std::fs::File::open(path)?;
+        loop {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            let len = file.read(&mut chunk)?;
+            chunk.truncate(len);
+            if len == 0 || chunks.blocking_send(Ok(chunk.into())).is_err() {
+                return Ok(());
+            }
+        }
+    };
+    if let Err(error) = copy() {
+        let _ = chunks.blocking_send(Err(BodyError(format!("read {}: {error}", path.display()))));
+    }
+}
+
+/// Gathers what the encoder writes into chunks for the upload. Until `flush` succeeds at the end, a drop aborts the body.
+struct ChunkWriter {
+    chunks: mpsc::Sender<Result<Bytes, BodyError>>,
+    buffer: BytesMut,
+    complete: bool,
+}
+
+impl ChunkWriter {
+    fn new(chunks: mpsc::Sender<Result<Bytes, BodyError>>) -> ChunkWriter {
+        ChunkWriter { chunks, buffer: BytesMut::with_capacity(CHUNK_BYTES), complete: false }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        let chunk = self.buffer.split().freeze();
+        self.buffer.reserve(CHUNK_BYTES);
+        self.chunks.blocking_send(Ok(chunk)).map_err(|_| io::Error::other("the upload has ended"))
+    }
+}
+
+impl Write for ChunkWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.send()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.send()?;
+        }
+        self.complete = true;
+        Ok(())
+    }
+}
+
+impl Drop for ChunkWriter {
+    fn drop(&mut self) {
+        if !self.complete {
+            let _ = self.chunks.blocking_send(Err(BodyError("the database could not be read to its end".into())));
+        }
+    }
+}

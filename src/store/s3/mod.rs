@@ -1,0 +1,235 @@
+//! An S3 bucket (AWS or compatible) as a store.
+//!
+//! Knows nothing of what the objects mean. One object's key is `prefix + "/" + name`, byte for byte as Litestream writes
+//! it. Bodies leave from memory with a plain signed payload, the one shape that every S3-compatible store takes; whatever
+//! the SDK calls an error becomes the caller's next move in `error.rs`.
+//!
+//! ```text
+//!   put ── body < part size ──▶ PutObject (If-None-Match: *)                one try: a lost reply must stay visible
+//!       └─ else ─▶ CreateMultipartUpload ▶ UploadPart × n ▶ Complete (If-None-Match: *)      multipart.rs
+//!   get ── Range, the answer's Content-Range is checked ──▶ chunks            download.rs
+//!   list ─ ListObjectsV2, to the last page · delete ─ DeleteObjects × 1000    delete.rs
+//! ```
+
+mod client;
+mod delete;
+mod download;
+mod error;
+mod multipart;
+pub mod provider;
+mod settings;
+#[cfg(test)]
+mod stub;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
+use bytes::Bytes;
+use md5::{Digest, Md5};
+
+use super::{Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
+use error::Asked;
+use multipart::Parts;
+pub use settings::{Credentials, DEFAULT_CONCURRENCY, DEFAULT_PART_SIZE, Secret, Settings, Sse};
+
+/// Sets the SSE-C headers, which every request that touches an object's bytes must carry.
+macro_rules! with_customer_key {
+    ($store:expr, $request:expr) => {{
+        let sse = $store.customer_key.as_ref();
+        $request
+            .set_sse_customer_algorithm(sse.map(|k| k.algorithm.clone()))
+            .set_sse_customer_key(sse.map(|k| k.key.expose().to_owned()))
+            .set_sse_customer_key_md5(sse.map(|k| k.md5.clone()))
+    }};
+}
+use with_customer_key;
+
+/// One prefix of one bucket. Clones share the client and its connections.
+#[derive(Clone)]
+pub struct S3Store {
+    client: Client,
+    settings: Arc<Settings>,
+    address: String,
+    customer_key: Option<Arc<CustomerKey>>,
+    /// Set once the store has refused a batch delete: it does not know them.
+    deletes_singly: Arc<AtomicBool>,
+}
+
+struct CustomerKey {
+    algorithm: String,
+    key: Secret,
+    md5: String,
+}
+
+impl S3Store {
+    /// Builds the client. No request is made, except to find the region of an AWS bucket when nobody named it.
+    pub async fn connect(settings: Settings) -> Result<S3Store> {
+        settings.validate()?;
+        let client = client::build(&settings).await?;
+        let customer_key = settings.customer_key_bytes().zip(settings.sse.customer_key.clone()).map(|(raw, key)| {
+            let algorithm = settings.sse.customer_algorithm.clone().unwrap_or_else(|| "AES256".to_owned());
+            Arc::new(CustomerKey { algorithm, key, md5: base64_md5(&raw) })
+        });
+        Ok(S3Store {
+            client,
+            address: settings.address(),
+            customer_key,
+            deletes_singly: Arc::default(),
+            settings: Arc::new(settings),
+        })
+    }
+
+    /// Another prefix of the same bucket over the same client: a thousand databases need one TLS store and one pool.
+    pub fn sibling(&self, prefix: impl Into<String>) -> S3Store {
+        let settings = Settings { prefix: prefix.into(), ..Settings::clone(&self.settings) };
+        S3Store { address: settings.address(), settings: Arc::new(settings), ..self.clone() }
+    }
+
+    /// The object's key in the bucket: no cleaning, so that `.` and stray slashes stay what Litestream made of them.
+    fn object(&self, name: &str) -> String {
+        format!("{}/{name}", self.settings.prefix)
+    }
+
+    /// An operation and its address, for errors: `put s3://bucket/prefix/name`.
+    fn what(&self, verb: &str, name: &str) -> String {
+        format!("{verb} s3://{}/{}", self.settings.bucket, self.object(name))
+    }
+
+    async fn put_single(&self, key: &Key, bytes: Bytes, create: bool, metadata: Metadata) -> Result<()> {
+        let what = self.what(if create { "create" } else { "put" }, key.as_str());
+        let len = bytes.len();
+        let request = with_customer_key!(self, self.client.put_object())
+            .bucket(&self.settings.bucket)
+            .key(self.object(key.as_str()))
+            .content_type("application/octet-stream")
+            .body(ByteStream::from(bytes))
+            .set_storage_class(self.storage_class())
+            .set_metadata(metadata)
+            .set_server_side_encryption(self.kms())
+            .set_ssekms_key_id(self.settings.sse.kms_key_id.clone());
+        let (request, config): (PutObjectFluentBuilder, _) = match create {
+            true => (request.if_none_match("*"), client::once(len)),
+            false => (request, client::uploading(len)),
+        };
+        let mut call = request.customize().config_override(config);
+        if !self.settings.sign_payload {
+            call = call.disable_payload_signing();
+        }
+        let asked = if create { Asked::Create } else { Asked::Other };
+        let answer = call.send().await.map_err(|e| error::map(asked, &what, e))?;
+        require_etag(answer.e_tag(), &what)
+    }
+
+    fn storage_class(&self) -> Option<StorageClass> {
+        self.settings.storage_class.as_deref().map(StorageClass::from)
+    }
+
+    fn kms(&self) -> Option<ServerSideEncryption> {
+        self.settings.sse.kms_key_id.as_ref().map(|_| ServerSideEncryption::AwsKms)
+    }
+}
+
+type Metadata = Option<HashMap<String, String>>;
+
+#[async_trait]
+impl Store for S3Store {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    async fn put(&self, key: &Key, put: Put) -> Result<()> {
+        let metadata: HashMap<String, String> = put.metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let metadata = (!metadata.is_empty()).then_some(metadata);
+        let mut parts = Parts::of(put.body, self.settings.part_size, self.what("put", key.as_str()));
+        let first = parts.next().await?.unwrap_or_default();
+        if parts.is_last(&first) {
+            return self.put_single(key, first, put.create, metadata).await;
+        }
+        multipart::upload(self, key, first, parts, put.create, metadata).await
+    }
+
+    async fn get(&self, key: &Key, range: Range) -> Result<Chunks> {
+        download::get(self, key, range).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<Head> {
+        let what = self.what("head", key.as_str());
+        let request = with_customer_key!(self, self.client.head_object())
+            .bucket(&self.settings.bucket)
+            .key(self.object(key.as_str()));
+        let head = request.send().await.map_err(|e| error::map(Asked::Object, &what, e))?;
+        let metadata = head.metadata().into_iter().flatten().map(|(k, v)| (k.to_ascii_lowercase(), v.clone()));
+        Ok(Head {
+            size: size(head.content_length()),
+            modified_ms: unix_ms(head.last_modified()),
+            metadata: metadata.collect(),
+        })
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        let what = self.what("list", prefix);
+        let root = self.object("");
+        let mut found = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let request = self.client.list_objects_v2().bucket(&self.settings.bucket).prefix(self.object(prefix));
+            let page = request.set_continuation_token(token.clone()).send().await;
+            let page = page.map_err(|e| error::map(Asked::Other, &what, e))?;
+            for object in page.contents() {
+                // A key from elsewhere is not ours; the name "" is the marker that consoles create for a folder.
+                let Some(name) = object.key().and_then(|k| k.strip_prefix(&root)) else { continue };
+                if !name.is_empty() && name.starts_with(prefix) {
+                    let (size, modified_ms) = (size(object.size()), unix_ms(object.last_modified()));
+                    found.push(Listed { name: name.to_owned(), size, modified_ms });
+                }
+            }
+            if !page.is_truncated().unwrap_or(false) {
+                break;
+            }
+            let next = page.next_continuation_token().map(str::to_owned);
+            if next.is_none() || next == token {
+                // Half a listing would look like a backup with holes.
+                return Err(StoreError::Permanent {
+                    detail: format!("{what}: the listing says that it goes on, but not where"),
+                });
+            }
+            token = next;
+        }
+        found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        found.dedup_by(|a, b| a.name == b.name);
+        Ok(found)
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<Deleted> {
+        delete::delete(self, keys).await
+    }
+}
+
+/// S3 answers every put with an ETag. Whoever answers 200 without one is not S3, and has stored nothing we know of.
+fn require_etag(etag: Option<&str>, what: &str) -> Result<()> {
+    match etag {
+        Some(_) => Ok(()),
+        None => Err(StoreError::Transient { detail: format!("{what}: the answer has no ETag, so it is not S3's") }),
+    }
+}
+
+fn size(given: Option<i64>) -> u64 {
+    given.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
+}
+
+fn unix_ms(given: Option<&DateTime>) -> i64 {
+    given.and_then(|t| t.to_millis().ok()).unwrap_or(0)
+}
+
+fn base64_md5(bytes: &[u8]) -> String {
+    aws_smithy_types::base64::encode(Md5::digest(bytes))
+}

@@ -1,0 +1,159 @@
+//! A tiny HTTP server that answers as a test tells it to and remembers every request byte for byte.
+//!
+//! For what no well-behaved S3 server does on demand: silence, lost replies, errors inside a success, ignored ranges.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::{Credentials, S3Store, Secret, Settings};
+
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub method: String,
+    /// Path and query as they came.
+    pub target: String,
+    /// Names in lower case.
+    pub headers: HashMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+}
+
+pub(super) enum Reply {
+    Http {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: String,
+    },
+    /// Keeps the connection open and says nothing.
+    Hang,
+    /// Takes the request and closes the connection.
+    Lost,
+    /// Promises more bytes than it sends, then closes.
+    Short {
+        promised: usize,
+        sent: String,
+    },
+}
+
+impl Reply {
+    pub fn status(status: u16, body: &str) -> Reply {
+        Reply::Http { status, headers: Vec::new(), body: body.to_owned() }
+    }
+
+    pub fn ok() -> Reply {
+        Reply::Http { status: 200, headers: vec![("etag", "\"1\"".to_owned())], body: String::new() }
+    }
+
+    /// S3's way to say no.
+    pub fn error(status: u16, code: &str) -> Reply {
+        let body =
+            format!("<Error><Code>{code}</Code><Message>The message.</Message><RequestId>REQ</RequestId></Error>");
+        Reply::status(status, &body)
+    }
+}
+
+type Script = dyn Fn(&Request, usize) -> Reply + Send + Sync;
+
+pub(super) struct Stub {
+    pub endpoint: String,
+    log: Arc<Mutex<Vec<Request>>>,
+    _server: JoinSet<()>,
+}
+
+impl Stub {
+    /// `script` gets the request and how many came before it.
+    pub async fn start(script: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Stub {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let endpoint = format!("http://{}", listener.local_addr().expect("address"));
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut server = JoinSet::new();
+        let (script, seen): (Arc<Script>, _) = (Arc::new(script), log.clone());
+        server.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(converse(stream, script.clone(), seen.clone()));
+            }
+        });
+        Stub { endpoint, log, _server: server }
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.log.lock().expect("no test panics here").clone()
+    }
+
+    pub fn settings(&self) -> Settings {
+        let mut settings = Settings::new("bucket", "pre/fix");
+        settings.endpoint = Some(self.endpoint.clone());
+        settings.force_path_style = true;
+        settings.credentials = Some(Credentials {
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: Secret::new("hush-secret"),
+            session_token: None,
+        });
+        settings
+    }
+
+    pub async fn store(&self) -> S3Store {
+        S3Store::connect(self.settings()).await.expect("connect")
+    }
+}
+
+async fn converse(stream: TcpStream, script: Arc<Script>, log: Arc<Mutex<Vec<Request>>>) {
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = read_request(&mut stream).await {
+        let reply = {
+            let mut log = log.lock().expect("no test panics here");
+            log.push(request.clone());
+            script(&request, log.len() - 1)
+        };
+        let text = match reply {
+            Reply::Http { status, headers, body } => {
+                let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                // HEAD and 204 have no body, whatever the script says.
+                let body = if request.method == "HEAD" || status == 204 { String::new() } else { body };
+                format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
+            }
+            Reply::Hang => return std::future::pending().await,
+            Reply::Lost => return,
+            Reply::Short { promised, sent } => {
+                let text = format!("HTTP/1.1 200 X\r\ncontent-length: {promised}\r\n\r\n{sent}");
+                let _ = stream.write_all(text.as_bytes()).await;
+                return;
+            }
+        };
+        if stream.write_all(text.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// `None` when the client has gone.
+async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Request> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok().filter(|n| *n > 0)?;
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let (method, target) = (words.next()?, words.next()?);
+    let mut headers = HashMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    if headers.contains_key("expect") {
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.ok()?;
+    }
+    let length = headers.get("content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Request { method, target, headers, body })
+}

@@ -1,0 +1,144 @@
+//! A running command: its changes, signals for it, and the end of everything it has started.
+//!
+//! Dropping the handle leaves the command running; it is still reaped.
+
+use std::time::Duration;
+
+use libc::pid_t;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::exit::Exit;
+use super::nursery::{Latest, Nursery};
+use super::signal::Signal;
+use super::spawn::Spawned;
+use super::sys::Change;
+use super::tty;
+
+/// Processes that ignore TERM get KILL after the caller's grace time; the kernel then needs a moment for each.
+const KILL_PATIENCE: Duration = Duration::from_secs(1);
+const POLL_FIRST: Duration = Duration::from_millis(2);
+const POLL_MAX: Duration = Duration::from_millis(50);
+
+pub struct Child {
+    pid: pid_t,
+    terminal: bool,
+    changes: watch::Receiver<Latest>,
+    seen: u64,
+    nursery: Nursery,
+    program: String,
+}
+
+/// What happened to the command itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildEvent {
+    Stopped(Signal),
+    Continued,
+    Ended(Exit),
+}
+
+/// What was left of a command after its own end.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct GroupEnd {
+    /// How many processes had to be asked to stop.
+    pub asked: usize,
+    /// How many of them had to be killed.
+    pub killed: usize,
+    /// Those that are still there: held by the kernel, or another user's.
+    pub survivors: Vec<i32>,
+}
+
+impl Child {
+    pub(super) fn new(spawned: Spawned, changes: watch::Receiver<Latest>, nursery: Nursery, program: String) -> Child {
+        Child { pid: spawned.pid, terminal: spawned.terminal, changes, seen: 0, nursery, program }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// The next change. Cancel safe. Of changes that nobody looked at only the last one is told; the end is told again and again.
+    pub async fn event(&mut self) -> ChildEvent {
+        loop {
+            let Latest { count, change } = *self.changes.borrow_and_update();
+            if count != self.seen || matches!(change, Change::Ended(_)) {
+                self.seen = count;
+                return match change {
+                    Change::Stopped(by) => ChildEvent::Stopped(by),
+                    Change::Continued => ChildEvent::Continued,
+                    Change::Ended(exit) => ChildEvent::Ended(exit),
+                };
+            }
+            if self.changes.changed().await.is_err() {
+                return ChildEvent::Ended(Exit::Unknown);
+            }
+        }
+    }
+
+    /// Sends a signal to the command's process group. One that has ended is no error.
+    pub async fn signal(&self, signal: Signal) {
+        if self.terminal && signal == Signal::CONT {
+            // Our shell has just made us the foreground job.
+            tty::give(self.pid);
+        }
+        self.nursery.signal(self.pid, signal).await;
+    }
+
+    /// For job control: when the command was stopped on our terminal, we stop too, and go on together.
+    pub fn follow_stop(&self, by: Signal) {
+        if self.terminal {
+            tty::follow_stop(self.pid, by);
+        }
+    }
+
+    /// Ends what the command left behind: the rest of its group, and daemons that left the group. TERM (and CONT) first, KILL
+    /// after `grace`. When this returns without survivors, nothing that the command started can write any more.
+    pub async fn end_group(&mut self, grace: Duration) -> GroupEnd {
+        let start = Instant::now();
+        let kill_at = start + grace;
+        let give_up_at = kill_at + KILL_PATIENCE;
+        let mut asked: Vec<pid_t> = Vec::new();
+        let mut end = GroupEnd::default();
+        let mut pause = POLL_FIRST;
+        let mut left = self.nursery.sweep(self.pid, Vec::new()).await;
+        while !left.is_empty() {
+            let now = Instant::now();
+            if now >= give_up_at {
+                tracing::warn!(pids = ?left, "processes of {} survived SIGKILL", self.program);
+                end.survivors = left;
+                break;
+            }
+            let signals = if now >= kill_at {
+                if end.killed == 0 {
+                    tracing::warn!(pids = ?left, "killing what {} left running", self.program);
+                }
+                end.killed = end.killed.max(left.len());
+                vec![Signal::KILL]
+            } else if left.iter().any(|pid| !asked.contains(pid)) {
+                // Newcomers appear while others end; asking somebody twice is harmless, missing one is not.
+                if asked.is_empty() {
+                    tracing::info!(pids = ?left, "stopping what {} left running", self.program);
+                }
+                asked.extend(&left);
+                vec![Signal::TERM, Signal::CONT]
+            } else {
+                Vec::new()
+            };
+            let told = !signals.is_empty();
+            left = self.nursery.sweep(self.pid, signals).await;
+            if !told || !left.is_empty() {
+                sleep(pause.min(give_up_at.saturating_duration_since(now))).await;
+                pause = (pause * 2).min(POLL_MAX);
+                left = self.nursery.sweep(self.pid, Vec::new()).await;
+            }
+        }
+        asked.sort_unstable();
+        asked.dedup();
+        end.asked = asked.len();
+        end
+    }
+}

@@ -1,0 +1,277 @@
+//! When to ask, when to insist: the decision table of a stop. Pure; the clock is an argument.
+//!
+//! ```text
+//!   Running ──stop signal or request──▶ Stopping ──deadline──▶ Killed ──patience──▶ given up
+//!      │  every signal is passed on        │  so are these        │
+//! ```
+//!
+//! Escalation goes by time, not by count: an impatient second TERM reaches the child, but neither shortens nor restarts
+//! the clock. A stop signal is followed by CONT, or a stopped child would never see it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::signal::Signal;
+
+/// After SIGKILL a process is gone at once, unless the kernel holds it (dead NFS) or it belongs to another user. The time that
+/// is left then belongs to the final sync.
+const KILL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The least time kept for the final sync, and its share of a longer grace time.
+pub const SYNC_RESERVE: Duration = Duration::from_secs(3);
+pub const SYNC_SHARE: f64 = 0.3;
+
+/// Splits one grace budget into the child's part and the final sync's: the larger of `reserve` and `share` is kept for the
+/// sync, but never more than half, so that a short budget still lets the child finish its requests.
+pub fn split(grace: Duration, reserve: Duration, share: f64) -> (Duration, Duration) {
+    let wanted = reserve.max(grace.mul_f64(share.clamp(0.0, 1.0)));
+    let sync = wanted.min(grace / 2);
+    (grace - sync, sync)
+}
+
+/// How a child is asked to stop.
+#[derive(Clone, Debug)]
+pub struct StopPolicy {
+    /// From the first stop signal to SIGKILL.
+    pub grace: Duration,
+    /// HUP also asks to stop: right for migrations, wrong for apps, which reload on it.
+    pub hup_stops: bool,
+    /// What the child gets instead of TERM and INT, and when it is stopped on request.
+    pub stop_signal: Option<Signal>,
+    /// What the child gets instead of a signal; `None` drops it.
+    pub rewrites: Vec<(Signal, Option<Signal>)>,
+}
+
+impl StopPolicy {
+    pub fn new(grace: Duration) -> StopPolicy {
+        StopPolicy { grace, hup_stops: false, stop_signal: None, rewrites: Vec::new() }
+    }
+
+    fn stops(&self, signal: Signal) -> bool {
+        signal.asks_to_stop() || (self.hup_stops && signal == Signal::HUP)
+    }
+
+    fn rewrite(&self, signal: Signal) -> Option<Signal> {
+        if let Some((_, to)) = self.rewrites.iter().find(|(from, _)| *from == signal) {
+            return *to;
+        }
+        match self.stop_signal {
+            Some(stop) if matches!(signal, Signal::TERM | Signal::INT) => Some(stop),
+            _ => Some(signal),
+        }
+    }
+}
+
+/// What to do to the child, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    Send(Signal),
+    Kill,
+    /// It outlived SIGKILL; stop waiting for it.
+    GiveUp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Running,
+    Stopping { deadline: Instant },
+    Killed { patience_ends: Instant },
+    GivenUp,
+}
+
+#[derive(Debug)]
+pub struct Escalation {
+    policy: StopPolicy,
+    state: State,
+    requested_at: Option<Instant>,
+    first_signal: Option<Signal>,
+    killed: bool,
+}
+
+impl Escalation {
+    pub fn new(policy: StopPolicy) -> Escalation {
+        Escalation { policy, state: State::Running, requested_at: None, first_signal: None, killed: false }
+    }
+
+    /// A signal arrived for the child.
+    pub fn on_signal(&mut self, now: Instant, signal: Signal) -> Vec<Act> {
+        let Some(sent) = self.policy.rewrite(signal) else {
+            return Vec::new();
+        };
+        let mut acts = vec![Act::Send(sent)];
+        if self.policy.stops(signal) {
+            self.first_signal.get_or_insert(signal);
+            self.start_clock(now);
+            acts.push(Act::Send(Signal::CONT));
+        }
+        acts
+    }
+
+    /// Somebody in this process wants the child to stop.
+    pub fn on_request(&mut self, now: Instant) -> Vec<Act> {
+        if self.stopping() {
+            return Vec::new();
+        }
+        self.start_clock(now);
+        vec![Act::Send(self.policy.stop_signal.unwrap_or(Signal::TERM)), Act::Send(Signal::CONT)]
+    }
+
+    /// Time has passed.
+    pub fn on_time(&mut self, now: Instant) -> Option<Act> {
+        match self.state {
+            State::Stopping { deadline } if now >= deadline => {
+                self.state = State::Killed { patience_ends: now + KILL_PATIENCE };
+                self.killed = true;
+                Some(Act::Kill)
+            }
+            State::Killed { patience_ends } if now >= patience_ends => {
+                self.state = State::GivenUp;
+                Some(Act::GiveUp)
+            }
+            _ => None,
+        }
+    }
+
+    /// When `on_time` has something to do next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Stopping { deadline } => Some(deadline),
+            State::Killed { patience_ends } => Some(patience_ends),
+            State::Running | State::GivenUp => None,
+        }
+    }
+
+    pub fn stopping(&self) -> bool {
+        self.state != State::Running
+    }
+
+    pub fn requested_at(&self) -> Option<Instant> {
+        self.requested_at
+    }
+
+    /// The first signal that asked for the stop.
+    pub fn first_signal(&self) -> Option<Signal> {
+        self.first_signal
+    }
+
+    pub fn killed(&self) -> bool {
+        self.killed
+    }
+
+    fn start_clock(&mut self, now: Instant) {
+        if self.state == State::Running {
+            self.state = State::Stopping { deadline: now + self.policy.grace };
+            self.requested_at = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn send(signals: &[Signal]) -> Vec<Act> {
+        signals.iter().map(|signal| Act::Send(*signal)).collect()
+    }
+
+    #[test]
+    fn the_grace_time_is_split_with_the_syncs_part_first() {
+        for (grace_ms, child_ms) in
+            [(0, 0), (1_000, 500), (3_000, 1_500), (5_000, 2_500), (8_000, 5_000), (10_000, 7_000), (30_000, 21_000)]
+        {
+            let grace = Duration::from_millis(grace_ms);
+            let (child, sync) = split(grace, SYNC_RESERVE, SYNC_SHARE);
+            assert_eq!(child, Duration::from_millis(child_ms), "of {grace:?}");
+            assert_eq!(child + sync, grace);
+        }
+    }
+
+    #[test]
+    fn a_longer_grace_time_never_shortens_either_part() {
+        let mut before = (Duration::ZERO, Duration::ZERO);
+        for grace_ms in 0..40_000 {
+            let parts = split(Duration::from_millis(grace_ms), SYNC_RESERVE, SYNC_SHARE);
+            assert!(parts.0 >= before.0 && parts.1 >= before.1, "at {grace_ms} ms: {before:?} then {parts:?}");
+            before = parts;
+        }
+    }
+
+    #[test]
+    fn a_nonsense_share_is_clamped() {
+        assert_eq!(split(10 * SECOND, SECOND, 7.0), (5 * SECOND, 5 * SECOND));
+        assert_eq!(split(10 * SECOND, SECOND, -1.0), (9 * SECOND, SECOND));
+    }
+
+    #[test]
+    fn from_term_to_kill_by_the_deadline() {
+        let start = Instant::now();
+        let mut stop = Escalation::new(StopPolicy::new(7 * SECOND));
+        assert_eq!(stop.next_deadline(), None);
+        assert_eq!(stop.on_time(start + 1000 * SECOND), None, "a running child has no deadline");
+        assert_eq!(stop.on_signal(start, Signal::TERM), send(&[Signal::TERM, Signal::CONT]));
+        assert_eq!(stop.next_deadline(), Some(start + 7 * SECOND));
+
+        let again = start + SECOND;
+        assert_eq!(stop.on_signal(again, Signal::INT), send(&[Signal::INT, Signal::CONT]), "the second one counts too");
+        assert_eq!(stop.next_deadline(), Some(start + 7 * SECOND), "but does not move the clock");
+        assert_eq!(stop.on_request(again), [], "it is being stopped already");
+
+        assert_eq!(stop.on_time(start + 7 * SECOND - Duration::from_nanos(1)), None);
+        assert!(!stop.killed());
+        assert_eq!(stop.on_time(start + 7 * SECOND), Some(Act::Kill));
+        assert_eq!(stop.on_time(start + 7 * SECOND), None, "once");
+        assert!(stop.killed());
+        assert_eq!(stop.on_time(start + 8 * SECOND), Some(Act::GiveUp));
+        assert_eq!(stop.next_deadline(), None);
+        assert_eq!((stop.requested_at(), stop.first_signal()), (Some(start), Some(Signal::TERM)));
+    }
+
+    #[test]
+    fn other_signals_pass_without_a_clock() {
+        let now = Instant::now();
+        let mut stop = Escalation::new(StopPolicy::new(SECOND));
+        for signal in Signal::forwardable().filter(|signal| !signal.asks_to_stop()) {
+            assert_eq!(stop.on_signal(now, signal), send(&[signal]));
+        }
+        assert!(!stop.stopping());
+    }
+
+    #[test]
+    fn hup_stops_a_migration_but_not_an_app() {
+        let now = Instant::now();
+        let mut migration = Escalation::new(StopPolicy { hup_stops: true, ..StopPolicy::new(SECOND) });
+        assert_eq!(migration.on_signal(now, Signal::HUP), send(&[Signal::HUP, Signal::CONT]));
+        assert_eq!(migration.first_signal(), Some(Signal::HUP));
+        let mut app = Escalation::new(StopPolicy::new(SECOND));
+        assert_eq!(app.on_signal(now, Signal::HUP), send(&[Signal::HUP]));
+        assert_eq!(app.first_signal(), None);
+    }
+
+    #[test]
+    fn signals_are_rewritten_or_dropped() {
+        let now = Instant::now();
+        let policy = StopPolicy {
+            stop_signal: Some(Signal::QUIT),
+            rewrites: vec![(Signal::HUP, Some(Signal::USR1)), (Signal::INT, None)],
+            ..StopPolicy::new(SECOND)
+        };
+        let mut stop = Escalation::new(policy.clone());
+        assert_eq!(stop.on_signal(now, Signal::HUP), send(&[Signal::USR1]));
+        assert_eq!(stop.on_signal(now, Signal::INT), [], "a dropped signal asks for nothing");
+        assert!(!stop.stopping());
+        assert_eq!(stop.on_signal(now, Signal::TERM), send(&[Signal::QUIT, Signal::CONT]));
+        assert_eq!(stop.first_signal(), Some(Signal::TERM), "the one that was sent, for 128 + n");
+        assert_eq!(Escalation::new(policy).on_request(now), send(&[Signal::QUIT, Signal::CONT]));
+    }
+
+    #[test]
+    fn a_request_is_not_a_signal() {
+        let now = Instant::now();
+        let mut stop = Escalation::new(StopPolicy::new(SECOND));
+        assert_eq!(stop.on_request(now), send(&[Signal::TERM, Signal::CONT]));
+        assert_eq!((stop.requested_at(), stop.first_signal()), (Some(now), None));
+    }
+}

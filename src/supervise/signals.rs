@@ -1,0 +1,64 @@
+//! The signals that arrive for the child, as one stream.
+//!
+//! Installed before anything else happens in the process: a signal that arrives while there is no child yet waits here for
+//! whoever asks next. Of each kind one is kept, as the kernel does for its standard signals; none is ever lost entirely.
+//! A signal that was ignored when this process was started stays ignored (`nohup`), here and in the child.
+
+use std::io;
+use std::task::Poll;
+
+use futures_util::FutureExt;
+use tokio::signal::unix::{self, SignalKind};
+
+use super::origin;
+use super::signal::Signal;
+use super::sys;
+
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    #[error("install a handler for {signal}: {source}")]
+    Handler { signal: Signal, source: io::Error },
+    #[error("start the thread that starts and reaps processes: {source}")]
+    Thread { source: io::Error },
+}
+
+pub struct Signals {
+    streams: Vec<(Signal, unix::Signal)>,
+    /// Where to look next: a storm of one kind must not starve the others.
+    next: usize,
+}
+
+impl Signals {
+    /// Must be called within a tokio runtime, once per process.
+    pub(super) fn install() -> Result<Signals, InstallError> {
+        // Our log must not stop us when a terminal has `tostop` set and the child has the foreground.
+        sys::ignore(Signal::TTOU);
+        let listen = |signal: Signal| {
+            let stream = unix::signal(SignalKind::from_raw(signal.number()));
+            stream.map(|stream| (signal, stream)).map_err(|source| InstallError::Handler { signal, source })
+        };
+        let streams = Signal::forwardable().filter(|signal| !origin::ignored(*signal)).map(listen);
+        Ok(Signals { streams: streams.collect::<Result<_, _>>()?, next: 0 })
+    }
+
+    /// The next signal. Cancel safe: a signal is either returned or still there.
+    pub async fn recv(&mut self) -> Signal {
+        std::future::poll_fn(|cx| {
+            let count = self.streams.len();
+            for at in (self.next..count).chain(0..self.next) {
+                let (signal, stream) = &mut self.streams[at];
+                if let Poll::Ready(Some(())) = stream.poll_recv(cx) {
+                    self.next = (at + 1) % count;
+                    return Poll::Ready(*signal);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// A signal that has arrived already, for the seams between stages.
+    pub fn try_recv(&mut self) -> Option<Signal> {
+        tokio::task::unconstrained(self.recv()).now_or_never()
+    }
+}
