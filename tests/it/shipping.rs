@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::harness::remote::BUCKET;
 use crate::harness::{Proxy, Rig, eventually, oracle};
 
 fn touch(rig: &Rig, name: &str) -> String {
@@ -90,10 +91,11 @@ fn an_outage_is_caught_up() {
     ];
     let mut running = rig.supervise(rig.app(&steps)).spawn();
     running.wait_until("the first row is in the bucket", || !direct.level0().is_empty());
+    let said = running.said();
     proxy.down();
     fs::write(rig.path("go"), "").expect("write");
     running.wait_until("rows were committed during the outage", || rig.path("during").exists());
-    running.wait_until_says(&["s3://"]);
+    running.wait_until_says(said, &[BUCKET]);
     let before = direct.level0();
     proxy.up();
     running.wait_until("the bucket caught up", || direct.level0().len() > before.len());

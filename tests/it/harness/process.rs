@@ -140,10 +140,16 @@ impl Running {
         }
     }
 
-    /// Waits until some line of stderr has all the words.
-    pub fn wait_until_says(&mut self, words: &[&str]) {
+    /// How much was said on stderr so far: what comes after it is news.
+    pub fn said(&self) -> usize {
+        read(&self.stderr).len()
+    }
+
+    /// Waits until some line of stderr, after `said` bytes of it, has all the words.
+    pub fn wait_until_says(&mut self, said: usize, words: &[&str]) {
         let log = self.stderr.clone();
-        self.wait_until(&format!("stderr says {words:?}"), || says(&read(&log), words));
+        let what = format!("stderr says {words:?}");
+        self.wait_until(&what, || read(&log).get(said..).is_some_and(|news| says(news, words)));
     }
 
     pub fn is_running(&mut self) -> bool {
