@@ -1,5 +1,113 @@
 //! What the user types; the one place where an error becomes a sentence and an exit code.
+//!
+//! ```text
+//!   argv.rs       Go's one-dash flags → what clap reads
+//!   args.rs       commands and flags, ours and Litestream's
+//!   run.rs        run, replicate
+//!   restore.rs    restore, with its plan and its progress
+//!   databases.rs  databases
+//!   logger.rs     where log lines go, and what they look like
+//! ```
 
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod args;
+mod argv;
+mod databases;
+mod logger;
+mod restore;
+mod run;
+
+use std::process::ExitCode;
+
+use args::Command;
+
+use crate::config::{Loaded, Options, Sources};
+use crate::run::Failure;
+use crate::run::exit::{CONFIG, INTERNAL};
+use crate::{sqlite, supervise};
+
+pub fn main() -> ExitCode {
+    let command = match args::parse(std::env::args_os()) {
+        Ok(command) => command,
+        Err(rejected) => {
+            rejected.print();
+            return rejected.exit_code().into();
+        }
+    };
+    match dispatch(command) {
+        Ok(code) => code.into(),
+        Err(Failure { code, error }) => {
+            eprintln!("Error: {error:#}");
+            code.into()
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Version(version) => {
+            println!("{}", version_text(version.verbose));
+            Ok(0)
+        }
+        Command::Databases(command) => {
+            let environment = Environment::of_process()?;
+            let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
+            let printed = databases::print(&loaded.options, command.json, &mut std::io::stdout());
+            printed.map_err(|error| Failure::new(INTERNAL, error)).map(|()| 0)
+        }
+        Command::Run(command) => with_runtime(run::run(command)),
+        Command::Replicate(command) => with_runtime(run::replicate(command)),
+        Command::Restore(command) => with_runtime(restore::restore(command)),
+    }
+}
+
+/// Two threads are enough: the heavy work runs on the blocking pool.
+fn with_runtime(work: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+    sqlite::check_version().map_err(|error| Failure::new(INTERNAL, anyhow::anyhow!(error)))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("millstream")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(INTERNAL, error))?;
+    let code = runtime.block_on(work);
+    // A thread that hangs in a dead file system must not keep the process from ending.
+    runtime.shutdown_background();
+    code
+}
+
+fn version_text(verbose: bool) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match verbose {
+        false => version.to_owned(),
+        true => format!("millstream {version}\nSQLite {}", sqlite::library_version()),
+    }
+}
+
+/// Environment and working directory, read once and handed to `config/`.
+struct Environment {
+    cwd: std::path::PathBuf,
+}
+
+impl Environment {
+    fn of_process() -> Result<Environment, Failure> {
+        let cwd = std::env::current_dir();
+        let cwd = cwd.map_err(|error| Failure::new(CONFIG, anyhow::anyhow!("find the working directory: {error}")))?;
+        Ok(Environment { cwd })
+    }
+
+    fn load<'a>(
+        &self,
+        sources: impl FnOnce(&'a dyn Fn(&str) -> Option<String>, std::path::PathBuf) -> Sources<'a>,
+    ) -> Result<Loaded, Failure> {
+        Options::load(&sources(&variable, self.cwd.clone())).map_err(|error| Failure::new(CONFIG, error))
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Signals are caught before anything else, so that none is lost between the stages.
+fn install() -> Result<(supervise::Signals, supervise::Nursery), Failure> {
+    supervise::install().map_err(|error| Failure::new(INTERNAL, error))
 }

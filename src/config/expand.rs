@@ -128,4 +128,16 @@ mod tests {
         let input = "# ${IN_COMMENT}\nurl: ${A}/$B/${A}  # or $C\nx: ${EMPTY}\n";
         assert_eq!(expand(input, &env).unset, ["A", "B"]);
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_text_breaks_the_expansion(input in "([${}:#A-Cé -]|BUCKET|\n){0,30}") {
+            let expanded = expand(&input, &env);
+            if !input.contains('$') {
+                proptest::prop_assert_eq!(expanded.text, input);
+            }
+        }
+    }
 }

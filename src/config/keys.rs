@@ -11,7 +11,7 @@ pub enum Level {
     Replica,
     Logging,
     Socket,
-    CompactionLevel,
+    Compaction,
     Snapshot,
     Validation,
     Retention,
@@ -76,7 +76,7 @@ static ROOT: &[Key] = &[
     key("dbs", Sections(Level::Db), Supported),
     key("exec", Text, Supported),
     key("logging", Section(Level::Logging), Supported),
-    key("levels", Sections(Level::CompactionLevel), Supported),
+    key("levels", Sections(Level::Compaction), Supported),
     key("snapshot", Section(Level::Snapshot), Supported),
     key("retention", Section(Level::Retention), Supported),
     key("validation", Section(Level::Validation), Supported),
@@ -196,7 +196,7 @@ static SOCKET: &[Key] = &[
     key("permissions", Text, NoEffect(ONLY_WITH_IT)),
 ];
 
-static COMPACTION_LEVEL: &[Key] = &[key("interval", Duration, Supported)];
+static COMPACTION: &[Key] = &[key("interval", Duration, Supported)];
 
 static SNAPSHOT: &[Key] = &[key("interval", Duration, Supported), key("retention", Duration, Supported)];
 
@@ -206,13 +206,14 @@ static RETENTION: &[Key] = &[key("enabled", Bool, Supported)];
 
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
 
+/// In the order in which a misplaced key is looked for.
 const LEVELS: [Level; 10] = [
-    Level::Root,
-    Level::Db,
     Level::Replica,
+    Level::Db,
+    Level::Root,
     Level::Logging,
     Level::Socket,
-    Level::CompactionLevel,
+    Level::Compaction,
     Level::Snapshot,
     Level::Validation,
     Level::Retention,
@@ -227,7 +228,7 @@ impl Level {
             Level::Replica => (REPLICA, REPLICA_SHARED),
             Level::Logging => (LOGGING, &[]),
             Level::Socket => (SOCKET, &[]),
-            Level::CompactionLevel => (COMPACTION_LEVEL, &[]),
+            Level::Compaction => (COMPACTION, &[]),
             Level::Snapshot => (SNAPSHOT, &[]),
             Level::Validation => (VALIDATION, &[]),
             Level::Retention => (RETENTION, &[]),
@@ -243,12 +244,12 @@ impl Level {
     /// Where a section of this kind stands, for "belongs under …".
     const fn place(self) -> &'static str {
         match self {
-            Level::Root => "the top level",
+            Level::Root => "the top level of the file",
             Level::Db => "dbs[]",
             Level::Replica => "dbs[].replica",
             Level::Logging => "logging",
             Level::Socket => "socket",
-            Level::CompactionLevel => "levels[]",
+            Level::Compaction => "levels[]",
             Level::Snapshot => "snapshot",
             Level::Validation => "validation",
             Level::Retention => "retention",
@@ -264,13 +265,7 @@ impl Level {
         }
         let elsewhere = LEVELS.into_iter().find(|level| *level != self && level.key(&normal).is_some());
         if let Some(level) = elsewhere {
-            return Some(format!(
-                "; `{normal}` belongs under {}",
-                match level {
-                    Level::Root => "the top level of the file",
-                    level => level.place(),
-                }
-            ));
+            return Some(format!("; `{normal}` belongs under {}", level.place()));
         }
         nearest(&normal, self.keys().map(|k| k.name)).map(|name| format!("; did you mean `{name}`?"))
     }
@@ -309,6 +304,8 @@ mod tests {
             (Level::Db, "url", "`url` belongs under dbs[].replica"),
             (Level::Db, "checkpoint-intervall", "did you mean `checkpoint-interval`?"),
             (Level::Replica, "monitor-interval", "`monitor-interval` belongs under dbs[]"),
+            (Level::Db, "bucket", "`bucket` belongs under dbs[].replica"),
+            (Level::Root, "meta-path", "`meta-path` belongs under dbs[]"),
             (Level::Db, "dbs", "belongs under the top level of the file"),
         ];
         for (level, word, part) in cases {

@@ -55,6 +55,11 @@ impl<'a> Sources<'a> {
         }
     }
 
+    /// A path from the command line as the databases' paths are written in [`Options`], for [`Options::find`].
+    pub fn absolute(&self, path: &Path) -> anyhow::Result<PathBuf> {
+        self.scene().absolute(path).map_err(|why| anyhow!(why))
+    }
+
     fn scene(&self) -> Scene<'_> {
         Scene { cwd: &self.cwd, env: self.env }
     }
@@ -160,8 +165,10 @@ fn from_file(sources: &Sources<'_>) -> anyhow::Result<Loaded> {
 /// What flags and environment say about every database, wherever that comes from.
 fn apply_overrides(loaded: &mut Loaded, sources: &Sources<'_>) {
     let options = &mut loaded.options;
-    options.exec = sources.exec.clone().or(options.exec.take());
-    options.migrate = sources.migrate.clone().or(options.migrate.take());
+    // `-exec "$CMD"` with an unset CMD is as good as no -exec, as in Litestream.
+    let command = |flag: &Option<String>| flag.clone().filter(|command| !command.trim().is_empty());
+    options.exec = command(&sources.exec).or(options.exec.take());
+    options.migrate = command(&sources.migrate).or(options.migrate.take());
     options.shutdown.grace = sources.grace.unwrap_or(options.shutdown.grace);
     options.require_backup |= sources.require_backup;
     for database in &mut options.databases {
@@ -256,6 +263,20 @@ dbs:
     }
 
     #[test]
+    fn the_example_is_valid_without_a_warning() {
+        let env = [
+            ("LITESTREAM_ACCESS_KEY_ID", "id"),
+            ("LITESTREAM_SECRET_ACCESS_KEY", "a: #secret"),
+            ("REPLICA_URL", "s3://mybucket.nyc3.digitaloceanspaces.com/app"),
+        ];
+        let (_, loaded) = load(include_str!("../../litestream.yml.example"), &env, |_| {});
+        let loaded = loaded.expect("the example");
+        assert!(loaded.warnings.is_empty() && loaded.notes.is_empty(), "{:?} {:?}", loaded.warnings, loaded.notes);
+        let Target::S3(target) = &loaded.options.databases[0].replica.target else { panic!("not S3") };
+        assert_eq!(target.secret_access_key.as_deref(), Some("a: #secret"));
+    }
+
+    #[test]
     fn an_unset_variable_is_named_in_the_error_it_causes_and_in_warnings() {
         let env = [("LITESTREAM_ACCESS_KEY_ID", "id"), ("LITESTREAM_SECRET_ACCESS_KEY", "secret")];
         let (path, loaded) = load(USERS_FILE, &env, |_| {});
@@ -333,6 +354,8 @@ dbs:
         assert!(db.restore_if_db_not_exists);
         let Target::S3(target) = &db.replica.target else { panic!("not S3") };
         assert_eq!(target.access_key_id.as_deref(), Some("id"));
+        let written = sources.absolute(Path::new("sqlite://./app.db")).expect("a path");
+        assert!(loaded.options.find(&written).is_some() && loaded.options.find(Path::new("/app.db")).is_none());
         sources.config_path = Some("/etc/litestream.yml".into());
         assert!(Options::load(&sources).is_err(), "a file and a database contradict each other");
         let env = bare();

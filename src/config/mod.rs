@@ -15,6 +15,7 @@ mod provider;
 mod replica;
 mod resolve;
 mod scalar;
+mod section;
 mod target;
 mod url;
 mod yaml;
@@ -23,6 +24,7 @@ pub use load::{Loaded, Sources, replica_from_url};
 pub use options::{
     CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, SnapshotPolicy,
 };
-pub use scalar::{format_duration, parse_duration, parse_size};
+pub use paths::default_meta_path;
+pub use scalar::parse_duration;
 pub use target::{S3Target, Target};
 pub use url::is_url;

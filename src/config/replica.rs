@@ -13,9 +13,9 @@ use crate::fsx;
 use super::options::Replica;
 use super::paths::Scene;
 use super::provider::{DEFAULT_REGION, is_private, provider_defaults};
+use super::section::Section;
 use super::target::{S3Target, Target};
 use super::url::{self, Location, S3Location};
-use super::yaml::Section;
 
 /// A replica's own keys in front of the global ones.
 struct Keys<'a> {

@@ -11,7 +11,7 @@ use super::options::{
     CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Shutdown, SnapshotPolicy,
 };
 use super::paths::{Scene, default_meta_path};
-use super::yaml::Section;
+use super::section::Section;
 use super::{replica, scalar};
 
 const LIFECYCLE_WARNING: &str =

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one per database, for the life of the process")]
 pub enum Target {
     /// Absolute path of a directory.
     File {

@@ -427,4 +427,32 @@ mod tests {
         assert!(!is_url("/data/app.db") && !is_url("sqlite:///data/app.db") && !is_url("sqlite3://app.db"));
         assert!(!is_url("C:/x") && !is_url("://x") && !is_url("a-b://x"));
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_text_breaks_the_parser(text in "(s3|file|gs)?(://)?[a-z.:/%@?&=#~0-9é-]{0,40}") {
+            let _ = parse(&text);
+            let _ = redact(&text);
+        }
+
+        #[test]
+        fn no_password_survives_redaction(
+            password in "[a-zA-Z0-9/%+]{8,20}",
+            host in "[a-z]{1,8}",
+            path in "(/[a-z]{1,5}){0,3}",
+        ) {
+            let shown = redact(&format!("s3://u:{password}@{host}{path}?region=r&sseCustomerKey={password}"));
+            proptest::prop_assert!(!shown.contains(&password), "{shown}");
+            proptest::prop_assert!(shown.contains(&host), "{shown}");
+        }
+
+        #[test]
+        fn clean_paths_are_clean(path in "(/|[a-b]|\\.){0,12}") {
+            let once = clean_path(&path);
+            proptest::prop_assert_eq!(clean_path(&once), once.clone());
+            proptest::prop_assert!(!once.contains("//") && !once.contains("/./"), "{}", once);
+        }
+    }
 }

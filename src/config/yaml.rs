@@ -8,81 +8,12 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::time::Duration;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::keys::{Class, Key, Kind, Level};
 use super::scalar;
-
-/// A mapping whose keys are all known and whose values all have the kind the table asks for.
-#[derive(Clone, Debug, Default)]
-pub struct Section {
-    entries: Vec<(&'static str, Value)>,
-}
-
-#[derive(Clone)]
-pub enum Value {
-    Text(String),
-    Bool(bool),
-    Number(u64),
-    Duration(Duration),
-    Texts(Vec<String>),
-    Section(Section),
-    Sections(Vec<Section>),
-}
-
-/// Shows no texts: they may be secrets.
-impl fmt::Debug for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::Text(_) | Value::Texts(_) => f.write_str("(text)"),
-            Value::Bool(value) => value.fmt(f),
-            Value::Number(value) => value.fmt(f),
-            Value::Duration(value) => value.fmt(f),
-            Value::Section(section) => section.fmt(f),
-            Value::Sections(sections) => sections.fmt(f),
-        }
-    }
-}
-
-impl Section {
-    pub fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
-    }
-
-    /// A text that is not empty: Litestream treats an empty value as one that is not there.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        match self.get(name)? {
-            Value::Text(text) if !text.is_empty() => Some(text),
-            _ => None,
-        }
-    }
-
-    pub fn bool(&self, name: &str) -> Option<bool> {
-        if let Value::Bool(value) = self.get(name)? { Some(*value) } else { None }
-    }
-
-    pub fn number(&self, name: &str) -> Option<u64> {
-        if let Value::Number(value) = self.get(name)? { Some(*value) } else { None }
-    }
-
-    pub fn duration(&self, name: &str) -> Option<Duration> {
-        if let Value::Duration(value) = self.get(name)? { Some(*value) } else { None }
-    }
-
-    pub fn section(&self, name: &str) -> Option<&Section> {
-        if let Value::Section(section) = self.get(name)? { Some(section) } else { None }
-    }
-
-    pub fn sections(&self, name: &str) -> Option<&[Section]> {
-        if let Value::Sections(sections) = self.get(name)? { Some(sections) } else { None }
-    }
-
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.entries.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
-    }
-}
+use super::section::{Section, Value};
 
 #[derive(Debug)]
 pub struct Parsed {
@@ -376,6 +307,8 @@ impl<'de> Visitor<'de> for MergeSeed<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn root(text: &str) -> Section {
@@ -493,7 +426,7 @@ mod tests {
             Level::Replica => format!("dbs:\n  - replicas:\n      - {line}\n"),
             Level::Logging => format!("logging:\n  {line}\n"),
             Level::Socket => format!("socket:\n  {line}\n"),
-            Level::CompactionLevel => format!("levels:\n  - {line}\n"),
+            Level::Compaction => format!("levels:\n  - {line}\n"),
             Level::Snapshot => format!("snapshot:\n  {line}\n"),
             Level::Validation => format!("validation:\n  {line}\n"),
             Level::Retention => format!("retention:\n  {line}\n"),
@@ -509,7 +442,7 @@ mod tests {
             Level::Replica,
             Level::Logging,
             Level::Socket,
-            Level::CompactionLevel,
+            Level::Compaction,
             Level::Snapshot,
             Level::Validation,
             Level::Retention,
@@ -531,6 +464,15 @@ mod tests {
                     (result, class) => panic!("{level:?} {} is {class:?} but {result:?}", key.name),
                 }
             }
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_text_breaks_the_reader(text in "(dbs|path|replica|age|[a-z<&*!'\"]|: |- |\n|  |[{}\\[\\],#~|>é0-9]){0,30}") {
+            let _ = parse("f", &text);
         }
     }
 }

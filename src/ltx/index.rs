@@ -9,7 +9,7 @@
 //! (frames contiguous from the header to the end mark, pages in the order that the format asks for), and the frames are
 //! compared with it once they are read: [`IndexSum`] is the index that *would* describe them, kept as a CRC.
 
-use super::frame::{FRAME_HEADER_LEN, PageOrder, max_frame_len};
+use super::frame::{END_OF_PAGES, FRAME_HEADER_LEN, Frames, PageOrder, max_frame_len};
 use super::{Crc, HEADER_LEN, Header, LtxError, Result, be64, malformed};
 use crate::page::Pgno;
 
@@ -212,24 +212,31 @@ pub struct Index {
     tail: Tail,
 }
 
-impl Index {
-    /// Puts a file together again from frames that were read in parts, in file order, and verifies all of it: that the index
-    /// describes exactly these frames, and the checksum.
-    pub fn verify<'a>(
-        &self,
-        header: &[u8; HEADER_LEN],
-        parts: impl IntoIterator<Item = &'a super::frame::Frames>,
-    ) -> Result<()> {
-        let (mut crc, mut described) = (Crc::new(), IndexSum::new());
+/// Puts a file together again from frames that were read in parts, to verify all of it.
+pub struct Assembly {
+    crc: Crc,
+    described: IndexSum,
+}
+
+impl Assembly {
+    pub fn new(header: &[u8; HEADER_LEN]) -> Assembly {
+        let mut crc = Crc::new();
         crc.update(header);
-        for part in parts {
-            crc.append(&part.crc);
-            described.append(&part.index);
-        }
-        described.push_raw(&[END_OF_INDEX]);
-        crc.update(&super::frame::END_OF_PAGES);
-        crc.append(self.sum.crc());
-        check_end(crc, &described, &self.sum, self.tail.checksum)
+        Assembly { crc, described: IndexSum::new() }
+    }
+
+    /// The next frames of the file, in its order.
+    pub fn append(&mut self, frames: &Frames) {
+        self.crc.append(&frames.crc);
+        self.described.append(&frames.index);
+    }
+
+    /// Whether these were the frames that the index describes, and the whole has the right checksum.
+    pub fn verify(mut self, index: &Index) -> Result<()> {
+        self.described.push_raw(&[END_OF_INDEX]);
+        self.crc.update(&END_OF_PAGES);
+        self.crc.append(index.sum.crc());
+        check_end(self.crc, &self.described, &index.sum, index.tail.checksum)
     }
 }
 
@@ -250,7 +257,7 @@ pub(super) fn check_end(mut crc: Crc, described: &IndexSum, found: &IndexSum, ch
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ltx::frame::{FrameReader, Frames};
+    use crate::ltx::frame::FrameReader;
     use crate::ltx::testing::{Pages, encode, header, legacy, page};
 
     fn tail_of(file: &[u8]) -> Result<Tail> {
@@ -274,7 +281,7 @@ mod tests {
     fn verify_in_parts(file: &[u8], per_part: usize) -> Result<Pages> {
         let (header, entries, index) = read_index(file, 7)?;
         let mut pages = Vec::new();
-        let mut parts: Vec<Frames> = Vec::new();
+        let mut assembly = Assembly::new(file[..HEADER_LEN].try_into().expect("100 bytes"));
         let mut after = None;
         for part in entries.chunks(per_part) {
             let (first, last) = (part[0], part[part.len() - 1]);
@@ -286,9 +293,9 @@ mod tests {
                 pages.push((pgno.get(), page.clone()));
             }
             after = Some(last.pgno);
-            parts.push(reader.finish());
+            assembly.append(&reader.finish());
         }
-        index.verify(file[..HEADER_LEN].try_into().expect("100 bytes"), &parts)?;
+        assembly.verify(&index)?;
         Ok(pages)
     }
 

@@ -26,9 +26,9 @@ mod txid;
 pub use crc::Crc;
 pub use decode::{Decoded, Decoder};
 pub use encode::{Encoded, Encoder};
-pub use frame::FrameReader;
+pub use frame::{FrameReader, Frames};
 pub use header::{HEADER_LEN, Header, WalPosition};
-pub use index::{Entry, IndexReader, TAIL_LEN, Tail};
+pub use index::{Assembly, Entry, Index, IndexReader, TAIL_LEN, Tail};
 pub use merge::{merge, merged_header};
 pub use txid::Txid;
 

@@ -15,6 +15,8 @@ const MIN_LTX_LEN: u64 = (HEADER_LEN + 6 + 1 + TAIL_LEN) as u64;
 pub struct Ignored {
     pub name: String,
     pub why: String,
+    /// Whether it has the name of an LTX object: then there was a backup, whatever it is now.
+    pub is_ltx_name: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -27,16 +29,16 @@ pub struct Listing {
 }
 
 impl Listing {
-    pub(super) fn parse(layout: Layout, listed: Vec<Listed>) -> Listing {
+    pub fn parse(layout: Layout, listed: Vec<Listed>) -> Listing {
         let mut listing = Listing::default();
         for entry in listed {
             match layout.parse(&entry.name) {
                 Name::Known => {}
                 Name::V03 => listing.has_v03 = true,
-                Name::Foreign(why) => listing.ignore(entry.name, why),
+                Name::Foreign(why) => listing.ignore(entry.name, why, false),
                 Name::Ltx { .. } if entry.size < MIN_LTX_LEN => {
                     let why = format!("with {} bytes it is not a complete LTX file", entry.size);
-                    listing.ignore(entry.name, why);
+                    listing.ignore(entry.name, why, true);
                 }
                 Name::Ltx { level, min_txid, max_txid } => listing.levels[level.index()].push(LtxObject {
                     level,
@@ -56,8 +58,8 @@ impl Listing {
         listing
     }
 
-    fn ignore(&mut self, name: String, why: impl Into<String>) {
-        self.ignored.push(Ignored { name, why: why.into() });
+    fn ignore(&mut self, name: String, why: impl Into<String>, is_ltx_name: bool) {
+        self.ignored.push(Ignored { name, why: why.into(), is_ltx_name });
     }
 
     /// The objects of a level by ascending TXIDs.
@@ -88,7 +90,7 @@ impl Listing {
     /// Takes an object out: it turned out not to be what its name says.
     pub fn set_aside(&mut self, object: &LtxObject, why: impl Into<String>) {
         self.levels[object.level.index()].retain(|o| o.name != object.name);
-        self.ignore(object.name.to_string(), why);
+        self.ignore(object.name.to_string(), why, true);
     }
 
     /// The same without the objects of each level behind its first `counts[level]`.

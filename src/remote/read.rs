@@ -166,8 +166,16 @@ impl Remote {
         Ok(None)
     }
 
-    /// Reads the header of an object and compares it with the name; an inner `Err` says why the object does not count.
+    /// Reads the header of an object and compares it with the name; an inner `Err` says why the object does not count. What
+    /// does not fit is read once more, in case it was damaged on its way.
     pub async fn check_header(&self, object: &LtxObject) -> Result<Result<Header, String>, ReadError> {
+        match self.check_header_once(object).await? {
+            Err(_) => self.check_header_once(object).await,
+            fits => Ok(fits),
+        }
+    }
+
+    async fn check_header_once(&self, object: &LtxObject) -> Result<Result<Header, String>, ReadError> {
         let header = match self.read_header(object).await {
             Ok(header) => header,
             Err(ReadError::Invalid { source, .. }) => return Ok(Err(source.to_string())),

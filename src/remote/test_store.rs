@@ -31,9 +31,12 @@ pub(crate) enum Fault {
 #[derive(Clone, Default)]
 pub(crate) struct TestStore(Arc<Mutex<Inner>>);
 
+/// Content, time and metadata.
+type Object = (Bytes, i64, Vec<(String, String)>);
+
 #[derive(Default)]
 struct Inner {
-    objects: BTreeMap<String, (Bytes, i64, Vec<(String, String)>)>,
+    objects: BTreeMap<String, Object>,
     faults: Vec<(String, Fault, usize)>,
     gets: usize,
     heads: usize,
@@ -185,7 +188,7 @@ impl Store for TestStore {
             return Err(StoreError::Transient { detail: "list: 503".into() });
         }
         let matching = inner.objects.iter().filter(|(name, _)| name.starts_with(prefix));
-        let entry = |(name, (bytes, modified_ms, _)): (&String, &(Bytes, i64, _))| Listed {
+        let entry = |(name, (bytes, modified_ms, _)): (&String, &Object)| Listed {
             name: name.clone(),
             size: bytes.len() as u64,
             modified_ms: *modified_ms,

@@ -25,7 +25,7 @@ impl Traveller {
     pub async fn fenced(mut self, message: String, pending: Option<Pending>) -> Ended {
         tracing::error!(db = %self.name(), "{message}: stopping, nothing was overwritten");
         let frozen = self.freeze().await;
-        let _ = self.events.send(Event::Fenced { message: message.clone() }).await;
+        let _ = self.events.send(Event::Fenced).await;
         let deadline = self.wait_for_stop().await;
         if frozen {
             // The application is gone: nobody is left to commit.

@@ -64,7 +64,9 @@ pub enum Event {
     /// The application may start: no commit can be missed from here on.
     Ready(Ready),
     /// Another writer owns the history: the application must stop.
-    Fenced { message: String },
+    Fenced,
+    /// Replication of this database has ended and will not come back.
+    Failed { why: String },
 }
 
 #[derive(Debug)]
@@ -108,7 +110,16 @@ impl Road {
     pub fn start(settings: Settings, remote: Remote, events: mpsc::Sender<Event>) -> Road {
         let (stop, stopped) = watch::channel(None);
         let (board, status) = Board::new();
-        let task = tokio::spawn(road::travel(settings, remote, events, board, stopped));
+        let path = settings.path.clone();
+        let task = tokio::spawn(async move {
+            let ended = road::travel(settings, remote, events.clone(), board, stopped).await;
+            if let Ended::Failed { why } = &ended {
+                tracing::error!(db = %path.display(), "replication has ended: {why}");
+                // Nobody listens any more only while the program ends.
+                let _ = events.send(Event::Failed { why: why.clone() }).await;
+            }
+            ended
+        });
         Road { stop, status, task }
     }
 
@@ -116,13 +127,12 @@ impl Road {
         *self.status.borrow()
     }
 
-    /// Ships what is left, until the deadline at the latest, and ends.
-    pub async fn finish(mut self, deadline: Instant) -> Ended {
+    /// Tells the road to ship what is left and to end, by the deadline at the latest. A later call moves the deadline.
+    pub fn finish_by(&self, deadline: Instant) {
         self.stop.send_replace(Some(deadline));
-        self.ended().await
     }
 
-    /// Waits for a road that ends by itself (`once`, or a failure).
+    /// Waits for the end: after [`Road::finish_by`], with `once`, or after a failure.
     pub async fn ended(&mut self) -> Ended {
         match (&mut self.task).await {
             Ok(ended) => ended,

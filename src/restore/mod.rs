@@ -1,1 +1,240 @@
 //! The road down: from the bucket to a database file.
+//!
+//! ```text
+//! one LIST → plan (pure) → open: header and index of each file, newest first → claim: who owns which page
+//!          → parts of all files, fetched and decoded in parallel → pages written once, at their place
+//!          → every file verified → integrity → fsync → siblings out of the way → rename → fsync of the directory
+//! ```
+//!
+//! The result is an error or a database that was there at some commit; until the rename nothing is visible under the target's
+//! name, and whatever an interrupted run leaves behind is removed by the next. Memory is bounded by `parallelism`, not by the
+//! database: an index is read as a stream, and one bit is kept for each page and for each frame of the files in hand.
+
+mod engine;
+mod integrity;
+mod open;
+mod pages;
+mod plan;
+mod progress;
+mod survey;
+mod target;
+
+use std::path::PathBuf;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::fsx::FsError;
+use crate::ltx::{Header, Txid};
+use crate::remote::Remote;
+use crate::store::{Key, StoreError};
+
+pub use integrity::Integrity;
+pub use plan::Plan;
+pub use progress::{Done, Progress};
+pub use survey::Survey;
+pub use target::FileOwner;
+
+/// How often the bucket may change under a restore before it gives up.
+const MAX_ATTEMPTS: usize = 3;
+/// How many damaged files are replaced by others before the first of them is reported.
+const MAX_DAMAGED: usize = 8;
+
+/// Which point of the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Latest,
+    /// Exactly this transaction.
+    Txid(Txid),
+    /// The last transaction strictly before this time, Unix milliseconds.
+    Before(i64),
+}
+
+/// What to restore, and how to.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub target: Target,
+    pub output: PathBuf,
+    /// Replace a database that is there. Its `-wal`, `-shm` and `-journal` are kept under other names.
+    pub force: bool,
+    /// Replace a file that is empty or has no SQLite header.
+    pub overwrite_empty: bool,
+    pub owner: Option<FileOwner>,
+    /// Permission bits of the restored file.
+    pub mode: u32,
+    pub integrity: Integrity,
+    /// Reads at a time.
+    pub parallelism: usize,
+}
+
+impl Request {
+    pub fn new(output: impl Into<PathBuf>) -> Request {
+        Request {
+            target: Target::Latest,
+            output: output.into(),
+            force: false,
+            overwrite_empty: false,
+            owner: None,
+            mode: 0o600,
+            integrity: Integrity::None,
+            parallelism: 8,
+        }
+    }
+}
+
+/// A database that is in place.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    pub txid: Txid,
+    /// The header of the newest file: size and page size of the database, time of its last transaction, and where in the
+    /// WAL replication stood.
+    pub header: Header,
+    /// Length of the database file.
+    pub database_bytes: u64,
+    /// Files and bytes that were read for it.
+    pub files: usize,
+    pub bytes: u64,
+    /// What was beside the target and would have been replayed over it; under these names now.
+    pub orphaned: Vec<PathBuf>,
+}
+
+/// Variants are the caller's next move.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The bucket answered, and there is no backup: a first start.
+    #[error("there is no backup in {address}")]
+    NoBackup { address: String },
+    /// A backup is there, in a format that is not read.
+    #[error("{address} holds a replica of Litestream 0.3 only; replicas of Litestream 0.3 are not supported yet")]
+    OldFormatOnly { address: String },
+    /// Whether there is a backup could not be found out, or it could not be read: never a reason to start without it.
+    #[error(transparent)]
+    CannotTell(#[from] StoreError),
+    /// A file of the backup is damaged, and no other files make up for it.
+    #[error("the backup is damaged: {name}: {why}")]
+    Corrupt { name: String, why: String },
+    /// Transactions are missing in the middle of the history.
+    #[error(
+        "the backup has a gap: no file holds the transactions {first_missing} to {last_missing}, but {beyond} is there; \
+         {}", gap_advice(*.reached)
+    )]
+    Gap { reached: Option<Txid>, first_missing: Txid, last_missing: Txid, beyond: Key },
+    /// The history cannot be cut at this transaction.
+    #[error("transaction {wanted} cannot be restored exactly; {}", nearest(*.below, *.above))]
+    NotReached { wanted: Txid, below: Option<Txid>, above: Option<Txid> },
+    /// The backup does not go back that far.
+    #[error("the backup does not go back that far: it begins at {} and ends at {}", time(*.oldest_ms), time(*.newest_ms))]
+    TooEarly { oldest_ms: i64, newest_ms: i64 },
+    #[error("{} exists already; remove it, or allow it to be overwritten", path.display())]
+    TargetExists { path: PathBuf },
+    /// The restored file is not a sound database. It was not put in place.
+    #[error("the restored database fails its integrity check: {what}")]
+    Unsound { what: String },
+    #[error(transparent)]
+    Io(#[from] FsError),
+    #[error("the restore was cancelled")]
+    Cancelled,
+}
+
+fn gap_advice(reached: Option<Txid>) -> String {
+    match reached {
+        Some(txid) => format!("the last transaction before it is {txid}"),
+        None => "nothing before it can be restored".into(),
+    }
+}
+
+fn nearest(below: Option<Txid>, above: Option<Txid>) -> String {
+    match (below, above) {
+        (Some(below), Some(above)) => format!("the nearest that can are {below} and {above}"),
+        (Some(below), None) => format!("the nearest that can is {below}"),
+        (None, Some(above)) => format!("the first that can is {above}"),
+        (None, None) => "none can".into(),
+    }
+}
+
+fn time(unix_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|_| format!("{unix_ms} ms"), |t| t.to_string())
+}
+
+/// What a restore would read, without reading more than it takes to know.
+pub async fn plan(remote: &Remote, target: Target, cancel: &CancellationToken) -> Result<Survey, RestoreError> {
+    let attempts = async {
+        let mut attempt = 1;
+        loop {
+            match survey::survey(remote, target, &[]).await {
+                Err(survey::Failure::Moved(_)) if attempt < MAX_ATTEMPTS => attempt += 1,
+                done => return done.map_err(survey::Failure::into_error),
+            }
+        }
+    };
+    cancel.run_until_cancelled(attempts).await.unwrap_or(Err(RestoreError::Cancelled))
+}
+
+/// Restores a database. On any error, and when cancelled, the target is as it was.
+pub async fn restore(
+    remote: &Remote,
+    request: &Request,
+    cancel: &CancellationToken,
+    progress: &std::sync::Arc<Progress>,
+) -> Result<Restored, RestoreError> {
+    let output = target::resolve(&request.output)?;
+    target::check(&output, request.force, request.overwrite_empty)?;
+    let fetched = cancel.run_until_cancelled(fetch(remote, request, &output, progress)).await;
+    let (survey, temporary) = fetched.unwrap_or(Err(RestoreError::Cancelled))?;
+    // From here on it takes milliseconds and is not interrupted: a cancelled restore has changed nothing, a finished one all.
+    if cancel.is_cancelled() {
+        return Err(RestoreError::Cancelled);
+    }
+    let orphaned = target::install(temporary, output).await?;
+    Ok(Restored {
+        txid: survey.plan.txid(),
+        header: survey.newest,
+        database_bytes: survey.newest.page_size.database_len(survey.newest.commit),
+        files: survey.plan.files.len(),
+        bytes: survey.plan.bytes(),
+        orphaned,
+    })
+}
+
+/// Plans and carries out, again when the bucket changed meanwhile, and around damaged files where others hold the same.
+async fn fetch(
+    remote: &Remote,
+    request: &Request,
+    output: &std::path::Path,
+    progress: &std::sync::Arc<Progress>,
+) -> Result<(Survey, target::Temporary), RestoreError> {
+    let mut avoid: Vec<(Key, String)> = Vec::new();
+    let mut first_damage: Option<(Txid, RestoreError)> = None;
+    let mut moved = 0;
+    loop {
+        let survey = match survey::survey(remote, request.target, &avoid).await {
+            Ok(survey) => survey,
+            Err(survey::Failure::Moved(_)) if moved + 1 < MAX_ATTEMPTS => {
+                moved += 1;
+                continue;
+            }
+            // Without the damaged file there is no way to get there: the damage is the answer.
+            Err(failure) => return Err(first_damage.map_or_else(|| failure.into_error(), |(_, damage)| damage)),
+        };
+        if let Some((wanted, damage)) = first_damage.take_if(|(wanted, _)| survey.plan.txid() < *wanted) {
+            tracing::error!("without the damaged file the backup ends at {}, before {wanted}", survey.plan.txid());
+            return Err(damage);
+        }
+        match engine::carry_out(remote, request, &survey, output, progress).await {
+            Ok(temporary) => return Ok((survey, temporary)),
+            Err(engine::Failure::Changed(name)) if moved + 1 < MAX_ATTEMPTS => {
+                tracing::info!("{name} is no longer what it was, planning again");
+                moved += 1;
+            }
+            Err(engine::Failure::Damaged { name, why }) if avoid.len() < MAX_DAMAGED => {
+                tracing::warn!("{name} is damaged, looking for other files that hold the same: {why}");
+                let damage = RestoreError::Corrupt { name: name.to_string(), why: why.clone() };
+                first_damage.get_or_insert((survey.plan.txid(), damage));
+                avoid.push((name, why));
+            }
+            Err(failure) => return Err(failure.into_error()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

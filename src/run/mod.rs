@@ -1,1 +1,164 @@
-//! The composition root: boot order, event loop, shutdown order.
+//! The composition root: boot order, one event loop, shutdown order.
+//!
+//! ```text
+//!   connect ─▶ restore if missing ─▶ roads armed ─▶ migrate ─▶ application ─▶ its process group gone ─▶ final sync ─▶ exit code
+//! ```
+//!
+//! A stage that fails ends the program with its own exit code, and the application does not start. A signal in any stage before
+//! the application is up ends that stage within a moment. From then on signals belong to the application; after it has
+//! ended, whatever its status, the final sync runs inside the part of the grace time that is reserved for it.
+//!
+//! ```text
+//!   mod.rs      the stages in order
+//!   connect.rs  typed options → stores and settings of the rooms below
+//!   revive.rs   restore one database: the lock, the log lines, the note for replication
+//!   stages.rs   run a command to its end; wait for the roads
+//!   exit.rs     pure: the exit code that tells the truth
+//! ```
+
+pub mod exit;
+
+mod connect;
+mod revive;
+mod stages;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::config::{Database, Options};
+use crate::replicate::{Ended, Event, Road};
+use crate::supervise::{CommandLine, Nursery, SYNC_RESERVE, SYNC_SHARE, Signals, split};
+
+pub use connect::{connect, probe_fencing};
+pub use exit::Failure;
+pub use revive::{Revival, restore_and_note, restore_failure, revive};
+pub use stages::unless_signalled;
+
+/// Events of all roads together; each sends at most a few in its life.
+const EVENTS_IN_FLIGHT: usize = 64;
+
+/// Which databases are restored when they are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restoring {
+    All,
+    /// Those whose configuration says so (`restore-if-db-not-exists`).
+    AsConfigured,
+}
+
+/// What to do, start to end.
+pub struct Job {
+    pub options: Options,
+    pub migrate: Option<CommandLine>,
+    /// Without an application the roads run until a signal.
+    pub app: Option<CommandLine>,
+    pub restoring: Restoring,
+    /// Ship what is there and end.
+    pub once: bool,
+}
+
+/// The grace time, split: how long the application may take to stop, and what is kept for the final sync.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    grace: Duration,
+    child: Duration,
+    sync: Duration,
+    /// For the final sync when nobody asked us to stop.
+    unhurried: Duration,
+}
+
+impl Budget {
+    fn of(options: &Options) -> Budget {
+        let grace = options.shutdown.grace;
+        let (child, sync) = split(grace, SYNC_RESERVE, SYNC_SHARE);
+        Budget { grace, child, sync, unhurried: options.shutdown.sync_timeout.max(sync) }
+    }
+
+    /// The deadline of the final sync, given when (if ever) we were asked to stop.
+    fn sync_deadline(&self, asked_at: Option<Instant>, now: Instant) -> Instant {
+        match asked_at {
+            Some(at) => (at + self.grace).max(now + self.sync),
+            None => now + self.unhurried,
+        }
+    }
+}
+
+/// Runs the job and returns the exit code. Everything that goes wrong has been logged when it returns.
+pub async fn run(job: Job, mut signals: Signals, nursery: Nursery) -> u8 {
+    match perform(job, &mut signals, &nursery).await {
+        Ok(code) => code,
+        Err(failure) => {
+            tracing::error!("{:#}", failure.error);
+            failure.code
+        }
+    }
+}
+
+async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u8, Failure> {
+    let budget = Budget::of(&job.options);
+    let mut lines = Vec::new();
+    for database in &job.options.databases {
+        let remote = connect(&database.replica).await?;
+        if job.restoring == Restoring::All || database.restore_if_db_not_exists {
+            let revival = Revival::of_database(database, job.options.require_backup);
+            stages::unless_signalled(signals, |cancel| revive(&remote, &revival, cancel)).await??;
+        }
+        lines.push((database, remote));
+    }
+    let (events, mut heard) = mpsc::channel(EVENTS_IN_FLIGHT);
+    let roads: Vec<Road> = lines
+        .into_iter()
+        .map(|(database, remote)| {
+            let mut settings = connect::settings(database, &job.options);
+            settings.once = job.once;
+            tell_policy(database);
+            tokio::spawn(probe_fencing(remote.clone()));
+            Road::start(settings, remote, events.clone())
+        })
+        .collect();
+    drop(events);
+    if job.once {
+        return Ok(stages::ship_once(roads, signals, &budget).await);
+    }
+    stages::wait_until_ready(&mut heard, roads.len(), signals).await?;
+    let lived = stages::live(&job, signals, nursery, &mut heard, &budget).await;
+    let asked_at = lived.as_ref().map_or(None, |lived| lived.asked_at);
+    let ended = stages::final_sync(roads, signals, &budget, asked_at).await;
+    // Only now: a command that could not start, or a migration that failed, has been replicated all the same.
+    Ok(conclude(&lived?, &ended))
+}
+
+/// One last line, and the code.
+fn conclude(lived: &stages::Lived, roads: &[Ended]) -> u8 {
+    let code = exit::code(lived.code, roads);
+    let problem = exit::problem(roads);
+    match problem {
+        None => tracing::info!("{}; every commit is in the replica; exit code {code}", lived.what),
+        Some(problem) => tracing::error!("{}; {problem}; exit code {code}", lived.what),
+    }
+    code
+}
+
+fn tell_policy(database: &Database) {
+    let replica = &database.replica;
+    tracing::info!(
+        db = %database.path.display(),
+        "replicating to {} (at once when quiet, at most one upload per {:?} under sustained writes)",
+        replica.url,
+        replica.sync_interval
+    );
+}
+
+impl Job {
+    /// Splits the configured command lines, so that a mistake in one is found before anything is touched.
+    pub fn command(line: Option<&str>, what: &str) -> anyhow::Result<Option<CommandLine>> {
+        let Some(line) = line.filter(|line| !line.trim().is_empty()) else { return Ok(None) };
+        let command = CommandLine::split(line).with_context(|| format!("{what} {line:?}"))?;
+        if let Some(word) = command.unexpanded() {
+            tracing::warn!("{what}: {word} is passed on as it is; for a shell's expansion use: sh -c '…'");
+        }
+        Ok(Some(command))
+    }
+}

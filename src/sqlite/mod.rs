@@ -30,5 +30,5 @@ pub use connection::{Checkpoint, CheckpointMode, Connection};
 pub use error::SqliteError;
 pub use header::{DbHeader, Presence, look_at_file};
 pub use mark::{Mark, WalMark};
-pub use version::check_version;
+pub use version::{check_version, library_version};
 pub use wal::{FrameChecksum, Salts, WAL_HEADER_LEN, Wal, WalError, frame_offset};

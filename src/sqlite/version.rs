@@ -25,6 +25,11 @@ pub fn check_version() -> Result<(), String> {
     Err(format!("SQLite {} has the WAL-reset bug: millstream needs 3.51.3 or later", rusqlite::version()))
 }
 
+/// The linked library's version, for people.
+pub fn library_version() -> &'static str {
+    rusqlite::version()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

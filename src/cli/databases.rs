@@ -1,0 +1,60 @@
+//! `millstream databases`: what the configuration file names, in Litestream's two shapes.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::config::Options;
+
+#[derive(Serialize)]
+struct Row {
+    path: String,
+    /// The kind of replica: `s3`, `file`.
+    replica: &'static str,
+}
+
+/// Writes a table, or a JSON array.
+pub fn print(options: &Options, json: bool, out: &mut dyn Write) -> io::Result<()> {
+    let rows: Vec<Row> = options
+        .databases
+        .iter()
+        .map(|db| Row { path: db.path.display().to_string(), replica: db.replica.kind() })
+        .collect();
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &rows)?;
+        return writeln!(out);
+    }
+    let width = rows.iter().map(|row| row.path.chars().count()).chain(["path".len()]).max().unwrap_or_default();
+    writeln!(out, "{:width$}  replica", "path")?;
+    for row in &rows {
+        writeln!(out, "{:width$}  {}", row.path, row.replica)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    fn shown(json: bool) -> String {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("litestream.yml");
+        let text =
+            "dbs:\n  - {path: /data/a.db, replica: {url: 's3://b/p'}}\n  - {path: /b, replica: {path: /backup}}\n";
+        std::fs::write(&path, text).expect("write");
+        let env = |_: &str| None;
+        let sources = Sources { config_path: Some(path), ..Sources::new(&env, "/".into()) };
+        let options = Options::load(&sources).expect("valid").options;
+        let mut out = Vec::new();
+        print(&options, json, &mut out).expect("memory");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn tables_and_json_have_litestreams_shape() {
+        assert_eq!(shown(false), "path        replica\n/data/a.db  s3\n/b          file\n");
+        let json = "[\n  {\n    \"path\": \"/data/a.db\",\n    \"replica\": \"s3\"\n  },\n  {\n    \"path\": \"/b\",\n    \"replica\": \"file\"\n  }\n]\n";
+        assert_eq!(shown(true), json);
+    }
+}

@@ -1,0 +1,40 @@
+//! Where log lines go, and what they look like.
+//!
+//! To stderr, always: stdout belongs to the application. The lines of the AWS crates are cut at warnings, because below that
+//! they show requests.
+
+use std::io::IsTerminal;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{LogFormat, LogLevel, Logging};
+
+/// Starts logging; a second call changes nothing.
+pub fn start(logging: &Logging) {
+    let filter = Targets::new().with_default(LevelFilter::WARN).with_target("millstream", level(logging.level));
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    let started = match logging.format {
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        LogFormat::Pretty => registry.with(lines.pretty()).try_init(),
+        LogFormat::Text => registry.with(lines).try_init(),
+    };
+    // Only tests start it twice.
+    drop(started);
+}
+
+fn level(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Trace => LevelFilter::TRACE,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
+    }
+}

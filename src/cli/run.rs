@@ -1,0 +1,55 @@
+//! `run` and `replicate`: the same life, with Litestream's defaults for the second.
+
+use super::args::{Replicate, Run};
+use super::{Environment, install, logger};
+use crate::config::{Loaded, Options};
+use crate::run::exit::{CONFIG, Failure};
+use crate::run::{self, Job, Restoring};
+use crate::supervise::CommandLine;
+
+pub async fn run(command: Run) -> Result<u8, Failure> {
+    let (signals, nursery) = install()?;
+    let loaded = Environment::of_process()?.load(|env, cwd| command.sources(env, cwd))?;
+    begin(&loaded)?;
+    let app = match command.command.is_empty() {
+        true => Job::command(loaded.options.exec.as_deref(), "exec").map_err(config)?,
+        false => Some(CommandLine::new(command.command).map_err(config)?),
+    };
+    let Some(app) = app else {
+        let error = anyhow::anyhow!("{}: nothing to run: add `exec:`, or -- COMMAND", loaded.origin);
+        return Err(Failure::new(CONFIG, error));
+    };
+    let job = Job { app: Some(app), ..job(loaded.options, Restoring::All)? };
+    Ok(run::run(job, signals, nursery).await)
+}
+
+pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
+    let (signals, nursery) = install()?;
+    let loaded = Environment::of_process()?.load(|env, cwd| command.sources(env, cwd))?;
+    begin(&loaded)?;
+    let app = match command.once {
+        // As Litestream: one round of replication has no application, whatever the file says.
+        true => None,
+        false => Job::command(loaded.options.exec.as_deref(), "exec").map_err(config)?,
+    };
+    // `migrate` is part of `run`; a script that calls `replicate` runs its migrations itself.
+    let job = Job { app, migrate: None, once: command.once, ..job(loaded.options, Restoring::AsConfigured)? };
+    Ok(run::run(job, signals, nursery).await)
+}
+
+fn begin(loaded: &Loaded) -> Result<(), Failure> {
+    logger::start(&loaded.options.logging);
+    loaded.require_databases().map_err(config)?;
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    loaded.notes.iter().for_each(|note| tracing::debug!("{note}"));
+    Ok(())
+}
+
+fn job(options: Options, restoring: Restoring) -> Result<Job, Failure> {
+    let migrate = Job::command(options.migrate.as_deref(), "migrate").map_err(config)?;
+    Ok(Job { migrate, app: None, restoring, once: false, options })
+}
+
+fn config(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::new(CONFIG, error)
+}

@@ -1,0 +1,256 @@
+//! Carries out a plan: all files at once, every page written once, every file verified.
+//!
+//! Files are opened in parallel and claim their pages newest first. Their parts then go through a fixed number of slots: fetched,
+//! decoded on a blocking thread, owned pages written at their place, everything else only checked. Nothing waits for
+//! another part, so a slot always comes free; the slots are what bounds the memory.
+//!
+//! Damage is met where it shows: a part that does not decode is read once more, a file whose checksum does not fit is read once
+//! more as a whole; if it is the same again, it is damaged where it lies.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::open::{Opened, Part, open};
+use super::pages::{Bits, Claims};
+use super::progress::Progress;
+use super::survey::{Survey, vanishing};
+use super::target::Temporary;
+use super::{Request, RestoreError, integrity};
+use crate::fsx::FsError;
+use crate::ltx::{Assembly, Frames, Header, LtxError};
+use crate::remote::{ReadError, Remote};
+use crate::store::Key;
+
+mod part;
+
+pub(super) enum Failure {
+    /// A file of the plan is gone, or not what it was a moment ago: list and plan again.
+    Changed(Key),
+    /// A file is not what it should be, also when read again: plan without it, if that is possible.
+    Damaged {
+        name: Key,
+        why: String,
+    },
+    Final(RestoreError),
+}
+
+impl Failure {
+    pub(super) fn into_error(self) -> RestoreError {
+        match self {
+            Failure::Changed(name) => vanishing(&name),
+            Failure::Damaged { name, why } => RestoreError::Corrupt { name: name.to_string(), why },
+            Failure::Final(error) => error,
+        }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Failure {
+        match error {
+            ReadError::Gone { name } => Failure::Changed(name),
+            ReadError::Store(error) => Failure::Final(error.into()),
+            ReadError::Invalid { name, source } => Failure::Damaged { name, why: source.to_string() },
+        }
+    }
+}
+
+impl From<FsError> for Failure {
+    fn from(error: FsError) -> Failure {
+        Failure::Final(error.into())
+    }
+}
+
+impl From<JoinError> for Failure {
+    /// A task ends early only when the runtime is shut down under it.
+    fn from(_: JoinError) -> Failure {
+        Failure::Final(RestoreError::Cancelled)
+    }
+}
+
+/// What all parts share.
+struct Site {
+    remote: Remote,
+    progress: Arc<Progress>,
+    file: File,
+    path: PathBuf,
+    /// Parts that are fetched, waiting for a thread or decoded; and how many that are.
+    slots: Semaphore,
+    slot_count: usize,
+    reads: Semaphore,
+}
+
+/// An opened file and the pages that it owns.
+struct Claimed {
+    opened: Opened,
+    owned: Arc<Bits>,
+}
+
+/// Puts the database of a plan together in a temporary file beside `output`, whole and durable.
+pub(super) async fn carry_out(
+    remote: &Remote,
+    request: &Request,
+    survey: &Survey,
+    output: &Path,
+    progress: &Arc<Progress>,
+) -> Result<Temporary, Failure> {
+    let newest = survey.newest;
+    progress.begin(survey.plan.bytes(), u64::from(newest.commit));
+    let (target, mode, owner) = (output.to_owned(), request.mode, request.owner);
+    let len = newest.page_size.database_len(newest.commit);
+    let temporary = spawn_blocking(move || Temporary::create(&target, len, mode, owner)).await??;
+
+    let parallelism = request.parallelism.max(1);
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let slot_count = parallelism + cores.min(parallelism);
+    let site = Arc::new(Site {
+        remote: remote.clone(),
+        progress: progress.clone(),
+        file: temporary.writer()?,
+        path: temporary.path().to_owned(),
+        slots: Semaphore::new(slot_count),
+        slot_count,
+        reads: Semaphore::new(parallelism),
+    });
+    apply_all(&site, survey, parallelism).await?;
+
+    let temporary = spawn_blocking(move || temporary.sync().map(|()| temporary)).await??;
+    let sound = integrity::check(temporary.path(), request.integrity).await;
+    sound.map_err(|what| Failure::Final(RestoreError::Unsound { what }))?;
+    Ok(temporary)
+}
+
+async fn apply_all(site: &Arc<Site>, survey: &Survey, parallelism: usize) -> Result<(), Failure> {
+    enum Event {
+        Opened(Option<Result<Box<Opened>, ReadError>>),
+        Applied(Result<Result<(), Failure>, JoinError>),
+    }
+    let mut claims = Claims::new(&survey.newest);
+    let newest_first = stream::iter(survey.plan.files.iter().rev().cloned());
+    let open = async |object| open(&site.remote, object).await.map(Box::new);
+    let mut opened = newest_first.map(open).buffered(parallelism).fuse();
+    let mut running: JoinSet<Result<(), Failure>> = JoinSet::new();
+    let mut all_opened = false;
+    while !(all_opened && running.is_empty()) {
+        let event = tokio::select! {
+            next = opened.next(), if !all_opened && running.len() < parallelism => Event::Opened(next),
+            Some(done) = running.join_next() => Event::Applied(done),
+        };
+        match event {
+            Event::Opened(None) => all_opened = true,
+            Event::Opened(Some(opened)) => {
+                let opened = opened?;
+                check_header(&opened, survey)?;
+                let owned = Arc::new(claims.claim(&opened.pages));
+                running.spawn(apply(site.clone(), Arc::new(Claimed { opened: *opened, owned })));
+            }
+            Event::Applied(done) => done??,
+        }
+    }
+    match claims.first_missing() {
+        None => Ok(()),
+        Some(page) => {
+            let why =
+                format!("it makes the database {} pages long, but page {page} is in no file", survey.newest.commit);
+            Err(Failure::Damaged { name: survey.plan.newest().name.clone(), why })
+        }
+    }
+}
+
+/// A file must hold what its name says, and all files pages of one size.
+fn check_header(opened: &Opened, survey: &Survey) -> Result<(), Failure> {
+    let (object, header, newest) = (&opened.object, &opened.header, &survey.newest);
+    if object.name == survey.plan.newest().name && header != newest {
+        return Err(Failure::Changed(object.name.clone()));
+    }
+    let damaged = |why| Err(Failure::Damaged { name: object.name.clone(), why });
+    if (header.min_txid, header.max_txid) != (object.min_txid, object.max_txid) {
+        return damaged(format!("it holds the TXIDs {}-{}, not those of its name", header.min_txid, header.max_txid));
+    }
+    if header.page_size != newest.page_size {
+        return damaged(format!(
+            "its pages have {} bytes, those of newer files {}",
+            header.page_size, newest.page_size
+        ));
+    }
+    Ok(())
+}
+
+/// Applies and verifies one file; twice, if the first time does not end with the right checksum.
+async fn apply(site: Arc<Site>, file: Arc<Claimed>) -> Result<(), Failure> {
+    let Err(error) = apply_once(&site, &file, true).await?.verify(&file.opened.index) else { return Ok(()) };
+    tracing::debug!("{}: {error}; reading it again", file.opened.object.name);
+    // The header and the index may be what was damaged on the way; then perhaps the wrong pages were claimed.
+    let opened = open(&site.remote, file.opened.object.clone()).await?;
+    if !opened.has_same_pages(&file.opened) {
+        return Err(Failure::Changed(opened.object.name));
+    }
+    let file = Arc::new(Claimed { opened, owned: file.owned.clone() });
+    let verified = apply_once(&site, &file, false).await?.verify(&file.opened.index);
+    verified.map_err(|error| damaged(&file, &error))
+}
+
+fn damaged(file: &Claimed, error: &LtxError) -> Failure {
+    Failure::Damaged { name: file.opened.object.name.clone(), why: error.to_string() }
+}
+
+async fn apply_once(site: &Arc<Site>, file: &Arc<Claimed>, first_time: bool) -> Result<Assembly, Failure> {
+    let mut assembly = Assembly::new(&file.opened.raw_header);
+    let parts = stream::iter(0..file.opened.parts.len());
+    let mut parts = parts
+        .map(|part| AbortOnDropHandle::new(tokio::spawn(apply_part(site.clone(), file.clone(), part, first_time))))
+        .buffered(site.slot_count);
+    while let Some(frames) = parts.next().await {
+        assembly.append(&frames??);
+    }
+    Ok(assembly)
+}
+
+async fn apply_part(site: Arc<Site>, file: Arc<Claimed>, part: usize, first_time: bool) -> Result<Frames, Failure> {
+    let _slot = site.slots.acquire().await.expect("the semaphore is never closed");
+    let extent = file.opened.parts[part];
+    let bytes = match &file.opened.content {
+        Some(content) => content.slice(extent.start as usize..extent.end as usize),
+        None => read_part(&site, &file, extent).await?,
+    };
+    let done = match decode_part(&site, &file, extent, bytes).await? {
+        Err(error) => {
+            tracing::debug!("{}: {error}; reading that part again", file.opened.object.name);
+            let bytes = read_part(&site, &file, extent).await?;
+            decode_part(&site, &file, extent, bytes).await?
+        }
+        done => done,
+    };
+    let done = done.map_err(|error| damaged(&file, &error))?;
+    if first_time {
+        site.progress.add(extent.len(), done.pages_written);
+    }
+    Ok(done.frames)
+}
+
+async fn read_part(site: &Site, file: &Claimed, extent: Part) -> Result<Bytes, Failure> {
+    let _read = site.reads.acquire().await.expect("the semaphore is never closed");
+    Ok(site.remote.read_range(&file.opened.object.name, extent.start, extent.len()).await?)
+}
+
+/// The inner `Err` is about the bytes, the outer one about everything else.
+async fn decode_part(
+    site: &Arc<Site>,
+    file: &Arc<Claimed>,
+    extent: Part,
+    bytes: Bytes,
+) -> Result<Result<part::Applied, LtxError>, Failure> {
+    let (site, file) = (site.clone(), file.clone());
+    let decode = move || part::apply(&file.opened.header, &file.owned, extent, &bytes, &site.file, &site.path);
+    match spawn_blocking(decode).await? {
+        Ok(applied) => Ok(Ok(applied)),
+        Err(part::Failure::Bytes(error)) => Ok(Err(error)),
+        Err(part::Failure::Disk(error)) => Err(error.into()),
+    }
+}

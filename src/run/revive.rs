@@ -1,0 +1,153 @@
+//! Restoring one database: the decision, the lock, the log lines, and the note for replication.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::connect::store_failure;
+use super::exit::{BACKUP, CANNOT_WRITE, Failure, INTERNAL};
+use crate::config::Database;
+use crate::db::{Lock, Origin};
+use crate::fsx;
+use crate::remote::Remote;
+use crate::restore::{FileOwner, Progress, Request, RestoreError, Restored, Target, restore};
+use crate::sqlite::{Presence, look_at_file};
+
+const LOCK_RETRY: Duration = Duration::from_millis(200);
+const LOG_EVERY: Duration = Duration::from_secs(5);
+
+/// How often a bucket that cannot be reached is asked again at boot, beyond the patience of each request.
+const ATTEMPTS: u32 = 3;
+
+/// What is to be brought back, where, and what it means if there is nothing.
+pub struct Revival {
+    pub request: Request,
+    pub meta_path: PathBuf,
+    pub require_backup: bool,
+}
+
+impl Revival {
+    pub fn of_database(database: &Database, require_backup: bool) -> Revival {
+        let mut request = Request::new(&database.path);
+        request.overwrite_empty = true;
+        request.owner = database.file_owner.map(|(uid, gid)| FileOwner { uid, gid });
+        request.mode = database.file_mode.unwrap_or(request.mode);
+        Revival { request, meta_path: database.meta_path.clone(), require_backup }
+    }
+}
+
+/// Restores the database if there is none. An error means that the application must not start.
+pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToken) -> Result<(), Failure> {
+    let path = &revival.request.output;
+    let cannot_write = |error: fsx::FsError| Failure::new(CANNOT_WRITE, error);
+    let exists = || match look_at_file(path) {
+        Ok(presence) => Ok(matches!(presence, Presence::Database(_))),
+        Err(error) => Err(cannot_write(error)),
+    };
+    if exists()? {
+        tracing::debug!(db = %path.display(), "the database exists: not restored");
+        return Ok(());
+    }
+    fsx::create_dir_all(fsx::parent(path)).map_err(cannot_write)?;
+    // Another process on this volume may be restoring it right now.
+    let _lock = loop {
+        match Lock::try_take(&revival.meta_path).map_err(cannot_write)? {
+            Some(lock) => break lock,
+            None if exists()? => return Ok(()),
+            None => tokio::time::sleep(LOCK_RETRY).await,
+        }
+        if cancel.is_cancelled() {
+            return Ok(());
+        }
+    };
+    if exists()? {
+        return Ok(());
+    }
+    let mut attempt = 1;
+    let done = loop {
+        match restore_and_note(remote, revival, &cancel).await {
+            Err(RestoreError::CannotTell(error)) if error.is_transient() && attempt < ATTEMPTS => {
+                attempt += 1;
+                tracing::warn!("{error}; asking again, the application is not started before this is known");
+            }
+            done => break done,
+        }
+    };
+    match done {
+        Ok(_) => Ok(()),
+        Err(RestoreError::NoBackup { address }) if !revival.require_backup => {
+            tracing::warn!(db = %path.display(), "no backup in {address}: starting fresh, with an empty database");
+            Ok(())
+        }
+        Err(error) => Err(restore_failure(error)),
+    }
+}
+
+/// Restores, logs how it goes, and leaves the note that lets replication continue from the restored file.
+pub async fn restore_and_note(
+    remote: &Remote,
+    revival: &Revival,
+    cancel: &CancellationToken,
+) -> Result<Restored, RestoreError> {
+    let (path, address) = (revival.request.output.display(), remote.address());
+    tracing::info!(db = %path, "restoring from {address}");
+    let began = Instant::now();
+    let progress = Arc::new(Progress::default());
+    let restored = {
+        let work = restore(remote, &revival.request, cancel, &progress);
+        tokio::pin!(work);
+        tokio::select! {
+            done = &mut work => done,
+            never = announce_progress(&progress) => match never {},
+        }
+    }?;
+    for orphan in &restored.orphaned {
+        tracing::warn!("a file of an older database lay beside the target and was moved to {}", orphan.display());
+    }
+    if revival.request.target == Target::Latest {
+        let header = &restored.header;
+        let note =
+            Origin::of(&revival.request.output, restored.txid, header.page_size, header.commit, remote.address());
+        // Without the note replication begins with an image: slower, never wrong.
+        if let Err(error) = note.and_then(|note| note.save(&revival.meta_path)) {
+            tracing::warn!("{error}: the first upload will be the whole database");
+        }
+    }
+    let Restored { txid, database_bytes, files, bytes, .. } = &restored;
+    tracing::info!(
+        db = %path,
+        "restored TXID {txid}: {database_bytes} bytes, from {files} files with {bytes} bytes, in {:.2?}",
+        began.elapsed()
+    );
+    Ok(restored)
+}
+
+/// One line every few seconds, for those who read logs. Never returns.
+pub async fn announce_progress(progress: &Progress) -> std::convert::Infallible {
+    loop {
+        tokio::time::sleep(LOG_EVERY).await;
+        let done = progress.now();
+        if let Some(percent) = (done.bytes_done * 100).checked_div(done.bytes_total) {
+            tracing::info!("restoring: {percent} % ({} of {} bytes)", done.bytes_done, done.bytes_total);
+        }
+    }
+}
+
+/// The exit code for a restore that did not succeed.
+pub fn restore_failure(error: RestoreError) -> Failure {
+    let code = match &error {
+        RestoreError::CannotTell(store) => return Failure { error: error_text(&error), ..store_failure(store) },
+        RestoreError::Io(_) | RestoreError::TargetExists { .. } => CANNOT_WRITE,
+        RestoreError::Cancelled => INTERNAL,
+        _ => BACKUP,
+    };
+    Failure::new(code, error)
+}
+
+fn error_text(error: &RestoreError) -> anyhow::Error {
+    anyhow!("cannot tell whether there is a backup, so nothing is started: {error}")
+}

@@ -1,0 +1,249 @@
+//! The stages of a life, each ended by what it waits for or by a signal.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::exit::{CANNOT_WRITE, Failure};
+use super::{Budget, Job};
+use crate::replicate::{Ended, Event, Ready, Road};
+use crate::supervise::{self, CommandLine, Nursery, Signal, Signals, SpawnOptions, StopPolicy, supervise};
+
+/// What may be left of the application's process group gets at least this long to end by itself.
+const GROUP_GRACE_MIN: Duration = Duration::from_millis(500);
+const GROUP_GRACE_MAX: Duration = Duration::from_secs(5);
+
+/// The commands have come to their end.
+pub struct Lived {
+    pub code: u8,
+    /// For the last line: which command ended how.
+    pub what: String,
+    pub asked_at: Option<Instant>,
+}
+
+/// Does the work, unless a signal ends it: then it is cancelled, waited for, and the failure is 128 + signal.
+pub async fn unless_signalled<T, F>(
+    signals: &mut Signals,
+    work: impl FnOnce(CancellationToken) -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = T>,
+{
+    let cancel = CancellationToken::new();
+    let work = work(cancel.clone());
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        signal = cancelling(signals) => {
+            cancel.cancel();
+            work.await;
+            Err(interrupted(signal))
+        }
+        done = &mut work => Ok(done),
+    }
+}
+
+/// Waits until every road lets the application start.
+pub async fn wait_until_ready(
+    heard: &mut mpsc::Receiver<Event>,
+    roads: usize,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    let mut ready = 0;
+    while ready < roads {
+        let event = tokio::select! {
+            biased;
+            signal = cancelling(signals) => return Err(interrupted(signal)),
+            event = heard.recv() => event,
+        };
+        match event {
+            Some(Event::Ready(how)) => {
+                tracing::debug!("{}", describe(&how));
+                ready += 1;
+            }
+            // It has been logged where it happened.
+            Some(Event::Failed { why }) => return Err(Failure::new(CANNOT_WRITE, anyhow!("not started: {why}"))),
+            Some(Event::Fenced) | None => break,
+        }
+    }
+    Ok(())
+}
+
+/// Runs the migration and the application, or waits for a signal where there is none.
+pub async fn live(
+    job: &Job,
+    signals: &mut Signals,
+    nursery: &Nursery,
+    heard: &mut mpsc::Receiver<Event>,
+    budget: &Budget,
+) -> Result<Lived, Failure> {
+    if let Some(migrate) = &job.migrate {
+        let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
+        let lived = command(migrate, "the migration", policy, signals, nursery, heard, budget).await?;
+        if lived.code != 0 {
+            return Ok(lived);
+        }
+        if lived.asked_at.is_some() {
+            let what = "the migration was told to stop and the application was not started".into();
+            return Ok(Lived { what, code: Signal::TERM.exit_code(), ..lived });
+        }
+    }
+    match &job.app {
+        Some(app) => {
+            let policy = StopPolicy::new(budget.child);
+            command(app, "the application", policy, signals, nursery, heard, budget).await
+        }
+        None => Ok(until_signalled(signals, heard).await),
+    }
+}
+
+/// Runs one command to its end, and the end of everything it left behind.
+async fn command(
+    line: &CommandLine,
+    what: &str,
+    policy: StopPolicy,
+    signals: &mut Signals,
+    nursery: &Nursery,
+    heard: &mut mpsc::Receiver<Event>,
+    budget: &Budget,
+) -> Result<Lived, Failure> {
+    if let Some(signal) = pending_cancel(signals) {
+        return Err(interrupted(signal));
+    }
+    let spawned = nursery.spawn(line, &SpawnOptions::default()).await;
+    let mut child = spawned.map_err(|error| Failure::new(error.exit_code(), anyhow!("start {what}: {error}")))?;
+    tracing::info!(pid = child.pid(), "started {what}: {}", child.program());
+    let stop = CancellationToken::new();
+    let ended = {
+        let running = supervise(&mut child, signals, policy, &stop);
+        tokio::pin!(running);
+        let mut listening = true;
+        loop {
+            tokio::select! {
+                ended = &mut running => break ended,
+                event = heard.recv(), if listening => match event {
+                    Some(Event::Fenced) => {
+                        tracing::error!("stopping {what}: its commits would be lost");
+                        stop.cancel();
+                    }
+                    Some(Event::Ready(_) | Event::Failed { .. }) => {}
+                    None => listening = false,
+                },
+            }
+        }
+    };
+    let left = match ended.stop_requested_at {
+        Some(at) => (at + budget.child).saturating_duration_since(Instant::now()),
+        None => GROUP_GRACE_MAX,
+    };
+    let group = child.end_group(left.clamp(GROUP_GRACE_MIN, GROUP_GRACE_MAX)).await;
+    if group.asked > 0 {
+        tracing::warn!("{what} left {} processes behind; they were ended before the final sync", group.asked);
+    }
+    let killed = if ended.killed { " because it did not stop in time (see grace)" } else { "" };
+    Ok(Lived {
+        code: ended.exit.code(),
+        what: format!("{what} {}{killed}", ended.exit),
+        asked_at: ended.stop_requested_at,
+    })
+}
+
+/// Without an application: until somebody wants us to end, or a road cannot go on.
+async fn until_signalled(signals: &mut Signals, heard: &mut mpsc::Receiver<Event>) -> Lived {
+    let lived = |what: String, asked_at| Lived { code: 0, what, asked_at };
+    loop {
+        tokio::select! {
+            signal = cancelling(signals) => return lived(format!("told to end by {signal}"), Some(Instant::now())),
+            event = heard.recv() => match event {
+                Some(Event::Ready(_)) => {}
+                Some(Event::Failed { .. }) => tracing::warn!("the other databases are replicated on"),
+                Some(Event::Fenced) => return lived("fenced".into(), None),
+                None => return lived("no database is replicated any more".into(), None),
+            },
+        }
+    }
+}
+
+/// Ships what is left. A signal meanwhile starts the grace time; it never skips the sync.
+pub async fn final_sync(
+    mut roads: Vec<Road>,
+    signals: &mut Signals,
+    budget: &Budget,
+    mut asked_at: Option<Instant>,
+) -> Vec<Ended> {
+    let deadline = budget.sync_deadline(asked_at, Instant::now());
+    roads.iter().for_each(|road| road.finish_by(deadline));
+    let mut ended = Vec::with_capacity(roads.len());
+    for at in 0..roads.len() {
+        loop {
+            tokio::select! {
+                end = roads[at].ended() => break ended.push(end),
+                signal = signals.recv() => {
+                    if signal.cancels_start() && asked_at.is_none() {
+                        tracing::info!("{signal}: the final sync has {:?} left", budget.grace);
+                        asked_at = Some(Instant::now());
+                        let deadline = budget.sync_deadline(asked_at, Instant::now()).min(deadline);
+                        roads.iter().for_each(|road| road.finish_by(deadline));
+                    }
+                }
+            }
+        }
+    }
+    ended
+}
+
+/// `-once`: every road ends by itself.
+pub async fn ship_once(mut roads: Vec<Road>, signals: &mut Signals, budget: &Budget) -> u8 {
+    let mut ended = Vec::with_capacity(roads.len());
+    for at in 0..roads.len() {
+        loop {
+            tokio::select! {
+                end = roads[at].ended() => break ended.push(end),
+                _ = cancelling(signals) => {
+                    let deadline = budget.sync_deadline(Some(Instant::now()), Instant::now());
+                    roads.iter().for_each(|road| road.finish_by(deadline));
+                }
+            }
+        }
+    }
+    let missing = ended.iter().any(|end| matches!(end, Ended::NoDatabase));
+    match super::exit::problem(&ended) {
+        Some(problem) => tracing::error!("{problem}"),
+        None if missing => tracing::error!("there is no database to replicate"),
+        None => tracing::info!("every commit is in the replica"),
+    }
+    match super::exit::code(0, &ended) {
+        0 if missing => CANNOT_WRITE,
+        code => code,
+    }
+}
+
+/// The next signal that ends a stage in which no application runs.
+async fn cancelling(signals: &mut Signals) -> Signal {
+    loop {
+        let signal = signals.recv().await;
+        if signal.cancels_start() {
+            return signal;
+        }
+    }
+}
+
+/// A signal that came in the seam between two stages.
+fn pending_cancel(signals: &mut Signals) -> Option<Signal> {
+    std::iter::from_fn(|| signals.try_recv()).find(|signal| signal.cancels_start())
+}
+
+fn interrupted(signal: supervise::Signal) -> Failure {
+    Failure::new(signal.exit_code(), anyhow!("{signal} before the application was started"))
+}
+
+fn describe(ready: &Ready) -> &'static str {
+    match ready {
+        Ready::Armed => "armed: no commit can be missed from here on",
+        Ready::NoDatabaseYet => "there is no database yet",
+        Ready::Standby => "standing by: another process replicates this database",
+    }
+}
