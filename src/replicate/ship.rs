@@ -17,9 +17,7 @@ use crate::ltx::Txid;
 /// A batch with this much content at most is encoded in memory and sent as one piece.
 const IN_MEMORY_CONTENT: u64 = upload::IN_MEMORY_BYTES;
 
-/// Create-if-absent forgets a deleted key. After half of Litestream's `l0-retention` (5 m) without an upload, the history is
-/// looked at again before the next one.
-const PROOF_LASTS: Duration = Duration::from_secs(150);
+
 
 /// A captured batch that the bucket has not confirmed.
 pub(super) enum Pending {
@@ -192,7 +190,7 @@ impl Traveller {
 
     /// Looks at the history again if the last look was so long ago that another writer may have come and gone.
     async fn prove_history_is_ours(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
-        if clock::since_boot().saturating_sub(self.proved_at) < PROOF_LASTS {
+        if clock::since_boot().saturating_sub(self.proved_at) < self.settings.proof_lasts {
             return Ok(());
         }
         let mut listing = self.remote.listing().await?;
