@@ -17,8 +17,6 @@ use crate::ltx::Txid;
 /// A batch with this much content at most is encoded in memory and sent as one piece.
 const IN_MEMORY_CONTENT: u64 = upload::IN_MEMORY_BYTES;
 
-
-
 /// A captured batch that the bucket has not confirmed.
 pub(super) enum Pending {
     Encoded {

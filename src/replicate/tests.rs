@@ -387,7 +387,8 @@ async fn a_replaced_database_is_not_shipped_over_a_good_history() {
 /// Writes, faults, crashes and restarts at random; at the end the bucket alone must give the database back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_the_bucket_gives_the_database_back() {
-    let seed = std::env::var("MILLSTREAM_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(clock::random_u64);
+    let seed =
+        std::env::var("MILLSTREAM_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(clock::random_u64);
     println!("MILLSTREAM_TEST_SEED={seed}");
     let mut random = seed;
     let mut dice = move |sides: u64| {

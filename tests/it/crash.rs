@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::harness::Rig;
+use crate::harness::{Invocation, Rig};
 
 /// SplitMix64: the schedule needs a reproducible sequence, not a good one.
 struct Schedule(u64);
@@ -87,7 +87,7 @@ fn a_killed_supervisor_goes_on_where_it_was_while_the_application_never_stopped(
     let steps = ["create", "forever:3"];
     let mut argv = rig.app(&steps).into_iter();
     let program = argv.next().expect("not empty");
-    let mut app = crate::harness::Invocation::new(program, rig.path("")).args(argv).spawn();
+    let mut app = Invocation::new(program, rig.path("")).args(argv).spawn();
     app.wait_until("the application writes", || rig.path("acks").exists());
     let mut schedule = Schedule::from_env();
     for _ in 0..8 {

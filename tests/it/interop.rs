@@ -1,14 +1,15 @@
 //! One format, two programs: what either writes the other restores, on every store they share, and in turns on one path.
 
 use std::ffi::OsString;
-
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rusqlite::Connection;
 
 use crate::harness::litestream::litestream_03;
-use crate::harness::{Invocation, Rig, oracle};
+use crate::harness::remote::BUCKET;
+use crate::harness::rig::shell;
+use crate::harness::{Invocation, Remote, Rig, oracle};
 
 /// Rows, growth, deletes, VACUUM, and rows again, in one run and across a restart.
 fn a_life(rig: &mut Rig, write: impl Fn(&Rig, Vec<OsString>) -> Invocation) {
@@ -20,9 +21,7 @@ fn a_life(rig: &mut Rig, write: impl Fn(&Rig, Vec<OsString>) -> Invocation) {
 
 /// `litestream replicate -exec`, whose exec must outlive its first tick to be replicated at all.
 fn by_litestream(rig: &Rig, argv: Vec<OsString>) -> Invocation {
-    let command = shell_words::join(argv.iter().map(|word| word.to_str().expect("UTF-8")));
-    let script = format!("sleep 1.2; {command}; sleep 1.2");
-    let exec = shell_words::join(["sh", "-c", script.as_str()]);
+    let exec = shell(["sh", "-c", &format!("sleep 1.2; {}; sleep 1.2", shell(argv))]);
     let args: [OsString; 5] = ["replicate".into(), "-config".into(), rig.config().into(), "-exec".into(), exec.into()];
     rig.litestream(args)
 }
@@ -68,39 +67,40 @@ fn we_restore_what_litestream_wrote_to_s3() {
     we_restore_what_litestream_wrote(Rig::on_s3());
 }
 
-fn we_restore_what_litestream_03_wrote(mut rig: Rig) {
+/// A replica of 0.3 is a backup that we cannot read yet: that is said, and is never mistaken for "no backup".
+fn a_replica_of_litestream_03_is_named_and_never_an_empty_start(mut rig: Rig) {
     let config = rig.path("litestream-03.yml");
     // 0.3 knows no query string: endpoint and path are keys of their own.
     let replica = match &rig.remote {
-        crate::harness::Remote::File(dir) => format!("path: {}", dir.display()),
-        crate::harness::Remote::S3 { endpoint, prefix } => format!(
-            "type: s3\n        bucket: {}\n        path: {prefix}\n        endpoint: {endpoint}\n        region: us-east-1\n        \
-             force-path-style: true",
-            crate::harness::remote::BUCKET
+        Remote::File(dir) => format!("path: {}", dir.display()),
+        Remote::S3 { endpoint, prefix } => format!(
+            "type: s3\n        bucket: {BUCKET}\n        path: {prefix}\n        endpoint: {endpoint}\n        \
+             region: us-east-1\n        force-path-style: true"
         ),
     };
     let text = format!("dbs:\n  - path: {}\n    replicas:\n      - {replica}\n", rig.db().display());
     std::fs::write(&config, text).expect("write the configuration");
-    a_life(&mut rig, |rig, argv| {
-        let command = shell_words::join(argv.iter().map(|word| word.to_str().expect("UTF-8")));
-        let script = format!("sleep 1.2; {command}; sleep 1.5");
-        let exec = shell_words::join(["sh", "-c", script.as_str()]);
-        let args: [OsString; 5] =
-            ["replicate".into(), "-config".into(), config.clone().into(), "-exec".into(), exec.into()];
-        litestream_03(&rig.path("")).args(args)
-    });
-    let restored = rig.restored();
-    assert_eq!(rig.oracle.check_complete(&restored), 48);
+    let command = shell(rig.app(&["create", "rows:5"]));
+    let exec = shell(["sh", "-c", &format!("sleep 1.2; {command}; sleep 1.5")]);
+    let args: [OsString; 5] = ["replicate".into(), "-config".into(), config.into(), "-exec".into(), exec.into()];
+    litestream_03(&rig.path("")).args(args).finish().assert_code(0);
+    let output = rig.next_output();
+    rig.restore(&output).assert_code(76).assert_says(&["Litestream 0.3"]);
+    assert!(!output.exists());
+    rig.lose_the_disk();
+    let started = rig.path("started");
+    rig.supervise(["touch".into(), started.clone()]).finish().assert_code(76).assert_says(&["Litestream 0.3"]);
+    assert!(!started.exists() && !rig.db().exists(), "the application was started");
 }
 
 #[test]
-fn we_restore_what_litestream_03_wrote_to_a_directory() {
-    we_restore_what_litestream_03_wrote(Rig::on_file());
+fn a_replica_of_litestream_03_in_a_directory_is_named_and_never_an_empty_start() {
+    a_replica_of_litestream_03_is_named_and_never_an_empty_start(Rig::on_file());
 }
 
 #[test]
-fn we_restore_what_litestream_03_wrote_to_s3() {
-    we_restore_what_litestream_03_wrote(Rig::on_s3());
+fn a_replica_of_litestream_03_on_s3_is_named_and_never_an_empty_start() {
+    a_replica_of_litestream_03_is_named_and_never_an_empty_start(Rig::on_s3());
 }
 
 /// One database and one replica path, handed from one program to the other and back.
@@ -160,7 +160,7 @@ fn a_database_that_grows_across_the_lock_page_is_restored_by_both() {
     oracle::assert_same_pages(&rig.db(), &ours);
     std::fs::remove_file(&ours).expect("remove");
     // And once more from an image that contains the lock page.
-    rig.remote = crate::harness::Remote::file(rig.path("second-replica"));
+    rig.remote = Remote::file(rig.path("second-replica"));
     rig.supervise(rig.app(&["open", "rows:1"])).finish().assert_code(0);
     let theirs = rig.restored_by_litestream();
     assert_eq!(rig.oracle.check_complete(&theirs), 3);

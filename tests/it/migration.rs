@@ -5,17 +5,14 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::Rig;
+use crate::harness::rig::shell;
+use crate::harness::{Invocation, Rig};
 
 /// `run -config F -migrate CMD -- ARGV`.
-fn run_with_migration(rig: &Rig, migrate: &str, argv: Vec<OsString>) -> crate::harness::Invocation {
+fn run_with_migration(rig: &Rig, migrate: &str, argv: Vec<OsString>) -> Invocation {
     let args =
         ["run".into(), "-config".into(), rig.config().into_os_string(), "-migrate".into(), migrate.into(), "--".into()];
     rig.millstream(args).args(argv)
-}
-
-fn shell(argv: Vec<OsString>) -> String {
-    shell_words::join(argv.iter().map(|word| word.to_str().expect("UTF-8")))
 }
 
 #[test]

@@ -107,8 +107,7 @@ impl Rig {
     pub fn supervise<S: Into<OsString>>(&self, argv: impl IntoIterator<Item = S>) -> Invocation {
         let argv = argv.into_iter().map(Into::into);
         if std::env::var_os("MILLSTREAM_TEST_FACE").is_some_and(|face| face == "replicate") {
-            let words: Vec<String> = argv.map(|word| word.into_string().expect("UTF-8")).collect();
-            return self.replicate_exec(&shell_words::join(words));
+            return self.replicate_exec(&shell(argv));
         }
         self.millstream([OsString::from("run"), "-config".into(), self.config().into(), "--".into()]).args(argv)
     }
@@ -172,6 +171,12 @@ pub fn python() -> OsString {
         String::from_utf8(output.stdout).expect("a path").trim().into()
     };
     PYTHON.get_or_init(find).clone()
+}
+
+/// An argv as the one text that `-exec` and `-migrate` take.
+pub fn shell<S: Into<OsString>>(argv: impl IntoIterator<Item = S>) -> String {
+    let words: Vec<String> = argv.into_iter().map(|word| word.into().into_string().expect("UTF-8")).collect();
+    shell_words::join(words)
 }
 
 /// Waits until the condition holds; patience ending is a failure.
