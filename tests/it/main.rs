@@ -1,1 +1,16 @@
-fn main() {}
+//! The house seen from outside: the real binary, real processes and signals, a real S3 server, the real Litestream.
+//!
+//! Run with `scripts/test`, which starts the server and says where it is. A test that cannot run fails; none is skipped.
+
+mod harness;
+
+mod boot;
+mod crash;
+mod exit_codes;
+mod interop;
+mod layers;
+mod migration;
+mod seed_story;
+mod shipping;
+mod streams;
+mod supervision;

@@ -1,0 +1,187 @@
+//! One format, two programs: what either writes the other restores, on every store they share, and in turns on one path.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rusqlite::Connection;
+
+use crate::harness::litestream::litestream_03;
+use crate::harness::remote::BUCKET;
+use crate::harness::rig::shell;
+use crate::harness::{Invocation, Remote, Rig, oracle};
+
+/// Rows, growth, deletes, VACUUM, and rows again, in one run and across a restart.
+fn a_life(rig: &mut Rig, write: impl Fn(&Rig, Vec<OsString>) -> Invocation) {
+    let steps =
+        ["create", "rows:20", "pause:300", "big:30:20000", "delete", "pause:300", "rows:20", "vacuum", "rows:3"];
+    write(rig, rig.app(&steps)).finish().assert_code(0);
+    write(rig, rig.app(&["open", "rows:4", "big:5:100000", "pause:200", "rows:1"])).finish().assert_code(0);
+}
+
+/// `litestream replicate -exec`, whose exec must outlive its first tick to be replicated at all.
+fn by_litestream(rig: &Rig, argv: Vec<OsString>) -> Invocation {
+    let exec = shell(["sh", "-c", &format!("sleep 1.2; {}; sleep 1.2", shell(argv))]);
+    let args: [OsString; 5] = ["replicate".into(), "-config".into(), rig.config().into(), "-exec".into(), exec.into()];
+    rig.litestream(args)
+}
+
+fn litestream_restores_what_we_wrote(mut rig: Rig) {
+    a_life(&mut rig, |rig, argv| rig.supervise(argv));
+    let restored = rig.restored_by_litestream();
+    assert_eq!(rig.oracle.check_complete(&restored), 48);
+    oracle::assert_same_pages(&rig.db(), &restored);
+}
+
+#[test]
+fn litestream_restores_what_we_wrote_to_a_directory() {
+    litestream_restores_what_we_wrote(Rig::on_file());
+}
+
+#[test]
+fn litestream_restores_what_we_wrote_to_s3() {
+    litestream_restores_what_we_wrote(Rig::on_s3());
+}
+
+fn we_restore_what_litestream_wrote(mut rig: Rig) {
+    // Short levels, so that the replica is made of compacted files and snapshots as after days.
+    rig.settings = "levels:\n  - interval: 1s\n  - interval: 2s\nl0-retention: 1s\nl0-retention-check-interval: 1s\n\
+                    snapshot:\n  interval: 3s\n  retention: 1h\n"
+        .into();
+    a_life(&mut rig, by_litestream);
+    let restored = rig.restored();
+    // Litestream's own two tables are in there as well.
+    assert_eq!(rig.oracle.check_complete(&restored), 48);
+    oracle::assert_same_pages(&rig.db(), &restored);
+    let names: Vec<_> = rig.remote.objects().into_keys().collect();
+    assert!(names.iter().any(|name| name.contains("1/") || name.contains("9/")), "nothing was compacted: {names:?}");
+}
+
+#[test]
+fn we_restore_what_litestream_wrote_to_a_directory() {
+    we_restore_what_litestream_wrote(Rig::on_file());
+}
+
+#[test]
+fn we_restore_what_litestream_wrote_to_s3() {
+    we_restore_what_litestream_wrote(Rig::on_s3());
+}
+
+/// A replica of 0.3 is a backup that we cannot read yet: that is said, and is never mistaken for "no backup".
+fn a_replica_of_litestream_03_is_named_and_never_an_empty_start(mut rig: Rig) {
+    let config = rig.path("litestream-03.yml");
+    // 0.3 knows no query string: endpoint and path are keys of their own.
+    let replica = match &rig.remote {
+        Remote::File(dir) => format!("path: {}", dir.display()),
+        Remote::S3 { endpoint, prefix } => format!(
+            "type: s3\n        bucket: {BUCKET}\n        path: {prefix}\n        endpoint: {endpoint}\n        \
+             region: us-east-1\n        force-path-style: true"
+        ),
+    };
+    let text = format!("dbs:\n  - path: {}\n    replicas:\n      - {replica}\n", rig.db().display());
+    std::fs::write(&config, text).expect("write the configuration");
+    let command = shell(rig.app(&["create", "rows:5"]));
+    let exec = shell(["sh", "-c", &format!("sleep 1.2; {command}; sleep 1.5")]);
+    let args: [OsString; 5] = ["replicate".into(), "-config".into(), config.into(), "-exec".into(), exec.into()];
+    litestream_03(&rig.path("")).args(args).finish().assert_code(0);
+    let output = rig.next_output();
+    rig.restore(&output).assert_code(76).assert_says(&["Litestream 0.3"]);
+    assert!(!output.exists());
+    rig.lose_the_disk();
+    let started = rig.path("started");
+    rig.supervise(["touch".into(), started.clone()]).finish().assert_code(76).assert_says(&["Litestream 0.3"]);
+    assert!(!started.exists() && !rig.db().exists(), "the application was started");
+}
+
+#[test]
+fn a_replica_of_litestream_03_in_a_directory_is_named_and_never_an_empty_start() {
+    a_replica_of_litestream_03_is_named_and_never_an_empty_start(Rig::on_file());
+}
+
+#[test]
+fn a_replica_of_litestream_03_on_s3_is_named_and_never_an_empty_start() {
+    a_replica_of_litestream_03_is_named_and_never_an_empty_start(Rig::on_s3());
+}
+
+/// One database and one replica path, handed from one program to the other and back.
+fn they_take_turns(mut rig: Rig, lose_the_disk: bool) {
+    for turn in 0..4 {
+        let steps = if turn == 0 { vec!["create", "rows:10"] } else { vec!["open", "rows:10", "big:2:50000"] };
+        let argv = rig.app(&steps);
+        let ended = if turn % 2 == 0 { rig.supervise(argv).finish() } else { by_litestream(&rig, argv).finish() };
+        ended.assert_code(0);
+        let ours = rig.restored();
+        let theirs = rig.restored_by_litestream();
+        for restored in [&ours, &theirs] {
+            assert_eq!(rig.oracle.check_complete(restored), 10 * (turn + 1), "turn {turn}\n{ended}");
+        }
+        oracle::assert_same_pages(&theirs, &ours);
+        if lose_the_disk {
+            rig.lose_the_disk();
+            let args = ["restore".into(), "-o".into(), rig.db().into_os_string(), rig.remote.url().into()];
+            rig.millstream(args).finish().assert_code(0);
+        }
+    }
+}
+
+#[test]
+fn they_take_turns_on_one_path_in_a_directory() {
+    they_take_turns(Rig::on_file(), false);
+}
+
+#[test]
+fn they_take_turns_on_one_path_on_s3_across_lost_disks() {
+    they_take_turns(Rig::on_s3(), true);
+}
+
+/// Byte 0x40000000 of a database holds SQLite's locks; its page is in no LTX file and must not disturb anything.
+#[test]
+fn a_database_that_grows_across_the_lock_page_is_restored_by_both() {
+    let mut rig = Rig::on_file();
+    {
+        let db = Connection::open(rig.db()).expect("create the database");
+        db.execute_batch(
+            "PRAGMA page_size = 65536; PRAGMA synchronous = OFF; CREATE TABLE big (id INTEGER PRIMARY KEY, data BLOB)",
+        )
+        .expect("set up");
+        // 16,320 pages of 65,536 bytes: 64 before the lock page. Zeros, because only the page numbers matter here.
+        for _ in 0..16 {
+            db.execute("INSERT INTO big (data) VALUES (zeroblob(66846720))", []).expect("insert");
+        }
+        db.execute_batch("PRAGMA journal_mode = WAL").expect("WAL mode");
+    }
+    let boundary = 0x4000_0000;
+    assert!(std::fs::metadata(rig.db()).expect("stat").len() < boundary);
+    // The image ships the first part, the WAL the part that crosses.
+    rig.supervise(rig.app(&["create", "rows:1", "grow:8000000", "rows:1"])).finish().assert_code(0);
+    let ours = rig.restored();
+    assert!(std::fs::metadata(&ours).expect("stat").len() > boundary);
+    assert_eq!(rig.oracle.check_complete(&ours), 2);
+    oracle::assert_same_pages(&rig.db(), &ours);
+    std::fs::remove_file(&ours).expect("remove");
+    // And once more from an image that contains the lock page.
+    rig.remote = Remote::file(rig.path("second-replica"));
+    rig.supervise(rig.app(&["open", "rows:1"])).finish().assert_code(0);
+    let theirs = rig.restored_by_litestream();
+    assert_eq!(rig.oracle.check_complete(&theirs), 3);
+    oracle::assert_same_pages(&rig.db(), &theirs);
+}
+
+#[test]
+fn litestream_follows_us_while_we_run() {
+    // Restores by the real Litestream from a replica that is being written: always a prefix, never an error.
+    let mut rig = Rig::on_s3();
+    let mut running = rig.supervise(rig.app(&["create", "forever:5"])).spawn();
+    running.wait_until("something was shipped", || !rig.remote.level0().is_empty());
+    let mut last = 0;
+    for _ in 0..8 {
+        let restored = rig.restored_by_litestream();
+        let rows = rig.oracle.check(&restored);
+        assert!(rows >= last, "a restore point went backwards");
+        last = rows;
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(143);
+    assert!(rig.assert_all_rows_are_safe() > last);
+}
