@@ -33,8 +33,7 @@ pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
         false => Job::command(loaded.options.exec.as_deref(), "exec").map_err(config)?,
     };
     // `migrate` is part of `run`; a script that calls `replicate` runs its migrations itself.
-    let job =
-        Job { app, migrate: None, once: command.once, ..job(loaded.options, Restoring::AsConfigured)? };
+    let job = Job { app, migrate: None, once: command.once, ..job(loaded.options, Restoring::AsConfigured)? };
     Ok(run::run(job, signals, nursery).await)
 }
 

@@ -24,6 +24,7 @@ pub use load::{Loaded, Sources, replica_from_url};
 pub use options::{
     CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, SnapshotPolicy,
 };
+pub use paths::default_meta_path;
 pub use scalar::parse_duration;
 pub use target::{S3Target, Target};
 pub use url::is_url;

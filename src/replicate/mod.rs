@@ -25,6 +25,9 @@ mod ship;
 mod start;
 mod upload;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,6 +57,9 @@ pub struct Settings {
     pub max_sync_wal_bytes: u64,
     /// Pause between attempts of the final sync.
     pub final_retry_interval: Duration,
+    /// Create-if-absent forgets deleted keys: after this long without an upload, the history is looked at again before the
+    /// next one.
+    pub proof_lasts: Duration,
     /// End as soon as everything is shipped.
     pub once: bool,
 }

@@ -9,6 +9,7 @@ use super::outage::Outage;
 use super::pace::Pace;
 use super::upload::{UploadError, blocking};
 use super::{Ended, Event, Ready, Settings, Stop};
+use crate::clock::Backoff;
 use crate::db::{Db, DbError, Lock, Spill, SpillError, Watch};
 use crate::fsx::{self, FsError};
 use crate::ltx::Txid;
@@ -72,6 +73,8 @@ pub(super) struct Traveller {
     pub proved_at: Duration,
     pub pace: Pace,
     pub outage: Outage,
+    /// Set while the WAL holds frames that are no commit yet: how soon to look again.
+    pub unpublished: Option<Backoff>,
     pub last_reset: Instant,
     pub last_reset_complaint: Option<Instant>,
 }
@@ -115,6 +118,7 @@ pub(super) async fn travel(
         confirmed: None,
         proved_at: Duration::ZERO,
         outage: Outage::new(),
+        unpublished: None,
         last_reset: Instant::now(),
         last_reset_complaint: None,
     };

@@ -6,20 +6,18 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Ended, Stop};
 use super::road::{StepError, Traveller};
 use super::start::newest_txid;
 use super::upload::{self, Fingerprint, create_from_database, create_from_file, create_from_memory};
-use crate::clock;
+use super::{Ended, Stop};
+use crate::clock::{self, Backoff};
 use crate::db::{Batch, DbError, ImageReason};
 use crate::ltx::Txid;
 
 /// A batch with this much content at most is encoded in memory and sent as one piece.
 const IN_MEMORY_CONTENT: u64 = upload::IN_MEMORY_BYTES;
 
-/// Create-if-absent forgets a deleted key. After half of Litestream's `l0-retention` (5 m) without an upload, the history is
-/// looked at again before the next one.
-const PROOF_LASTS: Duration = Duration::from_secs(150);
+
 
 /// A captured batch that the bucket has not confirmed.
 pub(super) enum Pending {
@@ -39,6 +37,9 @@ impl Pending {
         }
     }
 }
+
+/// From the last byte of a commit in the WAL to its publication in the wal-index, at most, if nothing has to be synced.
+const PUBLISH_TIME: Duration = Duration::from_micros(500);
 
 /// What a step did.
 enum Did {
@@ -161,6 +162,7 @@ impl Traveller {
             })
             .await?;
         if let Some(batch) = &captured {
+            self.unpublished = None;
             self.board.noticed(Instant::now());
             self.board.captured(batch.txid());
         }
@@ -188,7 +190,7 @@ impl Traveller {
 
     /// Looks at the history again if the last look was so long ago that another writer may have come and gone.
     async fn prove_history_is_ours(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
-        if clock::since_boot().saturating_sub(self.proved_at) < PROOF_LASTS {
+        if clock::since_boot().saturating_sub(self.proved_at) < self.settings.proof_lasts {
             return Ok(());
         }
         let mut listing = self.remote.listing().await?;
@@ -229,26 +231,32 @@ impl Traveller {
 
     /// Between commits: reset the WAL if it is due, then sleep until something changes.
     async fn rest(&mut self, pending: &mut Option<Pending>) {
-        if let Err(error) = self.maintain(pending).await {
-            tracing::warn!(db = %self.name(), "{error}");
-        }
-        loop {
-            if self.deadline().is_some() || !self.spill.is_empty() || pending.is_some() {
+        self.maintain_or_warn(pending).await;
+        while self.deadline().is_none() && self.spill.is_empty() && pending.is_none() {
+            // An error shows itself in the step that follows.
+            let is_ahead = !matches!(self.with_db(|db| db.glance()).await, Ok(false));
+            if is_ahead && self.unpublished.is_none() {
+                self.board.noticed(Instant::now());
+                self.unpublished = Some(Backoff::new(PUBLISH_TIME, self.settings.monitor_interval));
                 return;
             }
-            let changed = tokio::select! {
-                () = self.watch.changed() => true,
-                () = tokio::time::sleep(self.settings.monitor_interval) => false,
+            // The last look found frames but no commit: the writer has not published it yet, and when it does, in the
+            // wal-index, no event tells. Look again very soon, and less and less often if it is a long transaction.
+            let nap = match &mut self.unpublished {
+                Some(backoff) if is_ahead => backoff.next_pause(),
+                _ => self.settings.monitor_interval,
+            };
+            let woken = tokio::select! {
+                () = self.watch.changed(), if !is_ahead => true,
+                () = tokio::time::sleep(nap) => false,
                 _ = self.stop.changed() => return,
             };
-            // An error shows itself in the step that follows.
-            let glance = self.with_db(|db| db.glance()).await;
-            if !matches!(glance, Ok(false)) {
-                self.board.noticed(Instant::now());
+            if is_ahead {
                 return;
             }
-            if !changed && self.reset_is_due_by_time() {
-                return self.maintain_or_warn(pending).await;
+            self.unpublished = None;
+            if !woken && self.reset_is_due_by_time() {
+                self.maintain_or_warn(pending).await;
             }
         }
     }

@@ -32,7 +32,7 @@ pub use integrity::Integrity;
 pub use plan::Plan;
 pub use progress::{Done, Progress};
 pub use survey::Survey;
-pub use target::{FileOwner, Presence, needs_restore};
+pub use target::FileOwner;
 
 /// How often the bucket may change under a restore before it gives up.
 const MAX_ATTEMPTS: usize = 3;

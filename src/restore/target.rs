@@ -4,7 +4,7 @@
 //! that is made durable, before the rename.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ use nix::fcntl::FallocateFlags;
 use super::RestoreError;
 use crate::clock;
 use crate::fsx::{self, Context, FsError};
+use crate::sqlite::{Presence, look_at_file};
 
-const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const SIBLINGS: [&str; 3] = ["-wal", "-shm", "-journal"];
 const TEMPORARY_TAG: &str = ".millstream-restore.";
 
@@ -24,35 +24,6 @@ const TEMPORARY_TAG: &str = ".millstream-restore.";
 pub struct FileOwner {
     pub uid: u32,
     pub gid: u32,
-}
-
-/// What lies at the place of a database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    Missing,
-    /// A file without a byte, as `touch`, a volume's set-up or a crash leaves it.
-    Empty,
-    /// Bytes that are no SQLite database, or an encrypted one.
-    NoHeader,
-    Present,
-}
-
-/// Judges whether a database is there by its first bytes.
-///
-/// It opens and closes the file, so it is for the time *before* any SQLite connection to it exists in this process: closing
-/// any descriptor of a live database drops the locks of its connections.
-pub fn needs_restore(path: &Path) -> Result<Presence, FsError> {
-    let Some(metadata) = fsx::metadata_if_exists(path)? else { return Ok(Presence::Missing) };
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file")).on("restore to", path);
-    }
-    let mut head = Vec::new();
-    fsx::open(path)?.take(100).read_to_end(&mut head).on("read", path)?;
-    Ok(match head.get(..SQLITE_MAGIC.len()) {
-        _ if head.is_empty() => Presence::Empty,
-        Some(magic) if magic == SQLITE_MAGIC => Presence::Present,
-        _ => Presence::NoHeader,
-    })
 }
 
 /// The file that a restore has to replace: behind symbolic links, also dangling ones, so that a link stays a link.
@@ -69,10 +40,10 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, FsError> {
 
 /// Refuses to replace what must not be replaced.
 pub(super) fn check(path: &Path, force: bool, overwrite_empty: bool) -> Result<(), RestoreError> {
-    match needs_restore(path)? {
+    match look_at_file(path)? {
         Presence::Missing => Ok(()),
         Presence::Empty | Presence::NoHeader if overwrite_empty || force => Ok(()),
-        Presence::Present if force => Ok(()),
+        Presence::Database(_) if force => Ok(()),
         _ => Err(RestoreError::TargetExists { path: path.to_owned() }),
     }
 }
@@ -212,25 +183,20 @@ mod tests {
     fn what_is_there_is_judged_by_its_first_bytes() {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("app.db");
-        assert_eq!(needs_restore(&path).expect("judged"), Presence::Missing);
-        let mut database = SQLITE_MAGIC.to_vec();
+        assert_eq!(look_at_file(&path).expect("judged"), Presence::Missing);
+        let mut database = b"SQLite format 3\0".to_vec();
         database.resize(4096, 0);
-        let cases: [(&[u8], Presence); 5] = [
-            (b"", Presence::Empty),
-            (b"x", Presence::NoHeader),
-            (&[0; 8192], Presence::NoHeader),
-            (b"SQLite format 3", Presence::NoHeader),
-            (&database, Presence::Present),
-        ];
-        for (content, wanted) in cases {
+        database[16..18].copy_from_slice(&4096_u16.to_be_bytes());
+        let cases: [(&[u8], bool); 5] =
+            [(b"", false), (b"x", false), (&[0; 8192], false), (b"SQLite format 3", false), (&database, true)];
+        for (content, is_database) in cases {
             fs::write(&path, content).expect("write");
-            assert_eq!(needs_restore(&path).expect("judged"), wanted);
             let refused = |force, empty| matches!(check(&path, force, empty), Err(RestoreError::TargetExists { .. }));
             assert!(refused(false, false));
-            assert_eq!(refused(false, true), wanted == Presence::Present);
+            assert_eq!(refused(false, true), is_database);
             assert!(!refused(true, false));
         }
-        assert!(needs_restore(dir.path()).is_err(), "a directory is neither missing nor a database");
+        assert!(look_at_file(dir.path()).is_err(), "a directory is neither missing nor a database");
     }
 
     #[test]

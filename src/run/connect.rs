@@ -62,6 +62,8 @@ pub fn settings(database: &Database, options: &Options) -> Settings {
         sync_interval: database.replica.sync_interval,
         max_sync_wal_bytes: capture.max_sync_wal_bytes,
         final_retry_interval: options.shutdown.sync_interval,
+        // Half of the time that level-0 objects are kept.
+        proof_lasts: options.lifecycle.l0_retention / 2,
         once: false,
     }
 }

@@ -34,7 +34,8 @@ use crate::supervise::{CommandLine, Nursery, SYNC_RESERVE, SYNC_SHARE, Signals, 
 
 pub use connect::{connect, probe_fencing};
 pub use exit::Failure;
-pub use revive::{Revival, announce_progress, revive};
+pub use revive::{Revival, restore_and_note, restore_failure, revive};
+pub use stages::unless_signalled;
 
 /// Events of all roads together; each sends at most a few in its life.
 const EVENTS_IN_FLIGHT: usize = 64;
@@ -144,9 +145,9 @@ fn tell_policy(database: &Database) {
     let replica = &database.replica;
     tracing::info!(
         db = %database.path.display(),
-        "replicating to {} (at once when quiet, at most one upload per {} under sustained writes)",
+        "replicating to {} (at once when quiet, at most one upload per {:?} under sustained writes)",
         replica.url,
-        crate::config::format_duration(replica.sync_interval)
+        replica.sync_interval
     );
 }
 

@@ -14,7 +14,8 @@ use crate::config::Database;
 use crate::db::{Lock, Origin};
 use crate::fsx;
 use crate::remote::Remote;
-use crate::restore::{FileOwner, Presence, Progress, Request, RestoreError, Restored, Target, needs_restore, restore};
+use crate::restore::{FileOwner, Progress, Request, RestoreError, Restored, Target, restore};
+use crate::sqlite::{Presence, look_at_file};
 
 const LOCK_RETRY: Duration = Duration::from_millis(200);
 const LOG_EVERY: Duration = Duration::from_secs(5);
@@ -43,8 +44,11 @@ impl Revival {
 pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToken) -> Result<(), Failure> {
     let path = &revival.request.output;
     let cannot_write = |error: fsx::FsError| Failure::new(CANNOT_WRITE, error);
-    let look = || needs_restore(path).map_err(|error| restore_failure(error.into()));
-    if let Presence::Present = look()? {
+    let exists = || match look_at_file(path) {
+        Ok(presence) => Ok(matches!(presence, Presence::Database(_))),
+        Err(error) => Err(cannot_write(error)),
+    };
+    if exists()? {
         tracing::debug!(db = %path.display(), "the database exists: not restored");
         return Ok(());
     }
@@ -53,14 +57,14 @@ pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToke
     let _lock = loop {
         match Lock::try_take(&revival.meta_path).map_err(cannot_write)? {
             Some(lock) => break lock,
-            None if look()? == Presence::Present => return Ok(()),
+            None if exists()? => return Ok(()),
             None => tokio::time::sleep(LOCK_RETRY).await,
         }
         if cancel.is_cancelled() {
             return Ok(());
         }
     };
-    if let Presence::Present = look()? {
+    if exists()? {
         return Ok(());
     }
     let mut attempt = 1;

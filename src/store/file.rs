@@ -1,25 +1,19 @@
 //! A directory as a store: one file per object.
 //!
-//! Knows nothing of what the files mean, and never touches a live database. Every write goes to a temporary file in the
-//! object's own directory, is fsynced, and appears under its name in one step; then the directory is fsynced:
-//!
-//! ```text
-//!   .millstream-<random>.tmp ── write, stamp, fsync ──┬─ create:  link(2), else renameat2(RENAME_NOREPLACE)
-//!                                                     └─ replace: rename(2)              ──▶ fsync(directory)
-//! ```
+//! Knows nothing of what the files mean, and never touches a live database. A write appears under its name in one step,
+//! after it is durable (`publish.rs`); a listing walks the directories (`walk.rs`).
 //!
 //! Files are created 0600 and directories 0700 (a backup is as secret as the database), as Litestream does when it knows
 //! no database to copy the modes from. A missing root is an empty store; a root that cannot be read is an error, because
 //! "no backup" and "cannot tell" must never look alike. Reads follow symlinks, writes never leave the root through one.
 
-use std::ffi::CString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+mod publish;
+mod walk;
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,16 +21,12 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::{Body, BodyError, Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
-use crate::clock;
 use crate::fsx::{self, Context, FsError};
+use publish::{Target, Temp};
 
-const FILE_MODE: u32 = 0o600;
-const DIR_MODE: u32 = 0o700;
 const CHUNK: u64 = 1 << 20;
 const TEMP_PREFIX: &str = ".millstream-";
 const TEMP_SUFFIX: &str = ".tmp";
-/// A temporary file this old belongs to a writer that was killed; deletes take it along.
-const TEMP_STALE_S: i64 = 24 * 3600;
 /// Chunks of a streamed body that are written per hop to a blocking thread.
 const CHUNKS_PER_HOP: usize = 64;
 
@@ -47,8 +37,8 @@ pub struct FileStore {
 
 impl FileStore {
     pub fn new(root: PathBuf) -> FileStore {
-        let absolute = std::path::absolute(&root).unwrap_or_else(|_| root.clone());
-        FileStore { address: format!("file://{}", absolute.display()), root }
+        let root = std::path::absolute(&root).unwrap_or(root);
+        FileStore { address: format!("file://{}", root.display()), root }
     }
 
     fn path(&self, key: &Key) -> PathBuf {
@@ -115,22 +105,12 @@ impl Store for FileStore {
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
         let (root, prefix) = (self.root.clone(), prefix.to_owned());
-        blocking(move || {
-            let start = prefix.rfind('/').map_or("", |slash| &prefix[..slash]);
-            if !start.is_empty() && Key::new(start).is_none() {
-                return Ok(Vec::new()); // No key can begin like this.
-            }
-            let mut walk = Walk { prefix: &prefix, ancestors: Vec::new(), found: Vec::new() };
-            walk.directory(&root.join(start), start)?;
-            walk.found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-            Ok(walk.found)
-        })
-        .await
+        blocking(move || walk::list(&root, &prefix)).await
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<Deleted> {
         let targets: Vec<(Key, PathBuf)> = keys.iter().map(|key| (key.clone(), self.path(key))).collect();
-        blocking(move || Ok(delete_all(targets))).await
+        blocking(move || Ok(walk::delete(targets))).await
     }
 }
 
@@ -160,140 +140,6 @@ async fn write_stream(
         .await?;
     }
     Ok(temp)
-}
-
-/// Where an object will appear.
-struct Target {
-    root: PathBuf,
-    dir: PathBuf,
-    path: PathBuf,
-}
-
-/// A file nobody can see yet; removed when dropped unpublished.
-struct Temp {
-    file: File,
-    path: PathBuf,
-    renamed: bool,
-}
-
-impl Temp {
-    fn create(target: &Target) -> Result<Temp> {
-        prepare_dir(target)?;
-        let path = target.dir.join(format!("{TEMP_PREFIX}{:016x}{TEMP_SUFFIX}", clock::random_u64()));
-        let file = fsx::create_new(&path, FILE_MODE).map_err(failure)?;
-        Ok(Temp { file, path, renamed: false })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).on("write", &self.path).map_err(failure)
-    }
-
-    /// Makes the content durable, then visible under its name, then the name durable.
-    fn publish(mut self, target: &Target, create: bool, modified_ms: Option<i64>) -> Result<()> {
-        if let Some(ms) = modified_ms {
-            let offset = Duration::from_millis(ms.unsigned_abs());
-            let time = if ms < 0 { UNIX_EPOCH.checked_sub(offset) } else { UNIX_EPOCH.checked_add(offset) };
-            if let Some(time) = time {
-                self.file.set_modified(time).on("set the time of", &self.path).map_err(failure)?;
-            }
-        }
-        fsx::sync_file(&self.file, &self.path).map_err(failure)?;
-        if create {
-            self.publish_new(target)?;
-        } else {
-            fsx::rename(&self.path, &target.path).map_err(failure)?;
-            self.renamed = true;
-        }
-        drop(self);
-        fsx::sync_dir(&target.dir).map_err(failure)
-    }
-
-    fn publish_new(&mut self, target: &Target) -> Result<()> {
-        let error = match fs::hard_link(&self.path, &target.path) {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        match error.raw_os_error() {
-            // Over NFS a repeated request may meet its own success: the second link on our own file is the proof.
-            Some(libc::EEXIST) if self.file.metadata().is_ok_and(|m| m.nlink() > 1) => Ok(()),
-            Some(libc::EEXIST) => Err(exists(&target.path)),
-            Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS | libc::EMLINK) => self.rename_new(target),
-            _ => Err(failure(FsError { verb: "link", path: target.path.clone(), source: error })),
-        }
-    }
-
-    /// For file systems without hard links.
-    fn rename_new(&mut self, target: &Target) -> Result<()> {
-        let c = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
-        let (from, to) =
-            c(&self.path).and_then(|from| Ok((from, c(&target.path)?))).on("name", &target.path).map_err(failure)?;
-        // SAFETY: both are NUL-terminated strings that outlive the call.
-        let rc = unsafe {
-            libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE)
-        };
-        if rc == 0 {
-            self.renamed = true;
-            return Ok(());
-        }
-        let source = io::Error::last_os_error();
-        match source.raw_os_error() {
-            Some(libc::EEXIST) => Err(exists(&target.path)),
-            Some(libc::EINVAL | libc::ENOSYS) => Err(StoreError::Permanent {
-                detail: format!(
-                    "create {}: this file system has neither hard links nor RENAME_NOREPLACE, so a second writer could \
-                     not be kept out; use another file system for the replica",
-                    target.path.display()
-                ),
-            }),
-            _ => Err(failure(FsError { verb: "rename", path: target.path.clone(), source })),
-        }
-    }
-}
-
-impl Drop for Temp {
-    fn drop(&mut self) {
-        if !self.renamed {
-            // Best effort: what stays behind is hidden from listings and taken along by a later delete.
-            let _ = fsx::remove_file(&self.path);
-        }
-    }
-}
-
-/// Creates a directory and its missing parents, each made durable in its own parent.
-fn create_dirs(dir: &Path) -> Result<()> {
-    if fsx::metadata_if_exists(dir).map_err(failure)?.is_some() {
-        return Ok(());
-    }
-    let parent = fsx::parent(dir);
-    create_dirs(parent)?;
-    match DirBuilder::new().mode(DIR_MODE).create(dir) {
-        Ok(()) => fsx::sync_dir(parent).map_err(failure),
-        // Somebody was faster; or a dangling symlink lies there, which the next step will report.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(source) => Err(failure(FsError { verb: "create directory", path: dir.to_owned(), source })),
-    }
-}
-
-/// Makes sure the object's directory exists, and refuses to write through a symlink that leads out of the root. The root
-/// itself may be one: that is the user's choice.
-fn prepare_dir(target: &Target) -> Result<()> {
-    let root = if target.root.as_os_str().is_empty() { Path::new(".") } else { &target.root };
-    create_dirs(root)?;
-    let below = target.dir.strip_prefix(&target.root).unwrap_or(Path::new(""));
-    if below.as_os_str().is_empty() {
-        return Ok(());
-    }
-    // What we create ourselves is no symlink, so it is enough to look at the part that is there.
-    let mut existing = root.join(below);
-    while existing != root && fsx::metadata_if_exists(&existing).map_err(failure)?.is_none() {
-        existing.pop();
-    }
-    let real = |path: &Path| fs::canonicalize(path).on("resolve", path).map_err(failure);
-    if !real(&existing)?.starts_with(real(root)?) {
-        let detail = format!("{}: a symbolic link leads out of {}", existing.display(), root.display());
-        return Err(StoreError::Permanent { detail });
-    }
-    create_dirs(&root.join(below))
 }
 
 /// An open object and what is still to be read of it.
@@ -351,94 +197,6 @@ impl Reader {
     }
 }
 
-/// One recursive listing.
-struct Walk<'a> {
-    prefix: &'a str,
-    /// Device and inode of the directories we are in, so that a symlink to one of them ends the descent.
-    ancestors: Vec<(u64, u64)>,
-    found: Vec<Listed>,
-}
-
-impl Walk<'_> {
-    /// Lists `dir`, whose name relative to the root is `name`. A directory that is not there is empty.
-    fn directory(&mut self, dir: &Path, name: &str) -> Result<()> {
-        let Some(metadata) = fsx::metadata_if_exists(dir).map_err(failure)? else { return Ok(()) };
-        let identity = (metadata.dev(), metadata.ino());
-        if self.ancestors.contains(&identity) {
-            return Ok(());
-        }
-        let entries = match fs::read_dir(dir).on("list", dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failure(error)),
-        };
-        self.ancestors.push(identity);
-        for entry in entries {
-            let entry = entry.on("list", dir).map_err(failure)?;
-            self.entry(&entry, name)?;
-        }
-        self.ancestors.pop();
-        Ok(())
-    }
-
-    fn entry(&mut self, entry: &fs::DirEntry, parent: &str) -> Result<()> {
-        let path = entry.path();
-        let file_name = entry.file_name();
-        let Some(file_name) = file_name.to_str() else {
-            tracing::warn!(path = %path.display(), "ignored: the name is not UTF-8");
-            return Ok(());
-        };
-        let name = if parent.is_empty() { file_name.to_owned() } else { format!("{parent}/{file_name}") };
-        let may_match = name.starts_with(self.prefix) || self.prefix.starts_with(&name);
-        if is_temp(file_name) || !may_match {
-            return Ok(());
-        }
-        // `None`: gone between the listing and now, or a dangling symlink.
-        let Some(metadata) = fsx::metadata_if_exists(&path).map_err(failure)? else { return Ok(()) };
-        if metadata.is_dir() {
-            return self.directory(&path, &name);
-        }
-        if metadata.is_file() && name.starts_with(self.prefix) {
-            self.found.push(Listed { name, size: metadata.len(), modified_ms: modified_ms(&metadata) });
-        }
-        Ok(())
-    }
-}
-
-fn delete_all(targets: Vec<(Key, PathBuf)>) -> Deleted {
-    let mut done = Deleted::default();
-    let mut dirs: Vec<PathBuf> = Vec::new();
-    for (key, path) in targets {
-        match fsx::remove_file(&path).map_err(absent_or) {
-            Ok(()) | Err(StoreError::NotFound { .. }) => done.deleted += 1,
-            Err(error) => done.refused.push((key, error)),
-        }
-        let dir = fsx::parent(&path);
-        if dirs.last().is_none_or(|last| last != dir) {
-            dirs.push(dir.to_owned());
-        }
-    }
-    dirs.sort_unstable();
-    dirs.dedup();
-    for dir in dirs {
-        // A deletion that a power cut undoes is done again by the next round.
-        let _ = fsx::sync_dir(&dir);
-        sweep(&dir, clock::unix_ms() / 1000);
-    }
-    done
-}
-
-/// Removes what killed writers left in `dir`. Goes by ctime, which nobody can set.
-fn sweep(dir: &Path, now_s: i64) {
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.flatten() {
-        let is_temp = entry.file_name().to_str().is_some_and(is_temp);
-        if is_temp && entry.metadata().is_ok_and(|m| m.is_file() && now_s - m.ctime() > TEMP_STALE_S) {
-            let _ = fsx::remove_file(&entry.path());
-        }
-    }
-}
-
 fn is_temp(file_name: &str) -> bool {
     file_name.starts_with(TEMP_PREFIX) && file_name.ends_with(TEMP_SUFFIX)
 }
@@ -452,13 +210,6 @@ fn require_file(metadata: &fs::Metadata, path: &Path) -> Result<()> {
         return Ok(());
     }
     Err(StoreError::NotFound { detail: format!("{}: not a file", path.display()) })
-}
-
-fn exists(path: &Path) -> StoreError {
-    if path.is_dir() {
-        return StoreError::Permanent { detail: format!("create {}: a directory has this name", path.display()) };
-    }
-    StoreError::AlreadyExists { detail: format!("create {}: exists already", path.display()) }
 }
 
 /// For calls that name one object: a name that leads nowhere is an answer.
@@ -490,11 +241,13 @@ fn failure(error: FsError) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::os::unix::fs::symlink;
 
     use futures_util::TryStreamExt;
 
     use super::*;
+    use crate::clock;
 
     fn key(name: &str) -> Key {
         Key::new(name).expect("a valid key")
@@ -573,7 +326,7 @@ mod tests {
 
         store.delete(&[key("a")]).await.expect("delete");
         assert_eq!(files_in(dir.path()), [temp], "it may belong to a living writer");
-        sweep(dir.path(), clock::unix_ms() / 1000 + TEMP_STALE_S + 60);
+        walk::sweep(dir.path(), clock::unix_ms() / 1000 + 25 * 3600);
         assert_eq!(files_in(dir.path()), Vec::<String>::new());
     }
 

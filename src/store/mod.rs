@@ -10,6 +10,7 @@
 //! - A listing is ordered by key and complete; every key of it is relative to the store's root.
 //! - Errors say what the caller does next, not what the SDK called them; SDK types never leave their file.
 
+mod body;
 #[cfg(test)]
 mod conformance;
 mod file;
@@ -25,6 +26,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
+pub use body::{BodyWriter, Unread};
 pub use file::FileStore;
 
 /// The name of an object, relative to the store's root: non-empty `/`-separated segments, none of them `.` or `..`.
@@ -78,6 +80,7 @@ impl Put {
 pub enum Body {
     Bytes(Bytes),
     /// Chunks in order; the stream ends when the sender is dropped. An `Err` aborts the put and nothing becomes visible.
+    /// Make it with [`Body::channel`]: its writer turns a body that was left half-way into an abort.
     Stream(mpsc::Receiver<std::result::Result<Bytes, BodyError>>),
 }
 

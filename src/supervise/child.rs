@@ -8,6 +8,7 @@ use libc::pid_t;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::escalate::Scope;
 use super::exit::Exit;
 use super::nursery::{Latest, Nursery};
 use super::signal::Signal;
@@ -81,11 +82,15 @@ impl Child {
 
     /// Sends a signal to the command's process group. One that has ended is no error.
     pub async fn signal(&self, signal: Signal) {
+        self.signal_to(Scope::Group, signal).await;
+    }
+
+    pub(super) async fn signal_to(&self, scope: Scope, signal: Signal) {
         if self.terminal && signal == Signal::CONT {
             // Our shell has just made us the foreground job.
             tty::give(self.pid);
         }
-        self.nursery.signal(self.pid, signal).await;
+        self.nursery.signal(self.pid, scope, signal).await;
     }
 
     /// For job control: when the command was stopped on our terminal, we stop too, and go on together.

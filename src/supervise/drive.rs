@@ -4,7 +4,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::child::{Child, ChildEvent};
-use super::escalate::{Act, Escalation, StopPolicy};
+use super::escalate::{Act, Escalation, Scope, StopPolicy};
 use super::exit::Exit;
 use super::signal::Signal;
 use super::signals::Signals;
@@ -38,6 +38,7 @@ pub async fn supervise(
     policy: StopPolicy,
     stop: &CancellationToken,
 ) -> Ended {
+    let scope = policy.scope;
     let mut escalation = Escalation::new(policy);
     let exit = loop {
         let deadline = escalation.next_deadline();
@@ -64,7 +65,7 @@ pub async fn supervise(
             Event::Stop => escalation.on_request(now),
             Event::Deadline => escalation.on_time(now).into_iter().collect(),
         };
-        if act(child, acts).await {
+        if act(child, scope, acts).await {
             break Exit::Unknown;
         }
     };
@@ -78,10 +79,11 @@ pub async fn supervise(
 }
 
 /// Returns whether to stop waiting.
-async fn act(child: &Child, acts: Vec<Act>) -> bool {
+async fn act(child: &Child, scope: Scope, acts: Vec<Act>) -> bool {
     for act in acts {
         match act {
-            Act::Send(signal) => child.signal(signal).await,
+            Act::Send(Signal::CONT) => child.signal(Signal::CONT).await,
+            Act::Send(signal) => child.signal_to(scope, signal).await,
             Act::Kill => {
                 tracing::warn!(pid = child.pid(), "{} did not stop in time, killing it", child.program());
                 child.signal(Signal::KILL).await;

@@ -30,9 +30,19 @@ pub fn split(grace: Duration, reserve: Duration, share: f64) -> (Duration, Durat
     (grace - sync, sync)
 }
 
+/// Who gets a signal that is passed on. SIGKILL and CONT are always for the whole group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody in the command's process group, as if typed at a terminal: a shell in between cannot swallow it.
+    Group,
+    /// The command alone, as if it had been executed directly: it tells its own helpers what they need to know.
+    Command,
+}
+
 /// How a child is asked to stop.
 #[derive(Clone, Debug)]
 pub struct StopPolicy {
+    pub scope: Scope,
     /// From the first stop signal to SIGKILL.
     pub grace: Duration,
     /// HUP also asks to stop: right for migrations, wrong for apps, which reload on it.
@@ -45,7 +55,7 @@ pub struct StopPolicy {
 
 impl StopPolicy {
     pub fn new(grace: Duration) -> StopPolicy {
-        StopPolicy { grace, hup_stops: false, stop_signal: None, rewrites: Vec::new() }
+        StopPolicy { scope: Scope::Group, grace, hup_stops: false, stop_signal: None, rewrites: Vec::new() }
     }
 
     fn stops(&self, signal: Signal) -> bool {

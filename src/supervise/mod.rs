@@ -34,6 +34,7 @@ mod drive;
 mod escalate;
 mod exit;
 mod group;
+mod image;
 mod nursery;
 mod origin;
 mod signal;
@@ -48,12 +49,13 @@ mod tests;
 pub use child::{Child, ChildEvent, GroupEnd};
 pub use command::{CommandLine, CommandLineError};
 pub use drive::{Ended, supervise};
-pub use escalate::{SYNC_RESERVE, SYNC_SHARE, StopPolicy, split};
+pub use escalate::{SYNC_RESERVE, SYNC_SHARE, Scope, StopPolicy, split};
 pub use exit::Exit;
+pub use image::SpawnOptions;
 pub use nursery::Nursery;
 pub use signal::{Signal, UnknownSignal};
 pub use signals::{InstallError, Signals};
-pub use spawn::{SpawnError, SpawnOptions};
+pub use spawn::SpawnError;
 
 /// Makes this process a supervisor. To be called within a runtime, before anything else that takes time.
 pub fn install() -> Result<(Signals, Nursery), InstallError> {

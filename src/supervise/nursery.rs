@@ -19,11 +19,13 @@ use tokio::time::{Instant, sleep};
 
 use super::child::Child;
 use super::command::CommandLine;
+use super::escalate::Scope;
 use super::exit::Exit;
 use super::group::{self, Family};
+use super::image::{Image, SpawnOptions};
 use super::signal::Signal;
 use super::signals::InstallError;
-use super::spawn::{Image, SpawnError, SpawnOptions, Spawned, spawn};
+use super::spawn::{SpawnError, Spawned, spawn};
 use super::sys::{self, Change};
 use super::tty;
 
@@ -49,7 +51,7 @@ pub(super) struct Latest {
 
 enum Request {
     Spawn { image: Image, reply: oneshot::Sender<Result<(Spawned, watch::Receiver<Latest>), SpawnError>> },
-    Signal { pid: pid_t, signal: Signal, done: oneshot::Sender<()> },
+    Signal { pid: pid_t, scope: Scope, signal: Signal, done: oneshot::Sender<()> },
     Sweep { group: pid_t, signals: Vec<Signal>, reply: oneshot::Sender<Vec<pid_t>> },
 }
 
@@ -82,7 +84,7 @@ impl Nursery {
     /// Starts a command; returns when its program runs, or could not be executed.
     pub async fn spawn(&self, command: &CommandLine, options: &SpawnOptions) -> Result<Child, SpawnError> {
         let image = Image::prepare(command, options)?;
-        let program = image.program().to_owned();
+        let program = image.program.clone();
         let (reply, answer) = oneshot::channel();
         let gone = || SpawnError::Gone { program: program.clone() };
         self.requests.send(Request::Spawn { image, reply }).await.map_err(|_| gone())?;
@@ -90,10 +92,10 @@ impl Nursery {
         Ok(Child::new(spawned, changes, self.clone(), program))
     }
 
-    /// Sends a signal to a child's group, if the child has not ended.
-    pub(super) async fn signal(&self, pid: pid_t, signal: Signal) {
+    /// Sends a signal to a child or its group, if the child has not ended.
+    pub(super) async fn signal(&self, pid: pid_t, scope: Scope, signal: Signal) {
         let (done, sent) = oneshot::channel();
-        if self.requests.send(Request::Signal { pid, signal, done }).await.is_ok() {
+        if self.requests.send(Request::Signal { pid, scope, signal, done }).await.is_ok() {
             drop(sent.await);
         }
     }
@@ -156,8 +158,8 @@ impl Ward {
         // and is reaped like any other.
         match request {
             Request::Spawn { image, reply } => drop(reply.send(self.spawn(&image))),
-            Request::Signal { pid, signal, done } => {
-                self.signal(pid, signal);
+            Request::Signal { pid, scope, signal, done } => {
+                self.signal(pid, scope, signal);
                 let _ = done.send(());
             }
             Request::Sweep { group, signals, reply } => drop(reply.send(self.sweep(group, &signals))),
@@ -171,12 +173,16 @@ impl Ward {
         Ok((spawned, receiver))
     }
 
-    fn signal(&mut self, pid: pid_t, signal: Signal) {
+    fn signal(&mut self, pid: pid_t, scope: Scope, signal: Signal) {
         if !self.children.contains_key(&pid) {
             tracing::debug!(pid, %signal, "the command has ended already, signal not sent");
             return;
         }
-        if let Err(error) = sys::kill_group(pid, signal) {
+        let sent = match scope {
+            Scope::Group => sys::kill_group(pid, signal),
+            Scope::Command => sys::kill(pid, signal),
+        };
+        if let Err(error) = sent {
             tracing::debug!(pid, %signal, %error, "signal not sent");
         }
     }

@@ -33,9 +33,12 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The slowest upload we wait for; slower ones are cut off and tried again.
 const SLOWEST_BYTES_PER_S: u64 = 32 * 1024;
 
-/// A client and what the environment added to the settings.
 pub(super) async fn build(settings: &Settings) -> Result<Client> {
-    let http = http_client(settings)?;
+    build_over(settings, http_client(settings)?).await
+}
+
+/// The client over a given HTTP client.
+pub(super) async fn build_over(settings: &Settings, http: SharedHttpClient) -> Result<Client> {
     let sdk = load(settings, &http).await;
     let endpoint = endpoint(settings, &sdk);
     let region = region(settings, endpoint.as_deref(), &http, &sdk).await?;
@@ -46,8 +49,19 @@ fn http_client(settings: &Settings) -> Result<SharedHttpClient> {
     if settings.skip_verify {
         return tls::unverified();
     }
+    if speaks_plainly(settings) {
+        return tls::verifying_with(&[]);
+    }
     let ca_bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|v| !v.is_empty()).map(PathBuf::from);
     tls::verifying(ca_bundle.as_deref())
+}
+
+/// Whether no TLS connection will ever be made, so that loading the roots can be spared at start-up.
+fn speaks_plainly(settings: &Settings) -> bool {
+    let endpoint = settings.endpoint.as_deref().map(endpoint_url);
+    let proxy = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().any(|v| std::env::var_os(v).is_some());
+    // Without keys at hand, credentials may have to be fetched from somewhere that speaks TLS.
+    endpoint.is_some_and(|e| e.starts_with("http://")) && settings.credentials.is_some() && !proxy
 }
 
 /// What the environment and the profile say. The region is looked up without the instance metadata service: where this
@@ -101,7 +115,7 @@ async fn region(
             let in_arn = settings.bucket.split(':').nth(3).filter(|r| !r.is_empty());
             Ok(in_arn.map(|r| Region::new(r.to_owned())).or(ambient).unwrap_or(Region::from_static(DEFAULT_REGION)))
         }
-        None => match look_up_region(settings, http, sdk).await {
+        None => match look_up_region(&settings.bucket, http, ambient.clone()).await {
             Ok(Some(found)) => Ok(found),
             Ok(None) => Ok(ambient.unwrap_or(Region::from_static(DEFAULT_REGION))),
             Err(error) => ambient.ok_or(error),
@@ -110,8 +124,8 @@ async fn region(
 }
 
 /// S3 names a bucket's region in every answer about it, even to strangers.
-async fn look_up_region(settings: &Settings, http: &SharedHttpClient, sdk: &SdkConfig) -> Result<Option<Region>> {
-    let ask_in = sdk.region().cloned().unwrap_or(Region::from_static(DEFAULT_REGION));
+async fn look_up_region(bucket: &str, http: &SharedHttpClient, ambient: Option<Region>) -> Result<Option<Region>> {
+    let ask_in = ambient.unwrap_or(Region::from_static(DEFAULT_REGION));
     let anonymous = Builder::new()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http.clone())
@@ -119,7 +133,7 @@ async fn look_up_region(settings: &Settings, http: &SharedHttpClient, sdk: &SdkC
         .timeout_config(timeouts())
         .allow_no_auth()
         .build();
-    let answer = Client::from_conf(anonymous).head_bucket().bucket(&settings.bucket).send().await;
+    let answer = Client::from_conf(anonymous).head_bucket().bucket(bucket).send().await;
     let named = match &answer {
         Ok(output) => output.bucket_region(),
         Err(error) => error.raw_response().and_then(|r| r.headers().get("x-amz-bucket-region")),
@@ -127,7 +141,7 @@ async fn look_up_region(settings: &Settings, http: &SharedHttpClient, sdk: &SdkC
     if let Some(region) = named {
         return Ok(Some(Region::new(region.to_owned())));
     }
-    let what = format!("look up the region of s3://{} (set region to avoid this)", settings.bucket);
+    let what = format!("look up the region of s3://{bucket} (set region to avoid this)");
     answer.map(|_| None).map_err(|e| error::map(error::Asked::Other, &what, e))
 }
 
@@ -193,5 +207,66 @@ impl Intercept for Consistent {
     ) -> std::result::Result<(), BoxError> {
         context.request_mut().headers_mut().insert("x-tigris-consistent", "true");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::config::http::HttpResponse;
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+    use aws_smithy_types::body::SdkBody;
+
+    use super::*;
+
+    /// Answers every request with this status and, if given, the bucket's region.
+    #[derive(Clone, Debug)]
+    struct Canned(u16, Option<&'static str>);
+
+    impl HttpConnector for Canned {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            assert_eq!(request.headers().get("authorization"), None, "strangers ask without a signature");
+            let status = self.0.try_into().expect("a valid status");
+            let mut response = HttpResponse::new(status, SdkBody::empty());
+            if let Some(region) = self.1 {
+                response.headers_mut().insert("x-amz-bucket-region", region);
+            }
+            HttpConnectorFuture::ready(Ok(response))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_region_of_a_bucket_is_learned_from_any_answer() {
+        for (status, named) in [(200, "eu-west-1"), (301, "eu-west-1"), (403, "ap-south-1"), (400, "us-east-2")] {
+            let canned = SharedHttpConnector::new(Canned(status, Some(named)));
+            let http = http_client_fn(move |_, _| canned.clone());
+            let found = look_up_region("bucket", &http, None).await.expect("an answer");
+            assert_eq!(found, Some(Region::from_static(named)), "{status}");
+        }
+        let canned = SharedHttpConnector::new(Canned(404, None));
+        let http = http_client_fn(move |_, _| canned.clone());
+        let error = look_up_region("bucket", &http, None).await.expect_err("no such bucket");
+        assert!(error.to_string().contains("s3://bucket") && error.to_string().contains("set region"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn configuration_beats_the_host_beats_the_environment() {
+        let http = http_client_fn(|_, _| unreachable!("nobody needs to be asked"));
+        let sdk = SdkConfig::builder().region(Region::from_static("ambient")).build();
+        let mut settings = Settings::new("bucket", "");
+        let region_for = async |settings: &Settings, endpoint| {
+            region(settings, endpoint, &http, &sdk).await.expect("known").to_string()
+        };
+        assert_eq!(region_for(&settings, Some("https://s3.us-west-004.backblazeb2.com")).await, "us-west-004");
+        assert_eq!(region_for(&settings, Some("http://127.0.0.1:9000")).await, "ambient");
+        let nothing = SdkConfig::builder().build();
+        let plain = region(&settings, Some("http://127.0.0.1:9000"), &http, &nothing).await.expect("known");
+        assert_eq!(plain.to_string(), DEFAULT_REGION);
+        settings.bucket = "arn:aws:s3:eu-north-1:123456789012:accesspoint/x".into();
+        assert_eq!(region_for(&settings, None).await, "eu-north-1");
+        settings.region = Some("given".into());
+        assert_eq!(region_for(&settings, Some("https://s3.us-west-004.backblazeb2.com")).await, "given");
     }
 }

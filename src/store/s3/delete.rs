@@ -28,7 +28,8 @@ pub(super) async fn delete(store: &S3Store, keys: &[Key]) -> Result<Deleted> {
                 Err(StoreError::Permanent { detail }) => {
                     tracing::debug!(%detail, "batch delete refused; deleting one by one");
                     let result = singly(store, batch).await?;
-                    store.deletes_singly.store(true, Relaxed);
+                    // Only if that was the cure: a missing bucket refuses both.
+                    store.deletes_singly.fetch_or(result.deleted > 0, Relaxed);
                     result
                 }
                 other => other?,

@@ -3,6 +3,7 @@
 //! The facts are taken out first ([`Facts`]), then a pure table decides ([`verdict`]). Details carry the operation, the
 //! address, S3's code and message, the HTTP status and the request id; never a URL, a header or a key.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId, RequestIdExt};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -23,8 +24,8 @@ pub(super) enum Asked {
 /// What is known about a failed request.
 #[derive(Debug, Default)]
 struct Facts {
-    /// The request never left, or its answer never came.
-    no_answer: bool,
+    /// Why there was no answer, where waiting would not help.
+    hopeless: Option<Hopeless>,
     /// The HTTP status, if there was an answer.
     status: Option<u16>,
     code: Option<String>,
@@ -33,6 +34,15 @@ struct Facts {
     request_id: Option<String>,
     /// The region S3 says the bucket is in.
     bucket_region: Option<String>,
+}
+
+/// Failures before any answer that do not pass by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hopeless {
+    NoCredentials,
+    BadCredentialsSetting,
+    UntrustedCertificate,
+    BadRequest,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,31 +101,46 @@ where
             facts.request_id = metadata.request_id().or(metadata.extended_request_id()).map(str::to_owned);
         }
         SdkError::ResponseError(_) => facts.message = format!("the answer is not S3's: {}", chain(error)),
-        SdkError::TimeoutError(_) => {
-            facts.no_answer = true;
-            facts.message = "no answer in time".to_owned();
+        SdkError::TimeoutError(_) => facts.message = "no answer in time".to_owned(),
+        SdkError::ConstructionFailure(_) => {
+            facts.hopeless = Some(Hopeless::BadRequest);
+            facts.message = chain(error);
         }
         _ => {
-            facts.no_answer = true;
+            facts.hopeless = hopeless(error);
             facts.message = chain(error);
         }
     }
     facts
 }
 
+/// Looks for the reasons that a person must remove.
+fn hopeless(error: &(dyn std::error::Error + 'static)) -> Option<Hopeless> {
+    for cause in std::iter::successors(Some(error), |e| e.source()) {
+        match cause.downcast_ref::<CredentialsError>() {
+            Some(CredentialsError::CredentialsNotLoaded(_)) => return Some(Hopeless::NoCredentials),
+            Some(CredentialsError::InvalidConfiguration(_)) => return Some(Hopeless::BadCredentialsSetting),
+            _ => {}
+        }
+        // hyper buries rustls' error in `io::Error`s, whose payload is no `source`: its words are all that comes through.
+        if cause.to_string().contains("invalid peer certificate") {
+            return Some(Hopeless::UntrustedCertificate);
+        }
+    }
+    None
+}
+
 /// The error and its causes on one line.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let part = error.to_string();
+    for cause in std::iter::successors(Some(error), |e| e.source()) {
+        let part = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         if !text.ends_with(&part) {
             if !text.is_empty() {
                 text.push_str(": ");
             }
             text.push_str(&part);
         }
-        next = error.source();
     }
     text
 }
@@ -133,8 +158,11 @@ fn verdict(asked: Asked, facts: &Facts) -> Verdict {
         // An error inside a success, or an answer that is not S3's (a captive portal): nothing is known.
         Some(..=299) => Verdict::Transient,
         Some(_) => Verdict::Permanent,
-        None if facts.code.is_some() => Verdict::Transient,
-        None => unanswered(&facts.message),
+        None => match facts.hopeless {
+            Some(Hopeless::NoCredentials) => Verdict::Denied,
+            Some(_) => Verdict::Permanent,
+            None => Verdict::Transient,
+        },
     }
 }
 
@@ -181,25 +209,6 @@ fn by_code(asked: Asked, code: &str) -> Option<Verdict> {
     })
 }
 
-/// No answer at all. Most such failures pass; these do not, and waiting would hide the reason.
-fn unanswered(message: &str) -> Verdict {
-    if is_missing_credentials(message) {
-        return Verdict::Denied;
-    }
-    if is_bad_certificate(message) || message.starts_with("failed to construct request") {
-        return Verdict::Permanent;
-    }
-    Verdict::Transient
-}
-
-fn is_missing_credentials(message: &str) -> bool {
-    message.contains("no providers in chain provided credentials")
-}
-
-fn is_bad_certificate(message: &str) -> bool {
-    message.contains("invalid peer certificate")
-}
-
 fn describe(asked: Asked, what: &str, facts: &Facts) -> String {
     let mut text = what.to_owned();
     let mut say = |part: &str| {
@@ -242,13 +251,16 @@ fn hint(asked: Asked, facts: &Facts) -> Option<String> {
             "this store does not implement create-if-absent (If-None-Match), so a second writer could not be kept out"
         }
         (_, Some(301 | 307)) => "the bucket is in another region or behind another endpoint",
-        _ if facts.no_answer && is_missing_credentials(&facts.message) => {
-            "no credentials found; set access-key-id and secret-access-key, or give this machine a role"
-        }
-        _ if facts.no_answer && is_bad_certificate(&facts.message) => {
-            "the server's certificate is not trusted; name its CA in AWS_CA_BUNDLE or SSL_CERT_FILE"
-        }
-        _ => return None,
+        _ => match facts.hopeless? {
+            Hopeless::NoCredentials => {
+                "no credentials found; set access-key-id and secret-access-key, or give this machine a role"
+            }
+            Hopeless::BadCredentialsSetting => "correct the AWS settings in the environment or the profile",
+            Hopeless::UntrustedCertificate => {
+                "the server's certificate is not trusted; name its CA in AWS_CA_BUNDLE or SSL_CERT_FILE"
+            }
+            Hopeless::BadRequest => return None,
+        },
     };
     Some(hint.to_owned())
 }
@@ -305,10 +317,12 @@ mod tests {
 
     #[test]
     fn silence_is_transient_unless_waiting_cannot_help() {
-        let judge = |message: &str| verdict(Asked::Other, &Facts { message: message.into(), ..Facts::default() });
-        assert_eq!(judge("dispatch failure: connection refused"), Verdict::Transient);
-        assert_eq!(judge("x: invalid peer certificate: UnknownIssuer"), Verdict::Permanent);
-        assert_eq!(judge("x: no providers in chain provided credentials"), Verdict::Denied);
+        let judge = |hopeless| verdict(Asked::Other, &Facts { hopeless, ..Facts::default() });
+        assert_eq!(judge(None), Verdict::Transient);
+        assert_eq!(judge(Some(Hopeless::UntrustedCertificate)), Verdict::Permanent);
+        assert_eq!(judge(Some(Hopeless::NoCredentials)), Verdict::Denied);
+        assert_eq!(hopeless(&CredentialsError::not_loaded("x")), Some(Hopeless::NoCredentials));
+        assert_eq!(hopeless(&CredentialsError::provider_error("the metadata service is away")), None);
     }
 
     #[test]

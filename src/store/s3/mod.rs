@@ -39,7 +39,7 @@ use md5::{Digest, Md5};
 use super::{Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
 use error::Asked;
 use multipart::Parts;
-pub use settings::{Credentials, DEFAULT_CONCURRENCY, DEFAULT_PART_SIZE, Secret, Settings, Sse};
+pub use settings::{Credentials, Secret, Settings, Sse};
 
 /// Sets the SSE-C headers, which every request that touches an object's bytes must carry.
 macro_rules! with_customer_key {
@@ -75,17 +75,21 @@ impl S3Store {
     pub async fn connect(settings: Settings) -> Result<S3Store> {
         settings.validate()?;
         let client = client::build(&settings).await?;
+        Ok(S3Store::over(client, settings))
+    }
+
+    fn over(client: Client, settings: Settings) -> S3Store {
         let customer_key = settings.customer_key_bytes().zip(settings.sse.customer_key.clone()).map(|(raw, key)| {
             let algorithm = settings.sse.customer_algorithm.clone().unwrap_or_else(|| "AES256".to_owned());
             Arc::new(CustomerKey { algorithm, key, md5: base64_md5(&raw) })
         });
-        Ok(S3Store {
+        S3Store {
             client,
             address: settings.address(),
             customer_key,
             deletes_singly: Arc::default(),
             settings: Arc::new(settings),
-        })
+        }
     }
 
     /// Another prefix of the same bucket over the same client: a thousand databases need one TLS store and one pool.

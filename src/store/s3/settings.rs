@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use super::super::{Result, StoreError};
 
-pub const DEFAULT_PART_SIZE: u64 = 5 << 20;
-pub const DEFAULT_CONCURRENCY: usize = 5;
+const DEFAULT_PART_SIZE: u64 = 5 << 20;
+pub(super) const DEFAULT_CONCURRENCY: usize = 5;
 /// S3's limits for a part that is not the last one.
 const PART_SIZE_MIN: u64 = 5 << 20;
 const PART_SIZE_MAX: u64 = 5 << 30;

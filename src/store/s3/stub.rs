@@ -5,9 +5,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::{Credentials, S3Store, Secret, Settings};
 
@@ -72,15 +75,48 @@ pub(super) struct Stub {
 impl Stub {
     /// `script` gets the request and how many came before it.
     pub async fn start(script: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Stub {
+        Stub::listen(script, None).await
+    }
+
+    /// The same over TLS, with a certificate for 127.0.0.1 that `testdata/ca.pem` has signed.
+    pub async fn start_tls(script: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Stub {
+        let certificate = CertificateDer::from_pem_slice(include_bytes!("testdata/server.pem")).expect("PEM");
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("testdata/server.key")).expect("PEM");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring knows them")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("they belong together");
+        Stub::listen(script, Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn listen(
+        script: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+        tls: Option<TlsAcceptor>,
+    ) -> Stub {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-        let endpoint = format!("http://{}", listener.local_addr().expect("address"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let endpoint = format!("{scheme}://{}", listener.local_addr().expect("address"));
         let log = Arc::new(Mutex::new(Vec::new()));
         let mut server = JoinSet::new();
         let (script, seen): (Arc<Script>, _) = (Arc::new(script), log.clone());
         server.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(converse(stream, script.clone(), seen.clone()));
+                let (script, seen, tls) = (script.clone(), seen.clone(), tls.clone());
+                connections.spawn(async move {
+                    match tls {
+                        None => converse(stream, script, seen).await,
+                        Some(tls) => {
+                            // A client that mistrusts us ends the handshake.
+                            if let Ok(stream) = tls.accept(stream).await {
+                                converse(stream, script, seen).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Stub { endpoint, log, _server: server }
@@ -107,7 +143,7 @@ impl Stub {
     }
 }
 
-async fn converse(stream: TcpStream, script: Arc<Script>, log: Arc<Mutex<Vec<Request>>>) {
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, script: Arc<Script>, log: Arc<Mutex<Vec<Request>>>) {
     let mut stream = BufReader::new(stream);
     while let Some(request) = read_request(&mut stream).await {
         let reply = {
@@ -137,7 +173,7 @@ async fn converse(stream: TcpStream, script: Arc<Script>, log: Arc<Mutex<Vec<Req
 }
 
 /// `None` when the client has gone.
-async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Request> {
+async fn read_request<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>) -> Option<Request> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|n| *n > 0)?;
     let mut words = line.split_whitespace().map(str::to_owned);

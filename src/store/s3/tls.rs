@@ -36,9 +36,14 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// The client that verifies certificates and obeys `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
 pub(super) fn verifying(ca_bundle: Option<&Path>) -> Result<SharedHttpClient> {
+    verifying_with(&roots(ca_bundle)?)
+}
+
+/// The same with these roots alone; every one of them must be parsable.
+pub(super) fn verifying_with(roots: &[CertificateDer<'_>]) -> Result<SharedHttpClient> {
     let mut trust = TrustStore::empty();
-    for certificate in roots(ca_bundle)? {
-        trust.add_pem_certificate(pem(&certificate));
+    for certificate in roots {
+        trust.add_pem_certificate(pem(certificate));
     }
     let context = TlsContext::builder()
         .with_trust_store(trust)
@@ -83,7 +88,7 @@ fn roots(ca_bundle: Option<&Path>) -> Result<Vec<CertificateDer<'static>>> {
     if let Some(path) = ca_bundle {
         return bundle(path);
     }
-    let native: Vec<_> = rustls_native_certs::load_native_certs().certs.into_iter().filter(|c| is_root(c)).collect();
+    let native: Vec<_> = rustls_native_certs::load_native_certs().certs.into_iter().filter(is_root).collect();
     if !native.is_empty() {
         return Ok(native);
     }

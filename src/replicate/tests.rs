@@ -1,0 +1,423 @@
+//! The road over a store with faults, and a real database under it. Whatever happens, the objects alone must give the
+//! database back: an oracle applies them one after the other and compares page for page.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::*;
+use crate::clock;
+use crate::ltx::Decoder;
+use crate::remote::Layout;
+use crate::store::memory::{Fault, MemoryStore, Op};
+use crate::store::{Key, Put, Store, StoreError};
+
+struct Rig {
+    dir: tempfile::TempDir,
+    app: rusqlite::Connection,
+    store: MemoryStore,
+    road: Option<Road>,
+    heard: mpsc::Receiver<Event>,
+    settings: Settings,
+}
+
+impl Rig {
+    fn new(change: impl FnOnce(&mut Settings)) -> Rig {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().canonicalize().expect("tempdir").join("app.db");
+        let app = rusqlite::Connection::open(&path).expect("open");
+        app.busy_timeout(Duration::from_secs(5)).expect("timeout");
+        app.execute_batch("PRAGMA page_size=1024; PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
+            .expect("create");
+        let mut settings = settings(path);
+        change(&mut settings);
+        let (_, heard) = mpsc::channel(1);
+        Rig { dir, app, store: MemoryStore::new(), road: None, heard, settings }
+    }
+
+    fn start(&mut self) {
+        let (events, heard) = mpsc::channel(16);
+        let remote = Remote::new(Arc::new(self.store.clone()), Layout::S3);
+        self.heard = heard;
+        self.road = Some(Road::start(self.settings.clone(), remote, events));
+    }
+
+    async fn event(&mut self) -> Event {
+        let event = tokio::time::timeout(Duration::from_secs(20), self.heard.recv()).await;
+        event.expect("an event in time").expect("the road lives")
+    }
+
+    fn write(&self, bytes: u32) {
+        self.app.execute("INSERT INTO t(x) VALUES (randomblob(?1))", [bytes]).expect("insert");
+    }
+
+    fn run(&self, sql: &str) {
+        self.app.execute_batch(sql).expect("sql");
+    }
+
+    /// Waits until the bucket has everything.
+    async fn until(&self, what: &str, mut done: impl FnMut(&Rig) -> bool) {
+        for _ in 0..2000 {
+            if done(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("waited in vain for: {what}; objects: {:?}", self.store.names());
+    }
+
+    async fn until_objects(&self, count: usize) {
+        self.until("objects", |rig| rig.objects().len() >= count).await;
+    }
+
+    fn objects(&self) -> Vec<String> {
+        self.store.names().into_iter().filter(|name| name.starts_with("0000/")).collect()
+    }
+
+    async fn finish(&mut self) -> Ended {
+        let mut road = self.road.take().expect("started");
+        road.finish_by(Instant::now() + Duration::from_secs(20));
+        road.ended().await
+    }
+
+    /// Everything of the road is gone at once, as with SIGKILL.
+    async fn crash(&mut self) {
+        let road = self.road.take().expect("started");
+        road.task.abort();
+        let _ = road.task.await;
+        // A blocking piece of work may still hold the database for a moment.
+        let meta = self.settings.meta_path.clone();
+        self.until("the lock", |_| crate::db::Lock::try_take(&meta).expect("lock").is_some()).await;
+    }
+
+    /// Applies all level-0 objects and compares the result with the database.
+    fn assert_restores(&self) {
+        let mut copy: Vec<Vec<u8>> = Vec::new();
+        for (at, name) in self.objects().iter().enumerate() {
+            let bytes = self.store.bytes(name).expect("listed");
+            let mut decoder = Decoder::new(bytes.as_ref()).expect("header");
+            let header = *decoder.header();
+            assert_eq!(header.max_txid.get(), at as u64 + 1, "TXIDs are consecutive");
+            let mut page = vec![0; header.page_size.bytes()];
+            copy.resize(header.commit as usize, Vec::new());
+            while let Some(pgno) = decoder.next_page(&mut page).expect("page") {
+                copy[pgno.index()] = page.clone();
+            }
+            decoder.finish().expect("verified");
+        }
+        let mut statement = self.app.prepare("SELECT data FROM sqlite_dbpage('main')").expect("dbpage");
+        let rows = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("query");
+        let live: Vec<Vec<u8>> = rows.map(|page| page.expect("page")).collect();
+        assert_eq!(copy.len(), live.len(), "size in pages");
+        for (index, page) in live.iter().enumerate() {
+            assert!(copy[index] == *page, "page {} differs", index + 1);
+        }
+    }
+
+    /// How many objects hold the whole database.
+    fn images(&self) -> usize {
+        let is_image = |name: &String| {
+            let bytes = self.store.bytes(name).expect("listed");
+            let mut decoder = Decoder::new(bytes.as_ref()).expect("header");
+            let (commit, mut page) = (decoder.header().commit, vec![0; decoder.header().page_size.bytes()]);
+            (0..commit).all(|_| decoder.next_page(&mut page).expect("page").is_some())
+        };
+        self.objects().iter().filter(|name| is_image(name)).count()
+    }
+
+    fn spilled(&self) -> usize {
+        std::fs::read_dir(self.settings.meta_path.join("spill")).map_or(0, Iterator::count)
+    }
+}
+
+fn settings(path: PathBuf) -> Settings {
+    Settings {
+        meta_path: path.with_file_name(".meta"),
+        path,
+        tuning: Tuning { busy_timeout: Duration::from_secs(1), min_checkpoint_page_count: 100, truncate_page_n: 0 },
+        monitor_interval: Duration::from_millis(50),
+        checkpoint_interval: Duration::from_secs(60),
+        sync_interval: Duration::ZERO,
+        max_sync_wal_bytes: 64 << 20,
+        final_retry_interval: Duration::from_millis(50),
+        proof_lasts: Duration::from_secs(150),
+        once: false,
+    }
+}
+
+fn transient(detail: String) -> StoreError {
+    StoreError::Transient { detail }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_leave_one_by_one_and_idleness_makes_no_request() {
+    let mut rig = Rig::new(|_| {});
+    rig.start();
+    rig.until_objects(1).await;
+    for count in 2..6 {
+        rig.write(100);
+        rig.until_objects(count).await;
+    }
+    let calls = |rig: &Rig| [Op::Put, Op::Get, Op::Head, Op::List, Op::Delete].map(|op| rig.store.calls(op));
+    let before = calls(&rig);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(calls(&rig), before, "an idle database made requests");
+    assert!(matches!(rig.finish().await, Ended::Synced(Some(txid)) if txid.get() == 5));
+    rig.assert_restores();
+    assert_eq!(rig.images(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_wal_is_reset_and_nothing_is_missing() {
+    let mut rig = Rig::new(|_| {});
+    rig.start();
+    for _ in 0..40 {
+        rig.write(20_000);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(matches!(rig.finish().await, Ended::Synced(_)));
+    rig.assert_restores();
+    let wal = crate::fsx::with_suffix(&rig.settings.path, "-wal");
+    let len = std::fs::metadata(wal).expect("stat").len();
+    assert!(len < 600_000, "the WAL was never reset: {len} bytes for 800 kB of commits");
+    assert_eq!(rig.images(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_reply_is_not_another_writer() {
+    let mut rig = Rig::new(|_| {});
+    rig.start();
+    rig.until_objects(1).await;
+    rig.store.inject(Op::Put, Fault::LostReply, 1);
+    rig.write(10);
+    rig.until_objects(2).await;
+    rig.write(10);
+    rig.until_objects(3).await;
+    assert!(matches!(rig.finish().await, Ended::Synced(_)));
+    rig.assert_restores();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_writer_is_never_overwritten() {
+    let mut rig = Rig::new(|_| {});
+    rig.start();
+    rig.until_objects(1).await;
+    let theirs = rig.store.bytes(&rig.objects()[0]).expect("stored");
+    let name = "0000/0000000000000002-0000000000000002.ltx";
+    rig.store.put(&Key::new(name).expect("valid"), Put::create(theirs.clone())).await.expect("put");
+    rig.write(10);
+    while !matches!(rig.event().await, Event::Fenced) {}
+    assert!(rig.app.execute_batch("PRAGMA busy_timeout=0; INSERT INTO t(x) VALUES (1)").is_err(), "not frozen");
+    rig.run("PRAGMA busy_timeout=5000");
+    assert!(matches!(rig.finish().await, Ended::Fenced { .. }));
+    assert_eq!(rig.store.bytes(name), Some(theirs), "the other writer's object was replaced");
+    let kept = std::fs::read_dir(rig.settings.meta_path.join("orphaned")).expect("kept").count();
+    assert_eq!(kept, 1, "the tail is kept aside");
+    assert!(rig.store.names().iter().any(|name| name.starts_with("orphaned/")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_slept_looks_before_it_uploads() {
+    let mut rig = Rig::new(|settings| settings.proof_lasts = Duration::ZERO);
+    rig.start();
+    rig.until_objects(1).await;
+    // Another writer has gone on, and its TXID 2 was compacted and deleted meanwhile.
+    let bytes = rig.store.bytes(&rig.objects()[0]).expect("stored");
+    let mut decoder = Decoder::new(bytes.as_ref()).expect("header");
+    let txid = Txid::new(3).expect("non-zero");
+    let header = crate::ltx::Header { min_txid: txid, max_txid: txid, ..*decoder.header() };
+    let mut page = vec![0; header.page_size.bytes()];
+    let mut encoder = crate::ltx::Encoder::new(Vec::new(), header).expect("header");
+    while let Some(pgno) = decoder.next_page(&mut page).expect("page") {
+        encoder.page(pgno, &page).expect("page");
+    }
+    let bytes = encoder.finish().expect("finish").writer;
+    let name = Key::new("0000/0000000000000003-0000000000000003.ltx").expect("valid");
+    rig.store.put(&name, Put::create(bytes)).await.expect("put");
+    rig.write(10);
+    while !matches!(rig.event().await, Event::Fenced) {}
+    assert!(matches!(rig.finish().await, Ended::Fenced { .. }));
+    assert_eq!(rig.objects().len(), 2, "nothing was added to the other writer's history");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_was_deleted_begins_again_with_an_image() {
+    let mut rig = Rig::new(|settings| settings.proof_lasts = Duration::ZERO);
+    rig.start();
+    rig.until_objects(1).await;
+    rig.write(10);
+    rig.until_objects(2).await;
+    let keys: Vec<Key> = rig.objects().into_iter().filter_map(Key::new).collect();
+    rig.store.delete(&keys).await.expect("delete");
+    rig.write(10);
+    rig.until_objects(1).await;
+    assert!(matches!(rig.finish().await, Ended::Synced(_)));
+    assert_eq!(rig.images(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_survived_with_a_bounded_wal() {
+    let mut rig = Rig::new(|settings| settings.max_sync_wal_bytes = 100_000);
+    rig.start();
+    rig.until_objects(1).await;
+    rig.store.inject(Op::Put, Fault::Fail(transient), usize::MAX);
+    let wal = crate::fsx::with_suffix(&rig.settings.path, "-wal");
+    for _ in 0..60 {
+        rig.write(30_000);
+        rig.run("DELETE FROM t WHERE id < (SELECT max(id) FROM t) - 3");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(rig.spilled() >= 1, "nothing was spilled");
+    let len = std::fs::metadata(&wal).expect("stat").len();
+    assert!(len < 1_500_000, "the WAL grew to {len} bytes during the outage");
+    rig.store.heal();
+    rig.until("catching up", |rig| rig.spilled() == 0).await;
+    rig.write(10);
+    assert!(matches!(rig.finish().await, Ended::Synced(_)));
+    rig.assert_restores();
+    assert_eq!(rig.images(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_during_an_outage_loses_nothing() {
+    let mut rig = Rig::new(|settings| settings.max_sync_wal_bytes = 50_000);
+    rig.start();
+    rig.until_objects(1).await;
+    rig.store.inject(Op::Put, Fault::Fail(transient), usize::MAX);
+    for _ in 0..20 {
+        rig.write(30_000);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    rig.until("a spill", |rig| rig.spilled() > 0).await;
+    rig.crash().await;
+    rig.store.heal();
+    rig.write(10);
+    rig.start();
+    rig.until("catching up", |rig| rig.spilled() == 0).await;
+    assert!(matches!(rig.finish().await, Ended::Synced(_)));
+    rig.assert_restores();
+    assert_eq!(rig.images(), 1, "what was spilled is continued, not replaced");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_tells_the_truth_about_an_outage() {
+    let mut rig = Rig::new(|_| {});
+    rig.start();
+    rig.until_objects(1).await;
+    rig.store.inject(Op::Put, Fault::Fail(transient), usize::MAX);
+    rig.write(10);
+    let mut road = rig.road.take().expect("started");
+    road.finish_by(Instant::now() + Duration::from_millis(300));
+    assert!(matches!(road.ended().await, Ended::Unsynced { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hanging_store_does_not_outlive_the_deadline() {
+    let mut rig = Rig::new(|_| {});
+    rig.start();
+    rig.until_objects(1).await;
+    rig.store.inject(Op::Put, Fault::Hang, usize::MAX);
+    rig.write(10);
+    rig.until("the put", |rig| rig.store.calls(Op::Put) >= 2).await;
+    let mut road = rig.road.take().expect("started");
+    road.finish_by(Instant::now() + Duration::from_millis(200));
+    assert!(matches!(road.ended().await, Ended::Unsynced { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_transaction_is_streamed() {
+    let mut rig = Rig::new(|_| {});
+    rig.start();
+    rig.until_objects(1).await;
+    rig.write(20 << 20);
+    rig.until_objects(2).await;
+    rig.store.inject(Op::Put, Fault::LostReply, 1);
+    rig.write(20 << 20);
+    rig.write(10);
+    assert!(matches!(rig.finish().await, Ended::Synced(_)));
+    rig.assert_restores();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_appears_and_vanishes_between_looks_is_shipped() {
+    let mut rig = Rig::new(|_| {});
+    rig.settings.path = rig.dir.path().join("late.db");
+    rig.start();
+    assert!(matches!(rig.event().await, Event::Ready(Ready::NoDatabaseYet)));
+    rig.app = rusqlite::Connection::open(&rig.settings.path).expect("open");
+    rig.run("CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t(x) VALUES (1)");
+    assert!(matches!(rig.finish().await, Ended::Synced(Some(_))));
+    rig.assert_restores();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_replicator_stands_by_and_takes_over() {
+    let mut rig = Rig::new(|_| {});
+    rig.start();
+    rig.until_objects(1).await;
+    let first = rig.road.take().expect("started");
+    rig.start();
+    assert!(matches!(rig.event().await, Event::Ready(Ready::Standby)));
+    rig.write(10);
+    rig.until_objects(2).await;
+    first.task.abort();
+    rig.write(10);
+    rig.until_objects(3).await;
+    assert!(matches!(rig.finish().await, Ended::Synced(_)));
+    rig.assert_restores();
+    assert_eq!(rig.images(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replaced_database_is_not_shipped_over_a_good_history() {
+    let mut rig = Rig::new(|_| {});
+    rig.start();
+    rig.until_objects(1).await;
+    let other = rig.dir.path().join("other.db");
+    rusqlite::Connection::open(&other).and_then(|c| c.execute_batch("CREATE TABLE other(x)")).expect("create");
+    std::fs::rename(&other, &rig.settings.path).expect("rename");
+    loop {
+        match rig.event().await {
+            Event::Failed { why } => break assert!(why.contains("replaced"), "{why}"),
+            _ => continue,
+        }
+    }
+    assert_eq!(rig.objects().len(), 1);
+}
+
+/// Writes, faults, crashes and restarts at random; at the end the bucket alone must give the database back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_happens_the_bucket_gives_the_database_back() {
+    let seed = std::env::var("MILLSTREAM_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(clock::random_u64);
+    println!("MILLSTREAM_TEST_SEED={seed}");
+    let mut random = seed;
+    let mut dice = move |sides: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % sides
+    };
+    let mut rig = Rig::new(|settings| {
+        settings.max_sync_wal_bytes = 60_000;
+        settings.tuning.min_checkpoint_page_count = 20;
+    });
+    rig.run("PRAGMA wal_autocheckpoint=30");
+    rig.start();
+    for _ in 0..150 {
+        match dice(16) {
+            0..=5 => rig.write(u32::try_from(dice(9000)).expect("small")),
+            6 => rig.run("DELETE FROM t WHERE id % 3 = 0"),
+            7 => rig.run("VACUUM"),
+            8 => rig.store.inject(Op::Put, Fault::LostReply, 1),
+            9 => rig.store.inject(Op::Put, Fault::Fail(transient), usize::try_from(dice(3) + 1).expect("small")),
+            10 => rig.store.inject(Op::List, Fault::Fail(transient), 1),
+            11 if dice(2) == 0 => {
+                rig.crash().await;
+                rig.start();
+            }
+            12 => rig.run("PRAGMA busy_timeout=0; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout=5000"),
+            _ => tokio::time::sleep(Duration::from_millis(dice(40))).await,
+        }
+    }
+    rig.store.heal();
+    let ended = rig.finish().await;
+    assert!(matches!(ended, Ended::Synced(_)), "{ended:?}");
+    rig.assert_restores();
+}
