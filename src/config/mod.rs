@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   flags ─┐
-//!   env ───┼─→ load ─→ expand (raw text) ─→ yaml (led by keys, the table) ─→ resolve ─→ replica ─→ url ─→ provider
+//!   env ───┼─→ load ─→ expand (raw text) ─→ yaml (led by keys, the table) ─→ resolve ─→ replica ─→ url
 //!   file ──┘                                                                   └─→ Options
 //! ```
 
@@ -11,7 +11,6 @@ mod keys;
 mod load;
 mod options;
 mod paths;
-mod provider;
 mod replica;
 mod resolve;
 mod scalar;
@@ -26,5 +25,5 @@ pub use options::{
 };
 pub use paths::default_meta_path;
 pub use scalar::parse_duration;
-pub use target::{S3Target, Target};
+pub use target::Target;
 pub use url::is_url;

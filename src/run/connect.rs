@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use super::exit::{CONFIG, DENIED, Failure, UNAVAILABLE};
-use crate::config::{Database, Options, Replica, S3Target, Target};
+use crate::config::{Database, Options, Replica, Target};
 use crate::db::Tuning;
 use crate::remote::{Layout, Remote};
 use crate::replicate::Settings;
-use crate::store::s3::{Credentials, S3Store, Secret, Sse};
-use crate::store::{FileStore, Store, StoreError, probe, s3};
+use crate::store::s3::S3Store;
+use crate::store::{FileStore, Store, StoreError, probe};
 
 /// Opens the replica's store. Makes no request unless the region of an AWS bucket must be found.
 pub async fn connect(replica: &Replica) -> Result<Remote, Failure> {
     let (store, layout): (Arc<dyn Store>, Layout) = match &replica.target {
         Target::File { path } => (Arc::new(FileStore::new(path.clone())), Layout::Directories),
-        Target::S3(target) => {
-            let store = S3Store::connect(s3_settings(target)).await.map_err(|error| store_failure(&error))?;
+        Target::S3(settings) => {
+            let store = S3Store::connect((**settings).clone()).await.map_err(|error| store_failure(&error))?;
             (Arc::new(store), Layout::S3)
         }
     };
@@ -65,33 +65,5 @@ pub fn settings(database: &Database, options: &Options) -> Settings {
         // Half of the time that level-0 objects are kept.
         proof_lasts: options.lifecycle.l0_retention / 2,
         once: false,
-    }
-}
-
-fn s3_settings(target: &S3Target) -> s3::Settings {
-    let target = target.clone();
-    let defaults = s3::Settings::new(target.bucket, target.prefix);
-    let keys = target.access_key_id.zip(target.secret_access_key);
-    s3::Settings {
-        region: target.region,
-        endpoint: target.endpoint,
-        credentials: keys.map(|(access_key_id, secret)| Credentials {
-            access_key_id,
-            secret_access_key: Secret::new(secret),
-            session_token: target.session_token.map(Secret::new),
-        }),
-        force_path_style: target.force_path_style,
-        skip_verify: target.skip_verify,
-        sign_payload: target.sign_payload,
-        require_content_md5: target.require_content_md5,
-        storage_class: target.storage_class,
-        part_size: target.part_size.unwrap_or(defaults.part_size),
-        concurrency: target.concurrency.unwrap_or(defaults.concurrency),
-        sse: Sse {
-            customer_algorithm: target.sse_customer_algorithm,
-            customer_key: target.sse_customer_key.map(Secret::new),
-            kms_key_id: target.sse_kms_key_id,
-        },
-        ..defaults
     }
 }
