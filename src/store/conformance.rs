@@ -166,9 +166,9 @@ async fn one_winner_of_a_race(store: &dyn Store) {
 /// A streamed body of these chunks, ended as given.
 fn streamed(chunks: Vec<Bytes>, end: Option<BodyError>, create: bool) -> Put {
     let (writer, body) = Body::channel(4);
-    tokio::spawn(async move {
+    tokio::task::spawn_blocking(move || {
         for chunk in chunks {
-            if writer.send(chunk).await.is_err() {
+            if writer.blocking_send(chunk).is_err() {
                 return;
             }
         }

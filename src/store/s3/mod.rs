@@ -92,12 +92,6 @@ impl S3Store {
         }
     }
 
-    /// Another prefix of the same bucket over the same client: a thousand databases need one TLS store and one pool.
-    pub fn sibling(&self, prefix: impl Into<String>) -> S3Store {
-        let settings = Settings { prefix: prefix.into(), ..Settings::clone(&self.settings) };
-        S3Store { address: settings.address(), settings: Arc::new(settings), ..self.clone() }
-    }
-
     /// The object's key in the bucket: no cleaning, so that `.` and stray slashes stay what Litestream made of them.
     fn object(&self, name: &str) -> String {
         format!("{}/{name}", self.settings.prefix)

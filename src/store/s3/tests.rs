@@ -122,7 +122,8 @@ async fn keys_are_litestreams_byte_for_byte() {
             false => Reply::ok(),
         })
         .await;
-        let store = stub.store().await.sibling(prefix);
+        let settings = Settings { prefix: prefix.into(), ..stub.settings() };
+        let store = S3Store::connect(settings).await.expect("connect");
         store.put(&key("0000/x.ltx"), create()).await.expect("put");
         let listed = store.list("0000/").await.expect("list");
         let expected = Listed { name: "0000/x.ltx".into(), size: 5, modified_ms: 1_795_288_837_575 };
