@@ -133,7 +133,7 @@ impl Remote {
         done: &mut u64,
         sink: &mut impl FnMut(&[u8]),
     ) -> StoreResult<()> {
-        let range = Range::Part { start: start + *done, len: len - *done };
+        let range = Range { start: start + *done, len: len - *done };
         let stalled = |_| self.interrupted(name, format!("not a byte for {:?}", self.policy.stall_timeout));
         let opened = tokio::time::timeout(self.policy.stall_timeout, self.store.get(name, range)).await;
         let mut chunks = opened.map_err(stalled)??;
