@@ -11,7 +11,7 @@ use super::upload::{UploadError, blocking};
 use super::{Ended, Event, Ready, Settings, Stop};
 use crate::clock::Backoff;
 use crate::db::{Db, DbError, Lock, Spill, SpillError, Watch};
-use crate::fsx::{self, FsError};
+use crate::fsx::FsError;
 use crate::ltx::Txid;
 use crate::remote::{ReadError, Remote};
 use crate::sqlite::{Presence, look_at_file};
@@ -37,6 +37,16 @@ pub(super) enum StepError {
     Db(#[from] DbError),
     #[error(transparent)]
     Spill(#[from] SpillError),
+}
+
+impl StepError {
+    /// Whether time alone may cure it.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            StepError::Store(error) | StepError::Read(ReadError::Store(error)) => error.is_transient(),
+            _ => true,
+        }
+    }
 }
 
 impl From<UploadError> for StepError {
@@ -75,6 +85,8 @@ pub(super) struct Traveller {
     pub outage: Outage,
     /// Set while the WAL holds frames that are no commit yet: how soon to look again.
     pub unpublished: Option<Backoff>,
+    /// How often the store has refused since it is time to end.
+    pub final_refusals: u32,
     pub last_reset: Instant,
     pub last_reset_complaint: Option<Instant>,
 }
@@ -119,6 +131,7 @@ pub(super) async fn travel(
         proved_at: Duration::ZERO,
         outage: Outage::new(),
         unpublished: None,
+        final_refusals: 0,
         last_reset: Instant::now(),
         last_reset_complaint: None,
     };

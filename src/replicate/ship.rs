@@ -39,6 +39,10 @@ impl Pending {
 /// From the last byte of a commit in the WAL to its publication in the wal-index, at most, if nothing has to be synced.
 const PUBLISH_TIME: Duration = Duration::from_micros(500);
 
+/// At the end, a store that refuses (permissions, a bucket that does not exist) is asked this often; one that cannot be reached
+/// until the deadline.
+const FINAL_REFUSALS_MAX: u32 = 3;
+
 /// What a step did.
 enum Did {
     /// Something; there may be more.
@@ -69,19 +73,17 @@ impl Traveller {
         let mut pending = None;
         let mut started = false;
         loop {
-            let stop = self.deadline();
-            let step = match stop {
-                None => self.step(&mut started, &mut pending).await,
-                Some(deadline) => {
-                    match tokio::time::timeout_at(deadline, self.step(&mut started, &mut pending)).await {
-                        Ok(step) => step,
-                        Err(_) => return self.unsynced("the storage did not take the last commits in time"),
-                    }
+            let stopping = self.deadline().is_some();
+            let stop = self.stop.clone();
+            let step = tokio::select! {
+                step = self.step(&mut started, &mut pending) => step,
+                () = deadline_passes(stop) => {
+                    return self.unsynced("the storage did not take the last commits in time");
                 }
             };
             match step {
                 Ok(Did::Work) => {}
-                Ok(Did::Nothing) if stop.is_some() || self.settings.once => return Ended::Synced(self.confirmed),
+                Ok(Did::Nothing) if stopping || self.settings.once => return Ended::Synced(self.confirmed),
                 Ok(Did::Nothing) => self.rest(&mut pending).await,
                 Err(StepError::Foreign(message)) => return self.fenced(message, pending).await,
                 Err(StepError::Db(error)) if !error.is_busy() => return Ended::Failed { why: error.to_string() },
@@ -281,7 +283,8 @@ impl Traveller {
             None => now + failure.pause,
             Some(deadline) => {
                 let next = now + failure.pause.min(self.settings.final_retry_interval);
-                if next >= deadline {
+                self.final_refusals += u32::from(!error.may_pass());
+                if next >= deadline || self.final_refusals >= FINAL_REFUSALS_MAX {
                     return Some(self.unsynced(&error.to_string()));
                 }
                 next
