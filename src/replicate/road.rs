@@ -88,6 +88,8 @@ pub(super) struct Traveller {
     /// How often the store has refused since it is time to end.
     pub final_refusals: u32,
     pub last_reset: Instant,
+    /// The last attempt met a reader or writer of the application.
+    pub no_reset_before: Instant,
     pub last_reset_complaint: Option<Instant>,
 }
 
@@ -133,6 +135,7 @@ pub(super) async fn travel(
         unpublished: None,
         final_refusals: 0,
         last_reset: Instant::now(),
+        no_reset_before: Instant::now(),
         last_reset_complaint: None,
     };
     traveller.ship().await

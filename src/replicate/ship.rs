@@ -82,7 +82,8 @@ impl Traveller {
                 }
             };
             match step {
-                Ok(Did::Work) => {}
+                // Under sustained writes there is never nothing to do, and the WAL must be kept small all the same.
+                Ok(Did::Work) => self.maintain_or_warn(&mut pending).await,
                 Ok(Did::Nothing) if stopping || self.settings.once => return Ended::Synced(self.confirmed),
                 Ok(Did::Nothing) => self.rest(&mut pending).await,
                 Err(StepError::Foreign(message)) => return self.fenced(message, pending).await,
@@ -103,8 +104,8 @@ impl Traveller {
             self.outage_is_over();
             *started = true;
         }
+        self.wait_for_turn(pending).await?;
         if self.spill.is_empty() && pending.is_none() {
-            self.wait_for_turn().await?;
             *pending = self.capture().await?;
         }
         if self.spill.is_empty() && pending.is_none() {
@@ -170,7 +171,7 @@ impl Traveller {
     }
 
     /// Waits until the pace allows an upload. Meanwhile commits gather in the WAL, which is kept within its budget.
-    async fn wait_for_turn(&mut self) -> Result<(), StepError> {
+    async fn wait_for_turn(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
         const SLICE: Duration = Duration::from_millis(50);
         loop {
             let now = Instant::now();
@@ -179,12 +180,7 @@ impl Traveller {
                 return Ok(());
             }
             self.pause_until(turn.min(now + SLICE)).await;
-            self.relieve_wal(&mut None).await?;
-            if !self.spill.is_empty() {
-                let turn = self.pace.next_at(Instant::now());
-                self.pause_until(turn).await;
-                return Ok(());
-            }
+            self.relieve_wal(pending).await?;
         }
     }
 
