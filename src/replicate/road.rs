@@ -32,6 +32,12 @@ pub(super) enum StepError {
     /// Another writer owns the history.
     #[error("{0}")]
     Foreign(String),
+    /// A database that was created anew must not be shipped over the history of another.
+    #[error(
+        "{path} was created anew, but {address} holds the history of an earlier database, up to TXID {txid}: \
+             restore it first, or replicate to another path"
+    )]
+    NewDatabase { path: String, address: String, txid: Txid },
     /// The database or the disk; busy ones are retried.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -77,6 +83,8 @@ pub(super) struct Traveller {
     /// `None` only while a blocking task has it.
     pub db: Option<Db>,
     pub spill: Spill,
+    /// The database did not exist when we started: it is nobody's continuation.
+    pub created_anew: bool,
     /// The newest TXID of the history as far as we know it.
     pub confirmed: Option<Txid>,
     /// Boot-clock time of the last proof that the history is ours.
@@ -102,9 +110,9 @@ pub(super) async fn travel(
 ) -> Ended {
     let mut watch = Watch::new(&settings.path);
     let mut ready = Announce { events: events.clone(), done: false };
-    if !wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await {
+    let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
         return Ended::NoDatabase;
-    }
+    };
     let _lock = match wait_for_lock(&settings, &mut stop, &mut ready).await {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ended::Standby,
@@ -129,6 +137,7 @@ pub(super) async fn travel(
         watch,
         db: Some(db),
         spill,
+        created_anew: waited,
         confirmed: None,
         proved_at: Duration::ZERO,
         outage: Outage::new(),
@@ -157,24 +166,27 @@ impl Announce {
     }
 }
 
-/// Waits until there is a file with a SQLite header; `false` when it is time to end and there is none.
+/// Waits until there is a file with a SQLite header, and says whether it had to; `None` when it is time to end and there is
+/// none.
 async fn wait_for_database(
     settings: &Settings,
     watch: &mut Watch,
     stop: &mut watch::Receiver<Stop>,
     ready: &mut Announce,
-) -> bool {
+) -> Option<bool> {
+    let mut waited = false;
     loop {
         let stopping = stop.borrow_and_update().is_some();
         // No connection of ours exists yet, so looking at the file drops no locks.
         match look_at_file(&settings.path) {
-            Ok(Presence::Database(_)) => return true,
+            Ok(Presence::Database(_)) => return Some(waited),
             Ok(_) => {}
             Err(error) => tracing::warn!("{error}"),
         }
         if stopping || settings.once {
-            return false;
+            return None;
         }
+        waited = true;
         if !ready.done {
             tracing::info!(db = %settings.path.display(), "no database yet: replication begins when it appears");
         }

@@ -87,6 +87,7 @@ impl Traveller {
                 Ok(Did::Nothing) if stopping || self.settings.once => return Ended::Synced(self.confirmed),
                 Ok(Did::Nothing) => self.rest(&mut pending).await,
                 Err(StepError::Foreign(message)) => return self.fenced(message, pending).await,
+                Err(error @ StepError::NewDatabase { .. }) => return Ended::Failed { why: error.to_string() },
                 Err(StepError::Db(error)) if !error.is_busy() => return Ended::Failed { why: error.to_string() },
                 Err(error) => {
                     if let Some(ended) = self.failed(&error, &mut pending).await {

@@ -379,6 +379,23 @@ async fn a_database_that_appears_and_vanishes_between_looks_is_shipped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_created_anew_is_not_shipped_over_an_old_history() {
+    let mut rig = Rig::new(|_| {});
+    rig.start();
+    rig.until_objects(1).await;
+    rig.finish().await;
+    rig.settings.path = rig.dir.path().join("new.db");
+    rig.start();
+    assert!(matches!(rig.event().await, Event::Ready(Ready::NoDatabaseYet)));
+    rusqlite::Connection::open(&rig.settings.path).and_then(|c| c.execute_batch("CREATE TABLE t(x)")).expect("create");
+    match rig.event().await {
+        Event::Failed { why } => assert!(why.contains("restore it first"), "{why}"),
+        event => panic!("{event:?}"),
+    }
+    assert_eq!(rig.objects().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_replicator_stands_by_and_takes_over() {
     let mut rig = Rig::new(|_| {});
     rig.start();
