@@ -11,7 +11,6 @@ use super::args::{IntegrityCheck, Restore, RestoreSource};
 use super::{Environment, install, logger, variable};
 use crate::config::{self, Database, Logging, Options, Replica};
 use crate::ltx::Txid;
-use crate::remote::Remote;
 use crate::restore::{self as road, FileOwner, Integrity, Request, RestoreError, Restored, Survey, Target};
 use crate::run::exit::{CONFIG, Failure, INTERNAL, USAGE};
 use crate::run::{Revival, connect, restore_and_note, restore_failure, unless_signalled};

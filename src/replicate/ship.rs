@@ -39,6 +39,10 @@ impl Pending {
 /// From the last byte of a commit in the WAL to its publication in the wal-index, at most, if nothing has to be synced.
 const PUBLISH_TIME: Duration = Duration::from_micros(500);
 
+/// At the end, a store that refuses (permissions, a bucket that does not exist) is asked this often; one that cannot be reached
+/// until the deadline.
+const FINAL_REFUSALS_MAX: u32 = 3;
+
 /// What a step did.
 enum Did {
     /// Something; there may be more.
@@ -69,21 +73,21 @@ impl Traveller {
         let mut pending = None;
         let mut started = false;
         loop {
-            let stop = self.deadline();
-            let step = match stop {
-                None => self.step(&mut started, &mut pending).await,
-                Some(deadline) => {
-                    match tokio::time::timeout_at(deadline, self.step(&mut started, &mut pending)).await {
-                        Ok(step) => step,
-                        Err(_) => return self.unsynced("the storage did not take the last commits in time"),
-                    }
+            let stopping = self.deadline().is_some();
+            let stop = self.stop.clone();
+            let step = tokio::select! {
+                step = self.step(&mut started, &mut pending) => step,
+                () = deadline_passes(stop) => {
+                    return self.unsynced("the storage did not take the last commits in time");
                 }
             };
             match step {
-                Ok(Did::Work) => {}
-                Ok(Did::Nothing) if stop.is_some() || self.settings.once => return Ended::Synced(self.confirmed),
+                // Under sustained writes there is never nothing to do, and the WAL must be kept small all the same.
+                Ok(Did::Work) => self.maintain_or_warn(&mut pending).await,
+                Ok(Did::Nothing) if stopping || self.settings.once => return Ended::Synced(self.confirmed),
                 Ok(Did::Nothing) => self.rest(&mut pending).await,
                 Err(StepError::Foreign(message)) => return self.fenced(message, pending).await,
+                Err(error @ StepError::NewDatabase { .. }) => return Ended::Failed { why: error.to_string() },
                 Err(StepError::Db(error)) if !error.is_busy() => return Ended::Failed { why: error.to_string() },
                 Err(error) => {
                     if let Some(ended) = self.failed(&error, &mut pending).await {
@@ -101,8 +105,8 @@ impl Traveller {
             self.outage_is_over();
             *started = true;
         }
+        self.wait_for_turn(pending).await?;
         if self.spill.is_empty() && pending.is_none() {
-            self.wait_for_turn().await?;
             *pending = self.capture().await?;
         }
         if self.spill.is_empty() && pending.is_none() {
@@ -168,7 +172,7 @@ impl Traveller {
     }
 
     /// Waits until the pace allows an upload. Meanwhile commits gather in the WAL, which is kept within its budget.
-    async fn wait_for_turn(&mut self) -> Result<(), StepError> {
+    async fn wait_for_turn(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
         const SLICE: Duration = Duration::from_millis(50);
         loop {
             let now = Instant::now();
@@ -177,12 +181,7 @@ impl Traveller {
                 return Ok(());
             }
             self.pause_until(turn.min(now + SLICE)).await;
-            self.relieve_wal(&mut None).await?;
-            if !self.spill.is_empty() {
-                let turn = self.pace.next_at(Instant::now());
-                self.pause_until(turn).await;
-                return Ok(());
-            }
+            self.relieve_wal(pending).await?;
         }
     }
 
@@ -281,7 +280,8 @@ impl Traveller {
             None => now + failure.pause,
             Some(deadline) => {
                 let next = now + failure.pause.min(self.settings.final_retry_interval);
-                if next >= deadline {
+                self.final_refusals += u32::from(!error.may_pass());
+                if next >= deadline || self.final_refusals >= FINAL_REFUSALS_MAX {
                     return Some(self.unsynced(&error.to_string()));
                 }
                 next

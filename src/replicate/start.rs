@@ -32,6 +32,10 @@ impl Traveller {
         if let Some(txid) = self.confirmed {
             self.board.confirmed(txid);
         }
+        if let Some(txid) = self.confirmed.filter(|_| self.created_anew) {
+            let address = self.remote.address().to_owned();
+            return Err(StepError::NewDatabase { path: self.name(), address, txid });
+        }
         self.drop_uploaded_spill().await?;
         if let Some(last) = self.spill.back().map(|file| file.header) {
             // What an earlier run captured and could not upload is the newest history there is.

@@ -56,7 +56,7 @@ pub struct Request {
     pub output: PathBuf,
     /// Replace a database that is there. Its `-wal`, `-shm` and `-journal` are kept under other names.
     pub force: bool,
-    /// Replace a file that is empty or has no SQLite header.
+    /// Replace a file that is empty or has no SQLite header; one that has bytes is kept under another name.
     pub overwrite_empty: bool,
     pub owner: Option<FileOwner>,
     /// Permission bits of the restored file.
@@ -93,7 +93,7 @@ pub struct Restored {
     /// Files and bytes that were read for it.
     pub files: usize,
     pub bytes: u64,
-    /// What was beside the target and would have been replayed over it; under these names now.
+    /// What lay beside the target and would have been replayed over it, or at its place; under these names now.
     pub orphaned: Vec<PathBuf>,
 }
 
@@ -184,7 +184,7 @@ pub async fn restore(
     if cancel.is_cancelled() {
         return Err(RestoreError::Cancelled);
     }
-    let orphaned = target::install(temporary, output).await?;
+    let orphaned = target::install(temporary, output, request.force).await?;
     Ok(Restored {
         txid: survey.plan.txid(),
         header: survey.newest,

@@ -26,9 +26,9 @@ mod pages;
 mod version;
 mod wal;
 
-pub use connection::{Checkpoint, CheckpointMode, Connection};
+pub use connection::{CheckpointMode, Connection};
 pub use error::SqliteError;
-pub use header::{DbHeader, Presence, look_at_file};
+pub use header::{Presence, look_at_file};
 pub use mark::{Mark, WalMark};
 pub use version::{check_version, library_version};
 pub use wal::{FrameChecksum, Salts, WAL_HEADER_LEN, Wal, WalError, frame_offset};
