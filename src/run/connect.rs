@@ -87,7 +87,11 @@ fn policy(database: &Database, options: &Options) -> Policy {
         snapshot_check_interval: snapshot.check_interval,
         l0_retention: lifecycle.l0_retention,
         l0_check_interval: lifecycle.l0_retention_check_interval,
-        grace: DELETE_GRACE.min(lifecycle.l0_retention),
+        // Not longer than what is waited for.
+        grace: match lifecycle.l0_retention {
+            Duration::ZERO => DELETE_GRACE,
+            kept => DELETE_GRACE.min(kept),
+        },
         delete: lifecycle.retention_enabled,
         listing_lasts: LISTING_LASTS,
     }

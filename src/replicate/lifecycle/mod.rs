@@ -26,6 +26,8 @@ mod task;
 mod write;
 
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

@@ -120,12 +120,12 @@ fn level_0(
     let reached = listing.objects().filter(|o| is_compacted(o.level) && o.max_txid <= newest).map(|o| o.max_txid).max();
     for object in listing.level(Level::L0).iter().filter(|o| o.max_txid < last && o.max_txid < newest) {
         let due_ms = policy.l0_expires_ms(object.modified_ms);
-        let covers = [
-            base.filter(|base| object.max_txid <= base.max_txid),
-            covering(listing, object, newest),
-            image_of(listing, object).filter(|_| object.max_txid == Txid::FIRST || reached > Some(object.max_txid)),
-        ];
-        let covers = || covers.iter().flatten();
+        let covers = || {
+            let image = image_of(listing, object);
+            let image = image.filter(|_| object.max_txid == Txid::FIRST || reached > Some(object.max_txid));
+            let base = base.filter(|base| object.max_txid <= base.max_txid);
+            base.into_iter().chain(covering(listing, object, newest)).chain(image)
+        };
         match covers().find(|cover| (known.proved)(cover)).or_else(|| covers().next()) {
             Some(cover) => verdict.rest(object, cover, due_ms, now_ms, known),
             None if object.min_txid != Txid::FIRST || (known.refused)(object) => {}
@@ -139,15 +139,15 @@ fn is_compacted(level: Level) -> bool {
     level != Level::L0 && level != Level::SNAPSHOT
 }
 
-/// A compacted object that holds all of `object`.
-fn covering<'a>(listing: &'a Listing, object: &LtxObject, newest: Txid) -> Option<&'a LtxObject> {
+/// The compacted objects that hold all of `object`, one of each level.
+fn covering<'a>(listing: &'a Listing, object: &LtxObject, newest: Txid) -> impl Iterator<Item = &'a LtxObject> {
     // Within a level objects follow each other; a few overlap where two programs have taken turns.
     const OVERLAPS: usize = 16;
-    Level::all().filter(|&level| is_compacted(level)).find_map(|level| {
+    let (min_txid, max_txid) = (object.min_txid, object.max_txid);
+    Level::all().filter(|&level| is_compacted(level)).filter_map(move |level| {
         let objects = listing.level(level);
-        let behind = objects.partition_point(|o| o.min_txid <= object.min_txid);
-        let holds = |o: &&LtxObject| o.max_txid >= object.max_txid && o.max_txid <= newest;
-        objects[..behind].iter().rev().take(OVERLAPS).find(holds)
+        let behind = objects.partition_point(|o| o.min_txid <= min_txid);
+        objects[..behind].iter().rev().take(OVERLAPS).find(|o| o.max_txid >= max_txid && o.max_txid <= newest)
     })
 }
 
