@@ -91,7 +91,7 @@ impl Traveller {
     pub async fn spill_pending(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
         match pending.take() {
             None => {}
-            Some(Pending::Encoded { ours, bytes }) => {
+            Some(Pending::Encoded { ours, bytes, .. }) => {
                 self.with_db_and_spill(move |_, spill| spill.append_bytes(&ours.header, &bytes)).await?;
             }
             Some(Pending::Streamed(batch)) => {

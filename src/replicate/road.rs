@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::lifecycle::Lifecycle;
 use super::outage::Outage;
 use super::pace::Pace;
 use super::upload::{UploadError, blocking};
@@ -89,6 +90,8 @@ pub(super) struct Traveller {
     pub confirmed: Option<Txid>,
     /// Boot-clock time of the last proof that the history is ours.
     pub proved_at: Duration,
+    /// Runs while the history is ours.
+    pub lifecycle: Option<Lifecycle>,
     pub pace: Pace,
     pub outage: Outage,
     /// Set while the WAL holds frames that are no commit yet: how soon to look again.
@@ -140,6 +143,7 @@ pub(super) async fn travel(
         created_anew: waited,
         confirmed: None,
         proved_at: Duration::ZERO,
+        lifecycle: None,
         outage: Outage::new(),
         unpublished: None,
         final_refusals: 0,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::lifecycle::Shipped;
 use super::road::{StepError, Traveller};
 use super::start::newest_txid;
 use super::upload::{self, Fingerprint, create_from_database, create_from_file, create_from_memory};
@@ -22,6 +23,7 @@ pub(super) enum Pending {
     Encoded {
         ours: Fingerprint,
         bytes: Bytes,
+        image: bool,
     },
     /// Too large for memory: encoded while it is sent, from the WAL or the database itself.
     Streamed(Batch),
@@ -118,7 +120,7 @@ impl Traveller {
             self.pace.begin(Instant::now());
             create_from_file(&self.remote, &file).await?;
             self.spill.pop_front()?;
-            self.confirm_upload(file.header.max_txid, file.size);
+            self.confirm_upload(Shipped { header: file.header, size: file.size, bytes: None, image: None });
         } else if let Some(batch) = pending.take() {
             self.pace.begin(Instant::now());
             self.upload(batch, pending).await?;
@@ -128,24 +130,25 @@ impl Traveller {
 
     /// Uploads a batch; on failure it is pending again.
     async fn upload(&mut self, batch: Pending, pending: &mut Option<Pending>) -> Result<(), StepError> {
-        let txid = batch.txid();
-        let size = match batch {
-            Pending::Encoded { ours, bytes } => {
+        let shipped = match batch {
+            Pending::Encoded { ours, bytes, image } => {
                 // Put back first: a future that is dropped at the deadline must not lose it.
-                *pending = Some(Pending::Encoded { ours, bytes: bytes.clone() });
-                create_from_memory(&self.remote, &ours, bytes).await?;
-                ours.size
+                *pending = Some(Pending::Encoded { ours, bytes: bytes.clone(), image });
+                create_from_memory(&self.remote, &ours, bytes.clone()).await?;
+                Shipped { header: ours.header, size: ours.size, bytes: Some(bytes), image: Some(image) }
             }
             Pending::Streamed(batch) => {
                 let db = self.db.take().expect("the database is here between steps");
                 let (db, batch, result) = create_from_database(&self.remote, db, batch).await;
                 self.db = Some(db);
+                let image = Some(batch.image.is_some());
                 *pending = Some(Pending::Streamed(batch));
-                result?.size
+                let ours = result?;
+                Shipped { header: ours.header, size: ours.size, bytes: None, image }
             }
         };
         *pending = None;
-        self.confirm_upload(txid, size);
+        self.confirm_upload(shipped);
         Ok(())
     }
 
@@ -160,7 +163,7 @@ impl Traveller {
                 }
                 let encoded = db.encode(&batch, Vec::new())?;
                 let ours = Fingerprint { header: batch.header, size: encoded.size, checksum: encoded.checksum };
-                Ok(Some(Pending::Encoded { ours, bytes: encoded.writer.into() }))
+                Ok(Some(Pending::Encoded { ours, bytes: encoded.writer.into(), image: batch.image.is_some() }))
             })
             .await?;
         if let Some(batch) = &captured {
@@ -211,12 +214,16 @@ impl Traveller {
         Ok(())
     }
 
-    fn confirm_upload(&mut self, txid: Txid, size: u64) {
+    fn confirm_upload(&mut self, shipped: Shipped) {
+        let (txid, size) = (shipped.header.max_txid, shipped.size);
         assert!(self.confirmed < Some(txid), "TXID {txid} was confirmed twice");
         self.confirmed = Some(txid);
         self.proved_at = clock::since_boot();
         self.board.confirmed(txid);
         tracing::debug!(db = %self.name(), "TXID {txid} is in {} ({size} bytes)", self.remote.address());
+        if let Some(lifecycle) = &self.lifecycle {
+            lifecycle.shipped(shipped);
+        }
         self.outage_is_over();
     }
 

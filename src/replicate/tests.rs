@@ -144,6 +144,7 @@ fn settings(path: PathBuf) -> Settings {
         max_sync_wal_bytes: 64 << 20,
         final_retry_interval: Duration::from_millis(50),
         proof_lasts: Duration::from_secs(150),
+        lifecycle: None,
         once: false,
     }
 }

@@ -1,14 +1,20 @@
 //! From typed options to the stores and settings of the rooms below.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::exit::{CONFIG, DENIED, Failure, UNAVAILABLE};
 use crate::config::{Database, Options, Replica, Target};
 use crate::db::Tuning;
 use crate::remote::{Layout, Remote};
-use crate::replicate::Settings;
+use crate::replicate::{Policy, Settings};
 use crate::store::s3::S3Store;
 use crate::store::{FileStore, Store, StoreError, probe};
+
+/// What may be deleted stays so long for those who are reading it.
+const DELETE_GRACE: Duration = Duration::from_secs(60);
+/// How long compaction and retention rely on one LIST.
+const LISTING_LASTS: Duration = Duration::from_secs(60);
 
 /// Opens the replica's store. Makes no request unless the region of an AWS bucket must be found.
 pub async fn connect(replica: &Replica) -> Result<Remote, Failure> {
@@ -62,8 +68,31 @@ pub fn settings(database: &Database, options: &Options) -> Settings {
         sync_interval: database.replica.sync_interval,
         max_sync_wal_bytes: capture.max_sync_wal_bytes,
         final_retry_interval: options.shutdown.sync_interval,
-        // Half of the time that level-0 objects are kept.
-        proof_lasts: options.lifecycle.l0_retention / 2,
+        // Half of the time that level-0 objects are kept, if they do not stay for ever.
+        proof_lasts: match options.lifecycle.l0_retention {
+            Duration::ZERO => Duration::MAX,
+            kept => kept / 2,
+        },
+        lifecycle: Some(policy(database, options)),
         once: false,
+    }
+}
+
+fn policy(database: &Database, options: &Options) -> Policy {
+    let (lifecycle, snapshot) = (&options.lifecycle, &database.snapshot);
+    Policy {
+        levels: lifecycle.levels.clone(),
+        snapshot_interval: snapshot.interval,
+        snapshot_retention: snapshot.retention,
+        snapshot_check_interval: snapshot.check_interval,
+        l0_retention: lifecycle.l0_retention,
+        l0_check_interval: lifecycle.l0_retention_check_interval,
+        // Not longer than what is waited for.
+        grace: match lifecycle.l0_retention {
+            Duration::ZERO => DELETE_GRACE,
+            kept => DELETE_GRACE.min(kept),
+        },
+        delete: lifecycle.retention_enabled,
+        listing_lasts: LISTING_LASTS,
     }
 }
