@@ -8,18 +8,22 @@ use crate::db::Tuning;
 use crate::remote::{Layout, Remote};
 use crate::replicate::Settings;
 use crate::store::s3::{Credentials, S3Store, Secret, Sse};
-use crate::store::{FileStore, Store, StoreError, probe, s3};
+use crate::store::{FileStore, StoreError, probe, s3};
 
 /// Opens the replica's store. Makes no request unless the region of an AWS bucket must be found.
 pub async fn connect(replica: &Replica) -> Result<Remote, Failure> {
-    let (store, layout): (Arc<dyn Store>, Layout) = match &replica.target {
-        Target::File { path } => (Arc::new(FileStore::new(path.clone())), Layout::Directories),
+    match &replica.target {
+        Target::File { path } => Ok(Remote::new(Arc::new(FileStore::new(path.clone())), Layout::Directories)),
         Target::S3(target) => {
             let store = S3Store::connect(s3_settings(target)).await.map_err(|error| store_failure(&error))?;
-            (Arc::new(store), Layout::S3)
+            let old = store.joined_as_path();
+            let remote = Remote::new(Arc::new(store), Layout::S3);
+            Ok(match old {
+                Some(old) => remote.with_old_store(Arc::new(old)),
+                None => remote,
+            })
         }
-    };
-    Ok(Remote::new(store, layout))
+    }
 }
 
 /// The exit code for a store that does not answer as it should.
