@@ -11,7 +11,10 @@ use super::args::{IntegrityCheck, Restore, RestoreSource};
 use super::{Environment, install, logger, variable};
 use crate::config::{self, Database, Logging, Options, Replica};
 use crate::ltx::Txid;
-use crate::restore::{self as road, FileOwner, Integrity, Request, RestoreError, Restored, Survey, Target};
+use crate::remote::Remote;
+use crate::restore::{
+    self as road, FileOwner, Found, Integrity, OldPlan, Reached, Request, RestoreError, Restored, Survey, Target,
+};
 use crate::run::exit::{CONFIG, Failure, INTERNAL, USAGE};
 use crate::run::{Revival, connect, restore_and_note, restore_failure, unless_signalled};
 use crate::sqlite::{Presence, look_at_file};
@@ -36,7 +39,8 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
         let target = revival.request.target;
         let planned = unless_signalled(&mut signals, async |cancel| road::plan(&remote, target, &cancel).await).await?;
         return match planned {
-            Ok(survey) => show_plan(&command, &order, &survey),
+            Ok(Found::Ltx(survey)) => show_plan(&command, &order, &survey),
+            Ok(Found::Old(plan)) => show_old_plan(&command, &order, &plan),
             Err(error) => without_backup(&command, error),
         };
     }
@@ -203,6 +207,44 @@ fn show_plan(command: &Restore, order: &Order, survey: &Survey) -> Result<u8, Fa
     Ok(0)
 }
 
+fn show_old_plan(command: &Restore, order: &Order, plan: &OldPlan) -> Result<u8, Failure> {
+    let kind = |at: usize| if at == 0 { "snapshot" } else { "wal" };
+    if command.json {
+        let files = plan.objects().enumerate().map(|(at, object)| {
+            json!({
+                "kind": kind(at),
+                "name": file_name(object.name.as_str()),
+                "index": object.place.index,
+                "offset": object.place.offset,
+                "size": object.size,
+                "timestamp": time(object.modified_ms),
+            })
+        });
+        let shown = json!({
+            "source": order.source,
+            "target_path": order.output,
+            "replica": order.replica.kind(),
+            "generation": plan.generation.to_string(),
+            "files": files.collect::<Vec<_>>(),
+        });
+        print_json(&shown)?;
+        return Ok(0);
+    }
+    println!("Restore plan:");
+    println!("  source: {}", order.source);
+    println!("  target: {}", order.output.display());
+    println!("  replica: {}, written by Litestream 0.3", order.replica.kind());
+    println!("  generation: {}", plan.generation);
+    println!("  bytes: {} in {} files", plan.bytes(), plan.objects().count());
+    println!("\nFiles to fetch:");
+    println!("{:<8}  {:<33}  {:>12}  timestamp", "kind", "file", "size");
+    for (at, object) in plan.objects().enumerate() {
+        let name = file_name(object.name.as_str());
+        println!("{:<8}  {name:<33}  {:>12}  {}", kind(at), object.size, time(object.modified_ms));
+    }
+    Ok(0)
+}
+
 fn show_result(command: &Restore, order: &Order, restored: &Restored, took: Duration) {
     if !command.json {
         return;
@@ -212,12 +254,17 @@ fn show_result(command: &Restore, order: &Order, restored: &Restored, took: Dura
         IntegrityCheck::Quick => "quick",
         IntegrityCheck::Full => "full",
     };
+    // Litestream's answer where there are no TXIDs.
+    let txid = match restored.reached {
+        Reached::Ltx { txid, .. } => txid.to_string(),
+        Reached::Old { .. } => String::new(),
+    };
     println!(
         "{:#}",
         json!({
             "db_path": order.output,
             "replica": order.replica.kind(),
-            "txid": restored.txid.to_string(),
+            "txid": txid,
             "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             "integrity_check": check,
         })

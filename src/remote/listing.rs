@@ -3,9 +3,9 @@
 //! A listing can lag behind, repeat a key or name one that is gone; whoever acts on it finds out when it reads. It is never
 //! the proof that nothing is there.
 
-use super::{Layout, Level, LtxObject, names::Name};
+use super::{Layout, Level, LtxObject, OldReplica, names::Name, v03::OldName};
 use crate::ltx::{HEADER_LEN, TAIL_LEN, Txid};
-use crate::store::Listed;
+use crate::store::{Key, Listed};
 
 /// Header, end-of-pages mark, an empty index, tail: no LTX file is shorter.
 const MIN_LTX_LEN: u64 = (HEADER_LEN + 6 + 1 + TAIL_LEN) as u64;
@@ -15,15 +15,23 @@ const MIN_LTX_LEN: u64 = (HEADER_LEN + 6 + 1 + TAIL_LEN) as u64;
 pub struct Ignored {
     pub name: String,
     pub why: String,
-    /// Whether it has the name of an LTX object: then there was a backup, whatever it is now.
-    pub is_ltx_name: bool,
+    pub resembles: Resembles,
+}
+
+/// What an object that plays no part was meant to be, by its name. Where a backup was, there is not "no backup".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resembles {
+    Nothing,
+    Ltx,
+    /// It lies where Litestream 0.3 put its files.
+    Old,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     levels: [Vec<LtxObject>; Level::COUNT],
-    /// Whether a replica of Litestream 0.3 lies there too.
-    pub has_v03: bool,
+    /// What Litestream 0.3 left there.
+    pub old: OldReplica,
     /// Foreign or malformed: worth a warning, never an error, never deleted.
     pub ignored: Vec<Ignored>,
 }
@@ -34,11 +42,15 @@ impl Listing {
         for entry in listed {
             match layout.parse(&entry.name) {
                 Name::Known => {}
-                Name::V03 => listing.has_v03 = true,
-                Name::Foreign(why) => listing.ignore(entry.name, why, false),
+                Name::Old(OldName::Known) => {}
+                Name::Old(old) => match Key::new(entry.name.clone()) {
+                    Some(key) if old != OldName::Foreign => listing.old.add(old, key, entry.size, entry.modified_ms),
+                    _ => listing.ignore(entry.name, "not a name that Litestream 0.3 writes", Resembles::Old),
+                },
+                Name::Foreign(why) => listing.ignore(entry.name, why, Resembles::Nothing),
                 Name::Ltx { .. } if entry.size < MIN_LTX_LEN => {
                     let why = format!("with {} bytes it is not a complete LTX file", entry.size);
-                    listing.ignore(entry.name, why, true);
+                    listing.ignore(entry.name, why, Resembles::Ltx);
                 }
                 Name::Ltx { level, min_txid, max_txid } => listing.levels[level.index()].push(LtxObject {
                     level,
@@ -50,6 +62,7 @@ impl Listing {
                 }),
             }
         }
+        listing.old.sort();
         for objects in &mut listing.levels {
             // Of a repeated name the entry that was written last stays.
             objects.sort_by_key(|o| (o.min_txid, o.max_txid, std::cmp::Reverse(o.modified_ms)));
@@ -58,8 +71,8 @@ impl Listing {
         listing
     }
 
-    fn ignore(&mut self, name: String, why: impl Into<String>, is_ltx_name: bool) {
-        self.ignored.push(Ignored { name, why: why.into(), is_ltx_name });
+    fn ignore(&mut self, name: String, why: impl Into<String>, resembles: Resembles) {
+        self.ignored.push(Ignored { name, why: why.into(), resembles });
     }
 
     /// The objects of a level by ascending TXIDs.
@@ -87,10 +100,17 @@ impl Listing {
         self.objects().map(|o| o.max_txid).max()
     }
 
+    /// Takes over what another LIST found of Litestream 0.3.
+    pub(super) fn adopt_old(&mut self, other: Listing) {
+        self.old = other.old;
+        self.ignored.retain(|ignored| ignored.resembles != Resembles::Old);
+        self.ignored.extend(other.ignored.into_iter().filter(|ignored| ignored.resembles == Resembles::Old));
+    }
+
     /// Takes an object out: it turned out not to be what its name says.
     pub fn set_aside(&mut self, object: &LtxObject, why: impl Into<String>) {
         self.levels[object.level.index()].retain(|o| o.name != object.name);
-        self.ignore(object.name.to_string(), why, true);
+        self.ignore(object.name.to_string(), why, Resembles::Ltx);
     }
 
     /// Adds an object that was written since; one of the same name is replaced.
@@ -151,7 +171,7 @@ mod tests {
         assert_eq!(listing.newest_l0().map(|o| o.max_txid.get()), Some(12));
         assert_eq!(listing.newest_txid().map(Txid::get), Some(12));
         assert_eq!(listing.objects().count(), 3);
-        assert!(listing.ignored.is_empty() && !listing.has_v03 && !listing.is_empty());
+        assert!(listing.ignored.is_empty() && listing.old.is_empty() && !listing.is_empty());
     }
 
     #[test]
@@ -163,7 +183,7 @@ mod tests {
         entries.push(listed("generations/0123456789abcdef/wal/00000000_00000000.wal.lz4", 10, 1));
         entries.push(listed("claims/0000000000000001.json", 10, 1));
         let listing = Listing::parse(Layout::S3, entries);
-        assert!(listing.is_empty() && listing.has_v03);
+        assert!(listing.is_empty() && listing.old.objects().count() == 1);
         assert_eq!(listing.newest_txid(), None);
         names.push(file(0, 2, 2));
         let ignored: Vec<_> = listing.ignored.iter().map(|i| i.name.clone()).collect();

@@ -11,11 +11,13 @@ mod level;
 mod listing;
 mod names;
 mod read;
+mod v03;
 
 pub use level::Level;
-pub use listing::{Ignored, Listing};
+pub use listing::{Listing, Resembles};
 pub use names::Layout;
 pub use read::{ReadError, ReadPolicy};
+pub use v03::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};
 
 use std::sync::Arc;
 
@@ -38,13 +40,26 @@ pub struct LtxObject {
 #[derive(Clone)]
 pub struct Remote {
     store: Arc<dyn Store>,
+    /// Where the files of Litestream 0.3 are, if that is another place.
+    old: Option<Arc<dyn Store>>,
     layout: Layout,
     policy: ReadPolicy,
 }
 
 impl Remote {
     pub fn new(store: Arc<dyn Store>, layout: Layout) -> Remote {
-        Remote { store, layout, policy: ReadPolicy::default() }
+        Remote { store, old: None, layout, policy: ReadPolicy::default() }
+    }
+
+    /// The same, with the files of Litestream 0.3 in another place: it joined S3's prefixes as paths.
+    pub fn with_old_store(self, old: Arc<dyn Store>) -> Remote {
+        Remote { old: Some(old), ..self }
+    }
+
+    /// The place of Litestream 0.3's files, to read them.
+    pub fn old(&self) -> Remote {
+        let store = self.old.as_ref().unwrap_or(&self.store).clone();
+        Remote { store, old: None, ..self.clone() }
     }
 
     /// The same with other patience.
@@ -69,6 +84,16 @@ impl Remote {
     pub async fn listing(&self) -> Result<Listing, StoreError> {
         let listed = self.policy.retry(|| self.store.list("")).await?;
         Ok(Listing::parse(self.layout, listed))
+    }
+
+    /// The same, and what Litestream 0.3 left, which takes a second LIST where its files are in another place.
+    pub async fn listing_with_old(&self) -> Result<Listing, StoreError> {
+        let mut listing = self.listing().await?;
+        if let Some(old) = &self.old {
+            let listed = self.policy.retry(|| old.list("generations/")).await?;
+            listing.adopt_old(Listing::parse(self.layout, listed));
+        }
+        Ok(listing)
     }
 
     /// Creates an LTX object, never replacing one: [`StoreError::AlreadyExists`] says that the name is taken.

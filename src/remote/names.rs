@@ -4,16 +4,17 @@
 //! directories (files, SFTP, GCS, Azure, WebDAV, NATS)      S3, OSS
 //! ltx/<level>/<min>-<max>.ltx                              <level, 4 hex digits>/<min>-<max>.ltx
 //!
-//! both: generations/…   a replica of Litestream 0.3
+//! both: generations/…   a replica of Litestream 0.3, see v03.rs
 //!       claims/ orphaned/ probes/   our own, see the roads that write them
 //!       lock.json       Litestream's lease
 //! ```
 //!
 //! Names are read strictly: numbers come out of them, and nothing else of a name is ever used.
 
-use super::Level;
+use super::{Level, v03};
 use crate::ltx::Txid;
 use crate::store::Key;
+use v03::OldName;
 
 /// How LTX objects are named. It depends on the kind of store, as it does in Litestream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +31,8 @@ pub enum Name {
         min_txid: Txid,
         max_txid: Txid,
     },
-    /// Part of a replica that Litestream 0.3 wrote.
-    V03,
+    /// Below the root of a replica that Litestream 0.3 wrote.
+    Old(OldName),
     /// Known, and no LTX object: nothing to say about it.
     Known,
     Foreign(&'static str),
@@ -55,8 +56,8 @@ impl Layout {
     }
 
     pub fn parse(self, name: &str) -> Name {
-        if name.starts_with("generations/") {
-            return Name::V03;
+        if let Some(old) = v03::parse(name) {
+            return Name::Old(old);
         }
         if name == "lock.json" || name.ends_with('/') || KNOWN_PREFIXES.iter().any(|known| name.starts_with(known)) {
             return Name::Known;
@@ -140,7 +141,8 @@ mod tests {
             for name in ["claims/00000001.json", "orphaned/a.ltx", "probes/1", "lock.json", "ltx/0/", "0000/"] {
                 assert_eq!(layout.parse(name), Name::Known, "{name:?}");
             }
-            assert_eq!(layout.parse("generations/0123456789abcdef/snapshots/00000000.snapshot.lz4"), Name::V03);
+            let old = layout.parse("generations/0123456789abcdef/snapshots/00000000.snapshot.lz4");
+            assert!(matches!(old, Name::Old(OldName::Snapshot { index: 0, .. })), "{old:?}");
         }
     }
 

@@ -21,7 +21,7 @@ use super::pages::{Bits, Claims};
 use super::progress::Progress;
 use super::survey::{Survey, vanishing};
 use super::target::Temporary;
-use super::{Request, RestoreError, integrity};
+use super::{Integrity, Request, RestoreError, integrity};
 use crate::fsx::FsError;
 use crate::ltx::{Assembly, Frames, LtxError};
 use crate::remote::{ReadError, Remote};
@@ -141,8 +141,13 @@ pub(super) async fn carry_out(
     });
     apply_all(&site, survey, parallelism).await?;
 
+    seal(temporary, request.integrity).await
+}
+
+/// The end of every restore: durable, and sound as far as was asked.
+pub(super) async fn seal(temporary: Temporary, integrity: Integrity) -> Result<Temporary, Failure> {
     let temporary = spawn_blocking(move || temporary.sync().map(|()| temporary)).await??;
-    let sound = integrity::check(temporary.path(), request.integrity).await;
+    let sound = integrity::check(temporary.path(), integrity).await;
     sound.map_err(|what| Failure::Final(RestoreError::Unsound { what }))?;
     Ok(temporary)
 }

@@ -1,4 +1,4 @@
-//! The road down: from the bucket to a database file.
+//! The road down: from the bucket to a database file. (What Litestream 0.3 wrote takes its own way, `v03.rs`.)
 //!
 //! ```text
 //! one LIST → plan (pure) → open: header and index of each file, newest first → claim: who owns which page
@@ -11,6 +11,7 @@
 //! database: an index is read as a stream, and one bit is kept for each page and for each frame of the files in hand.
 
 mod engine;
+mod format;
 mod integrity;
 mod open;
 mod pages;
@@ -18,6 +19,7 @@ mod plan;
 mod progress;
 mod survey;
 mod target;
+mod v03;
 
 use std::path::PathBuf;
 
@@ -25,14 +27,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
-use crate::remote::Remote;
+use crate::remote::{Generation, Remote, WalPlace};
 use crate::store::{Key, StoreError};
 
 pub use integrity::Integrity;
 pub use plan::Plan;
 pub use progress::{Done, Progress};
-pub use survey::Survey;
+pub use survey::{Found, Survey};
 pub use target::FileOwner;
+pub use v03::OldPlan;
 
 /// How often the bucket may change under a restore before it gives up.
 const MAX_ATTEMPTS: usize = 3;
@@ -84,10 +87,7 @@ impl Request {
 /// A database that is in place.
 #[derive(Clone, Debug)]
 pub struct Restored {
-    pub txid: Txid,
-    /// The header of the newest file: size and page size of the database, time of its last transaction, and where in the
-    /// WAL replication stood.
-    pub header: Header,
+    pub reached: Reached,
     /// Length of the database file.
     pub database_bytes: u64,
     /// Files and bytes that were read for it.
@@ -97,15 +97,30 @@ pub struct Restored {
     pub orphaned: Vec<PathBuf>,
 }
 
+/// Where in which history a restored database stands.
+#[derive(Clone, Copy, Debug)]
+pub enum Reached {
+    /// In an LTX history, which replication can continue. The header of the newest file: size and page size of the database,
+    /// time of its last transaction, and where in the WAL replication stood.
+    Ltx { txid: Txid, header: Header },
+    /// At the end of a WAL segment of Litestream 0.3. That history is never continued: LTX begins with a new image.
+    Old { generation: Generation, place: WalPlace, time_ms: i64 },
+}
+
 /// Variants are the caller's next move.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The bucket answered, and there is no backup: a first start.
     #[error("there is no backup in {address}")]
     NoBackup { address: String },
-    /// A backup is there, in a format that is not read.
-    #[error("{address} holds a replica of Litestream 0.3 only; replicas of Litestream 0.3 are not supported yet")]
-    OldFormatOnly { address: String },
+    /// A backup is there, and its format has no TXIDs.
+    #[error(
+        "{address} holds a replica of Litestream 0.3, which has no TXIDs: restore its newest state, or that of a moment"
+    )]
+    NoTxids { address: String },
+    /// A backup is there, and cannot be read without a key.
+    #[error("{name} is encrypted with age, which is not supported: restore it with the Litestream 0.3 that wrote it")]
+    Encrypted { name: String },
     /// Whether there is a backup could not be found out, or it could not be read: never a reason to start without it.
     #[error(transparent)]
     CannotTell(#[from] StoreError),
@@ -118,6 +133,12 @@ pub enum RestoreError {
          {}", gap_advice(*.reached)
     )]
     Gap { reached: Option<Txid>, first_missing: Txid, last_missing: Txid, beyond: Key },
+    /// A segment is missing in the WALs of a generation of Litestream 0.3.
+    #[error(
+        "the backup has a gap: generation {generation} lacks its WAL segment {missing}, but {beyond} is there; \
+         the last moment before it is {}", time(*.last_ms)
+    )]
+    OldGap { generation: Generation, missing: WalPlace, beyond: Key, last_ms: i64 },
     /// The history cannot be cut at this transaction.
     #[error("transaction {wanted} cannot be restored exactly; {}", nearest(*.below, *.above))]
     NotReached { wanted: Txid, below: Option<Txid>, above: Option<Txid> },
@@ -156,7 +177,7 @@ fn time(unix_ms: i64) -> String {
 }
 
 /// What a restore would read, without reading more than it takes to know.
-pub async fn plan(remote: &Remote, target: Target, cancel: &CancellationToken) -> Result<Survey, RestoreError> {
+pub async fn plan(remote: &Remote, target: Target, cancel: &CancellationToken) -> Result<Found, RestoreError> {
     let attempts = async {
         let mut attempt = 1;
         loop {
@@ -179,20 +200,43 @@ pub async fn restore(
     let output = target::resolve(&request.output)?;
     target::check(&output, request.force, request.overwrite_empty)?;
     let fetched = cancel.run_until_cancelled(fetch(remote, request, &output, progress)).await;
-    let (survey, temporary) = fetched.unwrap_or(Err(RestoreError::Cancelled))?;
+    let Fetched { temporary, restored } = fetched.unwrap_or(Err(RestoreError::Cancelled))?;
     // From here on it takes milliseconds and is not interrupted: a cancelled restore has changed nothing, a finished one all.
     if cancel.is_cancelled() {
         return Err(RestoreError::Cancelled);
     }
     let orphaned = target::install(temporary, output, request.force).await?;
-    Ok(Restored {
-        txid: survey.plan.txid(),
-        header: survey.newest,
-        database_bytes: survey.newest.page_size.database_len(survey.newest.commit),
-        files: survey.plan.files.len(),
-        bytes: survey.plan.bytes(),
-        orphaned,
-    })
+    Ok(Restored { orphaned, ..restored })
+}
+
+/// A database that waits for its name.
+struct Fetched {
+    temporary: target::Temporary,
+    restored: Restored,
+}
+
+impl Fetched {
+    fn ltx(temporary: target::Temporary, survey: &Survey) -> Fetched {
+        let restored = Restored {
+            reached: Reached::Ltx { txid: survey.plan.txid(), header: survey.newest },
+            database_bytes: survey.newest.page_size.database_len(survey.newest.commit),
+            files: survey.plan.files.len(),
+            bytes: survey.plan.bytes(),
+            orphaned: Vec::new(),
+        };
+        Fetched { temporary, restored }
+    }
+
+    fn old(temporary: target::Temporary, plan: &OldPlan, database_bytes: u64) -> Fetched {
+        let restored = Restored {
+            reached: Reached::Old { generation: plan.generation, place: plan.place(), time_ms: plan.time_ms() },
+            database_bytes,
+            files: plan.objects().count(),
+            bytes: plan.bytes(),
+            orphaned: Vec::new(),
+        };
+        Fetched { temporary, restored }
+    }
 }
 
 /// Plans and carries out, again when the bucket changed meanwhile, and around damaged files where others hold the same.
@@ -201,13 +245,21 @@ async fn fetch(
     request: &Request,
     output: &std::path::Path,
     progress: &std::sync::Arc<Progress>,
-) -> Result<(Survey, target::Temporary), RestoreError> {
+) -> Result<Fetched, RestoreError> {
     let mut avoid: Vec<(Key, String)> = Vec::new();
     let mut first_damage: Option<(Txid, RestoreError)> = None;
     let mut moved = 0;
     loop {
         let survey = match survey::survey(remote, request.target, &avoid).await {
-            Ok(survey) => survey,
+            Ok(Found::Ltx(survey)) => survey,
+            Ok(Found::Old(plan)) => match v03::carry_out(remote, request, &plan, output, progress).await {
+                Ok((temporary, len)) => return Ok(Fetched::old(temporary, &plan, len)),
+                Err(engine::Failure::Changed(_)) if moved + 1 < MAX_ATTEMPTS => {
+                    moved += 1;
+                    continue;
+                }
+                Err(failure) => return Err(failure.into_error()),
+            },
             Err(survey::Failure::Moved(_)) if moved + 1 < MAX_ATTEMPTS => {
                 moved += 1;
                 continue;
@@ -220,7 +272,7 @@ async fn fetch(
             return Err(damage);
         }
         match engine::carry_out(remote, request, &survey, output, progress).await {
-            Ok(temporary) => return Ok((survey, temporary)),
+            Ok(temporary) => return Ok(Fetched::ltx(temporary, &survey)),
             Err(engine::Failure::Changed(name)) if moved + 1 < MAX_ATTEMPTS => {
                 tracing::info!("{name} is no longer what it was, planning again");
                 moved += 1;

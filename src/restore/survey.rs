@@ -9,10 +9,14 @@
 //! to do without it. A compacted one may be, because level 0 keeps its newest object: if that is out of reach without it,
 //! there is a gap.
 
+use std::sync::Arc;
+
+use super::format::{self, Format};
 use super::plan::{self, NoPlan, Plan};
+use super::v03::{self, NoOldPlan, OldPlan};
 use super::{RestoreError, Target};
 use crate::ltx::{Header, Txid};
-use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
+use crate::remote::{Level, Listing, LtxObject, ReadError, Remote, Resembles};
 use crate::store::{Key, StoreError};
 
 /// A plan and what its end says.
@@ -21,6 +25,13 @@ pub struct Survey {
     pub plan: Plan,
     /// The header of the newest file.
     pub newest: Header,
+}
+
+/// What a restore would read.
+#[derive(Clone, Debug)]
+pub enum Found {
+    Ltx(Survey),
+    Old(Arc<OldPlan>),
 }
 
 pub(super) enum Failure {
@@ -51,19 +62,26 @@ impl From<StoreError> for Failure {
 }
 
 /// Lists, plans and looks, leaving out the objects in `avoid`.
-pub(super) async fn survey(remote: &Remote, target: Target, avoid: &[(Key, String)]) -> Result<Survey, Failure> {
-    let mut listing = remote.listing().await?;
+pub(super) async fn survey(remote: &Remote, target: Target, avoid: &[(Key, String)]) -> Result<Found, Failure> {
+    let mut listing = remote.listing_with_old().await?;
     for ignored in &listing.ignored {
         tracing::warn!("ignoring {}: {}", ignored.name, ignored.why);
-    }
-    let avoided: Vec<LtxObject> = listing.objects().filter(|o| avoid.iter().any(|a| a.0 == o.name)).cloned().collect();
-    for object in avoided {
-        listing.set_aside(&object, "it is damaged");
     }
     let mut earlier = match target {
         Target::Before(before_ms) => Some(remote.listing_before(&listing, before_ms).await.map_err(moved_or_final)?),
         _ => None,
     };
+    // Before anything is set aside: damage in one format is no reason to take the other.
+    if choose(remote, target, &listing, earlier.as_ref()).await? == Format::Old {
+        return old(remote, target, &listing).await;
+    }
+    let avoided: Vec<LtxObject> = listing.objects().filter(|o| avoid.iter().any(|a| a.0 == o.name)).cloned().collect();
+    for object in avoided {
+        listing.set_aside(&object, "it is damaged");
+        if let Some(earlier) = &mut earlier {
+            earlier.set_aside(&object, "it is damaged");
+        }
+    }
     loop {
         let planned = match (target, &earlier) {
             (Target::Txid(txid), _) => plan::at_txid(&listing, txid),
@@ -74,7 +92,7 @@ pub(super) async fn survey(remote: &Remote, target: Target, avoid: &[(Key, Strin
             Ok(plan) => {
                 let suspect = plan.newest().clone();
                 match look(remote, &suspect).await? {
-                    Ok(newest) => return Ok(Survey { plan, newest }),
+                    Ok(newest) => return Ok(Found::Ltx(Survey { plan, newest })),
                     Err(why) if suspect.level == Level::L0 => return Err(Failure::Final(corrupt(&suspect, why))),
                     Err(why) => (suspect, why),
                 }
@@ -91,6 +109,68 @@ pub(super) async fn survey(remote: &Remote, target: Target, avoid: &[(Key, Strin
             earlier.set_aside(&suspect, found);
         }
     }
+}
+
+/// Which format to restore from; it asks for times only where both are there.
+async fn choose(
+    remote: &Remote,
+    target: Target,
+    listing: &Listing,
+    earlier: Option<&Listing>,
+) -> Result<Format, Failure> {
+    let has_ltx = !listing.is_empty() || listing.ignored.iter().any(|i| i.resembles == Resembles::Ltx);
+    if matches!(target, Target::Txid(_)) || listing.old.is_empty() {
+        return Ok(Format::Ltx);
+    }
+    if !has_ltx {
+        return Ok(Format::Old);
+    }
+    let (newest, old_ms) = match (target, earlier) {
+        (Target::Before(before_ms), Some(earlier)) => {
+            let images = earlier.objects().filter(|object| object.min_txid == Txid::FIRST);
+            (images.max_by_key(|object| object.max_txid), v03::best_snapshot_ms(&listing.old, before_ms))
+        }
+        // LTX objects that are all unreadable: that is damage to report, not a reason to go back to older files.
+        _ if listing.is_empty() => return Ok(Format::Ltx),
+        _ => (listing.objects().max_by_key(|object| object.max_txid), listing.old.newest_ms()),
+    };
+    let ltx_ms = match newest {
+        Some(object) => Some(remote.created_ms(object).await.map_err(moved_or_final)?),
+        None => None,
+    };
+    let chosen = format::choose(ltx_ms, old_ms);
+    tracing::debug!("LTX files and a replica of Litestream 0.3 are there: restoring from {chosen:?}");
+    Ok(chosen)
+}
+
+async fn old(remote: &Remote, target: Target, listing: &Listing) -> Result<Found, Failure> {
+    let until_ms = match target {
+        Target::Before(until_ms) => Some(until_ms),
+        _ => None,
+    };
+    Err(Failure::Final(match v03::plan(&listing.old, until_ms) {
+        Ok(plan) => {
+            if until_ms.is_none() && listing.old.newest_ms() > plan.objects().map(|object| object.modified_ms).max() {
+                tracing::warn!(
+                    "restoring generation {}; another one has newer WAL segments, but no newer snapshot",
+                    plan.generation
+                );
+            }
+            return Ok(Found::Old(Arc::new(plan)));
+        }
+        Err(NoOldPlan::Gap { generation, missing, beyond, last_ms }) => {
+            RestoreError::OldGap { generation, missing, beyond: beyond.name, last_ms }
+        }
+        Err(NoOldPlan::NoSnapshot { stray }) => RestoreError::Corrupt {
+            name: stray.name.to_string(),
+            why: "there is no snapshot that it could be applied to".into(),
+        },
+        Err(NoOldPlan::TooEarly) => match window(remote, listing).await {
+            Ok((oldest_ms, newest_ms)) => RestoreError::TooEarly { oldest_ms, newest_ms },
+            Err(error) => RestoreError::CannotTell(error),
+        },
+        Err(NoOldPlan::Nothing) => nothing(remote, listing),
+    }))
 }
 
 /// Whether an object holds what its name says.
@@ -125,6 +205,9 @@ async fn no_plan_error(remote: &Remote, target: Target, listing: &Listing, why: 
         (NoPlan::NotReached { below, above }, Target::Txid(wanted)) => {
             RestoreError::NotReached { wanted, below, above }
         }
+        (NoPlan::Nothing, Target::Txid(_)) if !listing.old.is_empty() => {
+            RestoreError::NoTxids { address: remote.address().to_owned() }
+        }
         (NoPlan::TooEarly, _) => match window(remote, listing).await {
             Ok((oldest_ms, newest_ms)) => RestoreError::TooEarly { oldest_ms, newest_ms },
             Err(error) => RestoreError::CannotTell(error),
@@ -134,26 +217,28 @@ async fn no_plan_error(remote: &Remote, target: Target, listing: &Listing, why: 
     })
 }
 
-/// No LTX object is left. That is "no backup" only if none was there that had the name of one.
+/// No object is left. That is "no backup" only if none was there that had the name of one.
 fn nothing(remote: &Remote, listing: &Listing) -> RestoreError {
     let address = remote.address().to_owned();
-    if let Some(ignored) = listing.ignored.iter().find(|i| i.is_ltx_name) {
+    if let Some(ignored) = listing.ignored.iter().find(|i| i.resembles != Resembles::Nothing) {
         return RestoreError::Corrupt { name: ignored.name.clone(), why: ignored.why.clone() };
     }
-    if listing.has_v03 { RestoreError::OldFormatOnly { address } } else { RestoreError::NoBackup { address } }
+    RestoreError::NoBackup { address }
 }
 
 /// The points in time between which anything can be restored.
 async fn window(remote: &Remote, listing: &Listing) -> Result<(i64, i64), StoreError> {
     let begins = listing.objects().filter(|o| o.min_txid == Txid::FIRST).min_by_key(|o| (o.max_txid, o.modified_ms));
     let ends = listing.objects().max_by_key(|o| o.max_txid);
-    let oldest_ms = match begins {
-        Some(object) => remote.created_ms(object).await?,
-        None => 0,
-    };
-    let newest_ms = match ends {
-        Some(object) => remote.created_ms(object).await?,
-        None => 0,
-    };
-    Ok((oldest_ms, newest_ms))
+    let snapshots = listing.old.generations.iter().flat_map(|generation| &generation.snapshots);
+    let mut oldest_ms = snapshots.map(|snapshot| snapshot.modified_ms).min();
+    let mut newest_ms = listing.old.newest_ms();
+    if let Some(object) = begins {
+        let created_ms = remote.created_ms(object).await?;
+        oldest_ms = Some(oldest_ms.map_or(created_ms, |oldest_ms| oldest_ms.min(created_ms)));
+    }
+    if let Some(object) = ends {
+        newest_ms = newest_ms.max(Some(remote.created_ms(object).await?));
+    }
+    Ok((oldest_ms.unwrap_or(0), newest_ms.unwrap_or(0)))
 }

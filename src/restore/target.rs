@@ -3,6 +3,7 @@
 //! Order is everything here. A stale `-wal` beside a new database would be replayed over it, so the siblings are moved away, and
 //! that is made durable, before the rename.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -66,19 +67,15 @@ impl Drop for Temporary {
 }
 
 impl Temporary {
-    /// Creates the file with its final length, and takes the disk space for it where the file system can.
+    /// Creates the file with its final length (zero: not known yet), and takes the disk space for it where the file system can.
     pub(super) fn create(target: &Path, len: u64, mode: u32, owner: Option<FileOwner>) -> Result<Temporary, FsError> {
         let dir = fsx::parent(target);
         fsx::create_dir_all(dir)?;
         let name =
             target.file_name().ok_or_else(|| io::Error::other("it has no file name")).on("restore to", target)?;
-        let mut prefix = std::ffi::OsString::from(".");
-        prefix.push(name);
-        prefix.push(TEMPORARY_TAG);
+        let prefix = temporary_prefix(name);
         remove_leftovers(dir, prefix.as_encoded_bytes());
-
-        prefix.push(format!("{:016x}.tmp", clock::random_u64()));
-        let path = dir.join(prefix);
+        let path = temporary_path(dir, prefix);
         let file = fsx::create_new(&path, 0o600)?;
         let _ = file.try_lock();
         let temporary = Temporary { path, file, installed: false };
@@ -88,6 +85,9 @@ impl Temporary {
     }
 
     fn allocate(&self, len: u64) -> Result<(), FsError> {
+        if len == 0 {
+            return Ok(());
+        }
         let length =
             i64::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG)).on("allocate", &self.path)?;
         match nix::fcntl::fallocate(&self.file, FallocateFlags::empty(), 0, length) {
@@ -117,6 +117,26 @@ impl Temporary {
     pub(super) fn sync(&self) -> Result<(), FsError> {
         fsx::sync_file(&self.file, &self.path)
     }
+}
+
+/// A file without a name on the target's file system: gone with its last descriptor.
+pub(super) fn scratch(target: &Path) -> Result<File, FsError> {
+    let path = temporary_path(fsx::parent(target), temporary_prefix(target.file_name().unwrap_or_default()));
+    let file = fsx::create_new(&path, 0o600)?;
+    fsx::remove_file(&path)?;
+    Ok(file)
+}
+
+fn temporary_prefix(name: &OsStr) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(TEMPORARY_TAG);
+    prefix
+}
+
+fn temporary_path(dir: &Path, mut prefix: OsString) -> PathBuf {
+    prefix.push(format!("{:016x}.tmp", clock::random_u64()));
+    dir.join(prefix)
 }
 
 /// Removes what interrupted runs left behind. Failing at that is no reason not to restore.

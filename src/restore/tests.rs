@@ -50,11 +50,18 @@ impl Place {
     }
 }
 
+fn ltx_header(restored: &Restored) -> Header {
+    match restored.reached {
+        Reached::Ltx { txid, header } if header.max_txid == txid => header,
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn assert_restores(history: &History, target: Target, wanted: u64) -> Restored {
     let place = Place::new().target(target);
     let restored = place.restore(&history.remote).await.expect("restores");
-    assert_eq!(restored.txid, txid(wanted));
-    assert_eq!(restored.header.timestamp_ms, History::time_ms(wanted));
+    let header = ltx_header(&restored);
+    assert_eq!((header.max_txid, header.timestamp_ms), (txid(wanted), History::time_ms(wanted)));
     assert!(place.database() == history.databases[wanted as usize - 1], "the database at {wanted}, page for page");
     assert_eq!(place.files(), ["app.db"]);
     let done = place.progress.now();
@@ -81,7 +88,7 @@ async fn the_newest_state_is_restored_with_one_listing() {
     let history = small_history().await;
     let (lists, gets) = (history.store.lists(), history.store.gets());
     let restored = assert_restores(&history, Target::Latest, 5).await;
-    assert_eq!((restored.files, restored.header.wal.size), (3, 500));
+    assert_eq!((restored.files, ltx_header(&restored).wal.size), (3, 500));
     assert_eq!(history.store.lists() - lists, 1);
     assert_eq!(history.store.gets() - gets, 4, "the newest header, and each file once");
     assert_eq!(history.store.heads(), 0);
@@ -164,9 +171,13 @@ async fn no_backup_is_said_only_when_there_is_none() {
     assert!(matches!(Place::new().refused(&history.remote).await, RestoreError::NoBackup { .. }));
     history.store.insert("notes.txt", "hello", 1);
     assert!(matches!(Place::new().refused(&history.remote).await, RestoreError::NoBackup { .. }));
-    history.store.insert("generations/0123456789abcdef/snapshots/00000000.snapshot.lz4", "x", 1);
-    let error = Place::new().refused(&history.remote).await;
-    assert!(error.to_string().contains("Litestream 0.3 are not supported yet"), "{error}");
+    // Something of Litestream 0.3, readable or not, is a backup.
+    for name in ["wal/00000000_00000000.wal.lz4", "snapshots/zero", "snapshots/00000000.snapshot.lz4"] {
+        history.store.insert(&format!("generations/0123456789abcdef/{name}"), "x", 1);
+        assert!(matches!(Place::new().refused(&history.remote).await, RestoreError::Corrupt { .. }), "{name}");
+    }
+    let error = Place::new().target(Target::Txid(txid(1))).refused(&history.remote).await;
+    assert!(matches!(error, RestoreError::Corrupt { .. } | RestoreError::NoTxids { .. }), "{error}");
     // Damaged beyond recognition, but it has the name of a backup.
     history.store.insert(&history.name(9, 1, 7), "", 1);
     assert!(matches!(Place::new().refused(&history.remote).await, RestoreError::Corrupt { .. }));
@@ -357,7 +368,8 @@ async fn a_cancelled_restore_stops_at_once_and_leaves_nothing() {
 async fn a_dry_run_plans_and_reads_next_to_nothing() {
     let history = small_history().await;
     let (gets, served) = (history.store.gets(), history.store.bytes_served());
-    let survey = plan(&history.remote, Target::Latest, &CancellationToken::new()).await.expect("plan");
+    let found = plan(&history.remote, Target::Latest, &CancellationToken::new()).await.expect("plan");
+    let Found::Ltx(survey) = found else { panic!("{found:?}") };
     assert_eq!((survey.plan.txid(), survey.plan.files.len(), survey.newest.commit), (txid(5), 3, 50));
     assert_eq!((history.store.gets() - gets, history.store.bytes_served() - served), (1, 100));
 }

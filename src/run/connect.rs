@@ -9,7 +9,7 @@ use crate::db::Tuning;
 use crate::remote::{Layout, Remote};
 use crate::replicate::{Policy, Settings};
 use crate::store::s3::S3Store;
-use crate::store::{FileStore, Store, StoreError, probe};
+use crate::store::{FileStore, StoreError, probe};
 
 /// What may be deleted stays so long for those who are reading it.
 const DELETE_GRACE: Duration = Duration::from_secs(60);
@@ -18,14 +18,18 @@ const LISTING_LASTS: Duration = Duration::from_secs(60);
 
 /// Opens the replica's store. Makes no request unless the region of an AWS bucket must be found.
 pub async fn connect(replica: &Replica) -> Result<Remote, Failure> {
-    let (store, layout): (Arc<dyn Store>, Layout) = match &replica.target {
-        Target::File { path } => (Arc::new(FileStore::new(path.clone())), Layout::Directories),
+    match &replica.target {
+        Target::File { path } => Ok(Remote::new(Arc::new(FileStore::new(path.clone())), Layout::Directories)),
         Target::S3(settings) => {
             let store = S3Store::connect((**settings).clone()).await.map_err(|error| store_failure(&error))?;
-            (Arc::new(store), Layout::S3)
+            let old = store.joined_as_path();
+            let remote = Remote::new(Arc::new(store), Layout::S3);
+            Ok(match old {
+                Some(old) => remote.with_old_store(Arc::new(old)),
+                None => remote,
+            })
         }
-    };
-    Ok(Remote::new(store, layout))
+    }
 }
 
 /// The exit code for a store that does not answer as it should.

@@ -14,7 +14,7 @@ use crate::config::Database;
 use crate::db::{Lock, Origin};
 use crate::fsx;
 use crate::remote::Remote;
-use crate::restore::{FileOwner, Progress, Request, RestoreError, Restored, Target, restore};
+use crate::restore::{FileOwner, Progress, Reached, Request, RestoreError, Restored, Target, restore};
 use crate::sqlite::{Presence, look_at_file};
 
 const LOCK_RETRY: Duration = Duration::from_millis(200);
@@ -108,19 +108,22 @@ pub async fn restore_and_note(
     for orphan in &restored.orphaned {
         tracing::warn!("a file of an older database lay beside the target and was moved to {}", orphan.display());
     }
-    if revival.request.target == Target::Latest {
-        let header = &restored.header;
-        let note =
-            Origin::of(&revival.request.output, restored.txid, header.page_size, header.commit, remote.address());
+    // A state of the past, or of a history that is not LTX, is not continued: replication begins with an image.
+    if let (Target::Latest, Reached::Ltx { txid, header }) = (revival.request.target, restored.reached) {
+        let note = Origin::of(&revival.request.output, txid, header.page_size, header.commit, remote.address());
         // Without the note replication begins with an image: slower, never wrong.
         if let Err(error) = note.and_then(|note| note.save(&revival.meta_path)) {
             tracing::warn!("{error}: the first upload will be the whole database");
         }
     }
-    let Restored { txid, database_bytes, files, bytes, .. } = &restored;
+    let Restored { reached, database_bytes, files, bytes, .. } = &restored;
+    let what = match reached {
+        Reached::Ltx { txid, .. } => format!("TXID {txid}"),
+        Reached::Old { generation, place, .. } => format!("generation {generation} of Litestream 0.3 up to {place}"),
+    };
     tracing::info!(
         db = %path,
-        "restored TXID {txid}: {database_bytes} bytes, from {files} files with {bytes} bytes, in {:.2?}",
+        "restored {what}: {database_bytes} bytes, from {files} files with {bytes} bytes, in {:.2?}",
         began.elapsed()
     );
     Ok(restored)

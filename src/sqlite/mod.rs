@@ -28,7 +28,7 @@ mod wal;
 
 pub use connection::{CheckpointMode, Connection};
 pub use error::SqliteError;
-pub use header::{Presence, look_at_file};
+pub use header::{DbHeader, Presence, look_at_file};
 pub use mark::{Mark, WalMark};
 pub use version::{check_version, library_version};
-pub use wal::{FrameChecksum, Salts, WAL_HEADER_LEN, Wal, WalError, frame_offset};
+pub use wal::{FrameChecksum, FrameStream, Salts, StreamError, WAL_HEADER_LEN, Wal, WalError, frame_offset};

@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 use crate::fsx::{self, Context, FsError};
 use crate::page::{PageSize, Pgno};
 
+mod stream;
+
+pub use stream::{FrameStream, StreamError};
+
 pub const WAL_HEADER_LEN: u64 = 32;
 pub const FRAME_HEADER_LEN: u64 = 24;
 
@@ -165,16 +169,9 @@ impl Wal {
         sum: FrameChecksum,
         visit: &mut impl FnMut(Frame),
     ) -> Result<FrameChecksum, WalError> {
-        if Salts(be32(bytes, 8), be32(bytes, 12)) != header.salts {
-            return Err(self.invalid(number, "its salts are not the header's"));
-        }
         let (head, page) = bytes.split_at(FRAME_HEADER_LEN as usize);
-        let sum = extend(extend(sum, &head[..8], header.big_endian), page, header.big_endian);
-        if sum != FrameChecksum(be32(bytes, 16), be32(bytes, 20)) {
-            return Err(self.invalid(number, "its checksum does not continue the chain"));
-        }
-        let pgno = Pgno::new(be32(bytes, 0)).ok_or_else(|| self.invalid(number, "its page number is zero"))?;
-        visit(Frame { number, pgno, commit: be32(bytes, 4) });
+        let (frame, sum) = check(header, number, head, page, sum).map_err(|what| self.invalid(number, what))?;
+        visit(frame);
         Ok(sum)
     }
 
@@ -199,6 +196,25 @@ pub fn frame_offset(frames: u32, page_size: PageSize) -> u64 {
 
 fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Frame `number`, if its salts and its checksum are right, and the checksum that the next one goes on from.
+fn check(
+    header: &WalHeader,
+    number: u32,
+    head: &[u8],
+    page: &[u8],
+    sum: FrameChecksum,
+) -> Result<(Frame, FrameChecksum), &'static str> {
+    if Salts(be32(head, 8), be32(head, 12)) != header.salts {
+        return Err("its salts are not the header's");
+    }
+    let sum = extend(extend(sum, &head[..8], header.big_endian), page, header.big_endian);
+    if sum != FrameChecksum(be32(head, 16), be32(head, 20)) {
+        return Err("its checksum does not continue the chain");
+    }
+    let pgno = Pgno::new(be32(head, 0)).ok_or("its page number is zero")?;
+    Ok((Frame { number, pgno, commit: be32(head, 4) }, sum))
 }
 
 /// SQLite's WAL checksum: two sums over pairs of words, in the byte order that the magic number names.

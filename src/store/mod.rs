@@ -26,7 +26,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
-pub use body::BodyWriter;
+pub use body::{BodyWriter, Unread};
 pub use file::FileStore;
 
 /// The name of an object, relative to the store's root: non-empty `/`-separated segments, none of them `.` or `..`.

@@ -82,8 +82,8 @@ fn we_restore_what_litestream_wrote_to_s3() {
     we_restore_what_litestream_wrote(Rig::on_s3());
 }
 
-/// A replica of 0.3 is a backup that we cannot read yet: that is said, and is never mistaken for "no backup".
-fn a_replica_of_litestream_03_is_named_and_never_an_empty_start(mut rig: Rig) {
+/// `replicate -exec` by Litestream 0.3, which checkpoints all the time, so that there are many WALs.
+fn by_litestream_03(rig: &Rig, steps: &[&str]) {
     let config = rig.path("litestream-03.yml");
     // 0.3 knows no query string: endpoint and path are keys of their own.
     let replica = match &rig.remote {
@@ -93,29 +93,84 @@ fn a_replica_of_litestream_03_is_named_and_never_an_empty_start(mut rig: Rig) {
              region: us-east-1\n        force-path-style: true"
         ),
     };
-    let text = format!("dbs:\n  - path: {}\n    replicas:\n      - {replica}\n", rig.db().display());
+    let text = format!(
+        "dbs:\n  - path: {}\n    monitor-interval: 50ms\n    min-checkpoint-page-count: 10\n    replicas:\n      \
+         - {replica}\n        sync-interval: 50ms\n",
+        rig.db().display()
+    );
     std::fs::write(&config, text).expect("write the configuration");
-    let command = shell(rig.app(&["create", "rows:5"]));
-    let exec = shell(["sh", "-c", &format!("sleep 1.2; {command}; sleep 1.5")]);
+    let command = shell(rig.app(steps));
+    let exec = shell(["sh", "-c", &format!("sleep 0.7; {command}; sleep 1.5")]);
     let args: [OsString; 5] = ["replicate".into(), "-config".into(), config.into(), "-exec".into(), exec.into()];
     litestream_03(&rig.path("")).args(args).finish().assert_code(0);
-    let output = rig.next_output();
-    rig.restore(&output).assert_code(76).assert_says(&["Litestream 0.3"]);
-    assert!(!output.exists());
+}
+
+/// What 0.3 wrote is restored; the next life begins an LTX history beside it, which both programs then restore.
+fn a_replica_of_litestream_03_is_restored_and_continued(mut rig: Rig) {
+    let steps =
+        ["create", "rows:20", "pause:300", "big:30:20000", "delete", "pause:300", "rows:20", "vacuum", "rows:3"];
+    by_litestream_03(&rig, &steps);
+    let indexes = rig.remote.objects().into_keys().filter(|name| name.ends_with("_00000000.wal.lz4")).count();
+    assert!(indexes > 2, "one WAL is no test: {indexes}");
+    let restored = rig.restored();
+    assert_eq!(rig.oracle.check_complete(&restored), 43);
+    oracle::assert_same_pages(&rig.db(), &restored);
+
+    // A second life is a second generation only without the first one's files.
     rig.lose_the_disk();
-    let started = rig.path("started");
-    rig.supervise(["touch".into(), started.clone()]).finish().assert_code(76).assert_says(&["Litestream 0.3"]);
-    assert!(!started.exists() && !rig.db().exists(), "the application was started");
+    std::fs::copy(&restored, rig.db()).expect("copy");
+    by_litestream_03(&rig, &["open", "rows:2"]);
+    let restored = rig.restored();
+    assert_eq!(rig.oracle.check_complete(&restored), 45);
+    oracle::assert_same_pages(&rig.db(), &restored);
+
+    rig.lose_the_disk();
+    rig.supervise(rig.app(&["open", "rows:4"])).finish().assert_code(0).assert_says(&["Litestream 0.3"]);
+    assert_eq!(rig.remote.level0().first(), Some(&1), "a history of its own");
+    for restored in [rig.restored(), rig.restored_by_litestream()] {
+        assert_eq!(rig.oracle.check_complete(&restored), 49);
+        oracle::assert_same_pages(&rig.db(), &restored);
+    }
 }
 
 #[test]
-fn a_replica_of_litestream_03_in_a_directory_is_named_and_never_an_empty_start() {
-    a_replica_of_litestream_03_is_named_and_never_an_empty_start(Rig::on_file());
+fn a_replica_of_litestream_03_in_a_directory_is_restored_and_continued() {
+    a_replica_of_litestream_03_is_restored_and_continued(Rig::on_file());
 }
 
 #[test]
-fn a_replica_of_litestream_03_on_s3_is_named_and_never_an_empty_start() {
-    a_replica_of_litestream_03_is_named_and_never_an_empty_start(Rig::on_s3());
+fn a_replica_of_litestream_03_on_s3_is_restored_and_continued() {
+    a_replica_of_litestream_03_is_restored_and_continued(Rig::on_s3());
+}
+
+#[test]
+fn a_replica_of_litestream_03_is_found_where_its_prefix_was_joined_as_a_path() {
+    let mut rig = Rig::on_s3();
+    let Remote::S3 { endpoint, prefix } = rig.remote.clone() else { panic!("not S3") };
+    let with = |prefix: String| Remote::S3 { endpoint: endpoint.clone(), prefix };
+    rig.remote = with(format!("{prefix}/joined"));
+    by_litestream_03(&rig, &["create", "rows:7"]);
+    // 0.5 and millstream write the prefix as it is: `x/` makes `x//0000/…`, `x/.` makes `x/./0000/…`.
+    let config = rig.path("slash.yml");
+    for written in [format!("{prefix}/joined/"), format!("{prefix}//joined/.")] {
+        let text = format!(
+            "dbs:\n  - path: {}\n    replica:\n      type: s3\n      bucket: {BUCKET}\n      path: {written}\n      \
+             endpoint: {endpoint}\n      region: us-east-1\n      force-path-style: true\n",
+            rig.db().display()
+        );
+        std::fs::write(&config, text).expect("write the configuration");
+        let output = rig.next_output();
+        let args: [OsString; 6] = [
+            "restore".into(),
+            "-config".into(),
+            config.clone().into(),
+            "-o".into(),
+            output.clone().into(),
+            rig.db().into(),
+        ];
+        rig.millstream(args).finish().assert_code(0);
+        assert_eq!(rig.oracle.check_complete(&output), 7);
+    }
 }
 
 /// One database and one replica path, handed from one program to the other and back.

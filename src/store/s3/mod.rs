@@ -59,6 +59,8 @@ pub struct S3Store {
     client: Client,
     settings: Arc<Settings>,
     address: String,
+    /// What stands in front of every name.
+    root: String,
     customer_key: Option<Arc<CustomerKey>>,
     /// Set once the store has refused a batch delete: it does not know them.
     deletes_singly: Arc<AtomicBool>,
@@ -86,15 +88,24 @@ impl S3Store {
         S3Store {
             client,
             address: settings.address(),
+            root: format!("{}/", settings.prefix),
             customer_key,
             deletes_singly: Arc::default(),
             settings: Arc::new(settings),
         }
     }
 
+    /// The same bucket with the prefix joined to names as a path, as Go's `path.Join` does it: `.` and `""` vanish, slashes are
+    /// not doubled. `None` where that makes no difference.
+    pub fn joined_as_path(&self) -> Option<S3Store> {
+        let root = settings::path_root(&self.settings.prefix);
+        let address = format!("s3://{}/{}", self.settings.bucket, root.trim_end_matches('/'));
+        (root != self.root).then(|| S3Store { address, root, ..self.clone() })
+    }
+
     /// The object's key in the bucket: no cleaning, so that `.` and stray slashes stay what Litestream made of them.
     fn object(&self, name: &str) -> String {
-        format!("{}/{name}", self.settings.prefix)
+        format!("{}{name}", self.root)
     }
 
     /// An operation and its address, for errors: `put s3://bucket/prefix/name`.

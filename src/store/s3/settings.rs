@@ -94,6 +94,26 @@ pub struct Settings {
     pub sse: Sse,
 }
 
+/// What stands in front of a name that is joined to a prefix as a path: cleaned, with a slash at its end unless it is empty.
+pub(super) fn path_root(prefix: &str) -> String {
+    let rooted = prefix.starts_with('/');
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in prefix.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." if kept.last().is_some_and(|last| *last != "..") => drop(kept.pop()),
+            ".." if rooted => {}
+            segment => kept.push(segment),
+        }
+    }
+    let mut root = String::from(if rooted { "/" } else { "" });
+    for segment in kept {
+        root.push_str(segment);
+        root.push('/');
+    }
+    root
+}
+
 impl Settings {
     /// Litestream's defaults.
     pub fn new(bucket: impl Into<String>, prefix: impl Into<String>) -> Settings {
@@ -211,6 +231,24 @@ fn is_private(endpoint: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prefixes_are_joined_as_go_joins_paths() {
+        for (prefix, root) in [
+            ("", ""),
+            (".", ""),
+            ("/", "/"),
+            ("app", "app/"),
+            ("a/b", "a/b/"),
+            ("/lead/slash/", "/lead/slash/"),
+            ("a//b/./c/", "a/b/c/"),
+            ("a/../b", "b/"),
+            ("../a", "../a/"),
+            ("/../a", "/a/"),
+        ] {
+            assert_eq!(path_root(prefix), root, "{prefix:?}");
+        }
+    }
 
     #[test]
     fn no_secret_is_ever_printed() {
