@@ -96,6 +96,7 @@ impl Listing {
     }
 
     /// The highest TXID of any name.
+    #[cfg(test)]
     pub fn newest_txid(&self) -> Option<Txid> {
         self.objects().map(|o| o.max_txid).max()
     }

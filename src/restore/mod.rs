@@ -31,7 +31,6 @@ use crate::remote::{Generation, Remote, WalPlace};
 use crate::store::{Key, StoreError};
 
 pub use integrity::Integrity;
-pub use plan::Plan;
 pub use progress::{Done, Progress};
 pub use survey::{Found, Survey};
 pub use target::FileOwner;

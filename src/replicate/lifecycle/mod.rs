@@ -67,8 +67,6 @@ pub struct Policy {
 }
 
 impl Policy {
-    pub const LEVELS_MAX: usize = Level::COUNT - 2;
-
     fn level_ms(&self, index: usize) -> i64 {
         ms(self.levels[index - 1])
     }

@@ -18,7 +18,7 @@ mod tests {
     use crate::ltx::{Decoder, Txid};
     use crate::remote::{Layout, Level, Listing, Remote};
     use crate::replicate::{Ended, Policy, Road, Settings};
-    use crate::restore::{Request, Target, restore};
+    use crate::restore::{Reached, Request, Target, restore};
     use crate::store::memory::{Fault, MemoryStore, Op};
     use crate::store::{Chunks, Deleted, Head, Key, Listed, Put, Range, Store, StoreError};
 
@@ -216,7 +216,8 @@ mod tests {
             let restored = restored.unwrap_or_else(|error| panic!("{target:?}: {error}; {:#?}", copy.names()));
             let file = std::fs::read(&output).expect("restored");
             std::fs::remove_file(&output).expect("remove");
-            (restored.txid, file)
+            let Reached::Ltx { txid, .. } = restored.reached else { panic!("not an LTX history") };
+            (txid, file)
         }
 
         async fn check(&mut self) {
