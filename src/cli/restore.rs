@@ -11,7 +11,7 @@ use super::args::{IntegrityCheck, Restore, RestoreSource};
 use super::{Environment, install, logger, variable};
 use crate::config::{self, Database, Logging, Options, Replica};
 use crate::ltx::Txid;
-use crate::remote::Remote;
+
 use crate::restore::{
     self as road, FileOwner, Found, Integrity, OldPlan, Reached, Request, RestoreError, Restored, Survey, Target,
 };
