@@ -3,7 +3,7 @@
 //! transaction and whatever the window promises, page for page what was recorded when it was shipped.
 
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
@@ -26,6 +26,8 @@ mod tests {
     #[derive(Clone, Default)]
     struct Recorder {
         inner: MemoryStore,
+        /// The name of everything that was ever put.
+        written: Arc<Mutex<BTreeSet<String>>>,
         seen: Arc<Mutex<BTreeMap<String, Bytes>>>,
     }
 
@@ -36,6 +38,7 @@ mod tests {
         }
         async fn put(&self, key: &Key, put: Put) -> crate::store::Result<()> {
             let done = self.inner.put(key, put).await;
+            self.written.lock().expect("no panic").insert(key.to_string());
             if let Some(bytes) = self.inner.bytes(key.as_str()).filter(|_| key.as_str().starts_with("0000/")) {
                 self.seen.lock().expect("no panic").insert(key.to_string(), bytes);
             }
@@ -253,18 +256,18 @@ mod tests {
 
         async fn round(&mut self) {
             for _ in 0..12 {
-                match self.dice(20) {
+                match self.dice(24) {
                     0..=7 => {
                         let bytes = self.dice(6000);
                         self.write(bytes);
                     }
                     8 => self.run("DELETE FROM t WHERE id % 3 = 0"),
                     9 => self.run("VACUUM"),
-                    10 => self.store.inner.inject(Op::Put, Fault::LostReply, 1),
-                    11 => self.store.inner.inject(Op::Put, Fault::Fail(transient), 2),
+                    10 if self.dice(8) == 0 => self.store.inner.inject(Op::Put, Fault::LostReply, 1),
+                    11 if self.dice(8) == 0 => self.store.inner.inject(Op::Put, Fault::Fail(transient), 1),
                     12 => self.store.inner.inject(Op::Get, Fault::Fail(transient), 1),
                     13 => self.store.inner.inject(Op::Delete, Fault::LostReply, 1),
-                    14 if self.dice(3) == 0 => {
+                    14 if self.dice(8) == 0 => {
                         self.crash().await;
                         if self.dice(2) == 0 {
                             // What was not captured goes into the database file: the next start takes an image.
@@ -298,7 +301,7 @@ mod tests {
         println!("MILLSTREAM_TEST_SEED={seed}");
         let mut soak = Soak::new(seed);
         soak.start();
-        for _ in 0..60 {
+        for _ in 0..100 {
             soak.round().await;
             soak.check().await;
         }
@@ -329,7 +332,11 @@ mod tests {
         let live: Vec<u8> = rows.flat_map(|page| page.expect("page")).collect();
         let last = Txid::new(soak.states.after.len() as u64).expect("shipped");
         soak.states.assert_is(last, &live, "the live database");
-        println!("{} TXIDs, {} restores, {} objects left", soak.states.after.len(), soak.restores, left.len());
+        let written = soak.store.written.lock().expect("no panic").clone();
+        let of = |level: &str| written.iter().filter(|name| name.starts_with(level)).count();
+        let counts = [of("0000"), of("0001"), of("0002"), of("0009")];
+        println!("{counts:?} objects in levels 0, 1, 2, 9; {} restores, {} objects left", soak.restores, left.len());
+        assert!(counts[0] > 50 && counts[1..].iter().all(|count| *count > 2), "this was no life: {counts:?}");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

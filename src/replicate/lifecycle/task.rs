@@ -147,6 +147,8 @@ struct Keeper {
     refused: HashMap<Key, Instant>,
     refusals: usize,
     trouble: HashMap<Part, Trouble>,
+    /// Inputs of a merge that failed: one of them may not be what its name says.
+    suspects: Vec<LtxObject>,
 }
 
 impl Keeper {
@@ -165,6 +167,7 @@ impl Keeper {
             refused: HashMap::new(),
             refusals: 0,
             trouble: HashMap::new(),
+            suspects: Vec::new(),
         }
     }
 
@@ -206,6 +209,9 @@ impl Keeper {
             return Plan::Sleep(Some(at_ms(trouble.until)));
         }
         let Some(listing) = &self.listing else { return Plan::Work(Work::List) };
+        if let Some(suspect) = self.suspects.last() {
+            return Plan::Work(Work::Prove(suspect.clone()));
+        }
         let held = self.trouble.iter().filter(|(_, trouble)| trouble.until > now);
         let held: Vec<(Level, Instant)> = held
             .filter_map(|(part, trouble)| match part {
@@ -261,15 +267,7 @@ impl Keeper {
                 Ok(object) => self.wrote(object),
                 Err(error) => self.not_written(level, error, now),
             },
-            Done::Proved(object, verdict) => match verdict {
-                Ok(Ok(())) => drop(self.proved.insert(object.name)),
-                Ok(Err(why)) => {
-                    tracing::warn!("ignoring {} in {}: {why}", object.name, self.remote.address());
-                    self.unsound.insert(object.name.clone());
-                    self.forget(|o| o.name == object.name);
-                }
-                Err(error) => self.unread(Part::Rest, error, now),
-            },
+            Done::Proved(object, verdict) => self.looked_into(object, verdict, now),
             Done::Deleted(objects, Ok(deleted)) => self.deleted(&objects, deleted, now),
             Done::Deleted(objects, Err(error)) if !error.is_transient() => {
                 // As if every single one had been refused: the rest of the work goes on.
@@ -293,6 +291,21 @@ impl Keeper {
         if !kept.is_empty() {
             self.refused(kept, &"the store said that they are deleted, and lists them still", now);
         }
+    }
+
+    fn looked_into(&mut self, object: LtxObject, verdict: Result<inspect::Verdict, ReadError>, now: Instant) {
+        match verdict {
+            Ok(Ok(())) => drop(self.proved.insert(object.name.clone())),
+            Ok(Err(why)) => {
+                tracing::warn!("ignoring {} in {}: {why}", object.name, self.remote.address());
+                self.unsound.insert(object.name.clone());
+                self.forget(|o| o.name == object.name);
+                // Without it another merge is tried.
+                self.trouble.retain(|part, _| *part == Part::Rest);
+            }
+            Err(error) => return self.unread(Part::Rest, error, now),
+        }
+        self.suspects.retain(|suspect| suspect.name != object.name);
     }
 
     fn wrote(&mut self, object: LtxObject) {
@@ -319,7 +332,12 @@ impl Keeper {
             }
             WriteError::Read(error) => self.unread(part, error, now),
             WriteError::Store(_) | WriteError::Interrupted => self.failed(part, &error, now),
-            WriteError::Damaged { .. } | WriteError::Unproved { .. } | WriteError::PageSize(_) => {
+            WriteError::Damaged { ref inputs, .. } => {
+                self.suspects = inputs.iter().filter(|o| o.level != Level::L0).cloned().collect();
+                self.failed(part, &error, now);
+                self.trouble.entry(part).and_modify(|trouble| trouble.until = now + DAMAGE_PAUSE);
+            }
+            WriteError::Unproved { .. } | WriteError::PageSize(_) => {
                 self.failed(part, &error, now);
                 self.trouble.entry(part).and_modify(|trouble| trouble.until = now + DAMAGE_PAUSE);
             }
@@ -329,6 +347,7 @@ impl Keeper {
     fn unread(&mut self, part: Part, error: ReadError, now: Instant) {
         if matches!(error, ReadError::Gone { .. }) {
             self.listing = None;
+            self.suspects.clear();
         }
         self.failed(part, &error, now);
     }

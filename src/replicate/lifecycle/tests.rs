@@ -368,7 +368,8 @@ async fn a_store_that_keeps_everything_stops_nothing() {
         let listing = remote.listing().await.expect("list");
         assert_eq!(listing.level(Level::L0).len(), 40);
         assert_eq!(listing.level(Level::SNAPSHOT).last().map(|o| o.max_txid), Some(txid(40)));
-        assert!(store.calls(Op::Delete) < 40, "{} deletes", store.calls(Op::Delete));
+        // Each was asked for once.
+        assert!(store.calls(Op::Delete) <= listing.objects().count(), "{} deletes", store.calls(Op::Delete));
     }
 }
 

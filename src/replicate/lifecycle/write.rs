@@ -43,13 +43,21 @@ pub enum WriteError {
     #[error("the page size changes with {}", .0.name)]
     PageSize(Box<LtxObject>),
     /// The inputs are not what they should be; trying again soon is of no use.
-    #[error("{inputs} cannot be merged: {why}")]
-    Damaged { inputs: String, why: String },
+    #[error("{} cannot be merged: {why}", named(.inputs))]
+    Damaged { inputs: Vec<LtxObject>, why: String },
     /// The output is not what was encoded: nothing may rest on it.
     #[error("{name} is not what was written: {why}")]
     Unproved { name: String, why: String },
     #[error("interrupted")]
     Interrupted,
+}
+
+fn named(inputs: &[LtxObject]) -> String {
+    match inputs {
+        [] => String::new(),
+        [one] => one.name.to_string(),
+        [first, .., last] => format!("{} files from {} to {}", inputs.len(), first.name, last.name),
+    }
 }
 
 /// Merges `inputs` into a new object of `level`; as a snapshot it begins at the first TXID whatever the inputs say.
@@ -153,12 +161,7 @@ impl Merge {
     }
 
     fn damaged(&self, why: String) -> WriteError {
-        let name = |input: Option<&Input>| input.map_or_else(String::new, |i| i.object.name.to_string());
-        let inputs = match self.inputs.len() {
-            1 => name(self.inputs.first()),
-            count => format!("{count} files from {} to {}", name(self.inputs.first()), name(self.inputs.last())),
-        };
-        WriteError::Damaged { inputs, why }
+        WriteError::Damaged { inputs: self.inputs.iter().map(|input| input.object.clone()).collect(), why }
     }
 }
 
