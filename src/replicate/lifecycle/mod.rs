@@ -40,7 +40,7 @@ use tokio::task::JoinHandle;
 
 use super::Stop;
 use crate::ltx::Header;
-use crate::remote::{Level, Remote};
+use crate::remote::Remote;
 
 /// Uploads that may wait to be heard of. What is lost when that is not enough is found by the next LIST.
 const NEWS_DEPTH: usize = 64;
@@ -67,8 +67,6 @@ pub struct Policy {
 }
 
 impl Policy {
-    pub const LEVELS_MAX: usize = Level::COUNT - 2;
-
     fn level_ms(&self, index: usize) -> i64 {
         ms(self.levels[index - 1])
     }
