@@ -62,6 +62,12 @@ impl Cache {
         self.bytes = self.objects.values().map(|(_, bytes)| len(bytes)).sum();
     }
 
+    /// Keeps only these.
+    pub fn retain(&mut self, stays: impl Fn(&LtxObject) -> bool) {
+        self.objects.retain(|_, (object, _)| stays(object));
+        self.bytes = self.objects.values().map(|(_, bytes)| len(bytes)).sum();
+    }
+
     /// Nothing is certain any more.
     pub fn clear(&mut self) {
         *self = Cache::default();
@@ -96,6 +102,8 @@ mod tests {
         assert!(cache.bytes(&other).is_none(), "not the object that was shipped");
         cache.forget_through(txid(18));
         assert_eq!((cache.objects.len(), cache.bytes), (3, 2_000_000));
+        cache.retain(|o| o.max_txid != txid(19));
+        assert_eq!((cache.objects.len(), cache.bytes), (2, 1_000_000));
         (22..10_000).for_each(|n| drop(note(&mut cache, n, 1)));
         assert_eq!(cache.objects.len(), OBJECTS_MAX);
         cache.clear();

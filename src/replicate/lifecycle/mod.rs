@@ -40,7 +40,7 @@ use tokio::task::JoinHandle;
 
 use super::Stop;
 use crate::ltx::Header;
-use crate::remote::{Level, Listing, Remote};
+use crate::remote::Remote;
 
 /// Uploads that may wait to be heard of. What is lost when that is not enough is found by the next LIST.
 const NEWS_DEPTH: usize = 64;
@@ -110,10 +110,10 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// `listing` is what the road has just seen. Nothing happens before the first [`Lifecycle::shipped`].
-    pub fn start(policy: Policy, remote: Remote, listing: Listing, stop: watch::Receiver<Stop>) -> Lifecycle {
+    /// Nothing happens before the first [`Lifecycle::shipped`].
+    pub fn start(policy: Policy, remote: Remote, stop: watch::Receiver<Stop>) -> Lifecycle {
         let (news, heard) = mpsc::channel(NEWS_DEPTH);
-        let task = tokio::spawn(task::run(policy, remote, listing, heard, stop));
+        let task = tokio::spawn(task::run(policy, remote, heard, stop));
         Lifecycle { news, task }
     }
 

@@ -16,7 +16,7 @@ mod tests {
     use crate::clock;
     use crate::db::Tuning;
     use crate::ltx::{Decoder, Txid};
-    use crate::remote::{Layout, Level, Listing, Remote};
+    use crate::remote::{Layout, Level, Listing, ReadPolicy, Remote};
     use crate::replicate::{Ended, Policy, Road, Settings};
     use crate::restore::{Reached, Request, Target, restore};
     use crate::store::memory::{Fault, MemoryStore, Op};
@@ -170,7 +170,8 @@ mod tests {
         }
 
         fn remote(store: impl Store + 'static) -> Remote {
-            Remote::new(Arc::new(store), Layout::S3)
+            let impatient = ReadPolicy { first_pause: ms(5), pause_cap: ms(50), ..ReadPolicy::default() };
+            Remote::new(Arc::new(store), Layout::S3).with_policy(impatient)
         }
 
         fn start(&mut self) {
@@ -265,8 +266,8 @@ mod tests {
                     9 => self.run("VACUUM"),
                     10 if self.dice(8) == 0 => self.store.inner.inject(Op::Put, Fault::LostReply, 1),
                     11 if self.dice(8) == 0 => self.store.inner.inject(Op::Put, Fault::Fail(transient), 1),
-                    12 => self.store.inner.inject(Op::Get, Fault::Fail(transient), 1),
-                    13 => self.store.inner.inject(Op::Delete, Fault::LostReply, 1),
+                    12 if self.dice(8) == 0 => self.store.inner.inject(Op::Get, Fault::Fail(transient), 1),
+                    13 if self.dice(4) == 0 => self.store.inner.inject(Op::Delete, Fault::LostReply, 1),
                     14 if self.dice(8) == 0 => {
                         self.crash().await;
                         if self.dice(2) == 0 {
@@ -336,7 +337,7 @@ mod tests {
         let of = |level: &str| written.iter().filter(|name| name.starts_with(level)).count();
         let counts = [of("0000"), of("0001"), of("0002"), of("0009")];
         println!("{counts:?} objects in levels 0, 1, 2, 9; {} restores, {} objects left", soak.restores, left.len());
-        assert!(counts[0] > 50 && counts[1..].iter().all(|count| *count > 2), "this was no life: {counts:?}");
+        assert!(counts[0] > 20 && counts[1..].iter().all(|count| *count > 2), "this was no life: {counts:?}");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

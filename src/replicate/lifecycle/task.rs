@@ -1,7 +1,8 @@
 //! Select, then apply: one piece of work at a time, and one owner of what is known of the replica.
 //!
-//! What is known begins with the road's own LIST and is kept up to date by what the road ships and what is done here; before
-//! work is done it is looked at again if the last look is too old. So a round costs one LIST at most, and a quiet replica none.
+//! What is known begins with a LIST and is kept up to date by what the road ships and what is done here; before work is done
+//! it is looked at again if the last look is too old. So a round costs one LIST at most, and a quiet replica none. Before a
+//! long sleep it is forgotten: an idle database takes no memory either.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -29,17 +30,13 @@ const SLEEP_MAX: Duration = Duration::from_secs(600);
 const DAMAGE_PAUSE: Duration = Duration::from_secs(600);
 /// What the store does not let go of is asked for again after this time.
 const REFUSAL_LASTS: Duration = Duration::from_secs(3600);
+/// Before a longer sleep the listing is dropped.
+const LISTING_KEPT_MS: i64 = 600_000;
 /// Objects deleted in one go.
 const DELETES_MAX: usize = 1000;
 
-pub async fn run(
-    policy: Policy,
-    remote: Remote,
-    listing: Listing,
-    mut heard: mpsc::Receiver<Shipped>,
-    mut stop: watch::Receiver<Stop>,
-) {
-    let mut keeper = Keeper::new(policy, remote.clone(), listing);
+pub async fn run(policy: Policy, remote: Remote, mut heard: mpsc::Receiver<Shipped>, mut stop: watch::Receiver<Stop>) {
+    let mut keeper = Keeper::new(policy, remote.clone());
     let mut job: Option<BoxFuture<'static, Done>> = None;
     let mut wake: Option<i64> = None;
     let mut look = false;
@@ -49,7 +46,10 @@ pub async fn run(
             wake = None;
             match keeper.plan(clock::unix_ms(), Instant::now()) {
                 Plan::Work(work) => job = Some(work.run(remote.clone()).boxed()),
-                Plan::Sleep(until) => wake = until,
+                Plan::Sleep(until) => {
+                    wake = until;
+                    keeper.rest(until, clock::unix_ms());
+                }
             }
         }
         let now_ms = clock::unix_ms();
@@ -152,12 +152,12 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(policy: Policy, remote: Remote, listing: Listing) -> Keeper {
+    fn new(policy: Policy, remote: Remote) -> Keeper {
         Keeper {
             policy,
             remote,
-            listing: Some(listing),
-            listed_at: clock::since_boot(),
+            listing: None,
+            listed_at: Duration::ZERO,
             newest: None,
             cache: Cache::default(),
             images: BTreeMap::new(),
@@ -200,6 +200,13 @@ impl Keeper {
         let level_1 = (!self.policy.levels.is_empty()).then(|| boundary_after(modified_ms, self.policy.level_ms(1)));
         let others = boundary_after(modified_ms, self.policy.snapshot_ms()).min(self.policy.l0_expires_ms(modified_ms));
         earlier(level_1, Some(others))
+    }
+
+    /// Nothing is to be done for a while.
+    fn rest(&mut self, until: Option<i64>, now_ms: i64) {
+        if until.is_none_or(|until| until.saturating_sub(now_ms) > LISTING_KEPT_MS) {
+            self.listing = None;
+        }
     }
 
     fn plan(&self, now_ms: i64, now: Instant) -> Plan {
@@ -282,11 +289,11 @@ impl Keeper {
         self.trouble.remove(&Part::Rest);
         self.listed_at = clock::since_boot();
         listing.retain(|o| !self.unsound.contains(&o.name));
-        self.cache.complete(&mut listing);
         let there: HashSet<&Key> = listing.objects().map(|o| &o.name).collect();
         self.proved.retain(|name| there.contains(name));
         self.refused.retain(|name, since| there.contains(name) && since.elapsed() < REFUSAL_LASTS);
         let kept: Vec<Key> = self.deleted.drain().filter(|name| there.contains(name)).collect();
+        self.cache.complete(&mut listing);
         self.listing = Some(listing);
         if !kept.is_empty() {
             self.refused(kept, &"the store said that they are deleted, and lists them still", now);
@@ -331,7 +338,14 @@ impl Keeper {
                 self.hold(part, now);
             }
             WriteError::Read(error) => self.unread(part, error, now),
-            WriteError::Store(_) | WriteError::Interrupted => self.failed(part, &error, now),
+            WriteError::Store(ref why) => {
+                self.failed(part, &error, now);
+                if level == Level::SNAPSHOT && !why.is_transient() {
+                    // Not for nothing again and again: it takes the whole database through this machine.
+                    self.trouble.entry(part).and_modify(|trouble| trouble.until = now + DAMAGE_PAUSE);
+                }
+            }
+            WriteError::Interrupted => self.failed(part, &error, now),
             WriteError::Damaged { ref inputs, .. } => {
                 self.suspects = inputs.iter().filter(|o| o.level != Level::L0).cloned().collect();
                 self.failed(part, &error, now);
@@ -379,6 +393,7 @@ impl Keeper {
         let gone: HashSet<Key> = objects.iter().map(|o| o.name.clone()).filter(|name| !kept.contains(name)).collect();
         tracing::debug!("{} objects deleted in {}", gone.len(), self.remote.address());
         self.forget(|o| gone.contains(&o.name));
+        self.cache.retain(|o| !gone.contains(&o.name));
         self.deleted.extend(gone);
         if let Some((_, error)) = deleted.refused.into_iter().next() {
             self.refused(kept, &error, now);

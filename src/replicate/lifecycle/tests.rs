@@ -14,7 +14,7 @@ use super::*;
 use crate::clock;
 use crate::ltx::{Decoder, Encoder, WalPosition};
 use crate::page::{PageSize, Pgno};
-use crate::remote::{Layout, Level, LtxObject};
+use crate::remote::{Layout, Level};
 use crate::store::memory::{Fault, MemoryStore, Op};
 use crate::store::{Body, Chunks, Deleted, Head, Key, Listed, Put, Range, Store, StoreError};
 
@@ -308,10 +308,10 @@ async fn until_quiet(store: &MemoryStore) {
     panic!("it never came to rest: {:?}", store.names());
 }
 
-/// A running task over `remote`, whose history already holds what is in `shipped`.
+/// A running task over `remote`.
 fn start(remote: &Remote) -> (Lifecycle, watch::Sender<Stop>) {
     let (stop, stopped) = watch::channel(None);
-    (Lifecycle::start(policy(), remote.clone(), Listing::default(), stopped), stop)
+    (Lifecycle::start(policy(), remote.clone(), stopped), stop)
 }
 
 /// Ships TXIDs `numbers` at the present time.
@@ -404,9 +404,7 @@ async fn an_unsound_object_of_an_earlier_run_holds_nothing() {
         ship(&remote, 4, number, if number == 1 { &[1, 2, 3, 4] } else { &[2] }).await;
     }
     store.insert("0001/0000000000000002-0000000000000014.ltx", vec![7; 300], 1);
-    let listing = remote.listing().await.expect("list");
-    let (_stop, stopped) = watch::channel(None);
-    let lifecycle = Lifecycle::start(policy(), remote.clone(), listing, stopped);
+    let (lifecycle, _stop) = start(&remote);
     ship_all(&lifecycle, &remote, 21..=25).await;
     until_quiet(&store).await;
     let (h, pages) = decode(&store.bytes("0009/0000000000000001-0000000000000019.ltx").expect("a snapshot"));
