@@ -16,6 +16,7 @@ mod integrity;
 mod open;
 mod pages;
 mod plan;
+mod points;
 mod progress;
 mod survey;
 mod target;
@@ -32,7 +33,8 @@ use crate::store::{Key, StoreError};
 
 pub use integrity::Integrity;
 pub use plan::Plan;
-pub use progress::{Done, Progress};
+pub use points::{Density, Points, Stretch, points};
+pub use progress::Progress;
 pub use survey::{Found, Survey};
 pub use target::FileOwner;
 pub use v03::OldPlan;

@@ -8,6 +8,7 @@ use super::*;
 use crate::remote::test_store::Fault;
 use history::{History, txid};
 
+pub(super) mod golden;
 mod history;
 
 struct Place {
