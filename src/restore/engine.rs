@@ -24,7 +24,7 @@ use super::survey::{Survey, vanishing};
 use super::target::Temporary;
 use super::{Integrity, Request, RestoreError, integrity};
 use crate::fsx::FsError;
-use crate::ltx::{Assembly, Frames, Header, LtxError};
+use crate::ltx::{Assembly, Frames, LtxError};
 use crate::remote::{ReadError, Remote};
 use crate::store::Key;
 

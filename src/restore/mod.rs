@@ -22,6 +22,7 @@ mod survey;
 mod target;
 mod v03;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
@@ -107,6 +108,17 @@ pub enum Reached {
     Ltx { txid: Txid, header: Header },
     /// At the end of a WAL segment of Litestream 0.3. That history is never continued: LTX begins with a new image.
     Old { generation: Generation, place: WalPlace, time_ms: i64 },
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reached::Ltx { txid, .. } => write!(f, "TXID {txid}"),
+            Reached::Old { generation, place, time_ms } => {
+                write!(f, "generation {generation} of Litestream 0.3 up to {place} of {}", time(*time_ms))
+            }
+        }
+    }
 }
 
 /// Variants are the caller's next move.

@@ -119,13 +119,9 @@ pub async fn restore_and_note(
         }
     }
     let Restored { reached, database_bytes, files, bytes, .. } = &restored;
-    let what = match reached {
-        Reached::Ltx { txid, .. } => format!("TXID {txid}"),
-        Reached::Old { generation, place, .. } => format!("generation {generation} of Litestream 0.3 up to {place}"),
-    };
     tracing::info!(
         db = %path,
-        "restored {what}: {database_bytes} bytes, from {files} files with {bytes} bytes, in {:.2?}",
+        "restored {reached}: {database_bytes} bytes, from {files} files with {bytes} bytes, in {:.2?}",
         began.elapsed()
     );
     Ok(restored)

@@ -117,7 +117,7 @@ fn a_database_is_restored_to_stdout_and_to_a_gzip_file() {
     let line = "exec \"$0\" restore -o - \"$1\" > \"$2\"";
     let args: [OsString; 5] =
         ["-c".into(), line.into(), binary().into(), rig.remote.url().into(), piped.clone().into()];
-    Invocation::new("sh", &rig.path("")).env("TMPDIR", &temporary).args(args).finish().assert_code(0);
+    Invocation::new("sh", rig.path("")).env("TMPDIR", &temporary).args(args).finish().assert_code(0);
     assert!(same_bytes(&restored, &piped), "stdout is the database, and not a byte else");
     assert_eq!(std::fs::read_dir(&temporary).expect("list").count(), 0, "something stayed in TMPDIR");
 
@@ -125,7 +125,7 @@ fn a_database_is_restored_to_stdout_and_to_a_gzip_file() {
     ours(&rig, &["restore", "-o", &packed_text]).assert_code(0);
     let script = "import gzip, shutil, sys; shutil.copyfileobj(gzip.open(sys.argv[1]), open(sys.argv[2], 'wb'))";
     let args: [OsString; 4] = ["-c".into(), script.into(), packed.clone().into(), unpacked.clone().into()];
-    Invocation::new(python(), &rig.path("")).args(args).finish().assert_code(0);
+    Invocation::new(python(), rig.path("")).args(args).finish().assert_code(0);
     assert!(same_bytes(&restored, &unpacked));
     assert!(std::fs::metadata(&packed).expect("stat").len() < std::fs::metadata(&restored).expect("stat").len());
 
