@@ -13,6 +13,7 @@ const LOCK_BYTE_OFFSET: u32 = 0x4000_0000;
 pub struct PageSize(u32);
 
 impl PageSize {
+    #[cfg(test)]
     pub const MAX: PageSize = PageSize(65536);
 
     /// `None` unless `bytes` is a power of two from 512 to 65536.

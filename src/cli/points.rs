@@ -1,8 +1,8 @@
 //! `millstream points`: what can be brought back, from when to when, and how densely.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::args::Points as Command;
@@ -109,9 +109,8 @@ fn print(points: &Points, window: Option<&Window>, out: &mut dyn Write) -> io::R
 
 /// Whole seconds, from a second on.
 fn rounded(ms: i64) -> String {
-    let ms = u64::try_from(ms).unwrap_or(0);
-    let shown = if ms < 1000 { Duration::from_millis(ms) } else { Duration::from_secs((ms + 500) / 1000) };
-    humantime::format_duration(shown).to_string()
+    let shown = if ms < 1000 { SignedDuration::from_millis(ms) } else { SignedDuration::from_secs((ms + 500) / 1000) };
+    format!("{shown:#}")
 }
 
 #[cfg(test)]

@@ -258,7 +258,7 @@ dbs:
         let Target::S3(target) = &db.replica.target else { panic!("not S3") };
         assert_eq!((target.bucket.as_str(), target.prefix.as_str()), ("mybucket", "app"));
         assert_eq!(target.endpoint.as_deref(), Some("https://nyc3.digitaloceanspaces.com"));
-        assert_eq!(target.secret_access_key.as_deref(), Some("hunter2"));
+        assert_eq!(target.credentials.as_ref().map(|keys| keys.secret_access_key.expose()), Some("hunter2"));
         assert!(!format!("{loaded:?}").contains("hunter2"));
     }
 
@@ -273,7 +273,7 @@ dbs:
         let loaded = loaded.expect("the example");
         assert!(loaded.warnings.is_empty() && loaded.notes.is_empty(), "{:?} {:?}", loaded.warnings, loaded.notes);
         let Target::S3(target) = &loaded.options.databases[0].replica.target else { panic!("not S3") };
-        assert_eq!(target.secret_access_key.as_deref(), Some("a: #secret"));
+        assert_eq!(target.credentials.as_ref().map(|keys| keys.secret_access_key.expose()), Some("a: #secret"));
     }
 
     #[test]
@@ -353,7 +353,7 @@ dbs:
         );
         assert!(db.restore_if_db_not_exists);
         let Target::S3(target) = &db.replica.target else { panic!("not S3") };
-        assert_eq!(target.access_key_id.as_deref(), Some("id"));
+        assert_eq!(target.credentials.as_ref().map(|keys| keys.access_key_id.as_str()), Some("id"));
         let written = sources.absolute(Path::new("sqlite://./app.db")).expect("a path");
         assert!(loaded.options.find(&written).is_some() && loaded.options.find(Path::new("/app.db")).is_none());
         sources.config_path = Some("/etc/litestream.yml".into());

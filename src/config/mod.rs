@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   flags ─┐
-//!   env ───┼─→ load ─→ expand (raw text) ─→ yaml (led by keys, the table) ─→ resolve ─→ replica ─→ url ─→ provider
+//!   env ───┼─→ load ─→ expand (raw text) ─→ yaml (led by keys, the table) ─→ resolve ─→ replica ─→ url
 //!   file ──┘                                                                   └─→ Options
 //! ```
 
@@ -11,7 +11,6 @@ mod keys;
 mod load;
 mod options;
 mod paths;
-mod provider;
 mod replica;
 mod resolve;
 mod scalar;
@@ -21,10 +20,8 @@ mod url;
 mod yaml;
 
 pub use load::{Loaded, Sources, replica_from_url};
-pub use options::{
-    CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, SnapshotPolicy,
-};
+pub use options::{Database, LogFormat, LogLevel, Logging, Options, Replica};
 pub use paths::default_meta_path;
 pub use scalar::parse_duration;
-pub use target::{S3Target, Target};
+pub use target::Target;
 pub use url::is_url;

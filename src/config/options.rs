@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::target::{S3Target, Target};
+use super::target::Target;
 
 /// The whole configuration of one process.
 #[derive(Clone, Debug)]
@@ -138,7 +138,7 @@ impl Replica {
     pub fn kind(&self) -> &'static str {
         match self.target {
             Target::File { .. } => "file",
-            Target::S3(S3Target { .. }) => "s3",
+            Target::S3(_) => "s3",
         }
     }
 }

@@ -9,12 +9,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::fsx;
+use crate::store::s3::{Credentials, Secret, Settings, Sse, provider};
 
 use super::options::Replica;
 use super::paths::Scene;
-use super::provider::{DEFAULT_REGION, is_private, provider_defaults};
 use super::section::Section;
-use super::target::{S3Target, Target};
+use super::target::Target;
 use super::url::{self, Location, S3Location};
 
 /// A replica's own keys in front of the global ones.
@@ -108,40 +108,33 @@ fn bucket_target(
     warnings: &mut Vec<String>,
 ) -> Result<Target, String> {
     let endpoint = endpoint(&location, keys)?;
-    let provider = provider_defaults(endpoint.as_deref().unwrap_or_default());
+    let provider = provider::defaults(endpoint.as_deref().unwrap_or_default());
     let credentials = credentials(&location, keys, scene, warnings);
-    let sse = encryption(&location, keys, scene, endpoint.as_deref())?;
-    let region = keys.text("region").or(location.region.clone());
+    let force_path_style = path_style(&location, keys);
+    let sse = encryption(&location, keys, scene)?;
     // Without an endpoint the bucket's region can be asked for; with one it hardly ever matters.
-    let region = region.or_else(|| endpoint.as_ref().map(|_| DEFAULT_REGION.to_owned()));
+    let by_default = endpoint.as_ref().map(|_| provider::DEFAULT_REGION.to_owned());
     let concurrency = keys.number("concurrency").or(location.concurrency);
     let concurrency = concurrency.map(usize::try_from).transpose().map_err(|_| "`concurrency` is too large")?;
-    let part_size = keys.number("part-size").or(location.part_size);
-    if concurrency == Some(0) || part_size == Some(0) {
-        return Err("`concurrency` and `part-size` must be greater than zero".into());
-    }
-    Ok(Target::S3(S3Target {
-        force_path_style: path_style(&location, keys, provider.path_style),
-        skip_verify: location.skip_verify.or_else(|| keys.bool("skip-verify")).unwrap_or(false),
-        sign_payload: keys.bool("sign-payload").or(location.sign_payload).unwrap_or(true),
+    let plain = Settings::new(location.bucket, location.prefix);
+    let settings = Settings {
+        region: keys.text("region").or(location.region).or(by_default),
+        endpoint,
+        credentials,
+        force_path_style,
+        skip_verify: location.skip_verify.or_else(|| keys.bool("skip-verify")).unwrap_or(plain.skip_verify),
+        sign_payload: keys.bool("sign-payload").or(location.sign_payload).unwrap_or(provider.sign_payload),
         require_content_md5: keys
             .bool("require-content-md5")
             .or(location.require_content_md5)
-            .unwrap_or(!provider.no_content_md5),
+            .unwrap_or(provider.require_content_md5),
         storage_class: keys.text("storage-class").or(location.storage_class),
-        part_size,
-        concurrency: concurrency.or(provider.concurrency),
-        region,
-        endpoint,
-        access_key_id: credentials.access_key_id,
-        secret_access_key: credentials.secret_access_key,
-        session_token: credentials.session_token,
-        sse_customer_algorithm: sse.customer_key.as_ref().map(|_| "AES256".to_owned()),
-        sse_customer_key: sse.customer_key,
-        sse_kms_key_id: sse.kms_key_id,
-        bucket: location.bucket,
-        prefix: location.prefix,
-    }))
+        part_size: keys.number("part-size").or(location.part_size).unwrap_or(plain.part_size),
+        concurrency: concurrency.unwrap_or(provider.concurrency),
+        sse,
+        ..plain
+    };
+    settings.problem().map_or(Ok(Target::S3(Box::new(settings))), Err)
 }
 
 fn endpoint(location: &S3Location, keys: &Keys<'_>) -> Result<Option<String>, String> {
@@ -160,93 +153,57 @@ fn endpoint(location: &S3Location, keys: &Keys<'_>) -> Result<Option<String>, St
     }
 }
 
-fn path_style(location: &S3Location, keys: &Keys<'_>, provider_asks: bool) -> bool {
+fn path_style(location: &S3Location, keys: &Keys<'_>) -> bool {
     if let Some(asked) = keys.bool("force-path-style") {
         return asked;
     }
     if location.path_style_is_explicit {
         return location.force_path_style.unwrap_or(false);
     }
-    provider_asks || keys.text("endpoint").is_some() || location.force_path_style.unwrap_or(false)
+    keys.text("endpoint").is_some() || location.force_path_style.unwrap_or(false)
 }
 
-/// What signs the requests; all `None` leaves it to the AWS chain.
-#[derive(Default)]
-struct Credentials {
-    access_key_id: Option<String>,
-    secret_access_key: Option<String>,
-    session_token: Option<String>,
-}
-
-fn credentials(location: &S3Location, keys: &Keys<'_>, scene: Scene<'_>, warnings: &mut Vec<String>) -> Credentials {
+/// What signs the requests; `None` leaves it to the AWS chain.
+fn credentials(
+    location: &S3Location,
+    keys: &Keys<'_>,
+    scene: Scene<'_>,
+    warnings: &mut Vec<String>,
+) -> Option<Credentials> {
+    let signing = |access_key_id, secret: String, session_token: Option<String>| Credentials {
+        access_key_id,
+        secret_access_key: Secret::new(secret),
+        session_token: session_token.map(Secret::new),
+    };
     match (keys.text("access-key-id"), keys.text("secret-access-key")) {
-        (Some(id), Some(secret)) => {
-            return Credentials {
-                access_key_id: Some(id),
-                secret_access_key: Some(secret),
-                session_token: keys.text("session-token"),
-            };
-        }
+        (Some(id), Some(secret)) => return Some(signing(id, secret, keys.text("session-token"))),
         (Some(_), None) => warnings.push("access-key-id is not used, because secret-access-key is not set".into()),
         (None, Some(_)) => warnings.push("secret-access-key is not used, because access-key-id is not set".into()),
         (None, None) => {}
     }
-    if location.access_key_id.is_some() {
-        return Credentials {
-            access_key_id: location.access_key_id.clone(),
-            secret_access_key: location.secret_access_key.clone(),
-            session_token: None,
-        };
+    if let Some((id, secret)) = location.access_key_id.clone().zip(location.secret_access_key.clone()) {
+        return Some(signing(id, secret, None));
     }
     let env = |name: &str| (scene.env)(name).filter(|value| !value.is_empty());
     let aws = (env("AWS_ACCESS_KEY_ID"), env("AWS_SECRET_ACCESS_KEY"));
     if aws.0.is_some() && aws.1.is_some() {
-        return Credentials::default();
+        return None;
     }
-    let id = aws.0.or_else(|| env("LITESTREAM_ACCESS_KEY_ID"));
-    let secret = aws.1.or_else(|| env("LITESTREAM_SECRET_ACCESS_KEY"));
-    match (id, secret) {
-        (Some(id), Some(secret)) => Credentials {
-            access_key_id: Some(id),
-            secret_access_key: Some(secret),
-            session_token: env("AWS_SESSION_TOKEN"),
-        },
-        _ => Credentials::default(),
-    }
+    let id = aws.0.or_else(|| env("LITESTREAM_ACCESS_KEY_ID"))?;
+    let secret = aws.1.or_else(|| env("LITESTREAM_SECRET_ACCESS_KEY"))?;
+    Some(signing(id, secret, env("AWS_SESSION_TOKEN")))
 }
 
-#[derive(Default)]
-struct Encryption {
-    customer_key: Option<String>,
-    kms_key_id: Option<String>,
-}
-
-fn encryption(
-    location: &S3Location,
-    keys: &Keys<'_>,
-    scene: Scene<'_>,
-    endpoint: Option<&str>,
-) -> Result<Encryption, String> {
+fn encryption(location: &S3Location, keys: &Keys<'_>, scene: Scene<'_>) -> Result<Sse, String> {
     let kms_key_id = keys.text("sse-kms-key-id").or_else(|| location.sse_kms_key_id.clone());
     let customer_key = match keys.text("sse-customer-key-path") {
         Some(path) => Some(read_key(&path, scene)?),
         None => keys.text("sse-customer-key").or_else(|| location.sse_customer_key.clone()),
     };
-    let Some(key) = &customer_key else { return Ok(Encryption { customer_key, kms_key_id }) };
-    if kms_key_id.is_some() {
-        return Err("`sse-customer-key` and `sse-kms-key-id` exclude each other; remove one".into());
-    }
     let algorithm = keys.text("sse-customer-algorithm").or_else(|| location.sse_customer_algorithm.clone());
-    if algorithm.is_some_and(|algorithm| algorithm != "AES256") {
-        return Err("`sse-customer-algorithm` must be AES256".into());
-    }
-    if !is_base64_of_32_bytes(key) {
-        return Err("`sse-customer-key` must be 32 bytes in base64 (openssl rand -base64 32)".into());
-    }
-    if endpoint.is_some_and(|e| e.starts_with("http://") && !is_private(e)) {
-        return Err("`sse-customer-key` would be sent unencrypted; use an https:// endpoint".into());
-    }
-    Ok(Encryption { customer_key, kms_key_id })
+    // Without a key an algorithm means nothing.
+    let customer_algorithm = customer_key.as_ref().map(|_| algorithm.unwrap_or_else(|| Sse::ALGORITHM.to_owned()));
+    Ok(Sse { customer_algorithm, customer_key: customer_key.map(Secret::new), kms_key_id })
 }
 
 fn read_key(path: &str, scene: Scene<'_>) -> Result<String, String> {
@@ -255,11 +212,6 @@ fn read_key(path: &str, scene: Scene<'_>) -> Result<String, String> {
     let text =
         String::from_utf8(bytes).map_err(|_| format!("`sse-customer-key-path`: {} is not text", path.display()))?;
     Ok(text.trim().to_owned())
-}
-
-fn is_base64_of_32_bytes(text: &str) -> bool {
-    let digit = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
-    text.len() == 44 && text.ends_with('=') && text.bytes().take(43).all(digit)
 }
 
 #[cfg(test)]
@@ -277,9 +229,9 @@ mod tests {
         from_section(own, &root, scene, &mut warnings).map(|replica| (replica, warnings))
     }
 
-    fn s3(root: &str, replica: &str, env: &[(&str, &str)]) -> S3Target {
+    fn s3(root: &str, replica: &str, env: &[(&str, &str)]) -> Settings {
         match try_build(root, replica, env).expect(replica).0.target {
-            Target::S3(target) => target,
+            Target::S3(settings) => *settings,
             Target::File { path } => panic!("{replica} is {}", path.display()),
         }
     }
@@ -326,9 +278,9 @@ mod tests {
     fn providers_bring_their_defaults() {
         let tigris = s3("", "{url: 's3://b/p?endpoint=fly.storage.tigris.dev&region=auto'}", &[]);
         assert!(tigris.sign_payload && !tigris.require_content_md5);
-        assert_eq!(s3("", "{url: 's3://b.acc.r2.cloudflarestorage.com/p'}", &[]).concurrency, Some(2));
+        assert_eq!(s3("", "{url: 's3://b.acc.r2.cloudflarestorage.com/p'}", &[]).concurrency, 2);
         let r2 = "{type: s3, bucket: b, concurrency: 9, endpoint: 'https://acc.r2.cloudflarestorage.com'}";
-        assert_eq!(s3("", r2, &[]).concurrency, Some(9));
+        assert_eq!(s3("", r2, &[]).concurrency, 9);
         assert!(s3("", "{url: 's3://b/p'}", &[]).require_content_md5);
     }
 
@@ -338,16 +290,17 @@ mod tests {
         let aws = [("AWS_ACCESS_KEY_ID", "aid"), ("AWS_SECRET_ACCESS_KEY", "asecret")];
         let both = [litestream, aws].concat();
         let keys = |root: &str, url: &str, env: &[(&str, &str)]| {
-            let target = s3(root, &format!("{{url: '{url}'}}"), env);
-            (target.access_key_id, target.secret_access_key)
+            let credentials = s3(root, &format!("{{url: '{url}'}}"), env).credentials?;
+            assert_eq!(credentials.session_token, None);
+            Some((credentials.access_key_id, credentials.secret_access_key.expose().to_owned()))
         };
-        let pair = |id: &str, secret: &str| (Some(id.to_owned()), Some(secret.to_owned()));
+        let pair = |id: &str, secret: &str| Some((id.to_owned(), secret.to_owned()));
         let root = "access-key-id: id\nsecret-access-key: secret";
         assert_eq!(keys(root, "s3://u:v@b/p", &both), pair("id", "secret"));
         assert_eq!(keys("", "s3://u:v@b/p", &both), pair("u", "v"));
-        assert_eq!(keys("", "s3://b/p", &both), (None, None), "AWS_* is the SDK's business");
+        assert_eq!(keys("", "s3://b/p", &both), None, "AWS_* is the SDK's business");
         assert_eq!(keys("", "s3://b/p", &litestream), pair("lid", "lsecret"));
-        assert_eq!(keys("", "s3://b/p", &[]), (None, None));
+        assert_eq!(keys("", "s3://b/p", &[]), None);
         let mixed = [("AWS_ACCESS_KEY_ID", "aid"), ("LITESTREAM_SECRET_ACCESS_KEY", "lsecret")];
         assert_eq!(keys("", "s3://b/p", &mixed), pair("aid", "lsecret"));
         // As the user's file looks when the variables are not set: empty values are absent values.
@@ -360,13 +313,13 @@ mod tests {
     fn encryption_is_checked() {
         let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
         let target = s3("", &format!("{{url: 's3://b/p', sse-customer-key: '{key}'}}"), &[]);
-        assert_eq!(target.sse_customer_key.as_deref(), Some(key));
-        assert_eq!(target.sse_customer_algorithm.as_deref(), Some("AES256"));
+        assert_eq!(target.sse.customer_key, Some(Secret::new(key)));
+        assert_eq!(target.sse.customer_algorithm.as_deref(), Some("AES256"));
         let dir = tempfile::tempdir().expect("tempdir");
         let file = dir.path().join("key");
         std::fs::write(&file, format!("{key}\n")).expect("write");
         let target = s3("", &format!("{{url: 's3://b/p', sse-customer-key-path: '{}'}}", file.display()), &[]);
-        assert_eq!(target.sse_customer_key.as_deref(), Some(key));
+        assert_eq!(target.sse.customer_key, Some(Secret::new(key)));
         assert!(problem("{url: 's3://b/p', sse-customer-key: hunter2}").contains("32 bytes"));
         assert!(problem("{url: 's3://b/p', sse-customer-key-path: /nonexistent/key}").contains("/nonexistent/key"));
         assert!(
@@ -396,5 +349,6 @@ mod tests {
         assert!(problem("{url: 's3://b', endpoint: 'https://u:hunter2@h'}").contains("holds a user"));
         assert!(problem("{url: 's3://b', endpoint: 'https://'}").contains("address of a server"));
         assert!(problem("{url: 's3://b', concurrency: 0}").contains("greater than zero"));
+        assert!(problem("{url: 's3://b', part-size: 1KB}").contains("S3's limits"), "what no request could repair");
     }
 }

@@ -14,8 +14,10 @@ use super::paths::{Scene, default_meta_path};
 use super::section::Section;
 use super::{replica, scalar};
 
-const LIFECYCLE_WARNING: &str =
-    "compaction, snapshots and retention are not done by this version: the replica keeps every object";
+const VALIDATION_WARNING: &str = "validation at an interval is not done by this version; every compacted file and snapshot is \
+                                  verified when it is written";
+/// Litestream's: level 0 is implied, level 9 is for snapshots.
+const LEVELS_MAX: usize = 8;
 
 /// Everything the file says, or the first thing that is wrong with it.
 pub fn options(root: &Section, scene: Scene<'_>, warnings: &mut Vec<String>) -> Result<Options, String> {
@@ -26,8 +28,8 @@ pub fn options(root: &Section, scene: Scene<'_>, warnings: &mut Vec<String>) -> 
         databases.push(database(section, root, &lifecycle, scene, &place, warnings)?);
     }
     refuse_collisions(&databases)?;
-    if lifecycle_is_set(root) {
-        warnings.push(LIFECYCLE_WARNING.into());
+    if lifecycle.validation_interval.is_some() || databases.iter().any(|db| db.validation_interval.is_some()) {
+        warnings.push(VALIDATION_WARNING.into());
     }
     let logging = root.section("logging");
     let logging = |name: &str| logging.and_then(|section| section.text(name));
@@ -118,6 +120,9 @@ fn lifecycle(root: &Section) -> Result<Lifecycle, String> {
     let defaults = Lifecycle::default();
     let levels = match root.sections("levels") {
         None => defaults.levels,
+        Some(levels) if levels.len() > LEVELS_MAX => {
+            return Err(format!("levels: {} are too many, there can be {LEVELS_MAX}", levels.len()));
+        }
         Some(levels) => {
             let interval = |(index, level): (usize, &Section)| match level.duration("interval") {
                 Some(interval) if !interval.is_zero() => Ok(interval),
@@ -173,26 +178,6 @@ fn snapshot_policy(
         retention: positive(replica, replica_place, "retention", of_db.retention)?,
         check_interval: positive(replica, replica_place, "retention-check-interval", of_db.check_interval)?,
     })
-}
-
-/// Whether the file asks for anything of what becomes of old files.
-fn lifecycle_is_set(root: &Section) -> bool {
-    let global = [
-        "levels",
-        "snapshot",
-        "retention",
-        "validation",
-        "l0-retention",
-        "l0-retention-check-interval",
-        "verify-compaction",
-        "validation-interval",
-    ];
-    let of_replica = ["retention", "retention-check-interval", "snapshot-interval", "validation-interval"];
-    let in_db = |db: &Section| {
-        let replicas = db.section("replica").into_iter().chain(db.sections("replicas").unwrap_or_default());
-        db.has("snapshot") || replicas.into_iter().any(|replica| of_replica.iter().any(|name| replica.has(name)))
-    };
-    global.iter().any(|name| root.has(name)) || root.sections("dbs").unwrap_or_default().iter().any(in_db)
 }
 
 /// Two databases that share a file, our state, or a place in the bucket would destroy each other's history.
@@ -349,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lifecycle_of_05_is_read_and_warned_about() {
+    fn the_lifecycle_of_05_is_read() {
         let text = "levels: [{interval: 10s}, {interval: 1h}]\nsnapshot: {interval: 12h, retention: 168h}\n\
                     l0-retention: 0\nl0-retention-check-interval: 1m\nretention: {enabled: false}\n\
                     validation: {interval: 6h}\nverify-compaction: true\n";
@@ -368,7 +353,7 @@ mod tests {
             validation_interval: Some(Duration::from_secs(6 * 3600)),
         };
         assert_eq!(options.lifecycle, expected);
-        assert_eq!(warnings, [LIFECYCLE_WARNING]);
+        assert_eq!(warnings, [VALIDATION_WARNING]);
     }
 
     #[test]
@@ -387,21 +372,15 @@ mod tests {
     }
 
     #[test]
-    fn every_lifecycle_key_alone_brings_the_warning() {
-        let root = [
-            "levels: []",
-            "snapshot: {}",
-            "retention: {}",
-            "validation: {}",
-            "l0-retention: 1m",
-            "verify-compaction: no",
-        ];
-        for line in root {
-            assert_eq!(read(&format!("{line}\n")).expect(line).1, [LIFECYCLE_WARNING], "{line}");
-        }
-        for key in ["retention", "retention-check-interval", "snapshot-interval", "validation-interval"] {
-            let text = format!("dbs: [{{path: /a, replica: {{path: /b, {key}: 1h}}}}]");
-            assert_eq!(read(&text).expect(key).1, [LIFECYCLE_WARNING], "{key}");
+    fn what_is_not_done_is_said_and_nothing_else() {
+        for (lines, wanted) in [
+            ("levels: []\nsnapshot: {}\nretention: {}\nvalidation: {}\nl0-retention: 1m\nverify-compaction: no\n", 0),
+            ("validation: {interval: 0}\n", 0),
+            ("validation: {interval: 1h}\n", 1),
+            ("dbs: [{path: /a, replica: {path: /b, retention: 1h, snapshot-interval: 1h}}]", 0),
+            ("dbs: [{path: /a, replica: {path: /b, validation-interval: 1h}}]", 1),
+        ] {
+            assert_eq!(read(lines).expect(lines).1, vec![VALIDATION_WARNING; wanted], "{lines}");
         }
     }
 
@@ -410,6 +389,7 @@ mod tests {
         let cases = [
             ("grace: 0\n".to_owned(), "grace must be greater than zero"),
             ("levels: [{interval: 0}]\n".to_owned(), "levels[0].interval"),
+            (format!("levels: [{}]\n", ["{interval: 1s}"; 9].join(", ")), "levels: 9 are too many"),
             ("snapshot: {interval: 0}\n".to_owned(), "snapshot.interval must be"),
             ("logging: {level: loud}\n".to_owned(), "logging.level"),
             ("logging: {type: xml}\n".to_owned(), "logging.type"),

@@ -7,8 +7,9 @@
 
 use url::form_urlencoded;
 
+use crate::store::s3::{endpoint_url, provider};
+
 use super::keys::nearest;
-use super::provider::{parse_host, with_scheme};
 use super::scalar;
 
 /// What a replica URL says, before configuration and environment have had their say.
@@ -102,9 +103,10 @@ fn parse_s3(rest: &str) -> Result<S3Location, String> {
     } else {
         let (authority, path) = place.split_at(place.find('/').unwrap_or(place.len()));
         let (userinfo, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
-        let mut location = parse_host(host);
+        let provider::HostParts { bucket, region, endpoint, force_path_style } = provider::split_host(host);
         let path = percent_decode(path)?;
-        location.prefix = clean_path(&path).trim_start_matches('/').to_owned();
+        let prefix = clean_path(&path).trim_start_matches('/').to_owned();
+        let mut location = S3Location { bucket, prefix, region, endpoint, force_path_style, ..S3Location::default() };
         if let Some((id, secret)) = userinfo.and_then(|user| user.split_once(':')) {
             location.access_key_id = Some(percent_decode(id)?);
             location.secret_access_key = Some(percent_decode(secret)?);
@@ -180,7 +182,7 @@ fn apply_query(location: &mut S3Location, query: &str) -> Result<(), String> {
 fn set_parameter(location: &mut S3Location, parameter: &str, value: &str) -> Result<(), String> {
     let text = || Some(value.to_owned());
     match parameter {
-        "endpoint" => location.endpoint = Some(with_scheme(value)),
+        "endpoint" => location.endpoint = Some(endpoint_url(value)),
         "region" => location.region = text(),
         "force-path-style" => {
             location.force_path_style = Some(scalar::parse_go_bool(value)?);
@@ -350,6 +352,74 @@ mod tests {
             "s3://acc.r2.cloudflarestorage.com/b",
         ] {
             assert!(error(text).contains("names no bucket"), "{text}");
+        }
+    }
+
+    /// (url, bucket, region, endpoint, path style)
+    type Case = (&'static str, &'static str, &'static str, &'static str, Option<bool>);
+
+    #[test]
+    fn hosts_of_providers() {
+        let cases: &[Case] = &[
+            ("s3://b/p", "b", "", "", None),
+            ("s3://my.dotted.bucket/p", "my.dotted.bucket", "", "", None),
+            ("s3://b.s3.amazonaws.com/p", "b", "", "", None),
+            ("s3://my.b.s3.eu-west-1.amazonaws.com/p", "my.b", "eu-west-1", "", None),
+            ("s3://b.nyc3.digitaloceanspaces.com/p", "b", "nyc3", "https://nyc3.digitaloceanspaces.com", Some(false)),
+            (
+                "s3://my.b.ams3.digitaloceanspaces.com/p",
+                "my.b",
+                "ams3",
+                "https://ams3.digitaloceanspaces.com",
+                Some(true),
+            ),
+            (
+                "s3://b.nyc3.digitaloceanspaces.com:443/p",
+                "b",
+                "nyc3",
+                "https://nyc3.digitaloceanspaces.com:443",
+                Some(false),
+            ),
+            (
+                "s3://b.s3.eu-central-003.backblazeb2.com/p",
+                "b",
+                "eu-central-003",
+                "https://s3.eu-central-003.backblazeb2.com",
+                Some(true),
+            ),
+            ("s3://b.s3.fr-par.scw.cloud/p", "b", "fr-par", "https://s3.fr-par.scw.cloud", Some(false)),
+            ("s3://b.s3.filebase.com/p", "b", "us-east-1", "https://s3.filebase.com", Some(true)),
+            (
+                "s3://b.us-east-1.linodeobjects.com/p",
+                "b",
+                "us-east-1",
+                "https://us-east-1.linodeobjects.com",
+                Some(true),
+            ),
+            ("s3://b.fsn1.your-objectstorage.com/p", "b", "fsn1", "https://fsn1.your-objectstorage.com", Some(false)),
+            ("s3://b.acc.r2.cloudflarestorage.com/p", "b", "auto", "https://acc.r2.cloudflarestorage.com", Some(false)),
+            (
+                "s3://b.acc.eu.r2.cloudflarestorage.com/p",
+                "b",
+                "auto",
+                "https://acc.eu.r2.cloudflarestorage.com",
+                Some(false),
+            ),
+            ("s3://b.fly.storage.tigris.dev/p", "b", "auto", "https://fly.storage.tigris.dev", Some(false)),
+            ("s3://b.localhost:9000/p", "b", "us-east-1", "http://localhost:9000", Some(true)),
+            ("s3://b.localhost/p", "b", "us-east-1", "http://localhost", Some(true)),
+            ("s3://b.minio:9000/p", "b", "us-east-1", "http://minio:9000", Some(true)),
+            ("s3://b.127.0.0.1:9000/p", "b", "us-east-1", "http://127.0.0.1:9000", Some(true)),
+            ("s3://b.minio.example.com:9000/p", "b", "us-east-1", "http://minio.example.com:9000", Some(true)),
+        ];
+        for (text, bucket, region, endpoint, path_style) in cases {
+            let Ok(Location::S3(location)) = parse(text) else { panic!("{text} is not on S3") };
+            let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            assert_eq!(location.bucket, *bucket, "{text}");
+            assert_eq!(location.region, some(region), "{text}");
+            assert_eq!(location.endpoint, some(endpoint), "{text}");
+            assert_eq!(location.force_path_style, *path_style, "{text}");
+            assert_eq!(location.prefix, "p", "{text}");
         }
     }
 

@@ -63,10 +63,6 @@ impl Origin {
         // Whatever the WAL holds was written on top of the restored file.
         (now == note).then_some(Position { txid, page_size, pages: note.pages, wal: None, sealed: true })
     }
-
-    pub fn forget(directory: &Path) -> fsx::Result<()> {
-        fsx::remove_file_if_exists(&directory.join(NOTE_FILE)).map(drop)
-    }
 }
 
 #[cfg(test)]
@@ -89,8 +85,5 @@ mod tests {
         std::fs::copy(&path, &copy).expect("copy");
         std::fs::rename(&copy, &path).expect("rename");
         assert_eq!(believed("s3://b/p"), None, "another inode");
-        note().save(&meta).expect("save");
-        Origin::forget(&meta).expect("forget");
-        assert_eq!(believed("s3://b/p"), None);
     }
 }

@@ -13,7 +13,7 @@
 //! Never RESTART, never FULL; TRUNCATE only while resting, when everything in the WAL is captured and backfilled: if a
 //! writer slips in before it, it returns busy and nothing is lost. One party checkpoints here, under the write lock.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::capture::Batch;
 use super::open::{Db, DbError, Progress};
@@ -21,8 +21,9 @@ use super::position::Position;
 use super::seal::Seal;
 use crate::sqlite::CheckpointMode;
 
-/// How long to wait for the write lock: a reset can always be done later, a waiting writer must not be kept.
-const BARRIER_TIMEOUT: Duration = Duration::from_millis(5);
+/// How long to try for the write lock: a reset can always be done later.
+const BARRIER_TIMEOUT: Duration = Duration::from_millis(30);
+const KNOCK_EVERY: Duration = Duration::from_micros(50);
 
 /// A longer tail is captured without the lock first.
 const TAIL_BYTES_MAX: u64 = 1 << 20;
@@ -66,9 +67,17 @@ impl Db {
         }
     }
 
+    /// Knocks often instead of waiting in SQLite's busy handler, whose pauses of milliseconds never meet the short gaps
+    /// between the commits of a busy writer.
     fn take_barrier(&self) -> Result<bool, DbError> {
-        self.spare.set_busy_timeout(BARRIER_TIMEOUT)?;
-        let taken = self.spare.begin_barrier();
+        self.spare.set_busy_timeout(Duration::ZERO)?;
+        let began = Instant::now();
+        let taken = loop {
+            match self.spare.begin_barrier() {
+                Ok(false) if began.elapsed() < BARRIER_TIMEOUT => std::thread::sleep(KNOCK_EVERY),
+                done => break done,
+            }
+        };
         self.spare.set_busy_timeout(self.tuning.busy_timeout)?;
         Ok(taken?)
     }

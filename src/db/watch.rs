@@ -42,11 +42,6 @@ impl Watch {
         inotify.into_event_stream([0; EVENT_BUFFER_BYTES])
     }
 
-    /// Whether changes are noticed at once.
-    pub fn is_live(&self) -> bool {
-        self.events.is_some()
-    }
-
     /// Returns after the next change; never, where there is no inotify. Safe to drop.
     pub async fn changed(&mut self) {
         while let Some(events) = &mut self.events {
@@ -78,7 +73,6 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("app.db");
         let mut watch = Watch::new(&path);
-        assert!(watch.is_live());
         std::fs::write(dir.path().join("other.txt"), b"x").expect("write");
         let quiet = tokio::time::timeout(std::time::Duration::from_millis(100), watch.changed()).await;
         assert!(quiet.is_err(), "woken by a file that is none of ours");

@@ -19,7 +19,6 @@ pub struct Encoder<W: Write> {
     order: PageOrder,
     crc: Crc,
     offset: u64,
-    pages: u64,
     index: Vec<u8>,
     frame: Vec<u8>,
     table: CompressTable,
@@ -33,7 +32,6 @@ pub struct Encoded<W> {
     pub size: u64,
     /// The file checksum in its trailer.
     pub checksum: u64,
-    pub pages: u64,
 }
 
 impl<W: Write> Encoder<W> {
@@ -51,20 +49,10 @@ impl<W: Write> Encoder<W> {
             order: PageOrder::new(&header),
             crc,
             offset: HEADER_LEN as u64,
-            pages: 0,
             index: Vec::new(),
             frame: vec![0; BLOCK_HEADER_LEN + get_maximum_output_size(header.page_size.bytes())],
             table,
         })
-    }
-
-    pub fn header(&self) -> &Header {
-        &self.header
-    }
-
-    /// Bytes written so far.
-    pub fn written(&self) -> u64 {
-        self.offset
     }
 
     /// Adds the next page. Pages ascend and lie within the database; the lock page is never added; a snapshot gets them all.
@@ -85,7 +73,6 @@ impl<W: Write> Encoder<W> {
         write(&mut self.writer, &self.frame[..len])?;
         with_entry(pgno, self.offset, len as u64, |entry| self.index.extend_from_slice(entry));
         self.offset += len as u64;
-        self.pages += 1;
         Ok(())
     }
 
@@ -109,7 +96,7 @@ impl<W: Write> Encoder<W> {
         tail[16..].copy_from_slice(&checksum.to_be_bytes());
         write(&mut self.writer, &tail)?;
         let size = self.offset + (END_OF_PAGES.len() + tail.len()) as u64 + index_len;
-        Ok(Encoded { writer: self.writer, size, checksum, pages: self.pages })
+        Ok(Encoded { writer: self.writer, size, checksum })
     }
 }
 

@@ -24,7 +24,7 @@ mod merge;
 mod txid;
 
 pub use crc::Crc;
-pub use decode::{Decoded, Decoder};
+pub use decode::Decoder;
 pub use encode::{Encoded, Encoder};
 pub use frame::{FrameReader, Frames};
 pub use header::{HEADER_LEN, Header, WalPosition};

@@ -99,6 +99,7 @@ impl Listing {
     }
 
     /// The highest TXID of any name.
+    #[cfg(test)]
     pub fn newest_txid(&self) -> Option<Txid> {
         self.objects().map(|o| o.max_txid).max()
     }
@@ -115,6 +116,26 @@ impl Listing {
     pub fn set_aside(&mut self, object: &LtxObject, why: impl Into<String>) {
         self.levels[object.level.index()].retain(|o| o.name != object.name);
         self.ignore(object.name.to_string(), why, Resembles::Ltx);
+    }
+
+    /// Adds an object that was written since; one of the same name is replaced.
+    pub fn insert(&mut self, object: LtxObject) {
+        let objects = &mut self.levels[object.level.index()];
+        match objects.binary_search_by_key(&(object.min_txid, object.max_txid), |o| (o.min_txid, o.max_txid)) {
+            Ok(at) => objects[at] = object,
+            Err(at) => objects.insert(at, object),
+        }
+    }
+
+    /// Whether an object of that level and these TXIDs is there.
+    pub fn contains(&self, object: &LtxObject) -> bool {
+        let key = (object.min_txid, object.max_txid);
+        self.level(object.level).binary_search_by_key(&key, |o| (o.min_txid, o.max_txid)).is_ok()
+    }
+
+    /// Takes out the objects that are no longer there.
+    pub fn retain(&mut self, mut stays: impl FnMut(&LtxObject) -> bool) {
+        self.levels.iter_mut().for_each(|objects| objects.retain(&mut stays));
     }
 
     /// The same without the objects of each level behind its first `counts[level]`.
@@ -179,6 +200,22 @@ mod tests {
     fn the_highest_name_there_is_breaks_nothing() {
         let listing = Listing::parse(Layout::S3, vec![listed(&file(0, u64::MAX, u64::MAX), 200, 1)]);
         assert_eq!(listing.newest_txid().map(Txid::get), Some(u64::MAX));
+    }
+
+    #[test]
+    fn objects_come_and_go() {
+        let entries = [2, 5, 9].map(|n| listed(&file(0, n, n), 200, 1));
+        let mut listing = Listing::parse(Layout::S3, entries.into());
+        let mut object = listing.level(Level::L0)[1].clone();
+        object.size = 300;
+        listing.insert(object.clone());
+        (object.min_txid, object.max_txid) = (Txid::new(3).expect("3"), Txid::new(3).expect("3"));
+        assert!(!listing.contains(&object));
+        listing.insert(object.clone());
+        assert!(listing.contains(&object));
+        listing.retain(|o| o.max_txid.get() != 9);
+        let l0: Vec<_> = listing.level(Level::L0).iter().map(|o| (o.max_txid.get(), o.size)).collect();
+        assert_eq!(l0, [(2, 200), (3, 300), (5, 300)]);
     }
 
     #[test]

@@ -57,6 +57,11 @@ pub enum ReadError {
 }
 
 impl ReadPolicy {
+    /// For callers that retry by themselves.
+    pub fn impatient() -> ReadPolicy {
+        ReadPolicy { attempts: 1, ..ReadPolicy::default() }
+    }
+
     pub(super) async fn retry<T, F>(&self, mut operation: impl FnMut() -> F) -> StoreResult<T>
     where
         F: Future<Output = StoreResult<T>>,
@@ -64,7 +69,11 @@ impl ReadPolicy {
         let mut backoff = Backoff::new(self.first_pause, self.pause_cap);
         for _ in 1..self.attempts {
             match operation().await {
-                Err(error) if error.is_transient() => tokio::time::sleep(backoff.next_pause()).await,
+                Err(error) if error.is_transient() => {
+                    let pause = backoff.next_pause();
+                    tracing::warn!("{error}; asking again in {pause:.1?}");
+                    tokio::time::sleep(pause).await;
+                }
                 done => return done,
             }
         }
@@ -133,7 +142,7 @@ impl Remote {
         done: &mut u64,
         sink: &mut impl FnMut(&[u8]),
     ) -> StoreResult<()> {
-        let range = Range::Part { start: start + *done, len: len - *done };
+        let range = Range { start: start + *done, len: len - *done };
         let stalled = |_| self.interrupted(name, format!("not a byte for {:?}", self.policy.stall_timeout));
         let opened = tokio::time::timeout(self.policy.stall_timeout, self.store.get(name, range)).await;
         let mut chunks = opened.map_err(stalled)??;

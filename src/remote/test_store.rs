@@ -145,11 +145,7 @@ impl Store for TestStore {
         let mut inner = self.lock();
         inner.gets += 1;
         let bytes = inner.objects.get(key.as_str()).map(|o| o.0.clone()).ok_or_else(|| not_found(key))?;
-        let (from, to) = match range {
-            Range::All => (0, bytes.len()),
-            Range::Part { start, len } => (start as usize, bytes.len().min((start + len) as usize)),
-            Range::Tail { len } => (bytes.len().saturating_sub(len as usize), bytes.len()),
-        };
+        let (from, to) = (range.start as usize, bytes.len().min((range.start + range.len) as usize));
         if from >= bytes.len() {
             return Err(not_found(key));
         }

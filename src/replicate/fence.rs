@@ -23,6 +23,7 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Traveller {
     pub async fn fenced(mut self, message: String, pending: Option<Pending>) -> Ended {
+        self.lifecycle = None;
         tracing::error!(db = %self.name(), "{message}: stopping, nothing was overwritten");
         let frozen = self.freeze().await;
         let _ = self.events.send(Event::Fenced).await;

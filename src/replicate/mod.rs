@@ -9,6 +9,7 @@
 //!   relief.rs   reset the WAL; spill what the bucket does not have yet
 //!   upload.rs   create the next level-0 object; ours or another writer's?
 //!   fence.rs    another writer owns the history: freeze, keep the tail aside, say which TXIDs
+//!   lifecycle/  beside the road: compaction, snapshots, retention
 //!   pace.rs     pure: when the next upload may begin
 //!   outage.rs   pure: what to say and when to retry
 //! ```
@@ -17,6 +18,7 @@
 //! watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL.
 
 mod fence;
+mod lifecycle;
 mod outage;
 mod pace;
 mod relief;
@@ -40,6 +42,8 @@ use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::status::{Board, Status};
 
+pub use lifecycle::Policy;
+
 /// How one database is replicated.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -60,6 +64,8 @@ pub struct Settings {
     /// Create-if-absent forgets deleted keys: after this long without an upload, the history is looked at again before the
     /// next one.
     pub proof_lasts: Duration,
+    /// What becomes of the replica's files as they grow old; `None`: nothing.
+    pub lifecycle: Option<Policy>,
     /// End as soon as everything is shipped.
     pub once: bool,
 }

@@ -33,10 +33,6 @@ impl Outage {
         Outage { since: None, last_said: None, backoff: Backoff::new(FIRST_PAUSE, PAUSE_CAP) }
     }
 
-    pub fn is_on(&self) -> bool {
-        self.since.is_some()
-    }
-
     pub fn failed(&mut self, now: Instant) -> Failure {
         let since = *self.since.get_or_insert(now);
         let due = self.last_said.is_none_or(|said| now.saturating_duration_since(said) >= SAY_EVERY);

@@ -16,7 +16,8 @@ impl Traveller {
     pub async fn maintain(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
         let frames = self.db().wal_frames();
         let is_long = frames >= self.settings.tuning.min_checkpoint_page_count.max(1);
-        if is_long || self.reset_is_due_by_time() {
+        let may_try = Instant::now() >= self.no_reset_before;
+        if may_try && (is_long || self.reset_is_due_by_time()) {
             self.reset(pending).await?;
         }
         Ok(())
@@ -63,8 +64,8 @@ impl Traveller {
                 }
                 Reset::CaptureFirst => self.spill_new_commits().await?,
                 Reset::Deferred(why) => {
-                    // Not before the same time has passed again: each attempt costs a checkpoint.
-                    self.last_reset = Instant::now();
+                    // Each attempt costs a checkpoint and may cost a writer a moment.
+                    self.no_reset_before = Instant::now() + self.settings.monitor_interval;
                     self.complain(why);
                     break;
                 }
@@ -90,7 +91,7 @@ impl Traveller {
     pub async fn spill_pending(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
         match pending.take() {
             None => {}
-            Some(Pending::Encoded { ours, bytes }) => {
+            Some(Pending::Encoded { ours, bytes, .. }) => {
                 self.with_db_and_spill(move |_, spill| spill.append_bytes(&ours.header, &bytes)).await?;
             }
             Some(Pending::Streamed(batch)) => {

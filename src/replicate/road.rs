@@ -5,13 +5,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::lifecycle::Lifecycle;
 use super::outage::Outage;
 use super::pace::Pace;
 use super::upload::{UploadError, blocking};
 use super::{Ended, Event, Ready, Settings, Stop};
 use crate::clock::Backoff;
 use crate::db::{Db, DbError, Lock, Spill, SpillError, Watch};
-use crate::fsx::{self, FsError};
+use crate::fsx::FsError;
 use crate::ltx::Txid;
 use crate::remote::{ReadError, Remote};
 use crate::sqlite::{Presence, look_at_file};
@@ -32,11 +33,27 @@ pub(super) enum StepError {
     /// Another writer owns the history.
     #[error("{0}")]
     Foreign(String),
+    /// A database that was created anew must not be shipped over the history of another.
+    #[error(
+        "{path} was created anew, but {address} holds the history of an earlier database, up to TXID {txid}: \
+             restore it first, or replicate to another path"
+    )]
+    NewDatabase { path: String, address: String, txid: Txid },
     /// The database or the disk; busy ones are retried.
     #[error(transparent)]
     Db(#[from] DbError),
     #[error(transparent)]
     Spill(#[from] SpillError),
+}
+
+impl StepError {
+    /// Whether time alone may cure it.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            StepError::Store(error) | StepError::Read(ReadError::Store(error)) => error.is_transient(),
+            _ => true,
+        }
+    }
 }
 
 impl From<UploadError> for StepError {
@@ -67,15 +84,23 @@ pub(super) struct Traveller {
     /// `None` only while a blocking task has it.
     pub db: Option<Db>,
     pub spill: Spill,
+    /// The database did not exist when we started: it is nobody's continuation.
+    pub created_anew: bool,
     /// The newest TXID of the history as far as we know it.
     pub confirmed: Option<Txid>,
     /// Boot-clock time of the last proof that the history is ours.
     pub proved_at: Duration,
+    /// Runs while the history is ours.
+    pub lifecycle: Option<Lifecycle>,
     pub pace: Pace,
     pub outage: Outage,
     /// Set while the WAL holds frames that are no commit yet: how soon to look again.
     pub unpublished: Option<Backoff>,
+    /// How often the store has refused since it is time to end.
+    pub final_refusals: u32,
     pub last_reset: Instant,
+    /// The last attempt met a reader or writer of the application.
+    pub no_reset_before: Instant,
     pub last_reset_complaint: Option<Instant>,
 }
 
@@ -88,9 +113,9 @@ pub(super) async fn travel(
 ) -> Ended {
     let mut watch = Watch::new(&settings.path);
     let mut ready = Announce { events: events.clone(), done: false };
-    if !wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await {
+    let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
         return Ended::NoDatabase;
-    }
+    };
     let _lock = match wait_for_lock(&settings, &mut stop, &mut ready).await {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ended::Standby,
@@ -115,11 +140,15 @@ pub(super) async fn travel(
         watch,
         db: Some(db),
         spill,
+        created_anew: waited,
         confirmed: None,
         proved_at: Duration::ZERO,
+        lifecycle: None,
         outage: Outage::new(),
         unpublished: None,
+        final_refusals: 0,
         last_reset: Instant::now(),
+        no_reset_before: Instant::now(),
         last_reset_complaint: None,
     };
     traveller.ship().await
@@ -141,24 +170,27 @@ impl Announce {
     }
 }
 
-/// Waits until there is a file with a SQLite header; `false` when it is time to end and there is none.
+/// Waits until there is a file with a SQLite header, and says whether it had to; `None` when it is time to end and there is
+/// none.
 async fn wait_for_database(
     settings: &Settings,
     watch: &mut Watch,
     stop: &mut watch::Receiver<Stop>,
     ready: &mut Announce,
-) -> bool {
+) -> Option<bool> {
+    let mut waited = false;
     loop {
         let stopping = stop.borrow_and_update().is_some();
         // No connection of ours exists yet, so looking at the file drops no locks.
         match look_at_file(&settings.path) {
-            Ok(Presence::Database(_)) => return true,
+            Ok(Presence::Database(_)) => return Some(waited),
             Ok(_) => {}
             Err(error) => tracing::warn!("{error}"),
         }
         if stopping || settings.once {
-            return false;
+            return None;
         }
+        waited = true;
         if !ready.done {
             tracing::info!(db = %settings.path.display(), "no database yet: replication begins when it appears");
         }

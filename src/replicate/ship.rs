@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::lifecycle::Shipped;
 use super::road::{StepError, Traveller};
 use super::start::newest_txid;
 use super::upload::{self, Fingerprint, create_from_database, create_from_file, create_from_memory};
@@ -22,6 +23,7 @@ pub(super) enum Pending {
     Encoded {
         ours: Fingerprint,
         bytes: Bytes,
+        image: bool,
     },
     /// Too large for memory: encoded while it is sent, from the WAL or the database itself.
     Streamed(Batch),
@@ -38,6 +40,10 @@ impl Pending {
 
 /// From the last byte of a commit in the WAL to its publication in the wal-index, at most, if nothing has to be synced.
 const PUBLISH_TIME: Duration = Duration::from_micros(500);
+
+/// At the end, a store that refuses (permissions, a bucket that does not exist) is asked this often; one that cannot be reached
+/// until the deadline.
+const FINAL_REFUSALS_MAX: u32 = 3;
 
 /// What a step did.
 enum Did {
@@ -69,21 +75,21 @@ impl Traveller {
         let mut pending = None;
         let mut started = false;
         loop {
-            let stop = self.deadline();
-            let step = match stop {
-                None => self.step(&mut started, &mut pending).await,
-                Some(deadline) => {
-                    match tokio::time::timeout_at(deadline, self.step(&mut started, &mut pending)).await {
-                        Ok(step) => step,
-                        Err(_) => return self.unsynced("the storage did not take the last commits in time"),
-                    }
+            let stopping = self.deadline().is_some();
+            let stop = self.stop.clone();
+            let step = tokio::select! {
+                step = self.step(&mut started, &mut pending) => step,
+                () = deadline_passes(stop) => {
+                    return self.unsynced("the storage did not take the last commits in time");
                 }
             };
             match step {
-                Ok(Did::Work) => {}
-                Ok(Did::Nothing) if stop.is_some() || self.settings.once => return Ended::Synced(self.confirmed),
+                // Under sustained writes there is never nothing to do, and the WAL must be kept small all the same.
+                Ok(Did::Work) => self.maintain_or_warn(&mut pending).await,
+                Ok(Did::Nothing) if stopping || self.settings.once => return Ended::Synced(self.confirmed),
                 Ok(Did::Nothing) => self.rest(&mut pending).await,
                 Err(StepError::Foreign(message)) => return self.fenced(message, pending).await,
+                Err(error @ StepError::NewDatabase { .. }) => return Ended::Failed { why: error.to_string() },
                 Err(StepError::Db(error)) if !error.is_busy() => return Ended::Failed { why: error.to_string() },
                 Err(error) => {
                     if let Some(ended) = self.failed(&error, &mut pending).await {
@@ -101,8 +107,8 @@ impl Traveller {
             self.outage_is_over();
             *started = true;
         }
+        self.wait_for_turn(pending).await?;
         if self.spill.is_empty() && pending.is_none() {
-            self.wait_for_turn().await?;
             *pending = self.capture().await?;
         }
         if self.spill.is_empty() && pending.is_none() {
@@ -114,7 +120,7 @@ impl Traveller {
             self.pace.begin(Instant::now());
             create_from_file(&self.remote, &file).await?;
             self.spill.pop_front()?;
-            self.confirm_upload(file.header.max_txid, file.size);
+            self.confirm_upload(Shipped { header: file.header, size: file.size, bytes: None, image: None });
         } else if let Some(batch) = pending.take() {
             self.pace.begin(Instant::now());
             self.upload(batch, pending).await?;
@@ -124,24 +130,25 @@ impl Traveller {
 
     /// Uploads a batch; on failure it is pending again.
     async fn upload(&mut self, batch: Pending, pending: &mut Option<Pending>) -> Result<(), StepError> {
-        let txid = batch.txid();
-        let size = match batch {
-            Pending::Encoded { ours, bytes } => {
+        let shipped = match batch {
+            Pending::Encoded { ours, bytes, image } => {
                 // Put back first: a future that is dropped at the deadline must not lose it.
-                *pending = Some(Pending::Encoded { ours, bytes: bytes.clone() });
-                create_from_memory(&self.remote, &ours, bytes).await?;
-                ours.size
+                *pending = Some(Pending::Encoded { ours, bytes: bytes.clone(), image });
+                create_from_memory(&self.remote, &ours, bytes.clone()).await?;
+                Shipped { header: ours.header, size: ours.size, bytes: Some(bytes), image: Some(image) }
             }
             Pending::Streamed(batch) => {
                 let db = self.db.take().expect("the database is here between steps");
                 let (db, batch, result) = create_from_database(&self.remote, db, batch).await;
                 self.db = Some(db);
+                let image = Some(batch.image.is_some());
                 *pending = Some(Pending::Streamed(batch));
-                result?.size
+                let ours = result?;
+                Shipped { header: ours.header, size: ours.size, bytes: None, image }
             }
         };
         *pending = None;
-        self.confirm_upload(txid, size);
+        self.confirm_upload(shipped);
         Ok(())
     }
 
@@ -156,7 +163,7 @@ impl Traveller {
                 }
                 let encoded = db.encode(&batch, Vec::new())?;
                 let ours = Fingerprint { header: batch.header, size: encoded.size, checksum: encoded.checksum };
-                Ok(Some(Pending::Encoded { ours, bytes: encoded.writer.into() }))
+                Ok(Some(Pending::Encoded { ours, bytes: encoded.writer.into(), image: batch.image.is_some() }))
             })
             .await?;
         if let Some(batch) = &captured {
@@ -168,7 +175,7 @@ impl Traveller {
     }
 
     /// Waits until the pace allows an upload. Meanwhile commits gather in the WAL, which is kept within its budget.
-    async fn wait_for_turn(&mut self) -> Result<(), StepError> {
+    async fn wait_for_turn(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
         const SLICE: Duration = Duration::from_millis(50);
         loop {
             let now = Instant::now();
@@ -177,12 +184,7 @@ impl Traveller {
                 return Ok(());
             }
             self.pause_until(turn.min(now + SLICE)).await;
-            self.relieve_wal(&mut None).await?;
-            if !self.spill.is_empty() {
-                let turn = self.pace.next_at(Instant::now());
-                self.pause_until(turn).await;
-                return Ok(());
-            }
+            self.relieve_wal(pending).await?;
         }
     }
 
@@ -212,12 +214,16 @@ impl Traveller {
         Ok(())
     }
 
-    fn confirm_upload(&mut self, txid: Txid, size: u64) {
+    fn confirm_upload(&mut self, shipped: Shipped) {
+        let (txid, size) = (shipped.header.max_txid, shipped.size);
         assert!(self.confirmed < Some(txid), "TXID {txid} was confirmed twice");
         self.confirmed = Some(txid);
         self.proved_at = clock::since_boot();
         self.board.confirmed(txid);
         tracing::debug!(db = %self.name(), "TXID {txid} is in {} ({size} bytes)", self.remote.address());
+        if let Some(lifecycle) = &self.lifecycle {
+            lifecycle.shipped(shipped);
+        }
         self.outage_is_over();
     }
 
@@ -281,7 +287,8 @@ impl Traveller {
             None => now + failure.pause,
             Some(deadline) => {
                 let next = now + failure.pause.min(self.settings.final_retry_interval);
-                if next >= deadline {
+                self.final_refusals += u32::from(!error.may_pass());
+                if next >= deadline || self.final_refusals >= FINAL_REFUSALS_MAX {
                     return Some(self.unsynced(&error.to_string()));
                 }
                 next

@@ -1,5 +1,6 @@
 //! Where in the history a road begins: one LIST, one header, and proof.
 
+use super::lifecycle::Lifecycle;
 use super::road::{StepError, Traveller};
 use super::upload::{Fingerprint, is_ours};
 use crate::clock;
@@ -28,9 +29,16 @@ impl Traveller {
             tracing::warn!("ignored {} in {}: {}", ignored.name, self.remote.address(), ignored.why);
         }
         self.proved_at = clock::since_boot();
+        let policy = self.settings.lifecycle.clone().filter(|_| !self.settings.once);
+        let stop = self.stop.clone();
+        self.lifecycle = policy.map(|policy| Lifecycle::start(policy, self.remote.clone(), listing, stop));
         self.confirmed = end.as_ref().map(|end| end.txid);
         if let Some(txid) = self.confirmed {
             self.board.confirmed(txid);
+        }
+        if let Some(txid) = self.confirmed.filter(|_| self.created_anew) {
+            let address = self.remote.address().to_owned();
+            return Err(StepError::NewDatabase { path: self.name(), address, txid });
         }
         self.drop_uploaded_spill().await?;
         if let Some(last) = self.spill.back().map(|file| file.header) {

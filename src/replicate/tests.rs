@@ -144,6 +144,7 @@ fn settings(path: PathBuf) -> Settings {
         max_sync_wal_bytes: 64 << 20,
         final_retry_interval: Duration::from_millis(50),
         proof_lasts: Duration::from_secs(150),
+        lifecycle: None,
         once: false,
     }
 }
@@ -183,6 +184,31 @@ async fn a_long_wal_is_reset_and_nothing_is_missing() {
     let wal = crate::fsx::with_suffix(&rig.settings.path, "-wal");
     let len = std::fs::metadata(wal).expect("stat").len();
     assert!(len < 600_000, "the WAL was never reset: {len} bytes for 800 kB of commits");
+    assert_eq!(rig.images(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_never_pauses_gets_its_wal_reset_at_the_pace_of_uploads() {
+    let mut rig = Rig::new(|settings| settings.sync_interval = Duration::from_millis(200));
+    rig.start();
+    rig.until_objects(1).await;
+    let began = Instant::now();
+    let mut commits = 0;
+    while began.elapsed() < Duration::from_secs(3) || commits < 1000 {
+        rig.write(3000);
+        commits += 1;
+        // Not a pause: it lets the road run where there is one core.
+        tokio::task::yield_now().await;
+    }
+    let intervals = began.elapsed().as_millis() / 200;
+    let uploads = rig.objects().len() as u128;
+    assert!(uploads <= intervals + 15, "{uploads} uploads in {intervals} intervals");
+    let wal = std::fs::metadata(crate::fsx::with_suffix(&rig.settings.path, "-wal")).expect("stat").len();
+    // Each commit is at least four frames.
+    let written = commits * 4 * (1024 + 24);
+    assert!(wal < written * 2 / 3, "the WAL file grew to {wal} bytes, {written} bytes of frames were written");
+    assert!(matches!(rig.finish().await, Ended::Synced(_)));
+    rig.assert_restores();
     assert_eq!(rig.images(), 1);
 }
 
@@ -351,6 +377,23 @@ async fn a_database_that_appears_and_vanishes_between_looks_is_shipped() {
     rig.run("CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t(x) VALUES (1)");
     assert!(matches!(rig.finish().await, Ended::Synced(Some(_))));
     rig.assert_restores();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_created_anew_is_not_shipped_over_an_old_history() {
+    let mut rig = Rig::new(|_| {});
+    rig.start();
+    rig.until_objects(1).await;
+    rig.finish().await;
+    rig.settings.path = rig.dir.path().join("new.db");
+    rig.start();
+    assert!(matches!(rig.event().await, Event::Ready(Ready::NoDatabaseYet)));
+    rusqlite::Connection::open(&rig.settings.path).and_then(|c| c.execute_batch("CREATE TABLE t(x)")).expect("create");
+    match rig.event().await {
+        Event::Failed { why } => assert!(why.contains("restore it first"), "{why}"),
+        event => panic!("{event:?}"),
+    }
+    assert_eq!(rig.objects().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -163,7 +163,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     outcome(tokio::task::spawn_blocking(work)).await
 }
 
-async fn outcome<T>(task: JoinHandle<T>) -> T {
+pub async fn outcome<T>(task: JoinHandle<T>) -> T {
     match task.await.map_err(JoinError::try_into_panic) {
         Ok(done) => done,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
@@ -191,17 +191,17 @@ fn send_file(path: &Path, writer: BodyWriter) {
 }
 
 /// Gathers what the encoder writes into chunks for the upload. The object appears only if `finish` is reached.
-struct ChunkWriter {
+pub struct ChunkWriter {
     body: BodyWriter,
     buffer: BytesMut,
 }
 
 impl ChunkWriter {
-    fn new(body: BodyWriter) -> ChunkWriter {
+    pub fn new(body: BodyWriter) -> ChunkWriter {
         ChunkWriter { body, buffer: BytesMut::with_capacity(CHUNK_BYTES) }
     }
 
-    fn finish(mut self) -> io::Result<()> {
+    pub fn finish(mut self) -> io::Result<()> {
         self.send()?;
         self.body.finish();
         Ok(())

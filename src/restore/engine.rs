@@ -9,9 +9,8 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
@@ -83,7 +82,28 @@ struct Site {
     /// Parts that are fetched, waiting for a thread or decoded; and how many that are.
     slots: Semaphore,
     slot_count: usize,
+    buffers: Mutex<Vec<Buffers>>,
     reads: Semaphore,
+}
+
+/// The memory of a slot. It goes from part to part, because blocks of this size that are freed by one thread and asked for by
+/// another make the heap grow.
+#[derive(Default)]
+struct Buffers {
+    frames: Vec<u8>,
+    pages: Vec<u8>,
+}
+
+impl Site {
+    fn take_buffers(&self) -> Buffers {
+        self.buffers.lock().ok().and_then(|mut free| free.pop()).unwrap_or_default()
+    }
+
+    fn give_back(&self, buffers: Buffers) {
+        if let Ok(mut free) = self.buffers.lock() {
+            free.push(buffers);
+        }
+    }
 }
 
 /// An opened file and the pages that it owns.
@@ -116,6 +136,7 @@ pub(super) async fn carry_out(
         path: temporary.path().to_owned(),
         slots: Semaphore::new(slot_count),
         slot_count,
+        buffers: Mutex::default(),
         reads: Semaphore::new(parallelism),
     });
     apply_all(&site, survey, parallelism).await?;
@@ -220,42 +241,56 @@ async fn apply_once(site: &Arc<Site>, file: &Arc<Claimed>, first_time: bool) -> 
 async fn apply_part(site: Arc<Site>, file: Arc<Claimed>, part: usize, first_time: bool) -> Result<Frames, Failure> {
     let _slot = site.slots.acquire().await.expect("the semaphore is never closed");
     let extent = file.opened.parts[part];
-    let bytes = match &file.opened.content {
-        Some(content) => content.slice(extent.start as usize..extent.end as usize),
-        None => read_part(&site, &file, extent).await?,
-    };
-    let done = match decode_part(&site, &file, extent, bytes).await? {
-        Err(error) => {
-            tracing::debug!("{}: {error}; reading that part again", file.opened.object.name);
-            let bytes = read_part(&site, &file, extent).await?;
-            decode_part(&site, &file, extent, bytes).await?
+    let mut buffers = site.take_buffers();
+    match &file.opened.content {
+        Some(content) => {
+            buffers.frames.clear();
+            buffers.frames.extend_from_slice(&content[extent.start as usize..extent.end as usize]);
         }
-        done => done,
+        None => read_part(&site, &file, extent, &mut buffers).await?,
+    }
+    let (mut buffers, done) = decode_part(&site, &file, extent, buffers).await?;
+    let (buffers, done) = match done {
+        Err(part::Failure::Bytes(error)) => {
+            tracing::debug!("{}: {error}; reading that part again", file.opened.object.name);
+            read_part(&site, &file, extent, &mut buffers).await?;
+            decode_part(&site, &file, extent, buffers).await?
+        }
+        done => (buffers, done),
     };
-    let done = done.map_err(|error| damaged(&file, &error))?;
+    site.give_back(buffers);
+    let done = done.map_err(|failure| match failure {
+        part::Failure::Bytes(error) => damaged(&file, &error),
+        part::Failure::Disk(error) => error.into(),
+    })?;
     if first_time {
         site.progress.add(extent.len(), done.pages_written);
     }
     Ok(done.frames)
 }
 
-async fn read_part(site: &Site, file: &Claimed, extent: Part) -> Result<Bytes, Failure> {
+async fn read_part(site: &Site, file: &Claimed, extent: Part, buffers: &mut Buffers) -> Result<(), Failure> {
     let _read = site.reads.acquire().await.expect("the semaphore is never closed");
-    Ok(site.remote.read_range(&file.opened.object.name, extent.start, extent.len()).await?)
+    let frames = &mut buffers.frames;
+    frames.clear();
+    frames.reserve_exact(extent.len() as usize);
+    let sink = |chunk: &[u8]| frames.extend_from_slice(chunk);
+    Ok(site.remote.stream_range(&file.opened.object.name, extent.start, extent.len(), sink).await?)
 }
 
-/// The inner `Err` is about the bytes, the outer one about everything else.
+type Decoded = (Buffers, Result<part::Applied, part::Failure>);
+
 async fn decode_part(
     site: &Arc<Site>,
     file: &Arc<Claimed>,
     extent: Part,
-    bytes: Bytes,
-) -> Result<Result<part::Applied, LtxError>, Failure> {
+    mut buffers: Buffers,
+) -> Result<Decoded, Failure> {
     let (site, file) = (site.clone(), file.clone());
-    let decode = move || part::apply(&file.opened.header, &file.owned, extent, &bytes, &site.file, &site.path);
-    match spawn_blocking(decode).await? {
-        Ok(applied) => Ok(Ok(applied)),
-        Err(part::Failure::Bytes(error)) => Ok(Err(error)),
-        Err(part::Failure::Disk(error)) => Err(error.into()),
-    }
+    let decode = move || {
+        let Buffers { frames, pages } = &mut buffers;
+        let applied = part::apply(&file.opened.header, &file.owned, extent, frames, pages, &site.file, &site.path);
+        (buffers, applied)
+    };
+    Ok(spawn_blocking(decode).await?)
 }

@@ -33,7 +33,6 @@ use crate::remote::{Generation, Remote, WalPlace};
 use crate::store::{Key, StoreError};
 
 pub use integrity::Integrity;
-pub use plan::Plan;
 pub use points::{Density, Points, Stretch, points};
 pub use progress::Progress;
 pub use survey::{Found, Survey};
@@ -62,7 +61,7 @@ pub struct Request {
     pub output: PathBuf,
     /// Replace a database that is there. Its `-wal`, `-shm` and `-journal` are kept under other names.
     pub force: bool,
-    /// Replace a file that is empty or has no SQLite header.
+    /// Replace a file that is empty or has no SQLite header; one that has bytes is kept under another name.
     pub overwrite_empty: bool,
     pub owner: Option<FileOwner>,
     /// Permission bits of the restored file.
@@ -96,7 +95,7 @@ pub struct Restored {
     /// Files and bytes that were read for it.
     pub files: usize,
     pub bytes: u64,
-    /// What was beside the target and would have been replayed over it; under these names now.
+    /// What lay beside the target and would have been replayed over it, or at its place; under these names now.
     pub orphaned: Vec<PathBuf>,
 }
 
@@ -219,7 +218,7 @@ pub async fn restore(
     if cancel.is_cancelled() {
         return Err(RestoreError::Cancelled);
     }
-    let orphaned = target::install(temporary, output).await?;
+    let orphaned = target::install(temporary, output, request.force).await?;
     Ok(Restored { orphaned, ..restored })
 }
 

@@ -14,7 +14,7 @@ use super::pages::Runs;
 /// Files up to this size are read at once.
 const SMALL: u64 = 512 * 1024;
 /// Frames are fetched and decoded in parts of about this many bytes.
-pub(super) const PART_LEN: u64 = 2 * 1024 * 1024;
+pub(super) const PART_LEN: u64 = 1024 * 1024;
 /// The end of a large file is read blindly in the hope that the index is in it: this much at least …
 const MIN_END: u64 = 64 * 1024;
 /// … and at most; an index has about a hundredth of the file's size.

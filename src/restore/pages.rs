@@ -83,11 +83,6 @@ impl Claims {
         owned
     }
 
-    /// How many pages no file has claimed yet.
-    pub(super) fn left(&self) -> u64 {
-        self.left
-    }
-
     /// The first page that no file has claimed.
     pub(super) fn first_missing(&self) -> Option<usize> {
         if self.left == 0 {
@@ -129,9 +124,9 @@ mod tests {
         let mut claims = Claims::new(&header(4096, 5));
         assert_eq!(owned(&claims.claim(&runs([2, 5])), 2), [0, 1]);
         assert_eq!(owned(&claims.claim(&runs([1, 2, 6, 7])), 4), [0]);
-        assert_eq!((claims.left(), claims.first_missing()), (2, Some(3)));
+        assert_eq!((claims.left, claims.first_missing()), (2, Some(3)));
         assert_eq!(owned(&claims.claim(&runs(1..=200)), 200), [2, 3]);
-        assert_eq!((claims.left(), claims.first_missing()), (0, None));
+        assert_eq!((claims.left, claims.first_missing()), (0, None));
     }
 
     #[test]
@@ -140,7 +135,7 @@ mod tests {
         for commit in [lock - 1, lock, lock + 1] {
             let mut claims = Claims::new(&header(65536, commit));
             claims.claim(&runs((1..lock).chain(lock + 1..=commit)));
-            assert_eq!((claims.left(), claims.first_missing()), (0, None), "{commit} pages");
+            assert_eq!((claims.left, claims.first_missing()), (0, None), "{commit} pages");
         }
     }
 

@@ -155,27 +155,26 @@ fn remove_leftovers(dir: &Path, prefix: &[u8]) {
     }
 }
 
-/// Gives the finished file its name; returns where the target's old siblings are now.
-pub(super) async fn install(temporary: Temporary, target: PathBuf) -> Result<Vec<PathBuf>, RestoreError> {
-    let installed = tokio::task::spawn_blocking(move || install_now(temporary, &target)).await;
+/// Gives the finished file its name; returns what was moved out of its way. A database that may be replaced is, but a file
+/// that was taken for none is kept under another name: it could be an encrypted or damaged one.
+pub(super) async fn install(temporary: Temporary, target: PathBuf, force: bool) -> Result<Vec<PathBuf>, RestoreError> {
+    let installed = tokio::task::spawn_blocking(move || install_now(temporary, &target, force)).await;
     installed.expect("installing does not panic and is not aborted").map_err(RestoreError::Io)
 }
 
-fn install_now(mut temporary: Temporary, target: &Path) -> Result<Vec<PathBuf>, FsError> {
+fn install_now(mut temporary: Temporary, target: &Path, force: bool) -> Result<Vec<PathBuf>, FsError> {
     let dir = fsx::parent(target);
+    let mut in_the_way: Vec<PathBuf> = SIBLINGS.iter().map(|suffix| fsx::with_suffix(target, suffix)).collect();
+    in_the_way.retain(|sibling| fs::symlink_metadata(sibling).is_ok());
+    if !force && fsx::metadata_if_exists(target)?.is_some_and(|m| m.len() > 0) {
+        in_the_way.push(target.to_owned());
+    }
     let mut orphaned = Vec::new();
-    for suffix in SIBLINGS {
-        let sibling = fsx::with_suffix(target, suffix);
-        if fs::symlink_metadata(&sibling).is_ok() {
-            let away = fsx::with_suffix(&sibling, &format!(".orphaned-{}", clock::unix_ms()));
-            fsx::rename(&sibling, &away)?;
-            tracing::warn!(
-                "{} does not belong to the restored database, moved it to {}",
-                sibling.display(),
-                away.display()
-            );
-            orphaned.push(away);
-        }
+    for path in in_the_way {
+        let away = fsx::with_suffix(&path, &format!(".orphaned-{}", clock::unix_ms()));
+        fsx::rename(&path, &away)?;
+        tracing::warn!("{} does not belong to the restored database, moved it to {}", path.display(), away.display());
+        orphaned.push(away);
     }
     if !orphaned.is_empty() {
         fsx::sync_dir(dir)?;
@@ -225,7 +224,7 @@ mod tests {
         let target = dir.path().join("sub/app.db");
         let temporary = Temporary::create(&target, 8192, 0o640, None).expect("create");
         assert!(!target.exists());
-        assert!(install_now(temporary, &target).expect("install").is_empty());
+        assert!(install_now(temporary, &target, true).expect("install").is_empty());
         let metadata = fs::metadata(&target).expect("stat");
         assert_eq!((metadata.len(), metadata.mode() & 0o7777), (8192, 0o640));
         assert_eq!(names(target.parent().expect("sub")), ["app.db"]);
@@ -239,7 +238,7 @@ mod tests {
             fs::write(fsx::with_suffix(&target, suffix), suffix).expect("write");
         }
         let temporary = Temporary::create(&target, 512, 0o600, None).expect("create");
-        let orphaned = install_now(temporary, &target).expect("install");
+        let orphaned = install_now(temporary, &target, true).expect("install");
         assert_eq!(orphaned.len(), 3);
         assert!(orphaned.iter().all(|path| path.exists()));
         assert!(orphaned[0].to_string_lossy().contains("app.db-wal.orphaned-"));

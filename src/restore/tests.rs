@@ -317,9 +317,14 @@ async fn a_database_that_is_there_is_replaced_only_when_told_to() {
     assert_eq!(restored.orphaned.len(), 1);
     assert_eq!(std::fs::read_to_string(&restored.orphaned[0]).expect("kept"), "stale");
 
-    std::fs::write(&place.request.output, "").expect("write");
     place.request.force = false;
-    place.restore(&history.remote).await.expect("empty counts as missing");
+    std::fs::write(&place.request.output, "").expect("write");
+    let restored = place.restore(&history.remote).await.expect("empty counts as missing");
+    assert!(restored.orphaned.is_empty());
+    std::fs::write(&place.request.output, "perhaps an encrypted database").expect("write");
+    let restored = place.restore(&history.remote).await.expect("header-less counts as missing");
+    assert!(place.database() == history.databases[4]);
+    assert_eq!(std::fs::read_to_string(&restored.orphaned[0]).expect("kept"), "perhaps an encrypted database");
 }
 
 #[tokio::test]

@@ -1,21 +1,27 @@
 //! From typed options to the stores and settings of the rooms below.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::exit::{CONFIG, DENIED, Failure, UNAVAILABLE};
-use crate::config::{Database, Options, Replica, S3Target, Target};
+use crate::config::{Database, Options, Replica, Target};
 use crate::db::Tuning;
 use crate::remote::{Layout, Remote};
-use crate::replicate::Settings;
-use crate::store::s3::{Credentials, S3Store, Secret, Sse};
-use crate::store::{FileStore, StoreError, probe, s3};
+use crate::replicate::{Policy, Settings};
+use crate::store::s3::S3Store;
+use crate::store::{FileStore, StoreError, probe};
+
+/// What may be deleted stays so long for those who are reading it.
+const DELETE_GRACE: Duration = Duration::from_secs(60);
+/// How long compaction and retention rely on one LIST.
+const LISTING_LASTS: Duration = Duration::from_secs(60);
 
 /// Opens the replica's store. Makes no request unless the region of an AWS bucket must be found.
 pub async fn connect(replica: &Replica) -> Result<Remote, Failure> {
     match &replica.target {
         Target::File { path } => Ok(Remote::new(Arc::new(FileStore::new(path.clone())), Layout::Directories)),
-        Target::S3(target) => {
-            let store = S3Store::connect(s3_settings(target)).await.map_err(|error| store_failure(&error))?;
+        Target::S3(settings) => {
+            let store = S3Store::connect((**settings).clone()).await.map_err(|error| store_failure(&error))?;
             let old = store.joined_as_path();
             let remote = Remote::new(Arc::new(store), Layout::S3);
             Ok(match old {
@@ -66,36 +72,31 @@ pub fn settings(database: &Database, options: &Options) -> Settings {
         sync_interval: database.replica.sync_interval,
         max_sync_wal_bytes: capture.max_sync_wal_bytes,
         final_retry_interval: options.shutdown.sync_interval,
-        // Half of the time that level-0 objects are kept.
-        proof_lasts: options.lifecycle.l0_retention / 2,
+        // Half of the time that level-0 objects are kept, if they do not stay for ever.
+        proof_lasts: match options.lifecycle.l0_retention {
+            Duration::ZERO => Duration::MAX,
+            kept => kept / 2,
+        },
+        lifecycle: Some(policy(database, options)),
         once: false,
     }
 }
 
-fn s3_settings(target: &S3Target) -> s3::Settings {
-    let target = target.clone();
-    let defaults = s3::Settings::new(target.bucket, target.prefix);
-    let keys = target.access_key_id.zip(target.secret_access_key);
-    s3::Settings {
-        region: target.region,
-        endpoint: target.endpoint,
-        credentials: keys.map(|(access_key_id, secret)| Credentials {
-            access_key_id,
-            secret_access_key: Secret::new(secret),
-            session_token: target.session_token.map(Secret::new),
-        }),
-        force_path_style: target.force_path_style,
-        skip_verify: target.skip_verify,
-        sign_payload: target.sign_payload,
-        require_content_md5: target.require_content_md5,
-        storage_class: target.storage_class,
-        part_size: target.part_size.unwrap_or(defaults.part_size),
-        concurrency: target.concurrency.unwrap_or(defaults.concurrency),
-        sse: Sse {
-            customer_algorithm: target.sse_customer_algorithm,
-            customer_key: target.sse_customer_key.map(Secret::new),
-            kms_key_id: target.sse_kms_key_id,
+fn policy(database: &Database, options: &Options) -> Policy {
+    let (lifecycle, snapshot) = (&options.lifecycle, &database.snapshot);
+    Policy {
+        levels: lifecycle.levels.clone(),
+        snapshot_interval: snapshot.interval,
+        snapshot_retention: snapshot.retention,
+        snapshot_check_interval: snapshot.check_interval,
+        l0_retention: lifecycle.l0_retention,
+        l0_check_interval: lifecycle.l0_retention_check_interval,
+        // Not longer than what is waited for.
+        grace: match lifecycle.l0_retention {
+            Duration::ZERO => DELETE_GRACE,
+            kept => DELETE_GRACE.min(kept),
         },
-        ..defaults
+        delete: lifecycle.retention_enabled,
+        listing_lasts: LISTING_LASTS,
     }
 }

@@ -64,6 +64,18 @@ pub fn problem(roads: &[Ended]) -> Option<String> {
     (!clauses.is_empty()).then(|| clauses.join("; "))
 }
 
+/// What is right with it: up to which TXID everything is safe.
+pub fn confirmation(roads: &[Ended]) -> String {
+    let newest = roads.iter().filter_map(|ended| match ended {
+        Ended::Synced(txid) => txid.map(|txid| txid.to_string()),
+        _ => None,
+    });
+    match newest.collect::<Vec<_>>().join(", ") {
+        txids if txids.is_empty() => "there was nothing to replicate".into(),
+        txids => format!("every commit is in the replica (TXID {txids})"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,7 +29,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::{Database, Options};
-use crate::replicate::{Ended, Event, Road};
+use crate::remote::ReadPolicy;
+use crate::replicate::{Ended, Road};
 use crate::supervise::{CommandLine, Nursery, SYNC_RESERVE, SYNC_SHARE, Signals, split};
 
 pub use connect::{connect, probe_fencing, store_failure};
@@ -115,7 +116,8 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
             settings.once = job.once;
             tell_policy(database);
             tokio::spawn(probe_fencing(remote.clone()));
-            Road::start(settings, remote, events.clone())
+            // A road retries for ever, and says so in its own way.
+            Road::start(settings, remote.with_policy(ReadPolicy::impatient()), events.clone())
         })
         .collect();
     drop(events);
@@ -135,7 +137,7 @@ fn conclude(lived: &stages::Lived, roads: &[Ended]) -> u8 {
     let code = exit::code(lived.code, roads);
     let problem = exit::problem(roads);
     match problem {
-        None => tracing::info!("{}; every commit is in the replica; exit code {code}", lived.what),
+        None => tracing::info!("{}; {}; exit code {code}", lived.what, exit::confirmation(roads)),
         Some(problem) => tracing::error!("{}; {problem}; exit code {code}", lived.what),
     }
     code

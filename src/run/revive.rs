@@ -21,8 +21,8 @@ use crate::sqlite::{Presence, look_at_file};
 const LOCK_RETRY: Duration = Duration::from_millis(200);
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// How often a bucket that cannot be reached is asked again at boot, beyond the patience of each request.
-const ATTEMPTS: u32 = 3;
+/// How often a restore is begun anew when the bucket cannot be reached, beyond the patience of each request.
+const ATTEMPTS: u32 = 2;
 
 /// What is to be brought back, where, and what it means if there is nothing.
 pub struct Revival {

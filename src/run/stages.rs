@@ -176,7 +176,12 @@ pub async fn final_sync(
     mut asked_at: Option<Instant>,
 ) -> Vec<Ended> {
     let deadline = budget.sync_deadline(asked_at, Instant::now());
-    roads.iter().for_each(|road| road.finish_by(deadline));
+    for road in &roads {
+        if let Some(age) = road.status().unshipped_for(Instant::now()) {
+            tracing::info!("final sync: the oldest commit to ship is {age:.1?} old");
+        }
+        road.finish_by(deadline);
+    }
     let mut ended = Vec::with_capacity(roads.len());
     for at in 0..roads.len() {
         loop {
@@ -214,7 +219,7 @@ pub async fn ship_once(mut roads: Vec<Road>, signals: &mut Signals, budget: &Bud
     match super::exit::problem(&ended) {
         Some(problem) => tracing::error!("{problem}"),
         None if missing => tracing::error!("there is no database to replicate"),
-        None => tracing::info!("every commit is in the replica"),
+        None => tracing::info!("{}", super::exit::confirmation(&ended)),
     }
     match super::exit::code(0, &ended) {
         0 if missing => CANNOT_WRITE,

@@ -33,10 +33,6 @@ impl Body {
 }
 
 impl BodyWriter {
-    pub async fn send(&self, chunk: Bytes) -> Result<(), Unread> {
-        self.chunks.send(Ok(chunk)).await.map_err(|_| Unread)
-    }
-
     /// For threads outside the runtime (`spawn_blocking`).
     pub fn blocking_send(&self, chunk: Bytes) -> Result<(), Unread> {
         self.chunks.blocking_send(Ok(chunk)).map_err(|_| Unread)
@@ -115,7 +111,6 @@ mod tests {
     async fn a_writer_learns_that_nobody_reads() {
         let (writer, body) = Body::channel(1);
         drop(body);
-        assert_eq!(writer.send(Bytes::from("x")).await, Err(Unread));
         let blocking = tokio::task::spawn_blocking(move || writer.blocking_send(Bytes::from("x")));
         assert_eq!(blocking.await.expect("no panic"), Err(Unread));
     }

@@ -160,16 +160,13 @@ impl Reader {
         let metadata = file.metadata().on("stat", &path).map_err(failure)?;
         require_file(&metadata, &path)?;
         let size = metadata.len();
-        let (at, end) = match range {
-            Range::All => (0, size),
-            Range::Part { start, .. } if start >= size => {
-                return Err(StoreError::NotFound {
-                    detail: format!("read {}: byte {start} is past the end ({size} bytes)", path.display()),
-                });
-            }
-            Range::Part { start, len } => (start, start.saturating_add(len).min(size)),
-            Range::Tail { len } => (size.saturating_sub(len), size),
-        };
+        let Range { start: at, len } = range;
+        if at >= size {
+            return Err(StoreError::NotFound {
+                detail: format!("read {}: byte {at} is past the end ({size} bytes)", path.display()),
+            });
+        }
+        let end = at.saturating_add(len).min(size);
         let mut reader = Reader { file: Arc::new(file), path, at, end, ready: None };
         if end - at <= CHUNK {
             reader.ready = Some(reader.read_chunk()?);
@@ -382,7 +379,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let store = FileStore::new(dir.path().to_owned());
         store.put(&key("a"), Put::create(vec![7; 3 << 20])).await.expect("put");
-        let chunks = store.get(&key("a"), Range::All).await.expect("get");
+        let chunks = store.get(&key("a"), Range::WHOLE).await.expect("get");
         File::options().write(true).open(dir.path().join("a")).expect("open").set_len(1 << 20).expect("truncate");
         let read: Result<Vec<Bytes>> = chunks.try_collect().await;
         assert!(matches!(read, Err(StoreError::Transient { .. })), "{read:?}");

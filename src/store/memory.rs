@@ -203,13 +203,11 @@ impl Store for MemoryStore {
         lost_reply(fault, key.as_str())?;
         let bytes = self.bytes(key.as_str()).ok_or_else(|| not_found(key))?;
         let size = bytes.len() as u64;
-        let (from, to) = match range {
-            Range::All => (0, size),
-            Range::Part { start, .. } if start >= size => return Err(not_found(key)),
-            Range::Part { start, len } => (start, start.saturating_add(len).min(size)),
-            Range::Tail { len } => (size.saturating_sub(len), size),
-        };
-        let mut body = bytes.slice(from as usize..to as usize);
+        if range.start >= size {
+            return Err(not_found(key));
+        }
+        let end = range.start.saturating_add(range.len).min(size);
+        let mut body = bytes.slice(range.start as usize..end as usize);
         let mut broken = None;
         match fault {
             Some(Fault::Truncate(len)) => body.truncate(len),
@@ -271,7 +269,7 @@ mod tests {
     }
 
     async fn read(store: &MemoryStore, name: &str) -> Result<usize> {
-        let chunks: Vec<Bytes> = store.get(&key(name), Range::All).await?.try_collect().await?;
+        let chunks: Vec<Bytes> = store.get(&key(name), Range::WHOLE).await?.try_collect().await?;
         Ok(chunks.iter().map(Bytes::len).sum())
     }
 

@@ -107,19 +107,17 @@ pub struct Head {
     pub metadata: Vec<(String, String)>,
 }
 
-/// Which bytes of an object to read.
+/// Which bytes of an object to read: `len` from `start`; fewer only where the object ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Range {
-    All,
-    /// `len` bytes from `start`; fewer only where the object ends.
-    Part {
-        start: u64,
-        len: u64,
-    },
-    /// The last `len` bytes, or the whole object when it is shorter.
-    Tail {
-        len: u64,
-    },
+pub struct Range {
+    pub start: u64,
+    pub len: u64,
+}
+
+#[cfg(test)]
+impl Range {
+    /// Every byte of an object that has any.
+    pub const WHOLE: Range = Range { start: 0, len: u64::MAX };
 }
 
 /// The body of a read, chunk by chunk.

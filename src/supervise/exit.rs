@@ -23,10 +23,6 @@ impl Exit {
             Exit::Unknown => u8::MAX,
         }
     }
-
-    pub fn success(self) -> bool {
-        self == Exit::Code(0)
-    }
 }
 
 impl fmt::Display for Exit {
@@ -47,7 +43,6 @@ mod tests {
     fn only_success_maps_to_zero() {
         for code in 0..=u8::MAX {
             assert_eq!(Exit::Code(code).code(), code);
-            assert_eq!(Exit::Code(code).success(), code == 0);
         }
         assert_eq!(Exit::Signal(Signal::TERM).code(), 143);
         assert_eq!(Exit::Unknown.code(), 255);

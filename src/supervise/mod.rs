@@ -46,16 +46,13 @@ mod tty;
 #[cfg(test)]
 mod tests;
 
-pub use child::{Child, ChildEvent, GroupEnd};
-pub use command::{CommandLine, CommandLineError};
-pub use drive::{Ended, supervise};
+pub use command::CommandLine;
+pub use drive::supervise;
 pub use escalate::{SYNC_RESERVE, SYNC_SHARE, Scope, StopPolicy, split};
-pub use exit::Exit;
 pub use image::SpawnOptions;
 pub use nursery::Nursery;
-pub use signal::{Signal, UnknownSignal};
+pub use signal::Signal;
 pub use signals::{InstallError, Signals};
-pub use spawn::SpawnError;
 
 /// Makes this process a supervisor. To be called within a runtime, before anything else that takes time.
 pub fn install() -> Result<(Signals, Nursery), InstallError> {

@@ -18,13 +18,14 @@ impl Signal {
     pub const INT: Signal = Signal(libc::SIGINT);
     pub const QUIT: Signal = Signal(libc::SIGQUIT);
     pub const KILL: Signal = Signal(libc::SIGKILL);
+    #[cfg(test)]
     pub const USR1: Signal = Signal(libc::SIGUSR1);
+    #[cfg(test)]
     pub const USR2: Signal = Signal(libc::SIGUSR2);
     pub const TERM: Signal = Signal(libc::SIGTERM);
     pub const CONT: Signal = Signal(libc::SIGCONT);
     pub const STOP: Signal = Signal(libc::SIGSTOP);
     pub const TSTP: Signal = Signal(libc::SIGTSTP);
-    pub const TTIN: Signal = Signal(libc::SIGTTIN);
     pub const TTOU: Signal = Signal(libc::SIGTTOU);
 
     pub fn from_raw(number: c_int) -> Option<Signal> {

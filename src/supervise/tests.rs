@@ -15,6 +15,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::child::{Child, ChildEvent, GroupEnd};
+use super::drive::Ended;
+use super::exit::Exit;
 use super::*;
 
 const INSIDE: &str = "SUPERVISE_TEST_INSIDE";

@@ -35,18 +35,19 @@ pub(super) struct Applied {
     pub pages_written: u64,
 }
 
-/// Decodes all frames in `bytes` and writes those pages to `file` whose bit in `owned` is set.
+/// Decodes all frames in `bytes` and writes those pages to `file` whose bit in `owned` is set. `buffer` is memory to work in.
 pub(super) fn apply(
     header: &Header,
     owned: &Bits,
     part: Part,
     mut bytes: &[u8],
+    buffer: &mut Vec<u8>,
     file: &File,
     path: &Path,
 ) -> Result<Applied, Failure> {
     let page_len = header.page_size.bytes();
     let mut reader = FrameReader::new(header, part.start, part.after);
-    let mut buffer = vec![0; WRITE_LEN.max(page_len)];
+    buffer.resize(WRITE_LEN.max(page_len), 0);
     // The pages in the buffer that wait to be written: the first one, and how many bytes.
     let (mut first, mut filled) = (Pgno::FIRST, 0);
     let (mut frame, mut pages_written) = (part.first_frame, 0);

@@ -24,10 +24,10 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
 use super::super::Result;
+use super::provider::DEFAULT_REGION;
 use super::settings::{Credentials, Settings, endpoint_url};
 use super::{error, provider, tls};
 
-const DEFAULT_REGION: &str = "us-east-1";
 /// For one try of a request without a body, until the answer begins.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The slowest upload we wait for; slower ones are cut off and tried again.

@@ -16,28 +16,23 @@ const OFFSET_MAX: u64 = i64::MAX as u64;
 
 pub(super) async fn get(store: &S3Store, key: &Key, range: Range) -> Result<Chunks> {
     let what = store.what("get", key.as_str());
-    let header = match range {
-        Range::All => None,
+    let Range { start, len } = range;
+    if len == 0 {
         // HTTP has no empty range.
-        Range::Part { len: 0, .. } | Range::Tail { len: 0 } => return empty(store, key, range).await,
-        Range::Part { start, len } => Some(match start.checked_add(len - 1) {
-            Some(last) if last <= OFFSET_MAX => format!("bytes={start}-{last}"),
-            _ => format!("bytes={}-", start.min(OFFSET_MAX)),
-        }),
-        Range::Tail { len } => Some(format!("bytes=-{}", len.min(OFFSET_MAX))),
+        return empty(store, key, start).await;
+    }
+    let header = match start.checked_add(len - 1) {
+        Some(last) if last <= OFFSET_MAX => format!("bytes={start}-{last}"),
+        _ => format!("bytes={}-", start.min(OFFSET_MAX)),
     };
     let request = with_customer_key!(store, store.client.get_object())
         .bucket(&store.settings.bucket)
         .key(store.object(key.as_str()))
-        .set_range(header);
+        .range(header);
     let answer = match request.send().await {
         Ok(answer) => answer,
         Err(error) if error.raw_response().is_some_and(|r| r.status().as_u16() == 416) => {
-            return match range {
-                // The tail of an empty object is empty; S3 calls that not satisfiable.
-                Range::Tail { .. } => empty(store, key, range).await,
-                _ => Err(StoreError::NotFound { detail: format!("{what}: the range is past the end") }),
-            };
+            return Err(StoreError::NotFound { detail: format!("{what}: the range is past the end") });
         }
         Err(error) => return Err(error::map(Asked::Object, &what, error)),
     };
@@ -50,18 +45,14 @@ pub(super) async fn get(store: &S3Store, key: &Key, range: Range) -> Result<Chun
     Ok(stream::try_unfold(download, Download::next_chunk).boxed())
 }
 
-/// An empty read of an object that must exist.
-async fn empty(store: &S3Store, key: &Key, range: Range) -> Result<Chunks> {
-    let head = store.head(key).await?;
-    match range {
-        Range::Part { start, .. } if start >= head.size => Err(StoreError::NotFound {
+/// An empty read at `start` of an object that must reach so far.
+async fn empty(store: &S3Store, key: &Key, start: u64) -> Result<Chunks> {
+    if start >= store.head(key).await?.size {
+        return Err(StoreError::NotFound {
             detail: format!("{}: the range is past the end", store.what("get", key.as_str())),
-        }),
-        Range::Tail { len } if len > 0 && head.size > 0 => Err(StoreError::Permanent {
-            detail: format!("{}: this store cannot read the end of an object", store.what("get", key.as_str())),
-        }),
-        _ => Ok(stream::empty().boxed()),
+        });
     }
+    Ok(stream::empty().boxed())
 }
 
 /// How many bytes will come, if the answer fits the question. `Err` says what is wrong with it.
@@ -70,25 +61,15 @@ fn answered(
     content_range: Option<&str>,
     length: Option<u64>,
 ) -> std::result::Result<Option<u64>, String> {
-    let whole = match asked {
-        Range::All => return Ok(length),
-        Range::Part { start: 0, len } | Range::Tail { len } => length.is_some_and(|length| length <= len),
-        Range::Part { .. } => false,
-    };
+    let whole = asked.start == 0 && length.is_some_and(|length| length <= asked.len);
     let Some(text) = content_range else {
         // Harmless when the range was the whole object.
         return if whole { Ok(length) } else { Err("the store ignored the range that was asked for".into()) };
     };
     let wrong = || format!("the store answered {asked:?} with another range: {text}");
     let (first, last, total) = parse_content_range(text).ok_or_else(wrong)?;
-    let right = match asked {
-        Range::All => true,
-        Range::Part { start, len } => {
-            let end = start.saturating_add(len);
-            first == start && last + 1 == total.map_or(last + 1, |total| total.min(end)) && last < end
-        }
-        Range::Tail { len } => total.is_none_or(|total| last + 1 == total && first == total.saturating_sub(len)),
-    };
+    let end = asked.start.saturating_add(asked.len);
+    let right = first == asked.start && last + 1 == total.map_or(last + 1, |total| total.min(end)) && last < end;
     if right { Ok(Some(last + 1 - first)) } else { Err(wrong()) }
 }
 
@@ -138,11 +119,10 @@ mod tests {
 
     #[test]
     fn only_the_range_that_was_asked_for_is_accepted() {
-        let part = |start, len| Range::Part { start, len };
-        let tail = |len| Range::Tail { len };
+        let part = |start, len| Range { start, len };
         for (asked, content_range, length, expected) in [
-            (Range::All, None, Some(7), Some(Some(7))),
-            (Range::All, None, None, Some(None)),
+            (Range::WHOLE, None, Some(7), Some(Some(7))),
+            (Range::WHOLE, Some("bytes 0-6/7"), Some(7), Some(Some(7))),
             (part(0, 10), Some("bytes 0-9/100"), Some(10), Some(Some(10))),
             (part(95, 10), Some("bytes 95-99/100"), Some(5), Some(Some(5))),
             (part(95, 10), Some("bytes 95-99/*"), Some(5), Some(Some(5))),
@@ -155,11 +135,6 @@ mod tests {
             (part(0, 10), None, Some(100), None),
             (part(0, 100), None, Some(100), Some(Some(100))),
             (part(0, 100), None, None, None),
-            (tail(10), Some("bytes 90-99/100"), Some(10), Some(Some(10))),
-            (tail(200), Some("bytes 0-99/100"), Some(100), Some(Some(100))),
-            (tail(200), None, Some(100), Some(Some(100))),
-            (tail(10), None, Some(100), None),
-            (tail(10), Some("bytes 0-9/100"), Some(10), None),
         ] {
             let got = answered(asked, content_range, length);
             assert_eq!(got.clone().ok(), expected, "{asked:?} {content_range:?} {length:?}: {got:?}");

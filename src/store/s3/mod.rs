@@ -39,7 +39,7 @@ use md5::{Digest, Md5};
 use super::{Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
 use error::Asked;
 use multipart::Parts;
-pub use settings::{Credentials, Secret, Settings, Sse};
+pub use settings::{Credentials, Secret, Settings, Sse, endpoint_url};
 
 /// Sets the SSE-C headers, which every request that touches an object's bytes must carry.
 macro_rules! with_customer_key {
@@ -82,7 +82,7 @@ impl S3Store {
 
     fn over(client: Client, settings: Settings) -> S3Store {
         let customer_key = settings.customer_key_bytes().zip(settings.sse.customer_key.clone()).map(|(raw, key)| {
-            let algorithm = settings.sse.customer_algorithm.clone().unwrap_or_else(|| "AES256".to_owned());
+            let algorithm = settings.sse.customer_algorithm.clone().unwrap_or_else(|| Sse::ALGORITHM.to_owned());
             Arc::new(CustomerKey { algorithm, key, md5: base64_md5(&raw) })
         });
         S3Store {
@@ -93,13 +93,6 @@ impl S3Store {
             deletes_singly: Arc::default(),
             settings: Arc::new(settings),
         }
-    }
-
-    /// Another prefix of the same bucket over the same client: a thousand databases need one TLS store and one pool.
-    pub fn sibling(&self, prefix: impl Into<String>) -> S3Store {
-        let settings = Settings { prefix: prefix.into(), ..Settings::clone(&self.settings) };
-        let root = format!("{}/", settings.prefix);
-        S3Store { address: settings.address(), root, settings: Arc::new(settings), ..self.clone() }
     }
 
     /// The same bucket with the prefix joined to names as a path, as Go's `path.Join` does it: `.` and `""` vanish, slashes are

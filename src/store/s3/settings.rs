@@ -1,7 +1,8 @@
 //! What an S3 store needs to know: the bucket, the way to it, and how to speak to that provider.
 //!
 //! Plain values, already resolved: nothing here reads a file or the environment. Every secret is a [`Secret`], which no
-//! `Debug` shows. What cannot work is refused by [`Settings::validate`], before the first request.
+//! `Debug` shows. What cannot work is refused before the first request: configuration shows the user [`Settings::problem`], and
+//! [`Settings::validate`] holds everybody to it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -36,11 +37,18 @@ impl fmt::Debug for Secret {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What signs the requests. `Debug` shows none of it: whoever reads a log need not learn whose key this is.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub access_key_id: String,
     pub secret_access_key: Secret,
     pub session_token: Option<Secret>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
 }
 
 /// Encryption on the server: with a key of ours (SSE-C), or with a key of KMS.
@@ -51,6 +59,11 @@ pub struct Sse {
     /// 32 bytes in base64.
     pub customer_key: Option<Secret>,
     pub kms_key_id: Option<String>,
+}
+
+impl Sse {
+    /// The only algorithm that S3 knows for keys of ours.
+    pub const ALGORITHM: &str = "AES256";
 }
 
 /// `Debug` shows everything but the secrets.
@@ -131,26 +144,44 @@ impl Settings {
 
     /// Refuses what no request could repair.
     pub(super) fn validate(&self) -> Result<()> {
-        let refuse = |what: String| Err(StoreError::Permanent { detail: format!("{}: {what}", self.address()) });
+        let refuse = |what| Err(StoreError::Permanent { detail: format!("{}: {what}", self.address()) });
+        self.problem().map_or(Ok(()), refuse)
+    }
+
+    /// What no request could repair, as a sentence without a place. Configuration asks the same, so that what it accepts is
+    /// accepted here.
+    pub fn problem(&self) -> Option<String> {
         if self.bucket.is_empty() {
-            return refuse("no bucket given".into());
+            return Some("no bucket given".into());
         }
         if !(PART_SIZE_MIN..=PART_SIZE_MAX).contains(&self.part_size) {
-            return refuse(format!("part-size {} is outside S3's limits (5 MiB to 5 GiB)", self.part_size));
+            return Some(format!("part-size {} is outside S3's limits (5 MiB to 5 GiB)", self.part_size));
         }
         if self.concurrency == 0 {
-            return refuse("concurrency must be at least 1".into());
+            return Some("`concurrency` must be greater than zero".into());
         }
-        if self.sse.customer_key.is_some() && self.sse.kms_key_id.is_some() {
-            return refuse("sse-customer-key and sse-kms-key-id exclude each other".into());
+        self.encryption_problem().map(str::to_owned)
+    }
+
+    fn encryption_problem(&self) -> Option<&'static str> {
+        let Sse { customer_algorithm: algorithm, customer_key: key, kms_key_id } = &self.sse;
+        match (key, algorithm.as_deref()) {
+            (None, None) => None,
+            (None, Some(_)) => Some("`sse-customer-algorithm` needs `sse-customer-key`"),
+            (Some(_), _) if kms_key_id.is_some() => {
+                Some("`sse-customer-key` and `sse-kms-key-id` exclude each other; remove one")
+            }
+            (Some(_), Some(algorithm)) if algorithm != Sse::ALGORITHM => {
+                Some("`sse-customer-algorithm` must be AES256")
+            }
+            (Some(_), _) if self.customer_key_bytes().is_none() => {
+                Some("`sse-customer-key` must be 32 bytes in base64 (openssl rand -base64 32)")
+            }
+            (Some(_), _) if self.endpoint.as_deref().is_some_and(is_plain_and_public) => {
+                Some("`sse-customer-key` would be sent unencrypted; use an https:// endpoint")
+            }
+            (Some(_), _) => None,
         }
-        if self.sse.customer_algorithm.is_some() && self.sse.customer_key.is_none() {
-            return refuse("sse-customer-algorithm needs sse-customer-key".into());
-        }
-        if self.sse.customer_key.is_some() && self.customer_key_bytes().is_none() {
-            return refuse("sse-customer-key must be 32 bytes in base64".into());
-        }
-        Ok(())
     }
 
     /// The raw SSE-C key; `None` when there is none or it is malformed.
@@ -160,14 +191,20 @@ impl Settings {
     }
 }
 
-/// Gives a scheme-less endpoint its scheme.
-pub(super) fn endpoint_url(endpoint: &str) -> String {
-    let endpoint = endpoint.trim_end_matches('/');
+/// Gives an endpoint without a scheme one: plain HTTP for this machine and private networks, else HTTPS.
+pub fn endpoint_url(endpoint: &str) -> String {
+    let bare = endpoint.trim_end_matches('/');
     if endpoint.contains("://") {
-        return endpoint.to_owned();
+        return bare.to_owned();
     }
-    let scheme = if is_private(host_of(endpoint)) { "http" } else { "https" };
-    format!("{scheme}://{endpoint}")
+    let scheme = if is_private(endpoint) { "http" } else { "https" };
+    format!("{scheme}://{bare}")
+}
+
+/// Whether what is sent to this endpoint could be read on its way by anybody.
+fn is_plain_and_public(endpoint: &str) -> bool {
+    let scheme = endpoint.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http")) && !is_private(endpoint)
 }
 
 /// Host of an endpoint given with or without scheme, port and path; without the brackets of an IPv6 address.
@@ -181,11 +218,13 @@ pub(super) fn host_of(endpoint: &str) -> &str {
     }
 }
 
-fn is_private(host: &str) -> bool {
+/// Whether an endpoint lies on this machine or in a private network.
+fn is_private(endpoint: &str) -> bool {
+    let host = host_of(endpoint).to_ascii_lowercase();
     match host.parse() {
-        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private(),
+        Ok(IpAddr::V6(ip)) => ip.is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost") || host.ends_with(".local"),
     }
 }
 
@@ -221,8 +260,8 @@ mod tests {
         });
         settings.sse.customer_key = Some(Secret::new("hush-key"));
         let shown = format!("{settings:?} {settings:#?} {:?}", settings.validate());
-        assert!(shown.contains("AKIDEXAMPLE") && shown.contains("redacted"), "{shown}");
-        assert!(!shown.contains("hush"), "{shown}");
+        assert!(shown.contains("bucket") && shown.contains("redacted"), "{shown}");
+        assert!(!shown.contains("hush") && !shown.contains("AKIDEXAMPLE"), "{shown}");
     }
 
     #[test]
@@ -238,7 +277,39 @@ mod tests {
         assert!(refusal(|s| s.concurrency = 0).contains("concurrency"));
         assert!(refusal(|s| s.sse.customer_key = Some(Secret::new("c2hvcnQ="))).contains("32 bytes"));
         assert!(refusal(|s| s.sse.customer_algorithm = Some("AES256".into())).contains("sse-customer-key"));
-        assert_eq!(refusal(|s| s.sse.customer_key = Some(Secret::new(format!("{}=", "A".repeat(43))))), "");
+        assert_eq!(refusal(|s| s.sse.customer_key = Some(key())), "");
+        for loose in ["A".repeat(43), format!("{}B=", "A".repeat(42)), format!("{}= ", "A".repeat(43))] {
+            let mut settings = Settings::new("bucket", "path");
+            settings.sse.customer_key = Some(Secret::new(&loose));
+            assert!(settings.problem().is_some_and(|problem| problem.contains("32 bytes")), "{loose:?}");
+        }
+    }
+
+    fn key() -> Secret {
+        Secret::new(format!("{}=", "A".repeat(43)))
+    }
+
+    #[test]
+    fn a_customer_key_travels_encrypted_or_not_far() {
+        for (endpoint, refused) in [
+            ("http://s3.example.com", true),
+            ("HTTP://s3.example.com", true),
+            ("http://8.8.8.8:9000", true),
+            ("http://169.254.1.1:9000", true),
+            ("http://localhost@s3.example.com", true),
+            ("https://s3.example.com", false),
+            ("http://127.0.0.1:9000", false),
+            ("http://minio.local:9000", false),
+        ] {
+            let mut settings = Settings::new("bucket", "path");
+            settings.endpoint = Some(endpoint.into());
+            settings.sse.customer_key = Some(key());
+            let problem = settings.problem().unwrap_or_default();
+            assert_eq!(problem.contains("unencrypted"), refused, "{endpoint}: {problem}");
+        }
+        let mut settings = Settings::new("bucket", "path");
+        settings.sse = Sse { customer_key: Some(key()), customer_algorithm: Some("AES128".into()), kms_key_id: None };
+        assert!(settings.problem().is_some_and(|problem| problem.contains("must be AES256")));
     }
 
     #[test]
@@ -253,6 +324,9 @@ mod tests {
             ("192.168.1.5", "http://192.168.1.5"),
             ("[::1]:9000", "http://[::1]:9000"),
             ("8.8.8.8:9000", "https://8.8.8.8:9000"),
+            ("169.254.1.1:9000", "https://169.254.1.1:9000"),
+            ("MINIO.local:9000", "http://MINIO.local:9000"),
+            ("https://", "https:"),
         ] {
             assert_eq!(endpoint_url(given), url);
         }

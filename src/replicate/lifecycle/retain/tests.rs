@@ -1,0 +1,254 @@
+//! Tables, and random histories: whatever goes, every moment of the window restores what it restored before.
+
+use std::cell::RefCell;
+
+use super::super::testing::{listing, names, policy, txid};
+use super::*;
+
+const YES: fn(&LtxObject) -> bool = |_| true;
+const NO: fn(&LtxObject) -> bool = |_| false;
+
+fn at(listing: &Listing, newest: u64, now_ms: i64) -> Verdict {
+    decide(listing, txid(newest), &policy(), now_ms, &Known { proved: &YES, refused: &NO })
+}
+
+fn gone(objects: &[(u8, u64, u64, i64)], now_ms: i64) -> Vec<(u8, u64, u64)> {
+    let newest = objects.iter().map(|o| o.2).max().unwrap_or(1);
+    names(&at(&listing(objects), newest, now_ms).delete)
+}
+
+#[test]
+fn level_0_goes_when_it_is_old_and_compacted() {
+    let objects = [(9, 1, 1, 0), (0, 2, 2, 100), (0, 3, 3, 100), (0, 4, 4, 110), (0, 5, 5, 110), (1, 2, 4, 110)];
+    assert_eq!(gone(&objects, 135), []);
+    assert_eq!(at(&listing(&objects), 5, 135).next_ms, Some(136));
+    assert_eq!(gone(&objects, 136), [(0, 2, 2), (0, 3, 3)]);
+    assert_eq!(gone(&objects, 1000), [(0, 2, 2), (0, 3, 3), (0, 4, 4)], "5 is in no level, and the newest");
+    assert_eq!(
+        gone(&[(9, 1, 1, 0), (0, 2, 2, 0), (1, 2, 2, 0)], 1000),
+        [],
+        "the newest stays although it is compacted"
+    );
+    assert_eq!(gone(&[(9, 1, 1, 0), (0, 2, 2, 0), (0, 3, 3, 0), (2, 2, 3, 0)], 300), [(0, 2, 2)], "any level will do");
+}
+
+#[test]
+fn the_first_image_is_kept_as_a_snapshot_before_it_goes() {
+    let mut objects = vec![(0, 1, 1, 100), (0, 2, 2, 100), (1, 2, 2, 100)];
+    let early = at(&listing(&objects), 2, 135);
+    assert!(!early.keep_first_image && early.next_ms == Some(136));
+    let due = at(&listing(&objects), 2, 136);
+    assert!(due.keep_first_image && due.delete.is_empty());
+    objects.push((9, 1, 1, 100));
+    assert_eq!(gone(&objects, 136), [(0, 1, 1)]);
+    assert!(!at(&listing(&[(0, 1, 1, 100)]), 1, 10_000).keep_first_image, "alone it does not expire");
+}
+
+#[test]
+fn an_image_in_the_middle_goes_once_its_snapshot_is_there_and_level_1_is_past_it() {
+    let mut objects = vec![(9, 1, 1, 0), (0, 5, 5, 100), (0, 6, 6, 100), (0, 7, 7, 100), (1, 2, 4, 99)];
+    assert_eq!(gone(&objects, 200), []);
+    objects.push((9, 1, 5, 100));
+    assert_eq!(gone(&objects, 200), [], "level 1 may still take it in");
+    objects.push((1, 6, 7, 100));
+    assert_eq!(gone(&objects, 200), [(0, 5, 5), (0, 6, 6)]);
+}
+
+#[test]
+fn the_base_of_the_window_stays_and_what_it_replaces_goes() {
+    let objects = [
+        (9, 1, 10, 0),
+        (9, 1, 20, 200),
+        (9, 1, 30, 400),
+        (2, 2, 10, 0),
+        (2, 11, 20, 200),
+        (2, 21, 30, 400),
+        (1, 2, 10, 0),
+        (1, 11, 30, 400),
+        (0, 30, 30, 400),
+    ];
+    let listing = listing(&objects);
+    assert_eq!(names(&at(&listing, 30, 405).delete), [], "the first snapshot is no base yet");
+    assert_eq!(sorted(&at(&listing, 30, 406).delete), [(1, 2, 10), (2, 2, 10)]);
+    assert_eq!(at(&listing, 30, 406).next_ms, Some(606));
+    assert_eq!(sorted(&at(&listing, 30, 606).delete), [(1, 2, 10), (2, 2, 10), (2, 11, 20), (9, 1, 10)]);
+    let last = at(&listing, 30, 10_000);
+    let kept: Vec<_> = names(listing.objects()).into_iter().filter(|o| !names(&last.delete).contains(o)).collect();
+    assert_eq!(kept, [(0, 30, 30), (1, 11, 30), (2, 21, 30), (9, 1, 30)], "the newest of every level");
+    assert_eq!(last.next_ms, None);
+}
+
+fn sorted(objects: &[LtxObject]) -> Vec<(u8, u64, u64)> {
+    let mut names = names(objects);
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn nothing_rests_on_what_was_not_looked_into() {
+    let objects = [(9, 1, 1, 0), (0, 2, 2, 0), (0, 3, 3, 0), (1, 2, 3, 0), (2, 2, 3, 0)];
+    let listing = listing(&objects);
+    let verdict = decide(&listing, txid(3), &policy(), 300, &Known { proved: &NO, refused: &NO });
+    assert_eq!((names(&verdict.delete), names(&verdict.unproved)), (vec![], vec![(1, 2, 3)]));
+    let second = |o: &LtxObject| o.level.get() == 2;
+    let verdict = decide(&listing, txid(3), &policy(), 300, &Known { proved: &second, refused: &NO });
+    assert_eq!((names(&verdict.delete), names(&verdict.unproved)), (vec![(0, 2, 2)], vec![]));
+}
+
+#[test]
+fn what_the_store_keeps_is_not_asked_for_again() {
+    let objects = [(9, 1, 1, 0), (0, 2, 2, 0), (0, 3, 3, 0), (1, 2, 3, 0)];
+    let verdict = decide(&listing(&objects), txid(3), &policy(), 300, &Known { proved: &YES, refused: &YES });
+    assert_eq!((names(&verdict.delete), verdict.next_ms), (vec![], None));
+}
+
+#[test]
+fn switches_switch_deletion_off() {
+    let objects = [(9, 1, 1, 0), (9, 1, 3, 0), (0, 2, 2, 0), (0, 3, 3, 0), (1, 2, 3, 0)];
+    let known = Known { proved: &YES, refused: &NO };
+    let decide = |policy: &Policy| names(&decide(&listing(&objects), txid(3), policy, 1000, &known).delete);
+    assert_eq!(decide(&policy()), [(9, 1, 1), (0, 2, 2)]);
+    assert_eq!(decide(&Policy { l0_retention: std::time::Duration::ZERO, ..policy() }), [(9, 1, 1)]);
+    assert_eq!(decide(&Policy { delete: false, ..policy() }), []);
+}
+
+#[test]
+fn strangers_are_neither_deleted_nor_believed() {
+    let max = u64::MAX;
+    let objects =
+        [(9, 1, 1, 0), (9, 1, max, 0), (9, 2, 2, 0), (0, 2, 2, 0), (0, 3, 3, 0), (1, 2, max, 0), (0, 9, 9, 0)];
+    assert_eq!(names(&at(&listing(&objects), 3, 100_000).delete), []);
+}
+
+/// A history as the schedule makes it, with an image now and then, and retention in between.
+struct History {
+    random: u64,
+    listing: Listing,
+    now_ms: i64,
+    newest: u64,
+    /// When each TXID was committed.
+    times: Vec<i64>,
+    images: std::collections::BTreeMap<Txid, bool>,
+}
+
+impl History {
+    fn new(seed: u64) -> History {
+        let mut history = History {
+            random: seed,
+            listing: Listing::default(),
+            now_ms: 10_000,
+            newest: 0,
+            times: vec![0],
+            images: std::collections::BTreeMap::new(),
+        };
+        history.commit();
+        history
+    }
+
+    fn dice(&mut self, sides: u64) -> u64 {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 33) % sides
+    }
+
+    fn commit(&mut self) {
+        self.newest += 1;
+        self.times.push(self.now_ms);
+        let object = super::super::testing::object((0, self.newest, self.newest, self.now_ms));
+        self.listing.insert(object);
+        if self.newest > 1 && self.dice(25) == 0 {
+            self.images.insert(txid(self.newest), true);
+        }
+    }
+
+    /// One step of the schedule; `false` when nothing is due.
+    fn work(&mut self) -> bool {
+        use super::super::schedule::{Step, View, next};
+        let view = View { listing: &self.listing, newest: txid(self.newest), images: &self.images, blocked: &[] };
+        let (level, inputs, first) = match next(&view, &policy(), self.now_ms) {
+            Step::Compact { level, inputs } => (level.get(), inputs.clone(), inputs[0].min_txid.get()),
+            Step::Snapshot { inputs } => (9, inputs, 1),
+            _ => return false,
+        };
+        self.write(level, first, &inputs);
+        true
+    }
+
+    fn write(&mut self, level: u8, first: u64, inputs: &[LtxObject]) {
+        let last = inputs[inputs.len() - 1].max_txid.get();
+        self.listing.insert(super::super::testing::object((level, first, last, self.times[last as usize])));
+    }
+
+    /// What a restore of the state strictly before `moment` gives.
+    fn restored_before(listing: &Listing, moment: i64) -> Option<u64> {
+        let mut earlier = listing.clone();
+        earlier.retain(|o| o.modified_ms < moment);
+        chain(&earlier, txid(u64::MAX)).last().map(|o| o.max_txid.get())
+    }
+
+    /// Deletes what may go and checks every moment of the window.
+    fn retain(&mut self) {
+        let verdict = at(&self.listing, self.newest, self.now_ms);
+        if verdict.keep_first_image {
+            let first = self.listing.level(Level::L0)[0].clone();
+            self.write(9, 1, &[first]);
+        }
+        let before = self.listing.clone();
+        self.listing.retain(|o| !verdict.delete.contains(o));
+        let end = |listing: &Listing| chain(listing, txid(self.newest)).last().map(|o| o.max_txid.get());
+        assert_eq!(end(&self.listing), Some(self.newest));
+        assert_eq!(self.listing.newest_l0().map(|o| o.max_txid.get()), Some(self.newest));
+        let window = self.now_ms - super::super::ms(policy().snapshot_retention);
+        for moment in window.max(self.times[1] + 1)..=self.now_ms + 1 {
+            let (was, is) = (Self::restored_before(&before, moment), Self::restored_before(&self.listing, moment));
+            assert!(
+                is.is_some(),
+                "at {} nothing is left of {moment}: {:?}",
+                self.now_ms,
+                names(self.listing.objects())
+            );
+            if was != is {
+                // Only as Litestream loses it: single uploads that are old enough and part of a compacted file.
+                let l0_window = self.now_ms - super::super::ms(policy().l0_retention);
+                let (was, is) = (was.expect("before"), is.expect("after"));
+                assert!(is < was && self.times[is as usize + 1] < l0_window, "{was} became {is} at {moment}");
+                let next_cut = before.objects().filter(|o| o.level != Level::L0 && o.max_txid.get() > is);
+                let next_cut = next_cut.map(|o| o.max_txid.get()).min().expect("a compacted file");
+                assert!(next_cut > was, "{was} could still be restored from a compacted file");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_moment_of_the_window_restores_what_it_restored() {
+    let seed = std::env::var("MILLSTREAM_TEST_SEED").ok().and_then(|s| s.parse().ok());
+    let seed = seed.unwrap_or_else(crate::clock::random_u64);
+    println!("MILLSTREAM_TEST_SEED={seed}");
+    let deleted = RefCell::new(0);
+    for round in 0..12 {
+        let mut history = History::new(seed.wrapping_add(round));
+        for _ in 0..500 {
+            history.now_ms += i64::try_from(history.dice(12)).expect("small");
+            match history.dice(8) {
+                0..=4 => history.commit(),
+                5 => while history.work() {},
+                6 => history.now_ms += 40,
+                _ => {
+                    let before = history.listing.objects().count();
+                    history.retain();
+                    *deleted.borrow_mut() += before.saturating_sub(history.listing.objects().count());
+                }
+            }
+        }
+        // Without commits it drains, and then nothing is left to do.
+        for _ in 0..400 {
+            history.now_ms += 20;
+            while history.work() {}
+            history.retain();
+        }
+        let left = names(history.listing.objects());
+        assert!(left.len() <= 6, "not drained: {left:?}");
+        assert_eq!(at(&history.listing, history.newest, history.now_ms).next_ms, None);
+    }
+    assert!(*deleted.borrow() > 1000, "only {} objects were deleted", deleted.borrow());
+}

@@ -1,0 +1,193 @@
+//! What is due. Pure: a listing, the time and the policy in, one step out.
+//!
+//! Levels are compacted at wall-clock multiples of their intervals, as Litestream does it, but only when there is something:
+//! a step is due when its oldest input is older than the beginning of the current interval. So a history without new
+//! commits drains from level to level into a snapshot, and then nothing is due any more, ever.
+//!
+//! # Full images are not multiplied
+//!
+//! Whatever begins at TXID 1 holds the whole database, and so does a level-0 image in the middle of a history. Compacted upwards
+//! it would be uploaded again at every level. So no level takes one in:
+//!
+//! ```text
+//! level 0   1 (image)  2 3 4 5    6 (image)   7 8 9
+//! level 1              2─────5                7───9
+//! level 9   1-1 only when level 0 is          1-6, written from the image
+//!           about to lose it
+//! ```
+//!
+//! The first image is a snapshot for every planner where it is. One in the middle becomes the snapshot 1-n before level 1 goes
+//! on behind it. That leaves a hole in level 1, and a program that compacts a level in one go must not find one in its inputs:
+//! the level above takes in what ends before a hole before anything is written behind it.
+
+use std::collections::BTreeMap;
+
+use super::Policy;
+use super::chain::chain;
+use crate::ltx::Txid;
+use crate::remote::{Level, Listing, LtxObject};
+
+/// Inputs of one merge at most; the rest follows in the next.
+pub const MAX_INPUTS: usize = 128;
+/// Level-0 objects of an earlier run below this size are not looked into: as images they would not be worth it.
+pub const SMALL_IMAGE_BYTES: u64 = 64 * 1024;
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Merge these into one object of `level`.
+    Compact { level: Level, inputs: Vec<LtxObject> },
+    /// Merge these into the snapshot of what the last of them ends with.
+    Snapshot { inputs: Vec<LtxObject> },
+    /// Find out whether this is a full image.
+    Probe(LtxObject),
+    /// Nothing before this time, Unix milliseconds; `None`: nothing at all until something is shipped.
+    Wait(Option<i64>),
+}
+
+/// What the writer knows.
+pub struct View<'a> {
+    pub listing: &'a Listing,
+    /// The newest TXID that is in the bucket. Objects behind it are somebody else's.
+    pub newest: Txid,
+    /// Level-0 objects that are full images, and that are not.
+    pub images: &'a BTreeMap<Txid, bool>,
+    /// Levels whose last attempt failed a moment ago.
+    pub blocked: &'a [Level],
+}
+
+pub fn next(view: &View<'_>, policy: &Policy, now_ms: i64) -> Step {
+    let mut wake = None;
+    for index in 1..=policy.levels.len() {
+        match view.compaction(index, policy, now_ms, false) {
+            Some(Step::Wait(at)) => wake = earlier(wake, at),
+            Some(step) => return step,
+            None => {}
+        }
+    }
+    match view.snapshot(policy, now_ms) {
+        Some(Step::Wait(at)) => wake = earlier(wake, at),
+        Some(step) => return step,
+        None => {}
+    }
+    Step::Wait(wake)
+}
+
+pub fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The first multiple of the interval after `ms`.
+pub fn boundary_after(ms: i64, interval_ms: i64) -> i64 {
+    let interval_ms = interval_ms.max(1);
+    ms.saturating_sub(ms.rem_euclid(interval_ms)).saturating_add(interval_ms)
+}
+
+fn level(index: usize) -> Level {
+    u8::try_from(index).ok().and_then(Level::new).expect("the policy has at most eight levels")
+}
+
+impl View<'_> {
+    /// What level `index` has to do; `None` is nothing. `forced`: the level below must go on behind a hole now.
+    fn compaction(&self, index: usize, policy: &Policy, now_ms: i64, forced: bool) -> Option<Step> {
+        let into = level(index);
+        if self.blocked.contains(&into) {
+            return None;
+        }
+        let reached = self.reached(index);
+        let mut pending = self.pending(index, reached).peekable();
+        let due_ms = boundary_after(pending.peek()?.modified_ms, policy.level_ms(index));
+        if due_ms > now_ms && !forced {
+            return Some(Step::Wait(Some(due_ms)));
+        }
+        let mut inputs: Vec<LtxObject> = Vec::new();
+        for object in pending {
+            match self.is_image(object) {
+                None if inputs.is_empty() => return Some(Step::Probe(object.clone())),
+                Some(true) if inputs.is_empty() => {
+                    if object.min_txid > Txid::FIRST && !self.has_snapshot_since(object.max_txid) {
+                        return self.unless_blocked(Step::Snapshot { inputs: vec![object.clone()] });
+                    }
+                }
+                Some(false) if inputs.is_empty() || continues(&inputs, object) => inputs.push(object.clone()),
+                _ => break,
+            }
+            if inputs.len() == MAX_INPUTS {
+                break;
+            }
+        }
+        let first = inputs.first()?.min_txid;
+        let behind_a_hole = reached.is_some_and(|reached| reached.next().is_none_or(|wanted| first > wanted));
+        if behind_a_hole && index < policy.levels.len() {
+            if let Some(step) = self.compaction(index + 1, policy, now_ms, true) {
+                return Some(step);
+            }
+            // The level above could not: not now.
+            if self.blocked.contains(&level(index + 1)) {
+                return None;
+            }
+        }
+        Some(Step::Compact { level: into, inputs })
+    }
+
+    fn unless_blocked(&self, step: Step) -> Option<Step> {
+        (!self.blocked.contains(&Level::SNAPSHOT)).then_some(step)
+    }
+
+    /// How far this level, or one above it, holds the history.
+    fn reached(&self, index: usize) -> Option<Txid> {
+        let levels = (index..Level::SNAPSHOT.index()).map(level);
+        levels.flat_map(|level| self.listing.level(level)).map(|o| o.max_txid).filter(|max| *max <= self.newest).max()
+    }
+
+    /// What the level below holds beyond that. Objects that begin at the first TXID are in no level's way above level 1.
+    fn pending(&self, index: usize, reached: Option<Txid>) -> impl Iterator<Item = &LtxObject> {
+        let skips_first = index > 1;
+        self.listing
+            .level(level(index - 1))
+            .iter()
+            .filter(move |o| Some(o.max_txid) > reached && o.max_txid <= self.newest)
+            .filter(move |o| !(o.min_txid == Txid::FIRST && (skips_first || o.max_txid == Txid::FIRST)))
+    }
+
+    /// `None`: nobody has looked yet.
+    fn is_image(&self, object: &LtxObject) -> Option<bool> {
+        if object.level != Level::L0 {
+            return Some(false);
+        }
+        let known = self.images.get(&object.max_txid).copied();
+        known.or((object.size < SMALL_IMAGE_BYTES).then_some(false))
+    }
+
+    fn has_snapshot_since(&self, txid: Txid) -> bool {
+        let covers = |o: &LtxObject| o.min_txid == Txid::FIRST && (txid..=self.newest).contains(&o.max_txid);
+        self.listing.level(Level::SNAPSHOT).iter().any(covers)
+    }
+
+    /// The scheduled snapshot: due when the newest object that begins at the first TXID is no longer the newest of all.
+    fn snapshot(&self, policy: &Policy, now_ms: i64) -> Option<Step> {
+        if self.blocked.contains(&Level::SNAPSHOT) {
+            return None;
+        }
+        let known = |o: &&LtxObject| o.max_txid <= self.newest;
+        let whole = self.listing.objects().filter(known).filter(|o| o.min_txid == Txid::FIRST);
+        let covered = whole.map(|o| o.max_txid).max()?;
+        let later = self.listing.objects().filter(known).filter(|o| o.max_txid > covered);
+        let due_ms = boundary_after(later.map(|o| o.modified_ms).min()?, policy.snapshot_ms());
+        if due_ms > now_ms {
+            return Some(Step::Wait(Some(due_ms)));
+        }
+        let inputs: Vec<LtxObject> = chain(self.listing, self.newest).into_iter().take(MAX_INPUTS).cloned().collect();
+        (inputs.last()?.max_txid > covered).then_some(Step::Snapshot { inputs })
+    }
+}
+
+fn continues(inputs: &[LtxObject], object: &LtxObject) -> bool {
+    let Some(last) = inputs.last() else { return true };
+    object.max_txid > last.max_txid && last.max_txid.next().is_some_and(|wanted| object.min_txid <= wanted)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,368 @@
+//! The whole road with a real database, accelerated: writes, deletes, VACUUM, crashes and faults, while days of compaction,
+//! snapshots and retention pass in seconds. After every round the replica, as it lies there, must restore its newest
+//! transaction and whatever the window promises, page for page what was recorded when it was shipped.
+
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
+    use crate::clock;
+    use crate::db::Tuning;
+    use crate::ltx::{Decoder, Txid};
+    use crate::remote::{Layout, Level, Listing, Remote};
+    use crate::replicate::{Ended, Policy, Road, Settings};
+    use crate::restore::{Reached, Request, Target, restore};
+    use crate::store::memory::{Fault, MemoryStore, Op};
+    use crate::store::{Chunks, Deleted, Head, Key, Listed, Put, Range, Store, StoreError};
+
+    /// Remembers every level-0 object that was ever there.
+    #[derive(Clone, Default)]
+    struct Recorder {
+        inner: MemoryStore,
+        /// The name of everything that was ever put.
+        written: Arc<Mutex<BTreeSet<String>>>,
+        seen: Arc<Mutex<BTreeMap<String, Bytes>>>,
+    }
+
+    #[async_trait]
+    impl Store for Recorder {
+        fn address(&self) -> &str {
+            self.inner.address()
+        }
+        async fn put(&self, key: &Key, put: Put) -> crate::store::Result<()> {
+            let done = self.inner.put(key, put).await;
+            self.written.lock().expect("no panic").insert(key.to_string());
+            if let Some(bytes) = self.inner.bytes(key.as_str()).filter(|_| key.as_str().starts_with("0000/")) {
+                self.seen.lock().expect("no panic").insert(key.to_string(), bytes);
+            }
+            done
+        }
+        async fn get(&self, key: &Key, range: Range) -> crate::store::Result<Chunks> {
+            self.inner.get(key, range).await
+        }
+        async fn head(&self, key: &Key) -> crate::store::Result<Head> {
+            self.inner.head(key).await
+        }
+        async fn list(&self, prefix: &str) -> crate::store::Result<Vec<Listed>> {
+            self.inner.list(prefix).await
+        }
+        async fn delete(&self, keys: &[Key]) -> crate::store::Result<Deleted> {
+            self.inner.delete(keys).await
+        }
+    }
+
+    /// The database after each TXID, by applying what was recorded.
+    #[derive(Default)]
+    struct States {
+        /// Time and pages after TXID 1, 2, …
+        after: Vec<(i64, Vec<Bytes>)>,
+    }
+
+    impl States {
+        fn learn(&mut self, seen: &BTreeMap<String, Bytes>) {
+            for bytes in seen.values().skip(self.after.len()) {
+                let mut decoder = Decoder::new(bytes.as_ref()).expect("header");
+                let header = *decoder.header();
+                assert_eq!(header.max_txid.get(), self.after.len() as u64 + 1, "TXIDs are consecutive");
+                let mut pages = self.after.last().map(|(_, pages)| pages.clone()).unwrap_or_default();
+                pages.resize(header.commit as usize, Bytes::new());
+                let mut page = vec![0; header.page_size.bytes()];
+                while let Some(pgno) = decoder.next_page(&mut page).expect("page") {
+                    pages[pgno.index()] = Bytes::copy_from_slice(&page);
+                }
+                self.after.push((header.timestamp_ms, pages));
+            }
+        }
+
+        fn assert_is(&self, txid: Txid, file: &[u8], what: &str) {
+            let pages = &self.after[txid.get() as usize - 1].1;
+            assert_eq!(file.len(), pages.iter().map(Bytes::len).sum::<usize>(), "{what}: length at {txid}");
+            let mut rest = file;
+            for (index, page) in pages.iter().enumerate() {
+                let (found, behind) = rest.split_at(page.len());
+                assert!(found == page.as_ref(), "{what}: page {} differs at {txid}", index + 1);
+                rest = behind;
+            }
+        }
+    }
+
+    struct Soak {
+        dir: tempfile::TempDir,
+        settings: Settings,
+        app: Option<rusqlite::Connection>,
+        store: Recorder,
+        road: Option<Road>,
+        states: States,
+        restores: usize,
+        random: u64,
+    }
+
+    fn ms(number: u64) -> Duration {
+        Duration::from_millis(number)
+    }
+
+    fn policy() -> Policy {
+        Policy {
+            levels: vec![ms(40), ms(160)],
+            snapshot_interval: ms(600),
+            snapshot_retention: ms(1500),
+            snapshot_check_interval: ms(50),
+            l0_retention: ms(150),
+            l0_check_interval: ms(20),
+            grace: ms(20),
+            delete: true,
+            listing_lasts: ms(50),
+        }
+    }
+
+    impl Soak {
+        fn new(seed: u64) -> Soak {
+            let dir = tempfile::tempdir().expect("tempdir");
+            let path = dir.path().canonicalize().expect("tempdir").join("app.db");
+            let settings = Settings {
+                meta_path: path.with_file_name(".meta"),
+                path,
+                tuning: Tuning { busy_timeout: ms(1000), min_checkpoint_page_count: 40, truncate_page_n: 0 },
+                monitor_interval: ms(50),
+                checkpoint_interval: Duration::from_secs(60),
+                sync_interval: ms(5),
+                max_sync_wal_bytes: 60_000,
+                final_retry_interval: ms(50),
+                proof_lasts: Duration::from_secs(150),
+                lifecycle: Some(policy()),
+                once: false,
+            };
+            let (store, states) = (Recorder::default(), States::default());
+            let mut soak = Soak { dir, settings, app: None, store, road: None, states, restores: 0, random: seed };
+            soak.open();
+            soak.run(
+                "CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE TABLE ballast AS SELECT randomblob(90000) AS b",
+            );
+            soak
+        }
+
+        fn open(&mut self) {
+            let app = rusqlite::Connection::open(&self.settings.path).expect("open");
+            app.busy_timeout(Duration::from_secs(5)).expect("timeout");
+            app.execute_batch("PRAGMA page_size=1024; PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=30")
+                .expect("wal");
+            self.app = Some(app);
+        }
+
+        fn dice(&mut self, sides: u64) -> u64 {
+            self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.random >> 33) % sides
+        }
+
+        fn run(&self, sql: &str) {
+            self.app.as_ref().expect("open").execute_batch(sql).expect("sql");
+        }
+
+        fn write(&self, bytes: u64) {
+            self.run(&format!("INSERT INTO t(x) VALUES (randomblob({bytes}))"));
+        }
+
+        fn remote(store: impl Store + 'static) -> Remote {
+            Remote::new(Arc::new(store), Layout::S3)
+        }
+
+        fn start(&mut self) {
+            let (events, _) = mpsc::channel(64);
+            self.road = Some(Road::start(self.settings.clone(), Self::remote(self.store.clone()), events));
+        }
+
+        async fn crash(&mut self) {
+            let road = self.road.take().expect("started");
+            road.task.abort();
+            drop(road);
+            for _ in 0..2000 {
+                if crate::db::Lock::try_take(&self.settings.meta_path).expect("lock").is_some() {
+                    return;
+                }
+                tokio::time::sleep(ms(5)).await;
+            }
+            panic!("the lock is never free again");
+        }
+
+        /// The replica as it lies there now, in a store of its own.
+        async fn frozen(&mut self) -> (MemoryStore, Listing) {
+            let copy = MemoryStore::new();
+            // One moment of the store: nothing is deleted or added between the LIST and the reading.
+            loop {
+                let listed = self.store.inner.list("").await;
+                let Ok(listed) = listed else { continue };
+                let bytes: Option<Vec<_>> =
+                    listed.iter().map(|o| Some((o.clone(), self.store.inner.bytes(&o.name)?))).collect();
+                let Some(bytes) = bytes else { continue };
+                bytes.into_iter().for_each(|(o, bytes)| copy.insert(&o.name, bytes, o.modified_ms));
+                break;
+            }
+            let seen = self.store.seen.lock().expect("no panic").clone();
+            self.states.learn(&seen);
+            let listing = Self::remote(copy.clone()).listing().await.expect("list");
+            (copy, listing)
+        }
+
+        async fn restored(&mut self, copy: &MemoryStore, target: Target) -> (Txid, Vec<u8>) {
+            self.restores += 1;
+            let output = self.dir.path().join(format!("restored-{}", self.restores));
+            let (cancel, progress) = (CancellationToken::new(), Arc::default());
+            let request = Request { target, ..Request::new(&output) };
+            let restored = restore(&Self::remote(copy.clone()), &request, &cancel, &progress).await;
+            let restored = restored.unwrap_or_else(|error| panic!("{target:?}: {error}; {:#?}", copy.names()));
+            let file = std::fs::read(&output).expect("restored");
+            std::fs::remove_file(&output).expect("remove");
+            let Reached::Ltx { txid, .. } = restored.reached else { panic!("not an LTX history") };
+            (txid, file)
+        }
+
+        async fn check(&mut self) {
+            let now_ms = clock::unix_ms();
+            let (copy, listing) = self.frozen().await;
+            let Some(newest) = listing.newest_l0().map(|o| o.max_txid) else { return };
+            let (txid, file) = self.restored(&copy, Target::Latest).await;
+            assert_eq!(txid, newest, "the newest L0 object is not the end of the chain: {:#?}", copy.names());
+            self.states.assert_is(txid, &file, "latest");
+            // Any moment of the window.
+            let window = i64::try_from(policy().snapshot_retention.as_millis()).expect("small");
+            for _ in 0..3 {
+                let moment = now_ms - i64::try_from(self.dice(window.unsigned_abs())).expect("small");
+                let exact = self.states.after.iter().take_while(|(at, _)| *at < moment).count() as u64;
+                if exact == 0 {
+                    continue;
+                }
+                let (txid, file) = self.restored(&copy, Target::Before(moment)).await;
+                self.states.assert_is(txid, &file, "a moment");
+                assert!(txid.get() <= exact, "{txid} is younger than {moment}");
+            }
+            // Any TXID that the compacted levels of the window end with.
+            let base = listing.level(Level::SNAPSHOT).first().map_or(1, |o| o.max_txid.get());
+            let ends = listing.objects().filter(|o| o.level.get() == 1 && o.max_txid.get() > base);
+            let ends: Vec<Txid> = ends.map(|o| o.max_txid).collect();
+            if !ends.is_empty() {
+                let wanted = ends[self.dice(ends.len() as u64) as usize];
+                let (txid, file) = self.restored(&copy, Target::Txid(wanted)).await;
+                assert_eq!(txid, wanted);
+                self.states.assert_is(txid, &file, "a TXID");
+            }
+        }
+
+        async fn round(&mut self) {
+            for _ in 0..12 {
+                match self.dice(24) {
+                    0..=7 => {
+                        let bytes = self.dice(6000);
+                        self.write(bytes);
+                    }
+                    8 => self.run("DELETE FROM t WHERE id % 3 = 0"),
+                    9 => self.run("VACUUM"),
+                    10 if self.dice(8) == 0 => self.store.inner.inject(Op::Put, Fault::LostReply, 1),
+                    11 if self.dice(8) == 0 => self.store.inner.inject(Op::Put, Fault::Fail(transient), 1),
+                    12 => self.store.inner.inject(Op::Get, Fault::Fail(transient), 1),
+                    13 => self.store.inner.inject(Op::Delete, Fault::LostReply, 1),
+                    14 if self.dice(8) == 0 => {
+                        self.crash().await;
+                        if self.dice(2) == 0 {
+                            // What was not captured goes into the database file: the next start takes an image.
+                            self.write(3000);
+                            self.run("PRAGMA wal_checkpoint(TRUNCATE)");
+                            self.write(10);
+                        }
+                        self.start();
+                    }
+                    _ => {
+                        let pause = self.dice(30);
+                        tokio::time::sleep(ms(pause)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn transient(detail: String) -> StoreError {
+        StoreError::Transient { detail }
+    }
+
+    fn calls(store: &MemoryStore) -> [usize; 5] {
+        [Op::Put, Op::Get, Op::Head, Op::List, Op::Delete].map(|op| store.calls(op))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn days_of_a_replica_in_seconds() {
+        let seed =
+            std::env::var("MILLSTREAM_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(clock::random_u64);
+        println!("MILLSTREAM_TEST_SEED={seed}");
+        let mut soak = Soak::new(seed);
+        soak.start();
+        for _ in 0..100 {
+            soak.round().await;
+            soak.check().await;
+        }
+        soak.store.inner.heal();
+        soak.write(10);
+        let store = soak.store.inner.clone();
+        let (mut before, mut quiet) = (calls(&store), 0);
+        for _ in 0..1000 {
+            tokio::time::sleep(ms(50)).await;
+            quiet = if calls(&store) == before { quiet + 1 } else { 0 };
+            before = calls(&store);
+            if quiet == 40 {
+                break;
+            }
+        }
+        let left = store.names();
+        assert!(quiet == 40 && left.len() <= 5, "not drained: {left:#?}");
+        soak.check().await;
+        let levels: Vec<&str> = left.iter().filter_map(|name| name.split('/').next()).collect();
+        assert!(levels.contains(&"0009") && levels.contains(&"0000"), "{left:?}");
+        let mut road = soak.road.take().expect("started");
+        road.finish_by(Instant::now() + Duration::from_secs(20));
+        assert!(matches!(road.ended().await, Ended::Synced(_)));
+        // What was shipped is what the application sees.
+        let mut statement =
+            soak.app.as_ref().expect("open").prepare("SELECT data FROM sqlite_dbpage('main')").expect("dbpage");
+        let rows = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("query");
+        let live: Vec<u8> = rows.flat_map(|page| page.expect("page")).collect();
+        let last = Txid::new(soak.states.after.len() as u64).expect("shipped");
+        soak.states.assert_is(last, &live, "the live database");
+        let written = soak.store.written.lock().expect("no panic").clone();
+        let of = |level: &str| written.iter().filter(|name| name.starts_with(level)).count();
+        let counts = [of("0000"), of("0001"), of("0002"), of("0009")];
+        println!("{counts:?} objects in levels 0, 1, 2, 9; {} restores, {} objects left", soak.restores, left.len());
+        assert!(counts[0] > 50 && counts[1..].iter().all(|count| *count > 2), "this was no life: {counts:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn another_page_size_starts_a_new_snapshot() {
+        let mut soak = Soak::new(1);
+        soak.start();
+        for _ in 0..10 {
+            soak.write(2000);
+            tokio::time::sleep(ms(10)).await;
+        }
+        soak.crash().await;
+        soak.run("PRAGMA journal_mode=DELETE; PRAGMA page_size=4096; VACUUM; PRAGMA journal_mode=WAL");
+        soak.write(100);
+        soak.start();
+        for _ in 0..300 {
+            tokio::time::sleep(ms(20)).await;
+            let (_, listing) = soak.frozen().await;
+            let newest = listing.newest_l0().map(|o| o.max_txid);
+            if listing.level(Level::SNAPSHOT).last().is_some_and(|o| Some(o.max_txid) == newest) {
+                break;
+            }
+        }
+        for _ in 0..10 {
+            soak.write(2000);
+            tokio::time::sleep(ms(20)).await;
+        }
+        soak.check().await;
+    }
+}

@@ -1,0 +1,407 @@
+//! Select, then apply: one piece of work at a time, and one owner of what is known of the replica.
+//!
+//! What is known begins with the road's own LIST and is kept up to date by what the road ships and what is done here; before
+//! work is done it is looked at again if the last look is too old. So a round costs one LIST at most, and a quiet replica none.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::cache::Cache;
+use super::retain::{self, Known};
+use super::schedule::{self, Step, View, boundary_after, earlier};
+use super::write::{Input, WriteError, write};
+use super::{Policy, Shipped, inspect};
+use crate::clock;
+use crate::ltx::Txid;
+use crate::remote::{Layout, Level, Listing, LtxObject, ReadError, Remote};
+use crate::replicate::Stop;
+use crate::replicate::outage::Outage;
+use crate::store::{Deleted, Key, StoreError};
+
+/// The longest sleep: the wall clock may be set meanwhile.
+const SLEEP_MAX: Duration = Duration::from_secs(600);
+/// What cannot be merged is tried again after this time at the earliest.
+const DAMAGE_PAUSE: Duration = Duration::from_secs(600);
+/// What the store does not let go of is asked for again after this time.
+const REFUSAL_LASTS: Duration = Duration::from_secs(3600);
+/// Objects deleted in one go.
+const DELETES_MAX: usize = 1000;
+
+pub async fn run(
+    policy: Policy,
+    remote: Remote,
+    listing: Listing,
+    mut heard: mpsc::Receiver<Shipped>,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let mut keeper = Keeper::new(policy, remote.clone(), listing);
+    let mut job: Option<BoxFuture<'static, Done>> = None;
+    let mut wake: Option<i64> = None;
+    let mut look = false;
+    while stop.borrow_and_update().is_none() {
+        if look && job.is_none() {
+            look = false;
+            wake = None;
+            match keeper.plan(clock::unix_ms(), Instant::now()) {
+                Plan::Work(work) => job = Some(work.run(remote.clone()).boxed()),
+                Plan::Sleep(until) => wake = until,
+            }
+        }
+        let now_ms = clock::unix_ms();
+        let nap = wake.map_or(SLEEP_MAX, |at| Duration::from_millis(u64::try_from(at - now_ms).unwrap_or(0)));
+        tokio::select! {
+            changed = stop.changed() => if changed.is_err() { return },
+            news = heard.recv() => match news {
+                Some(shipped) => wake = earlier(wake, keeper.shipped(shipped)),
+                None => return,
+            },
+            done = async { job.as_mut().expect("checked").await }, if job.is_some() => {
+                job = None;
+                keeper.apply(done, Instant::now());
+                look = true;
+            }
+            () = tokio::time::sleep(nap.min(SLEEP_MAX)), if wake.is_some() && job.is_none() => look = true,
+        }
+    }
+}
+
+enum Plan {
+    Work(Work),
+    /// Until this time, Unix milliseconds; `None`: until something is shipped.
+    Sleep(Option<i64>),
+}
+
+enum Work {
+    List,
+    Probe(LtxObject),
+    Write { level: Level, inputs: Vec<Input> },
+    Prove(LtxObject),
+    Delete(Vec<LtxObject>),
+}
+
+enum Done {
+    Listed(Result<Listing, StoreError>),
+    Probed(LtxObject, Result<bool, ReadError>),
+    Wrote(Level, Box<Result<LtxObject, WriteError>>),
+    Proved(LtxObject, Result<inspect::Verdict, ReadError>),
+    Deleted(Vec<LtxObject>, Result<Deleted, StoreError>),
+}
+
+impl Work {
+    async fn run(self, remote: Remote) -> Done {
+        match self {
+            Work::List => Done::Listed(remote.listing().await),
+            Work::Probe(object) => {
+                let image = inspect::is_image(&remote, &object).await;
+                Done::Probed(object, image)
+            }
+            Work::Write { level, inputs } => Done::Wrote(level, Box::new(write(&remote, level, inputs).await)),
+            Work::Prove(object) => {
+                let verdict = inspect::is_sound(&remote, &object).await;
+                Done::Proved(object, verdict)
+            }
+            Work::Delete(objects) => {
+                let keys: Vec<Key> = objects.iter().map(|o| o.name.clone()).collect();
+                let deleted = remote.store().delete(&keys).await;
+                Done::Deleted(objects, deleted)
+            }
+        }
+    }
+}
+
+/// What is tried again on its own after a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Part {
+    Level(Level),
+    /// Listing, looking and deleting: without them nothing goes on.
+    Rest,
+}
+
+struct Trouble {
+    outage: Outage,
+    until: Instant,
+}
+
+struct Keeper {
+    policy: Policy,
+    remote: Remote,
+    /// What lies there, as far as is known; `None`: look first.
+    listing: Option<Listing>,
+    /// Boot-clock time of the last LIST.
+    listed_at: Duration,
+    /// The newest TXID that was shipped by this road; `None`: nothing was.
+    newest: Option<Txid>,
+    cache: Cache,
+    images: BTreeMap<Txid, bool>,
+    proved: HashSet<Key>,
+    /// Not what their names say.
+    unsound: HashSet<Key>,
+    /// Deleted since the last LIST: it shows whether they are gone.
+    deleted: HashSet<Key>,
+    /// Not deletable, and since when.
+    refused: HashMap<Key, Instant>,
+    refusals: usize,
+    trouble: HashMap<Part, Trouble>,
+    /// Inputs of a merge that failed: one of them may not be what its name says.
+    suspects: Vec<LtxObject>,
+}
+
+impl Keeper {
+    fn new(policy: Policy, remote: Remote, listing: Listing) -> Keeper {
+        Keeper {
+            policy,
+            remote,
+            listing: Some(listing),
+            listed_at: clock::since_boot(),
+            newest: None,
+            cache: Cache::default(),
+            images: BTreeMap::new(),
+            proved: HashSet::new(),
+            unsound: HashSet::new(),
+            deleted: HashSet::new(),
+            refused: HashMap::new(),
+            refusals: 0,
+            trouble: HashMap::new(),
+            suspects: Vec::new(),
+        }
+    }
+
+    /// Takes note of an upload; returns when to look at the earliest because of it.
+    fn shipped(&mut self, shipped: Shipped) -> Option<i64> {
+        let (txid, header) = (shipped.header.max_txid, shipped.header);
+        if self.newest.is_some_and(|newest| newest.next() != Some(txid)) {
+            // Something was missed, or the history began anew.
+            self.listing = None;
+            self.cache.clear();
+        }
+        let modified_ms = match self.remote.layout() {
+            Layout::Directories => header.timestamp_ms,
+            Layout::S3 => clock::unix_ms(),
+        };
+        let object = LtxObject {
+            level: Level::L0,
+            min_txid: header.min_txid,
+            max_txid: txid,
+            size: shipped.size,
+            modified_ms,
+            name: self.remote.l0_key(txid),
+        };
+        if let Some(listing) = &mut self.listing {
+            listing.insert(object.clone());
+        }
+        self.cache.note(object, shipped.bytes);
+        self.images.extend(shipped.image.map(|image| (txid, image)));
+        self.newest = Some(txid);
+        let level_1 = (!self.policy.levels.is_empty()).then(|| boundary_after(modified_ms, self.policy.level_ms(1)));
+        let others = boundary_after(modified_ms, self.policy.snapshot_ms()).min(self.policy.l0_expires_ms(modified_ms));
+        earlier(level_1, Some(others))
+    }
+
+    fn plan(&self, now_ms: i64, now: Instant) -> Plan {
+        let Some(newest) = self.newest else { return Plan::Sleep(None) };
+        let at_ms = |at: Instant| now_ms.saturating_add(super::ms(at.saturating_duration_since(now)).max(1));
+        if let Some(trouble) = self.trouble.get(&Part::Rest).filter(|trouble| trouble.until > now) {
+            return Plan::Sleep(Some(at_ms(trouble.until)));
+        }
+        let Some(listing) = &self.listing else { return Plan::Work(Work::List) };
+        if let Some(suspect) = self.suspects.last() {
+            return Plan::Work(Work::Prove(suspect.clone()));
+        }
+        let held = self.trouble.iter().filter(|(_, trouble)| trouble.until > now);
+        let held: Vec<(Level, Instant)> = held
+            .filter_map(|(part, trouble)| match part {
+                Part::Level(level) => Some((*level, trouble.until)),
+                Part::Rest => None,
+            })
+            .collect();
+        let blocked: Vec<Level> = held.iter().map(|(level, _)| *level).collect();
+        let view = View { listing, newest, images: &self.images, blocked: &blocked };
+        let input = |object: LtxObject| Input { bytes: self.cache.bytes(&object), object };
+        let work = match schedule::next(&view, &self.policy, now_ms) {
+            Step::Compact { level, inputs } => Work::Write { level, inputs: inputs.into_iter().map(input).collect() },
+            Step::Snapshot { inputs } => {
+                Work::Write { level: Level::SNAPSHOT, inputs: inputs.into_iter().map(input).collect() }
+            }
+            Step::Probe(object) => Work::Probe(object),
+            Step::Wait(wake) => {
+                let proved = |o: &LtxObject| self.proved.contains(&o.name);
+                let refused = |o: &LtxObject| self.refused.contains_key(&o.name);
+                let known = Known { proved: &proved, refused: &refused };
+                let verdict = retain::decide(listing, newest, &self.policy, now_ms, &known);
+                let first = || listing.level(Level::L0).first().filter(|o| o.max_txid == Txid::FIRST).cloned();
+                if let Some(first) = first().filter(|_| verdict.keep_first_image && !blocked.contains(&Level::SNAPSHOT))
+                {
+                    Work::Write { level: Level::SNAPSHOT, inputs: vec![input(first)] }
+                } else if let Some(object) = verdict.unproved.into_iter().next() {
+                    Work::Prove(object)
+                } else if !verdict.delete.is_empty() {
+                    Work::Delete(verdict.delete.into_iter().take(DELETES_MAX).collect())
+                } else {
+                    let retry = held.iter().map(|(_, until)| at_ms(*until)).min();
+                    return Plan::Sleep(earlier(earlier(wake, verdict.next_ms), retry));
+                }
+            }
+        };
+        if clock::since_boot().saturating_sub(self.listed_at) > self.policy.listing_lasts {
+            return Plan::Work(Work::List);
+        }
+        Plan::Work(work)
+    }
+
+    fn apply(&mut self, done: Done, now: Instant) {
+        match done {
+            Done::Listed(Ok(listing)) => self.listed(listing, now),
+            Done::Listed(Err(error)) => self.failed(Part::Rest, &error, now),
+            Done::Probed(object, image) => match image {
+                Ok(image) => drop(self.images.insert(object.max_txid, image)),
+                // The merge will say it, with all its inputs.
+                Err(ReadError::Invalid { .. }) => drop(self.images.insert(object.max_txid, false)),
+                Err(error) => self.unread(Part::Rest, error, now),
+            },
+            Done::Wrote(level, result) => match *result {
+                Ok(object) => self.wrote(object),
+                Err(error) => self.not_written(level, error, now),
+            },
+            Done::Proved(object, verdict) => self.looked_into(object, verdict, now),
+            Done::Deleted(objects, Ok(deleted)) => self.deleted(&objects, deleted, now),
+            Done::Deleted(objects, Err(error)) if !error.is_transient() => {
+                // As if every single one had been refused: the rest of the work goes on.
+                let refused: Vec<_> = objects.into_iter().map(|o| o.name).collect();
+                self.refused(refused, &error, now);
+            }
+            Done::Deleted(_, Err(error)) => self.failed(Part::Rest, &error, now),
+        }
+    }
+
+    fn listed(&mut self, mut listing: Listing, now: Instant) {
+        self.trouble.remove(&Part::Rest);
+        self.listed_at = clock::since_boot();
+        listing.retain(|o| !self.unsound.contains(&o.name));
+        self.cache.complete(&mut listing);
+        let there: HashSet<&Key> = listing.objects().map(|o| &o.name).collect();
+        self.proved.retain(|name| there.contains(name));
+        self.refused.retain(|name, since| there.contains(name) && since.elapsed() < REFUSAL_LASTS);
+        let kept: Vec<Key> = self.deleted.drain().filter(|name| there.contains(name)).collect();
+        self.listing = Some(listing);
+        if !kept.is_empty() {
+            self.refused(kept, &"the store said that they are deleted, and lists them still", now);
+        }
+    }
+
+    fn looked_into(&mut self, object: LtxObject, verdict: Result<inspect::Verdict, ReadError>, now: Instant) {
+        match verdict {
+            Ok(Ok(())) => drop(self.proved.insert(object.name.clone())),
+            Ok(Err(why)) => {
+                tracing::warn!("ignoring {} in {}: {why}", object.name, self.remote.address());
+                self.unsound.insert(object.name.clone());
+                self.forget(|o| o.name == object.name);
+                // Without it another merge is tried.
+                self.trouble.retain(|part, _| *part == Part::Rest);
+            }
+            Err(error) => return self.unread(Part::Rest, error, now),
+        }
+        self.suspects.retain(|suspect| suspect.name != object.name);
+    }
+
+    fn wrote(&mut self, object: LtxObject) {
+        self.trouble.remove(&Part::Level(object.level));
+        let address = self.remote.address();
+        tracing::debug!("{} is in {address} ({} bytes)", object.name, object.size);
+        self.proved.insert(object.name.clone());
+        if object.level.get() == 1 {
+            self.cache.forget_through(object.max_txid);
+            self.images.retain(|txid, _| *txid > object.max_txid);
+        }
+        if let Some(listing) = &mut self.listing {
+            listing.insert(object);
+        }
+    }
+
+    fn not_written(&mut self, level: Level, error: WriteError, now: Instant) {
+        let part = Part::Level(level);
+        match error {
+            WriteError::PageSize(object) if object.level == Level::L0 => {
+                // What has another page size can only be a full image.
+                self.images.insert(object.max_txid, true);
+                self.hold(part, now);
+            }
+            WriteError::Read(error) => self.unread(part, error, now),
+            WriteError::Store(_) | WriteError::Interrupted => self.failed(part, &error, now),
+            WriteError::Damaged { ref inputs, .. } => {
+                self.suspects = inputs.iter().filter(|o| o.level != Level::L0).cloned().collect();
+                self.failed(part, &error, now);
+                self.trouble.entry(part).and_modify(|trouble| trouble.until = now + DAMAGE_PAUSE);
+            }
+            WriteError::Unproved { .. } | WriteError::PageSize(_) => {
+                self.failed(part, &error, now);
+                self.trouble.entry(part).and_modify(|trouble| trouble.until = now + DAMAGE_PAUSE);
+            }
+        }
+    }
+
+    fn unread(&mut self, part: Part, error: ReadError, now: Instant) {
+        if matches!(error, ReadError::Gone { .. }) {
+            self.listing = None;
+            self.suspects.clear();
+        }
+        self.failed(part, &error, now);
+    }
+
+    /// Says it if it must be said, and leaves this part alone for a while.
+    fn failed(&mut self, part: Part, error: &dyn std::fmt::Display, now: Instant) {
+        let trouble = self.trouble.entry(part).or_insert_with(|| Trouble { outage: Outage::new(), until: now });
+        let failure = trouble.outage.failed(now);
+        trouble.until = now + failure.pause;
+        if failure.say.is_some() {
+            let what = match part {
+                Part::Level(Level::SNAPSHOT) => "make a snapshot in",
+                Part::Level(_) => "compact",
+                Part::Rest => "tidy up",
+            };
+            tracing::warn!("cannot {what} {}: {error}; trying again", self.remote.address());
+        }
+    }
+
+    /// Leaves this part alone for a moment, without a word.
+    fn hold(&mut self, part: Part, now: Instant) {
+        let trouble = self.trouble.entry(part).or_insert_with(|| Trouble { outage: Outage::new(), until: now });
+        trouble.until = now + trouble.outage.failed(now).pause;
+    }
+
+    fn deleted(&mut self, objects: &[LtxObject], deleted: Deleted, now: Instant) {
+        self.trouble.remove(&Part::Rest);
+        let kept: HashSet<Key> = deleted.refused.iter().map(|(key, _)| key.clone()).collect();
+        let gone: HashSet<Key> = objects.iter().map(|o| o.name.clone()).filter(|name| !kept.contains(name)).collect();
+        tracing::debug!("{} objects deleted in {}", gone.len(), self.remote.address());
+        self.forget(|o| gone.contains(&o.name));
+        self.deleted.extend(gone);
+        if let Some((_, error)) = deleted.refused.into_iter().next() {
+            self.refused(kept, &error, now);
+        }
+    }
+
+    /// Said when it begins; more of the same is counted.
+    fn refused(&mut self, names: impl IntoIterator<Item = Key>, why: &dyn std::fmt::Display, now: Instant) {
+        let before = self.refusals;
+        for name in names {
+            self.refused.insert(name, now);
+            self.refusals += 1;
+        }
+        let (count, address) = (self.refusals, self.remote.address());
+        match before {
+            0 => tracing::warn!("{count} expired objects in {address} cannot be deleted and will stay: {why}"),
+            _ => tracing::debug!("{count} refusals so far to delete expired objects in {address}: {why}"),
+        }
+    }
+
+    fn forget(&mut self, gone: impl Fn(&LtxObject) -> bool) {
+        if let Some(listing) = &mut self.listing {
+            listing.retain(|o| !gone(o));
+        }
+    }
+}

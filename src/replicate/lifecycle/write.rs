@@ -1,0 +1,225 @@
+//! A compaction or a snapshot: a streaming merge into a new object, then proof that the store has it.
+//!
+//! Memory is bounded by the number of inputs, not by their size: each is read in ranges of its share of a budget, and what is
+//! merged leaves at once. The merge runs on a thread of its own; dropping the future ends it within one read, and an
+//! unfinished body is never published. An object that exists already is compared, never replaced.
+
+use std::io::{self, Read};
+
+use bytes::{Buf, Bytes};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::inspect;
+use crate::clock;
+use crate::ltx::{Decoder, Header, LtxError, Txid, merge, merged_header};
+use crate::remote::{Layout, Level, LtxObject, ReadError, Remote};
+use crate::replicate::upload::{ChunkWriter, Fingerprint, outcome};
+use crate::store::{Body, BodyWriter, StoreError, Unread};
+
+const CHUNKS_IN_FLIGHT: usize = 2;
+/// What all inputs together may hold in memory.
+const READ_BUDGET_BYTES: u64 = 8 << 20;
+const RANGE_BYTES_MIN: u64 = 64 * 1024;
+const RANGE_BYTES_MAX: u64 = 4 << 20;
+
+/// An object to merge, with its bytes if they are at hand.
+#[derive(Clone, Debug)]
+pub struct Input {
+    pub object: LtxObject,
+    pub bytes: Option<Bytes>,
+}
+
+/// Variants are the task's next move.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// `Gone`: list again.
+    #[error(transparent)]
+    Read(ReadError),
+    /// From this object on the database has another page size: no merge can cross it.
+    #[error("the page size changes with {}", .0.name)]
+    PageSize(Box<LtxObject>),
+    /// The inputs are not what they should be; trying again soon is of no use.
+    #[error("{} cannot be merged: {why}", named(.inputs))]
+    Damaged { inputs: Vec<LtxObject>, why: String },
+    /// The output is not what was encoded: nothing may rest on it.
+    #[error("{name} is not what was written: {why}")]
+    Unproved { name: String, why: String },
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn named(inputs: &[LtxObject]) -> String {
+    match inputs {
+        [] => String::new(),
+        [one] => one.name.to_string(),
+        [first, .., last] => format!("{} files from {} to {}", inputs.len(), first.name, last.name),
+    }
+}
+
+/// Merges `inputs` into a new object of `level`; as a snapshot it begins at the first TXID whatever the inputs say.
+pub async fn write(remote: &Remote, level: Level, inputs: Vec<Input>) -> Result<LtxObject, WriteError> {
+    let (announce, announced) = oneshot::channel();
+    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT);
+    let cancel = CancellationToken::new();
+    let _guard = cancel.clone().drop_guard();
+    let work = Merge { remote: remote.clone(), inputs, whole: level == Level::SNAPSHOT, cancel };
+    let merging = tokio::task::spawn_blocking(move || work.run(announce, writer));
+    let Ok(header) = announced.await else {
+        return Err(outcome(merging).await.err().unwrap_or(WriteError::Interrupted));
+    };
+    let stored = remote.put(level, &header, body).await;
+    let merged = outcome(merging).await;
+    let name = remote.layout().key(level, header.min_txid, header.max_txid);
+    let modified_ms = match remote.layout() {
+        Layout::Directories => header.timestamp_ms,
+        Layout::S3 => clock::unix_ms(),
+    };
+    let (min_txid, max_txid) = (header.min_txid, header.max_txid);
+    let mut object = LtxObject { level, min_txid, max_txid, size: 0, modified_ms, name };
+    match (stored, merged) {
+        (Ok(()), Ok(ours)) => {
+            object.size = ours.size;
+            proved(&object, inspect::is_written(remote, &object, &ours).await)?;
+        }
+        (Err(StoreError::AlreadyExists { .. }), ours) => {
+            object.size = remote.store().head(&object.name).await?.size;
+            let same = match ours {
+                Ok(ours) => inspect::is_written(remote, &object, &ours).await.map_err(WriteError::Read)?.is_ok(),
+                Err(_) => false,
+            };
+            if !same {
+                proved(&object, inspect::is_equivalent(remote, &object, &header).await)?;
+            }
+        }
+        // The body was cut off because the merge failed: that is the reason.
+        (_, Err(error)) if !matches!(error, WriteError::Interrupted) => return Err(error),
+        (Err(error), _) => return Err(error.into()),
+        (Ok(()), Err(error)) => return Err(error),
+    }
+    Ok(object)
+}
+
+fn proved(object: &LtxObject, verdict: Result<inspect::Verdict, ReadError>) -> Result<(), WriteError> {
+    let unproved = |why| WriteError::Unproved { name: object.name.to_string(), why };
+    verdict.map_err(WriteError::Read)?.map_err(unproved)
+}
+
+struct Merge {
+    remote: Remote,
+    inputs: Vec<Input>,
+    whole: bool,
+    cancel: CancellationToken,
+}
+
+impl Merge {
+    fn run(self, announce: oneshot::Sender<Header>, writer: BodyWriter) -> Result<Fingerprint, WriteError> {
+        let mut decoders = Vec::with_capacity(self.inputs.len());
+        for Input { object, bytes } in &self.inputs {
+            let reader = match bytes {
+                Some(bytes) => RangeReader::at_hand(&self.remote, object, bytes.clone()),
+                None => RangeReader::new(&self.remote, object, self.inputs.len()),
+            };
+            let decoder = Decoder::new(reader.cancelled_by(&self.cancel)).map_err(|error| self.blame(error))?;
+            let header = decoder.header();
+            if (header.min_txid, header.max_txid) != (object.min_txid, object.max_txid) {
+                let why = format!("{} holds {}-{}", object.name, header.min_txid, header.max_txid);
+                return Err(self.damaged(why));
+            }
+            decoders.push(decoder);
+        }
+        let headers: Vec<Header> = decoders.iter().map(|decoder| *decoder.header()).collect();
+        if let Some(at) = headers.windows(2).position(|pair| pair[0].page_size != pair[1].page_size) {
+            return Err(WriteError::PageSize(Box::new(self.inputs[at + 1].object.clone())));
+        }
+        let mut header = merged_header(&headers).map_err(|error| self.blame(error))?;
+        if self.whole {
+            header.min_txid = Txid::FIRST;
+        }
+        // Nobody waits any more: the writer will say so.
+        let _ = announce.send(header);
+        let merged = merge(decoders, header, ChunkWriter::new(writer)).map_err(|error| self.blame(error))?;
+        merged.writer.finish().map_err(|_| WriteError::Interrupted)?;
+        Ok(Fingerprint { header, size: merged.size, checksum: merged.checksum })
+    }
+
+    /// Finds out whether the store, the reader of the output or the inputs are to blame.
+    fn blame(&self, error: LtxError) -> WriteError {
+        match error {
+            LtxError::Io { source, .. } => match source.downcast::<ReadError>() {
+                Ok(error) => WriteError::Read(error),
+                Err(source) if source.get_ref().is_some_and(|e| e.is::<Unread>() || e.is::<Cancelled>()) => {
+                    WriteError::Interrupted
+                }
+                Err(source) => self.damaged(source.to_string()),
+            },
+            error => self.damaged(error.to_string()),
+        }
+    }
+
+    fn damaged(&self, why: String) -> WriteError {
+        WriteError::Damaged { inputs: self.inputs.iter().map(|input| input.object.clone()).collect(), why }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cancelled")]
+struct Cancelled;
+
+/// Reads an object range by range, from a thread outside the runtime.
+pub struct RangeReader {
+    remote: Remote,
+    object: LtxObject,
+    range_bytes: u64,
+    at: u64,
+    range: Bytes,
+    runtime: Handle,
+    cancel: CancellationToken,
+}
+
+impl RangeReader {
+    /// One of `readers` that share the budget.
+    pub fn new(remote: &Remote, object: &LtxObject, readers: usize) -> RangeReader {
+        let share = READ_BUDGET_BYTES / readers.max(1) as u64;
+        RangeReader {
+            remote: remote.clone(),
+            object: object.clone(),
+            range_bytes: share.clamp(RANGE_BYTES_MIN, RANGE_BYTES_MAX),
+            at: 0,
+            range: Bytes::new(),
+            runtime: Handle::current(),
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    fn at_hand(remote: &Remote, object: &LtxObject, bytes: Bytes) -> RangeReader {
+        RangeReader { at: object.size, range: bytes, ..RangeReader::new(remote, object, 1) }
+    }
+
+    fn cancelled_by(self, cancel: &CancellationToken) -> RangeReader {
+        RangeReader { cancel: cancel.clone(), ..self }
+    }
+
+    /// The reader ends when this is dropped.
+    pub fn cancel_on_drop(&self) -> DropGuard {
+        self.cancel.clone().drop_guard()
+    }
+}
+
+impl Read for RangeReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.range.is_empty() && self.at < self.object.size {
+            let len = self.range_bytes.min(self.object.size - self.at);
+            let read = self.remote.read_range(&self.object.name, self.at, len);
+            let read = self.runtime.block_on(self.cancel.run_until_cancelled(read));
+            self.range = read.ok_or_else(|| io::Error::other(Cancelled))?.map_err(io::Error::other)?;
+            self.at += len;
+        }
+        let len = buf.len().min(self.range.len());
+        self.range.copy_to_slice(&mut buf[..len]);
+        Ok(len)
+    }
+}
