@@ -5,34 +5,28 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{LogLevel, Sources, is_url, parse_duration};
+use crate::config::{LogLevel, Sources, parse_duration};
 
 use super::argv;
+use super::moment::Moment;
+use super::source::Source;
+use look::{check_source, source};
+
+mod look;
+
+pub use look::{Levels, Ltx, Points};
 
 /// Exit code of a command line that cannot be understood.
 pub const USAGE: u8 = 64;
 
 /// Commands of Litestream's two generations that are not there yet.
-const NOT_YET: [&str; 13] = [
-    "generations",
-    "info",
-    "list",
-    "ltx",
-    "register",
-    "reset",
-    "snapshots",
-    "start",
-    "status",
-    "stop",
-    "sync",
-    "unregister",
-    "wal",
-];
+const NOT_YET: [&str; 11] =
+    ["generations", "info", "list", "register", "reset", "snapshots", "start", "status", "stop", "sync", "unregister"];
 
 const ONE_DASH: &str = "Flags are written with one dash or two: -config FILE, --config=FILE.";
 
@@ -50,6 +44,8 @@ pub enum Command {
     Replicate(Replicate),
     Restore(Restore),
     Databases(Databases),
+    Ltx(Ltx),
+    Points(Points),
     Version(Version),
 }
 
@@ -126,14 +122,14 @@ pub struct Replicate {
 /// Restores a database from its replica
 ///
 /// DB is a database of the configuration file, URL a replica (s3://BUCKET/PATH or file:///PATH). Without -txid and
-/// -timestamp the newest state is restored.
+/// -timestamp the newest state is restored. What Litestream 0.3 or 0.5 wrote is restored, too.
 #[derive(Debug, Args)]
 #[command(args_override_self = true, after_help = ONE_DASH, override_usage = "millstream restore [FLAGS] DB|URL")]
 pub struct Restore {
     /// Configuration file [default: $LITESTREAM_CONFIG, or /etc/litestream.yml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// File to restore to [default: DB itself; required with URL]
+    /// File to restore to: a database, FILE.gz, or - for stdout [default: DB itself; required with URL]
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
     /// Exit with code 0 if there is no backup
@@ -145,9 +141,9 @@ pub struct Restore {
     /// Restore up to this transaction, 16 hex digits
     #[arg(long, value_name = "TXID", value_parser = txid, conflicts_with = "timestamp")]
     pub txid: Option<u64>,
-    /// Restore the state of this moment, for example 2000-01-01T00:00:00Z
-    #[arg(long, value_name = "RFC3339", value_parser = timestamp)]
-    pub timestamp: Option<jiff::Timestamp>,
+    /// Restore the state of this moment: 2000-01-01T00:00:00Z, "2000-01-01 14:00", "yesterday 14:00", "10m ago"
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    pub timestamp: Option<Moment>,
     /// Replace the file to restore to if it exists
     #[arg(long)]
     pub force: bool,
@@ -216,14 +212,6 @@ pub struct Version {
     pub verbose: bool,
 }
 
-/// What `restore` reads from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RestoreSource {
-    /// A database of the configuration file.
-    Database(PathBuf),
-    Url(String),
-}
-
 /// Why no command came out of the command line: a question for help, or a mistake.
 #[derive(Debug)]
 pub enum Rejected {
@@ -270,12 +258,19 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
     if NOT_YET.contains(&word) {
         return Err(usage(None, format!("the command `{word}` is not supported yet")));
     }
-    let named = ["run", "replicate", "restore", "databases", "version"].into_iter().find(|name| *name == word);
+    let named = ["run", "replicate", "restore", "databases", "ltx", "points", "version"];
+    let named = named.into_iter().find(|name| *name == word || (*name == "ltx" && word == "wal"));
+    let by_old_name = word == "wal";
     let argv = argv::normalize(argv, &definition()).map_err(|problem| usage(named, problem))?;
-    let command = Cli::try_parse_from(argv).map_err(Rejected::Clap)?.command;
+    let mut command = Cli::try_parse_from(argv).map_err(Rejected::Clap)?.command;
+    if let Command::Ltx(ltx) = &mut command {
+        ltx.by_old_name = by_old_name;
+    }
     let checked = match &command {
         Command::Replicate(replicate) => replicate.check(),
         Command::Restore(restore) => restore.check(),
+        Command::Ltx(ltx) => check_source(&ltx.operands, ltx.config.is_some(), "ltx"),
+        Command::Points(points) => check_source(&points.operands, points.config.is_some(), "points"),
         Command::Run(_) | Command::Databases(_) | Command::Version(_) => Ok(()),
     };
     checked.map_err(|problem| usage(named, problem))?;
@@ -349,12 +344,8 @@ impl Restore {
         }
     }
 
-    pub fn source(&self) -> RestoreSource {
-        let operand = self.operands.first().map(OsString::as_os_str).unwrap_or_default();
-        match operand.to_str().filter(|text| is_url(text)) {
-            Some(url) => RestoreSource::Url(url.to_owned()),
-            None => RestoreSource::Database(PathBuf::from(operand)),
-        }
+    pub fn source(&self) -> Source {
+        source(&self.operands)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -364,20 +355,12 @@ impl Restore {
             (self.generation.is_some(), "-generation"),
             (self.index.is_some(), "-index"),
         ])?;
-        match self.operands.as_slice() {
-            [operand] if !operand.is_empty() => {}
-            [] | [_] => {
-                return Err(
-                    "a database path or replica URL is required: millstream restore -o PATH s3://BUCKET/PATH".into()
-                );
-            }
-            [first, ..] => return Err(format!("too many arguments after {:?}", first.to_string_lossy())),
+        check_source(&self.operands, self.config.is_some(), "restore -o PATH")?;
+        if self.json && !self.dry_run && self.output.as_deref().is_some_and(|output| output == Path::new("-")) {
+            return Err("-json and -o - would both write to stdout".into());
         }
         match self.source() {
-            RestoreSource::Url(_) if self.config.is_some() => {
-                Err("-config cannot be combined with a replica URL".into())
-            }
-            RestoreSource::Url(_) if self.output.is_none() => {
+            Source::Url(_) if self.output.is_none() => {
                 Err("a replica URL does not say where to restore to: add -o PATH".into())
             }
             _ => Ok(()),
@@ -412,18 +395,12 @@ fn txid(text: &str) -> Result<u64, String> {
     parsed.filter(|txid| *txid != 0).ok_or_else(|| "a TXID is 16 hex digits, for example 000000000000002a".into())
 }
 
-fn timestamp(text: &str) -> Result<jiff::Timestamp, String> {
-    text.parse().map_err(|_| "a timestamp is written as in RFC 3339, for example 2000-01-01T00:00:00Z".into())
-}
-
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "it must be a whole number, one or more".into())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use crate::config::Options;
 
     use super::*;
@@ -459,7 +436,7 @@ mod tests {
         let Command::Restore(restore) = ok(&words) else { panic!("not restore") };
         assert!(restore.verbose && restore.if_replica_exists && !restore.if_db_not_exists);
         assert_eq!(restore.output.as_deref(), Some(Path::new("/data/d.db")));
-        assert_eq!(restore.source(), RestoreSource::Url("s3://b.nyc3.digitaloceanspaces.com/app".into()));
+        assert_eq!(restore.source(), Source::Url("s3://b.nyc3.digitaloceanspaces.com/app".into()));
         let Command::Replicate(replicate) = ok(&["replicate", "-exec", "/app/bin/server"]) else {
             panic!("not replicate")
         };
@@ -520,15 +497,16 @@ mod tests {
         let Command::Restore(restore) = ok(&["restore", "-txid", "000000000000002A", "/a.db"]) else {
             panic!("not restore")
         };
-        assert_eq!((restore.txid, restore.source()), (Some(42), RestoreSource::Database("/a.db".into())));
+        assert_eq!((restore.txid, restore.source()), (Some(42), Source::Database("/a.db".into())));
         assert_eq!((restore.parallelism, restore.integrity_check), (8, IntegrityCheck::None));
         let words = ["restore", "-timestamp", "2000-01-01T00:00:00.5+01:00", "-integrity-check", "full", "/a.db"];
         let Command::Restore(restore) = ok(&words) else { panic!("not restore") };
-        assert_eq!(restore.timestamp.map(|t| t.as_millisecond()), Some(946_681_200_500));
+        let at = |moment| matches!(moment, Some(Moment::At(at)) if at.as_millisecond() == 946_681_200_500);
+        assert!(at(restore.timestamp));
         assert_eq!(restore.integrity_check, IntegrityCheck::Full);
         assert!(refused(&["restore", "-txid", "2a", "/a.db"]).contains("16 hex digits"));
         assert!(refused(&["restore", "-txid", "0000000000000000", "/a.db"]).contains("16 hex digits"));
-        assert!(refused(&["restore", "-timestamp", "yesterday", "/a.db"]).contains("RFC 3339"));
+        assert!(refused(&["restore", "-timestamp", "yesterday", "/a.db"]).contains("at what time"));
         let both = ["restore", "-txid", "0000000000000001", "-timestamp", "2000-01-01T00:00:00Z", "/a.db"];
         assert!(refused(&both).contains("cannot be used with"));
         assert!(refused(&["restore", "-parallelism", "0", "/a.db"]).contains("one or more"));
@@ -542,6 +520,24 @@ mod tests {
         assert!(refused(&["restore", "-config", "c", "-o", "x", "s3://b/p"]).contains("-config cannot be combined"));
         assert!(refused(&["restore", "/a.db", "/b.db"]).contains("too many arguments"));
         assert!(refused(&["restore", "-o", "", "/a.db"]).contains("--output"));
+    }
+
+    #[test]
+    fn ltx_and_points_take_one_source() {
+        let Command::Ltx(ltx) = ok(&["ltx", "-level", "all", "-json", "s3://b/p"]) else { panic!("not ltx") };
+        assert_eq!((ltx.level, ltx.by_old_name, ltx.source()), (Levels::All, false, Source::Url("s3://b/p".into())));
+        let Command::Ltx(ltx) = ok(&["wal", "-config", "c.yml", "/a.db"]) else { panic!("not ltx") };
+        assert_eq!((ltx.level, ltx.by_old_name), (Levels::One(0), true));
+        assert!(matches!(ok(&["points", "/a.db"]), Command::Points(points) if !points.json));
+        for command in ["ltx", "wal", "points"] {
+            assert!(refused(&[command]).contains("a database path or replica URL is required"));
+            assert!(refused(&[command, "a", "b"]).contains("too many arguments"));
+            assert!(refused(&[command, "-config", "c", "s3://b"]).contains("-config cannot be combined"));
+        }
+        for level in ["10", "-1", "some", ""] {
+            assert!(refused(&["ltx", "-level", level, "a"]).contains("0 to 9"), "{level}");
+        }
+        assert!(refused(&["restore", "-json", "-o", "-", "s3://b"]).contains("both write to stdout"));
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //!   argv.rs       Go's one-dash flags → what clap reads
 //!   args.rs       commands and flags, ours and Litestream's
 //!   run.rs        run, replicate
-//!   restore.rs    restore, with its plan and its progress
+//!   restore.rs    restore, and its plan
+//!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout · progress.rs  the bar
+//!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
 //!   databases.rs  databases
 //!   logger.rs     where log lines go, and what they look like
 //! ```
@@ -12,9 +14,15 @@
 mod args;
 mod argv;
 mod databases;
+mod destination;
 mod logger;
+mod ltx;
+mod moment;
+mod points;
+mod progress;
 mod restore;
 mod run;
+mod source;
 
 use std::process::ExitCode;
 
@@ -51,12 +59,13 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Databases(command) => {
             let environment = Environment::of_process()?;
             let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
-            let printed = databases::print(&loaded.options, command.json, &mut std::io::stdout());
-            printed.map_err(|error| Failure::new(INTERNAL, error)).map(|()| 0)
+            printed(databases::print(&loaded.options, command.json, &mut std::io::stdout()))
         }
         Command::Run(command) => with_runtime(run::run(command)),
         Command::Replicate(command) => with_runtime(run::replicate(command)),
         Command::Restore(command) => with_runtime(restore::restore(command)),
+        Command::Ltx(command) => with_runtime(ltx::ltx(command)),
+        Command::Points(command) => with_runtime(points::points(command)),
     }
 }
 
@@ -101,6 +110,20 @@ impl Environment {
     ) -> Result<Loaded, Failure> {
         Options::load(&sources(&variable, self.cwd.clone())).map_err(|error| Failure::new(CONFIG, error))
     }
+}
+
+/// The exit code of a command whose work is what it prints. A reader who has seen enough is nobody's failure.
+fn printed(done: std::io::Result<()>) -> Result<u8, Failure> {
+    match done {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(INTERNAL, error)),
+        _ => Ok(0),
+    }
+}
+
+/// In whole seconds of UTC, as Litestream shows times.
+fn timestamp(unix_ms: i64) -> String {
+    let second = jiff::Timestamp::from_second(unix_ms.div_euclid(1000));
+    second.map_or_else(|_| unix_ms.to_string(), |time| time.to_string())
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -1,30 +1,37 @@
-//! `restore`: a database by hand, its plan, and its progress.
+//! `restore`: a database by hand. What it says is in `show.rs`.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use serde_json::json;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::args::{IntegrityCheck, Restore, RestoreSource};
-use super::{Environment, install, logger, variable};
+use super::args::{IntegrityCheck, Restore};
+use super::destination::{Destination, Staging};
+use super::moment::Moment;
+use super::source::Source;
+use super::{Environment, install, logger, progress, variable};
+use crate::clock;
 use crate::config::{self, Database, Logging, Options, Replica};
+use crate::fsx::{self, FsError};
 use crate::ltx::Txid;
-
-use crate::restore::{
-    self as road, FileOwner, Found, Integrity, OldPlan, Reached, Request, RestoreError, Restored, Survey, Target,
-};
+use crate::restore::{self as road, FileOwner, Found, Integrity, Request, RestoreError, Target};
 use crate::run::exit::{CONFIG, Failure, INTERNAL, USAGE};
 use crate::run::{Revival, connect, restore_and_note, restore_failure, unless_signalled};
 use crate::sqlite::{Presence, look_at_file};
+use show::{show_old_plan, show_plan, show_result};
+
+mod show;
 
 /// What the command line and the configuration say together.
 struct Order {
     replica: Replica,
     /// As the user wrote it, for output.
     source: String,
-    output: PathBuf,
+    destination: Destination,
     meta_path: PathBuf,
     owner: Option<FileOwner>,
     mode: Option<u32>,
@@ -44,13 +51,25 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
             Err(error) => without_backup(&command, error),
         };
     }
-    if let Some(code) = refuse_existing(&command, &revival.request.output)? {
+    if let Some(code) = refuse_existing(&command, &order.destination)? {
         return Ok(code);
     }
     let began = Instant::now();
-    let restored =
-        unless_signalled(&mut signals, async |cancel| restore_and_note(&remote, &revival, &cancel).await).await?;
-    match restored {
+    let staging = order.destination.staging().map_err(|error| restore_failure(error.into()))?.map(Arc::new);
+    let mode = revival.request.mode;
+    let revival = match &staging {
+        Some(staging) => staged(revival, staging),
+        None => revival,
+    };
+    let work = async |cancel| {
+        let show = async |done: &_| progress::show(done, command.json).await;
+        let restored = restore_and_note(&remote, &revival, &cancel, show).await?;
+        if let Some(staging) = staging {
+            deliver(&order.destination, staging, mode, &cancel).await?;
+        }
+        Ok(restored)
+    };
+    match unless_signalled(&mut signals, work).await? {
         Ok(restored) => {
             show_result(&command, &order, &restored, began.elapsed());
             Ok(0)
@@ -59,19 +78,47 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
     }
 }
 
+/// The restore that comes before what was asked for.
+fn staged(revival: Revival, staging: &Staging) -> Revival {
+    let mut request = revival.request;
+    request.output = staging.database();
+    request.mode = 0o600;
+    request.owner = None;
+    let meta_path = config::default_meta_path(&request.output);
+    Revival { request, meta_path, ..revival }
+}
+
+async fn deliver(
+    destination: &Destination,
+    staging: Arc<Staging>,
+    mode: u32,
+    cancel: &CancellationToken,
+) -> Result<(), RestoreError> {
+    let (destination, held) = (destination.clone(), staging.clone());
+    let deliver = tokio::task::spawn_blocking(move || destination.deliver(&held, mode));
+    // A pipe that nobody reads must not keep a signal waiting; the process ends with the thread in it.
+    match cancel.run_until_cancelled(deliver).await {
+        Some(done) => done.map_err(|_| RestoreError::Cancelled)?.map_err(RestoreError::Io),
+        None => {
+            staging.remove();
+            Err(RestoreError::Cancelled)
+        }
+    }
+}
+
 fn order(command: &Restore) -> Result<Order, Failure> {
     let environment = Environment::of_process()?;
     match command.source() {
-        RestoreSource::Url(url) => {
+        Source::Url(url) => {
             start_logging(command, None);
             let replica = config::replica_from_url(&url, &variable).map_err(|error| Failure::new(CONFIG, error))?;
             let output = command.output.clone().context("-o is required with a URL");
-            let output = output.and_then(|path| Ok(std::path::absolute(path)?));
-            let output = output.map_err(|error| Failure::new(USAGE, error))?;
-            let (source, meta_path) = (replica.url.clone(), config::default_meta_path(&output));
-            Ok(Order { replica, source, output, meta_path, owner: None, mode: None })
+            let destination = output.and_then(|path| Ok(Destination::parse(&path)?));
+            let destination = destination.map_err(|error| Failure::new(USAGE, error))?;
+            let (source, meta_path) = (replica.url.clone(), config::default_meta_path(destination.path()));
+            Ok(Order { replica, source, destination, meta_path, owner: None, mode: None })
         }
-        RestoreSource::Database(path) => {
+        Source::Database(path) => {
             let sources = command.sources(&variable, environment.cwd.clone());
             let path = sources.absolute(&path).map_err(|error| Failure::new(CONFIG, error))?;
             let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
@@ -85,18 +132,18 @@ fn order(command: &Restore) -> Result<Order, Failure> {
 }
 
 fn of_database(command: &Restore, database: &Database) -> Result<Order, Failure> {
-    let output = match &command.output {
-        Some(path) => std::path::absolute(path).map_err(|error| Failure::new(USAGE, error))?,
-        None => database.path.clone(),
+    let destination = match &command.output {
+        Some(path) => Destination::parse(path).map_err(|error| Failure::new(USAGE, error))?,
+        None => Destination::Database(database.path.clone()),
     };
-    let meta_path = match output == database.path {
+    let meta_path = match destination.path() == database.path {
         true => database.meta_path.clone(),
-        false => config::default_meta_path(&output),
+        false => config::default_meta_path(destination.path()),
     };
     Ok(Order {
         replica: database.replica.clone(),
         source: database.path.display().to_string(),
-        output,
+        destination,
         meta_path,
         owner: database.file_owner.map(|(uid, gid)| FileOwner { uid, gid }),
         mode: database.file_mode,
@@ -113,13 +160,13 @@ fn start_logging(command: &Restore, options: Option<&Options>) {
 }
 
 fn revival(command: &Restore, order: &Order) -> Result<Revival, Failure> {
-    let mut request = Request::new(&order.output);
-    request.target = match (command.txid, command.timestamp) {
+    let mut request = Request::new(order.destination.path());
+    request.target = match (command.txid, &command.timestamp) {
         (Some(txid), _) => {
             let zero = || Failure::new(USAGE, anyhow!("-txid: there is no TXID 0"));
             Target::Txid(Txid::new(txid).ok_or_else(zero)?)
         }
-        (None, Some(timestamp)) => Target::Before(timestamp.as_millisecond()),
+        (None, Some(moment)) => Target::Before(resolve(moment)?.as_millisecond()),
         (None, None) => Target::Latest,
     };
     request.force = command.force;
@@ -135,10 +182,34 @@ fn revival(command: &Restore, order: &Order) -> Result<Revival, Failure> {
     Ok(Revival { request, meta_path: order.meta_path.clone(), require_backup: true })
 }
 
+/// The moment that was meant, by our clock and in the user's time zone.
+fn resolve(moment: &Moment) -> Result<Timestamp, Failure> {
+    let usage = |why: String| Failure::new(USAGE, anyhow!("-timestamp: {why}"));
+    let zone = match (TimeZone::try_system(), variable("TZ").filter(|zone| !zone.is_empty())) {
+        (Ok(zone), _) => zone,
+        (Err(_), Some(zone)) => return Err(usage(format!("the time zone {zone:?} of TZ is not known here"))),
+        (Err(_), None) => TimeZone::UTC,
+    };
+    let now = Timestamp::from_millisecond(clock::unix_ms()).map_err(|error| Failure::new(INTERNAL, error))?;
+    let then = moment.resolve(&now.to_zoned(zone)).map_err(usage)?;
+    tracing::debug!("-timestamp means {then}");
+    Ok(then)
+}
+
 /// A database that exists is only replaced with -force; `Some` is the exit code that this ends with.
-fn refuse_existing(command: &Restore, output: &Path) -> Result<Option<u8>, Failure> {
-    let presence = look_at_file(output).map_err(|error| restore_failure(error.into()))?;
-    if !matches!(presence, Presence::Database(_)) {
+fn refuse_existing(command: &Restore, destination: &Destination) -> Result<Option<u8>, Failure> {
+    let output = destination.path();
+    let cannot_look = |error: FsError| restore_failure(error.into());
+    let exists = match destination {
+        Destination::Stdout if destination.is_terminal() => {
+            let why = "a database is nothing for a terminal: send stdout to a file or a pipe";
+            return Err(Failure::new(USAGE, anyhow!(why)));
+        }
+        Destination::Stdout => false,
+        Destination::Gzip(path) => fsx::metadata_if_exists(path).map_err(cannot_look)?.is_some(),
+        Destination::Database(path) => matches!(look_at_file(path).map_err(cannot_look)?, Presence::Database(_)),
+    };
+    if !exists {
         return Ok(None);
     }
     if command.if_db_not_exists {
@@ -159,128 +230,4 @@ fn without_backup(command: &Restore, error: RestoreError) -> Result<u8, Failure>
         }
         error => Err(restore_failure(error)),
     }
-}
-
-fn show_plan(command: &Restore, order: &Order, survey: &Survey) -> Result<u8, Failure> {
-    let plan = &survey.plan;
-    let first = plan.files.iter().map(|file| file.min_txid).min();
-    let first = first.map(|txid| txid.to_string()).unwrap_or_default();
-    if command.json {
-        let files: Vec<_> = plan
-            .files
-            .iter()
-            .map(|file| {
-                json!({
-                    "level": file.level.index(),
-                    "name": file_name(file.name.as_str()),
-                    "min_txid": file.min_txid.to_string(),
-                    "max_txid": file.max_txid.to_string(),
-                    "size": file.size,
-                    "timestamp": time(file.modified_ms),
-                })
-            })
-            .collect();
-        let shown = json!({
-            "source": order.source,
-            "target_path": order.output,
-            "replica": order.replica.kind(),
-            "min_txid": first,
-            "max_txid": plan.txid().to_string(),
-            "files": files,
-        });
-        print_json(&shown)?;
-        return Ok(0);
-    }
-    println!("Restore plan:");
-    println!("  source: {}", order.source);
-    println!("  target: {}", order.output.display());
-    println!("  replica: {}", order.replica.kind());
-    println!("  txid range: {first} - {}", plan.txid());
-    println!("  bytes: {} in {} files", plan.bytes(), plan.files.len());
-    println!("\nFiles to fetch:");
-    println!("{:<5}  {:<37}  {:<16}  {:<16}  {:>12}  timestamp", "level", "file", "min_txid", "max_txid", "size");
-    for file in &plan.files {
-        let name = file_name(file.name.as_str());
-        let (level, min, max) = (file.level.index(), file.min_txid, file.max_txid);
-        println!("{level:<5}  {name:<37}  {min}  {max}  {:>12}  {}", file.size, time(file.modified_ms));
-    }
-    Ok(0)
-}
-
-fn show_old_plan(command: &Restore, order: &Order, plan: &OldPlan) -> Result<u8, Failure> {
-    let kind = |at: usize| if at == 0 { "snapshot" } else { "wal" };
-    if command.json {
-        let files = plan.objects().enumerate().map(|(at, object)| {
-            json!({
-                "kind": kind(at),
-                "name": file_name(object.name.as_str()),
-                "index": object.place.index,
-                "offset": object.place.offset,
-                "size": object.size,
-                "timestamp": time(object.modified_ms),
-            })
-        });
-        let shown = json!({
-            "source": order.source,
-            "target_path": order.output,
-            "replica": order.replica.kind(),
-            "generation": plan.generation.to_string(),
-            "files": files.collect::<Vec<_>>(),
-        });
-        print_json(&shown)?;
-        return Ok(0);
-    }
-    println!("Restore plan:");
-    println!("  source: {}", order.source);
-    println!("  target: {}", order.output.display());
-    println!("  replica: {}, written by Litestream 0.3", order.replica.kind());
-    println!("  generation: {}", plan.generation);
-    println!("  bytes: {} in {} files", plan.bytes(), plan.objects().count());
-    println!("\nFiles to fetch:");
-    println!("{:<8}  {:<33}  {:>12}  timestamp", "kind", "file", "size");
-    for (at, object) in plan.objects().enumerate() {
-        let name = file_name(object.name.as_str());
-        println!("{:<8}  {name:<33}  {:>12}  {}", kind(at), object.size, time(object.modified_ms));
-    }
-    Ok(0)
-}
-
-fn show_result(command: &Restore, order: &Order, restored: &Restored, took: Duration) {
-    if !command.json {
-        return;
-    }
-    let check = match command.integrity_check {
-        IntegrityCheck::None => "none",
-        IntegrityCheck::Quick => "quick",
-        IntegrityCheck::Full => "full",
-    };
-    // Litestream's answer where there are no TXIDs.
-    let txid = match restored.reached {
-        Reached::Ltx { txid, .. } => txid.to_string(),
-        Reached::Old { .. } => String::new(),
-    };
-    println!(
-        "{:#}",
-        json!({
-            "db_path": order.output,
-            "replica": order.replica.kind(),
-            "txid": txid,
-            "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            "integrity_check": check,
-        })
-    );
-}
-
-fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
-    println!("{}", serde_json::to_string_pretty(value).map_err(|error| Failure::new(INTERNAL, error))?);
-    Ok(())
-}
-
-fn file_name(key: &str) -> &str {
-    key.rsplit('/').next().unwrap_or(key)
-}
-
-fn time(unix_ms: i64) -> String {
-    let second = jiff::Timestamp::from_second(unix_ms.div_euclid(1000));
-    second.map_or_else(|_| unix_ms.to_string(), |time| time.to_string())
 }

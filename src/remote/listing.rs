@@ -32,13 +32,16 @@ pub struct Listing {
     levels: [Vec<LtxObject>; Level::COUNT],
     /// What Litestream 0.3 left there.
     pub old: OldReplica,
+    /// How many requests the LIST took.
+    pub lists: u64,
     /// Foreign or malformed: worth a warning, never an error, never deleted.
     pub ignored: Vec<Ignored>,
 }
 
 impl Listing {
     pub fn parse(layout: Layout, listed: Vec<Listed>) -> Listing {
-        let mut listing = Listing::default();
+        let lists = layout.lists(listed.len());
+        let mut listing = Listing { lists, ..Listing::default() };
         for entry in listed {
             match layout.parse(&entry.name) {
                 Name::Known => {}
@@ -104,6 +107,7 @@ impl Listing {
     /// Takes over what another LIST found of Litestream 0.3.
     pub(super) fn adopt_old(&mut self, other: Listing) {
         self.old = other.old;
+        self.lists += other.lists;
         self.ignored.retain(|ignored| ignored.resembles != Resembles::Old);
         self.ignored.extend(other.ignored.into_iter().filter(|ignored| ignored.resembles == Resembles::Old));
     }

@@ -55,6 +55,14 @@ impl Layout {
         }
     }
 
+    /// How many requests it takes to list so many objects: S3 answers with pages.
+    pub fn lists(self, objects: usize) -> u64 {
+        match self {
+            Layout::Directories => 1,
+            Layout::S3 => (objects as u64).div_ceil(1000).max(1),
+        }
+    }
+
     pub fn parse(self, name: &str) -> Name {
         if let Some(old) = v03::parse(name) {
             return Name::Old(old);

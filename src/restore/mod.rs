@@ -16,11 +16,13 @@ mod integrity;
 mod open;
 mod pages;
 mod plan;
+mod points;
 mod progress;
 mod survey;
 mod target;
 mod v03;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
@@ -31,7 +33,8 @@ use crate::remote::{Generation, Remote, WalPlace};
 use crate::store::{Key, StoreError};
 
 pub use integrity::Integrity;
-pub use progress::{Done, Progress};
+pub use points::{Density, Points, Stretch, points};
+pub use progress::Progress;
 pub use survey::{Found, Survey};
 pub use target::FileOwner;
 pub use v03::OldPlan;
@@ -104,6 +107,17 @@ pub enum Reached {
     Ltx { txid: Txid, header: Header },
     /// At the end of a WAL segment of Litestream 0.3. That history is never continued: LTX begins with a new image.
     Old { generation: Generation, place: WalPlace, time_ms: i64 },
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reached::Ltx { txid, .. } => write!(f, "TXID {txid}"),
+            Reached::Old { generation, place, time_ms } => {
+                write!(f, "generation {generation} of Litestream 0.3 up to {place} of {}", time(*time_ms))
+            }
+        }
+    }
 }
 
 /// Variants are the caller's next move.

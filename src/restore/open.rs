@@ -38,6 +38,11 @@ impl Part {
     }
 }
 
+/// How many reads a file of this size takes, when nothing goes wrong.
+pub(super) fn reads(size: u64) -> u64 {
+    if size <= SMALL { 1 } else { 2 + size.div_ceil(PART_LEN) }
+}
+
 /// A file whose header and index were read.
 pub(super) struct Opened {
     pub object: LtxObject,

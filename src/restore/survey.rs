@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use super::format::{self, Format};
+use super::open;
 use super::plan::{self, NoPlan, Plan};
 use super::v03::{self, NoOldPlan, OldPlan};
 use super::{RestoreError, Target};
@@ -25,6 +26,17 @@ pub struct Survey {
     pub plan: Plan,
     /// The header of the newest file.
     pub newest: Header,
+    /// LISTs that it took to know this.
+    pub lists: u64,
+}
+
+impl Survey {
+    /// LISTs and GETs of the whole restore, when nothing has to be read twice.
+    pub fn requests(&self) -> u64 {
+        let look_at_newest = 1;
+        let reads: u64 = self.plan.files.iter().map(|object| open::reads(object.size)).sum();
+        self.lists + look_at_newest + reads
+    }
 }
 
 /// What a restore would read.
@@ -92,7 +104,7 @@ pub(super) async fn survey(remote: &Remote, target: Target, avoid: &[(Key, Strin
             Ok(plan) => {
                 let suspect = plan.newest().clone();
                 match look(remote, &suspect).await? {
-                    Ok(newest) => return Ok(Found::Ltx(Survey { plan, newest })),
+                    Ok(newest) => return Ok(Found::Ltx(Survey { plan, newest, lists: listing.lists })),
                     Err(why) if suspect.level == Level::L0 => return Err(Failure::Final(corrupt(&suspect, why))),
                     Err(why) => (suspect, why),
                 }

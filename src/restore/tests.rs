@@ -8,6 +8,7 @@ use super::*;
 use crate::remote::test_store::Fault;
 use history::{History, txid};
 
+pub(super) mod golden;
 mod history;
 
 struct Place {
@@ -382,6 +383,8 @@ fn errors_say_what_to_do() {
     assert!(early.to_string().contains("1970-01-01T00:00:00Z") && early.to_string().contains("2026-11-21T19:20:37.5Z"));
     let inside = RestoreError::NotReached { wanted: txid(3), below: Some(txid(2)), above: None };
     assert!(inside.to_string().ends_with("the nearest that can is 0000000000000002"), "{inside}");
+    let encrypted = RestoreError::Encrypted { name: "generations/x".into() };
+    assert!(encrypted.to_string().contains("age") && encrypted.to_string().contains("generations/x"));
 }
 
 #[derive(Clone, Debug)]

@@ -5,6 +5,9 @@
 //!             → WAL by WAL: frames checked, committed pages written → integrity → fsync → the same end as every restore
 //! ```
 //!
+//! The format does not say how long a WAL was, so a last segment that is missing leaves no trace in the names: SQLite itself looks at
+//! every database that comes out, asked or not.
+//!
 //! There are no TXIDs in this format: what comes out belongs to no LTX history, and a replication begins a new one.
 
 mod apply;
@@ -19,7 +22,7 @@ use tokio::task::spawn_blocking;
 use super::engine::{self, Failure};
 use super::progress::Progress;
 use super::target::{Temporary, scratch};
-use super::{Request, RestoreError};
+use super::{Integrity, Request, RestoreError};
 use crate::remote::Remote;
 use feed::Broken;
 
@@ -73,7 +76,11 @@ async fn attempt(
         }
         apply::Failure::Object { name, broken } => Failure::Damaged { name, why: broken.to_string() },
     })?;
-    Ok((engine::seal(temporary, request.integrity).await?, len))
+    let integrity = match request.integrity {
+        Integrity::None => Integrity::Quick,
+        asked => asked,
+    };
+    Ok((engine::seal(temporary, integrity).await?, len))
 }
 
 #[cfg(test)]

@@ -33,9 +33,9 @@ use crate::remote::ReadPolicy;
 use crate::replicate::{Ended, Road};
 use crate::supervise::{CommandLine, Nursery, SYNC_RESERVE, SYNC_SHARE, Signals, split};
 
-pub use connect::{connect, probe_fencing};
+pub use connect::{connect, probe_fencing, store_failure};
 pub use exit::Failure;
-pub use revive::{Revival, restore_and_note, restore_failure, revive};
+pub use revive::{Revival, announce_progress, restore_and_note, restore_failure, revive};
 pub use stages::unless_signalled;
 
 /// Events of all roads together; each sends at most a few in its life.

@@ -1,5 +1,6 @@
 //! Restoring one database: the decision, the lock, the log lines, and the note for replication.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +70,7 @@ pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToke
     }
     let mut attempt = 1;
     let done = loop {
-        match restore_and_note(remote, revival, &cancel).await {
+        match restore_and_note(remote, revival, &cancel, announce_progress).await {
             Err(RestoreError::CannotTell(error)) if error.is_transient() && attempt < ATTEMPTS => {
                 attempt += 1;
                 tracing::warn!("{error}; asking again, the application is not started before this is known");
@@ -87,11 +88,12 @@ pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToke
     }
 }
 
-/// Restores, logs how it goes, and leaves the note that lets replication continue from the restored file.
+/// Restores, logs and shows how it goes, and leaves the note that lets replication continue from the restored file.
 pub async fn restore_and_note(
     remote: &Remote,
     revival: &Revival,
     cancel: &CancellationToken,
+    show: impl AsyncFnOnce(&Progress) -> Infallible,
 ) -> Result<Restored, RestoreError> {
     let (path, address) = (revival.request.output.display(), remote.address());
     tracing::info!(db = %path, "restoring from {address}");
@@ -102,7 +104,7 @@ pub async fn restore_and_note(
         tokio::pin!(work);
         tokio::select! {
             done = &mut work => done,
-            never = announce_progress(&progress) => match never {},
+            never = show(&progress) => match never {},
         }
     }?;
     for orphan in &restored.orphaned {
@@ -117,20 +119,16 @@ pub async fn restore_and_note(
         }
     }
     let Restored { reached, database_bytes, files, bytes, .. } = &restored;
-    let what = match reached {
-        Reached::Ltx { txid, .. } => format!("TXID {txid}"),
-        Reached::Old { generation, place, .. } => format!("generation {generation} of Litestream 0.3 up to {place}"),
-    };
     tracing::info!(
         db = %path,
-        "restored {what}: {database_bytes} bytes, from {files} files with {bytes} bytes, in {:.2?}",
+        "restored {reached}: {database_bytes} bytes, from {files} files with {bytes} bytes, in {:.2?}",
         began.elapsed()
     );
     Ok(restored)
 }
 
 /// One line every few seconds, for those who read logs. Never returns.
-pub async fn announce_progress(progress: &Progress) -> std::convert::Infallible {
+pub async fn announce_progress(progress: &Progress) -> Infallible {
     loop {
         tokio::time::sleep(LOG_EVERY).await;
         let done = progress.now();

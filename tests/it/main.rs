@@ -10,6 +10,7 @@ mod exit_codes;
 mod interop;
 mod layers;
 mod migration;
+mod points;
 mod seed_story;
 mod shipping;
 mod streams;

@@ -20,7 +20,7 @@ use crate::remote::{OldObject, ReadError, Remote};
 use crate::restore::progress::Progress;
 
 /// Large objects are read in ranges of this many bytes.
-const RANGE: u64 = 4 * 1024 * 1024;
+pub(super) const RANGE: u64 = 4 * 1024 * 1024;
 /// Ranges that wait for their reader.
 const WAITING: usize = 2;
 /// What an object that was encrypted with age begins with.

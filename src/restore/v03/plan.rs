@@ -10,6 +10,7 @@
 //!             └─ wal 5: …                 wal 4 is missing: a gap, never skipped
 //! ```
 
+use super::feed::RANGE;
 use crate::remote::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};
 
 /// A snapshot and the segments to apply to it, in order.
@@ -28,6 +29,11 @@ impl OldPlan {
     /// Sum of the files' sizes.
     pub fn bytes(&self) -> u64 {
         self.objects().map(|o| o.size).fold(0, u64::saturating_add)
+    }
+
+    /// GETs that it takes, when nothing has to be read twice.
+    pub fn reads(&self) -> u64 {
+        self.objects().map(|object| object.size.div_ceil(RANGE).max(1)).sum()
     }
 
     /// Where the last file begins in its WAL.

@@ -1,6 +1,5 @@
 //! A replica that the real Litestream 0.3.13 wrote (`tests/fixtures/litestream-0.3.13/make.py`), and what becomes of it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -9,46 +8,18 @@ use crate::ltx::{Encoder, Header, Txid, WalPosition};
 use crate::page::{PageSize, Pgno};
 use crate::remote::test_store::{Fault, TestStore};
 use crate::remote::{Layout, Level, Remote};
-use crate::restore::{Integrity, Reached, Request, RestoreError, Restored, Target, restore};
+use crate::restore::tests::golden::{self, digest, number, try_restore};
+use crate::restore::{Reached, Request, RestoreError, Target, restore};
 use crate::store::Body;
 
-fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/litestream-0.3.13")).join(name)
+const NAME: &str = "litestream-0.3.13";
+
+fn lines(file: &str) -> Vec<Vec<String>> {
+    golden::lines(NAME, file)
 }
 
-fn lines(name: &str) -> Vec<Vec<String>> {
-    let text = std::fs::read_to_string(fixture(name)).expect("read");
-    text.lines().map(|line| line.split(' ').map(str::to_owned).collect()).collect()
-}
-
-fn number(text: &str) -> i64 {
-    text.parse().expect("a number")
-}
-
-/// The replica with the times its files had.
 fn replica() -> (TestStore, Remote) {
-    let store = TestStore::new();
-    for line in lines("objects.txt") {
-        let bytes = std::fs::read(fixture("replica").join(&line[1])).expect("read");
-        store.insert(&line[1], bytes, number(&line[0]));
-    }
-    let remote = Remote::new(Arc::new(store.clone()), Layout::S3);
-    (store, remote)
-}
-
-async fn try_restore(remote: &Remote, target: Target) -> Result<(Restored, Vec<u8>), RestoreError> {
-    let dir = tempfile::tempdir().expect("tempdir");
-    let request = Request { target, integrity: Integrity::Full, ..Request::new(dir.path().join("app.db")) };
-    let restored = restore(remote, &request, &CancellationToken::new(), &Arc::default()).await;
-    let files = std::fs::read_dir(dir.path()).expect("dir").count();
-    assert_eq!(files, usize::from(restored.is_ok()), "nothing else is left");
-    Ok((restored?, std::fs::read(&request.output).expect("restored")))
-}
-
-/// FNV-1a: the fixture's `make.py` notes it beside the cryptographic hash, which needs no crate here.
-fn digest(bytes: &[u8]) -> String {
-    let mixed = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
-    format!("{mixed:016x}")
+    golden::replica(NAME, Layout::S3)
 }
 
 #[tokio::test]
@@ -101,6 +72,8 @@ async fn any_missing_file_is_an_error_that_names_it() {
                 assert!(restored.files < whole.files && (database != expected || line[1] != newest));
             }
             Err(RestoreError::OldGap { .. } | RestoreError::Corrupt { .. }) => gaps += 1,
+            // Asked or not, SQLite has a look: with this hole pages of two times stand side by side.
+            Err(RestoreError::Unsound { .. }) if ends_a_wal(&line[1]) => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -114,7 +87,7 @@ async fn damage_names_the_file_and_a_flip_on_the_way_is_read_again() {
     let (_, expected) = try_restore(&remote, Target::Latest).await.expect("restores");
     let newest = lines("objects.txt").pop().expect("objects")[1].clone();
     let generation = newest.split('/').nth(1).expect("a generation").to_owned();
-    for line in lines("objects.txt").into_iter().filter(|line| line[1].contains(&generation)) {
+    for line in lines("objects.txt").into_iter().filter(|line| line[1].contains(&generation)).step_by(7) {
         let (store, remote) = replica();
         let size = store.bytes(&line[1]).expect("there").len();
         store.inject(&line[1], Fault::Flip(size / 2), 1);

@@ -1,0 +1,163 @@
+//! `millstream points`: what can be brought back, from when to when, and how densely.
+
+use std::io::{self, Write};
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::args::Points as Command;
+use super::{source, timestamp};
+use crate::remote::{LtxObject, Remote};
+use crate::restore::{Density, Points, RestoreError, Stretch, points as summarise};
+use crate::run::Failure;
+use crate::run::{connect, restore_failure, store_failure};
+
+/// The moments of the two ends, exactly: a listing shows when a file was written, not when the commit was.
+struct Window {
+    oldest: (LtxObject, i64),
+    newest: (LtxObject, i64),
+}
+
+pub async fn points(command: Command) -> Result<u8, Failure> {
+    let replica = source::find(&command.source(), |env, cwd| command.sources(env, cwd))?;
+    let remote = connect(&replica).await?;
+    let listing = remote.listing_with_old().await.map_err(|error| store_failure(&error))?;
+    for ignored in &listing.ignored {
+        tracing::warn!("ignoring {}: {}", ignored.name, ignored.why);
+    }
+    let points = summarise(&listing);
+    if points.is_empty() {
+        return Err(restore_failure(RestoreError::NoBackup { address: remote.address().to_owned() }));
+    }
+    let window = window(&remote, &points).await?;
+    let out = &mut io::stdout();
+    let printed = match command.json {
+        true => writeln!(out, "{:#}", as_json(&points, window.as_ref())),
+        false => print(&points, window.as_ref(), out),
+    };
+    super::printed(printed)
+}
+
+async fn window(remote: &Remote, points: &Points) -> Result<Option<Window>, Failure> {
+    let Some((oldest, newest)) = &points.ends else { return Ok(None) };
+    let created = async |object: &LtxObject| remote.created_ms(object).await.map_err(|error| store_failure(&error));
+    let (oldest_ms, newest_ms) = (created(oldest).await?, created(newest).await?);
+    Ok(Some(Window { oldest: (oldest.clone(), oldest_ms), newest: (newest.clone(), newest_ms) }))
+}
+
+fn as_json(points: &Points, window: Option<&Window>) -> Value {
+    let end =
+        |(object, ms): &(LtxObject, i64)| json!({ "txid": object.max_txid.to_string(), "timestamp": timestamp(*ms) });
+    let stretch = |stretch: &Stretch| {
+        let every_ms = match stretch.density {
+            Density::Every { ms } => Some(ms),
+            Density::EveryCommit | Density::Single => None,
+        };
+        json!({
+            "from": timestamp(stretch.from_ms),
+            "to": timestamp(stretch.to_ms),
+            "min_txid": stretch.first_txid.to_string(),
+            "max_txid": stretch.last_txid.to_string(),
+            "points": stretch.points,
+            "every_commit": stretch.density == Density::EveryCommit,
+            "every_ms": every_ms,
+        })
+    };
+    json!({
+        "oldest": window.map(|window| end(&window.oldest)),
+        "newest": window.map(|window| end(&window.newest)),
+        "stretches": points.stretches.iter().map(stretch).collect::<Vec<_>>(),
+        "holes": points.holes.iter().map(|hole| json!({
+            "min_txid": hole.first_missing.to_string(),
+            "max_txid": hole.last_missing.to_string(),
+        })).collect::<Vec<_>>(),
+        "generations": points.old.iter().map(|old| json!({
+            "generation": old.generation.to_string(),
+            "from": timestamp(old.from_ms),
+            "to": timestamp(old.to_ms),
+            "files": old.files,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn print(points: &Points, window: Option<&Window>, out: &mut dyn Write) -> io::Result<()> {
+    if let Some(Window { oldest, newest }) = window {
+        for (word, (object, ms)) in [("oldest", oldest), ("newest", newest)] {
+            writeln!(out, "{word}  {}  TXID {}", timestamp(*ms), object.max_txid)?;
+        }
+        writeln!(out)?;
+    }
+    for stretch in &points.stretches {
+        let (from, to) = (timestamp(stretch.from_ms), timestamp(stretch.to_ms));
+        let points = if stretch.points == 1 { "1 point".into() } else { format!("{} points", stretch.points) };
+        let density = match stretch.density {
+            Density::EveryCommit => "every commit".into(),
+            Density::Every { ms } => format!("about every {}", rounded(ms)),
+            Density::Single => "one moment".into(),
+        };
+        writeln!(out, "{from} … {to}  {density}, {points}")?;
+    }
+    for hole in &points.holes {
+        writeln!(out, "missing: the transactions {} to {} are in no file", hole.first_missing, hole.last_missing)?;
+    }
+    for old in &points.old {
+        let (from, to) = (timestamp(old.from_ms), timestamp(old.to_ms));
+        writeln!(out, "{from} … {to}  generation {} of Litestream 0.3, {} files", old.generation, old.files)?;
+    }
+    Ok(())
+}
+
+/// Whole seconds, from a second on.
+fn rounded(ms: i64) -> String {
+    let shown = if ms < 1000 { SignedDuration::from_millis(ms) } else { SignedDuration::from_secs((ms + 500) / 1000) };
+    format!("{shown:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::{Layout, Listing};
+    use crate::store::Listed;
+
+    fn listing() -> Listing {
+        let second = |second: i64| 1_795_300_220_000 + second * 1000;
+        let file = |name: &str, at: i64| Listed { name: format!("{name}.ltx"), size: 500, modified_ms: second(at) };
+        let old = "generations/00000000000000a0/snapshots/00000000.snapshot.lz4";
+        Listing::parse(
+            Layout::S3,
+            vec![
+                file("0009/0000000000000001-0000000000000004", 0),
+                file("0001/0000000000000005-0000000000000007", 30),
+                file("0001/0000000000000008-0000000000000009", 60),
+                file("0000/000000000000000a-000000000000000a", 62),
+                file("0000/000000000000000c-000000000000000c", 64),
+                Listed { name: old.into(), size: 9, modified_ms: second(-1000) },
+            ],
+        )
+    }
+
+    #[test]
+    fn a_person_reads_when_and_how_densely() {
+        let points = summarise(&listing());
+        let (oldest, newest) = points.ends.clone().expect("points");
+        let (from, to) = (oldest.modified_ms, newest.modified_ms);
+        let window = Window { oldest: (oldest, from), newest: (newest, to) };
+        let mut out = Vec::new();
+        print(&points, Some(&window), &mut out).expect("memory");
+        let wanted = "oldest  2026-11-21T22:30:20Z  TXID 0000000000000004\n\
+                      newest  2026-11-21T22:31:22Z  TXID 000000000000000a\n\
+                      \n\
+                      2026-11-21T22:30:20Z … 2026-11-21T22:31:20Z  about every 30s, 3 points\n\
+                      2026-11-21T22:31:22Z … 2026-11-21T22:31:22Z  every commit, 1 point\n\
+                      missing: the transactions 000000000000000b to 000000000000000b are in no file\n\
+                      2026-11-21T22:13:40Z … 2026-11-21T22:13:40Z  generation 00000000000000a0 of Litestream 0.3, 1 files\n";
+        assert_eq!(String::from_utf8(out).expect("text"), wanted);
+        let shown = as_json(&points, Some(&window));
+        assert_eq!(shown["newest"], json!({ "txid": "000000000000000a", "timestamp": "2026-11-21T22:31:22Z" }));
+        assert_eq!(
+            (&shown["stretches"][0]["every_ms"], &shown["holes"][0]["min_txid"]),
+            (&json!(30_000), &json!("000000000000000b"))
+        );
+        assert_eq!(shown["generations"][0]["files"], 1);
+    }
+}
