@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{LogLevel, Sources, parse_duration};
+use crate::supervise::Signal;
 
 use super::argv;
 use super::moment::Moment;
@@ -83,9 +84,25 @@ pub struct Run {
     /// Leave $NAME and ${NAME} in the configuration file as they are
     #[arg(long)]
     pub no_expand_env: bool,
+    /// Stop the migration, and do not start, if it takes longer than this [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub migrate_timeout: Option<Duration>,
+    #[command(flatten)]
+    pub signals: SignalFlags,
     /// Application and its arguments
     #[arg(value_name = "CMD", trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<OsString>,
+}
+
+/// What the application gets instead of the signals that are sent to us.
+#[derive(Debug, Args)]
+pub struct SignalFlags {
+    /// What the application gets instead of TERM and INT [default: the signal itself]
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<Signal>,
+    /// What it gets instead of one signal, as FROM:TO, for example 15:3 or HUP:0 to drop it; can be repeated
+    #[arg(long = "rewrite", value_name = "FROM:TO", value_parser = rewrite)]
+    pub rewrites: Vec<(Signal, Option<Signal>)>,
 }
 
 /// Replicates databases until it is stopped, or until the application given by -exec ends
@@ -110,6 +127,8 @@ pub struct Replicate {
     /// Leave $NAME and ${NAME} in the configuration file as they are
     #[arg(long)]
     pub no_expand_env: bool,
+    #[command(flatten)]
+    pub signals: SignalFlags,
     #[arg(long, hide = true)]
     force_snapshot: bool,
     #[arg(long, hide = true)]
@@ -395,6 +414,12 @@ fn txid(text: &str) -> Result<u64, String> {
     parsed.filter(|txid| *txid != 0).ok_or_else(|| "a TXID is 16 hex digits, for example 000000000000002a".into())
 }
 
+fn rewrite(text: &str) -> Result<(Signal, Option<Signal>), String> {
+    let (from, to) = text.split_once(':').ok_or("write FROM:TO, for example 15:3")?;
+    let signal = |text: &str| text.parse::<Signal>().map_err(|unknown| unknown.to_string());
+    Ok((signal(from)?, if to == "0" { None } else { Some(signal(to)?) }))
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "it must be a whole number, one or more".into())
 }
@@ -474,6 +499,28 @@ mod tests {
         assert!(refused(&["run", "-exec", "a", "--", "b"]).contains("cannot be used with"));
         assert!(refused(&["run", "-grace", "10"]).contains("write for example 10s"));
         assert!(refused(&["run", "-log-level", "loud"]).contains("not a log level"));
+    }
+
+    #[test]
+    fn signals_can_be_rewritten() {
+        let words = [
+            "run",
+            "-stop-signal",
+            "QUIT",
+            "-rewrite",
+            "15:3",
+            "-rewrite=HUP:0",
+            "-migrate-timeout",
+            "1m",
+            "--",
+            "app",
+        ];
+        let Command::Run(run) = ok(&words) else { panic!("not run") };
+        assert_eq!(run.signals.stop_signal, Some(Signal::QUIT));
+        assert_eq!(run.signals.rewrites, [(Signal::TERM, Some(Signal::QUIT)), (Signal::HUP, None)]);
+        assert_eq!((run.migrate_timeout, run.command.len()), (Some(Duration::from_secs(60)), 1));
+        assert!(refused(&["run", "-rewrite", "15", "--", "app"]).contains("FROM:TO"));
+        assert!(refused(&["run", "-stop-signal", "FOO", "--", "app"]).contains("not a signal"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `run` and `replicate`: the same life, with Litestream's defaults for the second.
 
-use super::args::{Replicate, Run};
+use super::args::{Replicate, Run, SignalFlags};
 use super::{Environment, install, logger};
 use crate::config::{Loaded, Options};
 use crate::run::exit::{CONFIG, Failure};
@@ -19,7 +19,8 @@ pub async fn run(command: Run) -> Result<u8, Failure> {
         let error = anyhow::anyhow!("{}: nothing to run: add `exec:`, or -- COMMAND", loaded.origin);
         return Err(Failure::new(CONFIG, error));
     };
-    let job = Job { app: Some(app), ..job(loaded.options, Restoring::All)? };
+    let migrate_timeout = command.migrate_timeout;
+    let job = Job { app: Some(app), migrate_timeout, ..job(loaded.options, Restoring::All, command.signals)? };
     Ok(run::run(job, signals, nursery).await)
 }
 
@@ -33,7 +34,8 @@ pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
         false => Job::command(loaded.options.exec.as_deref(), "exec").map_err(config)?,
     };
     // `migrate` is part of `run`; a script that calls `replicate` runs its migrations itself.
-    let job = Job { app, migrate: None, once: command.once, ..job(loaded.options, Restoring::AsConfigured)? };
+    let job = job(loaded.options, Restoring::AsConfigured, command.signals)?;
+    let job = Job { app, migrate: None, once: command.once, ..job };
     Ok(run::run(job, signals, nursery).await)
 }
 
@@ -45,9 +47,10 @@ fn begin(loaded: &Loaded) -> Result<(), Failure> {
     Ok(())
 }
 
-fn job(options: Options, restoring: Restoring) -> Result<Job, Failure> {
+fn job(options: Options, restoring: Restoring, signals: SignalFlags) -> Result<Job, Failure> {
     let migrate = Job::command(options.migrate.as_deref(), "migrate").map_err(config)?;
-    Ok(Job { migrate, app: None, restoring, once: false, options })
+    let SignalFlags { stop_signal, rewrites } = signals;
+    Ok(Job { migrate, app: None, restoring, migrate_timeout: None, stop_signal, rewrites, once: false, options })
 }
 
 fn config(error: impl Into<anyhow::Error>) -> Failure {

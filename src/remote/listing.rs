@@ -4,7 +4,9 @@
 //! the proof that nothing is there.
 
 use super::{Layout, Level, LtxObject, OldReplica, names::Name, v03::OldName};
-use crate::ltx::{HEADER_LEN, TAIL_LEN, Txid};
+#[cfg(test)]
+use crate::ltx::Txid;
+use crate::ltx::{HEADER_LEN, TAIL_LEN};
 use crate::store::{Key, Listed};
 
 /// Header, end-of-pages mark, an empty index, tail: no LTX file is shorter.

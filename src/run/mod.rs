@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use crate::config::{Database, Options};
 use crate::remote::ReadPolicy;
 use crate::replicate::{Ended, Road};
-use crate::supervise::{CommandLine, Nursery, SYNC_RESERVE, SYNC_SHARE, Signals, split};
+use crate::supervise::{CommandLine, Nursery, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
 pub use connect::{connect, probe_fencing, store_failure};
 pub use exit::Failure;
@@ -56,6 +56,12 @@ pub struct Job {
     /// Without an application the roads run until a signal.
     pub app: Option<CommandLine>,
     pub restoring: Restoring,
+    /// A migration that takes longer is stopped.
+    pub migrate_timeout: Option<Duration>,
+    /// What the application gets instead of TERM and INT.
+    pub stop_signal: Option<Signal>,
+    /// What it gets instead of other signals; `None` drops one.
+    pub rewrites: Vec<(Signal, Option<Signal>)>,
     /// Ship what is there and end.
     pub once: bool,
 }

@@ -82,7 +82,8 @@ pub async fn live(
 ) -> Result<Lived, Failure> {
     if let Some(migrate) = &job.migrate {
         let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
-        let lived = command(migrate, "the migration", policy, signals, nursery, heard, budget).await?;
+        let migration = Command { line: migrate, what: "the migration", policy, limit: job.migrate_timeout };
+        let lived = command(migration, signals, nursery, heard, budget).await?;
         if lived.code != 0 {
             return Ok(lived);
         }
@@ -94,18 +95,32 @@ pub async fn live(
     match &job.app {
         Some(app) => {
             // As a direct exec would: a signal is for the application itself, what it does with its workers is its own affair.
-            let policy = StopPolicy { scope: Scope::Command, ..StopPolicy::new(budget.child) };
-            command(app, "the application", policy, signals, nursery, heard, budget).await
+            let policy = StopPolicy {
+                scope: Scope::Command,
+                stop_signal: job.stop_signal,
+                rewrites: job.rewrites.clone(),
+                ..StopPolicy::new(budget.child)
+            };
+            let app = Command { line: app, what: "the application", policy, limit: None };
+            command(app, signals, nursery, heard, budget).await
         }
         None => Ok(until_signalled(signals, heard).await),
     }
 }
 
+/// One command to run.
+struct Command<'a> {
+    line: &'a CommandLine,
+    /// For log lines.
+    what: &'static str,
+    policy: StopPolicy,
+    /// The longest it may take.
+    limit: Option<Duration>,
+}
+
 /// Runs one command to its end, and the end of everything it left behind.
 async fn command(
-    line: &CommandLine,
-    what: &str,
-    policy: StopPolicy,
+    Command { line, what, policy, limit }: Command<'_>,
     signals: &mut Signals,
     nursery: &Nursery,
     heard: &mut mpsc::Receiver<Event>,
@@ -122,9 +137,15 @@ async fn command(
         let running = supervise(&mut child, signals, policy, &stop);
         tokio::pin!(running);
         let mut listening = true;
+        let overdue = tokio::time::sleep(limit.unwrap_or(Duration::MAX));
+        tokio::pin!(overdue);
         loop {
             tokio::select! {
                 ended = &mut running => break ended,
+                () = &mut overdue, if limit.is_some() && !stop.is_cancelled() => {
+                    tracing::error!("{what} takes longer than {:?}: stopping it", limit.unwrap_or_default());
+                    stop.cancel();
+                }
                 event = heard.recv(), if listening => match event {
                     Some(Event::Fenced) => {
                         tracing::error!("stopping {what}: its commits would be lost");

@@ -147,8 +147,7 @@ fn a_replica_of_litestream_03_on_s3_is_restored_and_continued() {
 fn a_replica_of_litestream_03_is_found_where_its_prefix_was_joined_as_a_path() {
     let mut rig = Rig::on_s3();
     let Remote::S3 { endpoint, prefix } = rig.remote.clone() else { panic!("not S3") };
-    let with = |prefix: String| Remote::S3 { endpoint: endpoint.clone(), prefix };
-    rig.remote = with(format!("{prefix}/joined"));
+    rig.remote = Remote::S3 { endpoint: endpoint.clone(), prefix: format!("{prefix}/joined") };
     by_litestream_03(&rig, &["create", "rows:7"]);
     // 0.5 and millstream write the prefix as it is: `x/` makes `x//0000/…`, `x/.` makes `x/./0000/…`.
     let config = rig.path("slash.yml");
