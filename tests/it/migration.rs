@@ -106,3 +106,18 @@ fn flags_alone_are_enough() {
     assert_eq!(rig.assert_all_rows_are_safe(), 3);
     assert!(fs::metadata(rig.db()).is_ok());
 }
+
+#[test]
+fn a_migration_that_takes_too_long_is_stopped_and_the_application_is_not_started() {
+    let rig = Rig::on_file();
+    let started = rig.path("started");
+    let args =
+        ["run".into(), "-config".into(), rig.config().into_os_string(), "-migrate-timeout".into(), "300ms".into()];
+    let args = args
+        .into_iter()
+        .chain(["-migrate", "sleep 60", "--", "touch"].map(OsString::from))
+        .chain([started.clone().into()]);
+    let ended = rig.millstream(args).finish();
+    ended.assert_code(143).assert_says(&["takes longer than"]);
+    assert!(!started.exists(), "the application was started");
+}

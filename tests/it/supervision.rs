@@ -261,3 +261,21 @@ fn exec_refuses_what_only_a_shell_can_do_and_says_how() {
         assert!(!marker.exists(), "{command}: a part of it was run");
     }
 }
+
+#[test]
+fn signals_are_rewritten_for_the_child_when_told_to() {
+    let rig = Rig::on_file();
+    let script = format!(
+        "trap 'exit 7' QUIT; trap 'echo hup >>{0}' HUP; touch {1}; while :; do sleep 0.05; done",
+        rig.path("signals").display(),
+        rig.path("ready").display()
+    );
+    let args = ["run".into(), "-config".into(), rig.config().into_os_string()];
+    let flags = ["-rewrite", "USR1:HUP", "-stop-signal", "QUIT", "--", "sh", "-c", &script].map(OsString::from);
+    let mut running = rig.millstream(args.into_iter().chain(flags)).spawn();
+    wait_for_file(&mut running, &rig, "ready");
+    running.signal(Signal::SIGUSR1);
+    running.wait_until("USR1 arrived as HUP", || rig.path("signals").exists());
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(7);
+}
