@@ -28,7 +28,7 @@
 //! # One commit, from the WAL to the bucket
 //!
 //! 1. `db/watch.rs` wakes up because the `-wal` file changed.
-//! 2. `sqlite/mark.rs` opens a read transaction and says on which WAL frame it stands.
+//! 2. `sqlite/connection.rs` begins a read transaction that pins the WAL; `sqlite/mark.rs` says on which frame it stands.
 //! 3. `sqlite/wal.rs` reads the frames up to that mark and checks salts and checksums.
 //! 4. `db/capture.rs` makes a batch of them: the newest version of every changed page.
 //! 5. `ltx/encode.rs` turns the batch into the bytes of an LTX file.
