@@ -279,8 +279,9 @@ impl Traveller {
             let age = self.board.get().unshipped_for(now).unwrap_or(lasting);
             tracing::error!(
                 db = %self.name(),
-                "cannot replicate to {}: {error}; oldest commit not shipped is {age:.0?} old; trying on",
-                self.remote.address()
+                "cannot replicate to {}: {error}; oldest commit not shipped is {:.1} s old; trying on",
+                self.remote.address(),
+                age.as_secs_f64()
             );
         }
         let resume_at = match self.deadline() {

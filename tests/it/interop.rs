@@ -107,11 +107,24 @@ fn by_litestream_03(rig: &Rig, steps: &[&str]) {
 
 /// What 0.3 wrote is restored; the next life begins an LTX history beside it, which both programs then restore.
 fn a_replica_of_litestream_03_is_restored_and_continued(mut rig: Rig) {
-    let steps =
-        ["create", "rows:20", "pause:300", "big:30:20000", "delete", "pause:300", "rows:20", "vacuum", "rows:3"];
+    // The pauses are for Litestream's checkpoints, each of which begins another WAL.
+    let steps = [
+        "create",
+        "rows:10",
+        "pause:500",
+        "big:30:20000",
+        "pause:500",
+        "rows:10",
+        "delete",
+        "pause:500",
+        "rows:20",
+        "vacuum",
+        "pause:500",
+        "rows:3",
+    ];
     by_litestream_03(&rig, &steps);
     let indexes = rig.remote.objects().into_keys().filter(|name| name.ends_with("_00000000.wal.lz4")).count();
-    assert!(indexes > 2, "one WAL is no test: {indexes}");
+    assert!(indexes >= 2, "one WAL is no test: {indexes}");
     let restored = rig.restored();
     assert_eq!(rig.oracle.check_complete(&restored), 43);
     oracle::assert_same_pages(&rig.db(), &restored);
