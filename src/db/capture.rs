@@ -168,9 +168,7 @@ impl Db {
         if sum != end.checksum {
             return Err(stale("the frames do not end in the checksum of the wal-index").into());
         }
-        frames.sort_unstable_by_key(|&(pgno, number)| (pgno, std::cmp::Reverse(number)));
-        frames.dedup_by_key(|&mut (pgno, _)| pgno);
-        Ok(frames)
+        Ok(newest_of_each(frames))
     }
 
     fn existing_wal(&self) -> Result<Wal, DbError> {
@@ -195,6 +193,13 @@ fn image(txid: Txid, mark: &Mark, reason: ImageReason, now_ms: i64) -> Batch {
         wal,
     };
     Batch { header, image: Some(reason), pages: Pages::All, position: Position::at(txid, mark) }
+}
+
+/// Keeps the newest frame of every page, in page order.
+pub(super) fn newest_of_each(mut frames: Vec<(Pgno, u32)>) -> Vec<(Pgno, u32)> {
+    frames.sort_unstable_by_key(|&(pgno, number)| (pgno, std::cmp::Reverse(number)));
+    frames.dedup_by_key(|&mut (pgno, _)| pgno);
+    frames
 }
 
 /// Adds the pages that the database grew by but that no frame holds: a restore must find every page in some file.

@@ -7,7 +7,7 @@ use super::identity::Identity;
 use super::position::{ImageReason, Position};
 use crate::fsx::{self, FsError};
 use crate::ltx::{LtxError, Txid};
-use crate::sqlite::{Connection, Mark, SqliteError, Wal, WalError};
+use crate::sqlite::{Connection, Mark, SqliteError, Wal, WalError, frame_len};
 
 /// How a database is treated; defaults and meaning are Litestream's.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +141,7 @@ impl Db {
             Some(ours) if ours.salts == wal.salts => wal.frames.saturating_sub(ours.frames),
             _ => wal.frames,
         };
-        Ok(u64::from(frames) * (u64::from(mark.page_size.get()) + 24))
+        Ok(u64::from(frames) * frame_len(mark.page_size))
     }
 
     pub(super) fn next_txid(&self) -> Result<Txid, DbError> {

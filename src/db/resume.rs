@@ -6,12 +6,13 @@
 //! `synchronous=NORMAL` the local WAL may have lost commits that the bucket has, and then have been written anew with the same
 //! salts. Whatever cannot be proved is answered with a full image.
 
+use super::capture::newest_of_each;
 use super::open::{Db, DbError};
 use super::position::{ImageReason, Position};
 use super::seal::Seal;
 use crate::ltx::Header;
 use crate::page::Pgno;
-use crate::sqlite::{FrameChecksum, Salts, Wal, WalError, WalMark};
+use crate::sqlite::{FrameChecksum, Salts, Wal, WalError, WalMark, frame_len};
 
 /// A place in the WAL from which to continue, if the pages confirm it.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Claim {
     fn of(header: &Header) -> Option<Claim> {
         let frames = |offset: u64| {
             let bytes = offset.checked_sub(crate::sqlite::WAL_HEADER_LEN)?;
-            let frame_len = u64::from(header.page_size.get()) + 24;
+            let frame_len = frame_len(header.page_size);
             (bytes % frame_len == 0).then(|| u32::try_from(bytes / frame_len).ok())?
         };
         let salts = Salts(header.wal.salt1, header.wal.salt2);
@@ -169,9 +170,3 @@ impl Db {
 }
 
 type Found = Result<(Vec<(Pgno, u32)>, WalMark, bool), ImageReason>;
-
-fn newest_of_each(mut pages: Vec<(Pgno, u32)>) -> Vec<(Pgno, u32)> {
-    pages.sort_unstable_by_key(|&(pgno, number)| (pgno, std::cmp::Reverse(number)));
-    pages.dedup_by_key(|&mut (pgno, _)| pgno);
-    pages
-}

@@ -34,7 +34,7 @@ impl Traveller {
         if backlog <= budget {
             return Ok(());
         }
-        if !self.started_at_a_position() {
+        if !self.db().has_position() {
             // Nobody knows yet where the history ends, so these frames cannot be numbered. The image that is taken in the
             // end holds them too.
             return self.reset(pending).await;
@@ -43,10 +43,6 @@ impl Traveller {
         self.spill_pending(pending).await?;
         self.spill_new_commits().await?;
         self.reset(pending).await
-    }
-
-    fn started_at_a_position(&mut self) -> bool {
-        self.db().has_position()
     }
 
     async fn reset(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {

@@ -31,4 +31,4 @@ pub use error::SqliteError;
 pub use header::{DbHeader, Presence, look_at_file};
 pub use mark::{Mark, WalMark};
 pub use version::{check_version, library_version};
-pub use wal::{FrameChecksum, FrameStream, Salts, StreamError, WAL_HEADER_LEN, Wal, WalError, frame_offset};
+pub use wal::{FrameChecksum, FrameStream, Salts, StreamError, WAL_HEADER_LEN, Wal, WalError, frame_len, frame_offset};

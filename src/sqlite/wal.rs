@@ -189,9 +189,14 @@ impl Wal {
     }
 }
 
+/// Length of one frame: its header and the page.
+pub fn frame_len(page_size: PageSize) -> u64 {
+    FRAME_HEADER_LEN + u64::from(page_size.get())
+}
+
 /// Byte offset at which the frame after `frames` frames begins.
 pub fn frame_offset(frames: u32, page_size: PageSize) -> u64 {
-    WAL_HEADER_LEN + u64::from(frames) * (FRAME_HEADER_LEN + u64::from(page_size.get()))
+    WAL_HEADER_LEN + u64::from(frames) * frame_len(page_size)
 }
 
 fn be32(bytes: &[u8], at: usize) -> u32 {
