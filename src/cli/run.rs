@@ -33,9 +33,10 @@ pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
         true => None,
         false => Job::command(loaded.options.exec.as_deref(), "exec").map_err(config)?,
     };
+    let once = command.chores();
     // `migrate` is part of `run`; a script that calls `replicate` runs its migrations itself.
     let job = job(loaded.options, Restoring::AsConfigured, command.life)?;
-    let job = Job { app, migrate: None, once: command.once, ..job };
+    let job = Job { app, migrate: None, once, ..job };
     Ok(run::run(job, signals, nursery).await)
 }
 
@@ -50,7 +51,7 @@ fn begin(loaded: &Loaded) -> Result<(), Failure> {
 fn job(options: Options, restoring: Restoring, life: LifeFlags) -> Result<Job, Failure> {
     let migrate = Job::command(options.migrate.as_deref(), "migrate").map_err(config)?;
     let LifeFlags { stop_signal, rewrites, .. } = life;
-    Ok(Job { migrate, app: None, restoring, migrate_timeout: None, stop_signal, rewrites, once: false, options })
+    Ok(Job { migrate, app: None, restoring, migrate_timeout: None, stop_signal, rewrites, once: None, options })
 }
 
 fn config(error: impl Into<anyhow::Error>) -> Failure {

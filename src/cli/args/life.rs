@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{FileFlags, ONE_DASH, refuse};
+use super::{FileFlags, ONE_DASH};
 use crate::config::{LogLevel, Sources, parse_duration};
+use crate::replicate::Chores;
 use crate::supervise::Signal;
 
 /// What `run` and `replicate` have in common.
@@ -95,9 +96,11 @@ pub struct Replicate {
     pub once: bool,
     #[command(flatten)]
     pub life: LifeFlags,
-    #[arg(long, hide = true)]
+    /// With -once: write a snapshot, whenever the last one was made
+    #[arg(long)]
     force_snapshot: bool,
-    #[arg(long, hide = true)]
+    /// With -once: delete what retention no longer keeps
+    #[arg(long)]
     enforce_retention: bool,
     /// Database to replicate instead of those of a file, and where to: s3://BUCKET/PATH or file:///PATH
     #[arg(value_name = "DB URL")]
@@ -118,8 +121,17 @@ impl Replicate {
         }
     }
 
+    /// What to do beside replicating once; `None` is to replicate until the end.
+    pub fn chores(&self) -> Option<Chores> {
+        self.once.then_some(Chores { snapshot: self.force_snapshot, retention: self.enforce_retention })
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
-        refuse(&[(self.force_snapshot, "-force-snapshot"), (self.enforce_retention, "-enforce-retention")])?;
+        for (set, flag) in [(self.force_snapshot, "-force-snapshot"), (self.enforce_retention, "-enforce-retention")] {
+            if set && !self.once {
+                return Err(format!("cannot specify {flag} flag without -once"));
+            }
+        }
         match self.operands.as_slice() {
             [] => Ok(()),
             _ if self.life.file.config.is_some() => Err("-config cannot be combined with DB and URL".into()),

@@ -7,6 +7,7 @@ use super::*;
 use crate::cli::moment::Moment;
 use crate::cli::source::Source;
 use crate::config::{LogLevel, Options};
+use crate::replicate::Chores;
 use crate::supervise::Signal;
 
 fn try_parse(words: &[&str]) -> Result<Command, Rejected> {
@@ -102,6 +103,11 @@ fn replicate_takes_one_database_and_one_url() {
     assert!(refused(&["replicate", "a.db", "s3://b", "s3://c"]).contains("several replicas"));
     assert!(refused(&["replicate", "-config", "c", "a.db", "s3://b"]).contains("-config cannot be combined"));
     assert!(refused(&["replicate", "-once", "-exec", "x"]).contains("cannot be used with"));
+    let Command::Replicate(replicate) = ok(&["replicate", "-once", "-force-snapshot"]) else { panic!("not replicate") };
+    assert_eq!(replicate.chores(), Some(Chores { snapshot: true, retention: false }));
+    for flag in ["-force-snapshot", "-enforce-retention"] {
+        assert!(refused(&["replicate", flag]).contains(&format!("cannot specify {flag} flag without -once")));
+    }
     assert!(refused(&["replicate", "a.db", "s3://b", "-once"]).contains("flags come first"));
 }
 
@@ -157,9 +163,6 @@ fn ltx_and_points_take_one_source() {
 fn what_is_not_there_yet_is_refused_by_name() {
     for command in NOT_YET {
         assert!(refused(&[command, "-json", "x"]).contains(&format!("`{command}` is not supported yet")));
-    }
-    for flag in ["-force-snapshot", "-enforce-retention"] {
-        assert!(refused(&["replicate", "-once", flag]).contains(&format!("{flag} is not supported yet")));
     }
     for words in [["-f"].as_slice(), &["-follow-interval", "1s"], &["-generation", "g"], &["-index", "0"]] {
         let words = [["restore"].as_slice(), words, &["/a.db"]].concat();

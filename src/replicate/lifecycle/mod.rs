@@ -11,6 +11,7 @@
 //!   cache.rs     the newest level-0 files, so that they need not be read back
 //!   write.rs     compaction and snapshots: a streaming merge into a new object, then proof that it is there
 //!   inspect.rs   looking into objects: is it whole, is it a full image?
+//!   once.rs      a snapshot and retention on demand, for `-once`
 //!   task.rs      select, then apply: one piece of work at a time, one owner of what is known
 //! ```
 //!
@@ -20,6 +21,7 @@
 mod cache;
 mod chain;
 mod inspect;
+mod once;
 mod retain;
 mod schedule;
 mod task;
@@ -41,6 +43,9 @@ use tokio::task::JoinHandle;
 use super::Stop;
 use crate::ltx::Header;
 use crate::remote::Remote;
+
+pub use once::Chores;
+pub(super) use once::run as do_chores;
 
 /// Uploads that may wait to be heard of. What is lost when that is not enough is found by the next LIST.
 const NEWS_DEPTH: usize = 64;
