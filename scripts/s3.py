@@ -1,4 +1,4 @@
-"""The smallest S3 client that can sign: what scripts/with-s3 and scripts/latency need, with nothing but the standard library."""
+"""The smallest S3 client that can sign: what the scripts beside it need, with nothing but the standard library."""
 
 import datetime
 import hashlib
@@ -28,12 +28,22 @@ class Client:
             raise OSError(f"{method} {path}: {error}") from error
 
     def keys(self, bucket, prefix):
-        """The keys below `prefix`, up to the first thousand."""
-        query = {"list-type": "2", "prefix": prefix}
-        status, body = self.request("GET", f"/{bucket}", query=query)
-        if status != 200:
-            raise OSError(f"LIST {bucket}/{prefix}: HTTP {status}")
-        return re.findall(r"<Key>([^<]*)</Key>", body.decode())
+        """The keys below `prefix`."""
+        return [key for key, _ in self.objects(bucket, prefix)]
+
+    def objects(self, bucket, prefix):
+        """Key and size of everything below `prefix`."""
+        objects, query = [], {"list-type": "2", "prefix": prefix}
+        while True:
+            status, body = self.request("GET", f"/{bucket}", query=query)
+            if status != 200:
+                raise OSError(f"LIST {bucket}/{prefix}: HTTP {status}")
+            text = body.decode()
+            objects += [(key, int(size)) for key, size in re.findall(r"<Key>([^<]*)</Key>.*?<Size>(\d+)</Size>", text, re.S)]
+            token = re.search(r"<NextContinuationToken>([^<]*)</NextContinuationToken>", text)
+            if not token:
+                return objects
+            query["continuation-token"] = token[1]
 
     def _sign(self, method, path, query, body):
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
