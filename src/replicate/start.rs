@@ -31,7 +31,7 @@ impl Traveller {
         self.proved_at = clock::since_boot();
         let policy = self.settings.lifecycle.clone().filter(|_| self.settings.once.is_none());
         let stop = self.stop.clone();
-        self.lifecycle = policy.map(|policy| Lifecycle::start(policy, self.remote.clone(), stop));
+        self.lifecycle = policy.map(|policy| Lifecycle::start(policy, self.remote.clone(), self.board.clone(), stop));
         self.confirmed = end.as_ref().map(|end| end.txid);
         if let Some(txid) = self.confirmed {
             self.board.confirmed(txid);

@@ -43,6 +43,7 @@ use tokio::task::JoinHandle;
 use super::Stop;
 use crate::ltx::Header;
 use crate::remote::Remote;
+use crate::status::Board;
 
 pub use once::Chores;
 pub(super) use once::run as do_chores;
@@ -116,9 +117,9 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     /// Nothing happens before the first [`Lifecycle::shipped`].
-    pub fn start(policy: Policy, remote: Remote, stop: watch::Receiver<Stop>) -> Lifecycle {
+    pub fn start(policy: Policy, remote: Remote, board: Board, stop: watch::Receiver<Stop>) -> Lifecycle {
         let (news, heard) = mpsc::channel(NEWS_DEPTH);
-        let task = tokio::spawn(task::run(policy, remote, heard, stop));
+        let task = tokio::spawn(task::run(policy, remote, board, heard, stop));
         Lifecycle { news, task }
     }
 

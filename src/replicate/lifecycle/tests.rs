@@ -311,7 +311,7 @@ async fn until_quiet(store: &MemoryStore) {
 /// A running task over `remote`.
 fn start(remote: &Remote) -> (Lifecycle, watch::Sender<Stop>) {
     let (stop, stopped) = watch::channel(None);
-    (Lifecycle::start(policy(), remote.clone(), stopped), stop)
+    (Lifecycle::start(policy(), remote.clone(), Board::new().0, stopped), stop)
 }
 
 /// Ships TXIDs `numbers` at the present time.
@@ -362,10 +362,14 @@ async fn a_store_that_keeps_everything_stops_nothing() {
         let store = MemoryStore::new();
         let keeping = Keeping { inner: store.clone(), says_so: Arc::new(AtomicBool::new(says_so)) };
         let remote = remote_on(keeping);
-        let (lifecycle, _stop) = start(&remote);
+        let (board, status) = Board::new();
+        let (_stop, stopped) = watch::channel(None);
+        let lifecycle = Lifecycle::start(policy(), remote.clone(), board, stopped);
         ship_all(&lifecycle, &remote, 1..=40).await;
         until_quiet(&store).await;
         let listing = remote.listing().await.expect("list");
+        let refusals = status.borrow().refusals.expect("somebody must learn of it");
+        assert!((39..=listing.objects().count()).contains(&refusals.objects), "{refusals:?}");
         assert_eq!(listing.level(Level::L0).len(), 40);
         assert_eq!(listing.level(Level::SNAPSHOT).last().map(|o| o.max_txid), Some(txid(40)));
         // Each was asked for once.
