@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{FileFlags, ONE_DASH};
-use crate::config::{LogLevel, Sources, parse_duration};
+use crate::config::{LogLevel, Sources, parse_duration, parse_variable};
 use crate::replicate::Chores;
 use crate::supervise::Signal;
 
@@ -19,6 +19,9 @@ pub struct LifeFlags {
     /// trace, debug, info, warn or error [default: $LOG_LEVEL, or the file's, or info]
     #[arg(long, value_name = "LEVEL", value_parser = LogLevel::parse)]
     log_level: Option<LogLevel>,
+    /// Hide an environment variable from the application and the migration, for example AWS_SECRET_ACCESS_KEY; can be repeated
+    #[arg(long, value_name = "NAME", value_parser = parse_variable)]
+    strip_env: Vec<String>,
     /// What the application gets instead of TERM and INT [default: the signal itself]
     #[arg(long, value_name = "SIGNAL")]
     pub stop_signal: Option<Signal>,
@@ -29,7 +32,7 @@ pub struct LifeFlags {
 
 impl LifeFlags {
     fn sources<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>, cwd: PathBuf) -> Sources<'a> {
-        Sources { log_level: self.log_level, ..self.file.sources(env, cwd) }
+        Sources { log_level: self.log_level, strip_env: self.strip_env.clone(), ..self.file.sources(env, cwd) }
     }
 }
 

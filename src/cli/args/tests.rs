@@ -91,6 +91,19 @@ fn signals_can_be_rewritten() {
 }
 
 #[test]
+fn variables_can_be_stripped() {
+    for command in ["run", "replicate"] {
+        let sources = match ok(&[command, "-strip-env", "TOKEN", "-strip-env=KEY"]) {
+            Command::Run(run) => run.sources(&no_env, "/".into()),
+            Command::Replicate(replicate) => replicate.sources(&no_env, "/".into()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(sources.strip_env, ["TOKEN", "KEY"]);
+        assert!(refused(&[command, "-strip-env", "A=B"]).contains("not the name of an environment variable"));
+    }
+}
+
+#[test]
 fn replicate_takes_one_database_and_one_url() {
     let Command::Replicate(replicate) = ok(&["replicate", "-restore-if-db-not-exists", "a.db", "s3://b/p"]) else {
         panic!("not replicate")
