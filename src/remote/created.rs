@@ -65,8 +65,8 @@ mod tests {
     use super::*;
     use crate::ltx::{Header, Txid, WalPosition};
     use crate::page::PageSize;
-    use crate::remote::test_store::TestStore;
     use crate::store::Body;
+    use crate::store::memory::{MemoryStore, Op};
 
     #[test]
     fn timestamps_are_written_as_go_writes_them() {
@@ -87,8 +87,8 @@ mod tests {
     }
 
     /// A level-0 object for each time, TXID 1 and up.
-    async fn remote_with(layout: Layout, times_ms: &[i64]) -> (TestStore, Remote) {
-        let store = TestStore::new();
+    async fn remote_with(layout: Layout, times_ms: &[i64]) -> (MemoryStore, Remote) {
+        let store = MemoryStore::new();
         let remote = Remote::new(Arc::new(store.clone()), layout);
         for (n, timestamp_ms) in times_ms.iter().enumerate() {
             let txid = Txid::new(n as u64 + 1).expect("not zero");
@@ -111,10 +111,10 @@ mod tests {
         let (store, remote) = remote_with(Layout::S3, &times).await;
         let listing = remote.listing().await.expect("list");
         for (before_ms, wanted) in [(10, 0), (11, 1), (5000, 499), (5001, 500), (10_000, 999), (99_999, 1000)] {
-            let heads = store.heads();
+            let heads = store.calls(Op::Head);
             let cut = remote.listing_before(&listing, before_ms).await.expect("heads");
             assert_eq!(cut.level(Level::L0).len(), wanted, "before {before_ms}");
-            assert!(store.heads() - heads <= 11, "{} heads", store.heads() - heads);
+            assert!(store.calls(Op::Head) - heads <= 11, "{} heads", store.calls(Op::Head) - heads);
         }
     }
 
@@ -123,7 +123,7 @@ mod tests {
         let (store, remote) = remote_with(Layout::Directories, &[10, 20, 30]).await;
         let listing = remote.listing().await.expect("list");
         assert_eq!(remote.listing_before(&listing, 30).await.expect("no requests").objects().count(), 2);
-        assert_eq!(store.heads(), 0);
+        assert_eq!(store.calls(Op::Head), 0);
     }
 
     #[tokio::test]

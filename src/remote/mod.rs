@@ -124,6 +124,3 @@ impl std::fmt::Debug for Remote {
         f.debug_struct("Remote").field("store", &self.address()).field("layout", &self.layout).finish()
     }
 }
-
-#[cfg(test)]
-pub(crate) mod test_store;

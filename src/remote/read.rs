@@ -205,16 +205,16 @@ mod tests {
     use super::*;
     use crate::ltx::{Encoder, Txid, WalPosition};
     use crate::page::{PageSize, Pgno};
-    use crate::remote::test_store::{Fault, TestStore};
     use crate::remote::{Layout, Level};
+    use crate::store::memory::{Fault, MemoryStore, Op};
     use crate::store::{Body, Put, Store};
 
-    fn remote() -> (TestStore, Remote, Key) {
-        let store = TestStore::new();
+    fn remote() -> (MemoryStore, Remote, Key) {
+        let store = MemoryStore::new();
         (store.clone(), Remote::new(Arc::new(store), Layout::S3), Key::new("x").expect("key"))
     }
 
-    async fn with_bytes(len: usize) -> (TestStore, Remote, Key, Vec<u8>) {
+    async fn with_bytes(len: usize) -> (MemoryStore, Remote, Key, Vec<u8>) {
         let (store, remote, key) = remote();
         let bytes: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
         store.put(&key, Put::create(bytes.clone())).await.expect("put");
@@ -224,11 +224,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn reads_go_on_where_they_were_cut() {
         let (store, remote, key, bytes) = with_bytes(500_000).await;
-        for fault in [Fault::Cut(100_000), Fault::Break(100_000), Fault::Stall(100_000), Fault::Fail, Fault::Extra] {
-            let (gets, served) = (store.gets(), store.bytes_served());
-            store.inject("x", fault, 2);
+        for fault in [
+            Fault::Truncate(100_000),
+            Fault::Break(100_000),
+            Fault::Stall(100_000),
+            Fault::Fail(|detail| StoreError::Transient { detail }),
+            Fault::Extra,
+        ] {
+            let (gets, served) = (store.calls(Op::Get), store.bytes_served());
+            store.inject_at("x", fault, 2);
             assert_eq!(remote.read_range(&key, 7, 410_000).await.expect("resumed"), bytes[7..410_007], "{fault:?}");
-            assert_eq!(store.gets() - gets, 3, "{fault:?}");
+            assert_eq!(store.calls(Op::Get) - gets, 3, "{fault:?}");
             if !matches!(fault, Fault::Extra) {
                 assert!(store.bytes_served() - served <= 410_000, "{fault:?} read bytes again");
             }
@@ -238,11 +244,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn patience_ends_without_progress_and_lasts_with_it() {
         let (store, remote, key, _) = with_bytes(500_000).await;
-        store.inject("x", Fault::Cut(10), 100);
+        store.inject_at("x", Fault::Truncate(10), 100);
         assert!(matches!(remote.read_range(&key, 0, 1000).await, Err(ReadError::Store(StoreError::Transient { .. }))));
-        assert_eq!(store.gets(), 6);
+        assert_eq!(store.calls(Op::Get), 6);
         store.heal();
-        store.inject("x", Fault::Cut(70_000), 100);
+        store.inject_at("x", Fault::Truncate(70_000), 100);
         assert_eq!(remote.read_range(&key, 0, 500_000).await.expect("slowly").len(), 500_000);
     }
 
@@ -251,9 +257,9 @@ mod tests {
         let (store, remote, key, _) = with_bytes(10).await;
         let missing = Key::new("y").expect("key");
         assert!(matches!(remote.read_range(&missing, 0, 1).await, Err(ReadError::Gone { name }) if name == missing));
-        store.inject("x", Fault::Denied, 1);
+        store.inject_at("x", Fault::Fail(|detail| StoreError::Denied { detail }), 1);
         assert!(matches!(remote.read_range(&key, 0, 1).await, Err(ReadError::Store(StoreError::Denied { .. }))));
-        assert_eq!(store.gets(), 2);
+        assert_eq!(store.calls(Op::Get), 2);
     }
 
     fn l0(txid: u64) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::remote::test_store::Fault;
+use crate::store::memory::{Fault, Op};
 use history::{History, txid};
 
 pub(super) mod golden;
@@ -87,12 +87,12 @@ async fn small_history() -> History {
 #[tokio::test]
 async fn the_newest_state_is_restored_with_one_listing() {
     let history = small_history().await;
-    let (lists, gets) = (history.store.lists(), history.store.gets());
+    let (lists, gets) = (history.store.calls(Op::List), history.store.calls(Op::Get));
     let restored = assert_restores(&history, Target::Latest, 5).await;
     assert_eq!((restored.files, ltx_header(&restored).wal.size), (3, 500));
-    assert_eq!(history.store.lists() - lists, 1);
-    assert_eq!(history.store.gets() - gets, 4, "the newest header, and each file once");
-    assert_eq!(history.store.heads(), 0);
+    assert_eq!(history.store.calls(Op::List) - lists, 1);
+    assert_eq!(history.store.calls(Op::Get) - gets, 4, "the newest header, and each file once");
+    assert_eq!(history.store.calls(Op::Head), 0);
 }
 
 #[tokio::test]
@@ -115,10 +115,10 @@ async fn large_files_are_read_in_parts() {
         history.write(2000 + n * 20, (1..300).map(|i| 1 + (i * 7 * (n + 1)) % 2000)).await;
     }
     history.compact(9, 1, 3).await;
-    let gets = history.store.gets();
+    let gets = history.store.calls(Op::Get);
     let restored = assert_restores(&history, Target::Latest, 7).await;
     assert_eq!(restored.files, 5);
-    let gets = history.store.gets() - gets;
+    let gets = history.store.calls(Op::Get) - gets;
     assert!((12..40).contains(&gets), "{gets} reads");
     for wanted in 3..=7 {
         assert_restores(&history, Target::Txid(txid(wanted)), wanted).await;
@@ -189,7 +189,7 @@ async fn no_backup_is_said_only_when_there_is_none() {
 #[tokio::test(start_paused = true)]
 async fn an_unreachable_bucket_is_not_an_empty_one() {
     let history = History::new(512);
-    history.store.fail_lists();
+    history.store.inject(Op::List, Fault::Fail(|detail| StoreError::Transient { detail }), usize::MAX);
     let error = Place::new().refused(&history.remote).await;
     assert!(matches!(error, RestoreError::CannotTell(StoreError::Transient { .. })), "{error}");
 }
@@ -227,7 +227,7 @@ async fn one_flipped_bit_on_the_way_is_read_again() {
         assert!(size > len);
         // Header, frame header, block, end mark, index, tail.
         for at in [0, 14, 35, 101, 5000, size / 2, size - 40, size - 20, size - 1] {
-            history.store.inject(&name, Fault::Flip(at), 1);
+            history.store.inject_at(&name, Fault::Flip(at), 1);
             assert_restores(&history, Target::Latest, 2).await;
         }
     }
@@ -273,11 +273,11 @@ async fn a_damaged_last_commit_is_never_dropped_in_silence() {
 async fn a_bucket_that_changes_meanwhile_is_listed_again() {
     let history = small_history().await;
     let snapshot = history.name(9, 1, 2);
-    history.store.inject(&snapshot, Fault::NotFound, 2);
-    let lists = history.store.lists();
+    history.store.inject_at(&snapshot, Fault::Fail(|detail| StoreError::NotFound { detail }), 2);
+    let lists = history.store.calls(Op::List);
     assert_restores(&history, Target::Latest, 5).await;
-    assert_eq!(history.store.lists() - lists, 3);
-    history.store.inject(&snapshot, Fault::NotFound, 100);
+    assert_eq!(history.store.calls(Op::List) - lists, 3);
+    history.store.inject_at(&snapshot, Fault::Fail(|detail| StoreError::NotFound { detail }), 100);
     assert!(matches!(Place::new().refused(&history.remote).await, RestoreError::CannotTell(_)));
 }
 
@@ -342,7 +342,7 @@ async fn an_unsound_database_is_not_put_in_place() {
 async fn a_cancelled_restore_stops_at_once_and_leaves_nothing() {
     let history = small_history().await;
     for (name, fault) in [(history.name(9, 1, 2), Fault::Stall(300)), (history.name(0, 5, 5), Fault::Stall(0))] {
-        history.store.inject(&name, fault, 1);
+        history.store.inject_at(&name, fault, 1);
         let place = Place::new();
         let cancel = CancellationToken::new();
         let work = restore(&history.remote, &place.request, &cancel, &place.progress);
@@ -368,11 +368,11 @@ async fn a_cancelled_restore_stops_at_once_and_leaves_nothing() {
 #[tokio::test]
 async fn a_dry_run_plans_and_reads_next_to_nothing() {
     let history = small_history().await;
-    let (gets, served) = (history.store.gets(), history.store.bytes_served());
+    let (gets, served) = (history.store.calls(Op::Get), history.store.bytes_served());
     let found = plan(&history.remote, Target::Latest, &CancellationToken::new()).await.expect("plan");
     let Found::Ltx(survey) = found else { panic!("{found:?}") };
     assert_eq!((survey.plan.txid(), survey.plan.files.len(), survey.newest.commit), (txid(5), 3, 50));
-    assert_eq!((history.store.gets() - gets, history.store.bytes_served() - served), (1, 100));
+    assert_eq!((history.store.calls(Op::Get) - gets, history.store.bytes_served() - served), (1, 100));
 }
 
 #[test]

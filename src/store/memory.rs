@@ -1,12 +1,14 @@
 //! A store in memory whose faults are programmed: the test double for every room above.
 //!
 //! Without faults it keeps the contract to the letter (the conformance suite runs against it too). Each operation has a
-//! queue of faults; a call takes the first one. Clones share everything, so a test keeps one to look inside.
+//! queue of faults; a call takes the first one. Reads of one object can have faults of their own, which come first. Clones share
+//! everything, so a test keeps one to look inside.
 //!
 //! ```ignore
 //! let store = MemoryStore::new();
 //! store.inject(Op::Put, Fault::LostReply, 1);
 //! store.inject(Op::Get, Fault::Fail(|detail| StoreError::Denied { detail }), 3);
+//! store.inject_at("0000/a.ltx", Fault::Flip(120), 1);
 //! ```
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -49,6 +51,12 @@ pub(crate) enum Fault {
     Truncate(usize),
     /// A get's body breaks off with `Transient` after so many bytes.
     Break(usize),
+    /// After so many bytes of a get's body nothing comes any more.
+    Stall(usize),
+    /// A get's body has more bytes than were asked for.
+    Extra,
+    /// The lowest bit of the object's byte at this offset is flipped in a get's body. Waits for a get that contains it.
+    Flip(usize),
 }
 
 #[derive(Clone, Default)]
@@ -60,6 +68,9 @@ pub(crate) struct MemoryStore {
 struct Inner {
     objects: BTreeMap<String, Object>,
     faults: HashMap<Op, VecDeque<(Fault, usize)>>,
+    /// For gets of one object: name, fault, how often.
+    read_faults: Vec<(String, Fault, usize)>,
+    bytes_served: u64,
     calls: HashMap<Op, usize>,
     list_lag: usize,
 }
@@ -85,9 +96,16 @@ impl MemoryStore {
         }
     }
 
+    /// The next `times` gets of this object that the fault applies to meet it.
+    pub(crate) fn inject_at(&self, name: &str, fault: Fault, times: usize) {
+        self.lock().read_faults.push((name.to_owned(), fault, times));
+    }
+
     /// Takes back every programmed fault.
     pub(crate) fn heal(&self) {
-        self.lock().faults.clear();
+        let mut inner = self.lock();
+        inner.faults.clear();
+        inner.read_faults.clear();
     }
 
     /// Objects put from now on are missing in the next `lists` listings; get and head see them at once.
@@ -98,6 +116,16 @@ impl MemoryStore {
     /// How many times `op` was called, failed calls included.
     pub(crate) fn calls(&self, op: Op) -> usize {
         self.lock().calls.get(&op).copied().unwrap_or(0)
+    }
+
+    /// How many bytes gets have returned.
+    pub(crate) fn bytes_served(&self) -> u64 {
+        self.lock().bytes_served
+    }
+
+    /// Drops every object's metadata, as copies from bucket to bucket may do.
+    pub(crate) fn forget_metadata(&self) {
+        self.lock().objects.values_mut().for_each(|object| object.metadata.clear());
     }
 
     /// The names of all objects, in order; no call is counted.
@@ -128,6 +156,10 @@ impl MemoryStore {
     /// Counts the call and plays the part of its fault that comes before the effect.
     async fn enter(&self, op: Op, what: &str) -> Result<Option<Fault>> {
         let fault = self.lock().enter(op);
+        self.suffer(fault, op, what).await
+    }
+
+    async fn suffer(&self, fault: Option<Fault>, op: Op, what: &str) -> Result<Option<Fault>> {
         match fault {
             Some(Fault::Fail(error)) => return Err(error(format!("memory store: {op:?} {what}: injected fault"))),
             Some(Fault::Delay(pause)) => tokio::time::sleep(pause).await,
@@ -149,6 +181,20 @@ impl Inner {
             queue.pop_front();
         }
         Some(fault)
+    }
+
+    /// A get of these bytes: its own fault, else the next of the queue.
+    fn enter_get(&mut self, name: &str, asked: std::ops::Range<usize>) -> Option<Fault> {
+        let applies = |fault: &Fault| !matches!(fault, Fault::Flip(at) if !asked.contains(at));
+        match self.read_faults.iter_mut().find(|(n, fault, left)| n == name && *left > 0 && applies(fault)) {
+            Some((_, fault, left)) => {
+                *left -= 1;
+                let fault = *fault;
+                *self.calls.entry(Op::Get).or_default() += 1;
+                Some(fault)
+            }
+            None => self.enter(Op::Get),
+        }
     }
 }
 
@@ -199,15 +245,17 @@ impl Store for MemoryStore {
     }
 
     async fn get(&self, key: &Key, range: Range) -> Result<Chunks> {
-        let fault = self.enter(Op::Get, key.as_str()).await?;
+        let end = range.start.saturating_add(range.len);
+        let fault = self.lock().enter_get(key.as_str(), range.start as usize..end as usize);
+        let fault = self.suffer(fault, Op::Get, key.as_str()).await?;
         lost_reply(fault, key.as_str())?;
         let bytes = self.bytes(key.as_str()).ok_or_else(|| not_found(key))?;
         let size = bytes.len() as u64;
         if range.start >= size {
             return Err(not_found(key));
         }
-        let end = range.start.saturating_add(range.len).min(size);
-        let mut body = bytes.slice(range.start as usize..end as usize);
+        let (start, end) = (range.start as usize, end.min(size) as usize);
+        let mut body = bytes.slice(start..end);
         let mut broken = None;
         match fault {
             Some(Fault::Truncate(len)) => body.truncate(len),
@@ -215,13 +263,25 @@ impl Store for MemoryStore {
                 body.truncate(len);
                 broken = Some(Err(StoreError::Transient { detail: format!("memory store: read {key}: broke off") }));
             }
+            Some(Fault::Stall(len)) => body.truncate(len),
+            Some(Fault::Extra) => body = [&body[..], &[0; 2 * CHUNK]].concat().into(),
+            Some(Fault::Flip(at)) => {
+                let mut flipped = body.to_vec();
+                flipped[at - start] ^= 1;
+                body = flipped.into();
+            }
             _ => {}
         }
+        self.lock().bytes_served += body.len() as u64;
         let chunks: Vec<Result<Bytes>> =
             std::iter::from_fn(move || (!body.is_empty()).then(|| Ok(body.split_to(body.len().min(CHUNK)))))
                 .chain(broken)
                 .collect();
-        Ok(stream::iter(chunks).boxed())
+        let chunks = stream::iter(chunks);
+        Ok(match fault {
+            Some(Fault::Stall(_)) => chunks.chain(stream::pending()).boxed(),
+            _ => chunks.boxed(),
+        })
     }
 
     async fn head(&self, key: &Key) -> Result<Head> {
@@ -325,5 +385,26 @@ mod tests {
         assert_eq!(read(&store, "a").await.expect("silently short"), CHUNK + 1);
         assert!(read(&store, "a").await.expect_err("noticed").is_transient());
         assert_eq!(read(&store, "a").await.expect("whole"), 3 * CHUNK);
+        store.inject_at("a", Fault::Extra, 1);
+        store.inject_at("b", Fault::Fail(|detail| StoreError::Denied { detail }), 1);
+        assert_eq!(read(&store, "a").await.expect("too long"), 5 * CHUNK);
+        assert_eq!(store.calls(Op::Get), 4);
+        assert_eq!(store.bytes_served(), 10 * CHUNK as u64 + 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flipped_bit_waits_for_its_byte_and_a_stalled_body_never_ends() {
+        let store = MemoryStore::new();
+        store.insert("a", "abc", 1);
+        store.inject_at("a", Fault::Flip(2), 1);
+        let get = async |start, len| -> Vec<Bytes> {
+            store.get(&key("a"), Range { start, len }).await.expect("get").try_collect().await.expect("a body")
+        };
+        assert_eq!(get(0, 2).await, ["ab"]);
+        assert_eq!(get(1, 2).await, ["bb"]);
+        assert_eq!(get(1, 2).await, ["bc"]);
+        store.inject_at("a", Fault::Stall(1), 1);
+        let minute = Duration::from_secs(60);
+        assert!(tokio::time::timeout(minute, get(0, 3)).await.is_err());
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::remote::test_store::TestStore;
 use crate::remote::{Layout, Level, Remote};
 use crate::restore::{Request, RestoreError, Restored, Target, restore};
+use crate::store::memory::MemoryStore;
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")).join(name)
@@ -24,8 +24,8 @@ pub fn number(text: &str) -> i64 {
 }
 
 /// The replica with the times its files had.
-pub fn replica(name: &str, layout: Layout) -> (TestStore, Remote) {
-    let store = TestStore::new();
+pub fn replica(name: &str, layout: Layout) -> (MemoryStore, Remote) {
+    let store = MemoryStore::new();
     for line in lines(name, "objects.txt") {
         let bytes = std::fs::read(fixture(name).join("replica").join(&line[1])).expect("read");
         store.insert(&line[1], bytes, number(&line[0]));

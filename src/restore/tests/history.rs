@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::ltx::{Decoder, Encoder, Header, Txid, WalPosition, merge, merged_header};
 use crate::page::{PageSize, Pgno};
-use crate::remote::test_store::TestStore;
 use crate::remote::{Layout, Level, Remote};
 use crate::store::Body;
+use crate::store::memory::MemoryStore;
 
 pub struct History {
-    pub store: TestStore,
+    pub store: MemoryStore,
     pub remote: Remote,
     pub page_size: PageSize,
     /// The database after each transaction, TXID 1 first.
@@ -37,7 +37,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 
 impl History {
     pub fn new(page_size: u32) -> History {
-        let store = TestStore::new();
+        let store = MemoryStore::new();
         let remote = Remote::new(Arc::new(store.clone()), Layout::S3);
         let page_size = PageSize::new(page_size).expect("valid");
         History { store, remote, page_size, databases: Vec::new(), l0: Vec::new() }

@@ -6,11 +6,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ltx::{Encoder, Header, Txid, WalPosition};
 use crate::page::{PageSize, Pgno};
-use crate::remote::test_store::{Fault, TestStore};
 use crate::remote::{Layout, Level, Remote};
 use crate::restore::tests::golden::{self, digest, number, try_restore};
 use crate::restore::{Reached, Request, RestoreError, Target, restore};
 use crate::store::Body;
+use crate::store::memory::{Fault, MemoryStore, Op};
 
 const NAME: &str = "litestream-0.3.13";
 
@@ -18,7 +18,7 @@ fn lines(file: &str) -> Vec<Vec<String>> {
     golden::lines(NAME, file)
 }
 
-fn replica() -> (TestStore, Remote) {
+fn replica() -> (MemoryStore, Remote) {
     golden::replica(NAME, Layout::S3)
 }
 
@@ -90,10 +90,10 @@ async fn damage_names_the_file_and_a_flip_on_the_way_is_read_again() {
     for line in lines("objects.txt").into_iter().filter(|line| line[1].contains(&generation)).step_by(7) {
         let (store, remote) = replica();
         let size = store.bytes(&line[1]).expect("there").len();
-        store.inject(&line[1], Fault::Flip(size / 2), 1);
+        store.inject_at(&line[1], Fault::Flip(size / 2), 1);
         let (_, database) = try_restore(&remote, Target::Latest).await.expect("read again");
         assert!(database == expected);
-        store.inject(&line[1], Fault::Flip(size - 1), 2);
+        store.inject_at(&line[1], Fault::Flip(size - 1), 2);
         let error = try_restore(&remote, Target::Latest).await.expect_err("damaged");
         assert!(matches!(&error, RestoreError::Corrupt { name, .. } if *name == line[1]), "{error}");
     }
@@ -154,9 +154,9 @@ async fn damaged_ltx_files_are_no_reason_to_go_back_to_the_old_ones() {
 #[tokio::test]
 async fn the_old_files_may_lie_under_another_prefix() {
     let (_, old) = replica();
-    let store = TestStore::new();
+    let store = MemoryStore::new();
     let remote = Remote::new(Arc::new(store.clone()), Layout::S3).with_old_store(old.store().clone());
     let (restored, _) = try_restore(&remote, Target::Latest).await.expect("restores");
     assert!(matches!(restored.reached, Reached::Old { .. }));
-    assert_eq!(store.gets(), 0);
+    assert_eq!(store.calls(Op::Get), 0);
 }
