@@ -358,8 +358,12 @@ async fn it_drains_and_then_makes_no_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_keeps_everything_stops_nothing() {
-    for says_so in [true, false] {
+    // Object by object, behind a friendly answer, or the request as such.
+    for (says_so, denied) in [(true, false), (false, false), (true, true)] {
         let store = MemoryStore::new();
+        if denied {
+            store.inject(Op::Delete, Fault::Fail(|detail| StoreError::Denied { detail }), usize::MAX);
+        }
         let keeping = Keeping { inner: store.clone(), says_so: Arc::new(AtomicBool::new(says_so)) };
         let remote = remote_on(keeping);
         let (board, status) = Board::new();

@@ -334,6 +334,18 @@ async fn batch_deletes_carry_md5_and_report_refusals() {
     assert_eq!(stub.requests()[1].header("content-md5"), None);
 }
 
+/// A key that may not delete: the batch as such is refused, one object alone is an object that stays.
+#[tokio::test]
+async fn credentials_that_may_not_delete_are_told_from_a_store_without_batches() {
+    let stub = Stub::start(|_, _| Reply::error(403, "AccessDenied")).await;
+    let store = stub.store().await;
+    let error = store.delete(&[key("a"), key("b")]).await.expect_err("403");
+    assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    assert_eq!(stub.requests().len(), 1, "neither tried again nor one by one");
+    let done = store.delete(&[key("a")]).await.expect("an answer");
+    assert_eq!((done.deleted, done.refused.len()), (0, 1));
+}
+
 #[tokio::test]
 async fn a_store_without_batch_deletes_is_asked_once() {
     for (status, code) in [(501, "NotImplemented"), (400, "MalformedXML"), (405, "MethodNotAllowed")] {
