@@ -1,4 +1,4 @@
-"""The smallest S3 client that can sign: what scripts/with-s3 and scripts/latency need, with nothing but the standard library."""
+"""The smallest S3 client that can sign: what the scripts beside it need, with nothing but the standard library."""
 
 import datetime
 import hashlib
@@ -16,11 +16,11 @@ class Client:
         self.access_key, self.secret_key, self.region = access_key, secret_key, region
         self.connection = http.client.HTTPConnection(self.host, timeout=20)
 
-    def request(self, method, path, body=b"", query=None):
+    def request(self, method, path, body=b"", query=None, headers=None):
         """Returns the status and the body; a broken connection is an OSError and the next request makes a new one."""
-        target, headers = self._sign(method, path, query or {}, body)
+        target, signed = self._sign(method, path, query or {}, body)
         try:
-            self.connection.request(method, target, body=body, headers=headers)
+            self.connection.request(method, target, body=body, headers=signed | (headers or {}))
             response = self.connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -28,12 +28,24 @@ class Client:
             raise OSError(f"{method} {path}: {error}") from error
 
     def keys(self, bucket, prefix):
-        """The keys below `prefix`, up to the first thousand."""
-        query = {"list-type": "2", "prefix": prefix}
-        status, body = self.request("GET", f"/{bucket}", query=query)
-        if status != 200:
-            raise OSError(f"LIST {bucket}/{prefix}: HTTP {status}")
-        return re.findall(r"<Key>([^<]*)</Key>", body.decode())
+        """The keys below `prefix`."""
+        return [key for key, _ in self.objects(bucket, prefix)]
+
+    def objects(self, bucket, prefix):
+        """The keys below `prefix` and the sizes of their objects."""
+        query, found = {"list-type": "2", "prefix": prefix}, []
+        while True:
+            status, body = self.request("GET", f"/{bucket}", query=query)
+            if status != 200:
+                raise OSError(f"LIST {bucket}/{prefix}: HTTP {status}")
+            text = body.decode()
+            for entry in re.findall(r"<Contents>(.*?)</Contents>", text, re.DOTALL):
+                key, size = re.search(r"<Key>([^<]*)</Key>", entry), re.search(r"<Size>(\d+)</Size>", entry)
+                found.append((key[1], int(size[1])))
+            token = re.search(r"<NextContinuationToken>([^<]*)</NextContinuationToken>", text)
+            if token is None:
+                return found
+            query["continuation-token"] = token[1]
 
     def _sign(self, method, path, query, body):
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
