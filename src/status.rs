@@ -2,6 +2,7 @@
 //!
 //! The only state that is shared between tasks. One road writes each entry; anybody may read it. Numbers only: no policy.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -29,41 +30,60 @@ impl Status {
 
 /// The writing side of one entry.
 #[derive(Debug)]
-pub struct Board(watch::Sender<Status>);
+pub struct Board {
+    status: watch::Sender<Status>,
+    /// What is captured and not confirmed, each with the moment after which its first commit was made: that of the capture before.
+    /// Under sustained writes there is always something to ship, and only this tells how old it is.
+    underway: VecDeque<(Txid, Instant)>,
+    /// When the newest capture was made.
+    captured_at: Option<Instant>,
+}
 
 impl Board {
     pub fn new() -> (Board, watch::Receiver<Status>) {
         let (sender, receiver) = watch::channel(Status::default());
-        (Board(sender), receiver)
+        (Board { status: sender, underway: VecDeque::new(), captured_at: None }, receiver)
     }
 
     pub fn get(&self) -> Status {
-        *self.0.borrow()
+        *self.status.borrow()
     }
 
     /// There is something to ship that was not there before `now`.
     pub fn noticed(&self, now: Instant) {
-        self.0.send_modify(|status| {
+        self.status.send_modify(|status| {
             status.unshipped_since.get_or_insert(now);
         });
     }
 
-    pub fn captured(&self, txid: Txid) {
-        self.0.send_modify(|status| status.captured = Some(txid));
+    /// Everything that was committed before `now` is captured, as the TXIDs up to `txid`.
+    pub fn captured(&mut self, txid: Txid, now: Instant) {
+        let mut since = self.captured_at.replace(now).filter(|_| !self.underway.is_empty());
+        // Files that were merged before they were sent have fewer TXIDs.
+        while let Some((_, older)) = self.underway.pop_back_if(|(last, _)| *last >= txid) {
+            since = Some(older);
+        }
+        let since = since.or(self.get().unshipped_since).unwrap_or(now);
+        self.underway.push_back((txid, since));
+        self.status.send_modify(|status| status.captured = Some(txid));
     }
 
     /// The bucket has everything up to `txid`. A watermark never goes back, and never beyond what was captured.
-    pub fn confirmed(&self, txid: Txid) {
-        self.0.send_modify(|status| {
+    pub fn confirmed(&mut self, txid: Txid) {
+        while self.underway.pop_front_if(|(first, _)| *first <= txid).is_some() {}
+        let next = self.underway.front().map(|&(_, since)| since).or(self.captured_at);
+        self.status.send_modify(|status| {
             assert!(status.confirmed <= Some(txid), "the confirmed watermark went back to {txid}");
             status.confirmed = Some(txid);
             status.captured = status.captured.max(Some(txid));
+            status.unshipped_since = status.unshipped_since.map(|since| next.unwrap_or(since));
         });
     }
 
     /// Nothing is left to ship.
-    pub fn idle(&self) {
-        self.0.send_if_modified(|status| status.unshipped_since.take().is_some());
+    pub fn idle(&mut self) {
+        self.underway.clear();
+        self.status.send_if_modified(|status| status.unshipped_since.take().is_some());
     }
 }
 
@@ -71,18 +91,31 @@ impl Board {
 mod tests {
     use super::*;
 
+    const fn txid(n: u64) -> Txid {
+        Txid::new(n).expect("not zero")
+    }
+
     #[tokio::test(start_paused = true)]
     async fn age_counts_from_the_first_unshipped_commit() {
-        let (board, reader) = Board::new();
+        let (mut board, reader) = Board::new();
         let start = Instant::now();
-        board.noticed(start);
-        board.noticed(start + Duration::from_secs(5));
-        let age = |status: Status| status.unshipped_for(start + Duration::from_secs(7));
-        assert_eq!(age(board.get()), Some(Duration::from_secs(7)));
-        board.captured(Txid::FIRST);
-        board.confirmed(Txid::FIRST);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let age = |board: &Board| board.get().unshipped_for(at(100)).map(|age| 100 - age.as_secs());
+        board.noticed(at(0));
+        board.noticed(at(5));
+        assert_eq!(age(&board), Some(0));
+        board.captured(txid(1), at(6));
+        assert_eq!(age(&board), Some(0), "captured is not shipped");
+        board.captured(txid(2), at(8));
+        board.captured(txid(3), at(9));
+        board.confirmed(txid(1));
+        assert_eq!(age(&board), Some(6), "the first commit of 2 was made after the capture of 1");
+        // 2 and 3 became one file.
+        board.captured(txid(2), at(10));
+        board.confirmed(txid(2));
+        assert_eq!(age(&board), Some(10), "what is committed now was committed after the last capture");
         board.idle();
-        assert_eq!(age(*reader.borrow()), None);
-        assert_eq!(reader.borrow().confirmed, Some(Txid::FIRST));
+        assert_eq!(age(&board), None);
+        assert_eq!(reader.borrow().confirmed, Some(txid(2)));
     }
 }

@@ -7,6 +7,7 @@
 //!   open.rs      [`Db`]: two connections, one of them always in a read transaction
 //!   position.rs  pure: how far we are, and what a read mark means for it
 //!   capture.rs   the WAL (or the whole image) up to a mark → a batch → LTX bytes
+//!   follow.rs    between captures: keep close to a busy writer, checkpoint for it
 //!   reset.rs     let the WAL start over, a few milliseconds under the write lock
 //!   resume.rs    prove that a WAL still continues what the bucket has
 //!   seal.rs      the note a reset leaves: this WAL generation is captured to its end
@@ -30,6 +31,7 @@
 //! of a new generation the next capture is a full image: never a guess.
 
 mod capture;
+mod follow;
 mod identity;
 mod lock;
 mod open;
@@ -49,7 +51,7 @@ pub use lock::Lock;
 pub use open::{Db, DbError, Tuning};
 pub use origin::Origin;
 pub use position::{ImageReason, Position};
-pub use reset::Reset;
+pub use reset::{Obstacle, Reset};
 pub use resume::Candidate;
 pub use seal::Seal;
 pub use spill::{Spill, SpillError, Spilled};

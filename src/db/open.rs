@@ -7,7 +7,7 @@ use super::identity::Identity;
 use super::position::{ImageReason, Position};
 use crate::fsx::{self, FsError};
 use crate::ltx::{LtxError, Txid};
-use crate::sqlite::{Connection, Mark, SqliteError, Wal, WalError, frame_len};
+use crate::sqlite::{CheckpointLock, Connection, Mark, SqliteError, Wal, WalError};
 
 /// How a database is treated; defaults and meaning are Litestream's.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +69,7 @@ pub struct Db {
     pub(super) reader: Connection,
     /// Idle between calls: begins the next read transaction, or holds the write lock.
     pub(super) spare: Connection,
+    pub(super) checkpoint_lock: CheckpointLock,
     /// What `reader` sees.
     pub(super) mark: Mark,
     pub(super) progress: Progress,
@@ -91,7 +92,8 @@ impl Db {
         }
         let progress = Progress::Unknown { last: None, reason: ImageReason::FirstBackup };
         let wal_path = fsx::with_suffix(&path, "-wal");
-        Ok(Db { path, wal_path, tuning, identity, reader, spare, mark, progress })
+        let checkpoint_lock = CheckpointLock::of(&path);
+        Ok(Db { path, wal_path, tuning, identity, reader, spare, checkpoint_lock, mark, progress })
     }
 
     pub fn path(&self) -> &Path {
@@ -126,22 +128,6 @@ impl Db {
         if let Progress::Known(position) = &mut self.progress {
             position.txid = txid;
         }
-    }
-
-    /// Bytes of WAL that hold commits which are not captured yet.
-    pub fn backlog_bytes(&self) -> Result<u64, DbError> {
-        let mark = self.spare.pin()?;
-        self.spare.end()?;
-        let captured = match self.progress {
-            Progress::Known(position) => position.wal,
-            Progress::Unknown { .. } => None,
-        };
-        let Some(wal) = mark.wal else { return Ok(0) };
-        let frames = match captured {
-            Some(ours) if ours.salts == wal.salts => wal.frames.saturating_sub(ours.frames),
-            _ => wal.frames,
-        };
-        Ok(u64::from(frames) * frame_len(mark.page_size))
     }
 
     pub(super) fn next_txid(&self) -> Result<Txid, DbError> {

@@ -168,15 +168,22 @@ impl Traveller {
             .await?;
         if let Some(batch) = &captured {
             self.unpublished = None;
-            self.board.noticed(Instant::now());
-            self.board.captured(batch.txid());
+            let now = Instant::now();
+            self.board.noticed(now);
+            self.board.captured(batch.txid(), now);
         }
         Ok(captured)
     }
 
     /// Waits until the pace allows an upload. Meanwhile commits gather in the WAL, which is kept within its budget.
     async fn wait_for_turn(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
-        const SLICE: Duration = Duration::from_millis(50);
+        let waited = self.follow_until_turn(pending).await;
+        self.db().let_go();
+        waited
+    }
+
+    async fn follow_until_turn(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
+        const SLICE: Duration = Duration::from_millis(20);
         loop {
             let now = Instant::now();
             let turn = self.pace.next_at(now);
@@ -302,6 +309,8 @@ impl Traveller {
             if let Err(error) = self.relieve_wal(pending).await {
                 tracing::warn!(db = %self.name(), "{error}");
             }
+            // The slices are too long to keep the application from its checkpoints.
+            self.db().let_go();
             if !was_stopping && self.deadline().is_some() {
                 break;
             }
