@@ -1,6 +1,7 @@
 //! The status board: what each database has captured and what the bucket has confirmed.
 //!
-//! The only state that is shared between tasks. One road writes each entry; anybody may read it. Numbers only: no policy.
+//! The only state that is shared between tasks. One road writes each entry, with what runs beside it; anybody may read it.
+//! Numbers only: no policy.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,6 +20,15 @@ pub struct Status {
     pub confirmed: Option<Txid>,
     /// When the oldest commit that is not confirmed yet was noticed.
     pub unshipped_since: Option<Instant>,
+    /// Expired objects that the bucket does not let go of; `None`: there is no such object.
+    pub refusals: Option<Refusals>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusals {
+    pub objects: usize,
+    /// When the first of them was refused; it has not been zero since.
+    pub since: Instant,
 }
 
 impl Status {
@@ -80,10 +90,30 @@ impl Board {
         });
     }
 
+    /// For retention, which runs beside the road.
+    pub fn refusals(&self) -> RefusalBoard {
+        RefusalBoard(self.status.clone())
+    }
+
     /// Nothing is left to ship.
     pub fn idle(&mut self) {
         self.underway.clear();
         self.status.send_if_modified(|status| status.unshipped_since.take().is_some());
+    }
+}
+
+/// The writing side of [`Status::refusals`].
+#[derive(Clone, Debug)]
+pub struct RefusalBoard(watch::Sender<Status>);
+
+impl RefusalBoard {
+    /// So many expired objects cannot be deleted.
+    pub fn refused(&self, objects: usize, now: Instant) {
+        self.0.send_if_modified(|status| {
+            let since = status.refusals.map_or(now, |refusals| refusals.since);
+            let refusals = (objects > 0).then_some(Refusals { objects, since });
+            std::mem::replace(&mut status.refusals, refusals) != refusals
+        });
     }
 }
 
@@ -117,5 +147,24 @@ mod tests {
         board.idle();
         assert_eq!(age(&board), None);
         assert_eq!(reader.borrow().confirmed, Some(txid(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_count_from_the_first_until_there_is_none() {
+        let (board, mut reader) = Board::new();
+        let board = board.refusals();
+        let start = Instant::now();
+        let minute = Duration::from_secs(60);
+        board.refused(0, start);
+        assert!(!reader.has_changed().expect("alive"), "nobody is woken for nothing");
+        board.refused(2, start);
+        board.refused(5, start + minute);
+        assert_eq!(reader.borrow_and_update().refusals, Some(Refusals { objects: 5, since: start }));
+        board.refused(5, start + minute * 2);
+        assert!(!reader.has_changed().expect("alive"));
+        board.refused(0, start + minute * 3);
+        assert_eq!(reader.borrow_and_update().refusals, None);
+        board.refused(1, start + minute * 4);
+        assert_eq!(reader.borrow_and_update().refusals, Some(Refusals { objects: 1, since: start + minute * 4 }));
     }
 }

@@ -94,6 +94,7 @@ static ROOT: &[Key] = &[
     key("migrate", Text, Supported),
     key("grace", Duration, Supported),
     key("require-backup", Bool, Supported),
+    key("strip-env", Texts, Supported),
 ];
 
 static DB: &[Key] = &[

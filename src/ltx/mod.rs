@@ -25,7 +25,7 @@ mod txid;
 
 pub use crc::Crc;
 pub use decode::Decoder;
-pub use encode::{Encoded, Encoder};
+pub use encode::{Encoded, Encoder, encoded_len_max};
 pub use frame::{FrameReader, Frames};
 pub use header::{HEADER_LEN, Header, WalPosition};
 pub use index::{Assembly, Entry, Index, IndexReader, TAIL_LEN, Tail};

@@ -42,7 +42,7 @@ use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::status::{Board, Status};
 
-pub use lifecycle::Policy;
+pub use lifecycle::{Chores, Policy};
 
 /// How one database is replicated.
 #[derive(Clone, Debug)]
@@ -66,8 +66,8 @@ pub struct Settings {
     pub proof_lasts: Duration,
     /// What becomes of the replica's files as they grow old; `None`: nothing.
     pub lifecycle: Option<Policy>,
-    /// End as soon as everything is shipped.
-    pub once: bool,
+    /// End as soon as everything is shipped and these are done.
+    pub once: Option<Chores>,
 }
 
 /// What a road tells while it runs.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::lifecycle::Lifecycle;
+use super::lifecycle::{Lifecycle, do_chores};
 use super::outage::Outage;
 use super::pace::Pace;
 use super::upload::{UploadError, blocking};
-use super::{Ended, Event, Ready, Settings, Stop};
+use super::{Ended, Event, Ready, Settings, Stop, ship::deadline_passes};
 use crate::clock::Backoff;
 use crate::db::{Db, DbError, Lock, Spill, SpillError, Watch};
 use crate::fsx::FsError;
@@ -130,6 +130,7 @@ pub(super) async fn travel(
         Ok(spill) => spill,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
+    let (once, policy, bucket, stopped) = (settings.once, settings.lifecycle.clone(), remote.clone(), stop.clone());
     let traveller = Traveller {
         pace: Pace::new(settings.sync_interval),
         settings,
@@ -151,7 +152,19 @@ pub(super) async fn travel(
         no_reset_before: Instant::now(),
         last_reset_complaint: None,
     };
-    traveller.ship().await
+    let ended = traveller.ship().await;
+    let (Ended::Synced(Some(newest)), Some(chores), Some(policy)) = (&ended, once, policy) else { return ended };
+    // The lock is still ours.
+    tokio::select! {
+        done = do_chores(chores, &policy, &bucket, *newest) => match done {
+            Ok(()) => ended,
+            Err(error) => Ended::Failed { why: format!("every commit is in the replica, but {error}") },
+        },
+        () = deadline_passes(stopped) => {
+            let why = "every commit is in the replica, but there was no time for the snapshot or retention".into();
+            Ended::Failed { why }
+        }
+    }
 }
 
 /// Says once, at the first stage that allows it, that the application may start.
@@ -187,7 +200,7 @@ async fn wait_for_database(
             Ok(_) => {}
             Err(error) => tracing::warn!("{error}"),
         }
-        if stopping || settings.once {
+        if stopping || settings.once.is_some() {
             return None;
         }
         waited = true;

@@ -54,7 +54,7 @@ enum Did {
 }
 
 /// Returns when the deadline is set and has passed; it may be moved meanwhile.
-async fn deadline_passes(mut stop: watch::Receiver<Stop>) {
+pub(super) async fn deadline_passes(mut stop: watch::Receiver<Stop>) {
     loop {
         let deadline = *stop.borrow_and_update();
         let passed = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now));
@@ -86,7 +86,7 @@ impl Traveller {
             match step {
                 // Under sustained writes there is never nothing to do, and the WAL must be kept small all the same.
                 Ok(Did::Work) => self.maintain_or_warn(&mut pending).await,
-                Ok(Did::Nothing) if stopping || self.settings.once => return Ended::Synced(self.confirmed),
+                Ok(Did::Nothing) if stopping || self.settings.once.is_some() => return Ended::Synced(self.confirmed),
                 Ok(Did::Nothing) => self.rest(&mut pending).await,
                 Err(StepError::Foreign(message)) => return self.fenced(message, pending).await,
                 Err(error @ StepError::NewDatabase { .. }) => return Ended::Failed { why: error.to_string() },

@@ -29,9 +29,9 @@ impl Traveller {
             tracing::warn!("ignored {} in {}: {}", ignored.name, self.remote.address(), ignored.why);
         }
         self.proved_at = clock::since_boot();
-        let policy = self.settings.lifecycle.clone().filter(|_| !self.settings.once);
+        let policy = self.settings.lifecycle.clone().filter(|_| self.settings.once.is_none());
         let stop = self.stop.clone();
-        self.lifecycle = policy.map(|policy| Lifecycle::start(policy, self.remote.clone(), stop));
+        self.lifecycle = policy.map(|policy| Lifecycle::start(policy, self.remote.clone(), self.board.refusals(), stop));
         self.confirmed = end.as_ref().map(|end| end.txid);
         if let Some(txid) = self.confirmed {
             self.board.confirmed(txid);

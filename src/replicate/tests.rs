@@ -145,7 +145,7 @@ fn settings(path: PathBuf) -> Settings {
         final_retry_interval: Duration::from_millis(50),
         proof_lasts: Duration::from_secs(150),
         lifecycle: None,
-        once: false,
+        once: None,
     }
 }
 
