@@ -159,7 +159,7 @@ fn stretch(points: &[Point]) -> Stretch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote::Layout;
+    use crate::remote::{Layout, plan};
     use crate::store::Listed;
 
     /// `2:5-9@70` is a level-2 file of the TXIDs 5 to 9, written at 70 s.
@@ -223,10 +223,10 @@ mod tests {
             let listing = listing(objects);
             let (oldest, newest) = points(&listing).ends.expect("something");
             for end in [&oldest, &newest] {
-                let plan = super::super::plan::at_txid(&listing, end.max_txid).expect("restorable");
+                let plan = plan::at_txid(&listing, end.max_txid).expect("restorable");
                 assert_eq!(plan.txid(), end.max_txid, "{objects}");
             }
-            assert_eq!(super::super::plan::latest(&listing).map(|plan| plan.txid()), Ok(newest.max_txid));
+            assert_eq!(plan::latest(&listing).map(|plan| plan.txid()), Ok(newest.max_txid));
         }
     }
 

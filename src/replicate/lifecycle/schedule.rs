@@ -23,9 +23,8 @@
 use std::collections::BTreeMap;
 
 use super::Policy;
-use super::chain::chain;
 use crate::ltx::Txid;
-use crate::remote::{Level, Listing, LtxObject};
+use crate::remote::{Level, Listing, LtxObject, plan};
 
 /// Inputs of one merge at most; the rest follows in the next.
 pub const MAX_INPUTS: usize = 128;
@@ -179,7 +178,8 @@ impl View<'_> {
         if due_ms > now_ms {
             return Some(Step::Wait(Some(due_ms)));
         }
-        let inputs: Vec<LtxObject> = chain(self.listing, self.newest).into_iter().take(MAX_INPUTS).cloned().collect();
+        let files = plan::files_up_to(self.listing, self.newest);
+        let inputs: Vec<LtxObject> = files.into_iter().take(MAX_INPUTS).cloned().collect();
         (inputs.last()?.max_txid > covered).then_some(Step::Snapshot { inputs })
     }
 }
