@@ -1,8 +1,9 @@
-"""The smallest S3 client that can sign: what scripts/with-s3 and scripts/latency need, with nothing but the standard library."""
+"""The smallest S3 client that can sign: what the scripts beside it need, with nothing but the standard library."""
 
 import datetime
 import hashlib
 import hmac
+import html
 import http.client
 import re
 import urllib.parse
@@ -16,9 +17,9 @@ class Client:
         self.access_key, self.secret_key, self.region = access_key, secret_key, region
         self.connection = http.client.HTTPConnection(self.host, timeout=20)
 
-    def request(self, method, path, body=b"", query=None):
+    def request(self, method, path, body=b"", query=None, headers=None):
         """Returns the status and the body; a broken connection is an OSError and the next request makes a new one."""
-        target, headers = self._sign(method, path, query or {}, body)
+        target, headers = self._sign(method, path, query or {}, body, headers or {})
         try:
             self.connection.request(method, target, body=body, headers=headers)
             response = self.connection.getresponse()
@@ -28,18 +29,32 @@ class Client:
             raise OSError(f"{method} {path}: {error}") from error
 
     def keys(self, bucket, prefix):
-        """The keys below `prefix`, up to the first thousand."""
-        query = {"list-type": "2", "prefix": prefix}
-        status, body = self.request("GET", f"/{bucket}", query=query)
-        if status != 200:
-            raise OSError(f"LIST {bucket}/{prefix}: HTTP {status}")
-        return re.findall(r"<Key>([^<]*)</Key>", body.decode())
+        """All keys below `prefix`."""
+        keys, query = [], {"list-type": "2", "prefix": prefix}
+        while True:
+            status, body = self.request("GET", f"/{bucket}", query=query)
+            if status != 200:
+                raise OSError(f"LIST {bucket}/{prefix}: HTTP {status}")
+            text = body.decode()
+            keys += re.findall(r"<Key>([^<]*)</Key>", text)
+            token = re.search(r"<NextContinuationToken>([^<]+)<", text)
+            if token is None or "<IsTruncated>true<" not in text:
+                return keys
+            query["continuation-token"] = html.unescape(token[1])
 
-    def _sign(self, method, path, query, body):
+    def copy(self, bucket, source, target):
+        """Copies an object with its metadata; false when it is gone."""
+        headers = {"x-amz-copy-source": f"/{bucket}/{source}"}
+        status, body = self.request("PUT", f"/{bucket}/{target}", headers=headers)
+        if status not in (200, 404):
+            raise OSError(f"COPY {source}: HTTP {status} {body!r}")
+        return status == 200
+
+    def _sign(self, method, path, query, body, extra):
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         scope = f"{now[:8]}/{self.region}/s3/aws4_request"
         digest = hashlib.sha256(body).hexdigest()
-        headers = {"host": self.host, "x-amz-content-sha256": digest, "x-amz-date": now}
+        headers = {"host": self.host, "x-amz-content-sha256": digest, "x-amz-date": now, **extra}
         quoted_path = urllib.parse.quote(path, safe="/-_.~")
         quoted_query = "&".join(
             f"{urllib.parse.quote(k, safe='-_.~')}={urllib.parse.quote(v, safe='-_.~')}" for k, v in sorted(query.items())
