@@ -12,10 +12,10 @@ import urllib.parse
 class Client:
     """One kept-alive connection to one path-style endpoint."""
 
-    def __init__(self, endpoint, access_key, secret_key, region="us-east-1"):
+    def __init__(self, endpoint, access_key, secret_key, region="us-east-1", timeout=20):
         self.host = urllib.parse.urlsplit(endpoint).netloc
         self.access_key, self.secret_key, self.region = access_key, secret_key, region
-        self.connection = http.client.HTTPConnection(self.host, timeout=20)
+        self.connection = http.client.HTTPConnection(self.host, timeout=timeout)
 
     def request(self, method, path, body=b"", query=None, headers=None):
         """Returns the status and the body; a broken connection is an OSError and the next request makes a new one."""

@@ -56,7 +56,8 @@ class S3Replica:
 
     def __init__(self, endpoint, keys, prefix):
         self.endpoint, self.access, self.prefix = endpoint, keys, prefix
-        self.client = s3.Client(endpoint, *keys)
+        # A busy machine may let a request wait.
+        self.client = s3.Client(endpoint, *keys, timeout=60)
 
     def again(self):
         return S3Replica(self.endpoint, self.access, self.prefix)
