@@ -3,6 +3,13 @@
 //! It must never know of databases, of SQLite or of what a restore or an upload decides. A store keeps bytes by name; this room
 //! is the only one that knows which names, so `Level` and `Txid` go in and objects come out.
 //!
+//! ```text
+//!   names.rs    the one place that knows the names of objects        listing.rs  one LIST, sorted and without strangers
+//!   level.rs    compaction levels                                    plan.rs     pure: the files of a point in history
+//!   created.rs  when the content of an object came to be             read.rs     reading with patience
+//!   v03.rs      what Litestream 0.3 left
+//! ```
+//!
 //! A listing is one LIST of everything. What is not an LTX object under the one name it can have is ignored and said, and never
 //! fails anything: a bucket is a shared place.
 
@@ -10,6 +17,7 @@ mod created;
 mod level;
 mod listing;
 mod names;
+pub mod plan;
 mod read;
 mod v03;
 

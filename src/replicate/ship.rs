@@ -157,7 +157,9 @@ impl Traveller {
         let now_ms = clock::unix_ms();
         let captured = self
             .with_db(move |db| -> Result<Option<Pending>, DbError> {
-                let Some(batch) = db.capture(now_ms)? else { return Ok(None) };
+                let Some(mut batch) = db.capture(now_ms)? else { return Ok(None) };
+                // A moment before this one must not be answered with a commit that came while the capture began.
+                batch.header.timestamp_ms = clock::unix_ms();
                 if batch.content_len() > IN_MEMORY_CONTENT {
                     return Ok(Some(Pending::Streamed(batch)));
                 }

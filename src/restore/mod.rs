@@ -15,7 +15,6 @@ mod format;
 mod integrity;
 mod open;
 mod pages;
-mod plan;
 mod points;
 mod progress;
 mod survey;

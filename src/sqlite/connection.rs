@@ -19,7 +19,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{OpenFlags, ffi};
 
 use super::error::SqliteError;
-use super::mark::Mark;
+use super::mark::{Frozen, Mark};
 use crate::page::PageSize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,10 +177,15 @@ impl Connection {
         let code = unsafe { ffi::sqlite3_snapshot_get(self.conn.handle(), c"main".as_ptr(), &mut snapshot) };
         if code == ffi::SQLITE_OK && !snapshot.is_null() {
             // SAFETY: SQLite returned OK, so this points to a snapshot that we own until it is freed below.
-            let mark = Mark::from_snapshot(unsafe { &*snapshot });
+            let frozen = Frozen::read(unsafe { &*snapshot });
             // SAFETY: freed once, and not used afterwards.
             unsafe { ffi::sqlite3_snapshot_free(snapshot) };
-            return mark.ok_or_else(|| SqliteError::other(verb, &self.path, "unknown wal-index layout"));
+            let frozen = frozen.ok_or_else(|| SqliteError::other(verb, &self.path, "unknown wal-index layout"))?;
+            let (page_size, pages) = match frozen.size {
+                Some(size) => size,
+                None => (self.page_size()?, self.page_count()?),
+            };
+            return Ok(Mark { page_size, pages, wal: Some(frozen.wal) });
         }
         if code == ffi::SQLITE_ERROR {
             // The transaction is open, but the WAL has no content that a snapshot could name.
@@ -303,6 +308,25 @@ mod tests {
         rig.ours.end().expect("end");
         assert_eq!(rig.wal(), before);
         rig.commit();
+    }
+
+    #[test]
+    fn a_wal_that_was_emptied_before_its_first_commit_knows_no_size() {
+        let rig = rig();
+        rig.commit();
+        let path = rig.ours.path.clone();
+        let Rig { app, ours, spare, _dir } = rig;
+        drop((ours, spare));
+        drop(app);
+        // The wal-index is built anew from nothing, and then counts an empty generation on.
+        let app = rusqlite::Connection::open(&path).expect("open");
+        let open = || Connection::open(&path, Duration::ZERO).expect("open");
+        let rig = Rig { app, ours: open(), spare: open(), _dir };
+        assert!(!rig.app_truncate_is_busy());
+        let mark = rig.ours.pin().expect("a pin needs no frames");
+        assert_eq!((mark.page_size.get(), mark.pages, mark.wal.map(|wal| wal.frames)), (4096, 2, Some(0)));
+        rig.commit();
+        assert_eq!(rig.spare.pin().map(|mark| (mark.pages, mark.wal.map(|wal| wal.frames))).ok(), Some((2, Some(1))));
     }
 
     #[test]

@@ -13,5 +13,6 @@ mod migration;
 mod points;
 mod seed_story;
 mod shipping;
+mod soak;
 mod streams;
 mod supervision;
