@@ -38,6 +38,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+pub(super) use chain::chain;
+pub(super) use write::RangeReader;
+
 use super::Stop;
 use crate::ltx::Header;
 use crate::remote::Remote;
