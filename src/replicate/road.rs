@@ -256,7 +256,10 @@ async fn wait_for_arming(settings: &Settings, stop: &mut watch::Receiver<Stop>) 
         };
         if last_said.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
             last_said = Some(Instant::now());
-            tracing::warn!("{error}; trying again");
+            tracing::warn!(
+                "{error}; trying again (if this lasts: is a program using it with PRAGMA locking_mode=EXCLUSIVE, or in another \
+                 journal mode than WAL?)"
+            );
         }
         tokio::select! {
             () = tokio::time::sleep(RETRY_INTERVAL) => {}

@@ -37,6 +37,13 @@ pub struct WalMark {
 }
 
 impl Mark {
+    /// Whether the frozen wal-index header is that of a WAL without even a header: recovered from an empty or missing file, and
+    /// then perhaps truncated once more, which gives it salts but no page size.
+    pub(super) fn names_no_wal(snapshot: &ffi::sqlite3_snapshot) -> bool {
+        const PAGE_SIZE_AND_LAST_FRAME: std::ops::Range<usize> = 14..20;
+        snapshot.hidden[PAGE_SIZE_AND_LAST_FRAME].iter().all(|byte| *byte == 0)
+    }
+
     /// Reads the frozen wal-index header; `None` when it does not look as this SQLite version writes it.
     pub(super) fn from_snapshot(snapshot: &ffi::sqlite3_snapshot) -> Option<Mark> {
         let bytes = &snapshot.hidden;

@@ -11,6 +11,7 @@ use crate::store::memory::{Fault, Op};
 /// A database of about 300 pages, shipped, and its road ended.
 async fn shipped() -> Rig {
     let mut rig = Rig::new(|_| {});
+    rig.run("PRAGMA auto_vacuum=INCREMENTAL; VACUUM");
     rig.run("INSERT INTO t(x) SELECT randomblob(900) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) SELECT i FROM n)");
     rig.start();
     rig.until_objects(1).await;
@@ -358,7 +359,6 @@ async fn whatever_happened_meanwhile_the_bucket_gives_the_live_database_back() {
         (random >> 33) % sides
     };
     let mut rig = shipped().await;
-    rig.run("PRAGMA auto_vacuum=INCREMENTAL; VACUUM");
     for round in 0..40 {
         rig.start();
         for _ in 0..dice(6) {
@@ -404,7 +404,8 @@ fn tamper(rig: &mut Rig, dice: &mut impl FnMut(u64) -> u64) {
     }
     match dice(8) {
         0 => away(rig, ""),
-        1 => away(rig, "VACUUM"),
+        1 if dice(6) == 0 => away(rig, "VACUUM"),
+        1 => away(rig, "PRAGMA incremental_vacuum"),
         2 => rig.run("PRAGMA wal_checkpoint(RESTART); UPDATE t SET x = 1 WHERE id % 9 = 0"),
         3 => away(rig, "PRAGMA journal_mode=DELETE; UPDATE t SET x = 2 WHERE id % 70 = 3; PRAGMA journal_mode=WAL"),
         4 => {
