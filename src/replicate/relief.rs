@@ -34,7 +34,7 @@ impl Traveller {
         let budget = self.settings.max_sync_wal_bytes;
         let backlog = match pending {
             // Its pages are read from where the read transaction stands.
-            Some(Pending::Streamed(_)) => self.with_db(|db| db.backlog_bytes()).await?,
+            Some(Pending::Streamed(_) | Pending::Doubted(_)) => self.with_db(|db| db.backlog_bytes()).await?,
             _ => self.with_db(|db| db.follow()).await?,
         };
         if backlog <= budget {
@@ -45,6 +45,9 @@ impl Traveller {
             // end holds them too.
             return self.reset(pending).await;
         }
+        if matches!(pending, Some(Pending::Doubted(_))) {
+            return self.reset(pending).await;
+        }
         tracing::debug!(db = %self.name(), "the WAL holds {backlog} bytes that are not in the replica: spilling to local files");
         self.spill_pending(pending).await?;
         self.spill_new_commits().await?;
@@ -52,6 +55,7 @@ impl Traveller {
     }
 
     async fn reset(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
+        self.put_doubt_back(pending);
         for _ in 0..ROUNDS_MAX {
             // What a reset frees must be safe elsewhere.
             self.spill_pending(pending).await?;
@@ -63,6 +67,13 @@ impl Traveller {
                         seal.save(&self.settings.meta_path)?;
                     }
                     break;
+                }
+                Reset::CaptureFirst if self.spill.is_empty() => {
+                    *pending = self.capture().await?;
+                    if matches!(pending, Some(Pending::Doubted(_))) {
+                        // Whether all of the database has to be shipped is found out before the next upload.
+                        break;
+                    }
                 }
                 Reset::CaptureFirst => self.spill_new_commits().await?,
                 Reset::Deferred(why) => {
@@ -100,7 +111,7 @@ impl Traveller {
             Some(Pending::Encoded { ours, bytes, .. }) => {
                 self.with_db_and_spill(move |_, spill| spill.append_bytes(&ours.header, &bytes)).await?;
             }
-            Some(Pending::Streamed(batch)) => {
+            Some(Pending::Streamed(batch) | Pending::Doubted(batch)) => {
                 self.with_db_and_spill(move |db, spill| spill_batch(db, spill, &batch)).await?;
             }
         }

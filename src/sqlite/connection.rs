@@ -189,10 +189,14 @@ impl Connection {
         }
         if code == ffi::SQLITE_ERROR {
             // The transaction is open, but the WAL has no content that a snapshot could name.
-            return Ok(Mark { page_size: self.page_size()?, pages: self.page_count()?, wal: None });
+            return self.mark_without_wal();
         }
         let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
         Err(SqliteError::from_rusqlite(verb, &self.path, &failure))
+    }
+
+    fn mark_without_wal(&self) -> Result<Mark, SqliteError> {
+        Ok(Mark { page_size: self.page_size()?, pages: self.page_count()?, wal: None })
     }
 
     fn page_count(&self) -> Result<u32, SqliteError> {
@@ -337,6 +341,28 @@ mod tests {
         let mark = rig.ours.pin().expect("pin");
         assert_eq!(mark.wal.map_or(0, |w| w.frames), 0, "{mark:?}");
         assert_eq!(mark.pages, 2);
+    }
+
+    #[test]
+    fn a_wal_that_was_deleted_has_no_frame_to_name() {
+        let rig = rig();
+        rig.commit();
+        rig.app.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("checkpoint");
+        let path = rig.ours.path.clone();
+        let Rig { app, ours, spare, _dir } = rig;
+        drop((app, ours, spare));
+        for suffix in ["-wal", "-shm"] {
+            crate::fsx::remove_file_if_exists(&crate::fsx::with_suffix(&path, suffix)).expect("remove");
+        }
+        let app = rusqlite::Connection::open(&path).expect("open");
+        // Recovered from nothing, then truncated: a wal-index header with salts and without a page size.
+        app.execute_batch("SELECT count(*) FROM t; PRAGMA wal_checkpoint(TRUNCATE)").expect("recover");
+        let [ours, spare] = [(); 2].map(|()| Connection::open(&path, Duration::ZERO).expect("open"));
+        for connection in [&ours, &spare, &ours, &spare] {
+            let mark = connection.pin().expect("pin");
+            assert_eq!((mark.wal.map_or(0, |w| w.frames), mark.pages), (0, 2), "{mark:?}");
+            connection.end().expect("end");
+        }
     }
 
     #[test]

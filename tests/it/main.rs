@@ -6,6 +6,7 @@ mod harness;
 
 mod boot;
 mod crash;
+mod doubt;
 mod exit_codes;
 mod interop;
 mod layers;

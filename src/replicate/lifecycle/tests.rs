@@ -15,6 +15,7 @@ use crate::clock;
 use crate::ltx::{Decoder, Encoder, WalPosition};
 use crate::page::{PageSize, Pgno};
 use crate::remote::{Layout, Level};
+use crate::status::Board;
 use crate::store::memory::{Fault, MemoryStore, Op};
 use crate::store::{Body, Chunks, Deleted, Head, Key, Listed, Put, Range, Store, StoreError};
 
