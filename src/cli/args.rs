@@ -19,8 +19,10 @@ use super::source::Source;
 use look::{check_source, source};
 
 mod look;
+mod verify;
 
 pub use look::{Levels, Ltx, Points};
+pub use verify::Verify;
 
 /// Exit code of a command line that cannot be understood.
 pub const USAGE: u8 = 64;
@@ -47,6 +49,7 @@ pub enum Command {
     Databases(Databases),
     Ltx(Ltx),
     Points(Points),
+    Verify(Verify),
     Version(Version),
 }
 
@@ -277,7 +280,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
     if NOT_YET.contains(&word) {
         return Err(usage(None, format!("the command `{word}` is not supported yet")));
     }
-    let named = ["run", "replicate", "restore", "databases", "ltx", "points", "version"];
+    let named = ["run", "replicate", "restore", "databases", "ltx", "points", "verify", "version"];
     let named = named.into_iter().find(|name| *name == word || (*name == "ltx" && word == "wal"));
     let by_old_name = word == "wal";
     let argv = argv::normalize(argv, &definition()).map_err(|problem| usage(named, problem))?;
@@ -290,6 +293,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
         Command::Restore(restore) => restore.check(),
         Command::Ltx(ltx) => check_source(&ltx.operands, ltx.config.is_some(), "ltx"),
         Command::Points(points) => check_source(&points.operands, points.config.is_some(), "points"),
+        Command::Verify(verify) => verify.check(),
         Command::Run(_) | Command::Databases(_) | Command::Version(_) => Ok(()),
     };
     checked.map_err(|problem| usage(named, problem))?;

@@ -37,7 +37,7 @@ pub use v03::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};
 use std::sync::Arc;
 
 use crate::ltx::{Header, Txid};
-use crate::store::{Body, Key, Put, Store, StoreError};
+use crate::store::{Body, Key, Limit, Put, Store, StoreError, Throttled};
 
 /// One LTX file in the bucket. Its TXIDs are those of its name, which is what Litestream goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +80,13 @@ impl Remote {
     /// The same with other patience.
     pub fn with_policy(self, policy: ReadPolicy) -> Remote {
         Remote { policy, ..self }
+    }
+
+    /// The same, read no faster than this many bytes a second.
+    pub fn throttled(self, bytes_per_second: u64) -> Remote {
+        let limit = Limit::new(bytes_per_second);
+        let slow = |store| Arc::new(Throttled::new(store, limit.clone())) as Arc<dyn Store>;
+        Remote { store: slow(self.store), old: self.old.map(slow), ..self }
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {

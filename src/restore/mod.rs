@@ -20,6 +20,7 @@ mod progress;
 mod survey;
 mod target;
 mod v03;
+mod verify;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ pub use progress::Progress;
 pub use survey::{Found, Survey};
 pub use target::FileOwner;
 pub use v03::OldPlan;
+pub use verify::{Deep, Live, Order, Proof, Verified, verify};
 
 /// How often the bucket may change under a restore before it gives up.
 const MAX_ATTEMPTS: usize = 3;
@@ -212,7 +214,7 @@ pub async fn restore(
     let output = target::resolve(&request.output)?;
     target::check(&output, request.force, request.overwrite_empty)?;
     let fetched = cancel.run_until_cancelled(fetch(remote, request, &output, progress)).await;
-    let Fetched { temporary, restored } = fetched.unwrap_or(Err(RestoreError::Cancelled))?;
+    let Fetched { temporary, restored, .. } = fetched.unwrap_or(Err(RestoreError::Cancelled))?;
     // From here on it takes milliseconds and is not interrupted: a cancelled restore has changed nothing, a finished one all.
     if cancel.is_cancelled() {
         return Err(RestoreError::Cancelled);
@@ -225,6 +227,8 @@ pub async fn restore(
 struct Fetched {
     temporary: target::Temporary,
     restored: Restored,
+    /// What was read for it, every byte verified.
+    objects: Vec<Key>,
 }
 
 impl Fetched {
@@ -236,7 +240,8 @@ impl Fetched {
             bytes: survey.plan.bytes(),
             orphaned: Vec::new(),
         };
-        Fetched { temporary, restored }
+        let objects = survey.plan.files.iter().map(|object| object.name.clone()).collect();
+        Fetched { temporary, restored, objects }
     }
 
     fn old(temporary: target::Temporary, plan: &OldPlan, database_bytes: u64) -> Fetched {
@@ -247,7 +252,7 @@ impl Fetched {
             bytes: plan.bytes(),
             orphaned: Vec::new(),
         };
-        Fetched { temporary, restored }
+        Fetched { temporary, restored, objects: plan.objects().map(|object| object.name.clone()).collect() }
     }
 }
 

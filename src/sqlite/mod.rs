@@ -26,7 +26,7 @@ mod pages;
 mod version;
 mod wal;
 
-pub use connection::{CheckpointMode, Connection};
+pub use connection::{CheckpointMode, Connection, uri};
 pub use error::SqliteError;
 pub use header::{DbHeader, Presence, look_at_file};
 pub use mark::{Mark, WalMark};

@@ -103,7 +103,7 @@ impl Store for Throttled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemoryStore;
+    use crate::store::memory::MemoryStore;
 
     #[tokio::test(start_paused = true)]
     async fn bytes_come_at_the_rate_and_all_of_them() {
