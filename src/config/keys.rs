@@ -15,6 +15,7 @@ pub enum Level {
     Snapshot,
     Validation,
     Retention,
+    Verify,
     Age,
 }
 
@@ -94,6 +95,7 @@ static ROOT: &[Key] = &[
     key("migrate", Text, Supported),
     key("grace", Duration, Supported),
     key("require-backup", Bool, Supported),
+    key("verify", Section(Level::Verify), Supported),
 ];
 
 static DB: &[Key] = &[
@@ -118,6 +120,7 @@ static DB: &[Key] = &[
     // Ours.
     key("mode", Text, Supported),
     key("owner", Text, Supported),
+    key("verify", Section(Level::Verify), Supported),
 ];
 
 /// What a replica has and the root can preset for every replica.
@@ -204,10 +207,18 @@ static VALIDATION: &[Key] = &[key("interval", Duration, Supported)];
 
 static RETENTION: &[Key] = &[key("enabled", Bool, Supported)];
 
+/// Ours.
+static VERIFY: &[Key] = &[
+    key("interval", Duration, Supported),
+    key("deep", Bool, Supported),
+    key("rate", Size, Supported),
+    key("dir", Text, Supported),
+];
+
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
 
 /// In the order in which a misplaced key is looked for.
-const LEVELS: [Level; 10] = [
+const LEVELS: [Level; 11] = [
     Level::Replica,
     Level::Db,
     Level::Root,
@@ -217,6 +228,7 @@ const LEVELS: [Level; 10] = [
     Level::Snapshot,
     Level::Validation,
     Level::Retention,
+    Level::Verify,
     Level::Age,
 ];
 
@@ -232,6 +244,7 @@ impl Level {
             Level::Snapshot => (SNAPSHOT, &[]),
             Level::Validation => (VALIDATION, &[]),
             Level::Retention => (RETENTION, &[]),
+            Level::Verify => (VERIFY, &[]),
             Level::Age => (AGE_KEYS, &[]),
         };
         own.iter().chain(shared)
@@ -253,6 +266,7 @@ impl Level {
             Level::Snapshot => "snapshot",
             Level::Validation => "validation",
             Level::Retention => "retention",
+            Level::Verify => "verify",
             Level::Age => "age",
         }
     }

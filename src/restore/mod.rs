@@ -38,7 +38,7 @@ pub use progress::Progress;
 pub use survey::{Found, Survey};
 pub use target::FileOwner;
 pub use v03::OldPlan;
-pub use verify::{Deep, Live, Order, Proof, Verified, verify};
+pub use verify::{Deep, Live, Order, Verified, verify};
 
 /// How often the bucket may change under a restore before it gives up.
 const MAX_ATTEMPTS: usize = 3;
