@@ -83,7 +83,8 @@ pub async fn verify(command: Command) -> Result<u8, Failure> {
         outcomes.push((subject, order, outcome));
     }
     if command.json {
-        let all: Vec<Value> = outcomes.iter().map(|(subject, order, outcome)| as_json(subject, order, outcome)).collect();
+        let all: Vec<Value> =
+            outcomes.iter().map(|(subject, order, outcome)| as_json(subject, order, outcome)).collect();
         super::printed(writeln!(io::stdout(), "{:#}", Value::from(all)))?;
     }
     Ok(worst(outcomes.iter().map(|(_, _, outcome)| outcome.code())))
@@ -194,12 +195,11 @@ fn as_json(subject: &Subject, order: &Order, outcome: &Outcome) -> Value {
 
 fn add_result(shown: &mut Value, verified: &Verified) {
     let newest = verified.newest();
-    shown["newest"] = newest.map_or(Value::Null, |(txid, ms)| json!({ "txid": txid.to_string(), "timestamp": timestamp(ms) }));
+    shown["newest"] =
+        newest.map_or(Value::Null, |(txid, ms)| json!({ "txid": txid.to_string(), "timestamp": timestamp(ms) }));
     let oldest = verified.audit.ends.as_ref().map(|(oldest, _)| oldest);
-    shown["oldest"] = oldest.map_or(
-        Value::Null,
-        |o| json!({ "txid": o.max_txid.to_string(), "timestamp": timestamp(o.modified_ms) }),
-    );
+    shown["oldest"] = oldest
+        .map_or(Value::Null, |o| json!({ "txid": o.max_txid.to_string(), "timestamp": timestamp(o.modified_ms) }));
     shown["files"] = json!(verified.audit.files);
     shown["bytes"] = json!(verified.audit.bytes);
     shown["restored"] = verified.restored.as_ref().map_or(Value::Null, |proof| {
@@ -235,7 +235,9 @@ mod tests {
 
     #[test]
     fn damage_comes_before_doubt() {
-        for (codes, wanted) in [(vec![], 0), (vec![0, 0], 0), (vec![0, 69], 69), (vec![77, 76, 69], 76), (vec![69, 77], 77)] {
+        for (codes, wanted) in
+            [(vec![], 0), (vec![0, 0], 0), (vec![0, 69], 69), (vec![77, 76, 69], 76), (vec![69, 77], 77)]
+        {
             assert_eq!(worst(codes.iter().copied()), wanted, "{codes:?}");
         }
     }

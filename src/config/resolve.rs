@@ -8,8 +8,7 @@ use std::time::Duration;
 use nix::unistd::{Group, User};
 
 use super::options::{
-    CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Shutdown, SnapshotPolicy,
-    Verify,
+    CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Shutdown, SnapshotPolicy, Verify,
 };
 use super::paths::{Scene, default_meta_path};
 use super::section::Section;

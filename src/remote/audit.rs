@@ -13,10 +13,13 @@
 //! Retention thins out what is older than the window, so a hole there is no finding; compaction takes level-0 files away once a
 //! compacted one holds them, so a hole in one level counts only where no other level holds the same.
 
+use std::collections::{HashMap, HashSet};
+
 use super::ends::Unsound;
 use super::names::Name;
 use super::{Layout, Level, Listing, LtxObject, Resembles, plan};
 use crate::ltx::{Header, Txid};
+use crate::page::PageSize;
 use crate::store::Key;
 
 mod finding;
@@ -27,6 +30,8 @@ use reach::Reach;
 
 /// Of how many unsound objects it is worked out which transactions each of them costs.
 const MAX_WEIGHED: usize = 64;
+/// Holes of one level that are judged.
+const MAX_HOLES: usize = 256;
 /// Findings of one harmless kind that are told one by one.
 const MAX_ALIKE: usize = 20;
 
@@ -133,9 +138,10 @@ impl<'a> Case<'a> {
             let unsound = Unsound::stranger(ignored.why.clone());
             Some(Suspect { name: ignored.name.clone(), level, min_txid, max_txid, unsound })
         }));
-        for misfit in misfits(&sound) {
-            let (object, why) = misfit;
-            sound.retain(|(other, _)| other.name != object.name);
+        let misfits = misfits(&sound);
+        let names: HashSet<&Key> = misfits.iter().map(|(object, _)| &object.name).collect();
+        sound.retain(|(object, _)| !names.contains(&object.name));
+        for (object, why) in misfits {
             suspects.push(Suspect {
                 name: object.name.to_string(),
                 level: object.level,
@@ -167,8 +173,9 @@ impl<'a> Case<'a> {
         let sound = spans(self);
         let credible = sound.iter().map(|(_, max)| *max).max();
         // A stray under a compacted level's name ends where nothing else does; level 0 always keeps the newest.
-        let is_claim =
-            |s: &&Suspect| s.unsound.is_its_name || s.level == Level::L0 || credible.is_none_or(|end| s.max_txid <= end);
+        let is_claim = |s: &&Suspect| {
+            s.unsound.is_its_name || s.level == Level::L0 || credible.is_none_or(|end| s.max_txid <= end)
+        };
         let claims = self.suspects.iter().filter(is_claim).map(|s| (s.min_txid, s.max_txid));
         let named = Reach::of(sound.iter().copied().chain(claims));
         let lost = named.without(&self.reach);
@@ -240,17 +247,22 @@ impl<'a> Case<'a> {
     /// Holes inside one level, where neighbours on both sides are there.
     fn name_holes_in_levels(&mut self) {
         for level in Level::all().filter(|&level| level != Level::SNAPSHOT) {
-            let mut spans: Vec<Span> = self.sound.iter().filter(|(o, _)| o.level == level).map(|(o, _)| o.span()).collect();
+            let mut spans: Vec<Span> =
+                self.sound.iter().filter(|(o, _)| o.level == level).map(|(o, _)| o.span()).collect();
             spans.extend(self.suspects.iter().filter(|s| s.level == level).map(Suspect::span));
             spans.sort_unstable_by_key(|span| (span.first, span.last));
             let mut end: Option<Txid> = None;
+            let mut holes: Vec<(Txid, Span)> = Vec::new();
             for span in spans {
-                if let (Some(before), Some(last)) = (end, Txid::new(span.first.get() - 1)) {
-                    if let Some(first) = before.next().filter(|first| *first <= last) {
-                        self.judge_hole(level, before, Span { first, last });
-                    }
+                let missing =
+                    |before: Txid| Some(Span { first: before.next()?, last: Txid::new(span.first.get() - 1)? });
+                if let Some((before, hole)) = end.and_then(|end| Some((end, missing(end)?))) {
+                    holes.extend((hole.first <= hole.last).then_some((before, hole)));
                 }
                 end = end.max(Some(span.last));
+            }
+            for (before, hole) in holes.into_iter().take(MAX_HOLES) {
+                self.judge_hole(level, before, hole);
             }
         }
     }
@@ -285,10 +297,11 @@ impl<'a> Case<'a> {
 
     /// A restore refuses files of different page sizes.
     fn name_page_sizes(&mut self) {
-        let mut listing = Listing::default();
-        self.sound.iter().for_each(|(object, _)| listing.insert((*object).clone()));
+        let sizes: HashMap<&Key, PageSize> = self.sound.iter().map(|(o, header)| (&o.name, header.page_size)).collect();
+        let mut listing = self.evidence.listing.clone();
+        listing.retain(|o| sizes.contains_key(&o.name));
         let Ok(plan) = plan::latest(&listing) else { return };
-        let size_of = |name: &Key| self.sound.iter().find(|(o, _)| o.name == *name).map(|(_, header)| header.page_size);
+        let size_of = |name: &Key| sizes.get(name).copied();
         let newest = plan.newest();
         let Some(wanted) = size_of(&newest.name) else { return };
         let Some(other) = plan.files.iter().rev().find(|o| size_of(&o.name).is_some_and(|size| size != wanted)) else {
@@ -309,7 +322,8 @@ impl<'a> Case<'a> {
         let mut overlaps = Vec::new();
         for level in Level::all().filter(|&level| level != Level::SNAPSHOT) {
             let mut longest: Option<&LtxObject> = None;
-            let mut objects: Vec<&LtxObject> = self.sound.iter().map(|(o, _)| *o).filter(|o| o.level == level).collect();
+            let mut objects: Vec<&LtxObject> =
+                self.sound.iter().map(|(o, _)| *o).filter(|o| o.level == level).collect();
             objects.sort_unstable_by_key(|o| (o.min_txid, o.max_txid));
             for object in objects {
                 if let Some(other) = longest.filter(|other| other.max_txid >= object.min_txid) {

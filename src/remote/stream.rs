@@ -81,11 +81,7 @@ impl Read for RangeReader {
 impl Remote {
     /// Reads an object from its first byte to its last: pages in order, index, checksum, and the TXIDs of its name. One of
     /// `readers` at a time. Dropping the future ends it within one read.
-    pub async fn decode(
-        &self,
-        object: &LtxObject,
-        readers: usize,
-    ) -> Result<Result<Header, Unsound>, ReadError> {
+    pub async fn decode(&self, object: &LtxObject, readers: usize) -> Result<Result<Header, Unsound>, ReadError> {
         match self.decode_once(object, readers).await? {
             Err(_) => self.decode_once(object, readers).await,
             fits => Ok(fits),

@@ -67,8 +67,7 @@ impl Connection {
     /// Opens an existing database to look at it, and writes nothing, not even what its journal would bring back. With
     /// `immutable` no lock is taken and no file is made beside it: only for a database that nobody has open.
     pub fn open_to_read(path: &Path, immutable: bool, busy_timeout: Duration) -> Result<Connection, SqliteError> {
-        let flags =
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = rusqlite::Connection::open_with_flags(uri(path, immutable), flags)
             .map_err(|e| SqliteError::from_rusqlite("open", path, &e))?;
         let this = Connection { conn, path: path.to_owned() };

@@ -15,3 +15,4 @@ mod seed_story;
 mod shipping;
 mod streams;
 mod supervision;
+mod verify;

@@ -57,11 +57,17 @@ pub struct Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// Not what was written, and nothing holds the same.
-    Damaged { why: String },
+    Damaged {
+        why: String,
+    },
     /// Not what was written; other files hold the same.
-    Redundant { why: String },
+    Redundant {
+        why: String,
+    },
     /// Something under the name of an LTX file that belongs to no history.
-    Stray { why: String },
+    Stray {
+        why: String,
+    },
     /// Transactions that no file holds, and files behind them.
     Gap {
         missing: Span,
@@ -73,22 +79,51 @@ pub enum What {
         explained: bool,
     },
     /// Transactions that one level does not hold between two of its files.
-    Hole { level: Level, missing: Span, held: bool },
+    Hole {
+        level: Level,
+        missing: Span,
+        held: bool,
+    },
     /// No file begins at the first transaction.
     NoBeginning,
-    PageSizes { newer: Key, newer_size: PageSize, size: PageSize },
-    Overlap { with: Key },
-    Foreign { why: String },
-    NotNeeded { files: usize, bytes: u64 },
-    More { count: usize, of: &'static str },
+    PageSizes {
+        newer: Key,
+        newer_size: PageSize,
+        size: PageSize,
+    },
+    Overlap {
+        with: Key,
+    },
+    Foreign {
+        why: String,
+    },
+    NotNeeded {
+        files: usize,
+        bytes: u64,
+    },
+    More {
+        count: usize,
+        of: &'static str,
+    },
     /// The restored database is not sound.
-    Unsound { txid: Option<Txid>, why: String },
+    Unsound {
+        txid: Option<Txid>,
+        why: String,
+    },
     /// The restored database is not the live one.
-    Differs { txid: Txid, pages: Vec<u32>, count: u64 },
+    Differs {
+        txid: Txid,
+        pages: Vec<u32>,
+        count: u64,
+    },
     /// A restore of the newest state is refused.
-    NotRestored { why: String },
+    NotRestored {
+        why: String,
+    },
     /// A replica of Litestream 0.3 is broken.
-    Old { why: String },
+    Old {
+        why: String,
+    },
 }
 
 impl What {
@@ -125,7 +160,9 @@ impl fmt::Display for What {
                 let held = if *explained { "no sound file holds" } else { "no file holds" };
                 write!(f, "{held} {missing}, but {beyond} is there; ")?;
                 match (reached, is_the_end) {
-                    (Some(txid), true) => write!(f, "a restore of the newest state is refused, {txid} is as far as it gets"),
+                    (Some(txid), true) => {
+                        write!(f, "a restore of the newest state is refused, {txid} is as far as it gets")
+                    }
                     (Some(_), false) => f.write_str("the newest state is not affected"),
                     (None, _) => f.write_str("nothing before it can be restored"),
                 }
@@ -138,7 +175,10 @@ impl fmt::Display for What {
             }
             What::NoBeginning => f.write_str("no file begins at the first transaction: nothing can be restored"),
             What::PageSizes { newer, newer_size, size } => {
-                write!(f, "its pages have {size} bytes, those of {newer} {newer_size}: a restore of the newest state is refused")
+                write!(
+                    f,
+                    "its pages have {size} bytes, those of {newer} {newer_size}: a restore of the newest state is refused"
+                )
             }
             What::Overlap { with } => write!(f, "holds transactions that {with} on the same level holds, too"),
             What::Foreign { why } => write!(f, "{why}; ignored"),
@@ -155,7 +195,10 @@ impl fmt::Display for What {
                 let shown: Vec<String> = pages.iter().map(u32::to_string).collect();
                 let more = if *count > pages.len() as u64 { ", …" } else { "" };
                 let shown = shown.join(", ");
-                write!(f, "the database restored at TXID {txid} is not the live one: {count} pages differ ({shown}{more})")
+                write!(
+                    f,
+                    "the database restored at TXID {txid} is not the live one: {count} pages differ ({shown}{more})"
+                )
             }
         }
     }

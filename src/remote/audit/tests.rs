@@ -2,7 +2,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ltx::WalPosition;
-use crate::page::PageSize;
 use crate::store::Listed;
 
 fn txid(number: u64) -> Txid {
@@ -116,7 +115,10 @@ fn faults_are_named_and_what_they_cost() {
         ("9:1-3? 0:3 0:4", "DAMAGE damaged 9:1-3 loses 3-4; DAMAGE no-beginning 0:3"),
         // No bytes, and two files with each other's content.
         ("0:1 0:2 0:3o", "DAMAGE damaged 0:3 loses 3-3"),
-        ("0:1 0:2? 0:3? 0:4", "DAMAGE damaged 0:2 loses 2-2; DAMAGE damaged 0:3 loses 3-3; DAMAGE gap 2-3 before 0:4 loses 2-4"),
+        (
+            "0:1 0:2? 0:3? 0:4",
+            "DAMAGE damaged 0:2 loses 2-2; DAMAGE damaged 0:3 loses 3-3; DAMAGE gap 2-3 before 0:4 loses 2-4",
+        ),
         ("9:1-1! 0:1!", "DAMAGE damaged 0:1 loses 1-1; DAMAGE damaged 9:1 loses 1-1"),
         // Strays with impressive names.
         ("0:1 0:2 0:MAX?", "stray 0:MAX"),
@@ -182,9 +184,11 @@ fn sentences_name_object_cause_and_effect() {
     );
     assert_eq!(
         say("0:1 0:4"),
-        ["no file holds 0000000000000002 to 0000000000000003, but 0000/0000000000000004-0000000000000004.ltx is there; \
+        [
+            "no file holds 0000000000000002 to 0000000000000003, but 0000/0000000000000004-0000000000000004.ltx is there; \
           a restore of the newest state is refused, 0000000000000001 is as far as it gets \
-          (cannot be restored: 0000000000000002 to 0000000000000004)"]
+          (cannot be restored: 0000000000000002 to 0000000000000004)"
+        ]
     );
     assert_eq!(say("0:1 x"), ["x: not a name that Litestream or millstream writes; ignored"]);
 }

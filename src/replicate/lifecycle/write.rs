@@ -157,4 +157,3 @@ impl Merge {
         WriteError::Damaged { inputs: self.inputs.iter().map(|input| input.object.clone()).collect(), why }
     }
 }
-

@@ -196,7 +196,9 @@ async fn find(remote: &Remote, seen: &[Seen], sight: &Sight, deadline: Instant) 
         }
         if Instant::now() >= deadline {
             let why = "the replication is behind, or does not run";
-            return Ok(Found::Not(format!("its last commits are not in the replica, which ends with TXID {newest}: {why}")));
+            return Ok(Found::Not(format!(
+                "its last commits are not in the replica, which ends with TXID {newest}: {why}"
+            )));
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
@@ -240,7 +242,10 @@ fn lay_over(sight: &Sight, batch: Batch, sums: &PageSums) -> Result<(), Trouble>
     let header = wal.as_ref().map(Wal::header).transpose()?.flatten().filter(|header| header.salts == mark.salts);
     let (Some(wal), Some(header)) = (wal, header) else {
         let offset = frame_offset(mark.frames, page_size);
-        return Err(Trouble::Not(format!("{} is not the WAL that was pinned at byte {offset}", sight.wal_path.display())));
+        return Err(Trouble::Not(format!(
+            "{} is not the WAL that was pinned at byte {offset}",
+            sight.wal_path.display()
+        )));
     };
     let checksum = (mark.frames > 0).then_some(mark.checksum);
     let mut newest: HashMap<Pgno, u32> = HashMap::new();

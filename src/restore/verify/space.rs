@@ -19,7 +19,9 @@ pub(super) fn check(dir: &Path, need: u64) -> Result<(), FsError> {
     if free >= wanted {
         return Ok(());
     }
-    let why = format!("the restored database needs {need} bytes and a reserve, {free} bytes are free: choose another directory");
+    let why = format!(
+        "the restored database needs {need} bytes and a reserve, {free} bytes are free: choose another directory"
+    );
     Err(io::Error::new(io::ErrorKind::StorageFull, why)).on("verify in", dir)
 }
 
