@@ -6,6 +6,8 @@
 //!          → every file verified → integrity → fsync → siblings out of the way → rename → fsync of the directory
 //! ```
 //!
+//! Whether all of that would succeed is proved by `verify.rs`, without a database to replace.
+//!
 //! The result is an error or a database that was there at some commit; until the rename nothing is visible under the target's
 //! name, and whatever an interrupted run leaves behind is removed by the next. Memory is bounded by `parallelism`, not by the
 //! database: an index is read as a stream, and one bit is kept for each page and for each frame of the files in hand.

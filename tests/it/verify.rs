@@ -300,7 +300,7 @@ fn a_database_that_is_written_to_is_compared(rig: &Rig) {
         assert_eq!(shown["live"]["txid"], shown["restored"]["txid"]);
     }
     running.signal(Signal::SIGTERM);
-    running.wait().assert_code(0);
+    running.wait().assert_code(143);
 }
 
 #[test]
@@ -384,6 +384,6 @@ fn replicas_are_proven_in_the_background() {
     let newest = rig.remote.level0().last().copied();
     running.wait_until("later commits are uploaded", || rig.remote.level0().last().copied() > newest);
     running.signal(Signal::SIGTERM);
-    running.wait().assert_code(0);
+    running.wait().assert_code(143);
     assert_eq!(entries(&temporary), Vec::<String>::new());
 }
