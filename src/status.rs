@@ -1,7 +1,7 @@
 //! The status board: what each database has captured and what the bucket has confirmed.
 //!
-//! The only state that is shared between tasks. One road writes each entry, with what runs beside it; anybody may read it.
-//! Numbers only: no policy.
+//! The only state that is shared between tasks. One road writes each entry, with its retention, and whoever proves the replica
+//! writes the entry beside it; anybody may read them. Numbers and facts only: no policy.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -117,12 +117,73 @@ impl RefusalBoard {
     }
 }
 
+/// A replica that was looked at and found whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The newest transaction that it restores.
+    pub txid: Txid,
+    /// When that was proven, Unix milliseconds.
+    pub at_ms: i64,
+    /// Whether it was really restored.
+    pub deep: bool,
+}
+
+/// What is known about how far a replica restores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proofs {
+    /// The moment last proven restorable.
+    pub proven: Option<Proof>,
+    /// What was found since then; `None`: nothing, or nobody looked.
+    pub failed: Option<String>,
+}
+
+/// The writing side of one entry.
+#[derive(Debug)]
+pub struct ProofBoard(watch::Sender<Proofs>);
+
+impl ProofBoard {
+    pub fn new() -> (ProofBoard, watch::Receiver<Proofs>) {
+        let (sender, receiver) = watch::channel(Proofs::default());
+        (ProofBoard(sender), receiver)
+    }
+
+    pub fn proven(&self, proof: Proof) {
+        self.0.send_replace(Proofs { proven: Some(proof), failed: None });
+    }
+
+    /// What was proven before stays on the board.
+    pub fn failed(&self, why: String) {
+        self.0.send_modify(|proofs| proofs.failed = Some(why));
+    }
+
+    /// Whether there is something that was not proven yet.
+    pub fn wants(&self, confirmed: Option<Txid>) -> bool {
+        let proofs = self.0.borrow();
+        confirmed.is_some() && (proofs.failed.is_some() || proofs.proven.map(|proof| proof.txid) < confirmed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const fn txid(n: u64) -> Txid {
         Txid::new(n).expect("not zero")
+    }
+
+    #[test]
+    fn what_is_proven_needs_no_second_proof() {
+        let (board, reader) = ProofBoard::new();
+        let (first, second) = (Txid::FIRST, Txid::FIRST.next().expect("two"));
+        assert!(!board.wants(None), "there is nothing to prove");
+        assert!(board.wants(Some(first)));
+        board.proven(Proof { txid: first, at_ms: 5, deep: true });
+        assert!(!board.wants(Some(first)) && board.wants(Some(second)));
+        board.failed("a gap".into());
+        assert!(board.wants(Some(first)), "what failed is looked at again");
+        assert_eq!(reader.borrow().proven.map(|proof| proof.at_ms), Some(5));
+        board.proven(Proof { txid: second, at_ms: 6, deep: true });
+        assert_eq!(reader.borrow().failed, None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -37,7 +37,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Stop;
-use super::lifecycle::RangeReader;
 use super::road::{StepError, Traveller};
 use super::ship::{Pending, pending_of};
 use super::upload::outcome;
@@ -45,7 +44,7 @@ use crate::db::{Batch, Comparison, Db, DbError, ImageReason, KnownFile, Limits, 
 use crate::fsx::FsError;
 use crate::ltx::{Decoder, LtxError, Merged, Txid};
 use crate::page::Pgno;
-use crate::remote::{LtxObject, ReadError, ReadPolicy, Remote, plan};
+use crate::remote::{LtxObject, RangeReader, ReadError, ReadPolicy, Remote, plan};
 use crate::store::StoreError;
 
 /// Up to this size the whole database is one small PUT, no dearer than the LIST and the GETs of a comparison.

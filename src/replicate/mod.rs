@@ -141,6 +141,11 @@ impl Road {
         *self.status.borrow()
     }
 
+    /// The same, to be looked at by others.
+    pub fn watch_status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
     /// Tells the road to ship what is left and to end, by the deadline at the latest. A later call moves the deadline.
     pub fn finish_by(&self, deadline: Instant) {
         self.stop.send_replace(Some(deadline));

@@ -64,6 +64,17 @@ impl Connection {
         Ok(this)
     }
 
+    /// Opens an existing database to look at it, and writes nothing, not even what its journal would bring back. With
+    /// `immutable` no lock is taken and no file is made beside it: only for a database that nobody has open.
+    pub fn open_to_read(path: &Path, immutable: bool, busy_timeout: Duration) -> Result<Connection, SqliteError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = rusqlite::Connection::open_with_flags(uri(path, immutable), flags)
+            .map_err(|e| SqliteError::from_rusqlite("open", path, &e))?;
+        let this = Connection { conn, path: path.to_owned() };
+        this.configure(busy_timeout).map_err(|e| SqliteError::from_rusqlite("open", path, &e))?;
+        Ok(this)
+    }
+
     /// Leaves the WAL alone when it closes, checkpoints only when asked, trusts nothing in the schema.
     fn configure(&self, busy_timeout: Duration) -> rusqlite::Result<()> {
         self.conn.busy_timeout(busy_timeout)?;
@@ -218,6 +229,21 @@ impl Connection {
     }
 }
 
+/// A URI that names the file, whatever characters are in its path.
+pub fn uri(path: &Path, immutable: bool) -> String {
+    use std::fmt::Write as _;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => uri.push(char::from(*byte)),
+            _ => write!(uri, "%{byte:02x}").expect("writing to a string cannot fail"),
+        }
+    }
+    if immutable { uri + "?immutable=1" } else { uri }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,6 +357,31 @@ mod tests {
         assert_eq!((mark.page_size.get(), mark.pages, mark.wal.map(|wal| wal.frames)), (4096, 2, Some(0)));
         rig.commit();
         assert_eq!(rig.spare.pin().map(|mark| (mark.pages, mark.wal.map(|wal| wal.frames))).ok(), Some((2, Some(1))));
+    }
+
+    #[test]
+    fn looking_changes_nothing_and_sees_one_commit() {
+        let rig = rig();
+        rig.commit();
+        let mut path = rig.ours.path.clone();
+        let looking = Connection::open_to_read(&path, false, Duration::ZERO).expect("open");
+        let mark = looking.pin().expect("pin");
+        assert_eq!(mark.wal, Some(rig.wal()));
+        assert!(rig.app_truncate_is_busy(), "a look pins the WAL as any other reader");
+        assert!(looking.conn.execute("INSERT INTO t VALUES (3)", []).is_err());
+        drop(looking);
+        let Rig { app, ours, spare, _dir } = rig;
+        drop((ours, spare));
+        drop(app);
+        let copy = _dir.path().join("ä ?#%x.db");
+        std::fs::copy(&path, &copy).expect("copy");
+        path = copy;
+        let before = std::fs::read_dir(_dir.path()).expect("list").count();
+        let looking = Connection::open_to_read(&path, true, Duration::ZERO).expect("open");
+        let mark = looking.pin().expect("pin");
+        assert_eq!((mark.wal, mark.pages > 0), (None, true));
+        drop(looking);
+        assert_eq!(std::fs::read_dir(_dir.path()).expect("list").count(), before);
     }
 
     #[test]

@@ -29,7 +29,7 @@ mod version;
 mod wal;
 
 pub use checkpoint_lock::CheckpointLock;
-pub use connection::{Checkpoint, CheckpointMode, Connection};
+pub use connection::{Checkpoint, CheckpointMode, Connection, uri};
 pub use error::SqliteError;
 pub use header::{DbHeader, Presence, look_at_file};
 pub use mark::{Mark, WalMark};

@@ -17,3 +17,4 @@ mod shipping;
 mod soak;
 mod streams;
 mod supervision;
+mod verify;
