@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 import hmac
+import html
 import http.client
 import re
 import urllib.parse
@@ -11,16 +12,16 @@ import urllib.parse
 class Client:
     """One kept-alive connection to one path-style endpoint."""
 
-    def __init__(self, endpoint, access_key, secret_key, region="us-east-1"):
+    def __init__(self, endpoint, access_key, secret_key, region="us-east-1", timeout=20):
         self.host = urllib.parse.urlsplit(endpoint).netloc
         self.access_key, self.secret_key, self.region = access_key, secret_key, region
-        self.connection = http.client.HTTPConnection(self.host, timeout=20)
+        self.connection = http.client.HTTPConnection(self.host, timeout=timeout)
 
-    def request(self, method, path, body=b"", query=None):
+    def request(self, method, path, body=b"", query=None, headers=None):
         """Returns the status and the body; a broken connection is an OSError and the next request makes a new one."""
-        target, headers = self._sign(method, path, query or {}, body)
+        target, signed = self._sign(method, path, query or {}, body, headers or {})
         try:
-            self.connection.request(method, target, body=body, headers=headers)
+            self.connection.request(method, target, body=body, headers=signed)
             response = self.connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -32,24 +33,34 @@ class Client:
         return [key for key, _ in self.objects(bucket, prefix)]
 
     def objects(self, bucket, prefix):
-        """Key and size of everything below `prefix`."""
-        objects, query = [], {"list-type": "2", "prefix": prefix}
+        """The keys below `prefix` and the sizes of their objects."""
+        query, found = {"list-type": "2", "prefix": prefix}, []
         while True:
             status, body = self.request("GET", f"/{bucket}", query=query)
             if status != 200:
                 raise OSError(f"LIST {bucket}/{prefix}: HTTP {status}")
             text = body.decode()
-            objects += [(key, int(size)) for key, size in re.findall(r"<Key>([^<]*)</Key>.*?<Size>(\d+)</Size>", text, re.S)]
+            for entry in re.findall(r"<Contents>(.*?)</Contents>", text, re.DOTALL):
+                key, size = re.search(r"<Key>([^<]*)</Key>", entry), re.search(r"<Size>(\d+)</Size>", entry)
+                found.append((key[1], int(size[1])))
             token = re.search(r"<NextContinuationToken>([^<]*)</NextContinuationToken>", text)
-            if not token:
-                return objects
-            query["continuation-token"] = token[1]
+            if token is None:
+                return found
+            query["continuation-token"] = html.unescape(token[1])
 
-    def _sign(self, method, path, query, body):
+    def copy(self, bucket, source, target):
+        """Copies an object with its metadata; false when it is gone."""
+        headers = {"x-amz-copy-source": f"/{bucket}/{source}"}
+        status, body = self.request("PUT", f"/{bucket}/{target}", headers=headers)
+        if status not in (200, 404):
+            raise OSError(f"COPY {source}: HTTP {status} {body!r}")
+        return status == 200
+
+    def _sign(self, method, path, query, body, extra):
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         scope = f"{now[:8]}/{self.region}/s3/aws4_request"
         digest = hashlib.sha256(body).hexdigest()
-        headers = {"host": self.host, "x-amz-content-sha256": digest, "x-amz-date": now}
+        headers = {"host": self.host, "x-amz-content-sha256": digest, "x-amz-date": now, **extra}
         quoted_path = urllib.parse.quote(path, safe="/-_.~")
         quoted_query = "&".join(
             f"{urllib.parse.quote(k, safe='-_.~')}={urllib.parse.quote(v, safe='-_.~')}" for k, v in sorted(query.items())

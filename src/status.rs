@@ -1,8 +1,9 @@
 //! The status board: what each database has captured and what the bucket has confirmed.
 //!
-//! The only state that is shared between tasks. One road writes each entry, with what runs beside it; anybody may read it.
-//! Numbers only: no policy.
+//! The only state that is shared between tasks. One road writes each entry, with its retention, and whoever proves the replica
+//! writes the entry beside it; anybody may read them. Numbers and facts only: no policy.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -38,39 +39,74 @@ impl Status {
 }
 
 /// The writing side of one entry.
-#[derive(Clone, Debug)]
-pub struct Board(watch::Sender<Status>);
+#[derive(Debug)]
+pub struct Board {
+    status: watch::Sender<Status>,
+    /// What is captured and not confirmed, each with the moment after which its first commit was made: that of the capture before.
+    /// Under sustained writes there is always something to ship, and only this tells how old it is.
+    underway: VecDeque<(Txid, Instant)>,
+    /// When the newest capture was made.
+    captured_at: Option<Instant>,
+}
 
 impl Board {
     pub fn new() -> (Board, watch::Receiver<Status>) {
         let (sender, receiver) = watch::channel(Status::default());
-        (Board(sender), receiver)
+        (Board { status: sender, underway: VecDeque::new(), captured_at: None }, receiver)
     }
 
     pub fn get(&self) -> Status {
-        *self.0.borrow()
+        *self.status.borrow()
     }
 
     /// There is something to ship that was not there before `now`.
     pub fn noticed(&self, now: Instant) {
-        self.0.send_modify(|status| {
+        self.status.send_modify(|status| {
             status.unshipped_since.get_or_insert(now);
         });
     }
 
-    pub fn captured(&self, txid: Txid) {
-        self.0.send_modify(|status| status.captured = Some(txid));
+    /// Everything that was committed before `now` is captured, as the TXIDs up to `txid`.
+    pub fn captured(&mut self, txid: Txid, now: Instant) {
+        let mut since = self.captured_at.replace(now).filter(|_| !self.underway.is_empty());
+        // Files that were merged before they were sent have fewer TXIDs.
+        while let Some((_, older)) = self.underway.pop_back_if(|(last, _)| *last >= txid) {
+            since = Some(older);
+        }
+        let since = since.or(self.get().unshipped_since).unwrap_or(now);
+        self.underway.push_back((txid, since));
+        self.status.send_modify(|status| status.captured = Some(txid));
     }
 
     /// The bucket has everything up to `txid`. A watermark never goes back, and never beyond what was captured.
-    pub fn confirmed(&self, txid: Txid) {
-        self.0.send_modify(|status| {
+    pub fn confirmed(&mut self, txid: Txid) {
+        while self.underway.pop_front_if(|(first, _)| *first <= txid).is_some() {}
+        let next = self.underway.front().map(|&(_, since)| since).or(self.captured_at);
+        self.status.send_modify(|status| {
             assert!(status.confirmed <= Some(txid), "the confirmed watermark went back to {txid}");
             status.confirmed = Some(txid);
             status.captured = status.captured.max(Some(txid));
+            status.unshipped_since = status.unshipped_since.map(|since| next.unwrap_or(since));
         });
     }
 
+    /// For retention, which runs beside the road.
+    pub fn refusals(&self) -> RefusalBoard {
+        RefusalBoard(self.status.clone())
+    }
+
+    /// Nothing is left to ship.
+    pub fn idle(&mut self) {
+        self.underway.clear();
+        self.status.send_if_modified(|status| status.unshipped_since.take().is_some());
+    }
+}
+
+/// The writing side of [`Status::refusals`].
+#[derive(Clone, Debug)]
+pub struct RefusalBoard(watch::Sender<Status>);
+
+impl RefusalBoard {
     /// So many expired objects cannot be deleted.
     pub fn refused(&self, objects: usize, now: Instant) {
         self.0.send_if_modified(|status| {
@@ -79,10 +115,51 @@ impl Board {
             std::mem::replace(&mut status.refusals, refusals) != refusals
         });
     }
+}
 
-    /// Nothing is left to ship.
-    pub fn idle(&self) {
-        self.0.send_if_modified(|status| status.unshipped_since.take().is_some());
+/// A replica that was looked at and found whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The newest transaction that it restores.
+    pub txid: Txid,
+    /// When that was proven, Unix milliseconds.
+    pub at_ms: i64,
+    /// Whether it was really restored.
+    pub deep: bool,
+}
+
+/// What is known about how far a replica restores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proofs {
+    /// The moment last proven restorable.
+    pub proven: Option<Proof>,
+    /// What was found since then; `None`: nothing, or nobody looked.
+    pub failed: Option<String>,
+}
+
+/// The writing side of one entry.
+#[derive(Debug)]
+pub struct ProofBoard(watch::Sender<Proofs>);
+
+impl ProofBoard {
+    pub fn new() -> (ProofBoard, watch::Receiver<Proofs>) {
+        let (sender, receiver) = watch::channel(Proofs::default());
+        (ProofBoard(sender), receiver)
+    }
+
+    pub fn proven(&self, proof: Proof) {
+        self.0.send_replace(Proofs { proven: Some(proof), failed: None });
+    }
+
+    /// What was proven before stays on the board.
+    pub fn failed(&self, why: String) {
+        self.0.send_modify(|proofs| proofs.failed = Some(why));
+    }
+
+    /// Whether there is something that was not proven yet.
+    pub fn wants(&self, confirmed: Option<Txid>) -> bool {
+        let proofs = self.0.borrow();
+        confirmed.is_some() && (proofs.failed.is_some() || proofs.proven.map(|proof| proof.txid) < confirmed)
     }
 }
 
@@ -90,24 +167,53 @@ impl Board {
 mod tests {
     use super::*;
 
+    const fn txid(n: u64) -> Txid {
+        Txid::new(n).expect("not zero")
+    }
+
+    #[test]
+    fn what_is_proven_needs_no_second_proof() {
+        let (board, reader) = ProofBoard::new();
+        let (first, second) = (Txid::FIRST, Txid::FIRST.next().expect("two"));
+        assert!(!board.wants(None), "there is nothing to prove");
+        assert!(board.wants(Some(first)));
+        board.proven(Proof { txid: first, at_ms: 5, deep: true });
+        assert!(!board.wants(Some(first)) && board.wants(Some(second)));
+        board.failed("a gap".into());
+        assert!(board.wants(Some(first)), "what failed is looked at again");
+        assert_eq!(reader.borrow().proven.map(|proof| proof.at_ms), Some(5));
+        board.proven(Proof { txid: second, at_ms: 6, deep: true });
+        assert_eq!(reader.borrow().failed, None);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn age_counts_from_the_first_unshipped_commit() {
-        let (board, reader) = Board::new();
+        let (mut board, reader) = Board::new();
         let start = Instant::now();
-        board.noticed(start);
-        board.noticed(start + Duration::from_secs(5));
-        let age = |status: Status| status.unshipped_for(start + Duration::from_secs(7));
-        assert_eq!(age(board.get()), Some(Duration::from_secs(7)));
-        board.captured(Txid::FIRST);
-        board.confirmed(Txid::FIRST);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let age = |board: &Board| board.get().unshipped_for(at(100)).map(|age| 100 - age.as_secs());
+        board.noticed(at(0));
+        board.noticed(at(5));
+        assert_eq!(age(&board), Some(0));
+        board.captured(txid(1), at(6));
+        assert_eq!(age(&board), Some(0), "captured is not shipped");
+        board.captured(txid(2), at(8));
+        board.captured(txid(3), at(9));
+        board.confirmed(txid(1));
+        assert_eq!(age(&board), Some(6), "the first commit of 2 was made after the capture of 1");
+        // 2 and 3 became one file.
+        board.captured(txid(2), at(10));
+        board.confirmed(txid(2));
+        assert_eq!(age(&board), Some(10), "what is committed now was committed after the last capture");
         board.idle();
-        assert_eq!(age(*reader.borrow()), None);
-        assert_eq!(reader.borrow().confirmed, Some(Txid::FIRST));
+        assert_eq!(age(&board), None);
+        assert_eq!(reader.borrow().confirmed, Some(txid(2)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn refusals_count_from_the_first_until_there_is_none() {
         let (board, mut reader) = Board::new();
+        let board = board.refusals();
         let start = Instant::now();
         let minute = Duration::from_secs(60);
         board.refused(0, start);

@@ -23,6 +23,7 @@ use super::argv;
 mod life;
 mod look;
 mod restore;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ mod tests;
 pub use life::{LifeFlags, Replicate, Run};
 pub use look::{Levels, Ltx, Points};
 pub use restore::{IntegrityCheck, Restore};
+pub use verify::Verify;
 
 /// Exit code of a command line that cannot be understood.
 pub const USAGE: u8 = 64;
@@ -56,6 +58,7 @@ pub enum Command {
     Databases(Databases),
     Ltx(Ltx),
     Points(Points),
+    Verify(Verify),
     Version(Version),
 }
 
@@ -143,7 +146,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
     if NOT_YET.contains(&word) {
         return Err(usage(None, format!("the command `{word}` is not supported yet")));
     }
-    let named = ["run", "replicate", "restore", "databases", "ltx", "points", "version"];
+    let named = ["run", "replicate", "restore", "databases", "ltx", "points", "verify", "version"];
     let named = named.into_iter().find(|name| *name == word || (*name == "ltx" && word == "wal"));
     let by_old_name = word == "wal";
     let argv = argv::normalize(argv, &definition()).map_err(|problem| usage(named, problem))?;
@@ -156,6 +159,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
         Command::Restore(restore) => restore.check(),
         Command::Ltx(ltx) => ltx.look.check("ltx"),
         Command::Points(points) => points.look.check("points"),
+        Command::Verify(verify) => verify.check(),
         Command::Run(_) | Command::Databases(_) | Command::Version(_) => Ok(()),
     };
     checked.map_err(|problem| usage(named, problem))?;

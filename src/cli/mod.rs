@@ -7,7 +7,7 @@
 //!   restore.rs    restore, and its plan
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout · progress.rs  the bar
 //!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
-//!   databases.rs  databases
+//!   databases.rs  databases · verify.rs  verify
 //!   logger.rs     where log lines go, and what they look like
 //! ```
 
@@ -23,6 +23,7 @@ mod progress;
 mod restore;
 mod run;
 mod source;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -66,6 +67,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Restore(command) => with_runtime(restore::restore(command)),
         Command::Ltx(command) => with_runtime(ltx::ltx(command)),
         Command::Points(command) => with_runtime(points::points(command)),
+        Command::Verify(command) => with_runtime(verify::verify(command)),
     }
 }
 

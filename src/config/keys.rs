@@ -15,6 +15,7 @@ pub enum Level {
     Snapshot,
     Validation,
     Retention,
+    Verify,
     Age,
 }
 
@@ -95,6 +96,7 @@ static ROOT: &[Key] = &[
     key("grace", Duration, Supported),
     key("require-backup", Bool, Supported),
     key("strip-env", Texts, Supported),
+    key("verify", Section(Level::Verify), Supported),
 ];
 
 static DB: &[Key] = &[
@@ -119,6 +121,7 @@ static DB: &[Key] = &[
     // Ours.
     key("mode", Text, Supported),
     key("owner", Text, Supported),
+    key("verify", Section(Level::Verify), Supported),
 ];
 
 /// What a replica has and the root can preset for every replica.
@@ -205,10 +208,18 @@ static VALIDATION: &[Key] = &[key("interval", Duration, Supported)];
 
 static RETENTION: &[Key] = &[key("enabled", Bool, Supported)];
 
+/// Ours.
+static VERIFY: &[Key] = &[
+    key("interval", Duration, Supported),
+    key("deep", Bool, Supported),
+    key("rate", Size, Supported),
+    key("dir", Text, Supported),
+];
+
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
 
 /// In the order in which a misplaced key is looked for.
-const LEVELS: [Level; 10] = [
+const LEVELS: [Level; 11] = [
     Level::Replica,
     Level::Db,
     Level::Root,
@@ -218,6 +229,7 @@ const LEVELS: [Level; 10] = [
     Level::Snapshot,
     Level::Validation,
     Level::Retention,
+    Level::Verify,
     Level::Age,
 ];
 
@@ -233,6 +245,7 @@ impl Level {
             Level::Snapshot => (SNAPSHOT, &[]),
             Level::Validation => (VALIDATION, &[]),
             Level::Retention => (RETENTION, &[]),
+            Level::Verify => (VERIFY, &[]),
             Level::Age => (AGE_KEYS, &[]),
         };
         own.iter().chain(shared)
@@ -254,6 +267,7 @@ impl Level {
             Level::Snapshot => "snapshot",
             Level::Validation => "validation",
             Level::Retention => "retention",
+            Level::Verify => "verify",
             Level::Age => "age",
         }
     }

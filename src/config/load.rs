@@ -121,6 +121,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, url: &str) -> anyhow::Result<Loa
         replica: replica::from_url(url, scene).map_err(|why| anyhow!("replica URL: {why}"))?,
         snapshot: SnapshotPolicy::default(),
         validation_interval: None,
+        verify: None,
     };
     let options = Options {
         databases: vec![database],

@@ -96,6 +96,26 @@ pub struct Database {
     pub snapshot: SnapshotPolicy,
     /// The replica's 0.3 key `validation-interval`, else the global one; `None` is off.
     pub validation_interval: Option<Duration>,
+    /// Key by key: the database's, else the global ones; `None` is off.
+    pub verify: Option<Verify>,
+}
+
+/// How a replica is proved in the background.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verify {
+    pub interval: Duration,
+    /// Restore it, not only look at it.
+    pub deep: bool,
+    /// Bytes read in a second, at most.
+    pub rate: u64,
+    /// Where the temporary database goes; `None`: the system's directory for such.
+    pub dir: Option<PathBuf>,
+}
+
+impl Verify {
+    pub const RATE: u64 = 16 << 20;
+    /// Slower than this a read would look like one that stalls.
+    pub const RATE_MIN: u64 = 256 << 10;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::unistd::{Group, User};
 
 use super::options::{
-    CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Shutdown, SnapshotPolicy,
+    CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Shutdown, SnapshotPolicy, Verify,
 };
 use super::paths::{Scene, default_meta_path};
 use super::section::Section;
@@ -84,6 +84,7 @@ fn database(
     warnings.extend(replica_warnings.into_iter().map(|warning| format!("{replica_place}: {warning}")));
     Ok(Database {
         capture: capture(section, place)?,
+        verify: verify(section, root, scene, place)?,
         restore_if_db_not_exists: section.bool("restore-if-db-not-exists").unwrap_or(false),
         file_mode: file_mode.map_err(|why| format!("{place}.mode: {why}"))?,
         file_owner: file_owner.map_err(|why| format!("{place}.owner: {why}"))?,
@@ -120,6 +121,29 @@ fn capture(section: &Section, place: &str) -> Result<CaptureOptions, String> {
         truncate_page_n: pages("truncate-page-n", defaults.truncate_page_n)?,
         max_sync_wal_bytes: section.number("max-sync-wal-bytes").unwrap_or(defaults.max_sync_wal_bytes),
     })
+}
+
+/// The database's keys, else the global ones. An interval of zero turns it off.
+fn verify(db: &Section, root: &Section, scene: Scene<'_>, place: &str) -> Result<Option<Verify>, String> {
+    let own = db.section("verify").map(|section| (section, format!("{place}.verify")));
+    let global = root.section("verify").map(|section| (section, "verify".to_owned()));
+    let sections: Vec<(&Section, String)> = own.into_iter().chain(global).collect();
+    let Some((_, place)) = sections.first() else { return Ok(None) };
+    let interval = sections.iter().find_map(|(section, _)| section.duration("interval"));
+    let interval = interval.ok_or_else(|| format!("{place}.interval is missing: how often, for example 24h"))?;
+    let rate = sections.iter().find_map(|(section, place)| Some((section.number("rate")?, place)));
+    if let Some((rate, place)) = rate.filter(|(rate, _)| *rate < Verify::RATE_MIN) {
+        return Err(format!("{place}.rate: {rate} bytes a second are too few, {} are the least", Verify::RATE_MIN));
+    }
+    let dir = sections.iter().find_map(|(section, place)| Some((section.text("dir")?, place)));
+    let dir = dir.map(|(dir, place)| scene.absolute(Path::new(dir)).map_err(|why| format!("{place}.dir: {why}")));
+    Ok(Some(Verify {
+        interval,
+        deep: sections.iter().find_map(|(section, _)| section.bool("deep")).unwrap_or(true),
+        rate: rate.map_or(Verify::RATE, |(rate, _)| rate),
+        dir: dir.transpose()?,
+    })
+    .filter(|verify| !verify.interval.is_zero()))
 }
 
 fn lifecycle(root: &Section) -> Result<Lifecycle, String> {
@@ -282,6 +306,21 @@ mod tests {
         assert_eq!((options.shutdown, options.lifecycle), (Shutdown::default(), Lifecycle::default()));
         assert_eq!((db.file_mode, db.file_owner, db.restore_if_db_not_exists), (None, None, false));
         assert_eq!(read(&one("")).expect("valid").1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn verification_is_asked_for_globally_and_per_database() {
+        let verify = |text: &str| accept(text).databases.remove(0).verify;
+        assert_eq!(verify(&one("")), None);
+        let day = Duration::from_secs(24 * 3600);
+        let global = Verify { interval: day, deep: true, rate: Verify::RATE, dir: None };
+        assert_eq!(verify(&one("verify: {interval: 24h}\n")), Some(global.clone()));
+        let own = "dbs:\n  - path: /a\n    replica: {path: /b}\n    verify: {deep: false, dir: tmp}\nverify: {interval: 24h, rate: 1MiB}";
+        let wanted = Verify { deep: false, rate: 1 << 20, dir: Some("/srv/tmp".into()), ..global };
+        assert_eq!(verify(own), Some(wanted));
+        assert_eq!(verify(&one("verify: {interval: 0}\n")), None);
+        assert!(problem(&one("verify: {deep: true}\n")).contains("verify.interval is missing"));
+        assert!(problem(&one("verify: {interval: 1h, rate: 7}\n")).contains("too few"));
     }
 
     #[test]

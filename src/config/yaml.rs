@@ -430,6 +430,7 @@ mod tests {
             Level::Snapshot => format!("snapshot:\n  {line}\n"),
             Level::Validation => format!("validation:\n  {line}\n"),
             Level::Retention => format!("retention:\n  {line}\n"),
+            Level::Verify => format!("verify:\n  {line}\n"),
             Level::Age => format!("dbs:\n  - replica:\n      age:\n        {line}\n"),
         }
     }
@@ -446,6 +447,7 @@ mod tests {
             Level::Snapshot,
             Level::Validation,
             Level::Retention,
+            Level::Verify,
             Level::Age,
         ];
         for level in levels {

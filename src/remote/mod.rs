@@ -3,26 +3,41 @@
 //! It must never know of databases, of SQLite or of what a restore or an upload decides. A store keeps bytes by name; this room
 //! is the only one that knows which names, so `Level` and `Txid` go in and objects come out.
 //!
+//! ```text
+//!   names.rs    the one place that knows the names of objects        listing.rs  one LIST, sorted and without strangers
+//!   level.rs    compaction levels                                    plan.rs     pure: the files of a point in history
+//!   created.rs  when the content of an object came to be             read.rs     reading with patience
+//!   v03.rs      what Litestream 0.3 left                             ends.rs     header and end of an object: do they fit?
+//!   audit.rs    pure: what is wrong with a replica                   stream.rs   an object for code that blocks, read and verified
+//! ```
+//!
 //! A listing is one LIST of everything. What is not an LTX object under the one name it can have is ignored and said, and never
 //! fails anything: a bucket is a shared place.
 
+mod audit;
 mod created;
+mod ends;
 mod level;
 mod listing;
 mod names;
+pub mod plan;
 mod read;
+mod stream;
 mod v03;
 
+pub use audit::{Audit, Evidence, Finding, Seen, Severity, Span, What, audit};
+pub use ends::Unsound;
 pub use level::Level;
 pub use listing::{Listing, Resembles};
 pub use names::Layout;
 pub use read::{ReadError, ReadPolicy};
+pub use stream::{Cancelled, RangeReader};
 pub use v03::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};
 
 use std::sync::Arc;
 
 use crate::ltx::{Header, Txid};
-use crate::store::{Body, Key, Put, Store, StoreError};
+use crate::store::{Body, Key, Limit, Put, Store, StoreError, Throttled};
 
 /// One LTX file in the bucket. Its TXIDs are those of its name, which is what Litestream goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +80,13 @@ impl Remote {
     /// The same with other patience.
     pub fn with_policy(self, policy: ReadPolicy) -> Remote {
         Remote { policy, ..self }
+    }
+
+    /// The same, read no faster than this many bytes a second.
+    pub fn throttled(self, bytes_per_second: u64) -> Remote {
+        let limit = Limit::new(bytes_per_second);
+        let slow = |store| Arc::new(Throttled::new(store, limit.clone())) as Arc<dyn Store>;
+        Remote { store: slow(self.store), old: self.old.map(slow), ..self }
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {

@@ -5,6 +5,7 @@
 //! ```text
 //!   road.rs     wait for the file → take the lock → arm → find the place in the history → ship until told to stop
 //!   start.rs    from which TXID, and is the WAL its continuation?
+//!   difference.rs  where that cannot be proved: compare, and upload only what differs
 //!   ship.rs     capture → upload → confirm, and the final sync
 //!   relief.rs   reset the WAL; spill what the bucket does not have yet
 //!   upload.rs   create the next level-0 object; ours or another writer's?
@@ -17,6 +18,7 @@
 //! The WAL is the queue: while an upload is in flight, the next commits gather in the WAL and leave as one batch. Three
 //! watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL.
 
+mod difference;
 mod fence;
 mod lifecycle;
 mod outage;
@@ -137,6 +139,11 @@ impl Road {
 
     pub fn status(&self) -> Status {
         *self.status.borrow()
+    }
+
+    /// The same, to be looked at by others.
+    pub fn watch_status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
     }
 
     /// Tells the road to ship what is left and to end, by the deadline at the latest. A later call moves the deadline.

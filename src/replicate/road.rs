@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::difference::Doubts;
 use super::lifecycle::{Lifecycle, do_chores};
 use super::outage::Outage;
 use super::pace::Pace;
@@ -39,6 +40,12 @@ pub(super) enum StepError {
              restore it first, or replicate to another path"
     )]
     NewDatabase { path: String, address: String, txid: Txid },
+    /// What lies at the path has nothing in common with the history.
+    #[error(
+        "{path} is not the database whose history, up to TXID {txid}, is in {address}: {why}; nothing was uploaded: \
+             restore it, or replicate to another path if it is right as it is"
+    )]
+    AnotherDatabase { path: String, address: String, txid: Txid, why: String },
     /// The database or the disk; busy ones are retried.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -94,6 +101,8 @@ pub(super) struct Traveller {
     pub lifecycle: Option<Lifecycle>,
     pub pace: Pace,
     pub outage: Outage,
+    /// The database cannot be proved to continue the history.
+    pub doubts: Doubts,
     /// Set while the WAL holds frames that are no commit yet: how soon to look again.
     pub unpublished: Option<Backoff>,
     /// How often the store has refused since it is time to end.
@@ -146,6 +155,7 @@ pub(super) async fn travel(
         proved_at: Duration::ZERO,
         lifecycle: None,
         outage: Outage::new(),
+        doubts: Doubts::default(),
         unpublished: None,
         final_refusals: 0,
         last_reset: Instant::now(),
@@ -259,7 +269,10 @@ async fn wait_for_arming(settings: &Settings, stop: &mut watch::Receiver<Stop>) 
         };
         if last_said.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
             last_said = Some(Instant::now());
-            tracing::warn!("{error}; trying again");
+            tracing::warn!(
+                "{error}; trying again (if this lasts: is a program using it with PRAGMA locking_mode=EXCLUSIVE, or in another \
+                 journal mode than WAL?)"
+            );
         }
         tokio::select! {
             () = tokio::time::sleep(RETRY_INTERVAL) => {}

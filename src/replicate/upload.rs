@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinError;
 
 use crate::db::{Batch, Db, DbError, Spilled};
 use crate::fsx::{self, Context};
@@ -164,7 +164,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     outcome(tokio::task::spawn_blocking(work)).await
 }
 
-pub async fn outcome<T>(task: JoinHandle<T>) -> T {
+pub async fn outcome<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
     match task.await.map_err(JoinError::try_into_panic) {
         Ok(done) => done,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),

@@ -8,6 +8,8 @@ use std::path::Path;
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 use tokio::sync::oneshot;
 
+use crate::sqlite::uri;
+
 /// How thoroughly to check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Integrity {
@@ -52,7 +54,7 @@ pub(super) async fn check(path: &Path, integrity: Integrity) -> Result<(), Strin
 
 fn run(path: &Path, pragma: &str, started: oneshot::Sender<InterruptHandle>) -> rusqlite::Result<Result<(), String>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(uri(path), flags)?;
+    let connection = Connection::open_with_flags(uri(path, true), flags)?;
     if started.send(connection.get_interrupt_handle()).is_err() {
         return Ok(Err("nobody waits for it".into()));
     }
@@ -60,21 +62,6 @@ fn run(path: &Path, pragma: &str, started: oneshot::Sender<InterruptHandle>) -> 
     let mut statement = connection.prepare(pragma)?;
     let found: Vec<String> = statement.query_map([], |row| row.get(0))?.take(3).collect::<rusqlite::Result<_>>()?;
     Ok(if found == ["ok"] { Ok(()) } else { Err(found.join("; ")) })
-}
-
-/// A URI that opens the file as it is, whatever characters are in its name.
-fn uri(path: &Path) -> String {
-    use std::fmt::Write as _;
-    use std::os::unix::ffi::OsStrExt as _;
-
-    let mut uri = String::from("file:");
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => uri.push(char::from(*byte)),
-            _ => write!(uri, "%{byte:02x}").expect("writing to a string cannot fail"),
-        }
-    }
-    uri + "?immutable=1"
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //!          → every file verified → integrity → fsync → siblings out of the way → rename → fsync of the directory
 //! ```
 //!
+//! Whether all of that would succeed is proved by `verify.rs`, without a database to replace.
+//!
 //! The result is an error or a database that was there at some commit; until the rename nothing is visible under the target's
 //! name, and whatever an interrupted run leaves behind is removed by the next. Memory is bounded by `parallelism`, not by the
 //! database: an index is read as a stream, and one bit is kept for each page and for each frame of the files in hand.
@@ -15,12 +17,12 @@ mod format;
 mod integrity;
 mod open;
 mod pages;
-mod plan;
 mod points;
 mod progress;
 mod survey;
 mod target;
 mod v03;
+mod verify;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -38,6 +40,7 @@ pub use progress::Progress;
 pub use survey::{Found, Survey};
 pub use target::FileOwner;
 pub use v03::OldPlan;
+pub use verify::{Deep, Live, Order, Verified, verify};
 
 /// How often the bucket may change under a restore before it gives up.
 const MAX_ATTEMPTS: usize = 3;
@@ -213,7 +216,7 @@ pub async fn restore(
     let output = target::resolve(&request.output)?;
     target::check(&output, request.force, request.overwrite_empty)?;
     let fetched = cancel.run_until_cancelled(fetch(remote, request, &output, progress)).await;
-    let Fetched { temporary, restored } = fetched.unwrap_or(Err(RestoreError::Cancelled))?;
+    let Fetched { temporary, restored, .. } = fetched.unwrap_or(Err(RestoreError::Cancelled))?;
     // From here on it takes milliseconds and is not interrupted: a cancelled restore has changed nothing, a finished one all.
     if cancel.is_cancelled() {
         return Err(RestoreError::Cancelled);
@@ -226,6 +229,8 @@ pub async fn restore(
 struct Fetched {
     temporary: target::Temporary,
     restored: Restored,
+    /// What was read for it, every byte verified.
+    objects: Vec<Key>,
 }
 
 impl Fetched {
@@ -237,7 +242,8 @@ impl Fetched {
             bytes: survey.plan.bytes(),
             orphaned: Vec::new(),
         };
-        Fetched { temporary, restored }
+        let objects = survey.plan.files.iter().map(|object| object.name.clone()).collect();
+        Fetched { temporary, restored, objects }
     }
 
     fn old(temporary: target::Temporary, plan: &OldPlan, database_bytes: u64) -> Fetched {
@@ -248,7 +254,7 @@ impl Fetched {
             bytes: plan.bytes(),
             orphaned: Vec::new(),
         };
-        Fetched { temporary, restored }
+        Fetched { temporary, restored, objects: plan.objects().map(|object| object.name.clone()).collect() }
     }
 }
 

@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use super::format::{self, Format};
 use super::open;
-use super::plan::{self, NoPlan, Plan};
 use super::v03::{self, NoOldPlan, OldPlan};
 use super::{RestoreError, Target};
 use crate::ltx::{Header, Txid};
+use crate::remote::plan::{self, NoPlan, Plan};
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote, Resembles};
 use crate::store::{Key, StoreError};
 

@@ -9,7 +9,7 @@ use crate::store::memory::{Fault, Op};
 use history::{History, txid};
 
 pub(super) mod golden;
-mod history;
+pub(super) mod history;
 
 struct Place {
     dir: tempfile::TempDir,

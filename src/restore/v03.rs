@@ -23,11 +23,22 @@ use super::engine::{self, Failure};
 use super::progress::Progress;
 use super::target::{Temporary, scratch};
 use super::{Integrity, Request, RestoreError};
-use crate::remote::Remote;
+use crate::remote::{OldReplica, Remote};
 use feed::Broken;
 
 pub use plan::OldPlan;
 pub(super) use plan::{NoOldPlan, best_snapshot_ms, plan};
+
+/// Whether the names show an unbroken way to the newest state; `Err` says what is wrong.
+pub(super) fn check(replica: &OldReplica) -> Result<(), String> {
+    match plan(replica, None) {
+        Ok(_) | Err(NoOldPlan::Nothing | NoOldPlan::TooEarly) => Ok(()),
+        Err(NoOldPlan::Gap { generation, missing, beyond, last_ms }) => {
+            Err(RestoreError::OldGap { generation, missing, beyond: beyond.name, last_ms }.to_string())
+        }
+        Err(NoOldPlan::NoSnapshot { stray }) => Err(format!("{}: no snapshot that it could be applied to", stray.name)),
+    }
+}
 
 /// Puts the database of a plan together in a temporary file beside `output`, whole and durable; and says how long it is. What
 /// is damaged is read once more, in case that happened on its way.

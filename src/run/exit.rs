@@ -4,12 +4,12 @@
 //! |---|---|
 //! | 0–255 of the application, 128 + signal | it ended, and the final sync is confirmed |
 //! | 64, 78 | usage, configuration |
-//! | 69 | the storage cannot be reached at boot |
+//! | 69 | the storage cannot be reached at boot; `verify` cannot tell |
 //! | 70 | internal error |
 //! | 73 | the database cannot be created, opened or written |
 //! | 74 | the application ended with 0, but commits are not in the replica |
 //! | 75 | another writer owns the history |
-//! | 76 | the backup is damaged, incomplete or missing although it is required |
+//! | 76 | the backup is damaged, incomplete or missing although it is required; `verify` found damage |
 //! | 77 | the storage denies access |
 //! | 126, 127 | the command cannot be executed, was not found |
 

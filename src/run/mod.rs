@@ -13,6 +13,7 @@
 //!   connect.rs  typed options → stores and settings of the rooms below
 //!   revive.rs   restore one database: the lock, the log lines, the note for replication
 //!   stages.rs   run a command to its end; wait for the roads
+//!   verify.rs   beside the roads: prove the replicas, now and then
 //!   exit.rs     pure: the exit code that tells the truth
 //! ```
 
@@ -21,6 +22,7 @@ pub mod exit;
 mod connect;
 mod revive;
 mod stages;
+mod verify;
 
 use std::time::Duration;
 
@@ -37,6 +39,7 @@ pub use connect::{connect, probe_fencing, store_failure};
 pub use exit::Failure;
 pub use revive::{Revival, announce_progress, restore_and_note, restore_failure, revive};
 pub use stages::unless_signalled;
+use verify::Ward;
 
 /// Events of all roads together; each sends at most a few in its life.
 const EVENTS_IN_FLIGHT: usize = 64;
@@ -115,6 +118,7 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
         lines.push((database, remote));
     }
     let (events, mut heard) = mpsc::channel(EVENTS_IN_FLIGHT);
+    let mut wards = Vec::new();
     let roads: Vec<Road> = lines
         .into_iter()
         .map(|(database, remote)| {
@@ -123,7 +127,9 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
             tell_policy(database);
             tokio::spawn(probe_fencing(remote.clone()));
             // A road retries for ever, and says so in its own way.
-            Road::start(settings, remote.with_policy(ReadPolicy::impatient()), events.clone())
+            let road = Road::start(settings, remote.clone().with_policy(ReadPolicy::impatient()), events.clone());
+            wards.extend(Ward::of(database, &job.options, remote, road.watch_status()));
+            road
         })
         .collect();
     drop(events);
@@ -131,7 +137,7 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
         return Ok(stages::ship_once(roads, signals, &budget).await);
     }
     stages::wait_until_ready(&mut heard, roads.len(), signals).await?;
-    let lived = stages::live(&job, signals, nursery, &mut heard, &budget).await;
+    let lived = verify::beside(wards, stages::live(&job, signals, nursery, &mut heard, &budget)).await;
     let asked_at = lived.as_ref().map_or(None, |lived| lived.asked_at);
     let ended = stages::final_sync(roads, signals, &budget, asked_at).await;
     // Only now: a command that could not start, or a migration that failed, has been replicated all the same.

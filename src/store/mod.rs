@@ -18,6 +18,7 @@ mod file;
 pub(crate) mod memory;
 pub mod probe;
 pub mod s3;
+mod throttle;
 
 use std::fmt;
 
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 
 pub use body::{BodyWriter, Unread};
 pub use file::FileStore;
+pub use throttle::{Limit, Throttled};
 
 /// The name of an object, relative to the store's root: non-empty `/`-separated segments, none of them `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -148,7 +148,7 @@ impl Replicate {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("it must be greater than zero".into()),
         duration => Ok(duration),

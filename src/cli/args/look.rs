@@ -1,4 +1,4 @@
-//! The commands that look at a replica: `ltx` and `points`, and the one operand DB|URL that they share with `restore`.
+//! The commands that look at a replica: `ltx` and `points`, and the one operand DB|URL that they share with `restore` and `verify`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,6 +22,11 @@ pub struct Look {
 impl Look {
     pub fn sources<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>, cwd: PathBuf) -> Sources<'a> {
         self.file.sources(env, cwd)
+    }
+
+    /// Whether there is no operand.
+    pub fn names_nothing(&self) -> bool {
+        self.operands.is_empty()
     }
 
     /// What the operand says.

@@ -7,7 +7,6 @@
 //! ```text
 //!   schedule.rs  pure: what is due, and when
 //!   retain.rs    pure: which objects may go
-//!   chain.rs     pure: what a restore of the newest transaction reads
 //!   cache.rs     the newest level-0 files, so that they need not be read back
 //!   write.rs     compaction and snapshots: a streaming merge into a new object, then proof that it is there
 //!   inspect.rs   looking into objects: is it whole, is it a full image?
@@ -15,11 +14,12 @@
 //!   task.rs      select, then apply: one piece of work at a time, one owner of what is known
 //! ```
 //!
+//! What a restore reads, and so what must stay, is the planner's word (`remote/plan.rs`).
+//!
 //! An output is created, never replaced, and looked into before anything rests on it. The database and its WAL are not
 //! involved at all: a snapshot is merged from what is in the bucket.
 
 mod cache;
-mod chain;
 mod inspect;
 mod once;
 mod retain;
@@ -40,10 +40,11 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+
 use super::Stop;
 use crate::ltx::Header;
 use crate::remote::Remote;
-use crate::status::Board;
+use crate::status::RefusalBoard;
 
 pub use once::Chores;
 pub(super) use once::run as do_chores;
@@ -117,7 +118,7 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     /// Nothing happens before the first [`Lifecycle::shipped`].
-    pub fn start(policy: Policy, remote: Remote, board: Board, stop: watch::Receiver<Stop>) -> Lifecycle {
+    pub fn start(policy: Policy, remote: Remote, board: RefusalBoard, stop: watch::Receiver<Stop>) -> Lifecycle {
         let (news, heard) = mpsc::channel(NEWS_DEPTH);
         let task = tokio::spawn(task::run(policy, remote, board, heard, stop));
         Lifecycle { news, task }

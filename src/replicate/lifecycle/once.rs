@@ -7,14 +7,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::Policy;
-use super::chain::chain;
 use super::inspect;
 use super::retain::{self, Known};
 use super::schedule::{self, MAX_INPUTS, Step, View};
 use super::write::{Input, WriteError, write};
 use crate::clock;
 use crate::ltx::Txid;
-use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
+use crate::remote::{Level, Listing, LtxObject, ReadError, Remote, plan};
 use crate::store::{Key, StoreError};
 
 /// What to do once everything is shipped.
@@ -76,7 +75,7 @@ impl Once<'_> {
             if self.listing.level(Level::SNAPSHOT).iter().any(ends_there) {
                 return Ok(());
             }
-            let files: Vec<LtxObject> = chain(&self.listing, newest).into_iter().cloned().collect();
+            let files: Vec<LtxObject> = plan::files_up_to(&self.listing, newest).into_iter().cloned().collect();
             if files.last().is_none_or(|last| last.max_txid != newest) {
                 return Err(ChoreError::NoChain { address: self.address.clone() });
             }

@@ -19,9 +19,8 @@
 use std::collections::HashSet;
 
 use super::Policy;
-use super::chain::chain;
 use crate::ltx::Txid;
-use crate::remote::{Level, Listing, LtxObject};
+use crate::remote::{Level, Listing, LtxObject, plan};
 use crate::store::Key;
 
 /// What is known about single objects.
@@ -164,7 +163,7 @@ fn keeps_the_chain(listing: &Listing, newest: Txid, delete: &[LtxObject]) -> boo
     let gone: HashSet<&Key> = delete.iter().map(|o| &o.name).collect();
     let mut rest = listing.clone();
     rest.retain(|o| !gone.contains(&o.name));
-    let end = |listing: &Listing| chain(listing, newest).last().map(|o| o.max_txid);
+    let end = |listing: &Listing| plan::files_up_to(listing, newest).last().map(|o| o.max_txid);
     end(listing) == end(&rest)
 }
 

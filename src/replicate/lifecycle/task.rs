@@ -22,7 +22,7 @@ use crate::ltx::Txid;
 use crate::remote::{Layout, Level, Listing, LtxObject, ReadError, Remote};
 use crate::replicate::Stop;
 use crate::replicate::outage::Outage;
-use crate::status::Board;
+use crate::status::RefusalBoard;
 use crate::store::{Deleted, Key, StoreError};
 
 /// The longest sleep: the wall clock may be set meanwhile.
@@ -39,7 +39,7 @@ const DELETES_MAX: usize = 1000;
 pub async fn run(
     policy: Policy,
     remote: Remote,
-    board: Board,
+    board: RefusalBoard,
     mut heard: mpsc::Receiver<Shipped>,
     mut stop: watch::Receiver<Stop>,
 ) {
@@ -137,7 +137,7 @@ struct Trouble {
 struct Keeper {
     policy: Policy,
     remote: Remote,
-    board: Board,
+    board: RefusalBoard,
     /// What lies there, as far as is known; `None`: look first.
     listing: Option<Listing>,
     /// Boot-clock time of the last LIST.
@@ -162,7 +162,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(policy: Policy, remote: Remote, board: Board) -> Keeper {
+    fn new(policy: Policy, remote: Remote, board: RefusalBoard) -> Keeper {
         Keeper {
             policy,
             remote,

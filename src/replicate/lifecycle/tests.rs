@@ -15,6 +15,7 @@ use crate::clock;
 use crate::ltx::{Decoder, Encoder, WalPosition};
 use crate::page::{PageSize, Pgno};
 use crate::remote::{Layout, Level};
+use crate::status::Board;
 use crate::store::memory::{Fault, MemoryStore, Op};
 use crate::store::{Body, Chunks, Deleted, Head, Key, Listed, Put, Range, Store, StoreError};
 
@@ -311,7 +312,7 @@ async fn until_quiet(store: &MemoryStore) {
 /// A running task over `remote`.
 fn start(remote: &Remote) -> (Lifecycle, watch::Sender<Stop>) {
     let (stop, stopped) = watch::channel(None);
-    (Lifecycle::start(policy(), remote.clone(), Board::new().0, stopped), stop)
+    (Lifecycle::start(policy(), remote.clone(), Board::new().0.refusals(), stopped), stop)
 }
 
 /// Ships TXIDs `numbers` at the present time.
@@ -368,7 +369,7 @@ async fn a_store_that_keeps_everything_stops_nothing() {
         let remote = remote_on(keeping);
         let (board, status) = Board::new();
         let (_stop, stopped) = watch::channel(None);
-        let lifecycle = Lifecycle::start(policy(), remote.clone(), board, stopped);
+        let lifecycle = Lifecycle::start(policy(), remote.clone(), board.refusals(), stopped);
         ship_all(&lifecycle, &remote, 1..=40).await;
         until_quiet(&store).await;
         let listing = remote.listing().await.expect("list");

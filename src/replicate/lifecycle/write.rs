@@ -4,25 +4,18 @@
 //! merged leaves at once. The merge runs on a thread of its own; dropping the future ends it within one read, and an
 //! unfinished body is never published. An object that exists already is compared, never replaced.
 
-use std::io::{self, Read};
-
-use bytes::{Buf, Bytes};
-use tokio::runtime::Handle;
+use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::inspect;
 use crate::clock;
 use crate::ltx::{Decoder, Header, LtxError, Txid, merge, merged_header};
-use crate::remote::{Layout, Level, LtxObject, ReadError, Remote};
+use crate::remote::{Cancelled, Layout, Level, LtxObject, RangeReader, ReadError, Remote};
 use crate::replicate::upload::{ChunkWriter, Fingerprint, outcome};
 use crate::store::{Body, BodyWriter, StoreError, Unread};
 
 const CHUNKS_IN_FLIGHT: usize = 2;
-/// What all inputs together may hold in memory.
-const READ_BUDGET_BYTES: u64 = 8 << 20;
-const RANGE_BYTES_MIN: u64 = 64 * 1024;
-const RANGE_BYTES_MAX: u64 = 4 << 20;
 
 /// An object to merge, with its bytes if they are at hand.
 #[derive(Clone, Debug)]
@@ -164,64 +157,5 @@ impl Merge {
 
     fn damaged(&self, why: String) -> WriteError {
         WriteError::Damaged { inputs: self.inputs.iter().map(|input| input.object.clone()).collect(), why }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("cancelled")]
-struct Cancelled;
-
-/// Reads an object range by range, from a thread outside the runtime.
-pub struct RangeReader {
-    remote: Remote,
-    object: LtxObject,
-    range_bytes: u64,
-    at: u64,
-    range: Bytes,
-    runtime: Handle,
-    cancel: CancellationToken,
-}
-
-impl RangeReader {
-    /// One of `readers` that share the budget.
-    pub fn new(remote: &Remote, object: &LtxObject, readers: usize) -> RangeReader {
-        let share = READ_BUDGET_BYTES / readers.max(1) as u64;
-        RangeReader {
-            remote: remote.clone(),
-            object: object.clone(),
-            range_bytes: share.clamp(RANGE_BYTES_MIN, RANGE_BYTES_MAX),
-            at: 0,
-            range: Bytes::new(),
-            runtime: Handle::current(),
-            cancel: CancellationToken::new(),
-        }
-    }
-
-    fn at_hand(remote: &Remote, object: &LtxObject, bytes: Bytes) -> RangeReader {
-        RangeReader { at: object.size, range: bytes, ..RangeReader::new(remote, object, 1) }
-    }
-
-    fn cancelled_by(self, cancel: &CancellationToken) -> RangeReader {
-        RangeReader { cancel: cancel.clone(), ..self }
-    }
-
-    /// The reader ends when this is dropped.
-    pub fn cancel_on_drop(&self) -> DropGuard {
-        self.cancel.clone().drop_guard()
-    }
-}
-
-impl Read for RangeReader {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.range.is_empty() && self.at < self.object.size {
-            let len = self.range_bytes.min(self.object.size - self.at);
-            let read = self.remote.read_range(&self.object.name, self.at, len);
-            let read = self.runtime.block_on(self.cancel.run_until_cancelled(read));
-            self.range = read.ok_or_else(|| io::Error::other(Cancelled))?.map_err(io::Error::other)?;
-            self.at += len;
-        }
-        let len = buf.len().min(self.range.len());
-        self.range.copy_to_slice(&mut buf[..len]);
-        Ok(len)
     }
 }

@@ -97,6 +97,8 @@ impl Parts {
                 Ok((!part.is_empty()).then_some(part))
             }
             Source::Stream { chunks, rest } => {
+                // Grown step by step it would end up with room for much more than a part, times the parts in flight.
+                self.gathered.reserve(self.part_size - self.gathered.len());
                 while self.gathered.len() < self.part_size {
                     if rest.is_empty() {
                         match chunks.recv().await {

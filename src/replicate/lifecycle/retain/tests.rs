@@ -182,7 +182,7 @@ impl History {
     fn restored_before(listing: &Listing, moment: i64) -> Option<u64> {
         let mut earlier = listing.clone();
         earlier.retain(|o| o.modified_ms < moment);
-        chain(&earlier, txid(u64::MAX)).last().map(|o| o.max_txid.get())
+        plan::files_up_to(&earlier, txid(u64::MAX)).last().map(|o| o.max_txid.get())
     }
 
     /// Deletes what may go and checks every moment of the window.
@@ -194,7 +194,7 @@ impl History {
         }
         let before = self.listing.clone();
         self.listing.retain(|o| !verdict.delete.contains(o));
-        let end = |listing: &Listing| chain(listing, txid(self.newest)).last().map(|o| o.max_txid.get());
+        let end = |listing: &Listing| plan::files_up_to(listing, txid(self.newest)).last().map(|o| o.max_txid.get());
         assert_eq!(end(&self.listing), Some(self.newest));
         assert_eq!(self.listing.newest_l0().map(|o| o.max_txid.get()), Some(self.newest));
         let window = self.now_ms - super::super::ms(policy().snapshot_retention);

@@ -134,6 +134,15 @@ fn a_point_in_time_is_as_far_as_the_files_before_it_get() {
 }
 
 #[test]
+fn the_files_up_to_a_txid_go_as_far_as_they_connect() {
+    let history = listing("9:1-10 3:2-8 2:9-15 1:11-13 1:16-18 0:19 0:21");
+    for (limit, wanted) in [(30, "9:1-10 2:9-15 1:16-18 0:19"), (13, "9:1-10 1:11-13"), (9, "")] {
+        let files: Vec<_> = files_up_to(&history, txid(limit)).into_iter().map(show).collect();
+        assert_eq!(files.join(" "), wanted, "up to {limit}");
+    }
+}
+
+#[test]
 fn a_plan_knows_its_size_and_end() {
     let plan = latest(&listing("9:1-4 0:5")).expect("plan");
     assert_eq!((plan.bytes(), plan.txid(), plan.newest().level), (2000, txid(5), Level::L0));

@@ -1,7 +1,7 @@
 //! The planner: which files make the database at a point of its history. Pure: a listing in, a plan out.
 //!
 //! It chooses as Litestream does: the newest snapshot, and from there always the file that gets furthest. File names are what it
-//! goes by; overlaps are fine, gaps are not.
+//! goes by; overlaps are fine, gaps are not. Both roads go by it: restores read what it names, and nothing that it needs goes.
 //!
 //! ```text
 //! snapshot 1────────────100
@@ -10,8 +10,8 @@
 //! level 0                                  131 132 │ 134 …      132 is as far as it gets: 133 is missing
 //! ```
 
+use super::{Level, Listing, LtxObject};
 use crate::ltx::Txid;
-use crate::remote::{Level, Listing, LtxObject};
 
 /// Files that make a database, oldest first; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +92,11 @@ pub fn before(listing: &Listing, earlier: &Listing) -> Result<Plan, NoPlan> {
         return Err(NoPlan::Gap { reached: whole.end, beyond: beyond.clone() });
     }
     chain.plan().ok_or(NoPlan::TooEarly)
+}
+
+/// The files that make the database as far as `limit` at most, oldest first; empty when nothing begins at the first TXID.
+pub fn files_up_to(listing: &Listing, limit: Txid) -> Vec<&LtxObject> {
+    chain(listing, Some(limit)).files
 }
 
 struct Chain<'a> {

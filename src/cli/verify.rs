@@ -1,0 +1,244 @@
+//! `millstream verify`: is the backup there, is it whole, and is it this database?
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use serde_json::{Value, json};
+
+use super::args::Verify as Command;
+use super::source::Source;
+use super::{Environment, install, logger, timestamp, variable};
+use crate::config::{self, Database, Logging, Replica};
+use crate::remote::{Finding, Severity, Span};
+use crate::restore::{self as road, Deep, Live, Order, Reached, RestoreError, Verified};
+use crate::run::exit::{BACKUP, CONFIG};
+use crate::run::{Failure, connect, restore_failure, unless_signalled};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const PARALLELISM: usize = 8;
+
+/// One replica to verify.
+struct Subject {
+    replica: Replica,
+    /// Where the database is, if that is known.
+    database: Option<PathBuf>,
+    /// How far back the configuration promises every moment.
+    window: Option<Duration>,
+}
+
+impl Subject {
+    fn of(database: &Database, keeps: bool) -> Subject {
+        let window = keeps.then_some(database.snapshot.retention);
+        Subject { replica: database.replica.clone(), database: Some(database.path.clone()), window }
+    }
+}
+
+/// What became of it.
+enum Outcome {
+    Told(Box<Verified>),
+    /// There is no backup.
+    Nothing(String),
+    Failed(Failure),
+}
+
+impl Outcome {
+    fn code(&self) -> u8 {
+        match self {
+            Outcome::Told(verified) if verified.is_proven() => 0,
+            Outcome::Told(_) | Outcome::Nothing(_) => BACKUP,
+            Outcome::Failed(failure) => failure.code,
+        }
+    }
+
+    fn verdict(&self) -> &'static str {
+        match self {
+            Outcome::Told(verified) if verified.is_proven() => "proven",
+            Outcome::Told(_) => "damaged",
+            Outcome::Nothing(_) => "no-backup",
+            Outcome::Failed(_) => "unknown",
+        }
+    }
+}
+
+pub async fn verify(command: Command) -> Result<u8, Failure> {
+    let (mut signals, _nursery) = install()?;
+    let subjects = subjects(&command)?;
+    let mut outcomes = Vec::with_capacity(subjects.len());
+    for subject in subjects {
+        let order = order(&command, &subject);
+        let work = async |cancel| match connect(&subject.replica).await {
+            Ok(remote) => match road::verify(&remote, &order, &cancel).await {
+                Ok(verified) => Outcome::Told(Box::new(verified)),
+                Err(error @ RestoreError::NoBackup { .. }) => Outcome::Nothing(error.to_string()),
+                Err(error) => Outcome::Failed(cannot_tell(error)),
+            },
+            Err(failure) => Outcome::Failed(failure),
+        };
+        let outcome = unless_signalled(&mut signals, work).await?;
+        if !command.json {
+            super::printed(print(&subject, &order, &outcome, &mut io::stdout()))?;
+        }
+        outcomes.push((subject, order, outcome));
+    }
+    if command.json {
+        let all: Vec<Value> =
+            outcomes.iter().map(|(subject, order, outcome)| as_json(subject, order, outcome)).collect();
+        super::printed(writeln!(io::stdout(), "{:#}", Value::from(all)))?;
+    }
+    Ok(worst(outcomes.iter().map(|(_, _, outcome)| outcome.code())))
+}
+
+/// The exit code of all together: damage before doubt.
+fn worst(codes: impl Iterator<Item = u8>) -> u8 {
+    codes.max_by_key(|code| (*code == BACKUP, *code)).unwrap_or(0)
+}
+
+fn cannot_tell(error: RestoreError) -> Failure {
+    match error {
+        RestoreError::CannotTell(store) => crate::run::store_failure(&store),
+        error => restore_failure(error),
+    }
+}
+
+fn subjects(command: &Command) -> Result<Vec<Subject>, Failure> {
+    let configuration = |error: anyhow::Error| Failure::new(CONFIG, error);
+    if let Some(Source::Url(url)) = command.source() {
+        logger::start(&Logging { level: config::LogLevel::default(), format: config::LogFormat::default() });
+        let replica = config::replica_from_url(&url, &variable).map_err(configuration)?;
+        return Ok(vec![Subject { replica, database: command.db.clone(), window: None }]);
+    }
+    let environment = Environment::of_process()?;
+    let named = match command.source() {
+        Some(Source::Database(path)) => {
+            let sources = command.look.sources(&variable, environment.cwd.clone());
+            Some(sources.absolute(&path).map_err(configuration)?)
+        }
+        _ => None,
+    };
+    let loaded = environment.load(|env, cwd| command.look.sources(env, cwd))?;
+    logger::start(&loaded.options.logging);
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let keeps = loaded.options.lifecycle.retention_enabled;
+    let Some(path) = named else {
+        loaded.require_databases().map_err(configuration)?;
+        return Ok(loaded.options.databases.iter().map(|database| Subject::of(database, keeps)).collect());
+    };
+    let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
+    let database = loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?;
+    Ok(vec![Subject::of(database, keeps)])
+}
+
+fn order(command: &Command, subject: &Subject) -> Order {
+    let deep = command.deep.then(|| Deep {
+        dir: command.dir.clone().unwrap_or_else(std::env::temp_dir),
+        live: subject.database.clone().filter(|path| command.db.is_some() || path.exists()),
+        patience: command.wait.unwrap_or(PATIENCE),
+    });
+    Order { deep, window: subject.window, parallelism: PARALLELISM }
+}
+
+fn print(subject: &Subject, order: &Order, outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
+    let url = &subject.replica.url;
+    let verified = match outcome {
+        Outcome::Told(verified) => verified,
+        Outcome::Nothing(why) => return writeln!(out, "NO BACKUP  {url}\n  {why}"),
+        Outcome::Failed(failure) => return writeln!(out, "UNKNOWN  {url}\n  {:#}", failure.error),
+    };
+    let damage = verified.audit.damage().count();
+    match damage {
+        0 => writeln!(out, "PROVEN  {url}")?,
+        _ => writeln!(out, "DAMAGED  {url}")?,
+    }
+    if let (Some((oldest, _)), Some((newest, ms))) = (&verified.audit.ends, verified.newest()) {
+        let (oldest, oldest_ms) = (oldest.max_txid, oldest.modified_ms);
+        writeln!(out, "  newest  {}  TXID {newest}", timestamp(ms))?;
+        writeln!(out, "  oldest  {}  TXID {oldest}", timestamp(oldest_ms))?;
+    }
+    let how = if order.deep.is_some() { "every byte was read" } else { "names, headers and ends were read" };
+    if verified.audit.files > 0 {
+        writeln!(out, "  {} sound files, {} bytes: {how}", verified.audit.files, verified.audit.bytes)?;
+    }
+    if let Some(proof) = &verified.restored {
+        let (bytes, reached) = (proof.database_bytes, &proof.reached);
+        writeln!(out, "  restored {reached}: {bytes} bytes, integrity_check ok")?;
+    }
+    let path = subject.database.as_deref().unwrap_or_else(|| std::path::Path::new("")).display();
+    match &verified.live {
+        Live::NotAsked | Live::Differs => {}
+        Live::Equal { txid, pages } => writeln!(out, "  equal to {path} at TXID {txid}: all of its {pages} pages")?,
+        Live::NotCompared { why } => writeln!(out, "  not compared with {path}: {why}")?,
+    }
+    for finding in &verified.audit.findings {
+        let word = if finding.severity == Severity::Damage { "damage" } else { "remark" };
+        writeln!(out, "  {word}: {finding}")?;
+    }
+    Ok(())
+}
+
+fn as_json(subject: &Subject, order: &Order, outcome: &Outcome) -> Value {
+    let mut shown = json!({
+        "replica": subject.replica.url,
+        "db": subject.database,
+        "depth": if order.deep.is_some() { "deep" } else { "shallow" },
+        "verdict": outcome.verdict(),
+        "code": outcome.code(),
+    });
+    match outcome {
+        Outcome::Nothing(why) => shown["error"] = json!(why),
+        Outcome::Failed(failure) => shown["error"] = json!(format!("{:#}", failure.error)),
+        Outcome::Told(verified) => add_result(&mut shown, verified),
+    }
+    shown
+}
+
+fn add_result(shown: &mut Value, verified: &Verified) {
+    let newest = verified.newest();
+    shown["newest"] =
+        newest.map_or(Value::Null, |(txid, ms)| json!({ "txid": txid.to_string(), "timestamp": timestamp(ms) }));
+    let oldest = verified.audit.ends.as_ref().map(|(oldest, _)| oldest);
+    shown["oldest"] = oldest
+        .map_or(Value::Null, |o| json!({ "txid": o.max_txid.to_string(), "timestamp": timestamp(o.modified_ms) }));
+    shown["files"] = json!(verified.audit.files);
+    shown["bytes"] = json!(verified.audit.bytes);
+    shown["restored"] = verified.restored.as_ref().map_or(Value::Null, |proof| {
+        let txid = match proof.reached {
+            Reached::Ltx { txid, .. } => txid.to_string(),
+            Reached::Old { .. } => String::new(),
+        };
+        json!({ "txid": txid, "database_bytes": proof.database_bytes, "integrity_check": "ok" })
+    });
+    shown["live"] = match &verified.live {
+        Live::NotAsked => Value::Null,
+        Live::Equal { txid, pages } => json!({ "result": "equal", "txid": txid.to_string(), "pages": pages }),
+        Live::Differs => json!({ "result": "differs" }),
+        Live::NotCompared { why } => json!({ "result": "not compared", "why": why }),
+    };
+    shown["findings"] = verified.audit.findings.iter().map(finding).collect();
+}
+
+fn finding(finding: &Finding) -> Value {
+    let span = |span: &Span| json!({ "min_txid": span.first.to_string(), "max_txid": span.last.to_string() });
+    json!({
+        "severity": if finding.severity == Severity::Damage { "damage" } else { "remark" },
+        "kind": finding.what.kind(),
+        "object": finding.object,
+        "message": finding.to_string(),
+        "cannot_be_restored": finding.affected.iter().map(span).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_comes_before_doubt() {
+        for (codes, wanted) in
+            [(vec![], 0), (vec![0, 0], 0), (vec![0, 69], 69), (vec![77, 76, 69], 76), (vec![69, 77], 77)]
+        {
+            assert_eq!(worst(codes.iter().copied()), wanted, "{codes:?}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Proves the replicas in the background, one at a time, while their databases are replicated.
+//!
+//! Each database's turn comes once in its interval, the first one after a random part of it, and only when something was shipped
+//! since the last proof: an idle database costs no request. Reads are slowed down to a rate. A failed proof is said, loudly, and
+//! kept on the board; it never stops the replication. The live database is not compared here: this process replicates it,
+//! and a pin of ours would keep its WAL from being reset.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::config::{Database, Options, Verify};
+use crate::ltx::Txid;
+use crate::remote::Remote;
+use crate::restore::{Deep, Order, RestoreError, Verified, verify};
+use crate::status::{Proof, ProofBoard, Proofs, Status};
+
+/// Reads at a time: it is in no hurry.
+const PARALLELISM: usize = 2;
+
+/// One database whose replica is to be proved.
+pub struct Ward {
+    path: PathBuf,
+    remote: Remote,
+    settings: Verify,
+    window: Option<Duration>,
+    status: watch::Receiver<Status>,
+    board: ProofBoard,
+    proofs: watch::Receiver<Proofs>,
+}
+
+impl Ward {
+    /// `None` when the configuration does not ask for it.
+    pub fn of(database: &Database, options: &Options, remote: Remote, status: watch::Receiver<Status>) -> Option<Ward> {
+        let settings = database.verify.clone()?;
+        let (board, proofs) = ProofBoard::new();
+        let window = options.lifecycle.retention_enabled.then_some(database.snapshot.retention);
+        let remote = remote.throttled(settings.rate);
+        Some(Ward { path: database.path.clone(), remote, settings, window, status, board, proofs })
+    }
+
+    fn order(&self) -> Order {
+        let dir = || self.settings.dir.clone().unwrap_or_else(std::env::temp_dir);
+        let deep = self.settings.deep.then(|| Deep { dir: dir(), live: None, patience: Duration::ZERO });
+        Order { deep, window: self.window, parallelism: PARALLELISM }
+    }
+
+    /// One turn.
+    async fn prove(&self) {
+        let confirmed = self.status.borrow().confirmed;
+        if !self.board.wants(confirmed) {
+            return;
+        }
+        let began = Instant::now();
+        match verify(&self.remote, &self.order(), &CancellationToken::new()).await {
+            Ok(verified) if verified.is_proven() => self.note(&verified, confirmed, began),
+            Ok(verified) => self.complain(&verified),
+            Err(error @ RestoreError::NoBackup { .. }) => self.fail(&error.to_string()),
+            Err(error) => {
+                let db = self.path.display();
+                tracing::warn!(%db, "could not verify the replica, which says nothing about it: {error}; next try in {:?}", self.settings.interval);
+            }
+        }
+    }
+
+    fn note(&self, verified: &Verified, confirmed: Option<Txid>, began: Instant) {
+        let db = self.path.display();
+        for finding in &verified.audit.findings {
+            tracing::info!(%db, "verify: {finding}");
+        }
+        let Some((txid, time_ms)) = verified.newest() else { return };
+        if Some(txid) < confirmed {
+            let confirmed = confirmed.unwrap_or(txid);
+            return self.fail(&format!("it ends with TXID {txid}, although TXID {confirmed} was uploaded"));
+        }
+        let deep = verified.restored.is_some();
+        self.board.proven(Proof { txid, at_ms: clock::unix_ms(), deep });
+        let how = if deep { "restored, and sound" } else { "looked at, and whole" };
+        tracing::info!(%db, "the replica is proven up to TXID {txid} of {}: {how} ({:.1?})", moment(time_ms), began.elapsed());
+    }
+
+    fn complain(&self, verified: &Verified) {
+        let damage: Vec<String> = verified.audit.damage().map(ToString::to_string).collect();
+        self.fail(&damage.join("; "));
+    }
+
+    /// Said with what to do, and kept.
+    fn fail(&self, why: &str) {
+        let (db, address) = (self.path.display(), self.remote.address());
+        let proven = match self.proofs.borrow().proven {
+            Some(proof) => format!("last proven up to TXID {} at {}", proof.txid, moment(proof.at_ms)),
+            None => "not proven since the start".into(),
+        };
+        tracing::error!(
+            %db,
+            "THE REPLICA IS DAMAGED: {why} ({proven}). Replication goes on. What to do: keep a copy of the database, look with \
+             `millstream verify -deep`, and replicate to a new path; {address} keeps what it still holds"
+        );
+        self.board.failed(why.to_owned());
+    }
+}
+
+fn moment(unix_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|_| unix_ms.to_string(), |time| time.to_string())
+}
+
+/// Does the work, and proves the replicas meanwhile. When the work is done, a proof under way is dropped where it stands, and its
+/// temporary database with it.
+pub async fn beside<T>(wards: Vec<Ward>, work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = rounds(wards) => match never {},
+    }
+}
+
+/// When the first turn comes: a part of the interval, so that many machines do not ask at the same time.
+fn first_turn(interval: Duration, random: u64) -> Duration {
+    interval.mul_f64(random as f64 / u64::MAX as f64)
+}
+
+/// One turn after the other, for ever.
+async fn rounds(wards: Vec<Ward>) -> Infallible {
+    let now = Instant::now();
+    let first = |ward: &Ward| now + first_turn(ward.settings.interval, clock::random_u64());
+    let mut due: Vec<Instant> = wards.iter().map(first).collect();
+    while let Some((at, moment)) = due.iter().copied().enumerate().min_by_key(|(_, moment)| *moment) {
+        tokio::time::sleep_until(moment).await;
+        wards[at].prove().await;
+        due[at] = Instant::now() + wards[at].settings.interval;
+    }
+    std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_turns_are_spread_over_the_interval() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(first_turn(hour, 0), Duration::ZERO);
+        assert_eq!(first_turn(hour, u64::MAX), hour);
+        let half = first_turn(hour, u64::MAX / 2);
+        assert!(half > hour / 3 && half < hour * 2 / 3, "{half:?}");
+    }
+}
