@@ -2,7 +2,8 @@ use super::super::tests::golden;
 use super::super::tests::history::{History, txid};
 use super::*;
 use crate::remote::Layout;
-use crate::remote::test_store::Fault;
+use crate::store::StoreError;
+use crate::store::memory::{Fault, Op};
 
 async fn small_history() -> History {
     let mut history = History::new(512);
@@ -36,10 +37,10 @@ fn damage_of(verified: &Verified) -> Vec<String> {
 #[tokio::test]
 async fn a_sound_replica_takes_one_list_and_a_look_at_each_object() {
     let history = small_history().await;
-    let (lists, gets) = (history.store.lists(), history.store.gets());
+    let (lists, gets) = (history.store.calls(Op::List), history.store.calls(Op::Get));
     let verified = verified(&history.remote, &shallow()).await;
     assert!(verified.is_proven() && verified.audit.findings.is_empty(), "{:?}", verified.audit.findings);
-    assert_eq!((history.store.lists() - lists, history.store.gets() - gets), (1, 7));
+    assert_eq!((history.store.calls(Op::List) - lists, history.store.calls(Op::Get) - gets), (1, 7));
     assert_eq!(verified.newest(), Some((txid(5), History::time_ms(5))));
 }
 
@@ -54,18 +55,18 @@ async fn what_is_missing_is_looked_for_twice() {
     let mut history = small_history().await;
     history.write(50, [2]).await;
     history.remove(0, 5, 5);
-    let lists = history.store.lists();
+    let lists = history.store.calls(Op::List);
     let found = damage_of(&verified(&history.remote, &shallow()).await);
     assert!(found.len() == 1 && found[0].contains("0000000000000005"), "{found:?}");
-    assert_eq!(history.store.lists() - lists, 2);
+    assert_eq!(history.store.calls(Op::List) - lists, 2);
 }
 
 #[tokio::test]
 async fn an_object_that_vanishes_meanwhile_is_nobodys_fault() {
     let history = small_history().await;
-    history.store.inject(&history.name(0, 3, 3), Fault::NotFound, 1);
+    history.store.inject_at(&history.name(0, 3, 3), Fault::Fail(|detail| StoreError::NotFound { detail }), 1);
     assert!(verified(&history.remote, &shallow()).await.is_proven());
-    history.store.inject(&history.name(0, 5, 5), Fault::Flip(20), 1);
+    history.store.inject_at(&history.name(0, 5, 5), Fault::Flip(20), 1);
     assert!(verified(&history.remote, &shallow()).await.is_proven(), "damaged on its way, and read again");
 }
 
@@ -89,12 +90,12 @@ async fn only_a_deep_look_sees_a_flipped_bit_in_any_file() {
 #[tokio::test]
 async fn doubt_is_not_damage() {
     let history = small_history().await;
-    history.store.fail_lists();
+    history.store.inject(Op::List, Fault::Fail(|detail| StoreError::Transient { detail }), usize::MAX);
     let cancel = CancellationToken::new();
     let impatient = history.remote.clone().with_policy(crate::remote::ReadPolicy::impatient());
     assert!(matches!(verify(&impatient, &shallow(), &cancel).await, Err(RestoreError::CannotTell(_))));
     history.store.heal();
-    history.store.inject(&history.name(0, 1, 1), Fault::Denied, 1);
+    history.store.inject_at(&history.name(0, 1, 1), Fault::Fail(|detail| StoreError::Denied { detail }), 1);
     assert!(matches!(verify(&impatient, &shallow(), &cancel).await, Err(RestoreError::CannotTell(_))));
     let empty = History::new(512);
     assert!(matches!(verify(&empty.remote, &shallow(), &cancel).await, Err(RestoreError::NoBackup { .. })));
