@@ -26,6 +26,7 @@ mod source;
 mod verify;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use args::Command;
 
@@ -77,6 +78,8 @@ fn with_runtime(work: impl Future<Output = Result<u8, Failure>>) -> Result<u8, F
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("millstream")
+        // At the start every database wants one.
+        .thread_keep_alive(Duration::from_secs(2))
         .enable_all()
         .build()
         .map_err(|error| Failure::new(INTERNAL, error))?;

@@ -61,4 +61,4 @@ pub use reset::{Obstacle, Reset};
 pub use resume::Candidate;
 pub use seal::Seal;
 pub use spill::{Spill, SpillError, Spilled};
-pub use watch::Watch;
+pub use watch::{Watch, Watches};

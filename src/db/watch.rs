@@ -1,85 +1,249 @@
-//! Wakes the road up when the `-wal` file changes.
+//! Wakes a road up when its `-wal` file changes.
 //!
-//! inotify on the database's directory, because the `-wal` and the database itself come and go. A wake means "look now", never
-//! "one commit": events coalesce, and other files in the directory wake us too. Where inotify is missing (limits, network
-//! file systems) the caller's poll alone notices changes, a little later.
+//! inotify on the database's directory, because the `-wal` and the database itself come and go; one inotify for all databases,
+//! since the kernel grants a user few of them. A wake means "look now", never "one commit": events coalesce.
+//!
+//! ```text
+//!   kernel ──▶ one task: directory → its databases ──▶ Watch::changed
+//! ```
+//!
+//! Where inotify is missing (limits, network file systems), or has missed what a poll found, the caller's poll alone notices
+//! changes: [`Watch::is_reliable`] tells how often to poll.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 use futures_util::StreamExt;
-use inotify::{EventStream, Inotify, WatchMask};
+use inotify::{Event, EventMask, Inotify, WatchDescriptor, WatchMask};
+use tokio::sync::{Notify, mpsc};
 
 use crate::fsx;
 
-const EVENT_BUFFER_BYTES: usize = 4096;
+const EVENT_BUFFER_BYTES: usize = 16 * 1024;
+/// After so many changes without an event, events are not relied on.
+const MISSED_MAX: u32 = 3;
 
-pub struct Watch {
-    events: Option<EventStream<[u8; EVENT_BUFFER_BYTES]>>,
-    names: [std::ffi::OsString; 3],
-}
+/// The inotify of the process.
+#[derive(Clone, Debug)]
+pub struct Watches(mpsc::UnboundedSender<Arc<Bell>>);
 
-impl Watch {
-    /// Watches for changes of the database at `path` and of its WAL. Needs a runtime.
-    pub fn new(path: &Path) -> Watch {
-        let name = path.file_name().unwrap_or_default().to_owned();
+impl Watches {
+    /// Needs a runtime; ends with the last value and the last [`Watch`].
+    pub fn start() -> Watches {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(listen(receiver));
+        Watches(sender)
+    }
+
+    /// Watches for changes of the database at `path` and of its WAL.
+    pub fn watch(&self, path: &Path) -> Watch {
+        let name = path.file_name().unwrap_or_default();
         let [wal_name, shm_name] = ["-wal", "-shm"].map(|suffix| {
-            let mut with_suffix = name.clone();
+            let mut with_suffix = name.to_owned();
             with_suffix.push(suffix);
             with_suffix
         });
-        let events = match Watch::start(fsx::parent(path)) {
-            Ok(events) => Some(events),
-            Err(error) => {
-                tracing::warn!(db = %path.display(), "no inotify ({error}): changes are noticed by polling only");
-                None
-            }
-        };
-        Watch { events, names: [wal_name, shm_name, name] }
+        let names = [wal_name, shm_name, name.to_owned()];
+        let directory = fsx::parent(path).to_owned();
+        let bell = Arc::new(Bell { directory, names, rung: Notify::new(), missed: AtomicU32::new(0) });
+        if self.0.send(bell.clone()).is_err() {
+            bell.break_down();
+        }
+        Watch(bell)
     }
+}
 
-    fn start(directory: &Path) -> std::io::Result<EventStream<[u8; EVENT_BUFFER_BYTES]>> {
-        let inotify = Inotify::init()?;
-        let mask =
-            WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::MOVED_FROM | WatchMask::DELETE;
-        inotify.watches().add(directory, mask)?;
-        inotify.into_event_stream([0; EVENT_BUFFER_BYTES])
-    }
+/// One database's place in the watch.
+#[derive(Debug)]
+pub struct Watch(Arc<Bell>);
 
+impl Watch {
     /// Returns after the next change; never, where there is no inotify. Safe to drop.
     pub async fn changed(&mut self) {
-        while let Some(events) = &mut self.events {
-            match events.next().await {
-                Some(Ok(event)) => {
-                    // A queue overflow has no name: look, to be sure.
-                    let concerns_us = event.name.is_none_or(|name| self.names.contains(&name));
-                    if concerns_us {
-                        return;
-                    }
-                }
+        self.0.rung.notified().await;
+    }
+
+    /// Whether changes are told: then a poll is only for the unexpected.
+    pub fn is_reliable(&self) -> bool {
+        self.0.missed.load(Ordering::Relaxed) < MISSED_MAX
+    }
+
+    /// A poll found a change that no event had told.
+    pub fn missed(&self) {
+        if self.0.missed.fetch_add(1, Ordering::Relaxed) + 1 == MISSED_MAX {
+            tracing::warn!(
+                "changes in {} come without an event from inotify: polling from here on",
+                self.0.directory.display()
+            );
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Bell {
+    directory: PathBuf,
+    names: [OsString; 3],
+    rung: Notify,
+    missed: AtomicU32,
+}
+
+impl Bell {
+    fn concerns(&self, name: Option<&OsStr>) -> bool {
+        // A queue overflow and the end of a directory have no name: look, to be sure.
+        name.is_none_or(|name| self.names.iter().any(|ours| ours == name))
+    }
+
+    fn ring(&self) {
+        // Events come: a poll that was a little faster than one of them proves nothing.
+        let _ =
+            self.missed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |missed| (missed < MISSED_MAX).then_some(0));
+        self.rung.notify_one();
+    }
+
+    /// No event will come any more.
+    fn break_down(&self) {
+        self.missed.store(MISSED_MAX, Ordering::Relaxed);
+        self.rung.notify_one();
+    }
+}
+
+/// The databases of each watched directory.
+type Bells = HashMap<WatchDescriptor, Vec<Weak<Bell>>>;
+
+async fn listen(mut newcomers: mpsc::UnboundedReceiver<Arc<Bell>>) {
+    let opened = Inotify::init().and_then(|inotify| {
+        let watches = inotify.watches();
+        inotify.into_event_stream([0; EVENT_BUFFER_BYTES]).map(|events| (watches, events))
+    });
+    let (mut watches, mut events) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            tracing::warn!("no inotify ({error}): changes are noticed by polling only");
+            while let Some(bell) = newcomers.recv().await {
+                bell.break_down();
+            }
+            return;
+        }
+    };
+    let mut bells = Bells::new();
+    loop {
+        tokio::select! {
+            newcomer = newcomers.recv() => match newcomer {
+                Some(bell) => enlist(&mut watches, &mut bells, &bell),
+                // Nobody can come any more; those who are there are served until they are gone.
+                None if bells.values().flatten().all(|bell| bell.strong_count() == 0) => return,
+                None => match events.next().await {
+                    Some(Ok(event)) => ring(&mut bells, &event),
+                    _ => return break_all(&bells),
+                },
+            },
+            event = events.next() => match event {
+                Some(Ok(event)) => ring(&mut bells, &event),
                 Some(Err(error)) => {
                     tracing::warn!("inotify failed ({error}): changes are noticed by polling only");
-                    self.events = None;
+                    return break_all(&bells);
                 }
-                None => self.events = None,
-            }
+                None => return break_all(&bells),
+            },
         }
-        std::future::pending().await
     }
+}
+
+fn enlist(watches: &mut inotify::Watches, bells: &mut Bells, bell: &Arc<Bell>) {
+    let mask = WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::MOVED_FROM | WatchMask::DELETE;
+    match watches.add(&bell.directory, mask) {
+        Ok(directory) => {
+            let there = bells.entry(directory).or_default();
+            there.retain(|bell| bell.strong_count() > 0);
+            there.push(Arc::downgrade(bell));
+            // What changed before this moment had no event.
+            bell.rung.notify_one();
+        }
+        Err(error) => {
+            let directory = bell.directory.display();
+            tracing::warn!("no inotify for {directory} ({error}): changes are noticed by polling only");
+            bell.break_down();
+        }
+    }
+}
+
+fn ring(bells: &mut Bells, event: &Event<OsString>) {
+    if event.mask.contains(EventMask::Q_OVERFLOW) {
+        bells.values().flatten().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
+        return;
+    }
+    let Some(there) = bells.get(&event.wd) else { return };
+    let concerned = there.iter().filter_map(Weak::upgrade).filter(|bell| bell.concerns(event.name.as_deref()));
+    if event.mask.contains(EventMask::IGNORED) {
+        // The directory is gone, and with it the watch.
+        concerned.for_each(|bell| bell.break_down());
+        bells.remove(&event.wd);
+    } else {
+        concerned.for_each(|bell| bell.ring());
+    }
+}
+
+fn break_all(bells: &Bells) {
+    bells.values().flatten().filter_map(Weak::upgrade).for_each(|bell| bell.break_down());
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
+    async fn is_quiet(watch: &mut Watch) -> bool {
+        tokio::time::timeout(Duration::from_millis(100), watch.changed()).await.is_err()
+    }
+
     #[tokio::test]
-    async fn a_write_to_the_wal_wakes_and_another_file_does_not() {
+    async fn a_write_to_the_wal_wakes_its_database_alone() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let path = dir.path().join("app.db");
-        let mut watch = Watch::new(&path);
+        let watches = Watches::start();
+        let mut watch = watches.watch(&dir.path().join("app.db"));
+        let mut neighbour = watches.watch(&dir.path().join("other.db"));
+        // Once at the start: there may have been something before.
+        watch.changed().await;
+        neighbour.changed().await;
+        drop(watches);
         std::fs::write(dir.path().join("other.txt"), b"x").expect("write");
-        let quiet = tokio::time::timeout(std::time::Duration::from_millis(100), watch.changed()).await;
-        assert!(quiet.is_err(), "woken by a file that is none of ours");
+        assert!(is_quiet(&mut watch).await, "woken by a file that is none of ours");
         std::fs::write(dir.path().join("app.db-wal"), b"x").expect("write");
         watch.changed().await;
+        assert!(is_quiet(&mut neighbour).await, "woken by a neighbour's file");
+        assert!(watch.is_reliable());
+    }
+
+    #[tokio::test]
+    async fn without_a_directory_there_is_nothing_to_rely_on() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let watches = Watches::start();
+        let mut nowhere = watches.watch(&dir.path().join("missing/app.db"));
+        nowhere.changed().await;
+        assert!(!nowhere.is_reliable());
+
+        let inside = dir.path().join("sub");
+        std::fs::create_dir(&inside).expect("create");
+        let mut watch = watches.watch(&inside.join("app.db"));
+        watch.changed().await;
+        assert!(watch.is_reliable());
+        std::fs::remove_dir(&inside).expect("remove");
+        watch.changed().await;
+        assert!(!watch.is_reliable());
+    }
+
+    #[tokio::test]
+    async fn events_that_do_not_come_are_not_waited_for() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let watch = Watches::start().watch(&dir.path().join("app.db"));
+        for _ in 0..MISSED_MAX {
+            assert!(watch.is_reliable());
+            watch.missed();
+        }
+        assert!(!watch.is_reliable());
     }
 }

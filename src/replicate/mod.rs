@@ -39,7 +39,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::db::Tuning;
+use crate::db::{Tuning, Watches};
 use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::status::{Board, Status};
@@ -120,13 +120,14 @@ pub struct Road {
 }
 
 impl Road {
-    /// Starts shipping; `events` hears what the rest of the program must act on.
-    pub fn start(settings: Settings, remote: Remote, events: mpsc::Sender<Event>) -> Road {
+    /// Starts shipping; `events` hears what the rest of the program must act on. Roads share their `watches`.
+    pub fn start(settings: Settings, remote: Remote, events: mpsc::Sender<Event>, watches: &Watches) -> Road {
         let (stop, stopped) = watch::channel(None);
         let (board, status) = Board::new();
         let path = settings.path.clone();
+        let watch = watches.watch(&path);
         let task = tokio::spawn(async move {
-            let ended = road::travel(settings, remote, events.clone(), board, stopped).await;
+            let ended = road::travel(settings, remote, events.clone(), board, stopped, watch).await;
             if let Ended::Failed { why } = &ended {
                 tracing::error!(db = %path.display(), "replication has ended: {why}");
                 // Nobody listens any more only while the program ends.

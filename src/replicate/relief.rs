@@ -26,7 +26,11 @@ impl Traveller {
     }
 
     pub fn reset_is_due_by_time(&mut self) -> bool {
-        self.db().wal_frames() > 0 && self.last_reset.elapsed() >= self.settings.checkpoint_interval
+        self.db().wal_frames() > 0 && self.until_reset_is_due().is_zero()
+    }
+
+    pub fn until_reset_is_due(&self) -> Duration {
+        self.settings.checkpoint_interval.saturating_sub(self.last_reset.elapsed())
     }
 
     /// While the bucket does not take what is captured, or not yet: moves frames beyond the budget to local files and resets the WAL.

@@ -119,8 +119,8 @@ pub(super) async fn travel(
     events: mpsc::Sender<Event>,
     board: Board,
     mut stop: watch::Receiver<Stop>,
+    mut watch: Watch,
 ) -> Ended {
-    let mut watch = Watch::new(&settings.path);
     let mut ready = Announce { events: events.clone(), done: false };
     let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
         return Ended::NoDatabase;

@@ -57,6 +57,9 @@ const PUBLISH_TIME: Duration = Duration::from_micros(500);
 /// until the deadline.
 const FINAL_REFUSALS_MAX: u32 = 3;
 
+/// Where every change is told, only every so-many'th poll is made.
+const QUIET_INTERVALS: u32 = 15;
+
 /// What a step did.
 enum Did {
     /// Something; there may be more.
@@ -274,6 +277,7 @@ impl Traveller {
             // wal-index, no event tells. Look again very soon, and less and less often if it is a long transaction.
             let nap = match &mut self.unpublished {
                 Some(backoff) if is_ahead => backoff.next_pause(),
+                _ if self.watch.is_reliable() => self.quiet_nap(),
                 _ => self.settings.monitor_interval,
             };
             let woken = tokio::select! {
@@ -285,9 +289,24 @@ impl Traveller {
                 return;
             }
             self.unpublished = None;
-            if !woken && self.reset_is_due_by_time() {
+            if woken {
+                continue;
+            }
+            if self.watch.is_reliable() && !matches!(self.with_db(|db| db.glance()).await, Ok(false)) {
+                self.watch.missed();
+            }
+            if self.reset_is_due_by_time() {
                 self.maintain_or_warn(pending).await;
             }
+        }
+    }
+
+    /// How long to sleep where every change is told: a thousand idle databases must cost nothing. What is due by time is due.
+    fn quiet_nap(&mut self) -> Duration {
+        let nap = self.settings.monitor_interval * QUIET_INTERVALS;
+        match self.db().wal_frames() {
+            0 => nap,
+            _ => nap.min(self.until_reset_is_due().max(self.settings.monitor_interval)),
         }
     }
 

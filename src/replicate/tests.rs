@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::clock;
+use crate::db::Watches;
 use crate::ltx::Decoder;
 use crate::remote::Layout;
 use crate::store::memory::{Fault, MemoryStore, Op};
@@ -42,7 +43,7 @@ impl Rig {
         let (events, heard) = mpsc::channel(16);
         let remote = Remote::new(Arc::new(self.store.clone()), Layout::S3);
         self.heard = heard;
-        self.road = Some(Road::start(self.settings.clone(), remote, events));
+        self.road = Some(Road::start(self.settings.clone(), remote, events, &Watches::start()));
     }
 
     pub async fn event(&mut self) -> Event {

@@ -8,7 +8,7 @@ use crate::config::{Database, Options, Replica, Target};
 use crate::db::Tuning;
 use crate::remote::{Layout, Remote};
 use crate::replicate::{Policy, Settings};
-use crate::store::s3::S3Store;
+use crate::store::s3::{Clients, S3Store};
 use crate::store::{FileStore, StoreError, probe};
 
 /// What may be deleted stays so long for those who are reading it.
@@ -17,12 +17,18 @@ const DELETE_GRACE: Duration = Duration::from_secs(60);
 /// know; what others do is found by the road at its next upload, or by a read that finds nothing.
 const CHECKS_PER_LISTING: u32 = 20;
 
-/// Opens the replica's store. Makes no request unless the region of an AWS bucket must be found.
+/// Opens the store of one replica.
 pub async fn connect(replica: &Replica) -> Result<Remote, Failure> {
+    connect_beside(replica, &mut Clients::default()).await
+}
+
+/// Opens the replica's store; those of one process share `clients`. Makes no request unless the region of an AWS bucket must be
+/// found.
+pub async fn connect_beside(replica: &Replica, clients: &mut Clients) -> Result<Remote, Failure> {
     match &replica.target {
         Target::File { path } => Ok(Remote::new(Arc::new(FileStore::new(path.clone())), Layout::Directories)),
         Target::S3(settings) => {
-            let store = S3Store::connect((**settings).clone()).await.map_err(|error| store_failure(&error))?;
+            let store = S3Store::connect((**settings).clone(), clients).await.map_err(|error| store_failure(&error))?;
             let old = store.joined_as_path();
             let remote = Remote::new(Arc::new(store), Layout::S3);
             Ok(match old {

@@ -31,10 +31,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::{Database, Options};
+use crate::db::Watches;
 use crate::remote::ReadPolicy;
 use crate::replicate::{Chores, Ended, Road};
+use crate::store::s3::Clients;
 use crate::supervise::{CommandLine, Nursery, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
+use connect::connect_beside;
 pub use connect::{connect, probe_fencing, store_failure};
 pub use exit::Failure;
 pub use revive::{Revival, announce_progress, restore_and_note, restore_failure, revive};
@@ -109,8 +112,9 @@ pub async fn run(job: Job, mut signals: Signals, nursery: Nursery) -> u8 {
 async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u8, Failure> {
     let budget = Budget::of(&job.options);
     let mut lines = Vec::new();
+    let mut clients = Clients::default();
     for database in &job.options.databases {
-        let remote = connect(&database.replica).await?;
+        let remote = connect_beside(&database.replica, &mut clients).await?;
         if job.restoring == Restoring::All || database.restore_if_db_not_exists {
             let revival = Revival::of_database(database, job.options.require_backup);
             stages::unless_signalled(signals, |cancel| revive(&remote, &revival, cancel)).await??;
@@ -118,6 +122,7 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
         lines.push((database, remote));
     }
     let (events, mut heard) = mpsc::channel(EVENTS_IN_FLIGHT);
+    let watches = Watches::start();
     let mut wards = Vec::new();
     let roads: Vec<Road> = lines
         .into_iter()
@@ -127,7 +132,8 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
             tell_policy(database);
             tokio::spawn(probe_fencing(remote.clone()));
             // A road retries for ever, and says so in its own way.
-            let road = Road::start(settings, remote.clone().with_policy(ReadPolicy::impatient()), events.clone());
+            let road =
+                Road::start(settings, remote.clone().with_policy(ReadPolicy::impatient()), events.clone(), &watches);
             wards.extend(Ward::of(database, &job.options, remote, road.watch_status()));
             road
         })

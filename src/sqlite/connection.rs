@@ -92,7 +92,7 @@ impl Connection {
             )
         };
         // A small cache: pages are read once, in order (a larger one is measurably slower).
-        self.conn.execute_batch("PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-512; PRAGMA application_id;")
+        self.conn.execute_batch("PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-64; PRAGMA application_id;")
     }
 
     pub fn set_busy_timeout(&self, timeout: Duration) -> Result<(), SqliteError> {

@@ -176,7 +176,12 @@ mod tests {
 
         fn start(&mut self) {
             let (events, _) = mpsc::channel(64);
-            self.road = Some(Road::start(self.settings.clone(), Self::remote(self.store.clone()), events));
+            self.road = Some(Road::start(
+                self.settings.clone(),
+                Self::remote(self.store.clone()),
+                events,
+                &crate::db::Watches::start(),
+            ));
         }
 
         async fn crash(&mut self) {

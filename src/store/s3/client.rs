@@ -33,6 +33,23 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The slowest upload we wait for; slower ones are cut off and tried again.
 const SLOWEST_BYTES_PER_S: u64 = 32 * 1024;
 
+/// Clients made so far. Replicas in the same place with the same keys share one, and with it connections, credentials and
+/// trusted roots: a thousand databases need not hold them a thousand times.
+#[derive(Default)]
+pub struct Clients(Vec<(Settings, Client)>);
+
+impl Clients {
+    pub(super) async fn get(&mut self, settings: &Settings) -> Result<Client> {
+        let key = settings.of_client();
+        if let Some((_, client)) = self.0.iter().find(|(other, _)| *other == key) {
+            return Ok(client.clone());
+        }
+        let client = build(settings).await?;
+        self.0.push((key, client.clone()));
+        Ok(client)
+    }
+}
+
 pub(super) async fn build(settings: &Settings) -> Result<Client> {
     build_over(settings, http_client(settings)?).await
 }

@@ -37,6 +37,7 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 
 use super::{Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
+pub use client::Clients;
 use error::Asked;
 use multipart::Parts;
 pub use settings::{Credentials, Secret, Settings, Sse, endpoint_url};
@@ -74,9 +75,9 @@ struct CustomerKey {
 
 impl S3Store {
     /// Builds the client. No request is made, except to find the region of an AWS bucket when nobody named it.
-    pub async fn connect(settings: Settings) -> Result<S3Store> {
+    pub async fn connect(settings: Settings, clients: &mut Clients) -> Result<S3Store> {
         settings.validate()?;
-        let client = client::build(&settings).await?;
+        let client = clients.get(&settings).await?;
         Ok(S3Store::over(client, settings))
     }
 

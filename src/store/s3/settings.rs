@@ -134,6 +134,18 @@ impl Settings {
         }
     }
 
+    /// What a client is made of: everything but what each request says for itself.
+    pub(super) fn of_client(&self) -> Settings {
+        Settings {
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            credentials: self.credentials.clone(),
+            force_path_style: self.force_path_style,
+            skip_verify: self.skip_verify,
+            ..Settings::new(self.bucket.clone(), "")
+        }
+    }
+
     /// `s3://bucket/prefix`
     pub(super) fn address(&self) -> String {
         match self.prefix.as_str() {

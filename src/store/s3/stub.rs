@@ -139,7 +139,7 @@ impl Stub {
     }
 
     pub async fn store(&self) -> S3Store {
-        S3Store::connect(self.settings()).await.expect("connect")
+        S3Store::connect(self.settings(), &mut super::Clients::default()).await.expect("connect")
     }
 }
 

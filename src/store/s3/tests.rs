@@ -26,7 +26,7 @@ async fn real_store() -> S3Store {
         secret_access_key: Secret::new(or("MILLSTREAM_TEST_S3_SECRET_KEY", "testsecret12345")),
         session_token: None,
     });
-    let store = S3Store::connect(settings).await.expect("connect");
+    let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
     store.client.create_bucket().bucket(&store.settings.bucket).send().await.expect("create bucket");
     store
 }
@@ -68,7 +68,7 @@ async fn a_put_is_plain_and_signed() {
     let stub = Stub::start(|_, _| Reply::ok()).await;
     let mut settings = stub.settings();
     settings.storage_class = Some("STANDARD_IA".into());
-    let store = S3Store::connect(settings).await.expect("connect");
+    let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
     store.put(&key("0000/a.ltx"), create()).await.expect("put");
     store.put(&key("0000/b.ltx"), Put { create: false, ..create() }).await.expect("put");
 
@@ -94,7 +94,9 @@ async fn a_put_is_plain_and_signed() {
 #[tokio::test]
 async fn payload_signing_can_be_turned_off() {
     let stub = Stub::start(|_, _| Reply::ok()).await;
-    let store = S3Store::connect(Settings { sign_payload: false, ..stub.settings() }).await.expect("connect");
+    let store = S3Store::connect(Settings { sign_payload: false, ..stub.settings() }, &mut Clients::default())
+        .await
+        .expect("connect");
     store.put(&key("k"), create()).await.expect("put");
     assert_eq!(stub.requests()[0].header("x-amz-content-sha256"), Some("UNSIGNED-PAYLOAD"));
 }
@@ -123,7 +125,7 @@ async fn keys_are_litestreams_byte_for_byte() {
         })
         .await;
         let settings = Settings { prefix: prefix.into(), ..stub.settings() };
-        let store = S3Store::connect(settings).await.expect("connect");
+        let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
         store.put(&key("0000/x.ltx"), create()).await.expect("put");
         let listed = store.list("0000/").await.expect("list");
         let expected = Listed { name: "0000/x.ltx".into(), size: 5, modified_ms: 1_795_288_837_575 };
@@ -282,7 +284,7 @@ async fn nobody_there_is_transient_and_named() {
     let mut settings = stub.settings();
     settings.endpoint = Some(format!("http://{}", listener.local_addr().expect("address")));
     drop(listener);
-    let store = S3Store::connect(settings).await.expect("no request yet");
+    let store = S3Store::connect(settings, &mut Clients::default()).await.expect("no request yet");
     let error = store.put(&key("k"), create()).await.expect_err("refused");
     assert!(error.is_transient() && error.to_string().contains("refused"), "{error:?}");
 }
@@ -329,7 +331,9 @@ async fn batch_deletes_carry_md5_and_report_refusals() {
     assert!(deleted_body(&requests[0]).contains("<Key>pre/fix/a</Key>"));
     assert_eq!(requests[0].header("content-md5"), Some(base64_md5(&requests[0].body).as_str()));
 
-    let store = S3Store::connect(Settings { require_content_md5: false, ..stub.settings() }).await.expect("connect");
+    let store = S3Store::connect(Settings { require_content_md5: false, ..stub.settings() }, &mut Clients::default())
+        .await
+        .expect("connect");
     store.delete(&[key("a"), key("b")]).await.expect("delete");
     assert_eq!(stub.requests()[1].header("content-md5"), None);
 }
@@ -460,7 +464,7 @@ async fn customer_keys_travel_with_every_request_for_bytes() {
     let stub = Stub::start(|_, _| Reply::ok()).await;
     let mut settings = stub.settings();
     settings.sse.customer_key = Some(Secret::new(format!("{}=", "A".repeat(43))));
-    let store = S3Store::connect(settings).await.expect("connect");
+    let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
     store.put(&key("k"), create()).await.expect("put");
     store.head(&key("k")).await.expect("head");
     drop(store.get(&key("k"), Range::WHOLE).await.expect("get"));
@@ -481,7 +485,12 @@ async fn certificates_are_verified_unless_told_otherwise() {
     S3Store::over(client, stub.settings()).put(&key("k"), create()).await.expect("the bundle's CA is trusted");
 
     let settings = Settings { skip_verify: true, ..stub.settings() };
-    S3Store::connect(settings).await.expect("connect").put(&key("k"), create()).await.expect("anyone is trusted");
+    S3Store::connect(settings, &mut Clients::default())
+        .await
+        .expect("connect")
+        .put(&key("k"), create())
+        .await
+        .expect("anyone is trusted");
     assert_eq!(stub.requests().len(), 2);
 
     let built_in = tls::verifying_with(webpki_root_certs::TLS_SERVER_ROOT_CERTS).expect("client");
