@@ -1,8 +1,9 @@
 //! The status board: what each database has captured and what the bucket has confirmed.
 //!
-//! The only state that is shared between tasks. One road writes each entry, and whoever proves its replica writes the entry
-//! beside it; anybody may read them. Numbers and facts only: no policy.
+//! The only state that is shared between tasks. One road writes each entry, with its retention, and whoever proves the replica
+//! writes the entry beside it; anybody may read them. Numbers and facts only: no policy.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,6 +20,15 @@ pub struct Status {
     pub confirmed: Option<Txid>,
     /// When the oldest commit that is not confirmed yet was noticed.
     pub unshipped_since: Option<Instant>,
+    /// Expired objects that the bucket does not let go of; `None`: there is no such object.
+    pub refusals: Option<Refusals>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusals {
+    pub objects: usize,
+    /// When the first of them was refused; it has not been zero since.
+    pub since: Instant,
 }
 
 impl Status {
@@ -30,41 +40,80 @@ impl Status {
 
 /// The writing side of one entry.
 #[derive(Debug)]
-pub struct Board(watch::Sender<Status>);
+pub struct Board {
+    status: watch::Sender<Status>,
+    /// What is captured and not confirmed, each with the moment after which its first commit was made: that of the capture before.
+    /// Under sustained writes there is always something to ship, and only this tells how old it is.
+    underway: VecDeque<(Txid, Instant)>,
+    /// When the newest capture was made.
+    captured_at: Option<Instant>,
+}
 
 impl Board {
     pub fn new() -> (Board, watch::Receiver<Status>) {
         let (sender, receiver) = watch::channel(Status::default());
-        (Board(sender), receiver)
+        (Board { status: sender, underway: VecDeque::new(), captured_at: None }, receiver)
     }
 
     pub fn get(&self) -> Status {
-        *self.0.borrow()
+        *self.status.borrow()
     }
 
     /// There is something to ship that was not there before `now`.
     pub fn noticed(&self, now: Instant) {
-        self.0.send_modify(|status| {
+        self.status.send_modify(|status| {
             status.unshipped_since.get_or_insert(now);
         });
     }
 
-    pub fn captured(&self, txid: Txid) {
-        self.0.send_modify(|status| status.captured = Some(txid));
+    /// Everything that was committed before `now` is captured, as the TXIDs up to `txid`.
+    pub fn captured(&mut self, txid: Txid, now: Instant) {
+        let mut since = self.captured_at.replace(now).filter(|_| !self.underway.is_empty());
+        // Files that were merged before they were sent have fewer TXIDs.
+        while let Some((_, older)) = self.underway.pop_back_if(|(last, _)| *last >= txid) {
+            since = Some(older);
+        }
+        let since = since.or(self.get().unshipped_since).unwrap_or(now);
+        self.underway.push_back((txid, since));
+        self.status.send_modify(|status| status.captured = Some(txid));
     }
 
     /// The bucket has everything up to `txid`. A watermark never goes back, and never beyond what was captured.
-    pub fn confirmed(&self, txid: Txid) {
-        self.0.send_modify(|status| {
+    pub fn confirmed(&mut self, txid: Txid) {
+        while self.underway.pop_front_if(|(first, _)| *first <= txid).is_some() {}
+        let next = self.underway.front().map(|&(_, since)| since).or(self.captured_at);
+        self.status.send_modify(|status| {
             assert!(status.confirmed <= Some(txid), "the confirmed watermark went back to {txid}");
             status.confirmed = Some(txid);
             status.captured = status.captured.max(Some(txid));
+            status.unshipped_since = status.unshipped_since.map(|since| next.unwrap_or(since));
         });
     }
 
+    /// For retention, which runs beside the road.
+    pub fn refusals(&self) -> RefusalBoard {
+        RefusalBoard(self.status.clone())
+    }
+
     /// Nothing is left to ship.
-    pub fn idle(&self) {
-        self.0.send_if_modified(|status| status.unshipped_since.take().is_some());
+    pub fn idle(&mut self) {
+        self.underway.clear();
+        self.status.send_if_modified(|status| status.unshipped_since.take().is_some());
+    }
+}
+
+/// The writing side of [`Status::refusals`].
+#[derive(Clone, Debug)]
+pub struct RefusalBoard(watch::Sender<Status>);
+
+impl RefusalBoard {
+    /// So many expired objects cannot be deleted.
+    pub fn refused(&self, objects: usize, now: Instant) {
+        self.0.send_if_modified(|status| {
+            let since = status.refusals.map_or(now, |refusals| refusals.since);
+            let refusals = (objects > 0).then_some(Refusals { objects, since });
+            std::mem::replace(&mut status.refusals, refusals) != refusals
+        });
     }
 }
 
@@ -118,6 +167,10 @@ impl ProofBoard {
 mod tests {
     use super::*;
 
+    const fn txid(n: u64) -> Txid {
+        Txid::new(n).expect("not zero")
+    }
+
     #[test]
     fn what_is_proven_needs_no_second_proof() {
         let (board, reader) = ProofBoard::new();
@@ -135,16 +188,44 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn age_counts_from_the_first_unshipped_commit() {
-        let (board, reader) = Board::new();
+        let (mut board, reader) = Board::new();
         let start = Instant::now();
-        board.noticed(start);
-        board.noticed(start + Duration::from_secs(5));
-        let age = |status: Status| status.unshipped_for(start + Duration::from_secs(7));
-        assert_eq!(age(board.get()), Some(Duration::from_secs(7)));
-        board.captured(Txid::FIRST);
-        board.confirmed(Txid::FIRST);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let age = |board: &Board| board.get().unshipped_for(at(100)).map(|age| 100 - age.as_secs());
+        board.noticed(at(0));
+        board.noticed(at(5));
+        assert_eq!(age(&board), Some(0));
+        board.captured(txid(1), at(6));
+        assert_eq!(age(&board), Some(0), "captured is not shipped");
+        board.captured(txid(2), at(8));
+        board.captured(txid(3), at(9));
+        board.confirmed(txid(1));
+        assert_eq!(age(&board), Some(6), "the first commit of 2 was made after the capture of 1");
+        // 2 and 3 became one file.
+        board.captured(txid(2), at(10));
+        board.confirmed(txid(2));
+        assert_eq!(age(&board), Some(10), "what is committed now was committed after the last capture");
         board.idle();
-        assert_eq!(age(*reader.borrow()), None);
-        assert_eq!(reader.borrow().confirmed, Some(Txid::FIRST));
+        assert_eq!(age(&board), None);
+        assert_eq!(reader.borrow().confirmed, Some(txid(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_count_from_the_first_until_there_is_none() {
+        let (board, mut reader) = Board::new();
+        let board = board.refusals();
+        let start = Instant::now();
+        let minute = Duration::from_secs(60);
+        board.refused(0, start);
+        assert!(!reader.has_changed().expect("alive"), "nobody is woken for nothing");
+        board.refused(2, start);
+        board.refused(5, start + minute);
+        assert_eq!(reader.borrow_and_update().refusals, Some(Refusals { objects: 5, since: start }));
+        board.refused(5, start + minute * 2);
+        assert!(!reader.has_changed().expect("alive"));
+        board.refused(0, start + minute * 3);
+        assert_eq!(reader.borrow_and_update().refusals, None);
+        board.refused(1, start + minute * 4);
+        assert_eq!(reader.borrow_and_update().refusals, Some(Refusals { objects: 1, since: start + minute * 4 }));
     }
 }

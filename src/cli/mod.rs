@@ -59,7 +59,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Databases(command) => {
             let environment = Environment::of_process()?;
-            let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
+            let loaded = environment.load(|env, cwd| command.file.sources(env, cwd))?;
             printed(databases::print(&loaded.options, command.json, &mut std::io::stdout()))
         }
         Command::Run(command) => with_runtime(run::run(command)),

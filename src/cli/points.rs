@@ -19,7 +19,7 @@ struct Window {
 }
 
 pub async fn points(command: Command) -> Result<u8, Failure> {
-    let replica = source::find(&command.source(), |env, cwd| command.sources(env, cwd))?;
+    let replica = source::find(&command.look.source(), |env, cwd| command.look.sources(env, cwd))?;
     let remote = connect(&replica).await?;
     let listing = remote.listing_with_old().await.map_err(|error| store_failure(&error))?;
     for ignored in &listing.ignored {

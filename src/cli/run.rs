@@ -1,6 +1,6 @@
 //! `run` and `replicate`: the same life, with Litestream's defaults for the second.
 
-use super::args::{Replicate, Run, SignalFlags};
+use super::args::{LifeFlags, Replicate, Run};
 use super::{Environment, install, logger};
 use crate::config::{Loaded, Options};
 use crate::run::exit::{CONFIG, Failure};
@@ -20,7 +20,7 @@ pub async fn run(command: Run) -> Result<u8, Failure> {
         return Err(Failure::new(CONFIG, error));
     };
     let migrate_timeout = command.migrate_timeout;
-    let job = Job { app: Some(app), migrate_timeout, ..job(loaded.options, Restoring::All, command.signals)? };
+    let job = Job { app: Some(app), migrate_timeout, ..job(loaded.options, Restoring::All, command.life)? };
     Ok(run::run(job, signals, nursery).await)
 }
 
@@ -33,9 +33,10 @@ pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
         true => None,
         false => Job::command(loaded.options.exec.as_deref(), "exec").map_err(config)?,
     };
+    let once = command.chores();
     // `migrate` is part of `run`; a script that calls `replicate` runs its migrations itself.
-    let job = job(loaded.options, Restoring::AsConfigured, command.signals)?;
-    let job = Job { app, migrate: None, once: command.once, ..job };
+    let job = job(loaded.options, Restoring::AsConfigured, command.life)?;
+    let job = Job { app, migrate: None, once, ..job };
     Ok(run::run(job, signals, nursery).await)
 }
 
@@ -47,10 +48,10 @@ fn begin(loaded: &Loaded) -> Result<(), Failure> {
     Ok(())
 }
 
-fn job(options: Options, restoring: Restoring, signals: SignalFlags) -> Result<Job, Failure> {
+fn job(options: Options, restoring: Restoring, life: LifeFlags) -> Result<Job, Failure> {
     let migrate = Job::command(options.migrate.as_deref(), "migrate").map_err(config)?;
-    let SignalFlags { stop_signal, rewrites } = signals;
-    Ok(Job { migrate, app: None, restoring, migrate_timeout: None, stop_signal, rewrites, once: false, options })
+    let LifeFlags { stop_signal, rewrites, .. } = life;
+    Ok(Job { migrate, app: None, restoring, migrate_timeout: None, stop_signal, rewrites, once: None, options })
 }
 
 fn config(error: impl Into<anyhow::Error>) -> Failure {

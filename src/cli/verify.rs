@@ -112,12 +112,12 @@ fn subjects(command: &Command) -> Result<Vec<Subject>, Failure> {
     let environment = Environment::of_process()?;
     let named = match command.source() {
         Some(Source::Database(path)) => {
-            let sources = command.sources(&variable, environment.cwd.clone());
+            let sources = command.look.sources(&variable, environment.cwd.clone());
             Some(sources.absolute(&path).map_err(configuration)?)
         }
         _ => None,
     };
-    let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
+    let loaded = environment.load(|env, cwd| command.look.sources(env, cwd))?;
     logger::start(&loaded.options.logging);
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let keeps = loaded.options.lifecycle.retention_enabled;

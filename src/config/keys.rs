@@ -95,6 +95,7 @@ static ROOT: &[Key] = &[
     key("migrate", Text, Supported),
     key("grace", Duration, Supported),
     key("require-backup", Bool, Supported),
+    key("strip-env", Texts, Supported),
     key("verify", Section(Level::Verify), Supported),
 ];
 

@@ -33,6 +33,8 @@ pub struct Sources<'a> {
     pub migrate: Option<String>,
     pub grace: Option<Duration>,
     pub require_backup: bool,
+    /// In addition to the file's.
+    pub strip_env: Vec<String>,
     pub restore_if_db_not_exists: bool,
     pub log_level: Option<LogLevel>,
 }
@@ -50,6 +52,7 @@ impl<'a> Sources<'a> {
             migrate: None,
             grace: None,
             require_backup: false,
+            strip_env: Vec::new(),
             restore_if_db_not_exists: false,
             log_level: None,
         }
@@ -127,6 +130,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, url: &str) -> anyhow::Result<Loa
         logging: Logging { level: LogLevel::default(), format: LogFormat::default() },
         shutdown: Shutdown::default(),
         require_backup: false,
+        strip_env: Vec::new(),
         lifecycle: Lifecycle::default(),
     };
     Ok(Loaded { options, warnings: Vec::new(), notes: Vec::new(), origin: "the command line".into() })
@@ -172,6 +176,7 @@ fn apply_overrides(loaded: &mut Loaded, sources: &Sources<'_>) {
     options.migrate = command(&sources.migrate).or(options.migrate.take());
     options.shutdown.grace = sources.grace.unwrap_or(options.shutdown.grace);
     options.require_backup |= sources.require_backup;
+    options.strip_env.extend_from_slice(&sources.strip_env);
     for database in &mut options.databases {
         database.restore_if_db_not_exists |= sources.restore_if_db_not_exists;
     }
@@ -317,6 +322,10 @@ dbs:
         assert_eq!((options.exec.as_deref(), options.migrate.as_deref()), (Some("c"), Some("d")));
         assert_eq!((options.logging.level, options.shutdown.grace), (LogLevel::Trace, Duration::from_secs(7)));
         assert!(options.require_backup && options.databases[0].restore_if_db_not_exists);
+        let (_, loaded) = load("strip-env: [A, B]\n", &[], |sources| sources.strip_env = vec!["C".into()]);
+        assert_eq!(loaded.expect("valid").options.strip_env, ["A", "B", "C"], "they add up");
+        let (_, loaded) = load("strip-env: [A, 'B=c']\n", &[], |_| {});
+        assert!(loaded.expect_err("not a name").to_string().contains("strip-env: \"B=c\""));
         let (_, loaded) = load(text, &[("LOG_LEVEL", "notice")], |_| {});
         let loaded = loaded.expect("a word of another program");
         assert_eq!(loaded.options.logging.level, LogLevel::Error);

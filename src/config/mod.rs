@@ -22,6 +22,6 @@ mod yaml;
 pub use load::{Loaded, Sources, replica_from_url};
 pub use options::{Database, LogFormat, LogLevel, Logging, Options, Replica, Verify};
 pub use paths::default_meta_path;
-pub use scalar::parse_duration;
+pub use scalar::{parse_duration, parse_variable};
 pub use target::Target;
 pub use url::is_url;

@@ -20,6 +20,8 @@ pub struct Options {
     pub shutdown: Shutdown,
     /// A missing backup is an error instead of a fresh start.
     pub require_backup: bool,
+    /// Environment variables that application and migration must not see.
+    pub strip_env: Vec<String>,
     /// Compaction, snapshots and retention as they are written in the file.
     pub lifecycle: Lifecycle,
 }

@@ -47,8 +47,14 @@ pub fn options(root: &Section, scene: Scene<'_>, warnings: &mut Vec<String>) -> 
             sync_interval: positive(root, "", "shutdown-sync-interval", defaults.sync_interval)?,
         },
         require_backup: root.bool("require-backup").unwrap_or(false),
+        strip_env: variables(root, "strip-env")?,
         lifecycle,
     })
+}
+
+fn variables(section: &Section, name: &str) -> Result<Vec<String>, String> {
+    let names = section.texts(name).unwrap_or_default().iter();
+    names.map(|text| scalar::parse_variable(text).map_err(|why| format!("{name}: {why}"))).collect()
 }
 
 fn database(

@@ -111,6 +111,14 @@ pub fn parse_mode(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("{text:?} is not a file mode; write it in octal, for example \"0640\""))
 }
 
+/// Reads the name of an environment variable.
+pub fn parse_variable(text: &str) -> Result<String, String> {
+    match text.is_empty() || text.contains(['=', '\0']) {
+        true => Err(format!("{text:?} is not the name of an environment variable")),
+        false => Ok(text.to_owned()),
+    }
+}
+
 impl LogLevel {
     pub fn parse(text: &str) -> Result<LogLevel, String> {
         match text.to_ascii_lowercase().as_str() {
@@ -222,6 +230,8 @@ mod tests {
         assert!(parse_go_bool("maybe").is_err());
         assert_eq!(parse_count("1_000"), Ok(1000));
         assert!(parse_count("-1").is_err());
+        assert_eq!(parse_variable("AWS_SECRET_ACCESS_KEY").as_deref(), Ok("AWS_SECRET_ACCESS_KEY"));
+        assert!(parse_variable("").is_err() && parse_variable("SECRET=x").is_err());
         assert_eq!(parse_mode("0640"), Ok(0o640));
         assert_eq!(parse_mode("0o600"), Ok(0o600));
         assert!(parse_mode("0649").is_err() && parse_mode("7777").is_err() && parse_mode("").is_err());

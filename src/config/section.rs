@@ -50,6 +50,10 @@ impl Section {
         }
     }
 
+    pub fn texts(&self, name: &str) -> Option<&[String]> {
+        if let Value::Texts(texts) = self.get(name)? { Some(texts) } else { None }
+    }
+
     pub fn bool(&self, name: &str) -> Option<bool> {
         if let Value::Bool(value) = self.get(name)? { Some(*value) } else { None }
     }

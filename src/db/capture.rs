@@ -7,6 +7,7 @@
 use std::io::Write;
 use std::mem;
 
+use super::compare::PageSet;
 use super::open::{Db, DbError, Progress};
 use super::position::{ImageReason, Position, Step};
 use crate::ltx::{Encoded, Encoder, Header, Txid, WalPosition};
@@ -14,19 +15,21 @@ use crate::page::{PageSize, Pgno};
 use crate::sqlite::{FrameChecksum, Mark, Wal, WalError, WalMark, frame_offset};
 
 /// What a capture found: one LTX file to be. Its pages stay readable until the next capture of the same [`Db`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Batch {
     pub header: Header,
     /// Set when the batch is the whole database.
     pub image: Option<ImageReason>,
-    pages: Pages,
+    pub(super) pages: Pages,
     pub(super) position: Position,
 }
 
-#[derive(Debug)]
-enum Pages {
+#[derive(Clone, Debug)]
+pub(super) enum Pages {
     /// Every page of the database.
     All,
+    /// These pages, as SQLite shows them.
+    Set(PageSet),
     /// Page numbers in ascending order, each with the WAL frame that holds it; frame 0 = ask SQLite.
     Listed(Vec<(Pgno, u32)>),
 }
@@ -36,8 +39,14 @@ impl Batch {
     pub fn content_len(&self) -> u64 {
         match &self.pages {
             Pages::All => self.header.page_size.database_len(self.header.commit),
+            Pages::Set(pages) => self.header.page_size.database_len(pages.len()),
             Pages::Listed(pages) => self.header.page_size.get() as u64 * pages.len() as u64,
         }
+    }
+
+    /// Why this is an image, if that is doubt alone: then less may do, see [`Db::compare`].
+    pub fn doubt(&self) -> Option<ImageReason> {
+        self.image.filter(|reason| reason.is_doubt())
     }
 }
 
@@ -66,6 +75,13 @@ impl Db {
             Pages::All => self.reader.for_each_page(batch.header.page_size, |pgno, page| -> Result<(), DbError> {
                 Ok(encoder.page(pgno, page)?)
             })?,
+            Pages::Set(pages) => {
+                let mut page = vec![0; batch.header.page_size.bytes()];
+                for pgno in pages.iter() {
+                    self.reader.read_page(pgno, &mut page)?;
+                    encoder.page(pgno, &page)?;
+                }
+            }
             Pages::Listed(pages) => self.encode_listed(pages, batch.header.page_size, &mut encoder)?,
         }
         Ok(encoder.finish()?)

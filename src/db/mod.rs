@@ -7,8 +7,11 @@
 //!   open.rs      [`Db`]: two connections, one of them always in a read transaction
 //!   position.rs  pure: how far we are, and what a read mark means for it
 //!   capture.rs   the WAL (or the whole image) up to a mark → a batch → LTX bytes
+//!   follow.rs    between captures: keep close to a busy writer, checkpoint for it
 //!   reset.rs     let the WAL start over, a few milliseconds under the write lock
 //!   resume.rs    prove that a WAL still continues what the bucket has
+//!   compare.rs   where that cannot be proved: which pages are not what another copy has
+//!   proof.rs     the notes of what was proved, for the next start
 //!   seal.rs      the note a reset leaves: this WAL generation is captured to its end
 //!   spill.rs     captured but not yet uploaded, on local disk
 //!   origin.rs    the note a restore leaves: this file is TXID n
@@ -30,11 +33,14 @@
 //! of a new generation the next capture is a full image: never a guess.
 
 mod capture;
+mod compare;
+mod follow;
 mod identity;
 mod lock;
 mod open;
 mod origin;
 mod position;
+mod proof;
 mod reset;
 mod resume;
 mod seal;
@@ -45,11 +51,13 @@ mod watch;
 mod tests;
 
 pub use capture::Batch;
+pub use compare::{Comparison, Limits, OtherPages};
 pub use lock::Lock;
 pub use open::{Db, DbError, Tuning};
 pub use origin::Origin;
 pub use position::{ImageReason, Position};
-pub use reset::Reset;
+pub use proof::{KnownFile, Standing};
+pub use reset::{Obstacle, Reset};
 pub use resume::Candidate;
 pub use seal::Seal;
 pub use spill::{Spill, SpillError, Spilled};

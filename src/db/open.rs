@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::identity::Identity;
+use super::identity::{Files, Identity};
 use super::position::{ImageReason, Position};
 use crate::fsx::{self, FsError};
 use crate::ltx::{LtxError, Txid};
-use crate::sqlite::{Connection, Mark, SqliteError, Wal, WalError, frame_len};
+use crate::sqlite::{CheckpointLock, Connection, Mark, SqliteError, Wal, WalError};
 
 /// How a database is treated; defaults and meaning are Litestream's.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +34,18 @@ pub enum DbError {
     #[error("{} is in journal mode {mode} and could not be converted to WAL: close other programs that use it", path.display())]
     NotWal { path: PathBuf, mode: String },
     /// Another file lies at the path now: replication must stop, or it would ship a stranger over a good history.
-    #[error("{} was deleted or replaced while it was replicated", path.display())]
+    #[error("{} was deleted or replaced while it was replicated: nothing of what lies there now was uploaded", path.display())]
     Replaced { path: PathBuf },
+    /// The database file has no bytes any more.
+    #[error("{} was truncated to nothing while it was replicated: the replica keeps what was in it, restore it", path.display())]
+    Emptied { path: PathBuf },
+    /// The WAL or its index was taken away from under the connections that use it.
+    #[error(
+        "{} was deleted or replaced while it was in use: new connections to the database do not see what old ones commit; stop \
+         everything that has it open and start again, it is then compared with the replica",
+        path.display()
+    )]
+    Torn { path: PathBuf },
     /// The TXIDs are used up, which only a stray object with a huge name can cause.
     #[error("no TXID follows {0}")]
     TxidsExhausted(Txid),
@@ -64,11 +74,12 @@ pub struct Db {
     pub(super) path: PathBuf,
     pub(super) wal_path: PathBuf,
     pub(super) tuning: Tuning,
-    pub(super) identity: Identity,
+    pub(super) files: Files,
     /// In a read transaction at all times, except for moments under the write lock.
     pub(super) reader: Connection,
     /// Idle between calls: begins the next read transaction, or holds the write lock.
     pub(super) spare: Connection,
+    pub(super) checkpoint_lock: CheckpointLock,
     /// What `reader` sees.
     pub(super) mark: Mark,
     pub(super) progress: Progress,
@@ -89,9 +100,12 @@ impl Db {
         if Identity::of(&path)? != Some(identity) {
             return Err(missing());
         }
+        // Only now: the first transaction creates the WAL and its index.
+        let files = Files::of(&path)?.ok_or_else(missing)?;
         let progress = Progress::Unknown { last: None, reason: ImageReason::FirstBackup };
         let wal_path = fsx::with_suffix(&path, "-wal");
-        Ok(Db { path, wal_path, tuning, identity, reader, spare, mark, progress })
+        let checkpoint_lock = CheckpointLock::of(&path);
+        Ok(Db { path, wal_path, tuning, files, reader, spare, checkpoint_lock, mark, progress })
     }
 
     pub fn path(&self) -> &Path {
@@ -126,22 +140,6 @@ impl Db {
         if let Progress::Known(position) = &mut self.progress {
             position.txid = txid;
         }
-    }
-
-    /// Bytes of WAL that hold commits which are not captured yet.
-    pub fn backlog_bytes(&self) -> Result<u64, DbError> {
-        let mark = self.spare.pin()?;
-        self.spare.end()?;
-        let captured = match self.progress {
-            Progress::Known(position) => position.wal,
-            Progress::Unknown { .. } => None,
-        };
-        let Some(wal) = mark.wal else { return Ok(0) };
-        let frames = match captured {
-            Some(ours) if ours.salts == wal.salts => wal.frames.saturating_sub(ours.frames),
-            _ => wal.frames,
-        };
-        Ok(u64::from(frames) * frame_len(mark.page_size))
     }
 
     pub(super) fn next_txid(&self) -> Result<Txid, DbError> {
@@ -183,12 +181,9 @@ impl Db {
         }
     }
 
-    /// Fails when another file, or none, lies at the path now.
+    /// Fails when the files at the paths are not those that were opened.
     pub(super) fn check_identity(&self) -> Result<(), DbError> {
-        match Identity::of(&self.path)? {
-            Some(now) if now == self.identity => Ok(()),
-            _ => Err(DbError::Replaced { path: self.path.clone() }),
-        }
+        self.files.check()
     }
 
     /// Takes the write lock and keeps it until this value is dropped: nobody can commit any more. `false` when the

@@ -28,7 +28,7 @@ pub enum Step {
         after: u32,
         checksum: Option<FrameChecksum>,
     },
-    /// Continuity cannot be proved: only the whole database will do.
+    /// Continuity cannot be proved: only the whole database will do, or what a comparison leaves of it.
     Image(ImageReason),
 }
 
@@ -44,6 +44,23 @@ pub enum ImageReason {
     WalTruncated,
     WalRewritten,
     WalUnreadable,
+}
+
+impl ImageReason {
+    /// The database may be exactly what the history ends with, or a stranger: the WAL cannot tell. In the other cases there is
+    /// no history to compare it with.
+    pub fn is_doubt(self) -> bool {
+        match self {
+            ImageReason::FirstBackup | ImageReason::HistoryGone => false,
+            ImageReason::NoPosition
+            | ImageReason::PageSizeChanged
+            | ImageReason::LocalChanges
+            | ImageReason::WalRestarted
+            | ImageReason::WalTruncated
+            | ImageReason::WalRewritten
+            | ImageReason::WalUnreadable => true,
+        }
+    }
 }
 
 impl fmt::Display for ImageReason {

@@ -1,7 +1,7 @@
 //! Letting the WAL start over: a few milliseconds under the write lock.
 //!
 //! ```text
-//! PASSIVE checkpoint up to our mark          no lock
+//! PASSIVE checkpoint up to our mark          no lock; a long tail is captured and checkpointed first
 //! BEGIN IMMEDIATE on the spare connection    the barrier: nobody can commit until it ends
 //! capture the tail                           usually nothing
 //! end the read transaction
@@ -13,29 +13,55 @@
 //! Never RESTART, never FULL; TRUNCATE only while resting, when everything in the WAL is captured and backfilled: if a
 //! writer slips in before it, it returns busy and nothing is lost. One party checkpoints here, under the write lock.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::capture::Batch;
+use super::follow::By;
 use super::open::{Db, DbError, Progress};
 use super::position::Position;
 use super::seal::Seal;
-use crate::sqlite::CheckpointMode;
+use crate::sqlite::{Checkpoint, CheckpointMode, SqliteError, frame_len};
 
 /// How long to try for the write lock: a reset can always be done later.
 const BARRIER_TIMEOUT: Duration = Duration::from_millis(30);
 const KNOCK_EVERY: Duration = Duration::from_micros(50);
 
-/// A longer tail is captured without the lock first.
+/// A longer tail is captured and checkpointed without the lock first.
 const TAIL_BYTES_MAX: u64 = 1 << 20;
+
+/// How long to try for a checkpoint: the application may be in one of its own.
+const PATIENCE: Duration = Duration::from_millis(30);
+/// The same under the write lock, where the application's has nothing left to copy.
+const PATIENCE_UNDER_LOCK: Duration = Duration::from_millis(2);
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reset {
     /// The next writer starts the WAL over.
     Done,
     /// Nothing was lost and nothing changed; try later.
-    Deferred(&'static str),
+    Deferred(Obstacle),
     /// More was committed meanwhile than is good to capture under the lock: capture, then try again.
     CaptureFirst,
+}
+
+/// What is in the way of a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    Writer,
+    /// Lasts as long as a disk needs for it.
+    Checkpoint,
+    Reader,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Obstacle::Writer => "the application holds the write lock",
+            Obstacle::Checkpoint => "the application is in a checkpoint of its own",
+            Obstacle::Reader => "a reader of the application keeps old pages in the WAL",
+        })
+    }
 }
 
 impl Db {
@@ -46,9 +72,12 @@ impl Db {
         now_ms: i64,
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
     ) -> Result<Reset, E> {
-        self.spare.checkpoint(CheckpointMode::Passive).map_err(DbError::from)?;
+        let copied = self.checkpoint_within(PATIENCE, By::Spare).map_err(DbError::from)?;
+        if let Some(not_yet) = self.too_much_left(&copied) {
+            return Ok(not_yet);
+        }
         if !self.take_barrier()? {
-            return Ok(Reset::Deferred("the application holds the write lock"));
+            return Ok(Reset::Deferred(Obstacle::Writer));
         }
         let result = self.reset_under_barrier(now_ms, save);
         self.spare.end().map_err(DbError::from)?;
@@ -65,6 +94,34 @@ impl Db {
             Progress::Known(Position { sealed: true, wal: Some(wal), .. }) => Some(Seal::of(&wal)),
             _ => None,
         }
+    }
+
+    fn checkpoint_within(&mut self, patience: Duration, by: By) -> Result<Checkpoint, SqliteError> {
+        let began = Instant::now();
+        loop {
+            match self.checkpoint(by, CheckpointMode::Passive) {
+                Ok(done) if done.busy && began.elapsed() < patience => std::thread::sleep(KNOCK_EVERY),
+                done => return done,
+            }
+        }
+    }
+
+    /// What is left to copy now would be copied under the write lock.
+    fn too_much_left(&self, copied: &Checkpoint) -> Option<Reset> {
+        if copied.busy {
+            return Some(Reset::Deferred(Obstacle::Checkpoint));
+        }
+        let tail_max = u32::try_from(TAIL_BYTES_MAX / frame_len(self.mark.page_size)).expect("small");
+        let captured = match self.progress {
+            Progress::Known(Position { wal: Some(wal), sealed: false, .. }) => wal.frames,
+            Progress::Known(_) => 0,
+            // Nothing can be captured under the lock either.
+            Progress::Unknown { .. } => return None,
+        };
+        if copied.frames.saturating_sub(captured) > tail_max {
+            return Some(Reset::CaptureFirst);
+        }
+        (copied.frames - copied.backfilled > tail_max).then_some(Reset::Deferred(Obstacle::Reader))
     }
 
     /// Knocks often instead of waiting in SQLite's busy handler, whose pauses of milliseconds never meet the short gaps
@@ -92,6 +149,10 @@ impl Db {
             // Between these two nobody can restart the WAL: that takes the write lock.
             self.reader.end().map_err(DbError::from)?;
             let mark = self.reader.pin().map_err(DbError::from)?;
+            self.mark = mark;
+            if self.uncaptured_bytes(&mark) > TAIL_BYTES_MAX {
+                return Ok(Reset::CaptureFirst);
+            }
             if let Some(batch) = self.plan(mark, now_ms)? {
                 if batch.image.is_some() || batch.content_len() > TAIL_BYTES_MAX {
                     return Ok(Reset::CaptureFirst);
@@ -100,14 +161,13 @@ impl Db {
                 self.adopt(mark, &batch);
                 save(batch, encoded.writer)?;
             }
-            self.mark = mark;
         }
         Ok(self.checkpoint_and_rest()?)
     }
 
     fn checkpoint_and_rest(&mut self) -> Result<Reset, DbError> {
         self.reader.end()?;
-        let checkpoint = self.reader.checkpoint(CheckpointMode::Passive);
+        let checkpoint = self.checkpoint_within(PATIENCE_UNDER_LOCK, By::Reader);
         if matches!(&checkpoint, Ok(done) if done.is_complete()) {
             self.reader.rest()?;
             if let Progress::Known(position) = &mut self.progress {
@@ -116,17 +176,16 @@ impl Db {
             return Ok(Reset::Done);
         }
         self.mark = self.reader.pin()?;
-        checkpoint?;
-        Ok(Reset::Deferred("a reader of the application keeps old pages in the WAL"))
+        Ok(Reset::Deferred(if checkpoint?.busy { Obstacle::Checkpoint } else { Obstacle::Reader }))
     }
 
-    fn truncate_if_huge(&self) -> Result<(), DbError> {
+    fn truncate_if_huge(&mut self) -> Result<(), DbError> {
         let limit = u64::from(self.tuning.truncate_page_n) * u64::from(self.mark.page_size.get());
         if limit == 0 || self.wal_len()? <= limit {
             return Ok(());
         }
         self.spare.set_busy_timeout(Duration::ZERO)?;
-        let truncated = self.spare.checkpoint(CheckpointMode::Truncate);
+        let truncated = self.checkpoint(By::Spare, CheckpointMode::Truncate);
         self.spare.set_busy_timeout(self.tuning.busy_timeout)?;
         match truncated {
             Ok(done) if !done.busy => tracing::info!(db = %self.path.display(), "truncated the WAL file"),

@@ -9,6 +9,7 @@
 use super::capture::newest_of_each;
 use super::open::{Db, DbError};
 use super::position::{ImageReason, Position};
+use super::proof::Standing;
 use super::seal::Seal;
 use crate::ltx::Header;
 use crate::page::Pgno;
@@ -122,6 +123,13 @@ impl Db {
             }
         }
         Ok(Some(candidate.position))
+    }
+
+    /// The position that an earlier comparison left a note of, if the pinned WAL still stands by it.
+    pub fn standing(&self, note: &Standing, seal: Option<Seal>) -> Result<Option<Position>, DbError> {
+        let Some(header) = note.header() else { return Ok(None) };
+        let Ok(candidate) = self.candidate(&header, seal)? else { return Ok(None) };
+        Ok(Some(candidate.position).filter(|position| note.vouches_for(position, self.mark.wal)))
     }
 
     fn same_generation(&self, wal: &Wal, claim: &Claim, now: WalMark) -> Result<Found, DbError> {

@@ -15,15 +15,18 @@ const EVENT_BUFFER_BYTES: usize = 4096;
 
 pub struct Watch {
     events: Option<EventStream<[u8; EVENT_BUFFER_BYTES]>>,
-    names: [std::ffi::OsString; 2],
+    names: [std::ffi::OsString; 3],
 }
 
 impl Watch {
     /// Watches for changes of the database at `path` and of its WAL. Needs a runtime.
     pub fn new(path: &Path) -> Watch {
         let name = path.file_name().unwrap_or_default().to_owned();
-        let mut wal_name = name.clone();
-        wal_name.push("-wal");
+        let [wal_name, shm_name] = ["-wal", "-shm"].map(|suffix| {
+            let mut with_suffix = name.clone();
+            with_suffix.push(suffix);
+            with_suffix
+        });
         let events = match Watch::start(fsx::parent(path)) {
             Ok(events) => Some(events),
             Err(error) => {
@@ -31,7 +34,7 @@ impl Watch {
                 None
             }
         };
-        Watch { events, names: [wal_name, name] }
+        Watch { events, names: [wal_name, shm_name, name] }
     }
 
     fn start(directory: &Path) -> std::io::Result<EventStream<[u8; EVENT_BUFFER_BYTES]>> {

@@ -9,8 +9,8 @@ use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_outpu
 
 use super::frame::{BLOCK_HEADER_LEN, END_OF_PAGES, FLAG_BLOCK, FRAME_HEADER_LEN, PageOrder};
 use super::index::{END_OF_INDEX, with_entry};
-use super::{Crc, HEADER_LEN, Header, LtxError, Result};
-use crate::page::Pgno;
+use super::{Crc, HEADER_LEN, Header, LtxError, Result, TAIL_LEN};
+use crate::page::{PageSize, Pgno};
 
 /// Writes one file. Dropped without [`Encoder::finish`], what it wrote is not a valid LTX file.
 pub struct Encoder<W: Write> {
@@ -32,6 +32,15 @@ pub struct Encoded<W> {
     pub size: u64,
     /// The file checksum in its trailer.
     pub checksum: u64,
+}
+
+/// What a file of so many pages takes at most, whatever is in them.
+pub fn encoded_len_max(page_size: PageSize, pages: u64) -> u64 {
+    // An entry of the index is three varints.
+    const INDEX_ENTRY_MAX: usize = 5 + 10 + 10;
+    const ENDS: u64 = (HEADER_LEN + END_OF_PAGES.len() + 1 + TAIL_LEN) as u64;
+    let page = BLOCK_HEADER_LEN + get_maximum_output_size(page_size.bytes()) + INDEX_ENTRY_MAX;
+    (page as u64).saturating_mul(pages).saturating_add(ENDS)
 }
 
 impl<W: Write> Encoder<W> {
@@ -154,6 +163,8 @@ mod tests {
             let pages = vec![(1, noise)];
             let file = encode(header(page_size, 1, 1, 1), &pages);
             assert!(file.len() > page_size as usize);
+            let size = PageSize::new(page_size).expect("valid");
+            assert!(file.len() as u64 <= encoded_len_max(size, 1), "{} bytes", file.len());
             assert_eq!(decode(&file).expect("valid").1, pages);
         }
     }

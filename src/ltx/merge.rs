@@ -35,31 +35,73 @@ pub fn merged_header(inputs: &[Header]) -> Result<Header> {
 /// Merges `inputs`, oldest first, into one file with the header `target`: [`merged_header`]'s, or that with other TXIDs, time or
 /// WAL position. Page size and database size are the inputs' and cannot be chosen.
 pub fn merge<R: Read, W: Write>(inputs: Vec<Decoder<R>>, target: Header, writer: W) -> Result<Encoded<W>> {
-    let headers: Vec<Header> = inputs.iter().map(|input| *input.header()).collect();
-    let natural = merged_header(&headers)?;
-    if (target.page_size, target.commit) != (natural.page_size, natural.commit) {
+    let mut merged = Merged::new(inputs)?;
+    if (target.page_size, target.commit) != (merged.header.page_size, merged.header.commit) {
         return Err(LtxError::Refused("the target's page size or database size is not the inputs'".into()));
     }
     let mut encoder = Encoder::new(writer, target)?;
-    let mut inputs: Vec<Input<R>> = inputs.into_iter().map(Input::new).collect();
-    // The smallest page number first, and among equal ones the newest input.
-    let mut heads = BinaryHeap::with_capacity(inputs.len());
-    for (age, input) in inputs.iter_mut().enumerate() {
-        heads.extend(input.advance()?.map(|pgno| Reverse((pgno, Reverse(age)))));
+    while let Some((pgno, page)) = merged.next_page()? {
+        encoder.page(pgno, page).map_err(blame_inputs)?;
     }
-    let mut last: Option<Pgno> = None;
-    while let Some(Reverse((pgno, Reverse(age)))) = heads.pop() {
-        let input = &mut inputs[age];
-        if last != Some(pgno) && pgno.get() <= target.commit {
-            encoder.page(pgno, &input.page).map_err(blame_inputs)?;
-        }
-        last = Some(pgno);
-        heads.extend(input.advance()?.map(|pgno| Reverse((pgno, Reverse(age)))));
-    }
-    for input in inputs {
-        input.decoder.finish()?;
-    }
+    merged.finish()?;
     encoder.finish().map_err(blame_inputs)
+}
+
+/// The pages of several files of one history, one by one in page order, the newest version of each. As with a [`Decoder`],
+/// nothing made of them may be used until [`Merged::finish`] has succeeded.
+pub struct Merged<R: Read> {
+    inputs: Vec<Input<R>>,
+    /// The smallest page number first, and among equal ones the newest input.
+    heads: BinaryHeap<Reverse<(Pgno, Reverse<usize>)>>,
+    header: Header,
+    last: Option<Pgno>,
+    /// The input whose page was handed out; it moves on when the next one is asked for.
+    lent: Option<usize>,
+}
+
+impl<R: Read> Merged<R> {
+    /// `inputs` are one history, oldest first.
+    pub fn new(inputs: Vec<Decoder<R>>) -> Result<Merged<R>> {
+        let headers: Vec<Header> = inputs.iter().map(|input| *input.header()).collect();
+        let header = merged_header(&headers)?;
+        let mut inputs: Vec<Input<R>> = inputs.into_iter().map(Input::new).collect();
+        let mut heads = BinaryHeap::with_capacity(inputs.len());
+        for (age, input) in inputs.iter_mut().enumerate() {
+            heads.extend(input.advance()?.map(|pgno| Reverse((pgno, Reverse(age)))));
+        }
+        Ok(Merged { inputs, heads, header, last: None, lent: None })
+    }
+
+    /// [`merged_header`] of the inputs.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The next page of the database as it is after the last input; `None` after the last one.
+    pub fn next_page(&mut self) -> Result<Option<(Pgno, &[u8])>> {
+        self.advance_lent()?;
+        while let Some(Reverse((pgno, Reverse(age)))) = self.heads.pop() {
+            self.lent = Some(age);
+            let is_newest = self.last.replace(pgno) != Some(pgno);
+            if is_newest && pgno.get() <= self.header.commit {
+                return Ok(Some((pgno, &self.inputs[age].page)));
+            }
+            self.advance_lent()?;
+        }
+        Ok(None)
+    }
+
+    /// Reads whatever is left and verifies every input.
+    pub fn finish(self) -> Result<()> {
+        self.inputs.into_iter().try_for_each(|input| input.decoder.finish().map(drop))
+    }
+
+    fn advance_lent(&mut self) -> Result<()> {
+        if let Some(age) = self.lent.take() {
+            self.heads.extend(self.inputs[age].advance()?.map(|pgno| Reverse((pgno, Reverse(age)))));
+        }
+        Ok(())
+    }
 }
 
 struct Input<R: Read> {

@@ -25,11 +25,11 @@ mod txid;
 
 pub use crc::Crc;
 pub use decode::Decoder;
-pub use encode::{Encoded, Encoder};
+pub use encode::{Encoded, Encoder, encoded_len_max};
 pub use frame::{FrameReader, Frames};
 pub use header::{HEADER_LEN, Header, WalPosition};
 pub use index::{Assembly, Entry, Index, IndexReader, TAIL_LEN, Tail};
-pub use merge::{merge, merged_header};
+pub use merge::{Merged, merge, merged_header};
 pub use txid::Txid;
 
 use std::io;

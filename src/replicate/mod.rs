@@ -5,6 +5,7 @@
 //! ```text
 //!   road.rs     wait for the file → take the lock → arm → find the place in the history → ship until told to stop
 //!   start.rs    from which TXID, and is the WAL its continuation?
+//!   difference.rs  where that cannot be proved: compare, and upload only what differs
 //!   ship.rs     capture → upload → confirm, and the final sync
 //!   relief.rs   reset the WAL; spill what the bucket does not have yet
 //!   upload.rs   create the next level-0 object; ours or another writer's?
@@ -17,6 +18,7 @@
 //! The WAL is the queue: while an upload is in flight, the next commits gather in the WAL and leave as one batch. Three
 //! watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL.
 
+mod difference;
 mod fence;
 mod lifecycle;
 mod outage;
@@ -42,7 +44,7 @@ use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::status::{Board, Status};
 
-pub use lifecycle::Policy;
+pub use lifecycle::{Chores, Policy};
 
 /// How one database is replicated.
 #[derive(Clone, Debug)]
@@ -66,8 +68,8 @@ pub struct Settings {
     pub proof_lasts: Duration,
     /// What becomes of the replica's files as they grow old; `None`: nothing.
     pub lifecycle: Option<Policy>,
-    /// End as soon as everything is shipped.
-    pub once: bool,
+    /// End as soon as everything is shipped and these are done.
+    pub once: Option<Chores>,
 }
 
 /// What a road tells while it runs.

@@ -5,10 +5,12 @@ use tokio::time::{Duration, Instant};
 use super::road::{StepError, Traveller};
 use super::ship::Pending;
 use crate::clock;
-use crate::db::{Batch, Db, Reset, Spill, SpillError};
+use crate::db::{Batch, Db, Obstacle, Reset, Spill, SpillError};
 
 /// Rounds of capturing before the tail is short enough for the write lock.
 const ROUNDS_MAX: u32 = 6;
+/// After the application's own checkpoint was in the way.
+const CHECKPOINT_PAUSE: Duration = Duration::from_millis(5);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(300);
 
 impl Traveller {
@@ -27,16 +29,23 @@ impl Traveller {
         self.db().wal_frames() > 0 && self.last_reset.elapsed() >= self.settings.checkpoint_interval
     }
 
-    /// While the bucket does not take what is captured: moves frames beyond the budget to local files and resets the WAL.
+    /// While the bucket does not take what is captured, or not yet: moves frames beyond the budget to local files and resets the WAL.
     pub async fn relieve_wal(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
         let budget = self.settings.max_sync_wal_bytes;
-        let backlog = self.with_db(|db| db.backlog_bytes()).await?;
+        let backlog = match pending {
+            // Its pages are read from where the read transaction stands.
+            Some(Pending::Streamed(_) | Pending::Doubted(_)) => self.with_db(|db| db.backlog_bytes()).await?,
+            _ => self.with_db(|db| db.follow()).await?,
+        };
         if backlog <= budget {
             return Ok(());
         }
         if !self.db().has_position() {
             // Nobody knows yet where the history ends, so these frames cannot be numbered. The image that is taken in the
             // end holds them too.
+            return self.reset(pending).await;
+        }
+        if matches!(pending, Some(Pending::Doubted(_))) {
             return self.reset(pending).await;
         }
         tracing::debug!(db = %self.name(), "the WAL holds {backlog} bytes that are not in the replica: spilling to local files");
@@ -46,6 +55,7 @@ impl Traveller {
     }
 
     async fn reset(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
+        self.put_doubt_back(pending);
         for _ in 0..ROUNDS_MAX {
             // What a reset frees must be safe elsewhere.
             self.spill_pending(pending).await?;
@@ -58,10 +68,21 @@ impl Traveller {
                     }
                     break;
                 }
+                Reset::CaptureFirst if self.spill.is_empty() => {
+                    *pending = self.capture().await?;
+                    if matches!(pending, Some(Pending::Doubted(_))) {
+                        // Whether all of the database has to be shipped is found out before the next upload.
+                        break;
+                    }
+                }
                 Reset::CaptureFirst => self.spill_new_commits().await?,
                 Reset::Deferred(why) => {
                     // Each attempt costs a checkpoint and may cost a writer a moment.
-                    self.no_reset_before = Instant::now() + self.settings.monitor_interval;
+                    let pause = match why {
+                        Obstacle::Checkpoint => CHECKPOINT_PAUSE,
+                        Obstacle::Writer | Obstacle::Reader => self.settings.monitor_interval,
+                    };
+                    self.no_reset_before = Instant::now() + pause;
                     self.complain(why);
                     break;
                 }
@@ -90,7 +111,7 @@ impl Traveller {
             Some(Pending::Encoded { ours, bytes, .. }) => {
                 self.with_db_and_spill(move |_, spill| spill.append_bytes(&ours.header, &bytes)).await?;
             }
-            Some(Pending::Streamed(batch)) => {
+            Some(Pending::Streamed(batch) | Pending::Doubted(batch)) => {
                 self.with_db_and_spill(move |db, spill| spill_batch(db, spill, &batch)).await?;
             }
         }
@@ -125,14 +146,20 @@ impl Traveller {
 
     fn note_spilled(&mut self) {
         if let Some(last) = self.spill.back() {
-            self.board.noticed(Instant::now());
-            self.board.captured(last.header.max_txid);
+            let now = Instant::now();
+            self.board.noticed(now);
+            self.board.captured(last.header.max_txid, now);
         }
     }
 
-    fn complain(&mut self, why: &str) {
+    fn complain(&mut self, why: Obstacle) {
         let is_due = self.last_reset_complaint.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY);
-        let is_long = self.db().wal_frames() > self.settings.tuning.min_checkpoint_page_count * 10;
+        let limit = match why {
+            // It passes: worth a word when it does so often enough for the file to become huge.
+            Obstacle::Checkpoint => self.settings.tuning.truncate_page_n.max(1),
+            Obstacle::Writer | Obstacle::Reader => self.settings.tuning.min_checkpoint_page_count.saturating_mul(10),
+        };
+        let is_long = self.db().wal_frames() > limit;
         if is_due && is_long {
             self.last_reset_complaint = Some(Instant::now());
             tracing::warn!(db = %self.name(), "the WAL cannot be reset and keeps growing: {why}");

@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::lifecycle::Lifecycle;
+use super::difference::Doubts;
+use super::lifecycle::{Lifecycle, do_chores};
 use super::outage::Outage;
 use super::pace::Pace;
 use super::upload::{UploadError, blocking};
-use super::{Ended, Event, Ready, Settings, Stop};
+use super::{Ended, Event, Ready, Settings, Stop, ship::deadline_passes};
 use crate::clock::Backoff;
 use crate::db::{Db, DbError, Lock, Spill, SpillError, Watch};
 use crate::fsx::FsError;
@@ -39,6 +40,12 @@ pub(super) enum StepError {
              restore it first, or replicate to another path"
     )]
     NewDatabase { path: String, address: String, txid: Txid },
+    /// What lies at the path has nothing in common with the history.
+    #[error(
+        "{path} is not the database whose history, up to TXID {txid}, is in {address}: {why}; nothing was uploaded: \
+             restore it, or replicate to another path if it is right as it is"
+    )]
+    AnotherDatabase { path: String, address: String, txid: Txid, why: String },
     /// The database or the disk; busy ones are retried.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -94,6 +101,8 @@ pub(super) struct Traveller {
     pub lifecycle: Option<Lifecycle>,
     pub pace: Pace,
     pub outage: Outage,
+    /// The database cannot be proved to continue the history.
+    pub doubts: Doubts,
     /// Set while the WAL holds frames that are no commit yet: how soon to look again.
     pub unpublished: Option<Backoff>,
     /// How often the store has refused since it is time to end.
@@ -130,6 +139,7 @@ pub(super) async fn travel(
         Ok(spill) => spill,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
+    let (once, policy, bucket, stopped) = (settings.once, settings.lifecycle.clone(), remote.clone(), stop.clone());
     let traveller = Traveller {
         pace: Pace::new(settings.sync_interval),
         settings,
@@ -145,13 +155,26 @@ pub(super) async fn travel(
         proved_at: Duration::ZERO,
         lifecycle: None,
         outage: Outage::new(),
+        doubts: Doubts::default(),
         unpublished: None,
         final_refusals: 0,
         last_reset: Instant::now(),
         no_reset_before: Instant::now(),
         last_reset_complaint: None,
     };
-    traveller.ship().await
+    let ended = traveller.ship().await;
+    let (Ended::Synced(Some(newest)), Some(chores), Some(policy)) = (&ended, once, policy) else { return ended };
+    // The lock is still ours.
+    tokio::select! {
+        done = do_chores(chores, &policy, &bucket, *newest) => match done {
+            Ok(()) => ended,
+            Err(error) => Ended::Failed { why: format!("every commit is in the replica, but {error}") },
+        },
+        () = deadline_passes(stopped) => {
+            let why = "every commit is in the replica, but there was no time for the snapshot or retention".into();
+            Ended::Failed { why }
+        }
+    }
 }
 
 /// Says once, at the first stage that allows it, that the application may start.
@@ -187,7 +210,7 @@ async fn wait_for_database(
             Ok(_) => {}
             Err(error) => tracing::warn!("{error}"),
         }
-        if stopping || settings.once {
+        if stopping || settings.once.is_some() {
             return None;
         }
         waited = true;
@@ -246,7 +269,10 @@ async fn wait_for_arming(settings: &Settings, stop: &mut watch::Receiver<Stop>) 
         };
         if last_said.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
             last_said = Some(Instant::now());
-            tracing::warn!("{error}; trying again");
+            tracing::warn!(
+                "{error}; trying again (if this lasts: is a program using it with PRAGMA locking_mode=EXCLUSIVE, or in another \
+                 journal mode than WAL?)"
+            );
         }
         tokio::select! {
             () = tokio::time::sleep(RETRY_INTERVAL) => {}

@@ -12,7 +12,7 @@ use super::start::newest_txid;
 use super::upload::{self, Fingerprint, create_from_database, create_from_file, create_from_memory};
 use super::{Ended, Stop};
 use crate::clock::{self, Backoff};
-use crate::db::{Batch, DbError, ImageReason};
+use crate::db::{Batch, Db, DbError, ImageReason};
 use crate::ltx::Txid;
 
 /// A batch with this much content at most is encoded in memory and sent as one piece.
@@ -27,15 +27,27 @@ pub(super) enum Pending {
     },
     /// Too large for memory: encoded while it is sent, from the WAL or the database itself.
     Streamed(Batch),
+    /// An image for no other reason than doubt: to be compared with the bucket first.
+    Doubted(Batch),
 }
 
 impl Pending {
     pub fn txid(&self) -> Txid {
         match self {
             Pending::Encoded { ours, .. } => ours.header.min_txid,
-            Pending::Streamed(batch) => batch.header.min_txid,
+            Pending::Streamed(batch) | Pending::Doubted(batch) => batch.header.min_txid,
         }
     }
+}
+
+/// Small batches are encoded at once, so that the read transaction may move on.
+pub(super) fn pending_of(db: &Db, batch: Batch) -> Result<Pending, DbError> {
+    if batch.content_len() > IN_MEMORY_CONTENT {
+        return Ok(Pending::Streamed(batch));
+    }
+    let encoded = db.encode(&batch, Vec::new())?;
+    let ours = Fingerprint { header: batch.header, size: encoded.size, checksum: encoded.checksum };
+    Ok(Pending::Encoded { ours, bytes: encoded.writer.into(), image: batch.image.is_some() })
 }
 
 /// From the last byte of a commit in the WAL to its publication in the wal-index, at most, if nothing has to be synced.
@@ -54,7 +66,7 @@ enum Did {
 }
 
 /// Returns when the deadline is set and has passed; it may be moved meanwhile.
-async fn deadline_passes(mut stop: watch::Receiver<Stop>) {
+pub(super) async fn deadline_passes(mut stop: watch::Receiver<Stop>) {
     loop {
         let deadline = *stop.borrow_and_update();
         let passed = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now));
@@ -86,10 +98,12 @@ impl Traveller {
             match step {
                 // Under sustained writes there is never nothing to do, and the WAL must be kept small all the same.
                 Ok(Did::Work) => self.maintain_or_warn(&mut pending).await,
-                Ok(Did::Nothing) if stopping || self.settings.once => return Ended::Synced(self.confirmed),
+                Ok(Did::Nothing) if stopping || self.settings.once.is_some() => return Ended::Synced(self.confirmed),
                 Ok(Did::Nothing) => self.rest(&mut pending).await,
                 Err(StepError::Foreign(message)) => return self.fenced(message, pending).await,
-                Err(error @ StepError::NewDatabase { .. }) => return Ended::Failed { why: error.to_string() },
+                Err(error @ (StepError::NewDatabase { .. } | StepError::AnotherDatabase { .. })) => {
+                    return Ended::Failed { why: error.to_string() };
+                }
                 Err(StepError::Db(error)) if !error.is_busy() => return Ended::Failed { why: error.to_string() },
                 Err(error) => {
                     if let Some(ended) = self.failed(&error, &mut pending).await {
@@ -116,6 +130,7 @@ impl Traveller {
             return Ok(Did::Nothing);
         }
         self.prove_history_is_ours(pending).await?;
+        self.settle_doubt(pending).await?;
         if let Some(file) = self.spill.front().cloned() {
             self.pace.begin(Instant::now());
             create_from_file(&self.remote, &file).await?;
@@ -137,7 +152,7 @@ impl Traveller {
                 create_from_memory(&self.remote, &ours, bytes.clone()).await?;
                 Shipped { header: ours.header, size: ours.size, bytes: Some(bytes), image: Some(image) }
             }
-            Pending::Streamed(batch) => {
+            Pending::Streamed(batch) | Pending::Doubted(batch) => {
                 let db = self.db.take().expect("the database is here between steps");
                 let (db, batch, result) = create_from_database(&self.remote, db, batch).await;
                 self.db = Some(db);
@@ -152,31 +167,40 @@ impl Traveller {
         Ok(())
     }
 
-    /// Captures what is committed; small batches are encoded at once, so that the read transaction may move on.
+    /// Captures what is committed.
     pub async fn capture(&mut self) -> Result<Option<Pending>, StepError> {
         let now_ms = clock::unix_ms();
         let captured = self
             .with_db(move |db| -> Result<Option<Pending>, DbError> {
-                let Some(batch) = db.capture(now_ms)? else { return Ok(None) };
-                if batch.content_len() > IN_MEMORY_CONTENT {
-                    return Ok(Some(Pending::Streamed(batch)));
+                let Some(mut batch) = db.capture(now_ms)? else { return Ok(None) };
+                // A moment before this one must not be answered with a commit that came while the capture began.
+                batch.header.timestamp_ms = clock::unix_ms();
+                if batch.doubt().is_some() {
+                    return Ok(Some(Pending::Doubted(batch)));
                 }
-                let encoded = db.encode(&batch, Vec::new())?;
-                let ours = Fingerprint { header: batch.header, size: encoded.size, checksum: encoded.checksum };
-                Ok(Some(Pending::Encoded { ours, bytes: encoded.writer.into(), image: batch.image.is_some() }))
+                pending_of(db, batch).map(Some)
             })
             .await?;
         if let Some(batch) = &captured {
             self.unpublished = None;
-            self.board.noticed(Instant::now());
-            self.board.captured(batch.txid());
+            let now = Instant::now();
+            self.board.noticed(now);
+            if !matches!(batch, Pending::Doubted(_)) {
+                self.board.captured(batch.txid(), now);
+            }
         }
         Ok(captured)
     }
 
     /// Waits until the pace allows an upload. Meanwhile commits gather in the WAL, which is kept within its budget.
     async fn wait_for_turn(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
-        const SLICE: Duration = Duration::from_millis(50);
+        let waited = self.follow_until_turn(pending).await;
+        self.db().let_go();
+        waited
+    }
+
+    async fn follow_until_turn(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
+        const SLICE: Duration = Duration::from_millis(20);
         loop {
             let now = Instant::now();
             let turn = self.pace.next_at(now);
@@ -207,7 +231,8 @@ impl Traveller {
                 self.spill.pop_front()?;
             }
             *pending = None;
-            self.start_over(last, ImageReason::HistoryGone);
+            tracing::warn!(db = %self.name(), "{}: uploading the whole database", ImageReason::HistoryGone);
+            self.db().start_over(Some(last), ImageReason::HistoryGone);
             *pending = self.capture().await?;
         }
         self.proved_at = clock::since_boot();
@@ -220,6 +245,7 @@ impl Traveller {
         self.confirmed = Some(txid);
         self.proved_at = clock::since_boot();
         self.board.confirmed(txid);
+        self.note_known_file();
         tracing::debug!(db = %self.name(), "TXID {txid} is in {} ({size} bytes)", self.remote.address());
         if let Some(lifecycle) = &self.lifecycle {
             lifecycle.shipped(shipped);
@@ -302,6 +328,8 @@ impl Traveller {
             if let Err(error) = self.relieve_wal(pending).await {
                 tracing::warn!(db = %self.name(), "{error}");
             }
+            // The slices are too long to keep the application from its checkpoints.
+            self.db().let_go();
             if !was_stopping && self.deadline().is_some() {
                 break;
             }

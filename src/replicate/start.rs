@@ -4,7 +4,7 @@ use super::lifecycle::Lifecycle;
 use super::road::{StepError, Traveller};
 use super::upload::{Fingerprint, is_ours};
 use crate::clock;
-use crate::db::{Candidate, ImageReason, Origin, Position, Seal};
+use crate::db::{Candidate, ImageReason, Origin, Position, Seal, Standing};
 use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
@@ -29,9 +29,10 @@ impl Traveller {
             tracing::warn!("ignored {} in {}: {}", ignored.name, self.remote.address(), ignored.why);
         }
         self.proved_at = clock::since_boot();
-        let policy = self.settings.lifecycle.clone().filter(|_| !self.settings.once);
+        let policy = self.settings.lifecycle.clone().filter(|_| self.settings.once.is_none());
         let stop = self.stop.clone();
-        self.lifecycle = policy.map(|policy| Lifecycle::start(policy, self.remote.clone(), stop));
+        self.lifecycle =
+            policy.map(|policy| Lifecycle::start(policy, self.remote.clone(), self.board.refusals(), stop));
         self.confirmed = end.as_ref().map(|end| end.txid);
         if let Some(txid) = self.confirmed {
             self.board.confirmed(txid);
@@ -55,8 +56,8 @@ impl Traveller {
                 self.continue_or_start_over(&header, Some(&object)).await
             }
             Some(End { txid, .. }) => {
-                if !self.continue_restored(txid) {
-                    self.start_over(txid, ImageReason::NoPosition);
+                if !self.continue_by_note(txid).await? {
+                    self.db().start_over(Some(txid), ImageReason::NoPosition);
                 }
                 Ok(())
             }
@@ -95,32 +96,35 @@ impl Traveller {
                 Some(position) => {
                     tracing::info!(db = %self.name(), "continuing the history after TXID {txid}");
                     self.db().continue_from(position);
+                    self.note_known_file();
                     return Ok(());
                 }
                 None => ImageReason::WalRewritten,
             },
             Err(reason) => reason,
         };
-        if self.continue_restored(txid) {
-            return Ok(());
+        if !self.continue_by_note(txid).await? {
+            // The doubt shows itself, and is looked into, when the next capture is an image.
+            self.db().start_over(Some(txid), reason);
         }
-        self.start_over(txid, reason);
         Ok(())
     }
 
-    /// Continues if the file is one that was restored to exactly `txid` and not checkpointed since.
-    fn continue_restored(&mut self, txid: Txid) -> bool {
-        let note = Origin::position_of(&self.settings.path, &self.settings.meta_path, self.remote.address());
-        let Some(position) = note.filter(|position| position.txid == txid) else { return false };
-        tracing::info!(db = %self.name(), "continuing the history after TXID {txid}, to which this file was restored");
+    /// Continues if the file is one that was restored to exactly `txid`, or found to be that, and not checkpointed since; or if a
+    /// comparison found the WAL to be there at a frame that still stands.
+    async fn continue_by_note(&mut self, txid: Txid) -> Result<bool, StepError> {
+        let (meta, replica) = (self.settings.meta_path.clone(), self.remote.address().to_owned());
+        let restored = Origin::position_of(&self.settings.path, &meta, &replica).filter(|origin| origin.txid == txid);
+        let position = match (restored, Standing::load(&meta, &replica, txid)) {
+            (Some(position), _) => Some(position),
+            (None, Some(note)) => self.with_db(move |db| db.standing(&note, Seal::load(&meta))).await?,
+            (None, None) => None,
+        };
+        let Some(position) = position else { return Ok(false) };
+        tracing::info!(db = %self.name(), "continuing the history after TXID {txid}, which this database is by our own note");
         self.db().continue_from(position);
-        true
-    }
-
-    pub fn start_over(&mut self, txid: Txid, reason: ImageReason) {
-        let name = self.name();
-        tracing::warn!(db = %name, "the history ends with TXID {txid}, but {reason}: uploading the whole database");
-        self.db().start_over(Some(txid), reason);
+        self.note_known_file();
+        Ok(true)
     }
 
     /// Compares the candidate's frames with the pages of the object (or of the spilled file) that claims them.

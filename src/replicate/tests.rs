@@ -11,17 +11,17 @@ use crate::remote::Layout;
 use crate::store::memory::{Fault, MemoryStore, Op};
 use crate::store::{Key, Put, Store, StoreError};
 
-struct Rig {
-    dir: tempfile::TempDir,
-    app: rusqlite::Connection,
-    store: MemoryStore,
+pub(super) struct Rig {
+    pub dir: tempfile::TempDir,
+    pub app: rusqlite::Connection,
+    pub store: MemoryStore,
     road: Option<Road>,
     heard: mpsc::Receiver<Event>,
-    settings: Settings,
+    pub settings: Settings,
 }
 
 impl Rig {
-    fn new(change: impl FnOnce(&mut Settings)) -> Rig {
+    pub fn new(change: impl FnOnce(&mut Settings)) -> Rig {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().canonicalize().expect("tempdir").join("app.db");
         let app = rusqlite::Connection::open(&path).expect("open");
@@ -38,28 +38,28 @@ impl Rig {
         Rig { dir, app, store: MemoryStore::new(), road: None, heard, settings }
     }
 
-    fn start(&mut self) {
+    pub fn start(&mut self) {
         let (events, heard) = mpsc::channel(16);
         let remote = Remote::new(Arc::new(self.store.clone()), Layout::S3);
         self.heard = heard;
         self.road = Some(Road::start(self.settings.clone(), remote, events));
     }
 
-    async fn event(&mut self) -> Event {
+    pub async fn event(&mut self) -> Event {
         let event = tokio::time::timeout(Duration::from_secs(20), self.heard.recv()).await;
         event.expect("an event in time").expect("the road lives")
     }
 
-    fn write(&self, bytes: u32) {
+    pub fn write(&self, bytes: u32) {
         self.app.execute("INSERT INTO t(x) VALUES (randomblob(?1))", [bytes]).expect("insert");
     }
 
-    fn run(&self, sql: &str) {
+    pub fn run(&self, sql: &str) {
         self.app.execute_batch(sql).expect("sql");
     }
 
     /// Waits until the bucket has everything.
-    async fn until(&self, what: &str, mut done: impl FnMut(&Rig) -> bool) {
+    pub async fn until(&self, what: &str, mut done: impl FnMut(&Rig) -> bool) {
         for _ in 0..2000 {
             if done(self) {
                 return;
@@ -69,22 +69,32 @@ impl Rig {
         panic!("waited in vain for: {what}; objects: {:?}", self.store.names());
     }
 
-    async fn until_objects(&self, count: usize) {
+    pub async fn until_objects(&self, count: usize) {
         self.until("objects", |rig| rig.objects().len() >= count).await;
     }
 
-    fn objects(&self) -> Vec<String> {
+    pub fn objects(&self) -> Vec<String> {
         self.store.names().into_iter().filter(|name| name.starts_with("0000/")).collect()
     }
 
-    async fn finish(&mut self) -> Ended {
+    pub async fn finish(&mut self) -> Ended {
         let mut road = self.road.take().expect("started");
         road.finish_by(Instant::now() + Duration::from_secs(20));
         road.ended().await
     }
 
+    /// The TXID up to which everything is safe, if it is.
+    pub async fn finish_within(&mut self, time: Duration) -> Option<u64> {
+        let mut road = self.road.take().expect("started");
+        road.finish_by(Instant::now() + time);
+        match road.ended().await {
+            Ended::Synced(txid) => txid.map(Txid::get),
+            _ => None,
+        }
+    }
+
     /// Everything of the road is gone at once, as with SIGKILL.
-    async fn crash(&mut self) {
+    pub async fn crash(&mut self) {
         let road = self.road.take().expect("started");
         road.task.abort();
         let _ = road.task.await;
@@ -94,7 +104,7 @@ impl Rig {
     }
 
     /// Applies all level-0 objects and compares the result with the database.
-    fn assert_restores(&self) {
+    pub fn assert_restores(&self) {
         let mut copy: Vec<Vec<u8>> = Vec::new();
         for (at, name) in self.objects().iter().enumerate() {
             let bytes = self.store.bytes(name).expect("listed");
@@ -118,7 +128,7 @@ impl Rig {
     }
 
     /// How many objects hold the whole database.
-    fn images(&self) -> usize {
+    pub fn images(&self) -> usize {
         let is_image = |name: &String| {
             let bytes = self.store.bytes(name).expect("listed");
             let mut decoder = Decoder::new(bytes.as_ref()).expect("header");
@@ -145,11 +155,11 @@ fn settings(path: PathBuf) -> Settings {
         final_retry_interval: Duration::from_millis(50),
         proof_lasts: Duration::from_secs(150),
         lifecycle: None,
-        once: false,
+        once: None,
     }
 }
 
-fn transient(detail: String) -> StoreError {
+pub(super) fn transient(detail: String) -> StoreError {
     StoreError::Transient { detail }
 }
 

@@ -8,11 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinError;
 
 use crate::db::{Batch, Db, DbError, Spilled};
 use crate::fsx::{self, Context};
-use crate::ltx::{HEADER_LEN, Header};
+use crate::ltx::{HEADER_LEN, Header, encoded_len_max};
 use crate::remote::{ReadError, Remote};
 use crate::store::{Body, BodyError, BodyWriter, StoreError};
 
@@ -68,7 +68,7 @@ pub async fn create_from_file(remote: &Remote, file: &Spilled) -> Result<(), Upl
         let bytes = blocking(move || fsx::read(&path)).await.map_err(DbError::from)?;
         return create_from_memory(remote, &ours, bytes.into()).await;
     }
-    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT);
+    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, file.size);
     let path = file.path.clone();
     let reader = tokio::task::spawn_blocking(move || send_file(&path, writer));
     let stored = put(remote, &ours, body).await;
@@ -83,8 +83,9 @@ pub async fn create_from_database(
     db: Db,
     batch: Batch,
 ) -> (Db, Batch, Result<Fingerprint, UploadError>) {
-    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT);
     let header = batch.header;
+    let pages = batch.content_len() / u64::from(header.page_size.get());
+    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, encoded_len_max(header.page_size, pages));
     let encoder = tokio::task::spawn_blocking(move || {
         let encoded = db.encode(&batch, ChunkWriter::new(writer)).and_then(|encoded| {
             encoded.writer.finish().on("send", db.path())?;
@@ -122,7 +123,7 @@ async fn put(remote: &Remote, ours: &Fingerprint, body: Body) -> Result<(), Stor
     let limit = match body {
         Body::Bytes(_) => ATTEMPT_FLOOR + Duration::from_secs(ours.size / SLOW_LINK_BYTES_PER_SECOND),
         // However large it is, the store notices by itself when nothing moves any more.
-        Body::Stream(_) => Duration::MAX,
+        Body::Stream { .. } => Duration::MAX,
     };
     match tokio::time::timeout(limit, remote.put_l0(&ours.header, body)).await {
         Ok(stored) => stored,
@@ -163,7 +164,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     outcome(tokio::task::spawn_blocking(work)).await
 }
 
-pub async fn outcome<T>(task: JoinHandle<T>) -> T {
+pub async fn outcome<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
     match task.await.map_err(JoinError::try_into_panic) {
         Ok(done) => done,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),

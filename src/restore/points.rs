@@ -94,6 +94,9 @@ pub fn points(listing: &Listing) -> Points {
         (oldest, newest) = (oldest.or(Some(least)), Some(least));
         end = Some(least.max_txid);
     }
+    let holds = |o: &&LtxObject, hole: &Hole| o.min_txid <= hole.first_missing && o.max_txid >= hole.last_missing;
+    // Level 0 loses single uploads before their neighbours: a compacted file that ends later holds them.
+    holes.retain(|hole| !objects.iter().any(|o| o.level != Level::SNAPSHOT && holds(o, hole)));
     adopt_snapshots(&mut points);
     let old = listing.old.generations.iter().filter_map(|generation| {
         Some(OldStretch {
@@ -208,6 +211,8 @@ mod tests {
             ("0:1@10 0:2@11 1:1-2@30 9:1-2@60", "1-2:2@10-11:all"),
             // What retention leaves before the first snapshot cannot be used, and is no hole.
             ("1:5-9@70 1:10-14@100 9:1-14@110 0:15@120", "14-14:1@100-100:one 15-15:1@120-120:all"),
+            ("9:1-4@40 0:7@50 0:8@51 1:5-8@60 0:9@70", "4-4:1@40-40:one 8-9:2@51-70:all"),
+            ("9:1-4@40 1:5-6@45 0:8@51 0:9@52", "4-6:2@40-45:5s !7-7"),
             ("9:1-4@40 0:9@80", "4-4:1@40-40:one !5-8"),
             ("0:1@10 0:3@12 0:4@13 9:1-4@60 0:5@70", "1-1:1@10-10:all 4-5:2@13-70:all !2-2"),
         ] {

@@ -13,8 +13,9 @@ use crate::store::{FileStore, StoreError, probe};
 
 /// What may be deleted stays so long for those who are reading it.
 const DELETE_GRACE: Duration = Duration::from_secs(60);
-/// How long compaction and retention rely on one LIST.
-const LISTING_LASTS: Duration = Duration::from_secs(60);
+/// Compaction and retention rely on one LIST for so many checks of level 0: five minutes by default. What they do themselves they
+/// know; what others do is found by the road at its next upload, or by a read that finds nothing.
+const CHECKS_PER_LISTING: u32 = 20;
 
 /// Opens the replica's store. Makes no request unless the region of an AWS bucket must be found.
 pub async fn connect(replica: &Replica) -> Result<Remote, Failure> {
@@ -78,7 +79,7 @@ pub fn settings(database: &Database, options: &Options) -> Settings {
             kept => kept / 2,
         },
         lifecycle: Some(policy(database, options)),
-        once: false,
+        once: None,
     }
 }
 
@@ -97,6 +98,6 @@ fn policy(database: &Database, options: &Options) -> Policy {
             kept => DELETE_GRACE.min(kept),
         },
         delete: lifecycle.retention_enabled,
-        listing_lasts: LISTING_LASTS,
+        listing_lasts: lifecycle.l0_retention_check_interval.saturating_mul(CHECKS_PER_LISTING),
     }
 }

@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 use crate::config::{Database, Options};
 use crate::remote::ReadPolicy;
-use crate::replicate::{Ended, Road};
+use crate::replicate::{Chores, Ended, Road};
 use crate::supervise::{CommandLine, Nursery, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
 pub use connect::{connect, probe_fencing, store_failure};
@@ -65,8 +65,8 @@ pub struct Job {
     pub stop_signal: Option<Signal>,
     /// What it gets instead of other signals; `None` drops one.
     pub rewrites: Vec<(Signal, Option<Signal>)>,
-    /// Ship what is there and end.
-    pub once: bool,
+    /// Ship what is there, do these, and end.
+    pub once: Option<Chores>,
 }
 
 /// The grace time, split: how long the application may take to stop, and what is kept for the final sync.
@@ -133,7 +133,7 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
         })
         .collect();
     drop(events);
-    if job.once {
+    if job.once.is_some() {
         return Ok(stages::ship_once(roads, signals, &budget).await);
     }
     stages::wait_until_ready(&mut heard, roads.len(), signals).await?;

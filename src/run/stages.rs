@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::{CANNOT_WRITE, Failure};
 use super::{Budget, Job};
 use crate::replicate::{Ended, Event, Ready, Road};
+use crate::status::Refusals;
 use crate::supervise::{self, CommandLine, Nursery, Scope, Signal, Signals, SpawnOptions, StopPolicy, supervise};
 
 /// What may be left of the application's process group gets at least this long to end by itself.
@@ -80,9 +81,11 @@ pub async fn live(
     heard: &mut mpsc::Receiver<Event>,
     budget: &Budget,
 ) -> Result<Lived, Failure> {
+    let strip_env = &job.options.strip_env;
     if let Some(migrate) = &job.migrate {
         let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
-        let migration = Command { line: migrate, what: "the migration", policy, limit: job.migrate_timeout };
+        let limit = job.migrate_timeout;
+        let migration = Command { line: migrate, what: "the migration", policy, limit, strip_env };
         let lived = command(migration, signals, nursery, heard, budget).await?;
         if lived.code != 0 {
             return Ok(lived);
@@ -101,7 +104,7 @@ pub async fn live(
                 rewrites: job.rewrites.clone(),
                 ..StopPolicy::new(budget.child)
             };
-            let app = Command { line: app, what: "the application", policy, limit: None };
+            let app = Command { line: app, what: "the application", policy, limit: None, strip_env };
             command(app, signals, nursery, heard, budget).await
         }
         None => Ok(until_signalled(signals, heard).await),
@@ -116,11 +119,13 @@ struct Command<'a> {
     policy: StopPolicy,
     /// The longest it may take.
     limit: Option<Duration>,
+    /// Environment variables that it must not see.
+    strip_env: &'a [String],
 }
 
 /// Runs one command to its end, and the end of everything it left behind.
 async fn command(
-    Command { line, what, policy, limit }: Command<'_>,
+    Command { line, what, policy, limit, strip_env }: Command<'_>,
     signals: &mut Signals,
     nursery: &Nursery,
     heard: &mut mpsc::Receiver<Event>,
@@ -129,7 +134,8 @@ async fn command(
     if let Some(signal) = pending_cancel(signals) {
         return Err(interrupted(signal));
     }
-    let spawned = nursery.spawn(line, &SpawnOptions::default()).await;
+    let options = SpawnOptions { strip_env: strip_env.iter().map(Into::into).collect(), ..SpawnOptions::default() };
+    let spawned = nursery.spawn(line, &options).await;
     let mut child = spawned.map_err(|error| Failure::new(error.exit_code(), anyhow!("start {what}: {error}")))?;
     tracing::info!(pid = child.pid(), "started {what}: {}", child.program());
     let stop = CancellationToken::new();
@@ -200,6 +206,9 @@ pub async fn final_sync(
     for road in &roads {
         if let Some(age) = road.status().unshipped_for(Instant::now()) {
             tracing::info!("final sync: the oldest commit to ship is {age:.1?} old");
+        }
+        if let Some(Refusals { objects, since }) = road.status().refusals {
+            tracing::warn!("for {:.0?} the store has not let go of {objects} expired objects", since.elapsed());
         }
         road.finish_by(deadline);
     }

@@ -19,7 +19,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{OpenFlags, ffi};
 
 use super::error::SqliteError;
-use super::mark::Mark;
+use super::mark::{Frozen, Mark};
 use crate::page::PageSize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,15 +155,30 @@ impl Connection {
 
     /// Runs a checkpoint; the connection must be idle.
     pub fn checkpoint(&self, mode: CheckpointMode) -> Result<Checkpoint, SqliteError> {
-        let sql = match mode {
-            CheckpointMode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
-            CheckpointMode::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
+        let mode = match mode {
+            CheckpointMode::Passive => ffi::SQLITE_CHECKPOINT_PASSIVE,
+            CheckpointMode::Truncate => ffi::SQLITE_CHECKPOINT_TRUNCATE,
         };
-        let row = self.conn.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)));
-        let (busy, frames, backfilled): (i64, i64, i64) = row.map_err(|e| self.error("checkpoint", &e))?;
+        let (mut frames, mut backfilled) = (0, 0);
+        // Not the PRAGMA: compiling it takes long enough for a busy writer's automatic checkpoint to come first.
+        // SAFETY: the handle is open and used by this thread only, "main" is NUL-terminated, and both counts are valid places
+        // for an int.
+        let code = unsafe {
+            ffi::sqlite3_wal_checkpoint_v2(
+                self.conn.handle(),
+                c"main".as_ptr(),
+                mode,
+                &raw mut frames,
+                &raw mut backfilled,
+            )
+        };
+        let busy = code & 0xff == ffi::SQLITE_BUSY;
+        if code != ffi::SQLITE_OK && !busy {
+            return Err(self.error("checkpoint", &rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)));
+        }
         // Both counts are -1 while the database is not in WAL mode.
-        let count = |n: i64| u32::try_from(n).unwrap_or(0);
-        Ok(Checkpoint { busy: busy != 0, frames: count(frames), backfilled: count(backfilled) })
+        let count = |n: i32| u32::try_from(n).unwrap_or(0);
+        Ok(Checkpoint { busy, frames: count(frames), backfilled: count(backfilled) })
     }
 
     fn snapshot(&self, verb: &'static str) -> Result<Mark, SqliteError> {
@@ -173,17 +188,26 @@ impl Connection {
         let code = unsafe { ffi::sqlite3_snapshot_get(self.conn.handle(), c"main".as_ptr(), &mut snapshot) };
         if code == ffi::SQLITE_OK && !snapshot.is_null() {
             // SAFETY: SQLite returned OK, so this points to a snapshot that we own until it is freed below.
-            let mark = Mark::from_snapshot(unsafe { &*snapshot });
+            let frozen = Frozen::read(unsafe { &*snapshot });
             // SAFETY: freed once, and not used afterwards.
             unsafe { ffi::sqlite3_snapshot_free(snapshot) };
-            return mark.ok_or_else(|| SqliteError::other(verb, &self.path, "unknown wal-index layout"));
+            let frozen = frozen.ok_or_else(|| SqliteError::other(verb, &self.path, "unknown wal-index layout"))?;
+            let (page_size, pages) = match frozen.size {
+                Some(size) => size,
+                None => (self.page_size()?, self.page_count()?),
+            };
+            return Ok(Mark { page_size, pages, wal: Some(frozen.wal) });
         }
         if code == ffi::SQLITE_ERROR {
             // The transaction is open, but the WAL has no content that a snapshot could name.
-            return Ok(Mark { page_size: self.page_size()?, pages: self.page_count()?, wal: None });
+            return self.mark_without_wal();
         }
         let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
         Err(SqliteError::from_rusqlite(verb, &self.path, &failure))
+    }
+
+    fn mark_without_wal(&self) -> Result<Mark, SqliteError> {
+        Ok(Mark { page_size: self.page_size()?, pages: self.page_count()?, wal: None })
     }
 
     fn page_count(&self) -> Result<u32, SqliteError> {
@@ -317,6 +341,25 @@ mod tests {
     }
 
     #[test]
+    fn a_wal_that_was_emptied_before_its_first_commit_knows_no_size() {
+        let rig = rig();
+        rig.commit();
+        let path = rig.ours.path.clone();
+        let Rig { app, ours, spare, _dir } = rig;
+        drop((ours, spare));
+        drop(app);
+        // The wal-index is built anew from nothing, and then counts an empty generation on.
+        let app = rusqlite::Connection::open(&path).expect("open");
+        let open = || Connection::open(&path, Duration::ZERO).expect("open");
+        let rig = Rig { app, ours: open(), spare: open(), _dir };
+        assert!(!rig.app_truncate_is_busy());
+        let mark = rig.ours.pin().expect("a pin needs no frames");
+        assert_eq!((mark.page_size.get(), mark.pages, mark.wal.map(|wal| wal.frames)), (4096, 2, Some(0)));
+        rig.commit();
+        assert_eq!(rig.spare.pin().map(|mark| (mark.pages, mark.wal.map(|wal| wal.frames))).ok(), Some((2, Some(1))));
+    }
+
+    #[test]
     fn looking_changes_nothing_and_sees_one_commit() {
         let rig = rig();
         rig.commit();
@@ -349,6 +392,28 @@ mod tests {
         let mark = rig.ours.pin().expect("pin");
         assert_eq!(mark.wal.map_or(0, |w| w.frames), 0, "{mark:?}");
         assert_eq!(mark.pages, 2);
+    }
+
+    #[test]
+    fn a_wal_that_was_deleted_has_no_frame_to_name() {
+        let rig = rig();
+        rig.commit();
+        rig.app.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("checkpoint");
+        let path = rig.ours.path.clone();
+        let Rig { app, ours, spare, _dir } = rig;
+        drop((app, ours, spare));
+        for suffix in ["-wal", "-shm"] {
+            crate::fsx::remove_file_if_exists(&crate::fsx::with_suffix(&path, suffix)).expect("remove");
+        }
+        let app = rusqlite::Connection::open(&path).expect("open");
+        // Recovered from nothing, then truncated: a wal-index header with salts and without a page size.
+        app.execute_batch("SELECT count(*) FROM t; PRAGMA wal_checkpoint(TRUNCATE)").expect("recover");
+        let [ours, spare] = [(); 2].map(|()| Connection::open(&path, Duration::ZERO).expect("open"));
+        for connection in [&ours, &spare, &ours, &spare] {
+            let mark = connection.pin().expect("pin");
+            assert_eq!((mark.wal.map_or(0, |w| w.frames), mark.pages), (0, 2), "{mark:?}");
+            connection.end().expect("end");
+        }
     }
 
     #[test]

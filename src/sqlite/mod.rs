@@ -8,6 +8,7 @@
 //!   wal.rs         the -wal file: header, frames, salts, cumulative checksum (read directly; no locks live on it)
 //!   mark.rs        on which frame a read transaction stands
 //!   connection.rs  open, pin, rest, barrier, checkpoint
+//!   checkpoint_lock.rs  one party checkpoints
 //!   pages.rs       page images through `sqlite_dbpage`, always of one snapshot
 //!   version.rs     the WAL-reset bug gate
 //! ```
@@ -18,6 +19,7 @@
 //! of every connection in this process, and another process may then truncate a WAL that we still read. So nothing may open
 //! those two files with `std::fs` while a connection lives. The `-wal` carries no locks and is read freely.
 
+mod checkpoint_lock;
 mod connection;
 mod error;
 mod header;
@@ -26,7 +28,8 @@ mod pages;
 mod version;
 mod wal;
 
-pub use connection::{CheckpointMode, Connection, uri};
+pub use checkpoint_lock::CheckpointLock;
+pub use connection::{Checkpoint, CheckpointMode, Connection, uri};
 pub use error::SqliteError;
 pub use header::{DbHeader, Presence, look_at_file};
 pub use mark::{Mark, WalMark};

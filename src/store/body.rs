@@ -24,11 +24,11 @@ pub struct BodyWriter {
 pub struct Unread;
 
 impl Body {
-    /// A streamed body and its writer, with room for `depth` chunks in between.
-    pub fn channel(depth: usize) -> (BodyWriter, Body) {
+    /// A streamed body of about `expected_len` bytes at most and its writer, with room for `depth` chunks in between.
+    pub fn channel(depth: usize, expected_len: u64) -> (BodyWriter, Body) {
         let (chunks, receiver) = mpsc::channel(depth + 1);
         let last = chunks.clone().try_reserve_owned().expect("a new channel has room");
-        (BodyWriter { chunks, last: Some(last) }, Body::Stream(receiver))
+        (BodyWriter { chunks, last: Some(last) }, Body::Stream { chunks: receiver, expected_len })
     }
 }
 
@@ -67,7 +67,7 @@ mod tests {
 
     async fn put(write: impl FnOnce(BodyWriter)) -> (Result<(), StoreError>, MemoryStore) {
         let store = MemoryStore::new();
-        let (writer, body) = Body::channel(2);
+        let (writer, body) = Body::channel(2, 10);
         write(writer);
         let key = Key::new("k").expect("valid");
         (store.put(&key, Put { body, ..Put::create("") }).await, store)
@@ -109,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_writer_learns_that_nobody_reads() {
-        let (writer, body) = Body::channel(1);
+        let (writer, body) = Body::channel(1, 1);
         drop(body);
         let blocking = tokio::task::spawn_blocking(move || writer.blocking_send(Bytes::from("x")));
         assert_eq!(blocking.await.expect("no panic"), Err(Unread));

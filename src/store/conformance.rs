@@ -161,7 +161,7 @@ async fn one_winner_of_a_race(store: &dyn Store) {
 
 /// A streamed body of these chunks, ended as given.
 fn streamed(chunks: Vec<Bytes>, end: Option<BodyError>, create: bool) -> Put {
-    let (writer, body) = Body::channel(4);
+    let (writer, body) = Body::channel(4, 0);
     tokio::task::spawn_blocking(move || {
         for chunk in chunks {
             if writer.blocking_send(chunk).is_err() {
@@ -227,7 +227,12 @@ async fn dropped_puts_leave_nothing(store: &dyn Store) {
         for chunk in pattern(size).chunks(MIB) {
             sender.try_send(Ok(Bytes::copy_from_slice(chunk))).expect("room for all");
         }
-        let put = Put { create: false, body: Body::Stream(receiver), modified_ms: None, metadata: Vec::new() };
+        let put = Put {
+            create: false,
+            body: Body::Stream { chunks: receiver, expected_len: 0 },
+            modified_ms: None,
+            metadata: Vec::new(),
+        };
         let dropped = key("drop/a");
         let mut pending = store.put(&dropped, put);
         // Let it take everything there is; it cannot finish while the sender lives.

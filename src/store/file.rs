@@ -75,7 +75,7 @@ impl Store for FileStore {
                 })
                 .await
             }
-            Body::Stream(chunks) => {
+            Body::Stream { chunks, .. } => {
                 // Between two hops the temporary file is owned by this future, so dropping it leaves nothing behind.
                 let (temp, target) = blocking(move || Ok((Temp::create(&target)?, target))).await?;
                 let temp = write_stream(temp, chunks, key).await?;

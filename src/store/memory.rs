@@ -173,7 +173,7 @@ impl Store for MemoryStore {
         let fault = self.enter(Op::Put, key.as_str()).await?;
         let bytes = match put.body {
             Body::Bytes(bytes) => bytes,
-            Body::Stream(mut chunks) => {
+            Body::Stream { mut chunks, .. } => {
                 let mut whole = BytesMut::new();
                 while let Some(chunk) = chunks.recv().await {
                     let aborted = |e| StoreError::Permanent { detail: format!("put {key}: body aborted: {e}") };

@@ -81,9 +81,13 @@ impl Put {
 /// The bytes of a put: at hand, or made while they are sent.
 pub enum Body {
     Bytes(Bytes),
-    /// Chunks in order; the stream ends when the sender is dropped. An `Err` aborts the put and nothing becomes visible.
-    /// Make it with [`Body::channel`]: its writer turns a body that was left half-way into an abort.
-    Stream(mpsc::Receiver<std::result::Result<Bytes, BodyError>>),
+    /// Made with [`Body::channel`], whose writer turns a body that was left half-way into an abort.
+    Stream {
+        /// In order; the stream ends when the sender is dropped. An `Err` aborts the put and nothing becomes visible.
+        chunks: mpsc::Receiver<std::result::Result<Bytes, BodyError>>,
+        /// The bytes it will have at most, as far as its maker can tell: a store may have to plan.
+        expected_len: u64,
+    },
 }
 
 /// Why the maker of a streamed body gave up.

@@ -20,7 +20,11 @@
 //! ignored signals (`origin.rs` reads those before `main`, `spawn.rs` restores them). It gets a process group of its own, so that
 //! it can be signalled as a whole, and with it the foreground of the terminal if we had it (`tty.rs`).
 //!
-//! Its end is told in two steps. [`supervise`] returns when the command itself has ended: of its own accord, asked, or killed
+//! This process stays in the directory that it was started in. To leave it would pin one mount less only after the command has
+//! ended, which is in the same directory; and relative paths that are none of ours would break: those in `AWS_CONFIG_FILE`,
+//! `AWS_WEB_IDENTITY_TOKEN_FILE` or `SSL_CERT_FILE`, which the SDK reads again whenever credentials have expired.
+//!
+//! The end of a command is told in two steps. [`supervise`] returns when the command itself has ended: of its own accord, asked, or killed
 //! at the deadline. [`Child::end_group`] then ends whatever it has started and left behind, so that after it nothing can write to the
 //! files that the command wrote. Only then is it time for a last look at them.
 //!

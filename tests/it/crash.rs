@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::harness::{Invocation, Rig};
 
 /// SplitMix64: the schedule needs a reproducible sequence, not a good one.
-struct Schedule(u64);
+pub struct Schedule(u64);
 
 impl Schedule {
-    fn from_env() -> Schedule {
+    pub fn from_env() -> Schedule {
         let seed = std::env::var("MILLSTREAM_TEST_SEED")
             .ok()
             .map(|text| text.parse().expect("MILLSTREAM_TEST_SEED is a number"));
@@ -19,7 +19,7 @@ impl Schedule {
         Schedule(seed)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

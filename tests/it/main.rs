@@ -6,6 +6,7 @@ mod harness;
 
 mod boot;
 mod crash;
+mod doubt;
 mod exit_codes;
 mod interop;
 mod layers;
@@ -13,6 +14,7 @@ mod migration;
 mod points;
 mod seed_story;
 mod shipping;
+mod soak;
 mod streams;
 mod supervision;
 mod verify;

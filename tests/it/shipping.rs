@@ -1,5 +1,6 @@
 //! Shipping: every commit arrives, nothing else changes, an outage is caught up, and two writers never mix.
 
+use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
@@ -212,6 +213,23 @@ fn replicate_once_ships_and_ends() {
     let args = ["replicate".into(), "-once".into(), rig.db().into_os_string(), rig.remote.url().into()];
     rig.millstream(args).finish().assert_code(0);
     assert_eq!(rig.assert_all_rows_are_safe(), 7);
+}
+
+#[test]
+fn replicate_once_makes_a_snapshot_when_told_to() {
+    let mut rig = Rig::on_file();
+    rig.run_bare(&["create", "rows:7"]);
+    for (flags, snapshots) in [(&["-once"][..], 0), (&["-once", "-force-snapshot", "-enforce-retention"], 1)] {
+        let flags = std::iter::once("replicate").chain(flags.iter().copied()).map(OsString::from);
+        let args = flags.chain([rig.db().into_os_string(), rig.remote.url().into()]);
+        rig.millstream(args).finish().assert_code(0);
+        let names: Vec<String> = rig.remote.objects().into_keys().collect();
+        assert_eq!(names.iter().filter(|name| name.contains("ltx/9/")).count(), snapshots, "{names:?}");
+    }
+    assert_eq!(rig.assert_all_rows_are_safe(), 7);
+    for flag in ["-force-snapshot", "-enforce-retention"] {
+        rig.millstream(["replicate", flag]).finish().assert_code(64).assert_says(&[flag, "without -once"]);
+    }
 }
 
 #[test]

@@ -95,6 +95,27 @@ fn the_environment_arrives_byte_for_byte() {
     assert_eq!(found, Some(&b"ODD=50% \xff\xfe\n=x"[..]));
 }
 
+/// What only we need can be kept from the application and the migration, by flag and by file together.
+#[test]
+fn variables_can_be_kept_from_the_child() {
+    let mut rig = Rig::on_file();
+    let env = |name: &str| format!("env > {}", rig.path(name).display());
+    let (migrate, app) = (env("migration"), env("application"));
+    rig.settings += &format!("strip-env: [FIRST]\nmigrate: sh -c '{migrate}'\n");
+    let args = words(&["run", "-strip-env", "SECOND", "-strip-env=THIRD"]);
+    let mut args: Vec<OsString> = args;
+    args.extend([OsString::from("-config"), rig.config().into()]);
+    args.extend(words(&["--", "sh", "-c", &app]));
+    let names = ["FIRST", "SECOND", "THIRD", "FOURTH"];
+    let ours = names.iter().fold(rig.millstream(args), |ours, name| ours.env(name, "secret"));
+    ours.finish().assert_code(0);
+    for file in ["migration", "application"] {
+        let seen = fs::read_to_string(rig.path(file)).expect("it ran");
+        let left: Vec<_> = seen.lines().filter(|line| line.ends_with("=secret")).collect();
+        assert_eq!(left, ["FOURTH=secret"], "{file}");
+    }
+}
+
 /// Plays a user on a terminal; what the terminal showed comes back with the exit code.
 fn on_a_terminal(rig: &Rig, play: &[&str], argv: Vec<OsString>) -> (Option<i32>, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/terminal.py");

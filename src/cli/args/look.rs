@@ -1,33 +1,73 @@
-//! The commands that look at a replica: `ltx` and `points`, and the one operand that they share with `restore`.
+//! The commands that look at a replica: `ltx` and `points`, and the one operand DB|URL that they share with `restore` and `verify`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::ONE_DASH;
+use super::{FileFlags, ONE_DASH};
 use crate::cli::source::Source;
 use crate::config::{Sources, is_url};
+
+/// Which replica to look at.
+#[derive(Debug, Args)]
+pub struct Look {
+    #[command(flatten)]
+    file: FileFlags,
+    /// Database of the configuration file, or URL of a replica
+    #[arg(value_name = "DB|URL")]
+    operands: Vec<OsString>,
+}
+
+impl Look {
+    pub fn sources<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>, cwd: PathBuf) -> Sources<'a> {
+        self.file.sources(env, cwd)
+    }
+
+    /// Whether there is no operand.
+    pub fn names_nothing(&self) -> bool {
+        self.operands.is_empty()
+    }
+
+    /// What the operand says.
+    pub fn source(&self) -> Source {
+        let operand = self.operands.first().map(OsString::as_os_str).unwrap_or_default();
+        match operand.to_str().filter(|text| is_url(text)) {
+            Some(url) => Source::Url(url.to_owned()),
+            None => Source::Database(PathBuf::from(operand)),
+        }
+    }
+
+    /// Exactly one operand, and a configuration file only for a database.
+    pub(super) fn check(&self, command: &str) -> Result<(), String> {
+        match self.operands.as_slice() {
+            [operand] if !operand.is_empty() => {}
+            [] | [_] => {
+                return Err(format!(
+                    "a database path or replica URL is required: millstream {command} s3://BUCKET/PATH"
+                ));
+            }
+            [first, ..] => return Err(format!("too many arguments after {:?}", first.to_string_lossy())),
+        }
+        match self.source() {
+            Source::Url(_) if self.file.config.is_some() => Err("-config cannot be combined with a replica URL".into()),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Lists the LTX files of a replica
 #[derive(Debug, Args)]
 #[command(args_override_self = true, alias = "wal", after_help = ONE_DASH, override_usage = "millstream ltx [FLAGS] DB|URL")]
 pub struct Ltx {
-    /// Configuration file [default: $LITESTREAM_CONFIG, or /etc/litestream.yml]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// Compaction level, 0 to 9, or all
     #[arg(long, value_name = "LEVEL", default_value = "0", value_parser = levels)]
     pub level: Levels,
     /// Write JSON
     #[arg(long)]
     pub json: bool,
-    /// Leave $NAME and ${NAME} in the configuration file as they are
-    #[arg(long)]
-    pub no_expand_env: bool,
-    /// Database of the configuration file, or URL of a replica
-    #[arg(value_name = "DB|URL")]
-    pub(super) operands: Vec<OsString>,
+    #[command(flatten)]
+    pub look: Look,
     /// Whether it was called `wal`, as Litestream 0.3 did.
     #[arg(skip)]
     pub by_old_name: bool,
@@ -45,62 +85,11 @@ pub enum Levels {
 #[derive(Debug, Args)]
 #[command(args_override_self = true, after_help = ONE_DASH, override_usage = "millstream points [FLAGS] DB|URL")]
 pub struct Points {
-    /// Configuration file [default: $LITESTREAM_CONFIG, or /etc/litestream.yml]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// Write JSON
     #[arg(long)]
     pub json: bool,
-    /// Leave $NAME and ${NAME} in the configuration file as they are
-    #[arg(long)]
-    pub no_expand_env: bool,
-    /// Database of the configuration file, or URL of a replica
-    #[arg(value_name = "DB|URL")]
-    pub(super) operands: Vec<OsString>,
-}
-
-/// What one operand says.
-pub(super) fn source(operands: &[OsString]) -> Source {
-    let operand = operands.first().map(OsString::as_os_str).unwrap_or_default();
-    match operand.to_str().filter(|text| is_url(text)) {
-        Some(url) => Source::Url(url.to_owned()),
-        None => Source::Database(PathBuf::from(operand)),
-    }
-}
-
-/// Exactly one operand, and a configuration file only for a database.
-pub(super) fn check_source(operands: &[OsString], has_config: bool, command: &str) -> Result<(), String> {
-    match operands {
-        [operand] if !operand.is_empty() => {}
-        [] | [_] => {
-            return Err(format!("a database path or replica URL is required: millstream {command} s3://BUCKET/PATH"));
-        }
-        [first, ..] => return Err(format!("too many arguments after {:?}", first.to_string_lossy())),
-    }
-    match source(operands) {
-        Source::Url(_) if has_config => Err("-config cannot be combined with a replica URL".into()),
-        _ => Ok(()),
-    }
-}
-
-impl Ltx {
-    pub fn sources<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>, cwd: PathBuf) -> Sources<'a> {
-        Sources { config_path: self.config.clone(), expand_env: !self.no_expand_env, ..Sources::new(env, cwd) }
-    }
-
-    pub fn source(&self) -> Source {
-        source(&self.operands)
-    }
-}
-
-impl Points {
-    pub fn sources<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>, cwd: PathBuf) -> Sources<'a> {
-        Sources { config_path: self.config.clone(), expand_env: !self.no_expand_env, ..Sources::new(env, cwd) }
-    }
-
-    pub fn source(&self) -> Source {
-        source(&self.operands)
-    }
+    #[command(flatten)]
+    pub look: Look,
 }
 
 fn levels(text: &str) -> Result<Levels, String> {

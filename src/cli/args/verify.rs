@@ -1,15 +1,14 @@
 //! `verify`: its flags, and what they mean without looking further.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::look::{check_source, source};
-use super::{ONE_DASH, duration};
+use super::look::Look;
+use super::ONE_DASH;
+use super::life::duration;
 use crate::cli::source::Source;
-use crate::config::Sources;
 
 /// Proves that a replica can be restored, or says what is wrong with it
 ///
@@ -22,9 +21,6 @@ use crate::config::Sources;
 #[derive(Debug, Args)]
 #[command(args_override_self = true, after_help = ONE_DASH, override_usage = "millstream verify [FLAGS] [DB|URL]")]
 pub struct Verify {
-    /// Configuration file [default: $LITESTREAM_CONFIG, or /etc/litestream.yml]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// Read every byte, restore, and compare with the live database
     #[arg(long, conflicts_with = "shallow")]
     pub deep: bool,
@@ -43,27 +39,19 @@ pub struct Verify {
     /// Write the result to stdout as JSON
     #[arg(long)]
     pub json: bool,
-    /// Leave $NAME and ${NAME} in the configuration file as they are
-    #[arg(long)]
-    pub no_expand_env: bool,
-    /// Database of the configuration file, or URL of a replica
-    #[arg(value_name = "DB|URL")]
-    operands: Vec<OsString>,
+    #[command(flatten)]
+    pub look: Look,
 }
 
 impl Verify {
-    pub fn sources<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>, cwd: PathBuf) -> Sources<'a> {
-        Sources { config_path: self.config.clone(), expand_env: !self.no_expand_env, ..Sources::new(env, cwd) }
-    }
-
     /// `None`: every database of the configuration.
     pub fn source(&self) -> Option<Source> {
-        (!self.operands.is_empty()).then(|| source(&self.operands))
+        (!self.look.names_nothing()).then(|| self.look.source())
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
-        if !self.operands.is_empty() {
-            check_source(&self.operands, self.config.is_some(), "verify")?;
+        if !self.look.names_nothing() {
+            self.look.check("verify")?;
         }
         match self.source() {
             Some(Source::Url(_)) => Ok(()),

@@ -10,6 +10,7 @@
 //!   cache.rs     the newest level-0 files, so that they need not be read back
 //!   write.rs     compaction and snapshots: a streaming merge into a new object, then proof that it is there
 //!   inspect.rs   looking into objects: is it whole, is it a full image?
+//!   once.rs      a snapshot and retention on demand, for `-once`
 //!   task.rs      select, then apply: one piece of work at a time, one owner of what is known
 //! ```
 //!
@@ -20,6 +21,7 @@
 
 mod cache;
 mod inspect;
+mod once;
 mod retain;
 mod schedule;
 mod task;
@@ -38,9 +40,14 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+
 use super::Stop;
 use crate::ltx::Header;
 use crate::remote::Remote;
+use crate::status::RefusalBoard;
+
+pub use once::Chores;
+pub(super) use once::run as do_chores;
 
 /// Uploads that may wait to be heard of. What is lost when that is not enough is found by the next LIST.
 const NEWS_DEPTH: usize = 64;
@@ -111,9 +118,9 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     /// Nothing happens before the first [`Lifecycle::shipped`].
-    pub fn start(policy: Policy, remote: Remote, stop: watch::Receiver<Stop>) -> Lifecycle {
+    pub fn start(policy: Policy, remote: Remote, board: RefusalBoard, stop: watch::Receiver<Stop>) -> Lifecycle {
         let (news, heard) = mpsc::channel(NEWS_DEPTH);
-        let task = tokio::spawn(task::run(policy, remote, heard, stop));
+        let task = tokio::spawn(task::run(policy, remote, board, heard, stop));
         Lifecycle { news, task }
     }
 

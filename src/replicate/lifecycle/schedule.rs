@@ -12,12 +12,11 @@
 //! ```text
 //! level 0   1 (image)  2 3 4 5    6 (image)   7 8 9
 //! level 1              2─────5                7───9
-//! level 9   1-1 only when level 0 is          1-6, written from the image
-//!           about to lose it
+//! level 9   1-1, from the image               1-6, from the image
 //! ```
 //!
-//! The first image is a snapshot for every planner where it is. One in the middle becomes the snapshot 1-n before level 1 goes
-//! on behind it. That leaves a hole in level 1, and a program that compacts a level in one go must not find one in its inputs:
+//! An image becomes the snapshot 1-n before level 1 goes on behind it: Litestream, should it take over, deletes from level 0
+//! what level 1 is past. (Until then the first one is a snapshot for every planner where it is.) That leaves a hole in level 1, and a program that compacts a level in one go must not find one in its inputs:
 //! the level above takes in what ends before a hole before anything is written behind it.
 
 use std::collections::BTreeMap;
@@ -117,6 +116,11 @@ impl View<'_> {
                 break;
             }
         }
+        if let Some(image) = self.bare_first_image().filter(|_| index == 1 && !inputs.is_empty())
+            && !self.blocked.contains(&Level::SNAPSHOT)
+        {
+            return Some(Step::Snapshot { inputs: vec![image.clone()] });
+        }
         let first = inputs.first()?.min_txid;
         let behind_a_hole = reached.is_some_and(|reached| reached.next().is_none_or(|wanted| first > wanted));
         if behind_a_hole && index < policy.levels.len() {
@@ -129,6 +133,13 @@ impl View<'_> {
             }
         }
         Some(Step::Compact { level: into, inputs })
+    }
+
+    /// The image that the history began with, as long as level 0 alone holds it.
+    fn bare_first_image(&self) -> Option<&LtxObject> {
+        let known = self.listing.objects().filter(|o| o.min_txid == Txid::FIRST && o.max_txid <= self.newest);
+        let whole: Vec<&LtxObject> = known.collect();
+        whole.first().copied().filter(|_| whole.iter().all(|o| o.level == Level::L0))
     }
 
     fn unless_blocked(&self, step: Step) -> Option<Step> {

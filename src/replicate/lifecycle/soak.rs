@@ -137,7 +137,7 @@ mod tests {
                 final_retry_interval: ms(50),
                 proof_lasts: Duration::from_secs(150),
                 lifecycle: Some(policy()),
-                once: false,
+                once: None,
             };
             let (store, states) = (Recorder::default(), States::default());
             let mut soak = Soak { dir, settings, app: None, store, road: None, states, restores: 0, random: seed };

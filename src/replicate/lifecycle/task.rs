@@ -22,6 +22,7 @@ use crate::ltx::Txid;
 use crate::remote::{Layout, Level, Listing, LtxObject, ReadError, Remote};
 use crate::replicate::Stop;
 use crate::replicate::outage::Outage;
+use crate::status::RefusalBoard;
 use crate::store::{Deleted, Key, StoreError};
 
 /// The longest sleep: the wall clock may be set meanwhile.
@@ -35,8 +36,14 @@ const LISTING_KEPT_MS: i64 = 600_000;
 /// Objects deleted in one go.
 const DELETES_MAX: usize = 1000;
 
-pub async fn run(policy: Policy, remote: Remote, mut heard: mpsc::Receiver<Shipped>, mut stop: watch::Receiver<Stop>) {
-    let mut keeper = Keeper::new(policy, remote.clone());
+pub async fn run(
+    policy: Policy,
+    remote: Remote,
+    board: RefusalBoard,
+    mut heard: mpsc::Receiver<Shipped>,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let mut keeper = Keeper::new(policy, remote.clone(), board);
     let mut job: Option<BoxFuture<'static, Done>> = None;
     let mut wake: Option<i64> = None;
     let mut look = false;
@@ -130,6 +137,7 @@ struct Trouble {
 struct Keeper {
     policy: Policy,
     remote: Remote,
+    board: RefusalBoard,
     /// What lies there, as far as is known; `None`: look first.
     listing: Option<Listing>,
     /// Boot-clock time of the last LIST.
@@ -145,6 +153,8 @@ struct Keeper {
     deleted: HashSet<Key>,
     /// Not deletable, and since when.
     refused: HashMap<Key, Instant>,
+    /// All of them as of the last LIST, whether it is time to ask again or not.
+    kept: HashSet<Key>,
     refusals: usize,
     trouble: HashMap<Part, Trouble>,
     /// Inputs of a merge that failed: one of them may not be what its name says.
@@ -152,10 +162,11 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(policy: Policy, remote: Remote) -> Keeper {
+    fn new(policy: Policy, remote: Remote, board: RefusalBoard) -> Keeper {
         Keeper {
             policy,
             remote,
+            board,
             listing: None,
             listed_at: Duration::ZERO,
             newest: None,
@@ -165,6 +176,7 @@ impl Keeper {
             unsound: HashSet::new(),
             deleted: HashSet::new(),
             refused: HashMap::new(),
+            kept: HashSet::new(),
             refusals: 0,
             trouble: HashMap::new(),
             suspects: Vec::new(),
@@ -292,6 +304,8 @@ impl Keeper {
         let there: HashSet<&Key> = listing.objects().map(|o| &o.name).collect();
         self.proved.retain(|name| there.contains(name));
         self.refused.retain(|name, since| there.contains(name) && since.elapsed() < REFUSAL_LASTS);
+        self.kept.retain(|name| there.contains(name));
+        self.board.refused(self.kept.len(), now);
         let kept: Vec<Key> = self.deleted.drain().filter(|name| there.contains(name)).collect();
         self.cache.complete(&mut listing);
         self.listing = Some(listing);
@@ -404,9 +418,11 @@ impl Keeper {
     fn refused(&mut self, names: impl IntoIterator<Item = Key>, why: &dyn std::fmt::Display, now: Instant) {
         let before = self.refusals;
         for name in names {
+            self.kept.insert(name.clone());
             self.refused.insert(name, now);
             self.refusals += 1;
         }
+        self.board.refused(self.kept.len(), now);
         let (count, address) = (self.refusals, self.remote.address());
         match before {
             0 => tracing::warn!("{count} expired objects in {address} cannot be deleted and will stay: {why}"),

@@ -56,7 +56,9 @@ fn named(inputs: &[LtxObject]) -> String {
 /// Merges `inputs` into a new object of `level`; as a snapshot it begins at the first TXID whatever the inputs say.
 pub async fn write(remote: &Remote, level: Level, inputs: Vec<Input>) -> Result<LtxObject, WriteError> {
     let (announce, announced) = oneshot::channel();
-    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT);
+    let read: u64 = inputs.iter().map(|input| input.object.size).sum();
+    // Who wrote the inputs may have compressed them better.
+    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, read.saturating_add(read / 4));
     let cancel = CancellationToken::new();
     let _guard = cancel.clone().drop_guard();
     let work = Merge { remote: remote.clone(), inputs, whole: level == Level::SNAPSHOT, cancel };

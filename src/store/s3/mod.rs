@@ -158,7 +158,7 @@ impl Store for S3Store {
     async fn put(&self, key: &Key, put: Put) -> Result<()> {
         let metadata: HashMap<String, String> = put.metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         let metadata = (!metadata.is_empty()).then_some(metadata);
-        let mut parts = Parts::of(put.body, self.settings.part_size, self.what("put", key.as_str()));
+        let mut parts = Parts::of(put.body, &self.settings, self.what("put", key.as_str()));
         let first = parts.next().await?.unwrap_or_default();
         if parts.is_last(&first) {
             return self.put_single(key, first, put.create, metadata).await;

@@ -1,10 +1,9 @@
 //! Large bodies: cut into equal parts, several in flight, visible only when complete.
 //!
-//! Every part but the last has the same size, chosen before the first one is sent (R2 accepts nothing else):
-//!
-//! - a body at hand: the configured part size, or more where 10,000 parts of it would not be enough;
-//! - a stream, whose length nobody knows: the configured part size, which limits it to 10,000 times that (48.8 GiB by
-//!   default; the error names the setting).
+//! Every part but the last has the same size, chosen before the first one is sent (R2 accepts nothing else): the configured
+//! part size, or more where 10,000 parts of it would not be enough for what the body will be at most. Memory is what
+//! `part-size` and `concurrency` allow, and one part that is being filled, as long as parts have that size: 30 MiB by
+//! default, up to 48.8 GiB. From there on parts grow and fewer are in flight, down to one: 210 MiB for 1 TiB.
 //!
 //! An upload that fails or is dropped is aborted, so that no paid-for parts stay behind. What a SIGKILL leaves is for the
 //! bucket's lifecycle rule (`AbortIncompleteMultipartUpload`).
@@ -21,17 +20,37 @@ use tokio::sync::mpsc;
 
 use super::super::{Body, BodyError, Key, Result, Store, StoreError};
 use super::error::{self, Asked};
-use super::{Metadata, S3Store, client, require_etag, with_customer_key};
+use super::{Metadata, S3Store, Settings, client, require_etag, with_customer_key};
 
-/// S3's limit.
+/// S3's limits.
 const PARTS_MAX: u64 = 10_000;
+const PART_BYTES_MAX: u64 = 5 << 30;
 const MIB: u64 = 1 << 20;
 /// How long a failed upload may take to clean up behind itself.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How a body is cut, and how much of it may be under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cut {
+    part_bytes: u64,
+    in_flight: usize,
+}
+
+impl Cut {
+    /// For a body of `len` bytes at most. Pure.
+    fn of(len: u64, part_size: u64, concurrency: usize) -> Cut {
+        let enough = len.div_ceil(PARTS_MAX).next_multiple_of(MIB).min(PART_BYTES_MAX);
+        let part_bytes = part_size.max(enough);
+        let budget = part_size.saturating_mul(concurrency as u64);
+        let in_flight = usize::try_from(budget / part_bytes).unwrap_or(concurrency).clamp(1, concurrency.max(1));
+        Cut { part_bytes, in_flight }
+    }
+}
+
 /// A body in parts of equal size, the last one excepted.
 pub(super) struct Parts {
     source: Source,
+    cut: Cut,
     part_size: usize,
     /// What has come in for the next part.
     gathered: BytesMut,
@@ -49,16 +68,17 @@ enum Source {
 }
 
 impl Parts {
-    pub(super) fn of(body: Body, part_size: u64, what: String) -> Parts {
-        let (source, part_size) = match body {
+    pub(super) fn of(body: Body, settings: &Settings, what: String) -> Parts {
+        let (source, len) = match body {
             Body::Bytes(bytes) => {
-                let enough = (bytes.len() as u64).div_ceil(PARTS_MAX).next_multiple_of(MIB);
-                (Source::Bytes(bytes), part_size.max(enough))
+                let len = bytes.len() as u64;
+                (Source::Bytes(bytes), len)
             }
-            Body::Stream(chunks) => (Source::Stream { chunks, rest: Bytes::new() }, part_size),
+            Body::Stream { chunks, expected_len } => (Source::Stream { chunks, rest: Bytes::new() }, expected_len),
         };
-        let part_size = usize::try_from(part_size).unwrap_or(usize::MAX);
-        Parts { source, part_size, gathered: BytesMut::new(), what }
+        let cut = Cut::of(len, settings.part_size, settings.concurrency);
+        let part_size = usize::try_from(cut.part_bytes).unwrap_or(usize::MAX);
+        Parts { source, cut, part_size, gathered: BytesMut::new(), what }
     }
 
     /// Whether this part ends the body, so that a single request can carry it.
@@ -77,6 +97,8 @@ impl Parts {
                 Ok((!part.is_empty()).then_some(part))
             }
             Source::Stream { chunks, rest } => {
+                // Grown step by step it would end up with room for much more than a part, times the parts in flight.
+                self.gathered.reserve(self.part_size - self.gathered.len());
                 while self.gathered.len() < self.part_size {
                     if rest.is_empty() {
                         match chunks.recv().await {
@@ -166,11 +188,11 @@ impl Upload {
             if let Some(part) = ready.take() {
                 number += 1;
                 if number > PARTS_MAX {
-                    return Err(self.too_long());
+                    return Err(self.too_long(parts.cut));
                 }
                 in_flight.push(self.send_part(i32::try_from(number).expect("at most 10,000"), part));
             }
-            let room = in_flight.len() < self.store.settings.concurrency;
+            let room = in_flight.len() < parts.cut.in_flight;
             tokio::select! {
                 Some(part) = in_flight.next() => sent.push(part?),
                 part = parts.next(), if room && !ended => {
@@ -242,13 +264,11 @@ impl Upload {
         let _ = tokio::time::timeout(ABORT_TIMEOUT, abort(&self.store, &self.key, &self.id)).await;
     }
 
-    fn too_long(&self) -> StoreError {
+    /// The body is longer than it was expected to be.
+    fn too_long(&self, cut: Cut) -> StoreError {
+        let what = self.store.what("put", self.key.as_str());
         StoreError::Permanent {
-            detail: format!(
-                "{}: more than {PARTS_MAX} parts of {} bytes; raise part-size",
-                self.store.what("put", self.key.as_str()),
-                self.store.settings.part_size
-            ),
+            detail: format!("{what}: more than {PARTS_MAX} parts of {} bytes; raise part-size", cut.part_bytes),
         }
     }
 }
@@ -269,5 +289,56 @@ async fn abort(store: &S3Store, key: &Key, id: &str) {
     if let Err(error) = result {
         let what = store.what("abort the upload of", key.as_str());
         tracing::debug!("{}", error::map(Asked::Object, &what, error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_as_small_as_ten_thousand_of_them_allow() {
+        const GIB: u64 = 1 << 30;
+        let cut = |len, part_size, concurrency| {
+            let cut = Cut::of(len, part_size, concurrency);
+            (cut.part_bytes / MIB, cut.in_flight)
+        };
+        let table = [
+            (0, (5, 5)),
+            (100, (5, 5)),
+            (PARTS_MAX * 5 * MIB, (5, 5)),
+            (PARTS_MAX * 5 * MIB + 1, (6, 4)),
+            (100 * GIB, (11, 2)),
+            (200 * GIB, (21, 1)),
+            (1024 * GIB, (105, 1)),
+            (5 * 1024 * GIB, (525, 1)),
+            (u64::MAX, (5 * 1024, 1)),
+        ];
+        for (len, expected) in table {
+            assert_eq!(cut(len, 5 * MIB, 5), expected, "{len}");
+        }
+        assert_eq!(cut(100 * GIB, 64 * MIB, 8), (64, 8), "what the user allows");
+        assert_eq!(cut(5 * 1024 * GIB, 64 * MIB, 10), (525, 1));
+        assert_eq!(cut(1, 5 * GIB, 0), (5 * 1024, 1));
+    }
+
+    #[test]
+    fn parts_are_enough_and_memory_is_bounded() {
+        let seed = crate::clock::random_u64();
+        println!("seed {seed}");
+        let mut state = seed;
+        let mut next = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 16) % below
+        };
+        for _ in 0..10_000 {
+            let (len, part_size) = (next(5 << 40), (5 * MIB) << next(8));
+            let concurrency = 1 + usize::try_from(next(20)).expect("small");
+            let cut = Cut::of(len, part_size, concurrency);
+            assert!(cut.part_bytes * PARTS_MAX >= len, "{len} {cut:?}");
+            let budget = part_size * concurrency as u64;
+            assert!(cut.in_flight as u64 * cut.part_bytes <= budget.max(cut.part_bytes), "{len} {cut:?}");
+            assert!((1..=concurrency).contains(&cut.in_flight), "{len} {cut:?}");
+        }
     }
 }

@@ -87,7 +87,7 @@ pub struct Settings {
     /// Send Content-MD5 with batch deletes; some providers refuse them without, Tigris refuses them with it.
     pub require_content_md5: bool,
     pub storage_class: Option<String>,
-    /// Bodies of at least this size are uploaded in parts of this size.
+    /// Bodies of at least this size are uploaded in parts of this size, very large ones in larger parts.
     pub part_size: u64,
     /// Parts in flight per upload.
     pub concurrency: usize,

@@ -391,6 +391,26 @@ async fn large_bodies_go_in_equal_parts_and_appear_on_condition() {
     }
 }
 
+/// A stream is cut by what it may become, not by what it turns out to be: the parts must be equal (R2) and at most 10,000.
+#[tokio::test]
+async fn long_streams_have_larger_parts() {
+    let done =
+        || Reply::status(200, "<CompleteMultipartUploadResult><ETag>\"1\"</ETag></CompleteMultipartUploadResult>");
+    let stub = Stub::start(move |request, _| multipart(request, done)).await;
+    let (writer, body) = Body::channel(1, 60 << 30);
+    let writing = tokio::task::spawn_blocking(move || {
+        for _ in 0..15 {
+            writer.blocking_send(vec![7; 1 << 20].into()).expect("read");
+        }
+        writer.finish();
+    });
+    stub.store().await.put(&key("k"), Put { body, ..create() }).await.expect("put");
+    writing.await.expect("no panic");
+    let mut parts: Vec<_> = stub.requests().iter().filter(|r| r.method == "PUT").map(|r| r.body.len() >> 20).collect();
+    parts.sort_unstable();
+    assert_eq!(parts, [1, 7, 7], "MiB");
+}
+
 #[tokio::test]
 async fn failed_uploads_are_aborted() {
     for (complete, expected) in [

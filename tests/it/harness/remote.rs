@@ -102,6 +102,39 @@ impl Remote {
         }
     }
 
+    /// One moment of it: every LTX object that a LIST shows, under the name that it has in a directory, with the time that it
+    /// carries (Unix milliseconds). Objects do not change, so if all of them are there after the LIST, it was a moment.
+    pub fn moment(&self) -> BTreeMap<String, (Vec<u8>, u64)> {
+        loop {
+            let names = self.names();
+            let read = |name: String| {
+                let (level, min, max) = ltx_name(&name)?;
+                let bytes = match self {
+                    Remote::File(dir) => fs::read(dir.join(&name)).ok(),
+                    Remote::S3 { prefix, .. } => self.get(&format!("{prefix}/{name}")),
+                };
+                // The header says when its newest transaction was shipped.
+                let time = |bytes: &[u8]| u64::from_be_bytes(bytes[32..40].try_into().expect("eight bytes"));
+                let found =
+                    bytes.map(|bytes| (format!("ltx/{level}/{min:016x}-{max:016x}.ltx"), (time(&bytes), bytes)));
+                Some(found.map(|(name, (time, bytes))| (name, (bytes, time))))
+            };
+            if let Some(moment) = names.into_iter().filter_map(read).collect() {
+                return moment;
+            }
+        }
+    }
+
+    /// Puts an object whose time is that of its content.
+    pub fn put_at(&self, name: &str, bytes: &[u8], unix_ms: u64) {
+        self.put(name, bytes);
+        if let Remote::File(dir) = self {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(unix_ms);
+            let file = fs::File::options().write(true).open(dir.join(name)).expect("open an object");
+            file.set_modified(time).expect("set its time");
+        }
+    }
+
     fn level0_dir(&self) -> String {
         // Litestream's own layouts: directories say ltx/0, S3 keys say 0000.
         match self {
@@ -129,6 +162,29 @@ impl Remote {
             Some(reply.body.collect().await.ok()?.to_vec())
         })
     }
+}
+
+/// Level and TXIDs of an LTX object's name, in either layout.
+fn ltx_name(name: &str) -> Option<(u8, u64, u64)> {
+    let (level, file) = name.strip_prefix("ltx/").unwrap_or(name).split_once('/')?;
+    let (min, max) = file.strip_suffix(".ltx")?.split_once('-')?;
+    let txid = |text: &str| u64::from_str_radix(text, 16).ok();
+    Some((level.parse().ok()?, txid(min)?, txid(max)?))
+}
+
+/// Every TXID at which a restore can end, by plain reachability and not by any planner: a file takes a database from one of the
+/// TXIDs from min-1 to max-1 to max.
+pub fn reachable(remote: &Remote) -> Vec<u64> {
+    let mut files: Vec<_> = remote.names().iter().filter_map(|name| ltx_name(name)).collect();
+    files.sort_unstable_by_key(|(_, _, max)| *max);
+    let mut ends: Vec<u64> = Vec::new();
+    for (_, min, max) in files {
+        let connects = min == 1 || ends.iter().any(|end| (min - 1..max).contains(end));
+        if connects && ends.last() != Some(&max) {
+            ends.push(max);
+        }
+    }
+    ends
 }
 
 fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<String, Vec<u8>>) {

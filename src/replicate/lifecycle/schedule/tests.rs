@@ -50,7 +50,7 @@ fn boundaries_are_multiples_of_the_interval() {
 
 #[test]
 fn a_level_is_due_at_the_boundary_after_its_oldest_input() {
-    let scene = Scene::new(&[(0, 1, 1, 103), (0, 2, 2, 104), (0, 3, 3, 112)]);
+    let scene = Scene::new(&[(9, 1, 1, 103), (0, 2, 2, 104), (0, 3, 3, 112)]);
     assert_eq!(scene.at(109), Step::Wait(Some(110)));
     assert_eq!(told(scene.at(110)), compact(1, &[(0, 2, 2), (0, 3, 3)]), "what came meanwhile goes along");
 }
@@ -65,18 +65,33 @@ fn a_first_image_alone_is_no_work() {
 }
 
 #[test]
+fn the_first_image_is_a_snapshot_before_level_1_goes_on_behind_it() {
+    // Litestream deletes from level 0 what level 1 is past: without a snapshot nothing could be restored any more.
+    let mut scene = Scene::new(&[(0, 1, 1, 103), (0, 2, 2, 104)]);
+    assert_eq!(scene.at(109), Step::Wait(Some(110)));
+    assert_eq!(told(scene.at(110)), compact(9, &[(0, 1, 1)]));
+    scene.blocked = vec![Level::SNAPSHOT];
+    assert_eq!(told(scene.at(110)).0, 1, "a store that takes no snapshot does not stop everything");
+    for whole in [(9, 1, 1, 110), (9, 1, 2, 110), (1, 1, 1, 110)] {
+        let scene = Scene::new(&[(0, 1, 1, 103), (0, 2, 2, 104), (0, 3, 3, 104), whole]);
+        assert_eq!(told(scene.at(110)).0, 1, "{whole:?} holds it");
+    }
+}
+
+#[test]
 fn a_history_drains_from_level_to_level_into_a_snapshot() {
     let mut objects = vec![(0, 1, 1, 103), (0, 2, 2, 104), (0, 3, 3, 105)];
     let wanted = [
-        (110, compact(1, &[(0, 2, 2), (0, 3, 3)])),
-        (150, compact(2, &[(1, 2, 3)])),
-        (200, compact(9, &[(0, 1, 1), (2, 2, 3)])),
+        (110, compact(9, &[(0, 1, 1)]), (9, 1, 1, 103)),
+        (110, compact(1, &[(0, 2, 2), (0, 3, 3)]), (1, 2, 3, 105)),
+        (150, compact(2, &[(1, 2, 3)]), (2, 2, 3, 105)),
+        (200, compact(9, &[(9, 1, 1), (2, 2, 3)]), (9, 1, 3, 105)),
     ];
-    for (at, step) in wanted {
+    for (at, step, written) in wanted {
         let scene = Scene::new(&objects);
-        assert_eq!(scene.at(at - 1), Step::Wait(Some(at)));
+        assert!(matches!(scene.at(at - 1), Step::Wait(Some(due)) if due == at) || step.0 == 1, "not before {at}");
         assert_eq!(told(scene.at(at)), step);
-        objects.push((step.0, if step.0 == 9 { 1 } else { 2 }, 3, 105));
+        objects.push(written);
     }
     assert_eq!(Scene::new(&objects).at(i64::MAX), Step::Wait(None), "drained");
 }
@@ -112,7 +127,7 @@ fn large_objects_of_an_earlier_run_are_looked_into_first() {
 
 #[test]
 fn what_the_writer_does_not_know_is_left_alone() {
-    let mut scene = Scene::new(&[(0, 1, 1, 1), (0, 2, 2, 1), (0, 3, 3, 1), (1, 3, u64::MAX, 1), (9, 1, u64::MAX, 1)]);
+    let mut scene = Scene::new(&[(9, 1, 1, 1), (0, 2, 2, 1), (0, 3, 3, 1), (1, 3, u64::MAX, 1), (9, 1, u64::MAX, 1)]);
     scene.newest = 2;
     assert_eq!(told(scene.at(10)), compact(1, &[(0, 2, 2)]));
     scene.listing.insert(object((1, 2, 2, 1)));
@@ -121,13 +136,13 @@ fn what_the_writer_does_not_know_is_left_alone() {
 
 #[test]
 fn a_gap_ends_a_merge() {
-    let scene = Scene::new(&[(0, 1, 1, 1), (0, 2, 2, 1), (0, 4, 4, 1)]);
+    let scene = Scene::new(&[(9, 1, 1, 1), (0, 2, 2, 1), (0, 4, 4, 1)]);
     assert_eq!(told(scene.at(10)), compact(1, &[(0, 2, 2)]));
 }
 
 #[test]
 fn merges_have_a_limit_and_go_on_at_once() {
-    let mut objects: Vec<_> = (1..=400).map(|n| (0, n, n, 1)).collect();
+    let mut objects: Vec<_> = (2..=400).map(|n| (0, n, n, 1)).chain([(9, 1, 1, 1)]).collect();
     let step = Scene::new(&objects).at(10);
     let (_, inputs) = told(step);
     assert_eq!((inputs.len(), inputs[0].1), (MAX_INPUTS, 2));

@@ -1,0 +1,53 @@
+"""Databases that nobody writes to: what keeping them replicated costs."""
+
+import time
+
+from counting_proxy import Proxy
+
+from .rig import connect
+
+
+def requests_of(proxy):
+    return sum(proxy.read().kinds.values())
+
+
+def settle(proxy, process):
+    """Until no request was made for five seconds, or (Litestream never rests) for a minute at most."""
+    deadline = time.monotonic() + 60
+    last, since = requests_of(proxy), time.monotonic()
+    while time.monotonic() < deadline and time.monotonic() - since < 5:
+        time.sleep(0.25)
+        if requests_of(proxy) != last:
+            last, since = requests_of(proxy), time.monotonic()
+        if process.popen.poll() is not None:
+            raise SystemExit(f"bench: {process.program.name} ended\n{process.log_text()}")
+
+
+def measure(rig, counts, seconds):
+    print(f"idle databases, watched for {seconds} s after they have settled")
+    for count in counts:
+        for program in rig.programs():
+            name = program.name.split()[0]
+            home = rig.directory(f"idle-{name}-{count}")
+            proxy = Proxy(rig.endpoint)
+            entries = []
+            for number in range(count):
+                path = home / f"{number}.db"
+                db = connect(path)
+                db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+                db.close()
+                url = rig.url(f"bench-{home.name}/{number}", proxy.endpoint)
+                entries.append(f"  - {{path: {path}, replica: {{url: '{url}'}}}}")
+            config = home / "litestream.yml"
+            config.write_text("dbs:\n" + "\n".join(entries) + "\n")
+            process = rig.start(program, "replicate", "-config", config)
+            settle(proxy, process)
+            requests, cpu = requests_of(proxy), process.cpu_now()
+            time.sleep(seconds)
+            requests, cpu = requests_of(proxy) - requests, process.cpu_now() - cpu
+            memory, descriptors = process.status("VmRSS") / 1000, process.descriptors()
+            process.stop()
+            print(
+                f"  {count:5} × {program.name:<22} {memory:5.0f} MB  {100 * cpu / seconds:5.1f} % CPU"
+                f"  {descriptors:5} descriptors  {requests * 3600 / seconds:9.0f} requests/h"
+            )

@@ -1,0 +1,207 @@
+//! What is understood, and what is refused with which words.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::cli::moment::Moment;
+use crate::cli::source::Source;
+use crate::config::{LogLevel, Options};
+use crate::replicate::Chores;
+use crate::supervise::Signal;
+
+fn try_parse(words: &[&str]) -> Result<Command, Rejected> {
+    parse(std::iter::once("millstream").chain(words.iter().copied()).map(OsString::from))
+}
+
+fn ok(words: &[&str]) -> Command {
+    try_parse(words).unwrap_or_else(|rejected| panic!("{words:?}: {rejected}"))
+}
+
+/// The complaint about a command line that must be refused with exit code 64.
+fn refused(words: &[&str]) -> String {
+    let rejected = try_parse(words).err().unwrap_or_else(|| panic!("{words:?} was accepted"));
+    assert_eq!(rejected.exit_code(), 64, "{words:?}");
+    rejected.to_string()
+}
+
+fn no_env(_: &str) -> Option<String> {
+    None
+}
+
+#[test]
+fn the_definitions_are_consistent() {
+    definition().debug_assert();
+}
+
+#[test]
+fn the_users_script_works_as_it_is() {
+    let words = ["restore", "-v", "-if-replica-exists", "-o", "/data/d.db", "s3://b.nyc3.digitaloceanspaces.com/app"];
+    let Command::Restore(restore) = ok(&words) else { panic!("not restore") };
+    assert!(restore.verbose && restore.if_replica_exists && !restore.if_db_not_exists);
+    assert_eq!(restore.output.as_deref(), Some(Path::new("/data/d.db")));
+    assert_eq!(restore.source(), Source::Url("s3://b.nyc3.digitaloceanspaces.com/app".into()));
+    let Command::Replicate(replicate) = ok(&["replicate", "-exec", "/app/bin/server"]) else { panic!("not replicate") };
+    assert_eq!(replicate.exec.as_deref(), Some("/app/bin/server"));
+    assert!(replicate.sources(&no_env, "/".into()).database.is_none());
+    // REPLICA_URL is not set.
+    assert!(refused(&["restore", "-o", "/data/d.db", ""]).contains("a database path or replica URL is required"));
+}
+
+#[test]
+fn run_takes_the_application_as_words() {
+    let words =
+        ["run", "-config", "c.yml", "-grace", "25s", "-require-backup", "-log-level", "warning", "--", "app", "-x"];
+    let Command::Run(run) = ok(&words) else { panic!("not run") };
+    assert_eq!(run.command, ["app", "-x"]);
+    assert_eq!(run.grace, Some(Duration::from_secs(25)));
+    let sources = run.sources(&no_env, "/".into());
+    assert!(sources.require_backup && sources.expand_env);
+    assert_eq!((sources.config_path, sources.log_level), (Some("c.yml".into()), Some(LogLevel::Warn)));
+    let Command::Run(run) = ok(&["run", "app", "--", "-config", "-h"]) else { panic!("not run") };
+    assert_eq!(run.command, ["app", "--", "-config", "-h"]);
+    assert!(matches!(ok(&["run"]), Command::Run(run) if run.command.is_empty()));
+}
+
+#[test]
+fn run_without_a_file() {
+    let words = ["run", "-db", "app.db", "-replica", "file:///b", "-migrate", "m", "-exec", "e"];
+    let Command::Run(run) = ok(&words) else { panic!("not run") };
+    let loaded = Options::load(&run.sources(&no_env, "/srv".into())).expect("flags are enough");
+    assert_eq!(loaded.options.databases[0].path, Path::new("/srv/app.db"));
+    assert_eq!((loaded.options.migrate.as_deref(), loaded.options.exec.as_deref()), (Some("m"), Some("e")));
+    assert!(refused(&["run", "-db", "app.db"]).contains("--replica"));
+    assert!(refused(&["run", "-replica", "file:///b"]).contains("--db"));
+    assert!(refused(&["run", "-config", "c", "-db", "a", "-replica", "file:///b"]).contains("cannot be used with"));
+    assert!(refused(&["run", "-exec", "a", "--", "b"]).contains("cannot be used with"));
+    assert!(refused(&["run", "-grace", "10"]).contains("write for example 10s"));
+    assert!(refused(&["run", "-log-level", "loud"]).contains("not a log level"));
+}
+
+#[test]
+fn signals_can_be_rewritten() {
+    let words =
+        ["run", "-stop-signal", "QUIT", "-rewrite", "15:3", "-rewrite=HUP:0", "-migrate-timeout", "1m", "--", "app"];
+    let Command::Run(run) = ok(&words) else { panic!("not run") };
+    assert_eq!(run.life.stop_signal, Some(Signal::QUIT));
+    assert_eq!(run.life.rewrites, [(Signal::TERM, Some(Signal::QUIT)), (Signal::HUP, None)]);
+    assert_eq!((run.migrate_timeout, run.command.len()), (Some(Duration::from_secs(60)), 1));
+    assert!(refused(&["run", "-rewrite", "15", "--", "app"]).contains("FROM:TO"));
+    assert!(refused(&["run", "-stop-signal", "FOO", "--", "app"]).contains("not a signal"));
+}
+
+#[test]
+fn variables_can_be_stripped() {
+    for command in ["run", "replicate"] {
+        let sources = match ok(&[command, "-strip-env", "TOKEN", "-strip-env=KEY"]) {
+            Command::Run(run) => run.sources(&no_env, "/".into()),
+            Command::Replicate(replicate) => replicate.sources(&no_env, "/".into()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(sources.strip_env, ["TOKEN", "KEY"]);
+        assert!(refused(&[command, "-strip-env", "A=B"]).contains("not the name of an environment variable"));
+    }
+}
+
+#[test]
+fn replicate_takes_one_database_and_one_url() {
+    let Command::Replicate(replicate) = ok(&["replicate", "-restore-if-db-not-exists", "a.db", "s3://b/p"]) else {
+        panic!("not replicate")
+    };
+    let sources = replicate.sources(&no_env, "/".into());
+    assert_eq!(sources.database, Some(("a.db".into(), "s3://b/p".into())));
+    assert!(sources.restore_if_db_not_exists);
+    assert!(refused(&["replicate", "a.db"]).contains("a replica URL is missing"));
+    assert!(refused(&["replicate", "a.db", ""]).contains("URL is empty"));
+    assert!(refused(&["replicate", "a.db", "s3://b", "s3://c"]).contains("several replicas"));
+    assert!(refused(&["replicate", "-config", "c", "a.db", "s3://b"]).contains("-config cannot be combined"));
+    assert!(refused(&["replicate", "-once", "-exec", "x"]).contains("cannot be used with"));
+    let Command::Replicate(replicate) = ok(&["replicate", "-once", "-force-snapshot"]) else { panic!("not replicate") };
+    assert_eq!(replicate.chores(), Some(Chores { snapshot: true, retention: false }));
+    for flag in ["-force-snapshot", "-enforce-retention"] {
+        assert!(refused(&["replicate", flag]).contains(&format!("cannot specify {flag} flag without -once")));
+    }
+    assert!(refused(&["replicate", "a.db", "s3://b", "-once"]).contains("flags come first"));
+}
+
+#[test]
+fn restore_reads_times_and_transactions() {
+    let Command::Restore(restore) = ok(&["restore", "-txid", "000000000000002A", "/a.db"]) else {
+        panic!("not restore")
+    };
+    assert_eq!((restore.txid, restore.source()), (Some(42), Source::Database("/a.db".into())));
+    assert_eq!((restore.parallelism, restore.integrity_check), (8, IntegrityCheck::None));
+    let words = ["restore", "-timestamp", "2000-01-01T00:00:00.5+01:00", "-integrity-check", "full", "/a.db"];
+    let Command::Restore(restore) = ok(&words) else { panic!("not restore") };
+    let at = |moment| matches!(moment, Some(Moment::At(at)) if at.as_millisecond() == 946_681_200_500);
+    assert!(at(restore.timestamp));
+    assert_eq!(restore.integrity_check, IntegrityCheck::Full);
+    assert!(refused(&["restore", "-txid", "2a", "/a.db"]).contains("16 hex digits"));
+    assert!(refused(&["restore", "-txid", "0000000000000000", "/a.db"]).contains("16 hex digits"));
+    assert!(refused(&["restore", "-timestamp", "yesterday", "/a.db"]).contains("at what time"));
+    let both = ["restore", "-txid", "0000000000000001", "-timestamp", "2000-01-01T00:00:00Z", "/a.db"];
+    assert!(refused(&both).contains("cannot be used with"));
+    assert!(refused(&["restore", "-parallelism", "0", "/a.db"]).contains("one or more"));
+    assert!(refused(&["restore", "-integrity-check", "some", "/a.db"]).contains("quick"));
+}
+
+#[test]
+fn restore_says_what_is_missing() {
+    assert!(refused(&["restore"]).contains("a database path or replica URL is required"));
+    assert!(refused(&["restore", "s3://b/p"]).contains("add -o PATH"));
+    assert!(refused(&["restore", "-config", "c", "-o", "x", "s3://b/p"]).contains("-config cannot be combined"));
+    assert!(refused(&["restore", "/a.db", "/b.db"]).contains("too many arguments"));
+    assert!(refused(&["restore", "-o", "", "/a.db"]).contains("--output"));
+}
+
+#[test]
+fn ltx_and_points_take_one_source() {
+    let Command::Ltx(ltx) = ok(&["ltx", "-level", "all", "-json", "s3://b/p"]) else { panic!("not ltx") };
+    assert_eq!((ltx.level, ltx.by_old_name, ltx.look.source()), (Levels::All, false, Source::Url("s3://b/p".into())));
+    let Command::Ltx(ltx) = ok(&["wal", "-config", "c.yml", "/a.db"]) else { panic!("not ltx") };
+    assert_eq!((ltx.level, ltx.by_old_name), (Levels::One(0), true));
+    assert!(matches!(ok(&["points", "/a.db"]), Command::Points(points) if !points.json));
+    for command in ["ltx", "wal", "points"] {
+        assert!(refused(&[command]).contains("a database path or replica URL is required"));
+        assert!(refused(&[command, "a", "b"]).contains("too many arguments"));
+        assert!(refused(&[command, "-config", "c", "s3://b"]).contains("-config cannot be combined"));
+    }
+    for level in ["10", "-1", "some", ""] {
+        assert!(refused(&["ltx", "-level", level, "a"]).contains("0 to 9"), "{level}");
+    }
+    assert!(refused(&["restore", "-json", "-o", "-", "s3://b"]).contains("both write to stdout"));
+}
+
+#[test]
+fn what_is_not_there_yet_is_refused_by_name() {
+    for command in NOT_YET {
+        assert!(refused(&[command, "-json", "x"]).contains(&format!("`{command}` is not supported yet")));
+    }
+    for words in [["-f"].as_slice(), &["-follow-interval", "1s"], &["-generation", "g"], &["-index", "0"]] {
+        let words = [["restore"].as_slice(), words, &["/a.db"]].concat();
+        assert!(refused(&words).contains(&format!("{} is not supported yet", words[1])));
+    }
+    let Command::Restore(restore) = ok(&["restore", "-replica", "s3", "/a.db"]) else { panic!("not restore") };
+    assert_eq!(restore.replica.as_deref(), Some("s3"), "0.3's name of a replica is accepted");
+    assert!(refused(&["frobnicate"]).contains("frobnicate"));
+}
+
+#[test]
+fn help_and_version_are_answers_and_nothing_is_not() {
+    for words in [["-h"].as_slice(), &["help"], &["run", "-help"], &["--version"], &["help", "restore"]] {
+        assert_eq!(try_parse(words).expect_err("an answer").exit_code(), 0, "{words:?}");
+    }
+    assert!(refused(&[]).contains("Usage"));
+    assert!(matches!(ok(&["version", "-verbose"]), Command::Version(Version { verbose: true })));
+    assert!(matches!(ok(&["databases", "-json", "-json"]), Command::Databases(Databases { json: true, .. })));
+    assert!(refused(&["databases", "x"]).contains("unexpected argument"));
+}
+
+#[test]
+fn every_visible_flag_explains_itself() {
+    for command in definition().get_subcommands() {
+        for arg in command.get_arguments().filter(|arg| !arg.is_hide_set() && !arg.is_positional()) {
+            assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! Comparing the database with another copy of it, page by page.
+//!
+//! The live side is the one read transaction that a captured image refers to, read in page order through SQLite; the other side
+//! hands out its pages in the same order. What is kept is one bit for each page, so memory is a 32,768th of a database with
+//! 4 KiB pages. What the other side is, and where its pages come from, is not known here.
+//!
+//! ```text
+//! other   1 2 3 4 5 6 7        8 was cut off, or never was
+//! live    1 2'3 4 5'6 7 8
+//!           ^     ^     ^      these, and those that were written to the WAL last, become the next file
+//! ```
+//!
+//! What is equal is evidence too: of the same lineage, if there is enough of it that says something. Page 1, pages of zeros and
+//! b-tree pages without a cell say nothing: every new database of the same application has the same ones. A table's page
+//! that was written to is still kin if half of the other's rows stand where they were.
+
+use super::capture::{Batch, Pages};
+use super::open::{Db, DbError};
+use super::position::Position;
+use crate::ltx::{Txid, WalPosition};
+use crate::page::{PageSize, Pgno};
+use crate::sqlite::{WalMark, frame_offset};
+
+/// Besides what differs, a file made by a comparison holds the pages of this many of the newest frames of the WAL. A later start
+/// proves by them that the WAL is still the one that was compared, as with any other file (Litestream looks for the last).
+const TAIL_FRAMES: u32 = 32;
+
+/// A page with these flags in its first byte is a b-tree page; its number of cells is at 3, and in a leaf their offsets from 8.
+const BTREE_FLAGS: [u8; 4] = [2, 5, 10, 13];
+const TABLE_LEAF: u8 = 13;
+/// On page 1 the b-tree page of the schema comes after the database's header.
+const SCHEMA_AT: usize = 100;
+
+/// The other side of a comparison.
+pub trait OtherPages {
+    type Error: From<DbError>;
+
+    /// The page of that number as the other side has it; `None` when it lies beyond its end. Asked for in ascending order.
+    fn page(&mut self, pgno: Pgno) -> Result<Option<&[u8]>, Self::Error>;
+}
+
+/// How long to go on comparing.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// With more differing pages than this the result is of no use.
+    pub differing_max: u32,
+    /// As many pages that tell of the same lineage are wanted even then.
+    pub kin_wanted: u32,
+}
+
+/// What a comparison found.
+#[derive(Debug)]
+pub struct Comparison {
+    /// Pages that were compared: all, unless a limit ended it.
+    pub compared: u32,
+    /// Pages of the live side that the other does not have like this.
+    pub differing: u32,
+    /// Pages that tell of the same lineage.
+    pub kin: u32,
+    /// There is no table here, and there are some on the other side.
+    pub emptied: bool,
+    /// Every page was compared.
+    pub whole: bool,
+    pages: PageSet,
+}
+
+impl Comparison {
+    fn new(pages: u32) -> Comparison {
+        Comparison { compared: 0, differing: 0, kin: 0, emptied: false, whole: false, pages: PageSet::new(pages) }
+    }
+
+    fn add(&mut self, pgno: Pgno, live: &[u8], other: Option<&[u8]>) {
+        self.compared += 1;
+        let is_equal = other == Some(live);
+        if !is_equal {
+            self.differing += 1;
+            self.pages.insert(pgno);
+        }
+        if pgno == Pgno::FIRST {
+            self.emptied = is_blank(live) && other.is_some_and(|other| !is_blank(other));
+        } else if is_equal && is_telling(live) || other.is_some_and(|other| !is_equal && keeps_rows(live, other)) {
+            self.kin += 1;
+        }
+    }
+
+    fn is_over(&self, limits: &Limits) -> bool {
+        self.differing > limits.differing_max && self.kin >= limits.kin_wanted
+    }
+}
+
+fn is_telling(page: &[u8]) -> bool {
+    let is_empty_node = BTREE_FLAGS.contains(&page[0]) && page[3..5] == [0, 0];
+    !is_empty_node && page.iter().any(|byte| *byte != 0)
+}
+
+/// Whether page 1 says that there is no table.
+fn is_blank(page: &[u8]) -> bool {
+    page[SCHEMA_AT] == TABLE_LEAF && page[SCHEMA_AT + 3..SCHEMA_AT + 5] == [0, 0]
+}
+
+/// Whether at least half of the rows of the other table leaf stand unchanged in the same place of the live one.
+fn keeps_rows(live: &[u8], other: &[u8]) -> bool {
+    if live[0] != TABLE_LEAF || other[0] != TABLE_LEAF {
+        return false;
+    }
+    let standing: Vec<usize> = row_offsets(live).collect();
+    let (mut rows, mut kept) = (0, 0);
+    for at in row_offsets(other) {
+        rows += 1;
+        let row = row_at(other, at);
+        let is_kept = !row.is_empty() && standing.contains(&at) && live.get(at..at + row.len()) == Some(row);
+        kept += u32::from(is_kept);
+    }
+    rows > 0 && kept * 2 >= rows
+}
+
+/// Where the rows of a table leaf are; nothing is believed that lies outside of the page.
+fn row_offsets(page: &[u8]) -> impl Iterator<Item = usize> {
+    let count = usize::from(u16::from_be_bytes([page[3], page[4]]));
+    let offsets = page[8..].chunks_exact(2).take(count);
+    offsets.map(|pair| usize::from(u16::from_be_bytes([pair[0], pair[1]]))).filter(|at| *at < page.len())
+}
+
+/// The row at that offset: length and row id, each a varint, and the payload as far as it lies in the page.
+fn row_at(page: &[u8], at: usize) -> &[u8] {
+    let (mut end, mut payload) = (at, 0usize);
+    for part in 0..2 {
+        for byte in page[end..].iter().take(9) {
+            end += 1;
+            if part == 0 {
+                payload = payload.saturating_mul(128).saturating_add(usize::from(byte & 0x7f));
+            }
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+    }
+    &page[at..end.saturating_add(payload).min(page.len())]
+}
+
+/// Page numbers of a database, one bit each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct PageSet(Vec<u64>);
+
+impl PageSet {
+    fn new(pages: u32) -> PageSet {
+        PageSet(vec![0; (pages as usize).div_ceil(64)])
+    }
+
+    fn insert(&mut self, pgno: Pgno) {
+        self.0[pgno.index() / 64] |= 1 << (pgno.index() % 64);
+    }
+
+    pub fn len(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// In ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = Pgno> {
+        self.0.iter().enumerate().flat_map(|(at, &word)| {
+            let bits = (0..64u32).filter(move |bit| word >> bit & 1 == 1);
+            bits.map(move |bit| Pgno::new(at as u32 * 64 + bit + 1).expect("counted from one"))
+        })
+    }
+}
+
+impl Db {
+    /// Compares every page that `batch`, the image captured last, refers to. Ends early when `limits` say so.
+    pub fn compare<O: OtherPages>(
+        &self,
+        batch: &Batch,
+        other: &mut O,
+        limits: &Limits,
+    ) -> Result<Comparison, O::Error> {
+        let (page_size, pages) = (batch.header.page_size, batch.header.commit);
+        let mut comparison = Comparison::new(pages);
+        let compared = self.reader.for_each_page(page_size, |pgno, page| -> Result<(), Stop<O::Error>> {
+            comparison.add(pgno, page, other.page(pgno).map_err(Stop::Failed)?);
+            if comparison.is_over(limits) { Err(Stop::Over) } else { Ok(()) }
+        });
+        match compared {
+            Ok(()) => {
+                let lock_page = u32::from(page_size.lock_page().get() <= pages);
+                comparison.whole = comparison.compared == pages - lock_page;
+            }
+            Err(Stop::Over) => {}
+            Err(Stop::Failed(error)) => return Err(error),
+        }
+        Ok(comparison)
+    }
+
+    /// Whether the snapshot that was captured last has no table at all.
+    pub fn is_blank(&self) -> Result<bool, DbError> {
+        let mut page = vec![0; self.mark.page_size.bytes()];
+        self.reader.read_page(Pgno::FIRST, &mut page)?;
+        Ok(is_blank(&page))
+    }
+
+    /// The image `batch` as the file of what `comparison` found: pages that differ, and those written last.
+    pub fn narrow(&self, batch: &Batch, comparison: Comparison) -> Result<Batch, DbError> {
+        let mut header = batch.header;
+        let mut pages = comparison.pages;
+        if let Some(wal) = self.mark.wal {
+            header.wal = self.claim_tail(&wal, header.page_size, header.commit, &mut pages)?;
+        }
+        Ok(Batch { header, image: None, pages: Pages::Set(pages), position: batch.position })
+    }
+
+    /// The database is what TXID `txid` is: captures go on from the mark of the image `batch`, of which nothing is shipped.
+    pub fn continue_at_mark(&mut self, batch: &Batch, txid: Txid) -> Position {
+        let position = Position { txid, ..batch.position };
+        self.continue_from(position);
+        position
+    }
+
+    /// Adds the pages of the newest frames to `pages`, and says in the terms of a header which frames these are. None, when the
+    /// file does not hold what the wal-index says: then no later start can go on from this WAL by itself.
+    fn claim_tail(
+        &self,
+        wal: &WalMark,
+        page_size: PageSize,
+        commit: u32,
+        pages: &mut PageSet,
+    ) -> Result<WalPosition, DbError> {
+        let after = wal.frames.saturating_sub(TAIL_FRAMES);
+        let start = frame_offset(after, page_size);
+        let claim = WalPosition {
+            offset: start,
+            size: frame_offset(wal.frames, page_size) - start,
+            salt1: wal.salts.0,
+            salt2: wal.salts.1,
+        };
+        if wal.frames == 0 {
+            return Ok(claim);
+        }
+        let Some(file) = self.open_wal()? else { return Ok(WalPosition::default()) };
+        for number in after + 1..=wal.frames {
+            let frame = file.raw_frame(number, page_size)?.filter(|frame| frame.salts == wal.salts);
+            let Some(pgno) = frame.and_then(|frame| frame.pgno) else { return Ok(WalPosition::default()) };
+            if pgno.get() <= commit && pgno != page_size.lock_page() {
+                pages.insert(pgno);
+            }
+        }
+        Ok(claim)
+    }
+}
+
+/// Why the visit of the pages ended before the last one.
+enum Stop<E> {
+    Over,
+    Failed(E),
+}
+
+impl<E: From<DbError>> From<crate::sqlite::SqliteError> for Stop<E> {
+    fn from(error: crate::sqlite::SqliteError) -> Stop<E> {
+        Stop::Failed(DbError::from(error).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pgno(number: u32) -> Pgno {
+        Pgno::new(number).expect("non-zero")
+    }
+
+    #[test]
+    fn a_set_gives_its_pages_back_in_order() {
+        let mut set = PageSet::new(200);
+        for number in [200, 1, 64, 65, 128, 64] {
+            set.insert(pgno(number));
+        }
+        assert_eq!(set.iter().map(Pgno::get).collect::<Vec<_>>(), [1, 64, 65, 128, 200]);
+        assert_eq!(set.len(), 5);
+        assert_eq!(PageSet::new(0).iter().count(), 0);
+    }
+
+    #[test]
+    fn only_pages_with_content_tell_of_a_lineage() {
+        let leaf = |cells: u8| [[13, 0, 0, 0, cells, 2, 0, 0].as_slice(), &[0; 504]].concat();
+        let mut comparison = Comparison::new(10);
+        let mut see = |number, live: &[u8], other: Option<&[u8]>| {
+            comparison.add(pgno(number), live, other);
+            (comparison.differing, comparison.kin)
+        };
+        let first = [[0; 100].as_slice(), &leaf(3)[..412]].concat();
+        assert_eq!(see(1, &first, Some(&first)), (0, 0), "page 1");
+        assert_eq!(see(2, &[0; 512], Some(&[0; 512])), (0, 0), "zeros");
+        assert_eq!(see(3, &leaf(0), Some(&leaf(0))), (0, 0), "a new table");
+        assert_eq!(see(4, &leaf(3), Some(&leaf(3))), (0, 1));
+        assert_eq!(see(5, &leaf(3), Some(&leaf(4))), (1, 1));
+        assert_eq!(see(6, &leaf(3), None), (2, 1), "beyond the end of the other");
+        assert_eq!(see(7, &[7; 512], Some(&[7; 512])), (2, 2), "an overflow page");
+        assert_eq!(comparison.pages.iter().map(Pgno::get).collect::<Vec<_>>(), [5, 6]);
+    }
+
+    #[test]
+    fn an_emptied_database_is_noticed() {
+        let first = |cells: u8| [[0; 100].as_slice(), &[13, 0, 0, 0, cells, 2, 0, 0], &[0; 404]].concat();
+        for (live, other, emptied) in [(0, 1, true), (0, 0, false), (1, 1, false), (1, 0, false)] {
+            let mut comparison = Comparison::new(1);
+            comparison.add(Pgno::FIRST, &first(live), Some(&first(other)));
+            assert_eq!(comparison.emptied, emptied, "{live} tables here, {other} there");
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_written_to_is_kin_and_another_one_is_not() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let leaf = |name: &str, sql: &str| {
+            let app = rusqlite::Connection::open(dir.path().join(name)).expect("open");
+            app.execute_batch("PRAGMA page_size=1024; CREATE TABLE t(id INTEGER PRIMARY KEY, x)").expect("create");
+            app.execute_batch(sql).expect("write");
+            app.query_row("SELECT data FROM sqlite_dbpage WHERE pgno = 2", [], |row| row.get::<_, Vec<u8>>(0))
+                .expect("page 2")
+        };
+        let other = leaf("a", "INSERT INTO t(x) VALUES ('alpha'), ('beta'), ('gamma')");
+        let grown = leaf("b", "INSERT INTO t(x) VALUES ('alpha'), ('beta'), ('gamma'), ('delta')");
+        let stranger = leaf("c", "INSERT INTO t(x) VALUES ('alphA'), ('betA'), ('gammA'), ('delta')");
+        assert!(keeps_rows(&grown, &other) && !keeps_rows(&stranger, &other));
+        for at in 0..other.len() {
+            let mut damaged = other.clone();
+            damaged[at] = 0xff;
+            let _ = keeps_rows(&grown, &damaged) && keeps_rows(&damaged, &grown);
+        }
+    }
+
+    #[test]
+    fn too_much_difference_ends_it_once_the_lineage_is_clear() {
+        let limits = Limits { differing_max: 1, kin_wanted: 1 };
+        let mut comparison = Comparison::new(10);
+        for number in 2..5 {
+            comparison.add(pgno(number), &[1; 512], None);
+            assert!(!comparison.is_over(&limits), "whose it is must still be found out");
+        }
+        comparison.add(pgno(5), &[7; 512], Some(&[7; 512]));
+        assert!(comparison.is_over(&limits));
+    }
+}

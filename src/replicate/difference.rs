@@ -1,0 +1,513 @@
+//! Doubt: the WAL cannot prove that the database continues the history. Then the database itself is compared with it.
+//!
+//! ```text
+//!   bucket   newest restore plan ── merged page by page ──┐
+//!                                                         ├── join in page order ──▶ equal:    nothing to upload, go on after TXID n
+//!   disk     one pinned read snapshot ── sqlite_dbpage ───┘                          differs:  TXID n+1 = the pages that differ
+//!                                                                                    too much: TXID n+1 = all pages, an image
+//! ```
+//!
+//! Memory is bounded: the ranges of the merge (8 MB in all, 64 KiB for each file at least), one page for each file, one bit for
+//! each page of the database. Nothing is believed of the bucket's side before the checksum of every file was verified.
+//!
+//! *No lock is held against anybody*, but the pinned snapshot keeps the WAL from being reset: it grows while the comparison
+//! reads. An image has the same effect for as long as it is uploaded.
+//!
+//! *Whose is it?* A file that is not the one that was replicated before ([`KnownFile`]) has to show by its content that it is of
+//! the same lineage: enough pages that are the same in the same place. An older backup that an admin put there shows that, and
+//! becomes the newest state, with a warning; the states before it stay restorable. A stranger or a database created anew
+//! does not, and a database without any table never replaces one that has some: replication stops and the history stays.
+//!
+//! *When an image is shipped all the same*: the page size changed; the files of the bucket do not make a database (an image makes
+//! the history restorable again); they are much more than the database, or too many; the database is so small that an image
+//! costs less than looking; more than half of the pages differ; the objects could not be read several times in a row.
+//!
+//! *At the end*, when it is time to stop, a comparison may use half of the time that is left; then it is interrupted, nothing is
+//! proved, and the other half belongs to an image. Not for a file of unknown lineage: it is compared or not shipped at all.
+//!
+//! *What a later start needs*: an object n+1 says where in the WAL it ends, as always. If nothing was uploaded, a local note says
+//! where TXID n is found in the WAL ([`Standing`]), or, if the WAL is empty, that the file is TXID n ([`Origin`]).
+
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, Read};
+use std::rc::Rc;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Stop;
+use super::road::{StepError, Traveller};
+use super::ship::{Pending, pending_of};
+use super::upload::outcome;
+use crate::db::{Batch, Comparison, Db, DbError, ImageReason, KnownFile, Limits, Origin, OtherPages, Standing};
+use crate::fsx::FsError;
+use crate::ltx::{Decoder, LtxError, Merged, Txid};
+use crate::page::Pgno;
+use crate::remote::{LtxObject, RangeReader, ReadError, ReadPolicy, Remote, plan};
+use crate::store::StoreError;
+
+/// Up to this size the whole database is one small PUT, no dearer than the LIST and the GETs of a comparison.
+const SMALL_BYTES: u64 = 64 * 1024;
+/// With a plan of more bytes than this many databases the history was written over and over: reading it takes longer than an image.
+const PLAN_BYTES_FACTOR: u64 = 2;
+/// Each file of the plan costs a request and at least 64 KiB of memory while it is merged.
+const PLAN_FILES_MAX: usize = 256;
+/// How often in a row the objects may turn out unreadable before an image is shipped instead.
+const FAILURES_MAX: u32 = 3;
+/// Telling equal pages that prove a lineage: this share of the live pages, and of the bucket's pages at least as many, up to a few.
+const KIN_SHARE: u32 = 16;
+const KIN_OF_OTHER_MAX: u32 = 8;
+
+const NO_TIME: &str = "there was no time left to compare it";
+
+/// What is known about the doubt that is being looked into.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    /// The TXID whose doubt has been said.
+    said: Option<Txid>,
+    /// Comparisons in a row that the store's objects did not let come to an end.
+    failures: u32,
+    /// When an image must be begun, once it is time to end.
+    until: Option<Instant>,
+    /// The note of the file's identity is up to date.
+    is_noted: bool,
+}
+
+/// How the look at the bucket's side ended.
+enum Found {
+    Compared(Comparison, Scope),
+    /// Not worth it, or of no use. Why, as a clause.
+    Skipped(String),
+    /// There is nothing to compare with.
+    Broken(String),
+}
+
+/// What is known about the file at the path.
+#[derive(Clone, Copy, Debug)]
+struct Local {
+    pages: u32,
+    /// It is the one that was replicated before.
+    is_known: bool,
+    /// It has no table.
+    is_blank: bool,
+}
+
+/// What becomes of the doubt.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Equal,
+    Difference,
+    Image(String),
+    Stranger(String),
+}
+
+/// What a comparison read.
+#[derive(Clone, Copy, Debug)]
+struct Scope {
+    bytes: u64,
+    /// Size of the bucket's database in pages.
+    other_pages: u32,
+}
+
+impl Traveller {
+    /// Looks into the doubt that waits in `pending`, and puts there what is to be uploaded instead; nothing if the database is
+    /// proved to be what the bucket has. On an error it waits there again.
+    pub async fn settle_doubt(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
+        let batch = match pending.take() {
+            Some(Pending::Doubted(batch)) => batch,
+            other => {
+                *pending = other;
+                return Ok(());
+            }
+        };
+        let settled = self.settle(&batch).await;
+        match settled {
+            Ok(next) => {
+                self.doubts.failures = 0;
+                if let Some(next) = &next {
+                    self.board.captured(next.txid(), Instant::now());
+                }
+                *pending = next;
+                Ok(())
+            }
+            Err(error) => {
+                *pending = Some(Pending::Doubted(batch));
+                Err(error)
+            }
+        }
+    }
+
+    /// A doubt that waits keeps the WAL. Giving it up costs nothing: the next capture meets it again.
+    pub fn put_doubt_back(&mut self, pending: &mut Option<Pending>) {
+        if let Some(Pending::Doubted(batch)) = pending {
+            let (last, reason) = (before(batch), batch.image.unwrap_or(ImageReason::LocalChanges));
+            *pending = None;
+            self.db().start_over(last, reason);
+        }
+    }
+
+    async fn settle(&mut self, batch: &Batch) -> Result<Option<Pending>, StepError> {
+        let Some(txid) = before(batch) else { return self.prepare(batch.clone()).await.map(Some) };
+        let reason = batch.image.unwrap_or(ImageReason::LocalChanges);
+        let address = self.remote.address().to_owned();
+        if self.doubts.said.replace(txid) != Some(txid) {
+            tracing::warn!(db = %self.name(), "the history in {address} ends with TXID {txid}, but {reason}: comparing the database with it");
+        }
+        let local = Local {
+            pages: batch.header.commit,
+            is_known: KnownFile::is_at(&self.settings.path, &self.settings.meta_path, &address),
+            is_blank: self.with_db(|db| db.is_blank()).await?,
+        };
+        let found = match skip(local, reason, batch.content_len(), self.doubts.failures) {
+            Some(why) => Found::Skipped(why),
+            None => self.look(batch, txid, local).await?,
+        };
+        match (judge(local, &found), found) {
+            (Verdict::Stranger(why), _) => {
+                let path = self.name();
+                Err(StepError::AnotherDatabase { path, address, txid, why })
+            }
+            (Verdict::Equal, Found::Compared(comparison, scope)) => {
+                self.go_on_after(batch, txid, comparison.compared, scope).await?;
+                Ok(None)
+            }
+            (Verdict::Difference, Found::Compared(comparison, scope)) => {
+                if !local.is_known {
+                    tracing::warn!(
+                        db = %self.name(),
+                        "this is another file than the one that was replicated to {address} before, but of the same history"
+                    );
+                }
+                self.ship_difference(batch, txid, comparison, scope).await.map(Some)
+            }
+            (Verdict::Image(why), _) => self.ship_image(batch, &why).await.map(Some),
+            (Verdict::Equal | Verdict::Difference, _) => unreachable!("only a comparison says so"),
+        }
+    }
+
+    /// Compares the database with TXID `txid`.
+    async fn look(&mut self, batch: &Batch, txid: Txid, local: Local) -> Result<Found, StepError> {
+        if let Some(deadline) = self.deadline() {
+            let now = Instant::now();
+            let until = *self.doubts.until.get_or_insert(half_way(now, deadline));
+            if local.is_known && until <= now {
+                return Ok(Found::Skipped(NO_TIME.into()));
+            }
+        }
+        // This road tries again by itself, but not for every byte that is late.
+        let remote = self.remote.clone().with_policy(ReadPolicy::default());
+        let listing = self.remote.listing().await?;
+        let files: Vec<LtxObject> = plan::files_up_to(&listing, txid).into_iter().cloned().collect();
+        if let Some(found) = refuse(&files, txid, batch.content_len(), local) {
+            return Ok(found);
+        }
+        let db = self.db.take().expect("the database is here between steps");
+        let limit = local.is_known.then(|| time_is_up(self.stop.clone(), self.doubts.until));
+        let (db, compared) = compare(db, batch.clone(), &remote, &files, limit).await;
+        self.db = Some(db);
+        match compared {
+            Ok((comparison, scope)) => Ok(Found::Compared(comparison, scope)),
+            Err(CompareError::Interrupted) => Ok(Found::Skipped(NO_TIME.into())),
+            Err(CompareError::PageSize) => Ok(Found::Skipped(ImageReason::PageSizeChanged.to_string())),
+            Err(CompareError::Damaged(why)) => Ok(Found::Broken(why)),
+            Err(CompareError::Db(error)) => Err(error.into()),
+            Err(CompareError::Read(ReadError::Store(error @ StoreError::Permanent { .. }))) => {
+                Ok(Found::Broken(error.to_string()))
+            }
+            Err(CompareError::Read(error)) => {
+                self.doubts.failures += 1;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn prepare(&mut self, batch: Batch) -> Result<Pending, StepError> {
+        Ok(self.with_db(move |db| pending_of(db, batch)).await?)
+    }
+
+    async fn ship_image(&mut self, batch: &Batch, why: &str) -> Result<Pending, StepError> {
+        let size = Size(batch.content_len());
+        tracing::warn!(db = %self.name(), "uploading the whole database ({size}) as TXID {}: {why}", batch.header.min_txid);
+        self.prepare(batch.clone()).await
+    }
+
+    async fn ship_difference(
+        &mut self,
+        batch: &Batch,
+        txid: Txid,
+        comparison: Comparison,
+        scope: Scope,
+    ) -> Result<Pending, StepError> {
+        let (pages, differing, image) = (comparison.compared, comparison.differing, Size(batch.content_len()));
+        let batch = batch.clone();
+        let pending = self.with_db(move |db| pending_of(db, db.narrow(&batch, comparison)?)).await?;
+        let size = match &pending {
+            Pending::Encoded { ours, .. } => Size(ours.size),
+            Pending::Streamed(batch) | Pending::Doubted(batch) => Size(batch.content_len()),
+        };
+        tracing::warn!(
+            db = %self.name(),
+            "compared {pages} pages with TXID {txid} ({} read): {differing} differ, uploading {size} instead of {image}",
+            Size(scope.bytes)
+        );
+        Ok(pending)
+    }
+
+    /// The database is proved to be what TXID `txid` is.
+    async fn go_on_after(&mut self, batch: &Batch, txid: Txid, pages: u32, scope: Scope) -> Result<(), StepError> {
+        let image = batch.clone();
+        let position = self.with_db(move |db| db.continue_at_mark(&image, txid)).await;
+        let (meta, replica) = (&self.settings.meta_path, self.remote.address());
+        // While the snapshot is pinned no checkpoint can reach the file, so with an empty WAL it is TXID n as it lies there.
+        let noted = match Standing::of(&position, replica) {
+            Some(note) => note.save(meta),
+            None => Origin::of(&self.settings.path, txid, position.page_size, position.pages, replica)
+                .and_then(|note| note.save(meta)),
+        };
+        if let Err(error) = noted {
+            tracing::warn!(db = %self.name(), "{error}: the next start compares again");
+        }
+        tracing::info!(
+            db = %self.name(),
+            "compared {pages} pages with TXID {txid} ({} read): proved equal to TXID {txid}, nothing to upload",
+            Size(scope.bytes)
+        );
+        self.note_known_file();
+        Ok(())
+    }
+
+    /// The file at the path belongs to the history from now on. Said once in the life of a road.
+    pub fn note_known_file(&mut self) {
+        if self.doubts.is_noted {
+            return;
+        }
+        let noted: Result<(), FsError> = KnownFile::of(&self.settings.path, self.remote.address())
+            .and_then(|note| note.save(&self.settings.meta_path));
+        match noted {
+            Ok(()) => self.doubts.is_noted = true,
+            Err(error) => tracing::debug!(db = %self.name(), "{error}"),
+        }
+    }
+}
+
+/// The last TXID before a batch; `None` for the first of a history.
+fn before(batch: &Batch) -> Option<Txid> {
+    Txid::new(batch.header.min_txid.get() - 1)
+}
+
+/// Why the bucket need not be asked at all. Pure.
+fn skip(local: Local, reason: ImageReason, live_bytes: u64, failures: u32) -> Option<String> {
+    if reason == ImageReason::PageSizeChanged {
+        return Some(reason.to_string());
+    }
+    let must_look = !local.is_known || local.is_blank;
+    if must_look {
+        None
+    } else if live_bytes <= SMALL_BYTES {
+        Some("it is small".into())
+    } else {
+        (failures >= FAILURES_MAX).then(|| format!("the objects could not be read, {failures} times in a row"))
+    }
+}
+
+/// Why these files are not read. Pure.
+fn refuse(files: &[LtxObject], txid: Txid, live_bytes: u64, local: Local) -> Option<Found> {
+    if files.last().map(|file| file.max_txid) != Some(txid) {
+        return Some(Found::Broken(format!("no file reaches TXID {txid}")));
+    }
+    let must_look = !local.is_known || local.is_blank;
+    let bytes = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
+    let too_much = files.len() > PLAN_FILES_MAX || bytes > live_bytes.saturating_mul(PLAN_BYTES_FACTOR);
+    let what = format!("there are {} in {} files to compare it with", Size(bytes), files.len());
+    (too_much && !must_look).then_some(Found::Skipped(what))
+}
+
+/// What becomes of the doubt. Pure.
+fn judge(local: Local, found: &Found) -> Verdict {
+    match found {
+        Found::Skipped(why) | Found::Broken(why) if local.is_blank => {
+            Verdict::Stranger(format!("the database here has no table ({why})"))
+        }
+        Found::Skipped(why) if local.is_known => Verdict::Image(why.clone()),
+        Found::Skipped(why) => Verdict::Stranger(why.clone()),
+        Found::Broken(why) => Verdict::Image(format!("the files in the replica do not make a database: {why}")),
+        Found::Compared(comparison, scope) => {
+            let Comparison { compared, differing, kin, .. } = *comparison;
+            if comparison.whole && differing == 0 && local.pages == scope.other_pages {
+                Verdict::Equal
+            } else if comparison.emptied {
+                Verdict::Stranger("the database here has no table".into())
+            } else if !local.is_known && kin < kin_wanted(local.pages, scope.other_pages) {
+                let equal = compared - differing;
+                Verdict::Stranger(format!(
+                    "of its {compared} pages {equal} are those of the history, which has {}, and hardly one of them says anything",
+                    scope.other_pages
+                ))
+            } else if !comparison.whole || differing > differing_max(local.pages) {
+                Verdict::Image(format!("of {compared} pages that were compared {differing} differ"))
+            } else {
+                Verdict::Difference
+            }
+        }
+    }
+}
+
+/// More than half: an image is not much larger.
+fn differing_max(pages: u32) -> u32 {
+    pages / 2
+}
+
+fn kin_wanted(live_pages: u32, other_pages: u32) -> u32 {
+    (live_pages / KIN_SHARE).max((other_pages / KIN_SHARE).min(KIN_OF_OTHER_MAX)).max(1)
+}
+
+fn half_way(now: Instant, deadline: Instant) -> Instant {
+    now + deadline.saturating_duration_since(now) / 2
+}
+
+/// Returns half-way between the moment at which it became time to end and the deadline.
+async fn time_is_up(mut stop: watch::Receiver<Stop>, until: Option<Instant>) {
+    let until = match until {
+        Some(until) => until,
+        None => loop {
+            if let Some(deadline) = *stop.borrow_and_update() {
+                break half_way(Instant::now(), deadline);
+            }
+            if stop.changed().await.is_err() {
+                // Nobody can end it any more but by dropping it.
+                std::future::pending::<()>().await;
+            }
+        },
+    };
+    tokio::time::sleep_until(until).await;
+}
+
+enum CompareError {
+    Read(ReadError),
+    /// The files are not what they should be.
+    Damaged(String),
+    PageSize,
+    Db(DbError),
+    Interrupted,
+}
+
+impl From<DbError> for CompareError {
+    fn from(error: DbError) -> CompareError {
+        CompareError::Db(error)
+    }
+}
+
+impl From<LtxError> for CompareError {
+    fn from(error: LtxError) -> CompareError {
+        match error {
+            LtxError::Io { source, .. } => match source.downcast::<ReadError>() {
+                Ok(ReadError::Invalid { name, source }) => CompareError::Damaged(format!("{name}: {source}")),
+                Ok(error) => CompareError::Read(error),
+                Err(source) => CompareError::Damaged(source.to_string()),
+            },
+            error => CompareError::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// Compares on a thread of its own, which ends within one read when this future is dropped or `limit` returns.
+async fn compare(
+    db: Db,
+    batch: Batch,
+    remote: &Remote,
+    files: &[LtxObject],
+    limit: Option<impl Future<Output = ()>>,
+) -> (Db, Result<(Comparison, Scope), CompareError>) {
+    let readers: Vec<RangeReader> = files.iter().map(|file| RangeReader::new(remote, file, files.len())).collect();
+    let mut guards: Vec<_> = readers.iter().map(RangeReader::cancel_on_drop).collect();
+    let mut work = tokio::task::spawn_blocking(move || {
+        let compared = join(&db, &batch, readers);
+        (db, compared)
+    });
+    let limit = async {
+        match limit {
+            Some(limit) => limit.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        done = outcome(&mut work) => return done,
+        () = limit => guards.clear(),
+    }
+    let (db, compared) = outcome(work).await;
+    // It may have come to its end at the very last moment.
+    (db, compared.or(Err(CompareError::Interrupted)))
+}
+
+/// Both sides, page by page.
+fn join(db: &Db, batch: &Batch, readers: Vec<RangeReader>) -> Result<(Comparison, Scope), CompareError> {
+    let read = Rc::new(Cell::new(0));
+    let counted = |reader| Decoder::new(Counted { reader, read: read.clone() });
+    let merged = Merged::new(readers.into_iter().map(counted).collect::<Result<_, _>>()?)?;
+    let header = *merged.header();
+    if header.page_size != batch.header.page_size {
+        return Err(CompareError::PageSize);
+    }
+    let other_pages = header.commit;
+    let limits = Limits {
+        differing_max: differing_max(batch.header.commit),
+        kin_wanted: kin_wanted(batch.header.commit, other_pages),
+    };
+    let mut bucket = Bucket { merged };
+    let comparison = db.compare(batch, &mut bucket, &limits)?;
+    if comparison.whole {
+        bucket.merged.finish()?;
+    }
+    Ok((comparison, Scope { bytes: read.get(), other_pages }))
+}
+
+/// The bucket's side of the join.
+struct Bucket<R: Read> {
+    merged: Merged<R>,
+}
+
+impl<R: Read> OtherPages for Bucket<R> {
+    type Error = CompareError;
+
+    fn page(&mut self, pgno: Pgno) -> Result<Option<&[u8]>, CompareError> {
+        if pgno.get() > self.merged.header().commit {
+            return Ok(None);
+        }
+        // Every page but the lock page is asked for, so the next one is this one, or it is in no file.
+        match self.merged.next_page()? {
+            Some((next, page)) if next == pgno => Ok(Some(page)),
+            _ => Err(CompareError::Damaged(format!("page {pgno} is in none of them"))),
+        }
+    }
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    reader: R,
+    read: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = self.reader.read(buf)?;
+        self.read.set(self.read.get() + len as u64);
+        Ok(len)
+    }
+}
+
+/// Bytes for people.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes @ 0..10_000 => write!(f, "{bytes} bytes"),
+            bytes @ 10_000..10_000_000 => write!(f, "{} KB", bytes / 1000),
+            bytes => write!(f, "{} MB", bytes / 1_000_000),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,473 @@
+//! Whatever happened while nobody looked: the objects alone give the live database back, and no more is uploaded than differs.
+
+use super::super::tests::{Rig, transient};
+use super::super::{Ended, Event};
+use super::*;
+use crate::fsx;
+use crate::remote::Level;
+use crate::store::Key;
+use crate::store::memory::{Fault, Op};
+
+/// A database of about 300 pages, shipped, and its road ended.
+async fn shipped() -> Rig {
+    let mut rig = Rig::new(|_| {});
+    rig.run("PRAGMA auto_vacuum=INCREMENTAL; VACUUM");
+    rig.run("INSERT INTO t(x) SELECT randomblob(900) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) SELECT i FROM n)");
+    rig.start();
+    rig.until_objects(1).await;
+    rig.write(10);
+    rig.until_objects(2).await;
+    assert!(matches!(rig.finish().await, Ended::Synced(Some(txid)) if txid.get() == 2));
+    rig
+}
+
+/// Everybody lets go; the last connection checkpoints and deletes the WAL.
+fn close(rig: &mut Rig) {
+    rig.app = rusqlite::Connection::open_in_memory().expect("open");
+}
+
+fn open(rig: &mut Rig) {
+    rig.app = rusqlite::Connection::open(&rig.settings.path).expect("open");
+    rig.run("PRAGMA busy_timeout=5000; PRAGMA wal_autocheckpoint=0");
+}
+
+/// Work with the database while no road runs, after which nothing of the old WAL is left.
+fn away(rig: &mut Rig, sql: &str) {
+    close(rig);
+    open(rig);
+    rig.run(sql);
+    rig.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    close(rig);
+    let _ = fsx::remove_file_if_exists(&fsx::with_suffix(&rig.settings.path, "-wal")).expect("remove");
+    open(rig);
+}
+
+/// Pages in the newest object.
+fn pages_of_newest(rig: &Rig) -> usize {
+    let name = rig.objects().pop().expect("objects");
+    let bytes = rig.store.bytes(&name).expect("listed");
+    let mut decoder = Decoder::new(bytes.as_ref()).expect("header");
+    let mut page = vec![0; decoder.header().page_size.bytes()];
+    std::iter::from_fn(|| decoder.next_page(&mut page).expect("page")).count()
+}
+
+async fn synced(rig: &mut Rig) -> u64 {
+    match rig.finish().await {
+        Ended::Synced(Some(txid)) => txid.get(),
+        ended => panic!("{ended:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_changed_is_proved_equal_once_and_continued() {
+    let mut rig = shipped().await;
+    away(&mut rig, "");
+    rig.start();
+    assert_eq!(synced(&mut rig).await, 2, "nothing was uploaded");
+    // The next start goes by the note that this one left: it reads no object but the header of the newest.
+    let before = rig.store.calls(Op::Get);
+    rig.start();
+    assert_eq!(synced(&mut rig).await, 2);
+    assert!(rig.store.calls(Op::Get) <= before + 1, "compared again");
+    rig.start();
+    rig.write(10);
+    assert_eq!(synced(&mut rig).await, 3);
+    rig.assert_restores();
+    assert_eq!(rig.images(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_equal_database_with_a_wal_is_continued_by_the_note_of_its_frame() {
+    let mut rig = shipped().await;
+    away(&mut rig, "UPDATE t SET x = x WHERE id = 7");
+    // Frames that change nothing: the database is what it was, only the WAL is another.
+    rig.run("BEGIN; UPDATE t SET x = zeroblob(900) WHERE id = 9; ROLLBACK; UPDATE t SET x = x WHERE id = 7");
+    rig.start();
+    let txid = synced(&mut rig).await;
+    let (objects, gets) = (rig.objects().len(), rig.store.calls(Op::Get));
+    rig.start();
+    assert_eq!(synced(&mut rig).await, txid);
+    assert!(rig.store.calls(Op::Get) <= gets + 2, "compared again");
+    rig.start();
+    rig.write(10);
+    assert_eq!(synced(&mut rig).await, txid + 1);
+    assert_eq!(rig.objects().len(), objects + 1);
+    rig.assert_restores();
+    assert_eq!(rig.images(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_differs_is_uploaded() {
+    for sql in [
+        "UPDATE t SET x = randomblob(900) WHERE id IN (5, 100)",
+        "DELETE FROM t WHERE id > 240",
+        "INSERT INTO t(x) VALUES (randomblob(20000))",
+        "CREATE TABLE u(y); DROP TABLE ballast",
+    ] {
+        let mut rig = shipped().await;
+        away(&mut rig, sql);
+        rig.start();
+        assert_eq!(synced(&mut rig).await, 3, "{sql}");
+        assert!(pages_of_newest(&rig) < 60, "{sql}: {} pages", pages_of_newest(&rig));
+        rig.assert_restores();
+        // And from there as from any other object.
+        rig.start();
+        rig.write(10);
+        assert_eq!(synced(&mut rig).await, 4, "{sql}");
+        rig.assert_restores();
+        assert_eq!(rig.images(), 1, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_goes_on_from_a_difference_without_another_look() {
+    let mut rig = shipped().await;
+    away(&mut rig, "UPDATE t SET x = 1 WHERE id = 5");
+    rig.run("UPDATE t SET x = 2 WHERE id = 6");
+    rig.start();
+    assert_eq!(synced(&mut rig).await, 3);
+    let gets = rig.store.calls(Op::Get);
+    rig.run("UPDATE t SET x = 3 WHERE id = 6");
+    rig.start();
+    assert_eq!(synced(&mut rig).await, 4);
+    assert!(rig.store.calls(Op::Get) <= gets + 3, "compared again");
+    rig.assert_restores();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wal_that_was_rewritten_after_a_difference_is_not_continued() {
+    let mut rig = shipped().await;
+    away(&mut rig, "UPDATE t SET x = 1 WHERE id = 5");
+    let wal = fsx::with_suffix(&rig.settings.path, "-wal");
+    rig.run("UPDATE t SET x = x WHERE id = 6");
+    let keep = std::fs::metadata(&wal).expect("stat").len();
+    // These pages are what the bucket has, so they differ from nothing.
+    rig.run("UPDATE t SET x = x WHERE id = 20");
+    rig.start();
+    assert_eq!(synced(&mut rig).await, 3);
+    // A power loss: the last transaction is gone, and another one was written in its place with the same salts.
+    rig.app.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("config");
+    close(&mut rig);
+    let frames = std::fs::read(&wal).expect("read");
+    std::fs::write(&wal, &frames[..keep as usize]).expect("cut");
+    open(&mut rig);
+    rig.run("UPDATE t SET x = 'other' WHERE id = 30; UPDATE t SET x = 'other' WHERE id = 31");
+    rig.start();
+    synced(&mut rig).await;
+    rig.assert_restores();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_mostly_new_or_small_is_uploaded_whole() {
+    let mut rig = shipped().await;
+    away(&mut rig, "UPDATE t SET x = randomblob(900)");
+    rig.start();
+    assert_eq!(synced(&mut rig).await, 3);
+    rig.assert_restores();
+    assert_eq!(rig.images(), 2);
+    away(&mut rig, "DROP TABLE t; VACUUM; CREATE TABLE t(id INTEGER PRIMARY KEY, x)");
+    let gets = rig.store.calls(Op::Get);
+    rig.start();
+    assert_eq!(synced(&mut rig).await, 4);
+    assert!(rig.store.calls(Op::Get) <= gets + 1, "looked at the bucket for a few pages");
+    rig.assert_restores();
+    assert_eq!(rig.images(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_or_incomplete_history_gets_an_image() {
+    for damage in ["flip", "gap"] {
+        let mut rig = shipped().await;
+        let name = rig.objects()[0].clone();
+        let mut bytes = rig.store.bytes(&name).expect("listed").to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        rig.store.remove(&name);
+        if damage == "flip" {
+            rig.store.insert(&name, bytes, 1);
+        }
+        away(&mut rig, "UPDATE t SET x = 1 WHERE id = 5");
+        rig.start();
+        assert_eq!(synced(&mut rig).await, 3);
+        assert_eq!(pages_of_newest(&rig) as u64, live_pages(&rig), "{damage}: an image");
+    }
+}
+
+fn live_pages(rig: &Rig) -> u64 {
+    rig.app.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0)).expect("pragma").unsigned_abs()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_of_the_store_are_waited_out() {
+    let mut rig = shipped().await;
+    away(&mut rig, "UPDATE t SET x = 1 WHERE id = 5");
+    rig.store.inject(Op::List, Fault::Fail(transient), 2);
+    rig.store.inject(Op::Get, Fault::Break(100), 3);
+    rig.store.inject(Op::Get, Fault::Fail(transient), 2);
+    rig.store.inject(Op::Put, Fault::LostReply, 1);
+    rig.start();
+    rig.until_objects(3).await;
+    assert_eq!(synced(&mut rig).await, 3);
+    rig.assert_restores();
+    assert_eq!(rig.images(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_in_the_middle_of_a_comparison_is_not_missed() {
+    let mut rig = shipped().await;
+    away(&mut rig, "UPDATE t SET x = 1 WHERE id = 5");
+    rig.store.inject(Op::Get, Fault::Delay(std::time::Duration::ZERO), 1);
+    rig.store.inject(Op::Get, Fault::Hang, usize::MAX);
+    rig.start();
+    let gets = rig.store.calls(Op::Get);
+    rig.until("the comparison", |rig| rig.store.calls(Op::Get) > gets + 1).await;
+    // Half of the time for the comparison, which hangs, and half for the image.
+    assert_eq!(rig.finish_within(std::time::Duration::from_secs(4)).await, Some(3));
+    rig.assert_restores();
+    assert_eq!(rig.images(), 2, "whatever can finish");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_it_compares_the_application_writes_on() {
+    let mut rig = shipped().await;
+    away(&mut rig, "UPDATE t SET x = 1 WHERE id = 5");
+    rig.store.inject(Op::Get, Fault::Delay(std::time::Duration::from_millis(300)), 3);
+    rig.start();
+    for id in 0..20 {
+        rig.run("PRAGMA busy_timeout=0");
+        rig.run(&format!("UPDATE t SET x = randomblob(900) WHERE id = {}", 10 + id));
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    synced(&mut rig).await;
+    rig.assert_restores();
+    assert_eq!(rig.images(), 1);
+}
+
+/// What the road says when it refuses what lies at the path.
+async fn refusal(rig: &mut Rig) -> String {
+    let before = rig.objects();
+    rig.start();
+    let why = loop {
+        if let Event::Failed { why } = rig.event().await {
+            break why;
+        }
+    };
+    assert!(matches!(rig.finish().await, Ended::Failed { .. }));
+    assert_eq!(rig.objects(), before, "nothing was uploaded");
+    why
+}
+
+fn replace(rig: &mut Rig, sql: &str) {
+    close(rig);
+    for suffix in ["", "-wal", "-shm"] {
+        fsx::remove_file_if_exists(&fsx::with_suffix(&rig.settings.path, suffix)).expect("remove");
+    }
+    open(rig);
+    rig.run("PRAGMA page_size=1024; PRAGMA journal_mode=WAL");
+    rig.run(sql);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_at_the_path_is_refused() {
+    for sql in [
+        "CREATE TABLE other(a, b); INSERT INTO other VALUES (1, randomblob(50000))",
+        // The same application, which has begun anew.
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE TABLE ballast(b); INSERT INTO t(x) VALUES ('hello')",
+    ] {
+        let mut rig = shipped().await;
+        replace(&mut rig, sql);
+        let why = refusal(&mut rig).await;
+        assert!(why.contains("is not the database whose history"), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_without_tables_never_replaces_one_that_has_some() {
+    let mut rig = shipped().await;
+    away(&mut rig, "DROP TABLE t; DROP TABLE ballast; VACUUM");
+    let why = refusal(&mut rig).await;
+    assert!(why.contains("has no table"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_page_size_is_an_image_of_a_known_file_and_a_stranger_otherwise() {
+    let mut rig = shipped().await;
+    close(&mut rig);
+    open(&mut rig);
+    rig.run("PRAGMA journal_mode=DELETE; PRAGMA page_size=4096; VACUUM; PRAGMA journal_mode=WAL");
+    rig.start();
+    assert_eq!(synced(&mut rig).await, 3);
+    assert_eq!(pages_of_newest(&rig) as u64, live_pages(&rig));
+    let mut rig = shipped().await;
+    let copy = rig.dir.path().join("copy.db");
+    rig.run(&format!("PRAGMA page_size=4096; VACUUM INTO '{}'", copy.display()));
+    close(&mut rig);
+    for suffix in ["-wal", "-shm"] {
+        fsx::remove_file_if_exists(&fsx::with_suffix(&rig.settings.path, suffix)).expect("remove");
+    }
+    let resized = rusqlite::Connection::open(&copy).expect("open");
+    resized.execute_batch("PRAGMA page_size=4096; VACUUM").expect("resize");
+    drop(resized);
+    std::fs::rename(&copy, &rig.settings.path).expect("rename");
+    open(&mut rig);
+    let why = refusal(&mut rig).await;
+    assert!(why.contains("page size"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_backup_in_its_place_becomes_the_newest_state() {
+    for in_place in [true, false] {
+        let mut rig = shipped().await;
+        let backup = rig.dir.path().join("backup.db");
+        close(&mut rig);
+        open(&mut rig);
+        rig.run("PRAGMA wal_checkpoint(TRUNCATE)");
+        std::fs::copy(&rig.settings.path, &backup).expect("copy");
+        rig.start();
+        for _ in 0..5 {
+            rig.write(3000);
+        }
+        let txid = synced(&mut rig).await;
+        close(&mut rig);
+        for suffix in ["-wal", "-shm"] {
+            fsx::remove_file_if_exists(&fsx::with_suffix(&rig.settings.path, suffix)).expect("remove");
+        }
+        if in_place {
+            std::fs::copy(&backup, &rig.settings.path).expect("copy");
+        } else {
+            std::fs::rename(&backup, &rig.settings.path).expect("rename");
+        }
+        open(&mut rig);
+        rig.start();
+        assert_eq!(synced(&mut rig).await, txid + 1, "in place: {in_place}");
+        rig.assert_restores();
+        assert_eq!(rig.images(), 1, "in place: {in_place}");
+    }
+}
+
+/// Random histories, random tampering while nobody looks, faults of the store: the objects alone are always the live database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_happened_meanwhile_the_bucket_gives_the_live_database_back() {
+    let seed = std::env::var("MILLSTREAM_TEST_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or_else(crate::clock::random_u64);
+    println!("MILLSTREAM_TEST_SEED={seed}");
+    let mut random = seed;
+    let mut dice = move |sides: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % sides
+    };
+    let mut rig = shipped().await;
+    for round in 0..40 {
+        rig.start();
+        for _ in 0..dice(6) {
+            work(&rig, dice(7), dice(300));
+            tokio::time::sleep(std::time::Duration::from_millis(dice(15))).await;
+        }
+        if dice(3) == 0 {
+            rig.crash().await;
+        } else {
+            rig.store.heal();
+            synced(&mut rig).await;
+            rig.assert_restores();
+        }
+        tamper(&mut rig, &mut dice);
+        println!("round {round}: {} objects, {} images", rig.objects().len(), rig.images());
+        match dice(5) {
+            0 => rig.store.inject(Op::Get, Fault::Break(dice(5000) as usize), 1 + dice(8) as usize),
+            1 => rig.store.inject(Op::Get, Fault::Truncate(dice(5000) as usize), 1 + dice(3) as usize),
+            2 => rig.store.inject(Op::List, Fault::Fail(transient), 1),
+            3 => rig.store.inject(Op::Put, Fault::LostReply, 1),
+            _ => {}
+        }
+    }
+    rig.store.heal();
+    rig.start();
+    synced(&mut rig).await;
+    rig.assert_restores();
+}
+
+fn work(rig: &Rig, kind: u64, n: u64) {
+    match kind {
+        0..=2 => rig.write(n as u32 * 10),
+        3 => rig.run(&format!("UPDATE t SET x = randomblob(900) WHERE id % 50 = {}", n % 50)),
+        4 => rig.run(&format!("DELETE FROM t WHERE id % 40 = {}", n % 40)),
+        5 => rig.run("PRAGMA incremental_vacuum(5)"),
+        _ => rig.run("PRAGMA busy_timeout=0; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout=5000"),
+    }
+}
+
+fn tamper(rig: &mut Rig, dice: &mut impl FnMut(u64) -> u64) {
+    for _ in 0..dice(4) {
+        work(rig, dice(7), dice(300));
+    }
+    match dice(8) {
+        0 => away(rig, ""),
+        1 if dice(6) == 0 => away(rig, "VACUUM"),
+        1 => away(rig, "PRAGMA incremental_vacuum"),
+        2 => rig.run("PRAGMA wal_checkpoint(RESTART); UPDATE t SET x = 1 WHERE id % 9 = 0"),
+        3 => away(rig, "PRAGMA journal_mode=DELETE; UPDATE t SET x = 2 WHERE id % 70 = 3; PRAGMA journal_mode=WAL"),
+        4 => {
+            close(rig);
+            open(rig);
+        }
+        5 => away(rig, "INSERT INTO t(x) VALUES (randomblob(30000))"),
+        6 => {
+            // The same database as another file, as on another volume.
+            away(rig, "UPDATE t SET x = 3 WHERE id % 90 = 1");
+            close(rig);
+            let copy = rig.dir.path().join("copy.db");
+            std::fs::copy(&rig.settings.path, &copy)
+                .and_then(|_| std::fs::rename(&copy, &rig.settings.path))
+                .expect("copy");
+            for suffix in ["-wal", "-shm"] {
+                fsx::remove_file_if_exists(&fsx::with_suffix(&rig.settings.path, suffix)).expect("remove");
+            }
+            open(rig);
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_bucket_is_asked_only_where_it_pays() {
+    let known = Local { pages: 100, is_known: true, is_blank: false };
+    let unknown = Local { is_known: false, ..known };
+    let reason = ImageReason::LocalChanges;
+    assert_eq!(skip(known, reason, SMALL_BYTES + 1, 0), None);
+    assert!(skip(known, reason, SMALL_BYTES, 0).is_some());
+    assert!(skip(known, reason, 1 << 30, FAILURES_MAX).is_some());
+    assert!(skip(known, ImageReason::PageSizeChanged, 1 << 30, 0).is_some());
+    assert_eq!(skip(unknown, reason, 100, FAILURES_MAX), None, "whose it is must be found out");
+    assert_eq!(skip(Local { is_blank: true, ..known }, reason, 100, 0), None);
+
+    let file = |max: u64, size| LtxObject {
+        level: Level::L0,
+        min_txid: Txid::FIRST,
+        max_txid: Txid::new(max).expect("not zero"),
+        size,
+        modified_ms: 0,
+        name: Key::new("x").expect("valid"),
+    };
+    let txid = Txid::new(9).expect("not zero");
+    let refused = |files: &[LtxObject], local| refuse(files, txid, 1000, local).is_some();
+    assert!(!refused(&[file(9, 2000)], known));
+    assert!(refused(&[file(9, 2001)], known) && !refused(&[file(9, 2001)], unknown));
+    assert!(refused(&vec![file(9, 1); PLAN_FILES_MAX + 1], known));
+    assert!(refused(&[file(8, 10)], unknown) && refused(&[], unknown), "no file reaches it");
+}
+
+#[test]
+fn sizes_are_said_in_round_numbers() {
+    let said = [50, 50_400, 512_000_000].map(|bytes| Size(bytes).to_string());
+    assert_eq!(said, ["50 bytes", "50 KB", "512 MB"]);
+}
+
+#[test]
+fn the_more_there_is_the_more_kin_is_wanted() {
+    let table = [(3, 3, 1), (12, 100_000, 8), (100_000, 100_000, 6250), (1000, 30, 62), (20, 40, 2)];
+    for (live, other, wanted) in table {
+        assert_eq!(kin_wanted(live, other), wanted, "{live} pages here, {other} there");
+    }
+}
