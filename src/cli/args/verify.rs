@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::look::Look;
 use super::ONE_DASH;
 use super::life::duration;
+use super::look::Look;
 use crate::cli::source::Source;
 
 /// Proves that a replica can be restored, or says what is wrong with it

@@ -40,7 +40,6 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-
 use super::Stop;
 use crate::ltx::Header;
 use crate::remote::Remote;
