@@ -153,7 +153,7 @@ impl<'a> Case<'a> {
         let expired = evidence.window_from_ms.and_then(|from_ms| {
             let snapshots = evidence.listing.level(Level::SNAPSHOT).iter();
             let before = snapshots.filter(|o| o.min_txid == Txid::FIRST && o.modified_ms <= from_ms);
-            Some(Txid::new(before.map(|o| o.max_txid).max()?.get() - 1)?)
+            Txid::new(before.map(|o| o.max_txid).max()?.get() - 1)
         });
         Case { evidence, sound, suspects, reach, expired, findings: Vec::new() }
     }
