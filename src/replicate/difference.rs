@@ -16,7 +16,9 @@
 //! *Whose is it?* A file that is not the one that was replicated before ([`KnownFile`]) has to show by its content that it is of
 //! the same lineage: enough pages that are the same in the same place. An older backup that an admin put there shows that, and
 //! becomes the newest state, with a warning; the states before it stay restorable. A stranger or a database created anew
-//! does not, and a database without any table never replaces one that has some: replication stops and the history stays.
+//! does not: replication stops and the history stays as it is. The same file is believed to be the same database (a VACUUM
+//! leaves no page where it was), unless it has no table any more, none of the names of the history's tables, or only a
+//! few pages where the history has many.
 //!
 //! *When an image is shipped all the same*: the page size changed; the files of the bucket do not make a database (an image makes
 //! the history restorable again); they are much more than the database, or too many; the database is so small that an image
@@ -88,6 +90,8 @@ enum Found {
 #[derive(Clone, Copy, Debug)]
 struct Local {
     pages: u32,
+    /// [`SMALL_BYTES`] at most.
+    is_small: bool,
     /// It is the one that was replicated before.
     is_known: bool,
     /// It has no table.
@@ -157,10 +161,11 @@ impl Traveller {
         }
         let local = Local {
             pages: batch.header.commit,
+            is_small: batch.content_len() <= SMALL_BYTES,
             is_known: KnownFile::is_at(&self.settings.path, &self.settings.meta_path, &address),
             is_blank: self.with_db(|db| db.is_blank()).await?,
         };
-        let found = match skip(local, reason, batch.content_len(), self.doubts.failures) {
+        let found = match skip(local, reason, self.doubts.failures) {
             Some(why) => Found::Skipped(why),
             None => self.look(batch, txid, local).await?,
         };
@@ -200,8 +205,18 @@ impl Traveller {
         let remote = self.remote.clone().with_policy(ReadPolicy::default());
         let listing = self.remote.listing().await?;
         let files: Vec<LtxObject> = chain(&listing, txid).into_iter().cloned().collect();
-        if let Some(found) = refuse(&files, txid, batch.content_len(), local) {
-            return Ok(found);
+        let Some(newest) = files.last().filter(|newest| newest.max_txid == txid) else {
+            return Ok(Found::Broken(format!("no file reaches TXID {txid}")));
+        };
+        let newest = match remote.check_header(newest).await? {
+            Ok(header) => header,
+            Err(why) => return Ok(Found::Broken(why)),
+        };
+        if newest.page_size != batch.header.page_size {
+            return Ok(Found::Skipped(ImageReason::PageSizeChanged.to_string()));
+        }
+        if let Some(why) = refuse(&files, newest.commit, batch.content_len(), local) {
+            return Ok(Found::Skipped(why));
         }
         let db = self.db.take().expect("the database is here between steps");
         let limit = local.is_known.then(|| time_is_up(self.stop.clone(), self.doubts.until));
@@ -298,30 +313,30 @@ fn before(batch: &Batch) -> Option<Txid> {
 }
 
 /// Why the bucket need not be asked at all. Pure.
-fn skip(local: Local, reason: ImageReason, live_bytes: u64, failures: u32) -> Option<String> {
+fn skip(local: Local, reason: ImageReason, failures: u32) -> Option<String> {
     if reason == ImageReason::PageSizeChanged {
         return Some(reason.to_string());
     }
-    let must_look = !local.is_known || local.is_blank;
-    if must_look {
-        None
-    } else if live_bytes <= SMALL_BYTES {
-        Some("it is small".into())
-    } else {
-        (failures >= FAILURES_MAX).then(|| format!("the objects could not be read, {failures} times in a row"))
-    }
+    let may_skip = local.is_known && !local.is_blank && failures >= FAILURES_MAX;
+    may_skip.then(|| format!("the objects could not be read, {failures} times in a row"))
 }
 
-/// Why these files are not read. Pure.
-fn refuse(files: &[LtxObject], txid: Txid, live_bytes: u64, local: Local) -> Option<Found> {
-    if files.last().map(|file| file.max_txid) != Some(txid) {
-        return Some(Found::Broken(format!("no file reaches TXID {txid}")));
+/// Why these files, which make a database of `other_pages`, are not read. Pure.
+fn refuse(files: &[LtxObject], other_pages: u32, live_bytes: u64, local: Local) -> Option<String> {
+    if !local.is_known || local.is_blank || is_remnant(local, other_pages) {
+        return None;
     }
-    let must_look = !local.is_known || local.is_blank;
     let bytes = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
     let too_much = files.len() > PLAN_FILES_MAX || bytes > live_bytes.saturating_mul(PLAN_BYTES_FACTOR);
-    let what = format!("there are {} in {} files to compare it with", Size(bytes), files.len());
-    (too_much && !must_look).then_some(Found::Skipped(what))
+    if too_much {
+        return Some(format!("there are {} in {} files to compare it with", Size(bytes), files.len()));
+    }
+    local.is_small.then(|| "it is small".into())
+}
+
+/// A few pages where the history has many: whatever the file's identity says, it may have been made anew.
+fn is_remnant(local: Local, other_pages: u32) -> bool {
+    local.is_small && other_pages / 2 > local.pages
 }
 
 /// What becomes of the doubt. Pure.
@@ -339,11 +354,12 @@ fn judge(local: Local, found: &Found) -> Verdict {
                 Verdict::Equal
             } else if comparison.emptied {
                 Verdict::Stranger("the database here has no table".into())
-            } else if !local.is_known && kin < kin_wanted(local.pages, scope.other_pages) {
-                let equal = compared - differing;
+            } else if kin < kin_wanted(local.pages, scope.other_pages)
+                && (!local.is_known || comparison.strange_schema || is_remnant(local, scope.other_pages))
+            {
                 Verdict::Stranger(format!(
-                    "of its {compared} pages {equal} are those of the history, which has {}, and hardly one of them says anything",
-                    scope.other_pages
+                    "of its {} pages hardly one has to do with the {} of the history",
+                    local.pages, scope.other_pages
                 ))
             } else if !comparison.whole || differing > differing_max(local.pages) {
                 Verdict::Image(format!("of {compared} pages that were compared {differing} differ"))
