@@ -20,8 +20,8 @@
 //! leaves no page where it was), unless it has no table any more, none of the names of the history's tables, or only a
 //! few pages where the history has many.
 //!
-//! *When an image is shipped all the same*: the page size changed; the files of the bucket do not make a database (an image makes
-//! the history restorable again); they are much more than the database, or too many; the database is so small that an image
+//! *When an image is shipped all the same*: the page size changed, or the files of the bucket do not make a database (then it becomes
+//! a snapshot too: nothing leads from what came before to it, and restores begin with it); the files are much more than the database, or too many; the database is so small that an image
 //! costs less than looking; more than half of the pages differ; the objects could not be read several times in a row.
 //!
 //! *At the end*, when it is time to stop, a comparison may use half of the time that is left; then it is interrupted, nothing is
@@ -45,7 +45,7 @@ use super::ship::{Pending, pending_of};
 use super::upload::outcome;
 use crate::db::{Batch, Comparison, Db, DbError, ImageReason, KnownFile, Limits, Origin, OtherPages, Standing};
 use crate::fsx::FsError;
-use crate::ltx::{Decoder, LtxError, Merged, Txid};
+use crate::ltx::{Decoder, Header, LtxError, Merged, Txid};
 use crate::page::Pgno;
 use crate::remote::{LtxObject, ReadError, ReadPolicy, Remote};
 use crate::store::StoreError;
@@ -82,6 +82,7 @@ enum Found {
     Compared(Comparison, Scope),
     /// Not worth it, or of no use. Why, as a clause.
     Skipped(String),
+    PageSize,
     /// There is nothing to compare with.
     Broken(String),
 }
@@ -104,6 +105,8 @@ enum Verdict {
     Equal,
     Difference,
     Image(String),
+    /// An image to which nothing of the history leads.
+    Beginning(ImageReason, String),
     Stranger(String),
 }
 
@@ -166,7 +169,7 @@ impl Traveller {
             is_blank: self.with_db(|db| db.is_blank()).await?,
         };
         let found = match skip(local, reason, self.doubts.failures) {
-            Some(why) => Found::Skipped(why),
+            Some(found) => found,
             None => self.look(batch, txid, local).await?,
         };
         match (judge(local, &found), found) {
@@ -187,6 +190,10 @@ impl Traveller {
                 }
                 self.ship_difference(batch, txid, comparison, scope).await.map(Some)
             }
+            (Verdict::Beginning(reason, why), _) => {
+                let image = batch.clone().because(reason);
+                self.ship_image(&image, &why).await.map(Some)
+            }
             (Verdict::Image(why), _) => self.ship_image(batch, &why).await.map(Some),
             (Verdict::Equal | Verdict::Difference, _) => unreachable!("only a comparison says so"),
         }
@@ -203,18 +210,16 @@ impl Traveller {
         }
         // This road tries again by itself, but not for every byte that is late.
         let remote = self.remote.clone().with_policy(ReadPolicy::default());
-        let listing = self.remote.listing().await?;
-        let files: Vec<LtxObject> = chain(&listing, txid).into_iter().cloned().collect();
-        let Some(newest) = files.last().filter(|newest| newest.max_txid == txid) else {
-            return Ok(Found::Broken(format!("no file reaches TXID {txid}")));
+        let limit = local.is_known.then(|| time_is_up(self.stop.clone(), self.doubts.until));
+        let Some(plan) = within(limit, plan(&self.remote, txid)).await else {
+            return Ok(Found::Skipped(NO_TIME.into()));
         };
-        let newest = match remote.check_header(newest).await? {
+        let (files, newest) = plan?;
+        let newest = match newest {
+            Ok(header) if header.page_size != batch.header.page_size => return Ok(Found::PageSize),
             Ok(header) => header,
             Err(why) => return Ok(Found::Broken(why)),
         };
-        if newest.page_size != batch.header.page_size {
-            return Ok(Found::Skipped(ImageReason::PageSizeChanged.to_string()));
-        }
         if let Some(why) = refuse(&files, newest.commit, batch.content_len(), local) {
             return Ok(Found::Skipped(why));
         }
@@ -225,7 +230,7 @@ impl Traveller {
         match compared {
             Ok((comparison, scope)) => Ok(Found::Compared(comparison, scope)),
             Err(CompareError::Interrupted) => Ok(Found::Skipped(NO_TIME.into())),
-            Err(CompareError::PageSize) => Ok(Found::Skipped(ImageReason::PageSizeChanged.to_string())),
+            Err(CompareError::PageSize) => Ok(Found::PageSize),
             Err(CompareError::Damaged(why)) => Ok(Found::Broken(why)),
             Err(CompareError::Db(error)) => Err(error.into()),
             Err(CompareError::Read(ReadError::Store(error @ StoreError::Permanent { .. }))) => {
@@ -313,12 +318,12 @@ fn before(batch: &Batch) -> Option<Txid> {
 }
 
 /// Why the bucket need not be asked at all. Pure.
-fn skip(local: Local, reason: ImageReason, failures: u32) -> Option<String> {
+fn skip(local: Local, reason: ImageReason, failures: u32) -> Option<Found> {
     if reason == ImageReason::PageSizeChanged {
-        return Some(reason.to_string());
+        return Some(Found::PageSize);
     }
     let may_skip = local.is_known && !local.is_blank && failures >= FAILURES_MAX;
-    may_skip.then(|| format!("the objects could not be read, {failures} times in a row"))
+    may_skip.then(|| Found::Skipped(format!("the objects could not be read, {failures} times in a row")))
 }
 
 /// Why these files, which make a database of `other_pages`, are not read. Pure.
@@ -347,7 +352,17 @@ fn judge(local: Local, found: &Found) -> Verdict {
         }
         Found::Skipped(why) if local.is_known => Verdict::Image(why.clone()),
         Found::Skipped(why) => Verdict::Stranger(why.clone()),
-        Found::Broken(why) => Verdict::Image(format!("the files in the replica do not make a database: {why}")),
+        Found::PageSize if local.is_known && !local.is_blank => {
+            Verdict::Beginning(ImageReason::PageSizeChanged, ImageReason::PageSizeChanged.to_string())
+        }
+        Found::PageSize => Verdict::Stranger("it has another page size".into()),
+        Found::Broken(why) if !local.is_known => {
+            Verdict::Stranger(format!("the files in the replica do not make a database to compare it with ({why})"))
+        }
+        Found::Broken(why) => {
+            let reason = ImageReason::HistoryBroken;
+            Verdict::Beginning(reason, format!("{reason}: {why}"))
+        }
         Found::Compared(comparison, scope) => {
             let Comparison { compared, differing, kin, .. } = *comparison;
             if comparison.whole && differing == 0 && local.pages == scope.other_pages {
@@ -381,6 +396,31 @@ fn kin_wanted(live_pages: u32, other_pages: u32) -> u32 {
 
 fn half_way(now: Instant, deadline: Instant) -> Instant {
     now + deadline.saturating_duration_since(now) / 2
+}
+
+/// The files that make the database as it was at `txid`, and the header of the newest; an inner `Err` says why there are none.
+async fn plan(remote: &Remote, txid: Txid) -> Result<(Vec<LtxObject>, Result<Header, String>), StepError> {
+    let listing = remote.listing().await?;
+    let files: Vec<LtxObject> = chain(&listing, txid).into_iter().cloned().collect();
+    let newest = match files.last().filter(|newest| newest.max_txid == txid) {
+        Some(newest) => remote.check_header(newest).await?,
+        None => Err(format!("no file reaches TXID {txid}")),
+    };
+    Ok((files, newest))
+}
+
+/// `None` when the limit comes first.
+async fn within<T>(limit: Option<impl Future<Output = ()>>, work: impl Future<Output = T>) -> Option<T> {
+    let limit = async {
+        match limit {
+            Some(limit) => limit.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        done = work => Some(done),
+        () = limit => None,
+    }
 }
 
 /// Returns half-way between the moment at which it became time to end and the deadline.
@@ -442,16 +482,10 @@ async fn compare(
         let compared = join(&db, &batch, readers);
         (db, compared)
     });
-    let limit = async {
-        match limit {
-            Some(limit) => limit.await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        done = outcome(&mut work) => return done,
-        () = limit => guards.clear(),
+    if let Some(done) = within(limit, outcome(&mut work)).await {
+        return done;
     }
+    guards.clear();
     let (db, compared) = outcome(work).await;
     // It may have come to its end at the very last moment.
     (db, compared.or(Err(CompareError::Interrupted)))

@@ -15,10 +15,10 @@
 //! | a file that was damaged already: pages are opaque | difference |
 //! | a WAL that was rewritten after a power loss (`difference/tests.rs`) | difference |
 //! | `VACUUM` with more than half of the pages moved | image |
-//! | another page size, of the same file | image |
-//! | a history with a damaged or missing file (`difference/tests.rs`) | image |
+//! | another page size, of the same file | image, which is a snapshot too |
+//! | a history with a damaged or missing file (`difference/tests.rs`) | image, which is a snapshot too |
 //! | no table any more; a stranger, copied or renamed; deleted or truncated and created anew | halt |
-//! | another page size of another file (`difference/tests.rs`) | halt |
+//! | another page size of another file; another file and a history with a hole (`difference/tests.rs`) | halt |
 //!
 //! | while it is replicated | outcome |
 //! |---|---|
