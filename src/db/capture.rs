@@ -51,7 +51,7 @@ impl Batch {
     }
 
     /// The same image as a snapshot: the beginning of every later restore.
-    pub fn as_snapshot(mut self) -> Batch {
+    pub fn into_snapshot(mut self) -> Batch {
         self.header.min_txid = Txid::FIRST;
         self.header.wal = WalPosition::default();
         self

@@ -413,7 +413,8 @@ fn whatever_the_application_does_the_copy_follows() {
 /// What SQLite's own recovery finds in a damaged WAL is what is captured: never more, never less.
 #[test]
 fn a_damaged_wal_is_captured_as_far_as_sqlite_recovers_it() {
-    let damages: [(&str, fn(&mut Vec<u8>, usize)); 7] = [
+    type Damage = fn(&mut Vec<u8>, usize);
+    let damages: [(&str, Damage); 7] = [
         ("a flip in a frame's header", |wal, frame| wal[frame + 2] ^= 1),
         ("a flip in a frame's page", |wal, frame| wal[frame + 300] ^= 1),
         ("a flip in a frame's salt", |wal, frame| wal[frame + 9] ^= 1),

@@ -106,7 +106,11 @@ impl Traveller {
                 Err(error @ (StepError::NewDatabase { .. } | StepError::AnotherDatabase { .. })) => {
                     return Ended::Failed { why: error.to_string() };
                 }
-                Err(StepError::Db(error)) if !error.is_busy() => return Ended::Failed { why: error.to_string() },
+                Err(StepError::Db(error)) if !error.is_busy() => {
+                    // What SQLite says of a file that was taken away in the middle of a step is only a symptom.
+                    let cause = self.with_db(|db| db.check_identity()).await.err().unwrap_or(error);
+                    return Ended::Failed { why: cause.to_string() };
+                }
                 Err(error) => {
                     if let Some(ended) = self.failed(&error, &mut pending).await {
                         return ended;

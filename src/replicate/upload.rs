@@ -113,7 +113,7 @@ pub async fn create_from_database(
 /// already came from an attempt whose reply was lost: nobody else owns the TXID.
 pub async fn create_snapshot(remote: &Remote, db: Db, image: Batch) -> (Db, Result<(), UploadError>) {
     let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT);
-    let snapshot = image.as_snapshot();
+    let snapshot = image.into_snapshot();
     let header = snapshot.header;
     let encoder = tokio::task::spawn_blocking(move || {
         let encoded = db.encode(&snapshot, ChunkWriter::new(writer));
