@@ -44,6 +44,19 @@ impl Batch {
         }
     }
 
+    /// The same image for another reason, which a look at the replica gave.
+    pub fn because(mut self, reason: ImageReason) -> Batch {
+        self.image = Some(reason);
+        self
+    }
+
+    /// The same image as a snapshot: the beginning of every later restore.
+    pub fn into_snapshot(mut self) -> Batch {
+        self.header.min_txid = Txid::FIRST;
+        self.header.wal = WalPosition::default();
+        self
+    }
+
     /// Why this is an image, if that is doubt alone: then less may do, see [`Db::compare`].
     pub fn doubt(&self) -> Option<ImageReason> {
         self.image.filter(|reason| reason.is_doubt())

@@ -59,6 +59,8 @@ pub struct Comparison {
     pub kin: u32,
     /// There is no table here, and there are some on the other side.
     pub emptied: bool,
+    /// No table or index here has a name of the other side's, as far as page 1 tells.
+    pub strange_schema: bool,
     /// Every page was compared.
     pub whole: bool,
     pages: PageSet,
@@ -66,7 +68,20 @@ pub struct Comparison {
 
 impl Comparison {
     fn new(pages: u32) -> Comparison {
-        Comparison { compared: 0, differing: 0, kin: 0, emptied: false, whole: false, pages: PageSet::new(pages) }
+        Comparison {
+            compared: 0,
+            differing: 0,
+            kin: 0,
+            emptied: false,
+            strange_schema: false,
+            whole: false,
+            pages: PageSet::new(pages),
+        }
+    }
+
+    #[cfg(test)]
+    pub fn made_up(pages: u32, differing: u32, kin: u32, strange_schema: bool) -> Comparison {
+        Comparison { compared: pages, differing, kin, strange_schema, whole: true, ..Comparison::new(pages) }
     }
 
     fn add(&mut self, pgno: Pgno, live: &[u8], other: Option<&[u8]>) {
@@ -78,6 +93,7 @@ impl Comparison {
         }
         if pgno == Pgno::FIRST {
             self.emptied = is_blank(live) && other.is_some_and(|other| !is_blank(other));
+            self.strange_schema = other.is_some_and(|other| has_strange_schema(live, other));
         } else if is_equal && is_telling(live) || other.is_some_and(|other| !is_equal && keeps_rows(live, other)) {
             self.kin += 1;
         }
@@ -98,14 +114,51 @@ fn is_blank(page: &[u8]) -> bool {
     page[SCHEMA_AT] == TABLE_LEAF && page[SCHEMA_AT + 3..SCHEMA_AT + 5] == [0, 0]
 }
 
+/// Whether both schemas lie on page 1, and have no name in common.
+fn has_strange_schema(live: &[u8], other: &[u8]) -> bool {
+    if live[SCHEMA_AT] != TABLE_LEAF || other[SCHEMA_AT] != TABLE_LEAF {
+        return false;
+    }
+    let [live, other]: [Vec<&[u8]>; 2] =
+        [live, other].map(|page| row_offsets(page, SCHEMA_AT).filter_map(|at| schema_name(&page[at..])).collect());
+    !live.is_empty() && !other.is_empty() && !live.iter().any(|name| other.contains(name))
+}
+
+/// The second column of a row of `sqlite_schema`: the name.
+fn schema_name(row: &[u8]) -> Option<&[u8]> {
+    let text_len = |serial: u64| serial.checked_sub(13).map(|odd| usize::try_from(odd / 2).unwrap_or(usize::MAX));
+    let (_payload, row) = varint(row)?;
+    let (_row_id, record) = varint(row)?;
+    let (header_len, rest) = varint(record)?;
+    let (kind, rest) = varint(rest)?;
+    let (name, _) = varint(rest)?;
+    let start = usize::try_from(header_len).ok()?.checked_add(text_len(kind)?)?;
+    record.get(start..start.checked_add(text_len(name)?)?)
+}
+
+/// SQLite's variable-length integer, and what follows it.
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0u64;
+    for (at, &byte) in bytes.iter().take(9).enumerate() {
+        if at == 8 {
+            return Some((value << 8 | u64::from(byte), &bytes[9..]));
+        }
+        value = value << 7 | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            return Some((value, &bytes[at + 1..]));
+        }
+    }
+    None
+}
+
 /// Whether at least half of the rows of the other table leaf stand unchanged in the same place of the live one.
 fn keeps_rows(live: &[u8], other: &[u8]) -> bool {
     if live[0] != TABLE_LEAF || other[0] != TABLE_LEAF {
         return false;
     }
-    let standing: Vec<usize> = row_offsets(live).collect();
+    let standing: Vec<usize> = row_offsets(live, 0).collect();
     let (mut rows, mut kept) = (0, 0);
-    for at in row_offsets(other) {
+    for at in row_offsets(other, 0) {
         rows += 1;
         let row = row_at(other, at);
         let is_kept = !row.is_empty() && standing.contains(&at) && live.get(at..at + row.len()) == Some(row);
@@ -114,28 +167,19 @@ fn keeps_rows(live: &[u8], other: &[u8]) -> bool {
     rows > 0 && kept * 2 >= rows
 }
 
-/// Where the rows of a table leaf are; nothing is believed that lies outside of the page.
-fn row_offsets(page: &[u8]) -> impl Iterator<Item = usize> {
-    let count = usize::from(u16::from_be_bytes([page[3], page[4]]));
-    let offsets = page[8..].chunks_exact(2).take(count);
+/// Where the rows of the table leaf are that begins at `node` of this page; nothing is believed that lies outside of the page.
+fn row_offsets(page: &[u8], node: usize) -> impl Iterator<Item = usize> {
+    let count = usize::from(u16::from_be_bytes([page[node + 3], page[node + 4]]));
+    let offsets = page[node + 8..].chunks_exact(2).take(count);
     offsets.map(|pair| usize::from(u16::from_be_bytes([pair[0], pair[1]]))).filter(|at| *at < page.len())
 }
 
 /// The row at that offset: length and row id, each a varint, and the payload as far as it lies in the page.
 fn row_at(page: &[u8], at: usize) -> &[u8] {
-    let (mut end, mut payload) = (at, 0usize);
-    for part in 0..2 {
-        for byte in page[end..].iter().take(9) {
-            end += 1;
-            if part == 0 {
-                payload = payload.saturating_mul(128).saturating_add(usize::from(byte & 0x7f));
-            }
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-    }
-    &page[at..end.saturating_add(payload).min(page.len())]
+    let Some((payload, rest)) = varint(&page[at..]) else { return &[] };
+    let Some((_row_id, rest)) = varint(rest) else { return &[] };
+    let payload = usize::try_from(payload).unwrap_or(usize::MAX);
+    &page[at..(page.len() - rest.len()).saturating_add(payload).min(page.len())]
 }
 
 /// Page numbers of a database, one bit each.
@@ -323,6 +367,29 @@ mod tests {
             let mut damaged = other.clone();
             damaged[at] = 0xff;
             let _ = keeps_rows(&grown, &damaged) && keeps_rows(&damaged, &grown);
+        }
+    }
+
+    #[test]
+    fn a_schema_is_strange_without_a_name_in_common() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let first = |name: &str, sql: &str| {
+            let app = rusqlite::Connection::open(dir.path().join(name)).expect("open");
+            app.execute_batch(sql).expect("write");
+            app.query_row("SELECT data FROM sqlite_dbpage WHERE pgno = 1", [], |row| row.get::<_, Vec<u8>>(0))
+                .expect("page 1")
+        };
+        let ours = first("a", "CREATE TABLE users(id INTEGER PRIMARY KEY, name); CREATE INDEX by_name ON users(name)");
+        let later = first("b", "CREATE TABLE tags(x); CREATE TABLE users(id INTEGER PRIMARY KEY, name, mail)");
+        let strange = first("c", "CREATE TABLE accounts(users); CREATE TABLE user(id)");
+        let blank = first("d", "CREATE TABLE x(y); DROP TABLE x");
+        let verdicts = [(&later, &ours), (&strange, &ours), (&blank, &ours), (&ours, &blank)]
+            .map(|(live, other)| has_strange_schema(live, other));
+        assert_eq!(verdicts, [false, true, false, false]);
+        for at in SCHEMA_AT..ours.len() {
+            let mut damaged = ours.clone();
+            damaged[at] = 0xff;
+            let _ = has_strange_schema(&damaged, &ours) || has_strange_schema(&ours, &damaged);
         }
     }
 

@@ -182,7 +182,7 @@ impl Db {
     }
 
     /// Fails when the files at the paths are not those that were opened.
-    pub(super) fn check_identity(&self) -> Result<(), DbError> {
+    pub fn check_identity(&self) -> Result<(), DbError> {
         self.files.check()
     }
 

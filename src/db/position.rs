@@ -39,6 +39,7 @@ pub enum ImageReason {
     NoPosition,
     LocalChanges,
     HistoryGone,
+    HistoryBroken,
     PageSizeChanged,
     WalRestarted,
     WalTruncated,
@@ -51,7 +52,7 @@ impl ImageReason {
     /// no history to compare it with.
     pub fn is_doubt(self) -> bool {
         match self {
-            ImageReason::FirstBackup | ImageReason::HistoryGone => false,
+            ImageReason::FirstBackup | ImageReason::HistoryGone | ImageReason::HistoryBroken => false,
             ImageReason::NoPosition
             | ImageReason::PageSizeChanged
             | ImageReason::LocalChanges
@@ -63,6 +64,13 @@ impl ImageReason {
     }
 }
 
+impl ImageReason {
+    /// What came before does not lead to this image: no restore can cross over to it, so it has to be a beginning too.
+    pub fn begins_anew(self) -> bool {
+        matches!(self, ImageReason::HistoryGone | ImageReason::HistoryBroken | ImageReason::PageSizeChanged)
+    }
+}
+
 impl fmt::Display for ImageReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -70,6 +78,7 @@ impl fmt::Display for ImageReason {
             ImageReason::NoPosition => "the newest object in the replica does not say where in the WAL it ends",
             ImageReason::LocalChanges => "the database may have changed while nobody was replicating it",
             ImageReason::HistoryGone => "objects of the history are gone from the replica",
+            ImageReason::HistoryBroken => "the files in the replica do not make a database",
             ImageReason::PageSizeChanged => "the page size of the database changed",
             ImageReason::WalRestarted => "the WAL was restarted by somebody else",
             ImageReason::WalTruncated => "the WAL was truncated by somebody else",

@@ -409,3 +409,130 @@ fn whatever_the_application_does_the_copy_follows() {
     rig.capture();
     println!("{images} restarts could not be proved");
 }
+
+/// What SQLite's own recovery finds in a damaged WAL is what is captured: never more, never less.
+#[test]
+fn a_damaged_wal_is_captured_as_far_as_sqlite_recovers_it() {
+    type Damage = fn(&mut Vec<u8>, usize);
+    let damages: [(&str, Damage); 7] = [
+        ("a flip in a frame's header", |wal, frame| wal[frame + 2] ^= 1),
+        ("a flip in a frame's page", |wal, frame| wal[frame + 300] ^= 1),
+        ("a flip in a frame's salt", |wal, frame| wal[frame + 9] ^= 1),
+        ("half a frame at the end", |wal, frame| wal.truncate(frame + 500)),
+        ("no commit frame at the end", |wal, _| wal.truncate(wal.len() - 1048)),
+        ("a flip in the WAL's header", |wal, _| wal[17] ^= 1),
+        ("frames of an older generation behind the end", |wal, frame| {
+            let mut stale = wal[32..32 + 1048].to_vec();
+            stale[8] ^= 1;
+            wal.truncate(frame);
+            wal.extend(stale);
+        }),
+    ];
+    for (name, damage) in damages {
+        for at in [0, 3, 7] {
+            let mut rig = Rig::new(SETUP);
+            rig.capture();
+            for _ in 0..6 {
+                rig.run("INSERT INTO t(x) VALUES (zeroblob(2000))");
+            }
+            rig.capture();
+            let Rig { dir, app, db, copy, last } = rig;
+            app.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("config");
+            drop((app, db));
+            let wal = crate::fsx::with_suffix(&path_in(&dir), "-wal");
+            let mut bytes = std::fs::read(&wal).expect("read");
+            damage(&mut bytes, 32 + at * 1048);
+            std::fs::write(&wal, bytes).expect("write");
+            crate::fsx::remove_file_if_exists(&crate::fsx::with_suffix(&path_in(&dir), "-shm")).expect("remove");
+            // The oracle recovers a copy, so that it cannot help us.
+            let oracle = tempfile::tempdir().expect("tempdir");
+            for suffix in ["", "-wal"] {
+                let name = format!("app.db{suffix}");
+                std::fs::copy(dir.path().join(&name), oracle.path().join(&name)).expect("copy");
+            }
+            let recovered = open_app(&oracle.path().join("app.db"));
+            let db = Db::open(&path_in(&dir), tuning()).expect("open");
+            let mut rig = Rig { app: recovered, dir, db, copy, last };
+            let _ = rig.resume();
+            println!("{name} at frame {at}: image {}", is_image(&rig.db.capture(1).expect("capture")));
+            let mut rig = rig.restart();
+            rig.db.start_over(rig.last.map(|h| h.max_txid), ImageReason::WalRewritten);
+            rig.capture();
+        }
+    }
+}
+
+/// Text in UTF-16 and bytes reserved at the end of each page are nobody's business here.
+#[test]
+fn pages_are_opaque() {
+    let mut rig = Rig::new(&format!("PRAGMA encoding='UTF-16le'; {SETUP}; INSERT INTO t(x) VALUES ('grün')"));
+    rig.capture();
+    rig.run("INSERT INTO t(x) VALUES ('größer')");
+    assert!(!is_image(&rig.capture()));
+    rig.run("VACUUM");
+    let mut reserved: std::ffi::c_int = 32;
+    // SAFETY: the handle is open, "main" is NUL-terminated, and this control reads and writes one int.
+    let code = unsafe {
+        rusqlite::ffi::sqlite3_file_control(
+            rig.app.handle(),
+            c"main".as_ptr(),
+            rusqlite::ffi::SQLITE_FCNTL_RESERVE_BYTES,
+            std::ptr::from_mut(&mut reserved).cast(),
+        )
+    };
+    assert_eq!(code, rusqlite::ffi::SQLITE_OK);
+    rig.run("VACUUM; INSERT INTO t(x) VALUES (zeroblob(5000))");
+    assert!(!is_image(&rig.capture()));
+    let header = rig.live_pages().remove(0);
+    assert_eq!((header[20], header[59]), (32, 2), "reserved bytes, UTF-16");
+}
+
+/// A database that ends just before, with, and just behind the page that is never stored.
+#[test]
+fn the_lock_page_is_in_no_file_and_in_no_comparison() {
+    struct Zeros(u32, Vec<u8>, Vec<u8>);
+    impl OtherPages for Zeros {
+        type Error = DbError;
+        fn page(&mut self, pgno: Pgno) -> Result<Option<&[u8]>, DbError> {
+            assert_ne!(pgno.get(), self.0, "the lock page was asked for");
+            Ok(Some(if pgno == Pgno::FIRST { &self.2 } else { &self.1 }))
+        }
+    }
+    let page_size = crate::page::PageSize::MAX;
+    let lock = page_size.lock_page().get();
+    for pages in [lock - 1, lock, lock + 1] {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = path_in(&dir);
+        rusqlite::Connection::open(&path)
+            .and_then(|app| app.execute_batch("PRAGMA page_size=65536; PRAGMA journal_mode=WAL; CREATE TABLE t(x)"))
+            .expect("create");
+        // Pages that were never written are a hole in the file.
+        let file = std::fs::File::options().read(true).write(true).open(&path).expect("open");
+        file.set_len(page_size.database_len(pages)).expect("grow");
+        std::os::unix::fs::FileExt::write_all_at(&file, &pages.to_be_bytes(), 28).expect("patch");
+        drop(file);
+        let mut db = Db::open(&path, tuning()).expect("open");
+        db.start_over(Some(Txid::FIRST), ImageReason::LocalChanges);
+        let batch = db.capture(1).expect("capture").expect("an image");
+        assert_eq!(batch.header.commit, pages);
+        let mut first = vec![0; page_size.bytes()];
+        db.reader.read_page(Pgno::FIRST, &mut first).expect("read");
+        let limits = Limits { differing_max: 0, kin_wanted: 0 };
+        let compared =
+            db.compare(&batch, &mut Zeros(lock, vec![0; 65536], first), &Limits { differing_max: 9, ..limits });
+        let compared = compared.expect("compare");
+        assert!(compared.whole);
+        assert_eq!(compared.compared, pages - u32::from(pages >= lock));
+        // The table's own root page.
+        assert_eq!(compared.differing, 1);
+        let narrow = db.narrow(&batch, compared).expect("narrow");
+        let bytes = db.encode(&narrow, Vec::new()).expect("encode").writer;
+        let mut decoder = Decoder::new(&bytes[..]).expect("header");
+        assert_eq!((decoder.header().commit, decoder.header().max_txid.get()), (pages, 2));
+        let mut page = vec![0; page_size.bytes()];
+        let numbers: Vec<u32> =
+            std::iter::from_fn(|| decoder.next_page(&mut page).expect("page")).map(Pgno::get).collect();
+        assert_eq!(numbers, [2]);
+        decoder.finish().expect("verified");
+    }
+}

@@ -16,10 +16,12 @@
 //! *Whose is it?* A file that is not the one that was replicated before ([`KnownFile`]) has to show by its content that it is of
 //! the same lineage: enough pages that are the same in the same place. An older backup that an admin put there shows that, and
 //! becomes the newest state, with a warning; the states before it stay restorable. A stranger or a database created anew
-//! does not, and a database without any table never replaces one that has some: replication stops and the history stays.
+//! does not: replication stops and the history stays as it is. The same file is believed to be the same database (a VACUUM
+//! leaves no page where it was), unless it has no table any more, none of the names of the history's tables, or only a
+//! few pages where the history has many.
 //!
-//! *When an image is shipped all the same*: the page size changed; the files of the bucket do not make a database (an image makes
-//! the history restorable again); they are much more than the database, or too many; the database is so small that an image
+//! *When an image is shipped all the same*: the page size changed, or the files of the bucket do not make a database (then it becomes
+//! a snapshot too: nothing leads from what came before to it, and restores begin with it); the files are much more than the database, or too many; the database is so small that an image
 //! costs less than looking; more than half of the pages differ; the objects could not be read several times in a row.
 //!
 //! *At the end*, when it is time to stop, a comparison may use half of the time that is left; then it is interrupted, nothing is
@@ -42,7 +44,7 @@ use super::ship::{Pending, pending_of};
 use super::upload::outcome;
 use crate::db::{Batch, Comparison, Db, DbError, ImageReason, KnownFile, Limits, Origin, OtherPages, Standing};
 use crate::fsx::FsError;
-use crate::ltx::{Decoder, LtxError, Merged, Txid};
+use crate::ltx::{Decoder, Header, LtxError, Merged, Txid};
 use crate::page::Pgno;
 use crate::remote::{LtxObject, RangeReader, ReadError, ReadPolicy, Remote, plan};
 use crate::store::StoreError;
@@ -79,6 +81,7 @@ enum Found {
     Compared(Comparison, Scope),
     /// Not worth it, or of no use. Why, as a clause.
     Skipped(String),
+    PageSize,
     /// There is nothing to compare with.
     Broken(String),
 }
@@ -87,6 +90,8 @@ enum Found {
 #[derive(Clone, Copy, Debug)]
 struct Local {
     pages: u32,
+    /// [`SMALL_BYTES`] at most.
+    is_small: bool,
     /// It is the one that was replicated before.
     is_known: bool,
     /// It has no table.
@@ -99,6 +104,8 @@ enum Verdict {
     Equal,
     Difference,
     Image(String),
+    /// An image to which nothing of the history leads.
+    Beginning(ImageReason, String),
     Stranger(String),
 }
 
@@ -156,11 +163,12 @@ impl Traveller {
         }
         let local = Local {
             pages: batch.header.commit,
+            is_small: batch.content_len() <= SMALL_BYTES,
             is_known: KnownFile::is_at(&self.settings.path, &self.settings.meta_path, &address),
             is_blank: self.with_db(|db| db.is_blank()).await?,
         };
-        let found = match skip(local, reason, batch.content_len(), self.doubts.failures) {
-            Some(why) => Found::Skipped(why),
+        let found = match skip(local, reason, self.doubts.failures) {
+            Some(found) => found,
             None => self.look(batch, txid, local).await?,
         };
         match (judge(local, &found), found) {
@@ -181,6 +189,10 @@ impl Traveller {
                 }
                 self.ship_difference(batch, txid, comparison, scope).await.map(Some)
             }
+            (Verdict::Beginning(reason, why), _) => {
+                let image = batch.clone().because(reason);
+                self.ship_image(&image, &why).await.map(Some)
+            }
             (Verdict::Image(why), _) => self.ship_image(batch, &why).await.map(Some),
             (Verdict::Equal | Verdict::Difference, _) => unreachable!("only a comparison says so"),
         }
@@ -197,10 +209,18 @@ impl Traveller {
         }
         // This road tries again by itself, but not for every byte that is late.
         let remote = self.remote.clone().with_policy(ReadPolicy::default());
-        let listing = self.remote.listing().await?;
-        let files: Vec<LtxObject> = plan::files_up_to(&listing, txid).into_iter().cloned().collect();
-        if let Some(found) = refuse(&files, txid, batch.content_len(), local) {
-            return Ok(found);
+        let limit = local.is_known.then(|| time_is_up(self.stop.clone(), self.doubts.until));
+        let Some(found) = within(limit, files_of(&self.remote, txid)).await else {
+            return Ok(Found::Skipped(NO_TIME.into()));
+        };
+        let (files, newest) = found?;
+        let newest = match newest {
+            Ok(header) if header.page_size != batch.header.page_size => return Ok(Found::PageSize),
+            Ok(header) => header,
+            Err(why) => return Ok(Found::Broken(why)),
+        };
+        if let Some(why) = refuse(&files, newest.commit, batch.content_len(), local) {
+            return Ok(Found::Skipped(why));
         }
         let db = self.db.take().expect("the database is here between steps");
         let limit = local.is_known.then(|| time_is_up(self.stop.clone(), self.doubts.until));
@@ -209,7 +229,7 @@ impl Traveller {
         match compared {
             Ok((comparison, scope)) => Ok(Found::Compared(comparison, scope)),
             Err(CompareError::Interrupted) => Ok(Found::Skipped(NO_TIME.into())),
-            Err(CompareError::PageSize) => Ok(Found::Skipped(ImageReason::PageSizeChanged.to_string())),
+            Err(CompareError::PageSize) => Ok(Found::PageSize),
             Err(CompareError::Damaged(why)) => Ok(Found::Broken(why)),
             Err(CompareError::Db(error)) => Err(error.into()),
             Err(CompareError::Read(ReadError::Store(error @ StoreError::Permanent { .. }))) => {
@@ -297,30 +317,30 @@ fn before(batch: &Batch) -> Option<Txid> {
 }
 
 /// Why the bucket need not be asked at all. Pure.
-fn skip(local: Local, reason: ImageReason, live_bytes: u64, failures: u32) -> Option<String> {
+fn skip(local: Local, reason: ImageReason, failures: u32) -> Option<Found> {
     if reason == ImageReason::PageSizeChanged {
-        return Some(reason.to_string());
+        return Some(Found::PageSize);
     }
-    let must_look = !local.is_known || local.is_blank;
-    if must_look {
-        None
-    } else if live_bytes <= SMALL_BYTES {
-        Some("it is small".into())
-    } else {
-        (failures >= FAILURES_MAX).then(|| format!("the objects could not be read, {failures} times in a row"))
-    }
+    let may_skip = local.is_known && !local.is_blank && failures >= FAILURES_MAX;
+    may_skip.then(|| Found::Skipped(format!("the objects could not be read, {failures} times in a row")))
 }
 
-/// Why these files are not read. Pure.
-fn refuse(files: &[LtxObject], txid: Txid, live_bytes: u64, local: Local) -> Option<Found> {
-    if files.last().map(|file| file.max_txid) != Some(txid) {
-        return Some(Found::Broken(format!("no file reaches TXID {txid}")));
+/// Why these files, which make a database of `other_pages`, are not read. Pure.
+fn refuse(files: &[LtxObject], other_pages: u32, live_bytes: u64, local: Local) -> Option<String> {
+    if !local.is_known || local.is_blank || is_remnant(local, other_pages) {
+        return None;
     }
-    let must_look = !local.is_known || local.is_blank;
     let bytes = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
     let too_much = files.len() > PLAN_FILES_MAX || bytes > live_bytes.saturating_mul(PLAN_BYTES_FACTOR);
-    let what = format!("there are {} in {} files to compare it with", Size(bytes), files.len());
-    (too_much && !must_look).then_some(Found::Skipped(what))
+    if too_much {
+        return Some(format!("there are {} in {} files to compare it with", Size(bytes), files.len()));
+    }
+    local.is_small.then(|| "it is small".into())
+}
+
+/// A few pages where the history has many: whatever the file's identity says, it may have been made anew.
+fn is_remnant(local: Local, other_pages: u32) -> bool {
+    local.is_small && other_pages / 2 > local.pages
 }
 
 /// What becomes of the doubt. Pure.
@@ -331,18 +351,29 @@ fn judge(local: Local, found: &Found) -> Verdict {
         }
         Found::Skipped(why) if local.is_known => Verdict::Image(why.clone()),
         Found::Skipped(why) => Verdict::Stranger(why.clone()),
-        Found::Broken(why) => Verdict::Image(format!("the files in the replica do not make a database: {why}")),
+        Found::PageSize if local.is_known && !local.is_blank => {
+            Verdict::Beginning(ImageReason::PageSizeChanged, ImageReason::PageSizeChanged.to_string())
+        }
+        Found::PageSize => Verdict::Stranger("it has another page size".into()),
+        Found::Broken(why) if !local.is_known => {
+            Verdict::Stranger(format!("the files in the replica do not make a database to compare it with ({why})"))
+        }
+        Found::Broken(why) => {
+            let reason = ImageReason::HistoryBroken;
+            Verdict::Beginning(reason, format!("{reason}: {why}"))
+        }
         Found::Compared(comparison, scope) => {
             let Comparison { compared, differing, kin, .. } = *comparison;
             if comparison.whole && differing == 0 && local.pages == scope.other_pages {
                 Verdict::Equal
             } else if comparison.emptied {
                 Verdict::Stranger("the database here has no table".into())
-            } else if !local.is_known && kin < kin_wanted(local.pages, scope.other_pages) {
-                let equal = compared - differing;
+            } else if kin < kin_wanted(local.pages, scope.other_pages)
+                && (!local.is_known || comparison.strange_schema || is_remnant(local, scope.other_pages))
+            {
                 Verdict::Stranger(format!(
-                    "of its {compared} pages {equal} are those of the history, which has {}, and hardly one of them says anything",
-                    scope.other_pages
+                    "of its {} pages hardly one has to do with the {} of the history",
+                    local.pages, scope.other_pages
                 ))
             } else if !comparison.whole || differing > differing_max(local.pages) {
                 Verdict::Image(format!("of {compared} pages that were compared {differing} differ"))
@@ -364,6 +395,31 @@ fn kin_wanted(live_pages: u32, other_pages: u32) -> u32 {
 
 fn half_way(now: Instant, deadline: Instant) -> Instant {
     now + deadline.saturating_duration_since(now) / 2
+}
+
+/// The files that make the database as it was at `txid`, and the header of the newest; an inner `Err` says why there are none.
+async fn files_of(remote: &Remote, txid: Txid) -> Result<(Vec<LtxObject>, Result<Header, String>), StepError> {
+    let listing = remote.listing().await?;
+    let files: Vec<LtxObject> = plan::files_up_to(&listing, txid).into_iter().cloned().collect();
+    let newest = match files.last().filter(|newest| newest.max_txid == txid) {
+        Some(newest) => remote.check_header(newest).await?,
+        None => Err(format!("no file reaches TXID {txid}")),
+    };
+    Ok((files, newest))
+}
+
+/// `None` when the limit comes first.
+async fn within<T>(limit: Option<impl Future<Output = ()>>, work: impl Future<Output = T>) -> Option<T> {
+    let limit = async {
+        match limit {
+            Some(limit) => limit.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        done = work => Some(done),
+        () = limit => None,
+    }
 }
 
 /// Returns half-way between the moment at which it became time to end and the deadline.
@@ -425,16 +481,10 @@ async fn compare(
         let compared = join(&db, &batch, readers);
         (db, compared)
     });
-    let limit = async {
-        match limit {
-            Some(limit) => limit.await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        done = outcome(&mut work) => return done,
-        () = limit => guards.clear(),
+    if let Some(done) = within(limit, outcome(&mut work)).await {
+        return done;
     }
+    guards.clear();
     let (db, compared) = outcome(work).await;
     // It may have come to its end at the very last moment.
     (db, compared.or(Err(CompareError::Interrupted)))

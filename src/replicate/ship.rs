@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::lifecycle::Shipped;
 use super::road::{StepError, Traveller};
 use super::start::newest_txid;
-use super::upload::{self, Fingerprint, create_from_database, create_from_file, create_from_memory};
+use super::upload::{self, Fingerprint, create_from_database, create_from_file, create_from_memory, create_snapshot};
 use super::{Ended, Stop};
 use crate::clock::{self, Backoff};
 use crate::db::{Batch, Db, DbError, ImageReason};
@@ -42,7 +42,9 @@ impl Pending {
 
 /// Small batches are encoded at once, so that the read transaction may move on.
 pub(super) fn pending_of(db: &Db, batch: Batch) -> Result<Pending, DbError> {
-    if batch.content_len() > IN_MEMORY_CONTENT {
+    // What becomes a snapshot as well is encoded twice.
+    let is_beginning = batch.image.is_some_and(ImageReason::begins_anew);
+    if is_beginning || batch.content_len() > IN_MEMORY_CONTENT {
         return Ok(Pending::Streamed(batch));
     }
     let encoded = db.encode(&batch, Vec::new())?;
@@ -107,7 +109,11 @@ impl Traveller {
                 Err(error @ (StepError::NewDatabase { .. } | StepError::AnotherDatabase { .. })) => {
                     return Ended::Failed { why: error.to_string() };
                 }
-                Err(StepError::Db(error)) if !error.is_busy() => return Ended::Failed { why: error.to_string() },
+                Err(StepError::Db(error)) if !error.is_busy() => {
+                    // What SQLite says of a file that was taken away in the middle of a step is only a symptom.
+                    let cause = self.with_db(|db| db.check_identity()).await.err().unwrap_or(error);
+                    return Ended::Failed { why: cause.to_string() };
+                }
                 Err(error) => {
                     if let Some(ended) = self.failed(&error, &mut pending).await {
                         return ended;
@@ -160,8 +166,15 @@ impl Traveller {
                 let (db, batch, result) = create_from_database(&self.remote, db, batch).await;
                 self.db = Some(db);
                 let image = Some(batch.image.is_some());
+                let beginning = batch.image.is_some_and(ImageReason::begins_anew).then(|| batch.clone());
                 *pending = Some(Pending::Streamed(batch));
                 let ours = result?;
+                if let Some(batch) = beginning {
+                    let db = self.db.take().expect("the database is here between steps");
+                    let (db, result) = create_snapshot(&self.remote, db, batch).await;
+                    self.db = Some(db);
+                    result?;
+                }
                 Shipped { header: ours.header, size: ours.size, bytes: None, image }
             }
         };

@@ -1,4 +1,34 @@
-//! Where in the history a road begins: one LIST, one header, and proof.
+//! Where in the history a road begins: one LIST, one header, and proof. What cannot be proved is compared (`difference.rs`).
+//!
+//! What happened, and its outcome; each is a test (`tests/it/doubt.rs` unless another place is named), and none is silent:
+//!
+//! | while nobody replicated | outcome |
+//! |---|---|
+//! | nothing; everything was killed; commits of which the WAL has all frames | continue |
+//! | a checkpoint by others, after which the WAL was not reset, or once and its old end still shows | continue |
+//! | the `-shm` was deleted | continue |
+//! | our own reset, then commits (`db/seal.rs`); a restore to the newest TXID (`db/origin.rs`) | continue |
+//! | the WAL was checkpointed and deleted, nothing was committed | equal: nothing to upload |
+//! | commits, a reset and commits; two resets; the WAL truncated; deleted with commits in it | difference |
+//! | `journal_mode=DELETE`, and back or not; growth; `auto_vacuum` | difference |
+//! | an older copy of the file, copied or renamed over it (a warning if it is another file) | difference |
+//! | a file that was damaged already: pages are opaque | difference |
+//! | a WAL that was rewritten after a power loss (`difference/tests.rs`) | difference |
+//! | `VACUUM` with more than half of the pages moved | image |
+//! | another page size, of the same file | image, which is a snapshot too |
+//! | a history with a damaged or missing file (`difference/tests.rs`) | image, which is a snapshot too |
+//! | no table any more; a stranger, copied or renamed; deleted or truncated and created anew | halt |
+//! | another page size of another file; another file and a history with a hole (`difference/tests.rs`) | halt |
+//!
+//! | while it is replicated | outcome |
+//! |---|---|
+//! | `-wal` or `-shm` deleted; the database deleted, renamed over, truncated to nothing | halt |
+//! | `journal_mode=DELETE`, another page size | SQLite refuses: continue |
+//! | `VACUUM`, `auto_vacuum`, growth (`db/tests.rs`) | continue |
+//! | a program holds it with `locking_mode=EXCLUSIVE` | waits, and says so |
+//!
+//! *Halt* is [`StepError::AnotherDatabase`], or an error of `db/`: nothing is uploaded, the history stays as it is, the application
+//! runs on, and the exit code says that its commits are not replicated.
 
 use super::lifecycle::Lifecycle;
 use super::road::{StepError, Traveller};

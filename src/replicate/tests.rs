@@ -293,6 +293,7 @@ async fn a_history_that_was_deleted_begins_again_with_an_image() {
     rig.until_objects(1).await;
     assert!(matches!(rig.finish().await, Ended::Synced(_)));
     assert_eq!(rig.images(), 1);
+    assert!(rig.store.names().iter().any(|name| name.starts_with("0009/")), "no restore could begin with it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

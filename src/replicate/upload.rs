@@ -13,7 +13,7 @@ use tokio::task::JoinError;
 use crate::db::{Batch, Db, DbError, Spilled};
 use crate::fsx::{self, Context};
 use crate::ltx::{HEADER_LEN, Header, encoded_len_max};
-use crate::remote::{ReadError, Remote};
+use crate::remote::{Level, ReadError, Remote};
 use crate::store::{Body, BodyError, BodyWriter, StoreError};
 
 /// A file up to this size is sent as one piece of memory.
@@ -108,6 +108,28 @@ pub async fn create_from_database(
         (Err(error), Ok(())) => Err(error.into()),
     };
     (db, batch, result)
+}
+
+/// Creates the snapshot that makes an image, which the bucket has, the beginning of every later restore. One that is there
+/// already came from an attempt whose reply was lost: nobody else owns the TXID.
+pub async fn create_snapshot(remote: &Remote, db: Db, image: Batch) -> (Db, Result<(), UploadError>) {
+    let pages = image.content_len() / u64::from(image.header.page_size.get());
+    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, encoded_len_max(image.header.page_size, pages));
+    let snapshot = image.into_snapshot();
+    let header = snapshot.header;
+    let encoder = tokio::task::spawn_blocking(move || {
+        let encoded = db.encode(&snapshot, ChunkWriter::new(writer));
+        let sent = encoded.and_then(|encoded| Ok(encoded.writer.finish().on("send", db.path())?));
+        (db, sent)
+    });
+    let stored = remote.put(Level::SNAPSHOT, &header, body).await;
+    let (db, sent) = outcome(encoder).await;
+    let result = match (stored, sent) {
+        (Ok(()), Ok(())) | (Err(StoreError::AlreadyExists { .. }), _) => Ok(()),
+        (Err(error), _) => Err(error.into()),
+        (Ok(()), Err(error)) => Err(error.into()),
+    };
+    (db, result)
 }
 
 async fn fingerprint(db: Db, batch: Batch) -> (Db, Batch, Result<Fingerprint, DbError>) {

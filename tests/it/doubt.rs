@@ -192,7 +192,7 @@ const AWAY: &[Case] = &[
     ),
     (
         "an older copy of it, copied over it",
-        |rig| with_an_older_copy(rig, |copy, db| drop(fs::copy(copy, db).expect("copy"))),
+        |rig| with_an_older_copy(rig, |copy, db| assert!(fs::copy(copy, db).is_ok())),
         Outcome::Difference,
     ),
     (
@@ -397,7 +397,9 @@ fn a_program_that_holds_the_database_exclusively_is_named() {
     let args = ["replicate".into(), rig.db().into_os_string(), rig.remote.url().into()];
     let mut running = rig.millstream::<OsString>(args).spawn();
     running.wait_until_says(0, &["locked", "locking_mode=EXCLUSIVE"]);
+    // Nothing is lost or changed by having waited.
     drop(holder);
+    running.wait_until_says(0, &["history"]);
     running.signal(Signal::SIGTERM);
     running.wait().assert_code(0);
 }
@@ -407,9 +409,7 @@ fn shrinking_by_auto_vacuum_is_followed() {
     for mode in ["FULL", "INCREMENTAL"] {
         let mut rig = Rig::on_file();
         sql(&rig.db(), &format!("PRAGMA auto_vacuum={mode}; {SCHEMA}"));
-        rig.supervise(rig.app(&["create", "rows:5", "big:40:20000", "pause:200", "delete", "pause:200", "rows:1"]))
-            .finish()
-            .assert_code(0);
+        rig.supervise(rig.app(&["create", "rows:5", "big:40:20000"])).finish().assert_code(0);
         sql(&rig.db(), "DELETE FROM big WHERE id > 36; PRAGMA incremental_vacuum");
         let before = rig.remote.level0();
         assert_outcome(&mut rig, mode, Outcome::Difference, &before);

@@ -165,13 +165,14 @@ async fn a_database_that_is_mostly_new_or_small_is_uploaded_whole() {
     assert_eq!(synced(&mut rig).await, 3);
     rig.assert_restores();
     assert_eq!(rig.images(), 2);
-    away(&mut rig, "DROP TABLE t; VACUUM; CREATE TABLE t(id INTEGER PRIMARY KEY, x)");
-    let gets = rig.store.calls(Op::Get);
+    let mut rig = Rig::new(|_| {});
     rig.start();
-    assert_eq!(synced(&mut rig).await, 4);
-    assert!(rig.store.calls(Op::Get) <= gets + 1, "looked at the bucket for a few pages");
+    assert_eq!(synced(&mut rig).await, 1);
+    away(&mut rig, "INSERT INTO t(x) VALUES (1)");
+    rig.start();
+    assert_eq!(synced(&mut rig).await, 2);
     rig.assert_restores();
-    assert_eq!(rig.images(), 3);
+    assert_eq!(rig.images(), 2, "it is small");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,7 +191,15 @@ async fn a_damaged_or_incomplete_history_gets_an_image() {
         rig.start();
         assert_eq!(synced(&mut rig).await, 3);
         assert_eq!(pages_of_newest(&rig) as u64, live_pages(&rig), "{damage}: an image");
+        assert!(has_snapshot(&rig, 3), "{damage}: nothing leads to the image");
     }
+}
+
+fn has_snapshot(rig: &Rig, txid: u64) -> bool {
+    let name = format!("0009/0000000000000001-{txid:016x}.ltx");
+    let Some(bytes) = rig.store.bytes(&name) else { return false };
+    let decoded = Decoder::new(bytes.as_ref()).and_then(Decoder::finish).expect("a whole file");
+    decoded.pages == live_pages(rig)
 }
 
 fn live_pages(rig: &Rig) -> u64 {
@@ -298,6 +307,7 @@ async fn another_page_size_is_an_image_of_a_known_file_and_a_stranger_otherwise(
     rig.start();
     assert_eq!(synced(&mut rig).await, 3);
     assert_eq!(pages_of_newest(&rig) as u64, live_pages(&rig));
+    assert!(has_snapshot(&rig, 3), "nothing leads from pages of one size to those of another");
     let mut rig = shipped().await;
     let copy = rig.dir.path().join("copy.db");
     rig.run(&format!("PRAGMA page_size=4096; VACUUM INTO '{}'", copy.display()));
@@ -372,6 +382,12 @@ async fn whatever_happened_meanwhile_the_bucket_gives_the_live_database_back() {
             synced(&mut rig).await;
             rig.assert_restores();
         }
+        if dice(12) == 0 {
+            away(&mut rig, "VACUUM");
+            rig.store.heal();
+            rig.start();
+            synced(&mut rig).await;
+        }
         tamper(&mut rig, &mut dice);
         println!("round {round}: {} objects, {} images", rig.objects().len(), rig.images());
         match dice(5) {
@@ -404,7 +420,6 @@ fn tamper(rig: &mut Rig, dice: &mut impl FnMut(u64) -> u64) {
     }
     match dice(8) {
         0 => away(rig, ""),
-        1 if dice(6) == 0 => away(rig, "VACUUM"),
         1 => away(rig, "PRAGMA incremental_vacuum"),
         2 => rig.run("PRAGMA wal_checkpoint(RESTART); UPDATE t SET x = 1 WHERE id % 9 = 0"),
         3 => away(rig, "PRAGMA journal_mode=DELETE; UPDATE t SET x = 2 WHERE id % 70 = 3; PRAGMA journal_mode=WAL"),
@@ -432,30 +447,61 @@ fn tamper(rig: &mut Rig, dice: &mut impl FnMut(u64) -> u64) {
 
 #[test]
 fn the_bucket_is_asked_only_where_it_pays() {
-    let known = Local { pages: 100, is_known: true, is_blank: false };
+    let known = Local { pages: 100, is_small: false, is_known: true, is_blank: false };
     let unknown = Local { is_known: false, ..known };
     let reason = ImageReason::LocalChanges;
-    assert_eq!(skip(known, reason, SMALL_BYTES + 1, 0), None);
-    assert!(skip(known, reason, SMALL_BYTES, 0).is_some());
-    assert!(skip(known, reason, 1 << 30, FAILURES_MAX).is_some());
-    assert!(skip(known, ImageReason::PageSizeChanged, 1 << 30, 0).is_some());
-    assert_eq!(skip(unknown, reason, 100, FAILURES_MAX), None, "whose it is must be found out");
-    assert_eq!(skip(Local { is_blank: true, ..known }, reason, 100, 0), None);
+    assert!(skip(known, reason, 0).is_none());
+    assert!(skip(known, reason, FAILURES_MAX).is_some());
+    assert!(skip(known, ImageReason::PageSizeChanged, 0).is_some());
+    assert!(skip(unknown, reason, FAILURES_MAX).is_none(), "whose it is must be found out");
+    assert!(skip(Local { is_blank: true, ..known }, reason, FAILURES_MAX).is_none());
 
-    let file = |max: u64, size| LtxObject {
+    let file = |size| LtxObject {
         level: Level::L0,
         min_txid: Txid::FIRST,
-        max_txid: Txid::new(max).expect("not zero"),
+        max_txid: Txid::FIRST,
         size,
         modified_ms: 0,
         name: Key::new("x").expect("valid"),
     };
-    let txid = Txid::new(9).expect("not zero");
-    let refused = |files: &[LtxObject], local| refuse(files, txid, 1000, local).is_some();
-    assert!(!refused(&[file(9, 2000)], known));
-    assert!(refused(&[file(9, 2001)], known) && !refused(&[file(9, 2001)], unknown));
-    assert!(refused(&vec![file(9, 1); PLAN_FILES_MAX + 1], known));
-    assert!(refused(&[file(8, 10)], unknown) && refused(&[], unknown), "no file reaches it");
+    let refused = |files: &[LtxObject], local, other_pages| refuse(files, other_pages, 1000, local).is_some();
+    assert!(!refused(&[file(2000)], known, 100));
+    assert!(refused(&[file(2001)], known, 100) && !refused(&[file(2001)], unknown, 100));
+    assert!(refused(&vec![file(1); PLAN_FILES_MAX + 1], known, 100));
+    let small = Local { is_small: true, ..known };
+    assert!(refused(&[file(2000)], small, 201) && !refused(&[file(9000)], small, 202), "where is the rest of it?");
+}
+
+#[test]
+fn the_verdicts() {
+    let known = Local { pages: 160, is_small: false, is_known: true, is_blank: false };
+    let unknown = Local { is_known: false, ..known };
+    let blank = Local { is_blank: true, ..known };
+    let small = Local { pages: 10, is_small: true, ..known };
+    // Pages that differ, that tell of kin, and whether the schema is a stranger's.
+    let seen = |local: Local, differing, kin, strange_schema| {
+        let comparison = Comparison::made_up(local.pages, differing, kin, strange_schema);
+        judge(local, &Found::Compared(comparison, Scope { bytes: 0, other_pages: 160 }))
+    };
+    assert_eq!(seen(known, 0, 0, false), Verdict::Equal);
+    assert_eq!(seen(unknown, 0, 0, false), Verdict::Equal, "a copy is as good as the original");
+    assert_eq!(seen(known, 80, 0, false), Verdict::Difference);
+    assert_eq!(seen(unknown, 80, 10, false), Verdict::Difference);
+    assert!(matches!(seen(unknown, 80, 9, false), Verdict::Stranger(_)));
+    assert!(matches!(seen(unknown, 81, 10, false), Verdict::Image(_)));
+    assert!(matches!(seen(known, 160, 0, false), Verdict::Image(_)), "a VACUUM leaves no page where it was");
+    assert!(matches!(seen(known, 160, 0, true), Verdict::Stranger(_)));
+    assert!(matches!(seen(known, 81, 10, true), Verdict::Image(_)), "tables were renamed");
+    assert!(matches!(seen(small, 9, 1, false), Verdict::Stranger(_)));
+    assert!(matches!(seen(small, 1, 8, false), Verdict::Difference));
+    for (local, skipped, resized, broken) in
+        [(known, true, true, true), (unknown, false, false, false), (blank, false, false, false)]
+    {
+        let is_shipped = |found| !matches!(judge(local, &found), Verdict::Stranger(_));
+        assert_eq!(is_shipped(Found::Skipped("x".into())), skipped, "{local:?}");
+        assert_eq!(is_shipped(Found::PageSize), resized, "{local:?}");
+        assert_eq!(is_shipped(Found::Broken("x".into())), broken, "{local:?}");
+    }
 }
 
 #[test]
