@@ -19,7 +19,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{OpenFlags, ffi};
 
 use super::error::SqliteError;
-use super::mark::{Frozen, Mark};
+use super::mark::Mark;
 use crate::page::PageSize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,22 +162,25 @@ impl Connection {
         let code = unsafe { ffi::sqlite3_snapshot_get(self.conn.handle(), c"main".as_ptr(), &mut snapshot) };
         if code == ffi::SQLITE_OK && !snapshot.is_null() {
             // SAFETY: SQLite returned OK, so this points to a snapshot that we own until it is freed below.
-            let frozen = Frozen::read(unsafe { &*snapshot });
+            let header = unsafe { &*snapshot };
+            let (mark, is_empty) = (Mark::from_snapshot(header), Mark::names_no_wal(header));
             // SAFETY: freed once, and not used afterwards.
             unsafe { ffi::sqlite3_snapshot_free(snapshot) };
-            let frozen = frozen.ok_or_else(|| SqliteError::other(verb, &self.path, "unknown wal-index layout"))?;
-            let (page_size, pages) = match frozen.size {
-                Some(size) => size,
-                None => (self.page_size()?, self.page_count()?),
-            };
-            return Ok(Mark { page_size, pages, wal: Some(frozen.wal) });
+            if is_empty {
+                return self.mark_without_wal();
+            }
+            return mark.ok_or_else(|| SqliteError::other(verb, &self.path, "unknown wal-index layout"));
         }
         if code == ffi::SQLITE_ERROR {
             // The transaction is open, but the WAL has no content that a snapshot could name.
-            return Ok(Mark { page_size: self.page_size()?, pages: self.page_count()?, wal: None });
+            return self.mark_without_wal();
         }
         let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
         Err(SqliteError::from_rusqlite(verb, &self.path, &failure))
+    }
+
+    fn mark_without_wal(&self) -> Result<Mark, SqliteError> {
+        Ok(Mark { page_size: self.page_size()?, pages: self.page_count()?, wal: None })
     }
 
     fn page_count(&self) -> Result<u32, SqliteError> {
@@ -296,25 +299,6 @@ mod tests {
     }
 
     #[test]
-    fn a_wal_that_was_emptied_before_its_first_commit_knows_no_size() {
-        let rig = rig();
-        rig.commit();
-        let path = rig.ours.path.clone();
-        let Rig { app, ours, spare, _dir } = rig;
-        drop((ours, spare));
-        drop(app);
-        // The wal-index is built anew from nothing, and then counts an empty generation on.
-        let app = rusqlite::Connection::open(&path).expect("open");
-        let open = || Connection::open(&path, Duration::ZERO).expect("open");
-        let rig = Rig { app, ours: open(), spare: open(), _dir };
-        assert!(!rig.app_truncate_is_busy());
-        let mark = rig.ours.pin().expect("a pin needs no frames");
-        assert_eq!((mark.page_size.get(), mark.pages, mark.wal.map(|wal| wal.frames)), (4096, 2, Some(0)));
-        rig.commit();
-        assert_eq!(rig.spare.pin().map(|mark| (mark.pages, mark.wal.map(|wal| wal.frames))).ok(), Some((2, Some(1))));
-    }
-
-    #[test]
     fn an_empty_wal_has_no_frame_to_name() {
         let rig = rig();
         rig.commit();
@@ -322,6 +306,28 @@ mod tests {
         let mark = rig.ours.pin().expect("pin");
         assert_eq!(mark.wal.map_or(0, |w| w.frames), 0, "{mark:?}");
         assert_eq!(mark.pages, 2);
+    }
+
+    #[test]
+    fn a_wal_that_was_deleted_has_no_frame_to_name() {
+        let rig = rig();
+        rig.commit();
+        rig.app.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("checkpoint");
+        let path = rig.ours.path.clone();
+        let Rig { app, ours, spare, _dir } = rig;
+        drop((app, ours, spare));
+        for suffix in ["-wal", "-shm"] {
+            crate::fsx::remove_file_if_exists(&crate::fsx::with_suffix(&path, suffix)).expect("remove");
+        }
+        let app = rusqlite::Connection::open(&path).expect("open");
+        // Recovered from nothing, then truncated: a wal-index header with salts and without a page size.
+        app.execute_batch("SELECT count(*) FROM t; PRAGMA wal_checkpoint(TRUNCATE)").expect("recover");
+        let [ours, spare] = [(); 2].map(|()| Connection::open(&path, Duration::ZERO).expect("open"));
+        for connection in [&ours, &spare, &ours, &spare] {
+            let mark = connection.pin().expect("pin");
+            assert_eq!((mark.wal.map_or(0, |w| w.frames), mark.pages), (0, 2), "{mark:?}");
+            connection.end().expect("end");
+        }
     }
 
     #[test]
