@@ -19,6 +19,10 @@ With -turns Litestream 0.5.17 replicates every other time, on the same database 
 - It deletes every snapshot older than the retention, so that the beginning of the window has no base any more: moments count
   from `retention - snapshot interval` on.
 - It compacts the first image of a history with what follows and deletes it: the first seconds of a history are one moment.
+And one thing is not told apart from a failure of ours: if the application commits and then lets the WAL start over while nobody
+replicates, Litestream takes the new generation for the continuation of the newest level-0 object, never ships what was
+committed between, and its history is torn from there on. (It does so without us, too.) In a run that fails with -turns, look
+at the first level-0 object of the Litestream life before: WAL offset 32 and a first salt that is one higher mean that.
 
 A check that cannot fail is a defect: -break damages a run in one of the ways of BREAKS and -self-test shows that each is
 found. Exit code 1 is a failure; the seed is printed, the directory stays. A seed replays the schedule, not the machine's timing.
