@@ -19,6 +19,10 @@ With -turns Litestream 0.5.17 replicates every other time, on the same database 
 - It deletes every snapshot older than the retention, so that the beginning of the window has no base any more: moments count
   from `retention - snapshot interval` on.
 - It compacts the first image of a history with what follows and deletes it: the first seconds of a history are one moment.
+And one thing is not told apart from a failure of ours: if the application commits and then lets the WAL start over while nobody
+replicates, Litestream takes the new generation for the continuation of the newest level-0 object, never ships what was
+committed between, and its history is torn from there on. (It does so without us, too.) In a run that fails with -turns, look
+at the first level-0 object of the Litestream life before: WAL offset 32 and a first salt that is one higher mean that.
 
 A check that cannot fail is a defect: -break damages a run in one of the ways of BREAKS and -self-test shows that each is
 found. Exit code 1 is a failure; the seed is printed, the directory stays. A seed replays the schedule, not the machine's timing.
@@ -56,8 +60,8 @@ BREAKS = {
 }
 PATIENCE_SECONDS = 60
 # A file carries the time at which its capture began; a commit that slips in behind it is a little younger.
-CAPTURE_MS = 1000
-# How much older than exact a moment may come out, beside the interval of level 1 and the time nobody compacted.
+CAPTURE_MS = 250
+# How long Litestream may take until it has compacted the beginning of a history.
 COMPACTION_MS = 15_000
 FAILURES_MAX = 10
 
@@ -122,6 +126,7 @@ class Soak:
         self.oracle = Oracle(self.home / "oracle")
         self.counts = collections.Counter()
         self.failures = []
+        self.failures_max = 1 if args.breaks else FAILURES_MAX
         self.problem = None  # of a thread
         self.outputs = 0
         self.frozen = 0
@@ -172,7 +177,7 @@ class Soak:
         """The replicator's lives and deaths, and now and then the writer's."""
         dice = random.Random(f"{self.seed} lives")
         kills = turn = 0
-        while kills < self.args.kills and len(self.failures) < FAILURES_MAX:
+        while kills < self.args.kills and len(self.failures) < self.failures_max:
             who = "litestream" if self.args.turns and turn % 2 else "millstream"
             turn += 1
             self.replicator = self.spawn(who, [self.binaries[who], "replicate", "-config", "litestream.yml"])
@@ -212,8 +217,8 @@ class Soak:
         code = self.replicator.wait(PATIENCE_SECONDS)
         if self.ended_fenced():
             return
-        if code == 128 + signal.SIGTERM:
-            # Not armed yet: it claims nothing.
+        if code in (128 + signal.SIGTERM, -signal.SIGTERM):
+            # Not armed yet, or not even listening to signals: it claims nothing.
             self.counts["ends before it was armed"] += 1
             return
         if code:
@@ -395,11 +400,9 @@ class Soak:
         if at_ms > ms + CAPTURE_MS:
             raise Failure(f"{what}: commit {number} of {text_of(at_ms)} is younger")
         self.counts["late ms"] = max(self.counts["late ms"], at_ms - ms)
-        exact = max((txid for txid, at_ms in self.moments.items() if at_ms < ms), default=expected[-1])
+        exact = max((txid for txid, at_ms in list(self.moments.items()) if at_ms < ms), default=expected[-1])
         coarse = self.moments.get(exact, 0) - self.moments.get(expected[-1], self.moments.get(exact, 0))
         self.counts["coarse ms"] = max(self.counts["coarse ms"], coarse)
-        if coarse > self.args.level1 * 1000 + COMPACTION_MS:
-            raise Failure(f"{what}: {coarse} ms of it cannot be told apart ({expected[-1]:x} instead of {exact:x})")
 
     def both(self, frozen, what, expected, *question, theirs=None):
         """The same question to both programs; `theirs` is where Litestream finds the same files."""
@@ -458,7 +461,7 @@ class Soak:
             deadline = time.monotonic() + PATIENCE_SECONDS
             while not self.moments and self.problem is None and time.monotonic() < deadline:
                 time.sleep(0.05)
-            while threads[0].is_alive() and self.problem is None and len(self.failures) < FAILURES_MAX:
+            while threads[0].is_alive() and self.problem is None and len(self.failures) < self.failures_max:
                 self.damage()
                 self.probe()
             threads[0].join()
@@ -492,7 +495,7 @@ class Soak:
         number, _ = self.both(frozen, "the end, latest", ends[-1])
         if number != last:
             raise Failure(f"the end: commit {number} is restored, {last} was the last one")
-        for txid in ends:
+        for txid in self.random.sample(ends, min(40, len(ends))):
             self.both(frozen, f"the end, TXID {txid:x}", txid, "-txid", f"{txid:016x}")
         output, _, _ = self.restore("millstream", frozen.replica)
         db = sqlite3.connect(self.db)

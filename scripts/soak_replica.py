@@ -66,7 +66,12 @@ class S3Replica:
         return f"s3://{BUCKET}/{self.prefix}?endpoint={self.endpoint}&region=us-east-1&forcePathStyle=true"
 
     def names(self):
-        return [key[len(self.prefix) + 1 :] for key in self.client.keys(BUCKET, f"{self.prefix}/")]
+        try:
+            keys = self.client.keys(BUCKET, f"{self.prefix}/")
+        except OSError:
+            # The server closes what was idle for long.
+            keys = self.client.keys(BUCKET, f"{self.prefix}/")
+        return [key[len(self.prefix) + 1 :] for key in keys]
 
     def read(self, name, limit=None):
         """The bytes, or `None` when the object is gone."""

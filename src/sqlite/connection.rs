@@ -19,7 +19,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{OpenFlags, ffi};
 
 use super::error::SqliteError;
-use super::mark::{Frozen, Mark};
+use super::mark::Mark;
 use crate::page::PageSize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,15 +188,14 @@ impl Connection {
         let code = unsafe { ffi::sqlite3_snapshot_get(self.conn.handle(), c"main".as_ptr(), &mut snapshot) };
         if code == ffi::SQLITE_OK && !snapshot.is_null() {
             // SAFETY: SQLite returned OK, so this points to a snapshot that we own until it is freed below.
-            let frozen = Frozen::read(unsafe { &*snapshot });
+            let header = unsafe { &*snapshot };
+            let (mark, is_empty) = (Mark::from_snapshot(header), Mark::names_no_wal(header));
             // SAFETY: freed once, and not used afterwards.
             unsafe { ffi::sqlite3_snapshot_free(snapshot) };
-            let frozen = frozen.ok_or_else(|| SqliteError::other(verb, &self.path, "unknown wal-index layout"))?;
-            let (page_size, pages) = match frozen.size {
-                Some(size) => size,
-                None => (self.page_size()?, self.page_count()?),
-            };
-            return Ok(Mark { page_size, pages, wal: Some(frozen.wal) });
+            if is_empty {
+                return self.mark_without_wal();
+            }
+            return mark.ok_or_else(|| SqliteError::other(verb, &self.path, "unknown wal-index layout"));
         }
         if code == ffi::SQLITE_ERROR {
             // The transaction is open, but the WAL has no content that a snapshot could name.

@@ -36,29 +36,25 @@ pub struct WalMark {
     pub checksum: FrameChecksum,
 }
 
-/// What the wal-index header says that a read transaction froze.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frozen {
-    pub wal: WalMark,
-    /// Page size and pages; `None` in a WAL that was emptied before anything was committed to it: only the file knows then.
-    pub size: Option<(PageSize, u32)>,
-}
+impl Mark {
+    /// Whether the frozen wal-index header is that of a WAL without even a header: recovered from an empty or missing file, and
+    /// then perhaps truncated once more, which gives it salts but no page size.
+    pub(super) fn names_no_wal(snapshot: &ffi::sqlite3_snapshot) -> bool {
+        const PAGE_SIZE_AND_LAST_FRAME: std::ops::Range<usize> = 14..20;
+        snapshot.hidden[PAGE_SIZE_AND_LAST_FRAME].iter().all(|byte| *byte == 0)
+    }
 
-impl Frozen {
-    /// `None` when the header does not look as this SQLite version writes it.
-    pub(super) fn read(snapshot: &ffi::sqlite3_snapshot) -> Option<Frozen> {
+    /// Reads the frozen wal-index header; `None` when it does not look as this SQLite version writes it.
+    pub(super) fn from_snapshot(snapshot: &ffi::sqlite3_snapshot) -> Option<Mark> {
         let bytes = &snapshot.hidden;
         let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let salt = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         if word(0) != WAL_INDEX_VERSION || bytes[12] != 1 {
             return None;
         }
+        let page_size = PageSize::from_db_header(u16::from_ne_bytes([bytes[14], bytes[15]]))?;
         let wal =
             WalMark { salts: Salts(salt(32), salt(36)), frames: word(16), checksum: FrameChecksum(word(24), word(28)) };
-        let (page_size, pages) = (u16::from_ne_bytes([bytes[14], bytes[15]]), word(20));
-        if (page_size, pages, wal.frames) == (0, 0, 0) {
-            return Some(Frozen { wal, size: None });
-        }
-        Some(Frozen { wal, size: Some((PageSize::from_db_header(page_size)?, pages)) })
+        Some(Mark { page_size, pages: word(20), wal: Some(wal) })
     }
 }
