@@ -9,7 +9,6 @@
 //!   capture.rs   the WAL (or the whole image) up to a mark → a batch → LTX bytes
 //!   reset.rs     let the WAL start over, a few milliseconds under the write lock
 //!   resume.rs    prove that a WAL still continues what the bucket has
-//!   seal.rs      the note a reset leaves: this WAL generation is captured to its end
 //!   spill.rs     captured but not yet uploaded, on local disk
 //!   origin.rs    the note a restore leaves: this file is TXID n
 //!   lock.rs      one replicator per database
@@ -37,7 +36,6 @@ mod origin;
 mod position;
 mod reset;
 mod resume;
-mod seal;
 mod spill;
 mod watch;
 
@@ -51,6 +49,5 @@ pub use origin::Origin;
 pub use position::{ImageReason, Position};
 pub use reset::Reset;
 pub use resume::Candidate;
-pub use seal::Seal;
 pub use spill::{Spill, SpillError, Spilled};
 pub use watch::Watch;

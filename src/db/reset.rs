@@ -17,8 +17,6 @@ use std::time::{Duration, Instant};
 
 use super::capture::Batch;
 use super::open::{Db, DbError, Progress};
-use super::position::Position;
-use super::seal::Seal;
 use crate::sqlite::CheckpointMode;
 
 /// How long to try for the write lock: a reset can always be done later.
@@ -57,14 +55,6 @@ impl Db {
             self.truncate_if_huge()?;
         }
         Ok(result)
-    }
-
-    /// The note to leave after a reset that was done.
-    pub fn seal(&self) -> Option<Seal> {
-        match self.progress {
-            Progress::Known(Position { sealed: true, wal: Some(wal), .. }) => Some(Seal::of(&wal)),
-            _ => None,
-        }
     }
 
     /// Knocks often instead of waiting in SQLite's busy handler, whose pauses of milliseconds never meet the short gaps

@@ -4,7 +4,7 @@ use super::lifecycle::Lifecycle;
 use super::road::{StepError, Traveller};
 use super::upload::{Fingerprint, is_ours};
 use crate::clock;
-use crate::db::{Candidate, ImageReason, Origin, Position, Seal};
+use crate::db::{Candidate, ImageReason, Origin, Position};
 use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
@@ -89,8 +89,7 @@ impl Traveller {
     /// Continues after the file with this header if the WAL proves to be its continuation.
     async fn continue_or_start_over(&mut self, newest: &Header, object: Option<&LtxObject>) -> Result<(), StepError> {
         let (txid, header) = (newest.max_txid, *newest);
-        let seal = Seal::load(&self.settings.meta_path);
-        let reason = match self.with_db(move |db| db.candidate(&header, seal)).await? {
+        let reason = match self.with_db(move |db| db.candidate(&header)).await? {
             Ok(candidate) => match self.confirm(candidate, object).await? {
                 Some(position) => {
                     tracing::info!(db = %self.name(), "continuing the history after TXID {txid}");
