@@ -12,7 +12,6 @@
 //!   resume.rs    prove that a WAL still continues what the bucket has
 //!   compare.rs   where that cannot be proved: which pages are not what another copy has
 //!   proof.rs     the notes of what was proved, for the next start
-//!   seal.rs      the note a reset leaves: this WAL generation is captured to its end
 //!   spill.rs     captured but not yet uploaded, on local disk
 //!   origin.rs    the note a restore leaves: this file is TXID n
 //!   lock.rs      one replicator per database
@@ -43,7 +42,6 @@ mod position;
 mod proof;
 mod reset;
 mod resume;
-mod seal;
 mod spill;
 mod watch;
 
@@ -59,6 +57,5 @@ pub use position::{ImageReason, Position};
 pub use proof::{KnownFile, Standing};
 pub use reset::{Obstacle, Reset};
 pub use resume::Candidate;
-pub use seal::Seal;
 pub use spill::{Spill, SpillError, Spilled};
 pub use watch::{Watch, Watches};

@@ -75,8 +75,8 @@ impl Standing {
         Some(Header { page_size, commit: self.pages, min_txid: txid, max_txid: txid, timestamp_ms: 0, wal })
     }
 
-    /// Whether a position found by [`Standing::header`] is this place. In a later generation of the WAL the seal vouches for
-    /// the end of this one, and there is no checksum to compare.
+    /// Whether a position found by [`Standing::header`] is this place. In a later generation of the WAL there is no checksum to
+    /// compare: what is left of this one has proved that it went no further.
     pub fn vouches_for(&self, position: &Position, current: Option<WalMark>) -> bool {
         let same_generation = position.wal.map(|wal| wal.salts) == current.map(|wal| wal.salts);
         let checksum = FrameChecksum(self.checksum1, self.checksum2);
@@ -154,7 +154,7 @@ mod tests {
         rewritten.wal = rewritten.wal.map(|wal| WalMark { checksum: FrameChecksum(9, 9), ..wal });
         assert!(!note.vouches_for(&rewritten, now));
         let restarted = now.map(|wal| WalMark { salts: Salts(5, 1), ..wal });
-        assert!(note.vouches_for(&rewritten, restarted), "the seal vouches");
+        assert!(note.vouches_for(&rewritten, restarted));
     }
 
     #[test]

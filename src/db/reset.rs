@@ -20,7 +20,6 @@ use super::capture::Batch;
 use super::follow::By;
 use super::open::{Db, DbError, Progress};
 use super::position::Position;
-use super::seal::Seal;
 use crate::sqlite::{Checkpoint, CheckpointMode, SqliteError, frame_len};
 
 /// How long to try for the write lock: a reset can always be done later.
@@ -86,14 +85,6 @@ impl Db {
             self.truncate_if_huge()?;
         }
         Ok(result)
-    }
-
-    /// The note to leave after a reset that was done.
-    pub fn seal(&self) -> Option<Seal> {
-        match self.progress {
-            Progress::Known(Position { sealed: true, wal: Some(wal), .. }) => Some(Seal::of(&wal)),
-            _ => None,
-        }
     }
 
     fn checkpoint_within(&mut self, patience: Duration, by: By) -> Result<Checkpoint, SqliteError> {

@@ -1,16 +1,18 @@
 //! Proving that the WAL on disk continues what the bucket has.
 //!
 //! The newest level-0 object says where in which WAL generation it ended. Continuing from there is right only if that
-//! generation still stands (or was restarted exactly once, by our own reset or with its end still visible), its checksums hold up to that frame,
+//! generation still stands (or was restarted exactly once, with its end still visible), its checksums hold up to that frame,
 //! and the pages in those frames are the pages in the object. The last check matters after a power loss: with
 //! `synchronous=NORMAL` the local WAL may have lost commits that the bucket has, and then have been written anew with the same
 //! salts. Whatever cannot be proved is answered with a full image.
+//!
+//! That our own reset captured a generation to its end is no proof for later: when everybody has left the database, the next one to
+//! open it recovers the WAL, no longer knows that it was copied, and goes on behind that end.
 
 use super::capture::newest_of_each;
 use super::open::{Db, DbError};
 use super::position::{ImageReason, Position};
 use super::proof::Standing;
-use super::seal::Seal;
 use crate::ltx::Header;
 use crate::page::Pgno;
 use crate::sqlite::{FrameChecksum, Salts, Wal, WalError, WalMark, frame_len};
@@ -74,7 +76,7 @@ impl Candidate {
 
 impl Db {
     /// Looks for the place in the pinned WAL where the object with this header ended.
-    pub fn candidate(&self, newest: &Header, seal: Option<Seal>) -> Result<Result<Candidate, ImageReason>, DbError> {
+    pub fn candidate(&self, newest: &Header) -> Result<Result<Candidate, ImageReason>, DbError> {
         if newest.page_size != self.mark.page_size {
             return Ok(Err(ImageReason::PageSizeChanged));
         }
@@ -86,8 +88,6 @@ impl Db {
             self.same_generation(&wal, &claim, now)
         } else if !claim.was_restarted_once(now.salts) {
             return Ok(Err(ImageReason::LocalChanges));
-        } else if seal.is_some_and(|seal| seal.closes(claim.salts, claim.end)) {
-            Ok(Ok((Vec::new(), claim.end_mark(), true)))
         } else if now.frames < claim.end {
             self.restarted_once(&wal, &claim, now)
         } else {
@@ -126,9 +126,9 @@ impl Db {
     }
 
     /// The position that an earlier comparison left a note of, if the pinned WAL still stands by it.
-    pub fn standing(&self, note: &Standing, seal: Option<Seal>) -> Result<Option<Position>, DbError> {
+    pub fn standing(&self, note: &Standing) -> Result<Option<Position>, DbError> {
         let Some(header) = note.header() else { return Ok(None) };
-        let Ok(candidate) = self.candidate(&header, seal)? else { return Ok(None) };
+        let Ok(candidate) = self.candidate(&header)? else { return Ok(None) };
         Ok(Some(candidate.position).filter(|position| note.vouches_for(position, self.mark.wal)))
     }
 
@@ -160,7 +160,10 @@ impl Db {
             let frame = wal.raw_frame(number, page_size)?;
             Ok(frame.filter(|f| f.salts == claim.salts).and_then(|f| f.pgno))
         };
-        if is_old(claim.end + 1)?.is_some() {
+        // A frame of yet another generation behind that end shows that the generation never went beyond it. Nothing behind it shows
+        // nothing: `journal_size_limit` may have cut the file there.
+        let beyond = wal.raw_frame(claim.end + 1, page_size)?;
+        if beyond.is_none_or(|frame| frame.salts == claim.salts) {
             return Ok(Err(ImageReason::LocalChanges));
         }
         let mut pages = Vec::new();

@@ -67,9 +67,6 @@ impl Traveller {
                 Reset::Done => {
                     self.last_reset = Instant::now();
                     self.last_reset_complaint = None;
-                    if let Some(seal) = self.db().seal() {
-                        seal.save(&self.settings.meta_path)?;
-                    }
                     break;
                 }
                 Reset::CaptureFirst if self.spill.is_empty() => {

@@ -5,11 +5,11 @@
 //! | while nobody replicated | outcome |
 //! |---|---|
 //! | nothing; everything was killed; commits of which the WAL has all frames | continue |
-//! | a checkpoint by others, after which the WAL was not reset, or once and its old end still shows | continue |
+//! | a checkpoint by others, after which the WAL was not reset, or once and its old end still shows (`db/resume.rs`) | continue |
 //! | the `-shm` was deleted | continue |
-//! | our own reset, then commits (`db/seal.rs`); a restore to the newest TXID (`db/origin.rs`) | continue |
+//! | a restore to the newest TXID (`db/origin.rs`) | continue |
 //! | the WAL was checkpointed and deleted, nothing was committed | equal: nothing to upload |
-//! | commits, a reset and commits; two resets; the WAL truncated; deleted with commits in it | difference |
+//! | commits, a reset (ours, too) and commits; two resets; the WAL truncated; deleted with commits in it | difference |
 //! | `journal_mode=DELETE`, and back or not; growth; `auto_vacuum` | difference |
 //! | an older copy of the file, copied or renamed over it (a warning if it is another file) | difference |
 //! | a file that was damaged already: pages are opaque | difference |
@@ -34,7 +34,7 @@ use super::lifecycle::Lifecycle;
 use super::road::{StepError, Traveller};
 use super::upload::{Fingerprint, is_ours};
 use crate::clock;
-use crate::db::{Candidate, ImageReason, Origin, Position, Seal, Standing};
+use crate::db::{Candidate, ImageReason, Origin, Position, Standing};
 use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
@@ -120,8 +120,7 @@ impl Traveller {
     /// Continues after the file with this header if the WAL proves to be its continuation.
     async fn continue_or_start_over(&mut self, newest: &Header, object: Option<&LtxObject>) -> Result<(), StepError> {
         let (txid, header) = (newest.max_txid, *newest);
-        let seal = Seal::load(&self.settings.meta_path);
-        let reason = match self.with_db(move |db| db.candidate(&header, seal)).await? {
+        let reason = match self.with_db(move |db| db.candidate(&header)).await? {
             Ok(candidate) => match self.confirm(candidate, object).await? {
                 Some(position) => {
                     tracing::info!(db = %self.name(), "continuing the history after TXID {txid}");
@@ -147,7 +146,7 @@ impl Traveller {
         let restored = Origin::position_of(&self.settings.path, &meta, &replica).filter(|origin| origin.txid == txid);
         let position = match (restored, Standing::load(&meta, &replica, txid)) {
             (Some(position), _) => Some(position),
-            (None, Some(note)) => self.with_db(move |db| db.standing(&note, Seal::load(&meta))).await?,
+            (None, Some(note)) => self.with_db(move |db| db.standing(&note)).await?,
             (None, None) => None,
         };
         let Some(position) = position else { return Ok(false) };
