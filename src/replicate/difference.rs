@@ -30,36 +30,22 @@
 //! *What a later start needs*: an object n+1 says where in the WAL it ends, as always. If nothing was uploaded, a local note says
 //! where TXID n is found in the WAL ([`Standing`]), or, if the WAL is empty, that the file is TXID n ([`Origin`]).
 
-use std::cell::Cell;
-use std::fmt;
-use std::io::{self, Read};
-use std::rc::Rc;
+mod join;
+mod judge;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::join::{CompareError, compare};
+use self::judge::{Found, Local, SMALL_BYTES, Scope, Size, Verdict, judge, refuse, skip};
 use super::Stop;
 use super::road::{StepError, Traveller};
 use super::ship::{Pending, pending_of};
-use super::upload::outcome;
-use crate::db::{Batch, Comparison, Db, DbError, ImageReason, KnownFile, Limits, Origin, OtherPages, Standing};
+use crate::db::{Batch, Comparison, ImageReason, KnownFile, Origin, Standing};
 use crate::fsx::FsError;
-use crate::ltx::{Decoder, Header, LtxError, Merged, Txid};
-use crate::page::Pgno;
-use crate::remote::{LtxObject, RangeReader, ReadError, ReadPolicy, Remote, plan};
+use crate::ltx::{Header, Txid};
+use crate::remote::{LtxObject, ReadError, ReadPolicy, Remote, plan};
 use crate::store::StoreError;
-
-/// Up to this size the whole database is one small PUT, no dearer than the LIST and the GETs of a comparison.
-const SMALL_BYTES: u64 = 64 * 1024;
-/// With a plan of more bytes than this many databases the history was written over and over: reading it takes longer than an image.
-const PLAN_BYTES_FACTOR: u64 = 2;
-/// Each file of the plan costs a request and at least 64 KiB of memory while it is merged.
-const PLAN_FILES_MAX: usize = 256;
-/// How often in a row the objects may turn out unreadable before an image is shipped instead.
-const FAILURES_MAX: u32 = 3;
-/// Telling equal pages that prove a lineage: this share of the live pages, and of the bucket's pages at least as many, up to a few.
-const KIN_SHARE: u32 = 16;
-const KIN_OF_OTHER_MAX: u32 = 8;
 
 const NO_TIME: &str = "there was no time left to compare it";
 
@@ -74,47 +60,6 @@ pub(super) struct Doubts {
     until: Option<Instant>,
     /// The note of the file's identity is up to date.
     is_noted: bool,
-}
-
-/// How the look at the bucket's side ended.
-enum Found {
-    Compared(Comparison, Scope),
-    /// Not worth it, or of no use. Why, as a clause.
-    Skipped(String),
-    PageSize,
-    /// There is nothing to compare with.
-    Broken(String),
-}
-
-/// What is known about the file at the path.
-#[derive(Clone, Copy, Debug)]
-struct Local {
-    pages: u32,
-    /// [`SMALL_BYTES`] at most.
-    is_small: bool,
-    /// It is the one that was replicated before.
-    is_known: bool,
-    /// It has no table.
-    is_blank: bool,
-}
-
-/// What becomes of the doubt.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Equal,
-    Difference,
-    Image(String),
-    /// An image to which nothing of the history leads.
-    Beginning(ImageReason, String),
-    Stranger(String),
-}
-
-/// What a comparison read.
-#[derive(Clone, Copy, Debug)]
-struct Scope {
-    bytes: u64,
-    /// Size of the bucket's database in pages.
-    other_pages: u32,
 }
 
 impl Traveller {
@@ -316,83 +261,6 @@ fn before(batch: &Batch) -> Option<Txid> {
     Txid::new(batch.header.min_txid.get() - 1)
 }
 
-/// Why the bucket need not be asked at all. Pure.
-fn skip(local: Local, reason: ImageReason, failures: u32) -> Option<Found> {
-    if reason == ImageReason::PageSizeChanged {
-        return Some(Found::PageSize);
-    }
-    let may_skip = local.is_known && !local.is_blank && failures >= FAILURES_MAX;
-    may_skip.then(|| Found::Skipped(format!("the objects could not be read, {failures} times in a row")))
-}
-
-/// Why these files, which make a database of `other_pages`, are not read. Pure.
-fn refuse(files: &[LtxObject], other_pages: u32, live_bytes: u64, local: Local) -> Option<String> {
-    if !local.is_known || local.is_blank || is_remnant(local, other_pages) {
-        return None;
-    }
-    let bytes = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
-    let too_much = files.len() > PLAN_FILES_MAX || bytes > live_bytes.saturating_mul(PLAN_BYTES_FACTOR);
-    if too_much {
-        return Some(format!("there are {} in {} files to compare it with", Size(bytes), files.len()));
-    }
-    local.is_small.then(|| "it is small".into())
-}
-
-/// A few pages where the history has many: whatever the file's identity says, it may have been made anew.
-fn is_remnant(local: Local, other_pages: u32) -> bool {
-    local.is_small && other_pages / 2 > local.pages
-}
-
-/// What becomes of the doubt. Pure.
-fn judge(local: Local, found: &Found) -> Verdict {
-    match found {
-        Found::Skipped(why) | Found::Broken(why) if local.is_blank => {
-            Verdict::Stranger(format!("the database here has no table ({why})"))
-        }
-        Found::Skipped(why) if local.is_known => Verdict::Image(why.clone()),
-        Found::Skipped(why) => Verdict::Stranger(why.clone()),
-        Found::PageSize if local.is_known && !local.is_blank => {
-            Verdict::Beginning(ImageReason::PageSizeChanged, ImageReason::PageSizeChanged.to_string())
-        }
-        Found::PageSize => Verdict::Stranger("it has another page size".into()),
-        Found::Broken(why) if !local.is_known => {
-            Verdict::Stranger(format!("the files in the replica do not make a database to compare it with ({why})"))
-        }
-        Found::Broken(why) => {
-            let reason = ImageReason::HistoryBroken;
-            Verdict::Beginning(reason, format!("{reason}: {why}"))
-        }
-        Found::Compared(comparison, scope) => {
-            let Comparison { compared, differing, kin, .. } = *comparison;
-            if comparison.whole && differing == 0 && local.pages == scope.other_pages {
-                Verdict::Equal
-            } else if comparison.emptied {
-                Verdict::Stranger("the database here has no table".into())
-            } else if kin < kin_wanted(local.pages, scope.other_pages)
-                && (!local.is_known || comparison.strange_schema || is_remnant(local, scope.other_pages))
-            {
-                Verdict::Stranger(format!(
-                    "of its {} pages hardly one has to do with the {} of the history",
-                    local.pages, scope.other_pages
-                ))
-            } else if !comparison.whole || differing > differing_max(local.pages) {
-                Verdict::Image(format!("of {compared} pages that were compared {differing} differ"))
-            } else {
-                Verdict::Difference
-            }
-        }
-    }
-}
-
-/// More than half: an image is not much larger.
-fn differing_max(pages: u32) -> u32 {
-    pages / 2
-}
-
-fn kin_wanted(live_pages: u32, other_pages: u32) -> u32 {
-    (live_pages / KIN_SHARE).max((other_pages / KIN_SHARE).min(KIN_OF_OTHER_MAX)).max(1)
-}
-
 fn half_way(now: Instant, deadline: Instant) -> Instant {
     now + deadline.saturating_duration_since(now) / 2
 }
@@ -437,126 +305,6 @@ async fn time_is_up(mut stop: watch::Receiver<Stop>, until: Option<Instant>) {
         },
     };
     tokio::time::sleep_until(until).await;
-}
-
-enum CompareError {
-    Read(ReadError),
-    /// The files are not what they should be.
-    Damaged(String),
-    PageSize,
-    Db(DbError),
-    Interrupted,
-}
-
-impl From<DbError> for CompareError {
-    fn from(error: DbError) -> CompareError {
-        CompareError::Db(error)
-    }
-}
-
-impl From<LtxError> for CompareError {
-    fn from(error: LtxError) -> CompareError {
-        match error {
-            LtxError::Io { source, .. } => match source.downcast::<ReadError>() {
-                Ok(ReadError::Invalid { name, source }) => CompareError::Damaged(format!("{name}: {source}")),
-                Ok(error) => CompareError::Read(error),
-                Err(source) => CompareError::Damaged(source.to_string()),
-            },
-            error => CompareError::Damaged(error.to_string()),
-        }
-    }
-}
-
-/// Compares on a thread of its own, which ends within one read when this future is dropped or `limit` returns.
-async fn compare(
-    db: Db,
-    batch: Batch,
-    remote: &Remote,
-    files: &[LtxObject],
-    limit: Option<impl Future<Output = ()>>,
-) -> (Db, Result<(Comparison, Scope), CompareError>) {
-    let readers: Vec<RangeReader> = files.iter().map(|file| RangeReader::new(remote, file, files.len())).collect();
-    let mut guards: Vec<_> = readers.iter().map(RangeReader::cancel_on_drop).collect();
-    let mut work = tokio::task::spawn_blocking(move || {
-        let compared = join(&db, &batch, readers);
-        (db, compared)
-    });
-    if let Some(done) = within(limit, outcome(&mut work)).await {
-        return done;
-    }
-    guards.clear();
-    let (db, compared) = outcome(work).await;
-    // It may have come to its end at the very last moment.
-    (db, compared.or(Err(CompareError::Interrupted)))
-}
-
-/// Both sides, page by page.
-fn join(db: &Db, batch: &Batch, readers: Vec<RangeReader>) -> Result<(Comparison, Scope), CompareError> {
-    let read = Rc::new(Cell::new(0));
-    let counted = |reader| Decoder::new(Counted { reader, read: read.clone() });
-    let merged = Merged::new(readers.into_iter().map(counted).collect::<Result<_, _>>()?)?;
-    let header = *merged.header();
-    if header.page_size != batch.header.page_size {
-        return Err(CompareError::PageSize);
-    }
-    let other_pages = header.commit;
-    let limits = Limits {
-        differing_max: differing_max(batch.header.commit),
-        kin_wanted: kin_wanted(batch.header.commit, other_pages),
-    };
-    let mut bucket = Bucket { merged };
-    let comparison = db.compare(batch, &mut bucket, &limits)?;
-    if comparison.whole {
-        bucket.merged.finish()?;
-    }
-    Ok((comparison, Scope { bytes: read.get(), other_pages }))
-}
-
-/// The bucket's side of the join.
-struct Bucket<R: Read> {
-    merged: Merged<R>,
-}
-
-impl<R: Read> OtherPages for Bucket<R> {
-    type Error = CompareError;
-
-    fn page(&mut self, pgno: Pgno) -> Result<Option<&[u8]>, CompareError> {
-        if pgno.get() > self.merged.header().commit {
-            return Ok(None);
-        }
-        // Every page but the lock page is asked for, so the next one is this one, or it is in no file.
-        match self.merged.next_page()? {
-            Some((next, page)) if next == pgno => Ok(Some(page)),
-            _ => Err(CompareError::Damaged(format!("page {pgno} is in none of them"))),
-        }
-    }
-}
-
-/// Counts what is read.
-struct Counted<R> {
-    reader: R,
-    read: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let len = self.reader.read(buf)?;
-        self.read.set(self.read.get() + len as u64);
-        Ok(len)
-    }
-}
-
-/// Bytes for people.
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            bytes @ 0..10_000 => write!(f, "{bytes} bytes"),
-            bytes @ 10_000..10_000_000 => write!(f, "{} KB", bytes / 1000),
-            bytes => write!(f, "{} MB", bytes / 1_000_000),
-        }
-    }
 }
 
 #[cfg(test)]

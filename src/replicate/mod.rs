@@ -5,7 +5,7 @@
 //! ```text
 //!   road.rs     wait for the file → take the lock → arm → find the place in the history → ship until told to stop
 //!   start.rs    from which TXID, and is the WAL its continuation?
-//!   difference.rs  where that cannot be proved: compare, and upload only what differs
+//!   difference  where that cannot be proved: compare, and upload only what differs
 //!   ship.rs     capture → upload → confirm, and the final sync
 //!   relief.rs   reset the WAL; spill what the bucket does not have yet
 //!   upload.rs   create the next level-0 object; ours or another writer's?

@@ -2,8 +2,10 @@
 
 use super::super::tests::{Rig, transient};
 use super::super::{Ended, Event};
+use super::judge::{FAILURES_MAX, PLAN_FILES_MAX, kin_wanted};
 use super::*;
 use crate::fsx;
+use crate::ltx::Decoder;
 use crate::remote::Level;
 use crate::store::Key;
 use crate::store::memory::{Fault, Op};

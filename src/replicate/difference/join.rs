@@ -1,0 +1,120 @@
+//! The join of both sides: the files of the bucket, merged, and the pages of the pinned snapshot, on a thread of its own.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::rc::Rc;
+
+use super::judge::{Scope, differing_max, kin_wanted};
+use super::within;
+use crate::db::{Batch, Comparison, Db, DbError, Limits, OtherPages};
+use crate::ltx::{Decoder, LtxError, Merged};
+use crate::page::Pgno;
+use crate::remote::{LtxObject, RangeReader, ReadError, Remote};
+use crate::replicate::upload::outcome;
+
+pub(super) enum CompareError {
+    Read(ReadError),
+    /// The files are not what they should be.
+    Damaged(String),
+    PageSize,
+    Db(DbError),
+    Interrupted,
+}
+
+impl From<DbError> for CompareError {
+    fn from(error: DbError) -> CompareError {
+        CompareError::Db(error)
+    }
+}
+
+impl From<LtxError> for CompareError {
+    fn from(error: LtxError) -> CompareError {
+        match error {
+            LtxError::Io { source, .. } => match source.downcast::<ReadError>() {
+                Ok(ReadError::Invalid { name, source }) => CompareError::Damaged(format!("{name}: {source}")),
+                Ok(error) => CompareError::Read(error),
+                Err(source) => CompareError::Damaged(source.to_string()),
+            },
+            error => CompareError::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// Compares on a thread of its own, which ends within one read when this future is dropped or `limit` returns.
+pub(super) async fn compare(
+    db: Db,
+    batch: Batch,
+    remote: &Remote,
+    files: &[LtxObject],
+    limit: Option<impl Future<Output = ()>>,
+) -> (Db, Result<(Comparison, Scope), CompareError>) {
+    let readers: Vec<RangeReader> = files.iter().map(|file| RangeReader::new(remote, file, files.len())).collect();
+    let mut guards: Vec<_> = readers.iter().map(RangeReader::cancel_on_drop).collect();
+    let mut work = tokio::task::spawn_blocking(move || {
+        let compared = join(&db, &batch, readers);
+        (db, compared)
+    });
+    if let Some(done) = within(limit, outcome(&mut work)).await {
+        return done;
+    }
+    guards.clear();
+    let (db, compared) = outcome(work).await;
+    // It may have come to its end at the very last moment.
+    (db, compared.or(Err(CompareError::Interrupted)))
+}
+
+/// Both sides, page by page.
+fn join(db: &Db, batch: &Batch, readers: Vec<RangeReader>) -> Result<(Comparison, Scope), CompareError> {
+    let read = Rc::new(Cell::new(0));
+    let counted = |reader| Decoder::new(Counted { reader, read: read.clone() });
+    let merged = Merged::new(readers.into_iter().map(counted).collect::<Result<_, _>>()?)?;
+    let header = *merged.header();
+    if header.page_size != batch.header.page_size {
+        return Err(CompareError::PageSize);
+    }
+    let other_pages = header.commit;
+    let limits = Limits {
+        differing_max: differing_max(batch.header.commit),
+        kin_wanted: kin_wanted(batch.header.commit, other_pages),
+    };
+    let mut bucket = Bucket { merged };
+    let comparison = db.compare(batch, &mut bucket, &limits)?;
+    if comparison.whole {
+        bucket.merged.finish()?;
+    }
+    Ok((comparison, Scope { bytes: read.get(), other_pages }))
+}
+
+/// The bucket's side of the join.
+struct Bucket<R: Read> {
+    merged: Merged<R>,
+}
+
+impl<R: Read> OtherPages for Bucket<R> {
+    type Error = CompareError;
+
+    fn page(&mut self, pgno: Pgno) -> Result<Option<&[u8]>, CompareError> {
+        if pgno.get() > self.merged.header().commit {
+            return Ok(None);
+        }
+        // Every page but the lock page is asked for, so the next one is this one, or it is in no file.
+        match self.merged.next_page()? {
+            Some((next, page)) if next == pgno => Ok(Some(page)),
+            _ => Err(CompareError::Damaged(format!("page {pgno} is in none of them"))),
+        }
+    }
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    reader: R,
+    read: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = self.reader.read(buf)?;
+        self.read.set(self.read.get() + len as u64);
+        Ok(len)
+    }
+}

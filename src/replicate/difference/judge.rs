@@ -1,0 +1,148 @@
+//! What to do about a doubt: whether to look into the bucket at all, and what follows from what was found there. Pure.
+
+use std::fmt;
+
+use crate::db::{Comparison, ImageReason};
+use crate::remote::LtxObject;
+
+/// Up to this size the whole database is one small PUT, no dearer than the LIST and the GETs of a comparison.
+pub(super) const SMALL_BYTES: u64 = 64 * 1024;
+/// With a plan of more bytes than this many databases the history was written over and over: reading it takes longer than an image.
+pub(super) const PLAN_BYTES_FACTOR: u64 = 2;
+/// Each file of the plan costs a request and at least 64 KiB of memory while it is merged.
+pub(super) const PLAN_FILES_MAX: usize = 256;
+/// How often in a row the objects may turn out unreadable before an image is shipped instead.
+pub(super) const FAILURES_MAX: u32 = 3;
+/// Telling equal pages that prove a lineage: this share of the live pages, and of the bucket's pages at least as many, up to a few.
+const KIN_SHARE: u32 = 16;
+const KIN_OF_OTHER_MAX: u32 = 8;
+/// How the look at the bucket's side ended.
+pub(super) enum Found {
+    Compared(Comparison, Scope),
+    /// Not worth it, or of no use. Why, as a clause.
+    Skipped(String),
+    PageSize,
+    /// There is nothing to compare with.
+    Broken(String),
+}
+
+/// What is known about the file at the path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Local {
+    pub pages: u32,
+    /// [`SMALL_BYTES`] at most.
+    pub is_small: bool,
+    /// It is the one that was replicated before.
+    pub is_known: bool,
+    /// It has no table.
+    pub is_blank: bool,
+}
+
+/// What becomes of the doubt.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Equal,
+    Difference,
+    Image(String),
+    /// An image to which nothing of the history leads.
+    Beginning(ImageReason, String),
+    Stranger(String),
+}
+
+/// What a comparison read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope {
+    pub bytes: u64,
+    /// Size of the bucket's database in pages.
+    pub other_pages: u32,
+}
+
+/// Why the bucket need not be asked at all. Pure.
+pub(super) fn skip(local: Local, reason: ImageReason, failures: u32) -> Option<Found> {
+    if reason == ImageReason::PageSizeChanged {
+        return Some(Found::PageSize);
+    }
+    let may_skip = local.is_known && !local.is_blank && failures >= FAILURES_MAX;
+    may_skip.then(|| Found::Skipped(format!("the objects could not be read, {failures} times in a row")))
+}
+
+/// Why these files, which make a database of `other_pages`, are not read. Pure.
+pub(super) fn refuse(files: &[LtxObject], other_pages: u32, live_bytes: u64, local: Local) -> Option<String> {
+    if !local.is_known || local.is_blank || is_remnant(local, other_pages) {
+        return None;
+    }
+    let bytes = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
+    let too_much = files.len() > PLAN_FILES_MAX || bytes > live_bytes.saturating_mul(PLAN_BYTES_FACTOR);
+    if too_much {
+        return Some(format!("there are {} in {} files to compare it with", Size(bytes), files.len()));
+    }
+    local.is_small.then(|| "it is small".into())
+}
+
+/// A few pages where the history has many: whatever the file's identity says, it may have been made anew.
+fn is_remnant(local: Local, other_pages: u32) -> bool {
+    local.is_small && other_pages / 2 > local.pages
+}
+
+/// What becomes of the doubt. Pure.
+pub(super) fn judge(local: Local, found: &Found) -> Verdict {
+    match found {
+        Found::Skipped(why) | Found::Broken(why) if local.is_blank => {
+            Verdict::Stranger(format!("the database here has no table ({why})"))
+        }
+        Found::Skipped(why) if local.is_known => Verdict::Image(why.clone()),
+        Found::Skipped(why) => Verdict::Stranger(why.clone()),
+        Found::PageSize if local.is_known && !local.is_blank => {
+            Verdict::Beginning(ImageReason::PageSizeChanged, ImageReason::PageSizeChanged.to_string())
+        }
+        Found::PageSize => Verdict::Stranger("it has another page size".into()),
+        Found::Broken(why) if !local.is_known => {
+            Verdict::Stranger(format!("the files in the replica do not make a database to compare it with ({why})"))
+        }
+        Found::Broken(why) => {
+            let reason = ImageReason::HistoryBroken;
+            Verdict::Beginning(reason, format!("{reason}: {why}"))
+        }
+        Found::Compared(comparison, scope) => {
+            let Comparison { compared, differing, kin, .. } = *comparison;
+            if comparison.whole && differing == 0 && local.pages == scope.other_pages {
+                Verdict::Equal
+            } else if comparison.emptied {
+                Verdict::Stranger("the database here has no table".into())
+            } else if kin < kin_wanted(local.pages, scope.other_pages)
+                && (!local.is_known || comparison.strange_schema || is_remnant(local, scope.other_pages))
+            {
+                Verdict::Stranger(format!(
+                    "of its {} pages hardly one has to do with the {} of the history",
+                    local.pages, scope.other_pages
+                ))
+            } else if !comparison.whole || differing > differing_max(local.pages) {
+                Verdict::Image(format!("of {compared} pages that were compared {differing} differ"))
+            } else {
+                Verdict::Difference
+            }
+        }
+    }
+}
+
+/// More than half: an image is not much larger.
+pub(super) fn differing_max(pages: u32) -> u32 {
+    pages / 2
+}
+
+pub(super) fn kin_wanted(live_pages: u32, other_pages: u32) -> u32 {
+    (live_pages / KIN_SHARE).max((other_pages / KIN_SHARE).min(KIN_OF_OTHER_MAX)).max(1)
+}
+
+/// Bytes for people.
+pub(super) struct Size(pub u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes @ 0..10_000 => write!(f, "{bytes} bytes"),
+            bytes @ 10_000..10_000_000 => write!(f, "{} KB", bytes / 1000),
+            bytes => write!(f, "{} MB", bytes / 1_000_000),
+        }
+    }
+}
