@@ -20,7 +20,7 @@ use super::open::{Opened, Part, open};
 use super::pages::{Bits, Claims};
 use super::progress::Progress;
 use super::survey::{Survey, vanishing};
-use super::target::Temporary;
+use super::target::{Temporary, Writeback};
 use super::{Integrity, Request, RestoreError, integrity};
 use crate::fsx::FsError;
 use crate::ltx::{Assembly, Frames, LtxError};
@@ -79,6 +79,7 @@ struct Site {
     progress: Arc<Progress>,
     file: File,
     path: PathBuf,
+    writeback: Writeback,
     /// Parts that are fetched, waiting for a thread or decoded; and how many that are.
     slots: Semaphore,
     slot_count: usize,
@@ -134,6 +135,7 @@ pub(super) async fn carry_out(
         progress: progress.clone(),
         file: temporary.writer()?,
         path: temporary.path().to_owned(),
+        writeback: Writeback::default(),
         slots: Semaphore::new(slot_count),
         slot_count,
         buffers: Mutex::default(),
@@ -289,7 +291,11 @@ async fn decode_part(
     let (site, file) = (site.clone(), file.clone());
     let decode = move || {
         let Buffers { frames, pages } = &mut buffers;
-        let applied = part::apply(&file.opened.header, &file.owned, extent, frames, pages, &site.file, &site.path);
+        let header = &file.opened.header;
+        let applied = part::apply(header, &file.owned, extent, frames, pages, &site.file, &site.path);
+        if let Ok(part::Applied { pages_written, .. }) = &applied {
+            site.writeback.wrote(&site.file, pages_written * u64::from(header.page_size.get()));
+        }
         (buffers, applied)
     };
     Ok(spawn_blocking(decode).await?)

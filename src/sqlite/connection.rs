@@ -353,7 +353,7 @@ mod tests {
         let rig = Rig { app, ours: open(), spare: open(), _dir };
         assert!(!rig.app_truncate_is_busy());
         let mark = rig.ours.pin().expect("a pin needs no frames");
-        assert_eq!((mark.page_size.get(), mark.pages, mark.wal.map(|wal| wal.frames)), (4096, 2, Some(0)));
+        assert_eq!((mark.page_size.get(), mark.pages, mark.wal.map_or(0, |wal| wal.frames)), (4096, 2, 0));
         rig.commit();
         assert_eq!(rig.spare.pin().map(|mark| (mark.pages, mark.wal.map(|wal| wal.frames))).ok(), Some((2, Some(1))));
     }

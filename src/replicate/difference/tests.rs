@@ -37,7 +37,13 @@ fn open(rig: &mut Rig) {
 fn away(rig: &mut Rig, sql: &str) {
     close(rig);
     open(rig);
-    rig.run(sql);
+    // A blocking piece of a crashed road's work may hold the database for a moment, and a change of the journal mode does not wait.
+    let is_busy = |error: &rusqlite::Error| error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while let Err(error) = rig.app.execute_batch(sql) {
+        assert!(is_busy(&error) && std::time::Instant::now() < deadline, "{sql}: {error}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     rig.run("PRAGMA wal_checkpoint(TRUNCATE)");
     close(rig);
     let _ = fsx::remove_file_if_exists(&fsx::with_suffix(&rig.settings.path, "-wal")).expect("remove");
@@ -383,12 +389,12 @@ async fn whatever_happened_meanwhile_the_bucket_gives_the_live_database_back() {
             rig.store.heal();
             synced(&mut rig).await;
             rig.assert_restores();
-        }
-        if dice(12) == 0 {
-            away(&mut rig, "VACUUM");
-            rig.store.heal();
-            rig.start();
-            synced(&mut rig).await;
+            // Not after a crash: a file that nobody knows yet and whose pages have all moved is rightly taken for a stranger's.
+            if dice(8) == 0 {
+                away(&mut rig, "VACUUM");
+                rig.start();
+                synced(&mut rig).await;
+            }
         }
         tamper(&mut rig, &mut dice);
         println!("round {round}: {} objects, {} images", rig.objects().len(), rig.images());
