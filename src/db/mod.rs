@@ -7,7 +7,7 @@
 //!   open.rs      [`Db`]: two connections, one of them always in a read transaction
 //!   position.rs  pure: how far we are, and what a read mark means for it
 //!   capture.rs   the WAL (or the whole image) up to a mark → a batch → LTX bytes
-//!   follow.rs    between captures: keep close to a busy writer, checkpoint for it
+//!   follow.rs    between captures: keep close to a busy writer, spare it its own checkpoints
 //!   reset.rs     let the WAL start over, a few milliseconds under the write lock
 //!   resume.rs    prove that a WAL still continues what the bucket has
 //!   compare.rs   where that cannot be proved: which pages are not what another copy has

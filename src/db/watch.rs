@@ -15,14 +15,17 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use inotify::{Event, EventMask, Inotify, WatchDescriptor, WatchMask};
 use tokio::sync::{Notify, mpsc};
 
 use crate::fsx;
 
 const EVENT_BUFFER_BYTES: usize = 16 * 1024;
+/// Between two looks at the events; shorter than any upload.
+const PAUSE: Duration = Duration::from_millis(2);
 /// After so many changes without an event, events are not relied on.
 const MISSED_MAX: u32 = 3;
 
@@ -130,24 +133,35 @@ async fn listen(mut newcomers: mpsc::UnboundedReceiver<Arc<Bell>>) {
     };
     let mut bells = Bells::new();
     loop {
-        tokio::select! {
-            newcomer = newcomers.recv() => match newcomer {
-                Some(bell) => enlist(&mut watches, &mut bells, &bell),
-                // Nobody can come any more; those who are there are served until they are gone.
-                None if bells.values().flatten().all(|bell| bell.strong_count() == 0) => return,
-                None => match events.next().await {
-                    Some(Ok(event)) => ring(&mut bells, &event),
-                    _ => return break_all(&bells),
-                },
-            },
-            event = events.next() => match event {
-                Some(Ok(event)) => ring(&mut bells, &event),
+        let event = tokio::select! {
+            newcomer = newcomers.recv(), if !newcomers.is_closed() || !newcomers.is_empty() => {
+                if let Some(bell) = newcomer {
+                    enlist(&mut watches, &mut bells, &bell);
+                }
+                continue;
+            }
+            event = events.next() => event,
+        };
+        // The first one rings at once. Then a pause: a busy writer makes events by the ten thousand, and what is not read
+        // yet coalesces in the kernel.
+        let mut event = Some(event);
+        while let Some(next) = event {
+            match next {
+                Some(Ok(next)) => ring(&mut bells, &next),
                 Some(Err(error)) => {
                     tracing::warn!("inotify failed ({error}): changes are noticed by polling only");
                     return break_all(&bells);
                 }
                 None => return break_all(&bells),
-            },
+            }
+            event = events.next().now_or_never();
+        }
+        tokio::time::sleep(PAUSE).await;
+        if newcomers.is_closed()
+            && newcomers.is_empty()
+            && bells.values().flatten().all(|bell| bell.strong_count() == 0)
+        {
+            return;
         }
     }
 }
@@ -192,8 +206,6 @@ fn break_all(bells: &Bells) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     async fn is_quiet(watch: &mut Watch) -> bool {

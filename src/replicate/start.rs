@@ -9,7 +9,7 @@
 //! | the `-shm` was deleted | continue |
 //! | a restore to the newest TXID (`db/origin.rs`) | continue |
 //! | the WAL was checkpointed and deleted, nothing was committed | equal: nothing to upload |
-//! | commits, a reset (ours, too) and commits; two resets; the WAL truncated; deleted with commits in it | difference |
+//! | a reset by others of a WAL that was never longer, and commits; commits, a reset (ours, too) and commits; two resets; the WAL truncated; deleted with commits in it | difference |
 //! | `journal_mode=DELETE`, and back or not; growth; `auto_vacuum` | difference |
 //! | an older copy of the file, copied or renamed over it (a warning if it is another file) | difference |
 //! | a file that was damaged already: pages are opaque | difference |

@@ -11,8 +11,8 @@ use crate::remote::{LtxObject, ReadError, Remote};
 
 use super::pages::Runs;
 
-/// Files up to this size are read at once.
-const SMALL: u64 = 512 * 1024;
+/// Files up to this size are read at once: a request costs as much time as a megabyte, and a plan may have hundreds of files.
+const SMALL: u64 = 1280 * 1024;
 /// Frames are fetched and decoded in parts of about this many bytes.
 pub(super) const PART_LEN: u64 = 1024 * 1024;
 /// The end of a large file is read blindly in the hope that the index is in it: this much at least …

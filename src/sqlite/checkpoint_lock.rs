@@ -1,4 +1,4 @@
-//! Keeping the application from checkpointing while we do it for all.
+//! Keeping the application from checkpointing, because we do it for all.
 //!
 //! Beside a reader that never goes away, an application with SQLite's default `wal_autocheckpoint` tries a checkpoint after
 //! every single commit as soon as the WAL holds 1,000 frames. Each try looks at every read slot and nearly always finds nothing
@@ -11,7 +11,8 @@
 //! - It is an open-file-description lock: SQLite's own are POSIX locks of the process, and would neither conflict with it in
 //!   this process nor survive that somebody closes a descriptor of the file. For the same reason the descriptor is never closed.
 //! - Recovery of the wal-index needs the same lock. It happens when the application was killed in the middle of writing the
-//!   header of the wal-index. So the lock is never held for long: see [`CheckpointLock::hold`].
+//!   header of the wal-index. Whoever holds the lock must begin a read transaction every few milliseconds: it fails then, too,
+//!   and tells that the lock must be released.
 
 use std::fs::File;
 use std::mem::ManuallyDrop;
@@ -37,8 +38,8 @@ impl CheckpointLock {
         CheckpointLock { path: fsx::with_suffix(path, "-shm"), shm: None, held: false }
     }
 
-    /// Takes the lock if it is free. To be released within milliseconds, or before a checkpoint of our own: an application that
-    /// starts again after a crash may have to wait for it. A connection of this process must be open.
+    /// Takes the lock if it is free. To be released when a read transaction cannot begin, and before a checkpoint of our own.
+    /// A connection of this process must be open.
     pub fn hold(&mut self) {
         if !self.held {
             self.held = self.set(libc::F_WRLCK);
