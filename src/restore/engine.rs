@@ -23,7 +23,7 @@ use super::survey::{Survey, vanishing};
 use super::target::{Temporary, Writeback};
 use super::{Integrity, Request, RestoreError, integrity};
 use crate::fsx::FsError;
-use crate::ltx::{Assembly, Frames, LtxError};
+use crate::ltx::{Assembly, Frames, LtxError, Txid};
 use crate::remote::{ReadError, Remote};
 use crate::store::Key;
 
@@ -293,7 +293,9 @@ async fn decode_part(
         let Buffers { frames, pages } = &mut buffers;
         let header = &file.opened.header;
         let applied = part::apply(header, &file.owned, extent, frames, pages, &site.file, &site.path);
-        if let Ok(part::Applied { pages_written, .. }) = &applied {
+        // The scattered pages of newer files are left for when the base has filled the room between them.
+        let is_base = file.opened.object.min_txid == Txid::FIRST;
+        if let (true, Ok(part::Applied { pages_written, .. })) = (is_base, &applied) {
             site.writeback.wrote(&site.file, pages_written * u64::from(header.page_size.get()));
         }
         (buffers, applied)
