@@ -10,7 +10,7 @@ use std::mem;
 use super::compare::PageSet;
 use super::open::{Db, DbError, Progress};
 use super::position::{ImageReason, Position, Step};
-use crate::ltx::{Encoded, Encoder, Header, Txid, WalPosition};
+use crate::ltx::{Encoded, Encoder, Header, Txid, WalPosition, encoded_len_max};
 use crate::page::{PageSize, Pgno};
 use crate::sqlite::{FrameChecksum, Mark, Wal, WalError, WalMark, frame_offset};
 
@@ -44,6 +44,12 @@ impl Batch {
         }
     }
 
+    /// What the file will have at most.
+    pub fn encoded_len_max(&self) -> u64 {
+        let page_size = self.header.page_size;
+        encoded_len_max(page_size, self.content_len() / u64::from(page_size.get()))
+    }
+
     /// The same image for another reason, which a look at the replica gave.
     pub fn because(mut self, reason: ImageReason) -> Batch {
         self.image = Some(reason);
@@ -66,10 +72,11 @@ impl Batch {
 impl Db {
     /// Captures everything committed since the last capture; `None` when there is nothing new. The captured watermark has
     /// moved when this returns: the batch must reach the bucket, or a spill file, before anything newer.
-    pub fn capture(&mut self, now_ms: i64) -> Result<Option<Batch>, DbError> {
+    /// `now_ms` is asked once nothing newer can come into it: a commit is never dated back.
+    pub fn capture(&mut self, now_ms: impl FnOnce() -> i64) -> Result<Option<Batch>, DbError> {
         self.check_identity()?;
         let mark = self.spare.pin()?;
-        let planned = self.plan(mark, now_ms);
+        let planned = self.plan(mark, now_ms());
         let Ok(Some(batch)) = planned else {
             self.spare.end()?;
             return planned;

@@ -68,7 +68,7 @@ impl Db {
     /// captured here is handed to `save`, which must keep it before it returns.
     pub fn reset_wal<E: From<DbError>>(
         &mut self,
-        now_ms: i64,
+        now_ms: impl FnOnce() -> i64,
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
     ) -> Result<Reset, E> {
         let copied = self.checkpoint_within(PATIENCE, By::Spare).map_err(DbError::from)?;
@@ -132,7 +132,7 @@ impl Db {
 
     fn reset_under_barrier<E: From<DbError>>(
         &mut self,
-        now_ms: i64,
+        now_ms: impl FnOnce() -> i64,
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
     ) -> Result<Reset, E> {
         // Without a known position there is no history to keep whole: the next capture is an image in any case.
@@ -144,7 +144,7 @@ impl Db {
             if self.uncaptured_bytes(&mark) > TAIL_BYTES_MAX {
                 return Ok(Reset::CaptureFirst);
             }
-            if let Some(batch) = self.plan(mark, now_ms)? {
+            if let Some(batch) = self.plan(mark, now_ms())? {
                 if batch.image.is_some() || batch.content_len() > TAIL_BYTES_MAX {
                     return Ok(Reset::CaptureFirst);
                 }

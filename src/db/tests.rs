@@ -31,7 +31,7 @@ impl Rig {
 
     /// Captures once, applies the result to the copy, and compares; returns what the batch was.
     fn capture(&mut self) -> Option<Batch> {
-        let batch = self.db.capture(1).expect("capture");
+        let batch = self.db.capture(|| 1).expect("capture");
         if let Some(batch) = &batch {
             let bytes = self.db.encode(batch, Vec::new()).expect("encode").writer;
             self.apply(&bytes);
@@ -42,10 +42,13 @@ impl Rig {
 
     fn reset(&mut self) -> Reset {
         let mut tail = None;
-        let reset = self.db.reset_wal(1, |_, bytes| -> Result<(), DbError> {
-            tail = Some(bytes);
-            Ok(())
-        });
+        let reset = self.db.reset_wal(
+            || 1,
+            |_, bytes| -> Result<(), DbError> {
+                tail = Some(bytes);
+                Ok(())
+            },
+        );
         if let Some(bytes) = tail {
             self.apply(&bytes);
         }
@@ -462,7 +465,7 @@ fn a_damaged_wal_is_captured_as_far_as_sqlite_recovers_it() {
             let db = Db::open(&path_in(&dir), tuning()).expect("open");
             let mut rig = Rig { app: recovered, dir, db, copy, last };
             let _ = rig.resume();
-            println!("{name} at frame {at}: image {}", is_image(&rig.db.capture(1).expect("capture")));
+            println!("{name} at frame {at}: image {}", is_image(&rig.db.capture(|| 1).expect("capture")));
             let mut rig = rig.restart();
             rig.db.start_over(rig.last.map(|h| h.max_txid), ImageReason::WalRewritten);
             rig.capture();
@@ -521,7 +524,7 @@ fn the_lock_page_is_in_no_file_and_in_no_comparison() {
         drop(file);
         let mut db = Db::open(&path, tuning()).expect("open");
         db.start_over(Some(Txid::FIRST), ImageReason::LocalChanges);
-        let batch = db.capture(1).expect("capture").expect("an image");
+        let batch = db.capture(|| 1).expect("capture").expect("an image");
         assert_eq!(batch.header.commit, pages);
         let mut first = vec![0; page_size.bytes()];
         db.reader.read_page(Pgno::FIRST, &mut first).expect("read");

@@ -190,11 +190,7 @@ impl Remote {
             Err(ReadError::Invalid { source, .. }) => return Ok(Err(source.to_string())),
             Err(error) => return Err(error),
         };
-        if (header.min_txid, header.max_txid) != (object.min_txid, object.max_txid) {
-            let (min, max) = (header.min_txid, header.max_txid);
-            return Ok(Err(format!("it holds the TXIDs {min}-{max}, not those of its name")));
-        }
-        Ok(Ok(header))
+        Ok(object.check_txids(&header).map(|()| header))
     }
 }
 

@@ -93,10 +93,9 @@ impl Traveller {
     }
 
     async fn try_reset(&mut self) -> Result<Reset, StepError> {
-        let now_ms = clock::unix_ms();
         let reset = self
             .with_db_and_spill(move |db, spill| {
-                db.reset_wal(now_ms, |batch, bytes| -> Result<(), SpillError> {
+                db.reset_wal(clock::unix_ms, |batch, bytes| -> Result<(), SpillError> {
                     spill.append_bytes(&batch.header, &bytes)
                 })
             })
@@ -122,8 +121,7 @@ impl Traveller {
 
     /// Captures what is committed straight into a local file.
     pub async fn spill_new_commits(&mut self) -> Result<(), StepError> {
-        let now_ms = clock::unix_ms();
-        self.with_db_and_spill(move |db, spill| match db.capture(now_ms)? {
+        self.with_db_and_spill(move |db, spill| match db.capture(clock::unix_ms)? {
             Some(batch) => spill_batch(db, spill, &batch),
             None => Ok(()),
         })

@@ -185,12 +185,9 @@ impl Traveller {
 
     /// Captures what is committed.
     pub async fn capture(&mut self) -> Result<Option<Pending>, StepError> {
-        let now_ms = clock::unix_ms();
         let captured = self
             .with_db(move |db| -> Result<Option<Pending>, DbError> {
-                let Some(mut batch) = db.capture(now_ms)? else { return Ok(None) };
-                // A moment before this one must not be answered with a commit that came while the capture began.
-                batch.header.timestamp_ms = clock::unix_ms();
+                let Some(batch) = db.capture(clock::unix_ms)? else { return Ok(None) };
                 if batch.doubt().is_some() {
                     return Ok(Some(Pending::Doubted(batch)));
                 }
@@ -278,9 +275,14 @@ impl Traveller {
     /// Between commits: reset the WAL if it is due, then sleep until something changes.
     async fn rest(&mut self, pending: &mut Option<Pending>) {
         self.maintain_or_warn(pending).await;
+        // What the next look finds, no event has told.
+        let mut untold = false;
         while self.deadline().is_none() && self.spill.is_empty() && pending.is_none() {
             // An error shows itself in the step that follows.
             let is_ahead = !matches!(self.with_db(|db| db.glance()).await, Ok(false));
+            if is_ahead && untold {
+                self.watch.missed();
+            }
             if is_ahead && self.unpublished.is_none() {
                 self.board.noticed(Instant::now());
                 self.unpublished = Some(Backoff::new(PUBLISH_TIME, self.settings.monitor_interval));
@@ -302,11 +304,9 @@ impl Traveller {
                 return;
             }
             self.unpublished = None;
+            untold = !woken && self.watch.is_reliable();
             if woken {
                 continue;
-            }
-            if self.watch.is_reliable() && !matches!(self.with_db(|db| db.glance()).await, Ok(false)) {
-                self.watch.missed();
             }
             if self.reset_is_due_by_time() {
                 self.maintain_or_warn(pending).await;

@@ -12,7 +12,7 @@ use tokio::task::JoinError;
 
 use crate::db::{Batch, Db, DbError, Spilled};
 use crate::fsx::{self, Context};
-use crate::ltx::{HEADER_LEN, Header, encoded_len_max};
+use crate::ltx::{HEADER_LEN, Header};
 use crate::remote::{Level, ReadError, Remote};
 use crate::store::{Body, BodyError, BodyWriter, StoreError};
 
@@ -84,8 +84,7 @@ pub async fn create_from_database(
     batch: Batch,
 ) -> (Db, Batch, Result<Fingerprint, UploadError>) {
     let header = batch.header;
-    let pages = batch.content_len() / u64::from(header.page_size.get());
-    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, encoded_len_max(header.page_size, pages));
+    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, batch.encoded_len_max());
     let encoder = tokio::task::spawn_blocking(move || {
         let encoded = db.encode(&batch, ChunkWriter::new(writer)).and_then(|encoded| {
             encoded.writer.finish().on("send", db.path())?;
@@ -113,8 +112,7 @@ pub async fn create_from_database(
 /// Creates the snapshot that makes an image, which the bucket has, the beginning of every later restore. One that is there
 /// already came from an attempt whose reply was lost: nobody else owns the TXID.
 pub async fn create_snapshot(remote: &Remote, db: Db, image: Batch) -> (Db, Result<(), UploadError>) {
-    let pages = image.content_len() / u64::from(image.header.page_size.get());
-    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, encoded_len_max(image.header.page_size, pages));
+    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, image.encoded_len_max());
     let snapshot = image.into_snapshot();
     let header = snapshot.header;
     let encoder = tokio::task::spawn_blocking(move || {

@@ -198,9 +198,7 @@ fn check_header(opened: &Opened, survey: &Survey) -> Result<(), Failure> {
         return Err(Failure::Changed(object.name.clone()));
     }
     let damaged = |why| Err(Failure::Damaged { name: object.name.clone(), why });
-    if (header.min_txid, header.max_txid) != (object.min_txid, object.max_txid) {
-        return damaged(format!("it holds the TXIDs {}-{}, not those of its name", header.min_txid, header.max_txid));
-    }
+    object.check_txids(header).or_else(damaged)?;
     if header.page_size != newest.page_size {
         return damaged(format!(
             "its pages have {} bytes, those of newer files {}",
