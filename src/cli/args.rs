@@ -8,6 +8,7 @@
 //!   life.rs     run, replicate
 //!   restore.rs  restore
 //!   look.rs     ltx, points; the one operand DB|URL
+//!   verify.rs   verify · reset.rs  reset
 //! ```
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ use super::argv;
 
 mod life;
 mod look;
+mod reset;
 mod restore;
 mod verify;
 
@@ -30,6 +32,7 @@ mod tests;
 
 pub use life::{LifeFlags, Replicate, Run};
 pub use look::{Levels, Ltx, Points};
+pub use reset::Reset;
 pub use restore::{IntegrityCheck, Restore};
 pub use verify::Verify;
 
@@ -37,8 +40,8 @@ pub use verify::Verify;
 pub const USAGE: u8 = 64;
 
 /// Commands of Litestream's two generations that are not there yet.
-const NOT_YET: [&str; 11] =
-    ["generations", "info", "list", "register", "reset", "snapshots", "start", "status", "stop", "sync", "unregister"];
+const NOT_YET: [&str; 10] =
+    ["generations", "info", "list", "register", "snapshots", "start", "status", "stop", "sync", "unregister"];
 
 const ONE_DASH: &str = "Flags are written with one dash or two: -config FILE, --config=FILE.";
 
@@ -59,6 +62,7 @@ pub enum Command {
     Ltx(Ltx),
     Points(Points),
     Verify(Verify),
+    Reset(Reset),
     Version(Version),
 }
 
@@ -146,7 +150,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
     if NOT_YET.contains(&word) {
         return Err(usage(None, format!("the command `{word}` is not supported yet")));
     }
-    let named = ["run", "replicate", "restore", "databases", "ltx", "points", "verify", "version"];
+    let named = ["run", "replicate", "restore", "databases", "ltx", "points", "verify", "reset", "version"];
     let named = named.into_iter().find(|name| *name == word || (*name == "ltx" && word == "wal"));
     let by_old_name = word == "wal";
     let argv = argv::normalize(argv, &definition()).map_err(|problem| usage(named, problem))?;
@@ -160,6 +164,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
         Command::Ltx(ltx) => ltx.look.check("ltx"),
         Command::Points(points) => points.look.check("points"),
         Command::Verify(verify) => verify.check(),
+        Command::Reset(reset) => reset.check(),
         Command::Run(_) | Command::Databases(_) | Command::Version(_) => Ok(()),
     };
     checked.map_err(|problem| usage(named, problem))?;

@@ -7,7 +7,7 @@
 //!   restore.rs    restore, and its plan
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout · progress.rs  the bar
 //!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
-//!   databases.rs  databases · verify.rs  verify
+//!   databases.rs  databases · verify.rs  verify · reset.rs  reset
 //!   logger.rs     where log lines go, and what they look like
 //! ```
 
@@ -20,6 +20,7 @@ mod ltx;
 mod moment;
 mod points;
 mod progress;
+mod reset;
 mod restore;
 mod run;
 mod source;
@@ -69,6 +70,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Ltx(command) => with_runtime(ltx::ltx(command)),
         Command::Points(command) => with_runtime(points::points(command)),
         Command::Verify(command) => with_runtime(verify::verify(command)),
+        Command::Reset(command) => reset::reset(&command),
     }
 }
 

@@ -63,6 +63,16 @@ impl<'a> Sources<'a> {
         self.scene().absolute(path).map_err(|why| anyhow!(why))
     }
 
+    /// Whether there is a file to read: one that was named, or the one at the usual place.
+    pub fn has_file(&self) -> bool {
+        self.named_file().is_some() || Path::new(DEFAULT_CONFIG_PATH).exists()
+    }
+
+    /// By flag or environment.
+    fn named_file(&self) -> Option<PathBuf> {
+        self.config_path.clone().or_else(|| non_empty(self, "LITESTREAM_CONFIG").map(PathBuf::from))
+    }
+
     fn scene(&self) -> Scene<'_> {
         Scene { cwd: &self.cwd, env: self.env }
     }
@@ -137,7 +147,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, url: &str) -> anyhow::Result<Loa
 }
 
 fn from_file(sources: &Sources<'_>) -> anyhow::Result<Loaded> {
-    let named = sources.config_path.clone().or_else(|| non_empty(sources, "LITESTREAM_CONFIG").map(PathBuf::from));
+    let named = sources.named_file();
     let is_default = named.is_none();
     let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG_PATH));
     let path = sources.scene().absolute(&path).map_err(|why| anyhow!("-config: {why}"))?;

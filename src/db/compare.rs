@@ -15,11 +15,12 @@
 //! that was written to is still kin if half of the other's rows stand where they were.
 
 use super::capture::{Batch, Pages};
+use super::descent;
 use super::open::{Db, DbError};
 use super::position::Position;
-use crate::ltx::{Txid, WalPosition};
+use crate::ltx::{Txid, Versions, WalPosition};
 use crate::page::{PageSize, Pgno};
-use crate::sqlite::{WalMark, frame_offset};
+use crate::sqlite::{WalMark, frame_offset, varint};
 
 /// Besides what differs, a file made by a comparison holds the pages of this many of the newest frames of the WAL. A later start
 /// proves by them that the WAL is still the one that was compared, as with any other file (Litestream looks for the last).
@@ -35,8 +36,9 @@ const SCHEMA_AT: usize = 100;
 pub trait OtherPages {
     type Error: From<DbError>;
 
-    /// The page of that number as the other side has it; `None` when it lies beyond its end. Asked for in ascending order.
-    fn page(&mut self, pgno: Pgno) -> Result<Option<&[u8]>, Self::Error>;
+    /// The page of that number as the other side has it, and had it; `None` when it lies beyond its end. Asked for in ascending
+    /// order.
+    fn page(&mut self, pgno: Pgno) -> Result<Option<Versions<'_>>, Self::Error>;
 }
 
 /// How long to go on comparing.
@@ -63,6 +65,10 @@ pub struct Comparison {
     pub strange_schema: bool,
     /// Every page was compared.
     pub whole: bool,
+    /// Pages that the other side wrote since the moment in question, as far as they say something (`descent.rs`).
+    pub moved: u32,
+    /// Those of them that show that the live side came after them.
+    pub kept: u32,
     pages: PageSet,
 }
 
@@ -75,8 +81,15 @@ impl Comparison {
             emptied: false,
             strange_schema: false,
             whole: false,
+            moved: 0,
+            kept: 0,
             pages: PageSet::new(pages),
         }
+    }
+
+    #[cfg(test)]
+    pub fn since(self, moved: u32, kept: u32) -> Comparison {
+        Comparison { moved, kept, ..self }
     }
 
     #[cfg(test)]
@@ -84,8 +97,24 @@ impl Comparison {
         Comparison { compared: pages, differing, kin, strange_schema, whole: true, ..Comparison::new(pages) }
     }
 
-    fn add(&mut self, pgno: Pgno, live: &[u8], other: Option<&[u8]>) {
+    /// The other side has this page, and the live side is too short for it.
+    pub fn cut_off(&mut self, theirs: &Versions<'_>) {
+        self.weigh(None, theirs);
+    }
+
+    fn weigh(&mut self, here: Option<&[u8]>, theirs: &Versions<'_>) {
+        if let Some(kept) = descent::is_kept(here, theirs) {
+            self.moved += 1;
+            self.kept += u32::from(kept);
+        }
+    }
+
+    fn add(&mut self, pgno: Pgno, live: &[u8], other: Option<Versions<'_>>) {
         self.compared += 1;
+        if let Some(theirs) = &other {
+            self.weigh(Some(live), theirs);
+        }
+        let other = other.map(|theirs| theirs.page);
         let is_equal = other == Some(live);
         if !is_equal {
             self.differing += 1;
@@ -134,21 +163,6 @@ fn schema_name(row: &[u8]) -> Option<&[u8]> {
     let (name, _) = varint(rest)?;
     let start = usize::try_from(header_len).ok()?.checked_add(text_len(kind)?)?;
     record.get(start..start.checked_add(text_len(name)?)?)
-}
-
-/// SQLite's variable-length integer, and what follows it.
-fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0u64;
-    for (at, &byte) in bytes.iter().take(9).enumerate() {
-        if at == 8 {
-            return Some((value << 8 | u64::from(byte), &bytes[9..]));
-        }
-        value = value << 7 | u64::from(byte & 0x7f);
-        if byte & 0x80 == 0 {
-            return Some((value, &bytes[at + 1..]));
-        }
-    }
-    None
 }
 
 /// Whether at least half of the rows of the other table leaf stand unchanged in the same place of the live one.
@@ -309,6 +323,22 @@ mod tests {
         Pgno::new(number).expect("non-zero")
     }
 
+    fn versions(number: u32, page: &[u8]) -> Versions<'_> {
+        Versions { pgno: pgno(number), page, is_since: false, before: None }
+    }
+
+    #[test]
+    fn what_the_other_side_wrote_since_is_looked_for() {
+        let mut comparison = Comparison::new(4);
+        let theirs = |number, byte: &'static [u8; 512]| Versions { is_since: true, ..versions(number, byte) };
+        comparison.add(pgno(2), &[7; 512], Some(theirs(2, &[7; 512])));
+        comparison.add(pgno(3), &[7; 512], Some(theirs(3, &[8; 512])));
+        comparison.add(pgno(4), &[7; 512], Some(versions(4, &[8; 512])));
+        comparison.cut_off(&theirs(5, &[9; 512]));
+        comparison.cut_off(&versions(6, &[9; 512]));
+        assert_eq!((comparison.moved, comparison.kept, comparison.differing), (3, 1, 2));
+    }
+
     #[test]
     fn a_set_gives_its_pages_back_in_order() {
         let mut set = PageSet::new(200);
@@ -325,7 +355,7 @@ mod tests {
         let leaf = |cells: u8| [[13, 0, 0, 0, cells, 2, 0, 0].as_slice(), &[0; 504]].concat();
         let mut comparison = Comparison::new(10);
         let mut see = |number, live: &[u8], other: Option<&[u8]>| {
-            comparison.add(pgno(number), live, other);
+            comparison.add(pgno(number), live, other.map(|page| versions(number, page)));
             (comparison.differing, comparison.kin)
         };
         let first = [[0; 100].as_slice(), &leaf(3)[..412]].concat();
@@ -344,7 +374,7 @@ mod tests {
         let first = |cells: u8| [[0; 100].as_slice(), &[13, 0, 0, 0, cells, 2, 0, 0], &[0; 404]].concat();
         for (live, other, emptied) in [(0, 1, true), (0, 0, false), (1, 1, false), (1, 0, false)] {
             let mut comparison = Comparison::new(1);
-            comparison.add(Pgno::FIRST, &first(live), Some(&first(other)));
+            comparison.add(Pgno::FIRST, &first(live), Some(versions(1, &first(other))));
             assert_eq!(comparison.emptied, emptied, "{live} tables here, {other} there");
         }
     }
@@ -401,7 +431,7 @@ mod tests {
             comparison.add(pgno(number), &[1; 512], None);
             assert!(!comparison.is_over(&limits), "whose it is must still be found out");
         }
-        comparison.add(pgno(5), &[7; 512], Some(&[7; 512]));
+        comparison.add(pgno(5), &[7; 512], Some(versions(5, &[7; 512])));
         assert!(comparison.is_over(&limits));
     }
 }

@@ -11,9 +11,12 @@
 //!   reset.rs     let the WAL start over, a few milliseconds under the write lock
 //!   resume.rs    prove that a WAL still continues what the bucket has
 //!   compare.rs   where that cannot be proved: which pages are not what another copy has
+//!   descent.rs   pure: a page that shows that it came after another copy
 //!   proof.rs     the notes of what was proved, for the next start
 //!   spill.rs     captured but not yet uploaded, on local disk
 //!   origin.rs    the note a restore leaves: this file is TXID n
+//!   history.rs   the note of how far this disk is in step with the replica
+//!   acceptance.rs  by order of a human: this database is the newest state
 //!   lock.rs      one replicator per database
 //!   identity.rs  is this still the file we opened?
 //! ```
@@ -31,9 +34,12 @@
 //! [`Position::sealed`] is that fact; a new WAL generation continues the old one only when it is set. In every other case
 //! of a new generation the next capture is a full image: never a guess.
 
+mod acceptance;
 mod capture;
 mod compare;
+mod descent;
 mod follow;
+mod history;
 mod identity;
 mod lock;
 mod open;
@@ -48,8 +54,10 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use acceptance::{Accepted, Act, accept, plan_reset};
 pub use capture::Batch;
 pub use compare::{Comparison, Limits, OtherPages};
+pub use history::{History, Own};
 pub use lock::Lock;
 pub use open::{Db, DbError, Tuning};
 pub use origin::Origin;
@@ -57,5 +65,5 @@ pub use position::{ImageReason, Position};
 pub use proof::{KnownFile, Standing};
 pub use reset::{Obstacle, Reset};
 pub use resume::Candidate;
-pub use spill::{Spill, SpillError, Spilled};
+pub use spill::{ASIDE_DIRECTORY, SPILL_DIRECTORY, Spill, SpillError, Spilled};
 pub use watch::{Watch, Watches};

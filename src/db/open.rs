@@ -34,7 +34,8 @@ pub enum DbError {
     #[error("{} is in journal mode {mode} and could not be converted to WAL: close other programs that use it", path.display())]
     NotWal { path: PathBuf, mode: String },
     /// Another file lies at the path now: replication must stop, or it would ship a stranger over a good history.
-    #[error("{} was deleted or replaced while it was replicated: nothing of what lies there now was uploaded", path.display())]
+    #[error("{} was deleted or replaced while it was replicated: nothing of what lies there now was uploaded; the next start compares it with \
+         the replica", path.display())]
     Replaced { path: PathBuf },
     /// The database file has no bytes any more.
     #[error("{} was truncated to nothing while it was replicated: the replica keeps what was in it, restore it", path.display())]

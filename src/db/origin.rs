@@ -14,7 +14,7 @@ use crate::fsx::{self, Context};
 use crate::ltx::Txid;
 use crate::page::PageSize;
 
-const NOTE_FILE: &str = "origin.json";
+pub(super) const NOTE_FILE: &str = "origin.json";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {

@@ -40,6 +40,7 @@ pub enum ImageReason {
     LocalChanges,
     HistoryGone,
     HistoryBroken,
+    Accepted,
     PageSizeChanged,
     WalRestarted,
     WalTruncated,
@@ -52,7 +53,10 @@ impl ImageReason {
     /// no history to compare it with.
     pub fn is_doubt(self) -> bool {
         match self {
-            ImageReason::FirstBackup | ImageReason::HistoryGone | ImageReason::HistoryBroken => false,
+            ImageReason::FirstBackup
+            | ImageReason::HistoryGone
+            | ImageReason::HistoryBroken
+            | ImageReason::Accepted => false,
             ImageReason::NoPosition
             | ImageReason::PageSizeChanged
             | ImageReason::LocalChanges
@@ -67,7 +71,12 @@ impl ImageReason {
 impl ImageReason {
     /// What came before does not lead to this image: no restore can cross over to it, so it has to be a beginning too.
     pub fn begins_anew(self) -> bool {
-        matches!(self, ImageReason::HistoryGone | ImageReason::HistoryBroken | ImageReason::PageSizeChanged)
+        match self {
+            // Whatever lies there, and whatever it is worth: the order is to go on from here.
+            ImageReason::Accepted => true,
+            ImageReason::HistoryGone | ImageReason::HistoryBroken | ImageReason::PageSizeChanged => true,
+            _ => false,
+        }
     }
 }
 
@@ -79,6 +88,7 @@ impl fmt::Display for ImageReason {
             ImageReason::LocalChanges => "the database may have changed while nobody was replicating it",
             ImageReason::HistoryGone => "objects of the history are gone from the replica",
             ImageReason::HistoryBroken => "the files in the replica do not make a database",
+            ImageReason::Accepted => "`millstream reset` has made it the newest state",
             ImageReason::PageSizeChanged => "the page size of the database changed",
             ImageReason::WalRestarted => "the WAL was restarted by somebody else",
             ImageReason::WalTruncated => "the WAL was truncated by somebody else",

@@ -21,8 +21,8 @@ use crate::ltx::{Header, Txid, WalPosition};
 use crate::page::PageSize;
 use crate::sqlite::{FrameChecksum, WalMark, frame_offset};
 
-const STANDING_FILE: &str = "standing.json";
-const KNOWN_FILE: &str = "known-file.json";
+pub(super) const STANDING_FILE: &str = "standing.json";
+pub(super) const KNOWN_FILE: &str = "known-file.json";
 
 /// The frame of the WAL at which the database is a TXID of the replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,22 +84,35 @@ impl Standing {
     }
 }
 
-/// Identity of a file that is known to belong to the history in a replica.
+/// Which file it is, whatever it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownFile {
-    replica: String,
+pub(super) struct FileIdentity {
     device: u64,
     inode: u64,
     /// Inodes are used again; a file's time of birth is its own. Zero where the file system does not tell.
     born_ns: u64,
 }
 
-impl KnownFile {
-    pub fn of(path: &Path, replica: &str) -> fsx::Result<KnownFile> {
+impl FileIdentity {
+    pub fn of(path: &Path) -> fsx::Result<FileIdentity> {
         let file = fsx::metadata(path)?;
         let born = file.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         let born_ns = born.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
-        Ok(KnownFile { replica: replica.to_owned(), device: file.dev(), inode: file.ino(), born_ns })
+        Ok(FileIdentity { device: file.dev(), inode: file.ino(), born_ns })
+    }
+}
+
+/// The file that is known to belong to the history in a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownFile {
+    replica: String,
+    #[serde(flatten)]
+    file: FileIdentity,
+}
+
+impl KnownFile {
+    pub fn of(path: &Path, replica: &str) -> fsx::Result<KnownFile> {
+        Ok(KnownFile { replica: replica.to_owned(), file: FileIdentity::of(path)? })
     }
 
     pub fn save(&self, directory: &Path) -> fsx::Result<()> {
@@ -113,7 +126,7 @@ impl KnownFile {
     }
 }
 
-fn save<T: Serialize>(note: &T, directory: &Path, name: &str) -> fsx::Result<()> {
+pub(super) fn save<T: Serialize>(note: &T, directory: &Path, name: &str) -> fsx::Result<()> {
     fsx::create_dir_all(directory)?;
     let path = directory.join(name);
     let text = serde_json::to_vec(note).map_err(std::io::Error::other).on("encode", &path)?;
@@ -122,7 +135,7 @@ fn save<T: Serialize>(note: &T, directory: &Path, name: &str) -> fsx::Result<()>
     fsx::rename(&temporary, &path)
 }
 
-fn load<T: DeserializeOwned>(directory: &Path, name: &str) -> Option<T> {
+pub(super) fn load<T: DeserializeOwned>(directory: &Path, name: &str) -> Option<T> {
     serde_json::from_slice(&std::fs::read(directory.join(name)).ok()?).ok()
 }
 

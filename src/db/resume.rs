@@ -17,6 +17,10 @@ use crate::ltx::Header;
 use crate::page::Pgno;
 use crate::sqlite::{FrameChecksum, Salts, Wal, WalError, WalMark, frame_len};
 
+/// More restarts of one WAL than happen while nobody replicates. Two WALs that were created anew are that close by chance once in
+/// 65,536 times.
+const RESTARTS_MAX: u32 = 1 << 16;
+
 /// A place in the WAL from which to continue, if the pages confirm it.
 #[derive(Debug)]
 pub struct Candidate {
@@ -49,6 +53,12 @@ impl Claim {
     /// The end of a generation that is over. Its checksum is never used: the next capture begins a new chain.
     fn end_mark(&self) -> WalMark {
         WalMark { salts: self.salts, frames: self.end, checksum: FrameChecksum(0, 0) }
+    }
+
+    /// Whether a WAL at `now` is a later generation of the same WAL file: SQLite begins to count at random when it creates the file,
+    /// and counts up by one at every restart. A WAL of the same generation proves itself, or it does not.
+    fn was_restarted_since(&self, now: Salts) -> bool {
+        (1..RESTARTS_MAX).contains(&now.0.wrapping_sub(self.salts.0))
     }
 
     /// The generation after this one, and only that: SQLite counts the first salt up by one at every restart.
@@ -109,6 +119,13 @@ impl Db {
             sealed,
         };
         Ok(Ok(Candidate { pages, position }))
+    }
+
+    /// Whether the pinned WAL is a later one of those from which the object with this header was made: then that was done with this
+    /// very database, and whatever was committed between is here.
+    pub fn wal_came_after(&self, newest: &Header) -> bool {
+        let now = self.mark.wal.map(|wal| wal.salts);
+        now.zip(Claim::of(newest)).is_some_and(|(now, claim)| claim.was_restarted_since(now))
     }
 
     /// The proved position, if every one of these pages of the object equals its frame; `None` if any differs.
@@ -181,3 +198,25 @@ impl Db {
 }
 
 type Found = Result<(Vec<(Pgno, u32)>, WalMark, bool), ImageReason>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lineage_is_counted_and_not_taken_for_another() {
+        let claim = |salt1| Claim { salts: Salts(salt1, 7), after: 0, end: 3 };
+        let table = [
+            (100, 100, false),
+            (100, 101, true),
+            (100, 100 + (1 << 16) - 1, true),
+            (100, 100 + (1 << 16), false),
+            (100, 99, false),
+            (u32::MAX, 0, true),
+            (0, u32::MAX, false),
+        ];
+        for (then, now, same) in table {
+            assert_eq!(claim(then).was_restarted_since(Salts(now, 9)), same, "{then} → {now}");
+        }
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! Normally there is none: the WAL is the queue. Files appear here when the WAL must be reset before its frames reached the
 //! bucket (the storage is away and the WAL passes its budget, or a tail was captured under the write lock). They are the next
-//! level-0 objects, already numbered, and are uploaded in order and removed one by one.
+//! level-0 objects, already numbered, and are uploaded in order and removed one by one. If somebody else has taken their numbers
+//! meanwhile, they are moved aside: they hold commits that were acknowledged.
 //!
 //! The first file may have been sent already with its reply lost, so it is never changed. Everything behind it was never sent
 //! and is merged into one file, so the directory holds at most about twice the database.
@@ -20,6 +21,11 @@ use std::path::{Path, PathBuf};
 use super::open::DbError;
 use crate::fsx::{self, Context, FsError};
 use crate::ltx::{Decoder, Encoded, Header, LtxError, Txid, WalPosition, merge};
+
+/// Where the files lie below the local state of a database.
+pub const SPILL_DIRECTORY: &str = "spill";
+/// And where those that are in no history.
+pub const ASIDE_DIRECTORY: &str = "orphaned";
 
 #[derive(Debug, thiserror::Error)]
 pub enum SpillError {
@@ -55,6 +61,9 @@ impl Spill {
     /// queue: it and all after it are removed, and what they held is shipped again from the database.
     pub fn open(directory: &Path) -> Result<Spill, SpillError> {
         let mut spill = Spill { directory: directory.to_owned(), files: VecDeque::new(), unsynced: false };
+        for unfinished in files_with(directory, "tmp")? {
+            fsx::remove_file(&unfinished)?;
+        }
         for path in ltx_files(directory)? {
             let follows = |last: Option<&Spilled>, next: &Spilled| {
                 last.is_none_or(|last| last.header.max_txid.next() == Some(next.header.min_txid))
@@ -138,6 +147,15 @@ impl Spill {
         Ok(())
     }
 
+    /// Moves the oldest file to `path`, and forgets it.
+    pub fn set_front_aside(&mut self, path: &Path) -> Result<(), SpillError> {
+        if let Some(file) = self.files.front() {
+            fsx::rename(&file.path, path)?;
+            self.files.pop_front();
+        }
+        Ok(())
+    }
+
     /// Merges everything behind the first file into one file with the first TXID of them.
     fn merge_unsent(&mut self) -> Result<(), SpillError> {
         let unsent: Vec<Spilled> = self.files.iter().skip(1).cloned().collect();
@@ -172,8 +190,13 @@ impl Spill {
     }
 }
 
-/// The `.ltx` files in name order; temporary files of a crashed run are removed.
-fn ltx_files(directory: &Path) -> Result<Vec<PathBuf>, FsError> {
+/// The LTX files in name order, as far as they were finished.
+pub(super) fn ltx_files(directory: &Path) -> Result<Vec<PathBuf>, FsError> {
+    files_with(directory, "ltx")
+}
+
+/// The files with this extension, in name order.
+fn files_with(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, FsError> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -182,10 +205,8 @@ fn ltx_files(directory: &Path) -> Result<Vec<PathBuf>, FsError> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.on("list", directory)?.path();
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("ltx") => files.push(path),
-            Some("tmp") => fsx::remove_file(&path)?,
-            _ => {}
+        if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
         }
     }
     files.sort();

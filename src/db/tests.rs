@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
-use crate::ltx::{Decoder, Header, Txid};
+use crate::ltx::{Decoder, Header, Txid, Versions};
 use crate::page::Pgno;
 
 struct Rig {
@@ -504,9 +504,10 @@ fn the_lock_page_is_in_no_file_and_in_no_comparison() {
     struct Zeros(u32, Vec<u8>, Vec<u8>);
     impl OtherPages for Zeros {
         type Error = DbError;
-        fn page(&mut self, pgno: Pgno) -> Result<Option<&[u8]>, DbError> {
+        fn page(&mut self, pgno: Pgno) -> Result<Option<Versions<'_>>, DbError> {
             assert_ne!(pgno.get(), self.0, "the lock page was asked for");
-            Ok(Some(if pgno == Pgno::FIRST { &self.2 } else { &self.1 }))
+            let page = if pgno == Pgno::FIRST { &self.2 } else { &self.1 };
+            Ok(Some(Versions { pgno, page, is_since: false, before: None }))
         }
     }
     let page_size = crate::page::PageSize::MAX;

@@ -79,12 +79,39 @@ impl<R: Read> Merged<R> {
 
     /// The next page of the database as it is after the last input; `None` after the last one.
     pub fn next_page(&mut self) -> Result<Option<(Pgno, &[u8])>> {
+        let next = self.next_newest()?;
+        Ok(next.map(|(pgno, age)| (pgno, self.inputs[age].page.as_slice())))
+    }
+
+    /// As [`Merged::next_page`], and what the inputs before number `split` have under that number.
+    pub fn next_versions(&mut self, split: usize) -> Result<Option<Versions<'_>>> {
+        let Some((pgno, newest)) = self.next_newest()? else { return Ok(None) };
+        let mut before = None;
+        while let Some(&Reverse((_, Reverse(age)))) = self.heads.peek().filter(|head| head.0.0 == pgno) {
+            if age < split {
+                // It stays where it is until the next page is asked for.
+                before = Some(age);
+                break;
+            }
+            self.heads.pop();
+            self.heads.extend(self.inputs[age].advance()?.map(|pgno| Reverse((pgno, Reverse(age)))));
+        }
+        Ok(Some(Versions {
+            pgno,
+            page: &self.inputs[newest].page,
+            is_since: newest >= split,
+            before: before.map(|age| self.inputs[age].page.as_slice()),
+        }))
+    }
+
+    /// Number of the next page that is left, and of the input with its newest version, which is lent out from now on.
+    fn next_newest(&mut self) -> Result<Option<(Pgno, usize)>> {
         self.advance_lent()?;
         while let Some(Reverse((pgno, Reverse(age)))) = self.heads.pop() {
             self.lent = Some(age);
             let is_newest = self.last.replace(pgno) != Some(pgno);
             if is_newest && pgno.get() <= self.header.commit {
-                return Ok(Some((pgno, &self.inputs[age].page)));
+                return Ok(Some((pgno, age)));
             }
             self.advance_lent()?;
         }
@@ -102,6 +129,17 @@ impl<R: Read> Merged<R> {
         }
         Ok(())
     }
+}
+
+/// A page as the last input leaves it, and as it was before some of the inputs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Versions<'a> {
+    pub pgno: Pgno,
+    pub page: &'a [u8],
+    /// It comes from one of the inputs behind the split.
+    pub is_since: bool,
+    /// The newest version in the other inputs, if that is not the page itself.
+    pub before: Option<&'a [u8]>,
 }
 
 struct Input<R: Read> {
@@ -171,6 +209,36 @@ mod tests {
         let decoders = files.iter().map(|f| Decoder::new(&f[..]).expect("header")).collect();
         let merged = merge(decoders, h, Vec::new()).expect("merge");
         assert_eq!(decode(&merged.writer).expect("valid"), (h, [pages([3], 1), pages([4], 1)].concat()));
+    }
+
+    #[test]
+    fn a_page_is_shown_with_what_it_was_before_the_split() {
+        let files = [
+            encode(header(512, 4, 1, 4), &pages(1..=4, 1)),
+            encode(header(512, 4, 5, 5), &pages([2, 3], 2)),
+            encode(header(512, 4, 6, 6), &pages([2], 3)),
+            encode(header(512, 5, 7, 7), &pages([2, 3, 5], 4)),
+        ];
+        // For each split, for each page: the version in the database, whether it is since the split, and the version before it.
+        let table: [(usize, [(u64, bool, Option<u64>); 5]); 4] = [
+            (0, [(1, true, None), (4, true, None), (4, true, None), (1, true, None), (4, true, None)]),
+            (1, [(1, false, None), (4, true, Some(1)), (4, true, Some(1)), (1, false, None), (4, true, None)]),
+            (2, [(1, false, None), (4, true, Some(2)), (4, true, Some(2)), (1, false, None), (4, true, None)]),
+            (4, [(1, false, None), (4, false, Some(3)), (4, false, Some(2)), (1, false, None), (4, false, None)]),
+        ];
+        for (split, wanted) in table {
+            let decoders = files.iter().map(|file| Decoder::new(&file[..]).expect("header")).collect();
+            let mut merged = Merged::new(decoders).expect("one history");
+            let version = |number: u32, version: u64| page(512, version * 1000 + u64::from(number));
+            for (number, (newest, is_since, before)) in (1..).zip(wanted) {
+                let before = before.map(|before| version(number, before));
+                let (pgno, page) = (Pgno::new(number).expect("not zero"), &version(number, newest)[..]);
+                let versions = Versions { pgno, page, is_since, before: before.as_deref() };
+                assert_eq!(merged.next_versions(split).expect("valid"), Some(versions), "split {split}, page {number}");
+            }
+            assert_eq!(merged.next_versions(split).expect("valid"), None);
+            merged.finish().expect("verified");
+        }
     }
 
     #[test]

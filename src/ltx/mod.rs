@@ -29,7 +29,7 @@ pub use encode::{Encoded, Encoder, encoded_len_max};
 pub use frame::{FrameReader, Frames};
 pub use header::{HEADER_LEN, Header, WalPosition};
 pub use index::{Assembly, Entry, Index, IndexReader, TAIL_LEN, Tail};
-pub use merge::{Merged, merge, merged_header};
+pub use merge::{Merged, Versions, merge, merged_header};
 pub use txid::Txid;
 
 use std::io;

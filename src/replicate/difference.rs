@@ -20,6 +20,9 @@
 //! leaves no page where it was), unless it has no table any more, none of the names of the history's tables, or only a
 //! few pages where the history has many.
 //!
+//! *Has the history gone on without it?* If the bucket is beyond what this disk was ever in step with, that has to be shown by content too,
+//! or nothing is uploaded (`start.rs`). Then no shortcut is taken and no limit ends the comparison early.
+//!
 //! *When an image is shipped all the same*: the page size changed, or the files of the bucket do not make a database (then it becomes
 //! a snapshot too: nothing leads from what came before to it, and restores begin with it); the files are much more than the database, or too many; the database is so small that an image
 //! costs less than looking; more than half of the pages differ; the objects could not be read several times in a row.
@@ -41,7 +44,7 @@ use self::judge::{Found, Local, SMALL_BYTES, Scope, Size, Verdict, judge, refuse
 use super::Stop;
 use super::road::{StepError, Traveller};
 use super::ship::{Pending, pending_of};
-use crate::db::{Batch, Comparison, ImageReason, KnownFile, Origin, Standing};
+use crate::db::{Batch, Comparison, ImageReason, KnownFile, Origin, Own, Standing};
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
 use crate::remote::{LtxObject, ReadError, ReadPolicy, Remote, plan};
@@ -60,6 +63,19 @@ pub(super) struct Doubts {
     until: Option<Instant>,
     /// The note of the file's identity is up to date.
     is_noted: bool,
+    /// The history went on since this disk was in step with it; how far it was.
+    suspicion: Option<Own>,
+}
+
+impl Doubts {
+    pub fn suspect(&mut self, own: Option<Own>) {
+        self.suspicion = own;
+    }
+
+    /// Whether it may turn out that the history went on elsewhere.
+    pub fn is_suspected(&self) -> bool {
+        self.suspicion.is_some()
+    }
 }
 
 impl Traveller {
@@ -77,6 +93,7 @@ impl Traveller {
         match settled {
             Ok(next) => {
                 self.doubts.failures = 0;
+                self.doubts.suspicion = None;
                 if let Some(next) = &next {
                     self.board.captured(next.txid(), Instant::now());
                 }
@@ -111,12 +128,17 @@ impl Traveller {
             is_small: batch.content_len() <= SMALL_BYTES,
             is_known: KnownFile::is_at(&self.settings.path, &self.settings.meta_path, &address),
             is_blank: self.with_db(|db| db.is_blank()).await?,
+            suspected: self.doubts.suspicion,
         };
         let found = match skip(local, reason, self.doubts.failures) {
             Some(found) => found,
             None => self.look(batch, txid, local).await?,
         };
         match (judge(local, &found), found) {
+            (Verdict::MovedOn(own, why), _) => {
+                let path = self.name();
+                Err(StepError::MovedOn { path, address, txid, own, why })
+            }
             (Verdict::Stranger(why), _) => {
                 let path = self.name();
                 Err(StepError::AnotherDatabase { path, address, txid, why })
@@ -148,13 +170,13 @@ impl Traveller {
         if let Some(deadline) = self.deadline() {
             let now = Instant::now();
             let until = *self.doubts.until.get_or_insert(half_way(now, deadline));
-            if local.is_known && until <= now {
+            if local.may_skip() && until <= now {
                 return Ok(Found::Skipped(NO_TIME.into()));
             }
         }
         // This road tries again by itself, but not for every byte that is late.
         let remote = self.remote.clone().with_policy(ReadPolicy::default());
-        let limit = local.is_known.then(|| time_is_up(self.stop.clone(), self.doubts.until));
+        let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubts.until));
         let Some(found) = within(limit, files_of(&self.remote, txid)).await else {
             return Ok(Found::Skipped(NO_TIME.into()));
         };
@@ -168,8 +190,8 @@ impl Traveller {
             return Ok(Found::Skipped(why));
         }
         let db = self.db.take().expect("the database is here between steps");
-        let limit = local.is_known.then(|| time_is_up(self.stop.clone(), self.doubts.until));
-        let (db, compared) = compare(db, batch.clone(), &remote, &files, limit).await;
+        let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubts.until));
+        let (db, compared) = compare(db, batch.clone(), &remote, &files, local.suspected, limit).await;
         self.db = Some(db);
         match compared {
             Ok((comparison, scope)) => Ok(Found::Compared(comparison, scope)),
@@ -239,6 +261,7 @@ impl Traveller {
             Size(scope.bytes)
         );
         self.note_known_file();
+        self.is_in_step_with(Own::up_to(Some(txid)));
         Ok(())
     }
 

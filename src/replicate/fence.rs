@@ -1,4 +1,4 @@
-//! Another writer owns the history.
+//! Another writer owns the history: it was met at work, or the history went on elsewhere while nobody was here.
 //!
 //! Nothing is overwritten and nothing of ours is mixed in. The application must not go on committing into a branch that nobody
 //! will restore: its database is frozen by holding the write lock, and the program is told to stop it. What was committed
@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::road::Traveller;
+use super::road::{StepError, Traveller};
 use super::ship::Pending;
 use super::{Ended, Event};
 use crate::clock;
-use crate::db::Spilled;
+use crate::db::{ASIDE_DIRECTORY, Spilled};
 use crate::fsx;
 use crate::remote::Remote;
 use crate::store::{Key, Put};
@@ -35,6 +35,9 @@ impl Traveller {
             }
         }
         match self.keep_tail_aside(pending, deadline).await {
+            Ok(_) if !self.db().has_position() => {
+                tracing::warn!(db = %self.name(), "what was committed here and is not in the history stays in the database")
+            }
             Ok(0) => tracing::info!(db = %self.name(), "every commit made here is in the replica"),
             Ok(kept) => {
                 tracing::warn!(db = %self.name(), "{kept} LTX files with commits that are in no history were kept")
@@ -58,6 +61,10 @@ impl Traveller {
     }
 
     async fn wait_for_stop(&mut self) -> Instant {
+        if self.settings.once.is_some() {
+            // There is no application to be stopped.
+            return Instant::now() + UPLOAD_TIMEOUT;
+        }
         loop {
             if let Some(deadline) = *self.stop.borrow_and_update() {
                 return deadline;
@@ -69,17 +76,17 @@ impl Traveller {
     }
 
     /// Moves everything that was captured or committed here and not confirmed to `orphaned`; returns the number of files.
-    async fn keep_tail_aside(
-        &mut self,
-        mut pending: Option<Pending>,
-        deadline: Instant,
-    ) -> Result<usize, super::road::StepError> {
-        if !self.db().has_position() {
-            return Ok(0);
+    async fn keep_tail_aside(&mut self, mut pending: Option<Pending>, deadline: Instant) -> Result<usize, StepError> {
+        if self.db().has_position() {
+            self.spill_pending(&mut pending).await?;
+            self.spill_new_commits().await?;
         }
-        self.spill_pending(&mut pending).await?;
-        self.spill_new_commits().await?;
-        let directory = self.settings.meta_path.join("orphaned");
+        self.set_spill_aside(deadline).await
+    }
+
+    /// Moves the files that wait for their upload to `orphaned`: they are in no history. Returns their number.
+    pub async fn set_spill_aside(&mut self, deadline: Instant) -> Result<usize, StepError> {
+        let directory = self.settings.meta_path.join(ASIDE_DIRECTORY);
         fsx::create_dir_all(&directory)?;
         let branch = format!("{}-{:08x}", clock::unix_ms(), clock::random_u64() as u32);
         let mut kept = 0;
@@ -87,8 +94,7 @@ impl Traveller {
             let name = format!("{}-{}.ltx", file.header.min_txid, file.header.max_txid);
             let path = directory.join(format!("{branch}-{name}"));
             upload_aside(&self.remote, &file, &format!("orphaned/{branch}/{name}"), deadline).await;
-            fsx::rename(&file.path, &path)?;
-            self.spill.pop_front()?;
+            self.spill.set_front_aside(&path)?;
             tracing::warn!(db = %self.name(), "TXID {} of this branch is kept in {}", file.header.min_txid, path.display());
             kept += 1;
         }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //!   road.rs     wait for the file → take the lock → arm → find the place in the history → ship until told to stop
+//!   look.rs     where the history in the bucket ends
 //!   start.rs    from which TXID, and is the WAL its continuation?
 //!   difference  where that cannot be proved: compare, and upload only what differs
 //!   ship.rs     capture → upload → confirm, and the final sync
@@ -21,6 +22,7 @@
 mod difference;
 mod fence;
 mod lifecycle;
+mod look;
 mod outage;
 mod pace;
 mod relief;
@@ -77,7 +79,7 @@ pub struct Settings {
 pub enum Event {
     /// The application may start: no commit can be missed from here on.
     Ready(Ready),
-    /// Another writer owns the history: the application must stop.
+    /// Another writer owns the history: the application must stop, or not start at all.
     Fenced,
     /// Replication of this database has ended and will not come back.
     Failed { why: String },

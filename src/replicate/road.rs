@@ -7,14 +7,15 @@ use tokio::time::Instant;
 
 use super::difference::Doubts;
 use super::lifecycle::{Lifecycle, do_chores};
+use super::look::FirstLook;
 use super::outage::Outage;
 use super::pace::Pace;
 use super::upload::{UploadError, blocking};
 use super::{Ended, Event, Ready, Settings, Stop, ship::deadline_passes};
 use crate::clock::Backoff;
-use crate::db::{Db, DbError, Lock, Spill, SpillError, Watch};
+use crate::db::{Accepted, Db, DbError, History, Lock, Own, SPILL_DIRECTORY, Spill, SpillError, Watch};
 use crate::fsx::FsError;
-use crate::ltx::Txid;
+use crate::ltx::{Header, Txid};
 use crate::remote::{ReadError, Remote};
 use crate::sqlite::{Presence, look_at_file};
 use crate::status::Board;
@@ -22,6 +23,8 @@ use crate::store::StoreError;
 
 /// How often a standby asks for the lock, and how often the database is tried while something keeps it busy.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the start of the application may wait to hear where the history ends. It waits only after an end in the middle.
+const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// Why a step did not succeed. Variants are the road's next move.
 #[derive(Debug, thiserror::Error)]
@@ -37,15 +40,23 @@ pub(super) enum StepError {
     /// A database that was created anew must not be shipped over the history of another.
     #[error(
         "{path} was created anew, but {address} holds the history of an earlier database, up to TXID {txid}: \
-             restore it first, or replicate to another path"
+             restore it first, or replicate to another path; if it is right as it is: stop, `millstream reset {path}`, and start again"
     )]
     NewDatabase { path: String, address: String, txid: Txid },
     /// What lies at the path has nothing in common with the history.
     #[error(
         "{path} is not the database whose history, up to TXID {txid}, is in {address}: {why}; nothing was uploaded: \
-             restore it, or replicate to another path if it is right as it is"
+             restore it; or, if it is right as it is, replicate to another path, or make it the newest state of this history with \
+             `millstream reset {path}`, and start again"
     )]
     AnotherDatabase { path: String, address: String, txid: Txid, why: String },
+    /// The history went on elsewhere: what lies here is a branch that nobody restores.
+    #[error(
+        "the history in {address} goes on to TXID {txid}, but this disk was in step with it only up to {own}, and {path} did not come \
+             after that ({why}): another node has gone on, or this disk has lost what it had; nothing was uploaded: move the database \
+             away and start again, it is then restored; or make it the newest state with `millstream reset {path}`"
+    )]
+    MovedOn { path: String, address: String, txid: Txid, own: Own, why: String },
     /// The database or the disk; busy ones are retried.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -93,6 +104,14 @@ pub(super) struct Traveller {
     pub spill: Spill,
     /// The database did not exist when we started: it is nobody's continuation.
     pub created_anew: bool,
+    /// A human has said that this database is the newest state.
+    pub accepted: bool,
+    /// How far this disk is in step with the history.
+    pub history: History,
+    /// It could not be written, and that was said.
+    pub history_complaint: bool,
+    pub look: FirstLook,
+    pub ready: Announce,
     /// The newest TXID of the history as far as we know it.
     pub confirmed: Option<Txid>,
     /// Boot-clock time of the last proof that the history is ours.
@@ -130,12 +149,13 @@ pub(super) async fn travel(
         Ok(None) => return Ended::Standby,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
-    let db = match wait_for_arming(&settings, &mut stop).await {
+    let mut look = FirstLook::begin(&remote);
+    let db = match look.beside(wait_for_arming(&settings, &mut stop)).await {
         Ok(db) => db,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
-    ready.say(Ready::Armed).await;
-    let spill = match Spill::open(&settings.meta_path.join("spill")) {
+    let history = open_history(&settings, &remote, &mut look, &mut ready).await;
+    let spill = match Spill::open(&settings.meta_path.join(SPILL_DIRECTORY)) {
         Ok(spill) => spill,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
@@ -151,6 +171,11 @@ pub(super) async fn travel(
         db: Some(db),
         spill,
         created_anew: waited,
+        accepted: false,
+        history,
+        history_complaint: false,
+        look,
+        ready,
         confirmed: None,
         proved_at: Duration::ZERO,
         lifecycle: None,
@@ -177,14 +202,33 @@ pub(super) async fn travel(
     }
 }
 
+/// Reads how far this disk is in step with the history, and lets the application start unless it is seen that the history went on
+/// since: then that is looked into first. Only after an end in the middle, which may have left commits here that nobody else
+/// has, that sight is waited for.
+async fn open_history(settings: &Settings, remote: &Remote, look: &mut FirstLook, ready: &mut Announce) -> History {
+    let mut history = History::load(&settings.meta_path, remote.address());
+    if history.was_cut_off() {
+        // A bucket that does not answer must not keep the application from its own disk.
+        let _ = tokio::time::timeout(LOOK_TIME, look.wait()).await;
+    }
+    let went_on = look.end().is_some_and(|end| history.own(end.header()).is_some_and(|own| own.is_before(end.txid)));
+    if let Err(error) = history.reopen() {
+        tracing::debug!(db = %settings.path.display(), "{error}");
+    }
+    if !went_on || Accepted::look(&settings.path, &settings.meta_path) == Accepted::ThisFile {
+        ready.say(Ready::Armed).await;
+    }
+    history
+}
+
 /// Says once, at the first stage that allows it, that the application may start.
-struct Announce {
+pub(super) struct Announce {
     events: mpsc::Sender<Event>,
     done: bool,
 }
 
 impl Announce {
-    async fn say(&mut self, ready: Ready) {
+    pub async fn say(&mut self, ready: Ready) {
         if !self.done {
             self.done = true;
             // Nobody listens any more only while the program ends.
@@ -301,6 +345,34 @@ impl Traveller {
     /// The deadline, once it is time to end.
     pub fn deadline(&self) -> Stop {
         *self.stop.borrow()
+    }
+
+    /// The database here is in step with the history up to there.
+    pub fn is_in_step_with(&mut self, own: Own) {
+        let noted = self.history.in_step(own);
+        self.complain_of(noted);
+    }
+
+    /// The object with this header is about to be created.
+    pub fn is_sending(&mut self, header: &Header) {
+        let noted = self.history.sending(header);
+        self.complain_of(noted);
+    }
+
+    /// The road ends in order: everything committed here is in the replica.
+    pub fn close_history(&mut self) {
+        if let Some(txid) = self.confirmed.filter(|_| self.db().has_position()) {
+            let noted = self.history.close(txid);
+            self.complain_of(noted);
+        }
+    }
+
+    fn complain_of(&mut self, noted: Result<(), FsError>) {
+        if let Err(error) = noted
+            && !std::mem::replace(&mut self.history_complaint, true)
+        {
+            tracing::warn!(db = %self.name(), "{error}: should the history go on elsewhere, a later start here cannot tell");
+        }
     }
 
     pub fn name(&self) -> String {

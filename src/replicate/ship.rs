@@ -7,12 +7,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lifecycle::Shipped;
+use super::look::newest_txid;
 use super::road::{StepError, Traveller};
-use super::start::newest_txid;
 use super::upload::{self, Fingerprint, create_from_database, create_from_file, create_from_memory, create_snapshot};
-use super::{Ended, Stop};
+use super::{Ended, Ready, Stop};
 use crate::clock::{self, Backoff};
-use crate::db::{Batch, Db, DbError, ImageReason};
+use crate::db::{Accepted, Batch, Db, DbError, ImageReason, Own};
 use crate::ltx::Txid;
 
 /// A batch with this much content at most is encoded in memory and sent as one piece.
@@ -103,9 +103,13 @@ impl Traveller {
             match step {
                 // Under sustained writes there is never nothing to do, and the WAL must be kept small all the same.
                 Ok(Did::Work) => self.maintain_or_warn(&mut pending).await,
-                Ok(Did::Nothing) if stopping || self.settings.once.is_some() => return Ended::Synced(self.confirmed),
+                Ok(Did::Nothing) if stopping || self.settings.once.is_some() => {
+                    self.close_history();
+                    return Ended::Synced(self.confirmed);
+                }
                 Ok(Did::Nothing) => self.rest(&mut pending).await,
                 Err(StepError::Foreign(message)) => return self.fenced(message, pending).await,
+                Err(error @ StepError::MovedOn { .. }) => return self.fenced(error.to_string(), pending).await,
                 Err(error @ (StepError::NewDatabase { .. } | StepError::AnotherDatabase { .. })) => {
                     return Ended::Failed { why: error.to_string() };
                 }
@@ -129,6 +133,7 @@ impl Traveller {
             self.find_start().await?;
             self.outage_is_over();
             *started = true;
+            self.let_start().await;
         }
         self.wait_for_turn(pending).await?;
         if self.spill.is_empty() && pending.is_none() {
@@ -140,8 +145,10 @@ impl Traveller {
         }
         self.prove_history_is_ours(pending).await?;
         self.settle_doubt(pending).await?;
+        self.let_start().await;
         if let Some(file) = self.spill.front().cloned() {
             self.pace.begin(Instant::now());
+            self.is_sending(&file.header);
             create_from_file(&self.remote, &file).await?;
             self.spill.pop_front()?;
             self.confirm_upload(Shipped { header: file.header, size: file.size, bytes: None, image: None });
@@ -152,16 +159,25 @@ impl Traveller {
         Ok(Did::Work)
     }
 
+    /// Lets the application start, unless it may turn out that the history went on elsewhere.
+    async fn let_start(&mut self) {
+        if !self.doubts.is_suspected() {
+            self.ready.say(Ready::Armed).await;
+        }
+    }
+
     /// Uploads a batch; on failure it is pending again.
     async fn upload(&mut self, batch: Pending, pending: &mut Option<Pending>) -> Result<(), StepError> {
         let shipped = match batch {
             Pending::Encoded { ours, bytes, image } => {
                 // Put back first: a future that is dropped at the deadline must not lose it.
                 *pending = Some(Pending::Encoded { ours, bytes: bytes.clone(), image });
+                self.is_sending(&ours.header);
                 create_from_memory(&self.remote, &ours, bytes.clone()).await?;
                 Shipped { header: ours.header, size: ours.size, bytes: Some(bytes), image: Some(image) }
             }
             Pending::Streamed(batch) | Pending::Doubted(batch) => {
+                self.is_sending(&batch.header);
                 let db = self.db.take().expect("the database is here between steps");
                 let (db, batch, result) = create_from_database(&self.remote, db, batch).await;
                 self.db = Some(db);
@@ -259,6 +275,12 @@ impl Traveller {
         self.proved_at = clock::since_boot();
         self.board.confirmed(txid);
         self.note_known_file();
+        self.is_in_step_with(Own::up_to(Some(txid)));
+        if std::mem::take(&mut self.accepted)
+            && let Err(error) = Accepted::forget(&self.settings.meta_path)
+        {
+            tracing::warn!(db = %self.name(), "{error}: the next start uploads the whole database once more");
+        }
         tracing::debug!(db = %self.name(), "TXID {txid} is in {} ({size} bytes)", self.remote.address());
         if let Some(lifecycle) = &self.lifecycle {
             lifecycle.shipped(shipped);

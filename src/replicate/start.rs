@@ -5,6 +5,7 @@
 //! | while nobody replicated | outcome |
 //! |---|---|
 //! | nothing; everything was killed; commits of which the WAL has all frames | continue |
+//! | everything was killed between a PUT and its reply (`tests/it/moved.rs`) | continue |
 //! | a checkpoint by others, after which the WAL was not reset, or once and its old end still shows (`db/resume.rs`) | continue |
 //! | the `-shm` was deleted | continue |
 //! | a restore to the newest TXID (`db/origin.rs`) | continue |
@@ -17,6 +18,9 @@
 //! | `VACUUM` with more than half of the pages moved | image |
 //! | another page size, of the same file | image, which is a snapshot too |
 //! | a history with a damaged or missing file (`difference/tests.rs`) | image, which is a snapshot too |
+//! | Litestream's turn with this database; a TXID that waited here and that it has taken (`tests/it/moved.rs`) | continue, equal or difference |
+//! | the history went on elsewhere: another node's turn, while commits were left here or not; an older copy of disk and notes; commits that waited here and whose TXIDs another node has taken (`tests/it/moved.rs`) | fence |
+//! | `millstream reset` (`tests/it/moved.rs`) | image, which is a snapshot too |
 //! | no table any more; a stranger, copied or renamed; deleted or truncated and created anew | halt |
 //! | another page size of another file; another file and a history with a hole (`difference/tests.rs`) | halt |
 //!
@@ -27,38 +31,45 @@
 //! | `VACUUM`, `auto_vacuum`, growth (`db/tests.rs`) | continue |
 //! | a program holds it with `locking_mode=EXCLUSIVE` | waits, and says so |
 //!
+//! *The history went on elsewhere* is suspected when it ends beyond the newest TXID that this disk was in step with (`db/history.rs`) and
+//! neither the WAL nor a note proves that it is what lies here. Then the database has to show that it came after that end: by its WAL,
+//! if the newest object was made from an earlier generation of the same WAL, or by its pages (`db/descent.rs`). Until that is found
+//! out the application is not started, except after an end in good order, which costs no wait for the bucket.
+//!
+//! *Fence* is what happens when another writer is met (`fence.rs`): the application is stopped, for it would commit into a branch that
+//! nobody restores, and the exit code is 75.
+//!
 //! *Halt* is [`StepError::AnotherDatabase`], or an error of `db/`: nothing is uploaded, the history stays as it is, the application
 //! runs on, and the exit code says that its commits are not replicated.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::lifecycle::Lifecycle;
+use super::look::{End, Seen};
 use super::road::{StepError, Traveller};
-use super::upload::{Fingerprint, is_ours};
-use crate::clock;
-use crate::db::{Candidate, ImageReason, Origin, Position, Standing};
+use super::upload::{Fingerprint, UploadError, is_ours};
+use crate::db::{Accepted, Candidate, ImageReason, Origin, Own, Position, Standing};
 use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
-use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
+use crate::remote::{LtxObject, ReadError, Remote};
+use crate::store::StoreError;
 
 /// Newest objects up to this size are compared with the WAL whole; of larger ones only some pages.
 const WHOLE_OBJECT_BYTES: u64 = 8 << 20;
 const SAMPLED_PAGES: usize = 32;
-
-/// The newest end of the history in the bucket.
-struct End {
-    txid: Txid,
-    /// The newest level-0 object, if it is that end: it says where in the WAL the history ends.
-    l0: Option<(LtxObject, Header)>,
-}
+/// To send a copy of what is kept aside to the bucket.
+const ASIDE_TIME: Duration = Duration::from_secs(5);
 
 impl Traveller {
     /// Finds the newest TXID and decides from where to continue.
     pub async fn find_start(&mut self) -> Result<(), StepError> {
-        let mut listing = self.remote.listing().await?;
-        let end = find_end(&self.remote, &mut listing).await?;
+        let Seen { listing, end, at } = self.look.take(&self.remote).await?;
         for ignored in &listing.ignored {
             tracing::warn!("ignored {} in {}: {}", ignored.name, self.remote.address(), ignored.why);
         }
-        self.proved_at = clock::since_boot();
+        self.proved_at = at;
         let policy = self.settings.lifecycle.clone().filter(|_| self.settings.once.is_none());
         let stop = self.stop.clone();
         self.lifecycle =
@@ -67,14 +78,22 @@ impl Traveller {
         if let Some(txid) = self.confirmed {
             self.board.confirmed(txid);
         }
+        self.doubts.suspect(None);
+        if self.is_accepted() {
+            self.begin_as_told();
+            return Ok(());
+        }
         if let Some(txid) = self.confirmed.filter(|_| self.created_anew) {
             let address = self.remote.address().to_owned();
             return Err(StepError::NewDatabase { path: self.name(), address, txid });
         }
-        self.drop_uploaded_spill().await?;
+        self.sort_spill(end.as_ref().and_then(End::header)).await?;
         if let Some(last) = self.spill.back().map(|file| file.header) {
             // What an earlier run captured and could not upload is the newest history there is.
-            return self.continue_or_start_over(&last, None).await;
+            if let Err(reason) = self.prove(&last, None).await? {
+                self.db().start_over(Some(last.max_txid), reason);
+            }
+            return Ok(());
         }
         match end {
             None => {
@@ -82,43 +101,107 @@ impl Traveller {
                 self.db().start_over(None, ImageReason::FirstBackup);
                 Ok(())
             }
-            Some(End { txid, l0: Some((object, header)) }) if header.max_txid == txid => {
-                self.continue_or_start_over(&header, Some(&object)).await
-            }
-            Some(End { txid, .. }) => {
-                if !self.continue_by_note(txid).await? {
-                    self.db().start_over(Some(txid), ImageReason::NoPosition);
-                }
-                Ok(())
-            }
+            Some(end) => self.continue_after(end).await,
         }
     }
 
-    /// Removes spilled files that the bucket has already; one that it has from somebody else means that we are fenced.
-    async fn drop_uploaded_spill(&mut self) -> Result<(), StepError> {
+    /// Goes on after the end of the history, if it can be proved that the database here is that; else the next capture is in doubt.
+    async fn continue_after(&mut self, end: End) -> Result<(), StepError> {
+        let (txid, newest) = (end.txid, end.header().copied());
+        let own = self.history.own(newest.as_ref());
+        let proved = match end.l0 {
+            Some((object, header)) => self.prove(&header, Some(&object)).await?,
+            None => self.prove_by_note(txid).await?.ok_or(ImageReason::NoPosition),
+        };
+        let Err(reason) = proved else {
+            self.is_in_step_with(Own::up_to(Some(txid)));
+            return Ok(());
+        };
+        let came_after = match newest {
+            Some(header) => self.with_db(move |db| db.wal_came_after(&header)).await,
+            None => false,
+        };
+        self.doubts.suspect(own.filter(|own| own.is_before(txid) && !came_after));
+        // The doubt shows itself, and is looked into, when the next capture is an image.
+        self.db().start_over(Some(txid), reason);
+        Ok(())
+    }
+
+    /// Whether `millstream reset` was called for the file that lies here.
+    fn is_accepted(&mut self) -> bool {
+        let (path, meta) = (&self.settings.path, &self.settings.meta_path);
+        self.accepted = match Accepted::look(path, meta) {
+            Accepted::ThisFile => true,
+            Accepted::No => false,
+            Accepted::AnotherFile => {
+                let name = self.name();
+                tracing::warn!(db = %name, "`millstream reset` was called for another file than this: it is compared with the replica");
+                if let Err(error) = Accepted::forget(meta) {
+                    tracing::warn!(db = %name, "{error}");
+                }
+                false
+            }
+        };
+        self.accepted
+    }
+
+    /// The next TXID is an image of whatever lies here.
+    fn begin_as_told(&mut self) {
+        let (last, name) = (self.confirmed, self.name());
+        let address = self.remote.address();
+        match last {
+            Some(txid) => tracing::warn!(
+                db = %name,
+                "the history in {address} goes up to TXID {txid}; as `millstream reset` has ordered, this database becomes its newest state"
+            ),
+            None => tracing::info!(db = %name, "no backup in {address}: starting a new history"),
+        }
+        let reason = last.map_or(ImageReason::FirstBackup, |_| ImageReason::Accepted);
+        self.db().start_over(last, reason);
+    }
+
+    /// Removes spilled files that the bucket has already. What it has from somebody else, or what does not continue it, is moved
+    /// aside: it is in no history, and was acknowledged here.
+    async fn sort_spill(&mut self, newest: Option<&Header>) -> Result<(), StepError> {
         while let Some(file) = self.spill.front() {
-            if self.confirmed < Some(file.header.min_txid) {
+            let txid = file.header.min_txid;
+            if self.confirmed < Some(txid) {
                 break;
             }
-            if !is_ours(&self.remote, &Fingerprint::of(file)).await? {
-                let (txid, address) = (file.header.min_txid, self.remote.address());
-                return Err(StepError::Foreign(format!("TXID {txid} is in {address}, written by another writer")));
+            if !is_ours_still(&self.remote, &Fingerprint::of(file)).await? {
+                let before = Own::up_to(Txid::new(txid.get() - 1));
+                let own = self.history.own(newest).map_or(before, |own| own.min(before));
+                tracing::warn!(
+                    db = %self.name(),
+                    "TXID {txid}, which waited here for its upload, is in {} from somebody else: it and what follows it are kept aside",
+                    self.remote.address()
+                );
+                self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
+                self.is_in_step_with(own);
+                return Ok(());
             }
             self.spill.pop_front()?;
+            self.is_in_step_with(Own::up_to(Some(txid)));
         }
         let Some(first) = self.spill.front() else { return Ok(()) };
-        let continues = self.confirmed.map_or(Some(Txid::FIRST), Txid::next) == Some(first.header.min_txid);
-        if !continues {
-            tracing::warn!(db = %self.name(), "local files do not continue the history in {}: dropped", self.remote.address());
-            while !self.spill.is_empty() {
-                self.spill.pop_front()?;
-            }
+        if self.confirmed.map_or(Some(Txid::FIRST), Txid::next) != Some(first.header.min_txid) {
+            tracing::warn!(
+                db = %self.name(),
+                "local files do not continue the history in {}: they are kept aside",
+                self.remote.address()
+            );
+            self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
         }
         Ok(())
     }
 
-    /// Continues after the file with this header if the WAL proves to be its continuation.
-    async fn continue_or_start_over(&mut self, newest: &Header, object: Option<&LtxObject>) -> Result<(), StepError> {
+    /// Continues after the file with this header if the WAL, or a note of ours, proves that the database is its continuation; else
+    /// says why not.
+    async fn prove(
+        &mut self,
+        newest: &Header,
+        object: Option<&LtxObject>,
+    ) -> Result<Result<(), ImageReason>, StepError> {
         let (txid, header) = (newest.max_txid, *newest);
         let reason = match self.with_db(move |db| db.candidate(&header)).await? {
             Ok(candidate) => match self.confirm(candidate, object).await? {
@@ -126,22 +209,18 @@ impl Traveller {
                     tracing::info!(db = %self.name(), "continuing the history after TXID {txid}");
                     self.db().continue_from(position);
                     self.note_known_file();
-                    return Ok(());
+                    return Ok(Ok(()));
                 }
                 None => ImageReason::WalRewritten,
             },
             Err(reason) => reason,
         };
-        if !self.continue_by_note(txid).await? {
-            // The doubt shows itself, and is looked into, when the next capture is an image.
-            self.db().start_over(Some(txid), reason);
-        }
-        Ok(())
+        Ok(self.prove_by_note(txid).await?.ok_or(reason))
     }
 
     /// Continues if the file is one that was restored to exactly `txid`, or found to be that, and not checkpointed since; or if a
     /// comparison found the WAL to be there at a frame that still stands.
-    async fn continue_by_note(&mut self, txid: Txid) -> Result<bool, StepError> {
+    async fn prove_by_note(&mut self, txid: Txid) -> Result<Option<()>, StepError> {
         let (meta, replica) = (self.settings.meta_path.clone(), self.remote.address().to_owned());
         let restored = Origin::position_of(&self.settings.path, &meta, &replica).filter(|origin| origin.txid == txid);
         let position = match (restored, Standing::load(&meta, &replica, txid)) {
@@ -149,11 +228,11 @@ impl Traveller {
             (None, Some(note)) => self.with_db(move |db| db.standing(&note)).await?,
             (None, None) => None,
         };
-        let Some(position) = position else { return Ok(false) };
+        let Some(position) = position else { return Ok(None) };
         tracing::info!(db = %self.name(), "continuing the history after TXID {txid}, which this database is by our own note");
         self.db().continue_from(position);
         self.note_known_file();
-        Ok(true)
+        Ok(Some(()))
     }
 
     /// Compares the candidate's frames with the pages of the object (or of the spilled file) that claims them.
@@ -171,27 +250,12 @@ impl Traveller {
     }
 }
 
-/// The newest TXID of the history in the bucket.
-pub async fn newest_txid(remote: &Remote, listing: &mut Listing) -> Result<Option<Txid>, ReadError> {
-    Ok(find_end(remote, listing).await?.map(|end| end.txid))
-}
-
-/// The newest TXID among the objects that are what their names say.
-async fn find_end(remote: &Remote, listing: &mut Listing) -> Result<Option<End>, ReadError> {
-    let l0 = remote.newest_l0(listing).await?;
-    let mut newest = l0.as_ref().map(|(_, header)| header.max_txid);
-    for level in Level::all().filter(|&level| level != Level::L0) {
-        while let Some(object) = listing.level(level).iter().max_by_key(|o| o.max_txid).cloned() {
-            if newest >= Some(object.max_txid) {
-                break;
-            }
-            match remote.check_header(&object).await? {
-                Ok(header) => newest = Some(header.max_txid),
-                Err(why) => listing.set_aside(&object, why),
-            }
-        }
+/// Whether the bucket has this very file. What was compacted and deleted meanwhile cannot be shown to be ours.
+async fn is_ours_still(remote: &Remote, ours: &Fingerprint) -> Result<bool, UploadError> {
+    match is_ours(remote, ours).await {
+        Err(UploadError::Store(StoreError::NotFound { .. })) => Ok(false),
+        told => told,
     }
-    Ok(newest.map(|txid| End { txid, l0: l0.filter(|(_, header)| header.max_txid == txid) }))
 }
 
 async fn fetch_pages(

@@ -142,8 +142,10 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
     if job.once.is_some() {
         return Ok(stages::ship_once(roads, signals, &budget).await);
     }
-    stages::wait_until_ready(&mut heard, roads.len(), signals).await?;
-    let lived = verify::beside(wards, stages::live(&job, signals, nursery, &mut heard, &budget)).await;
+    let lived = match stages::wait_until_ready(&mut heard, roads.len(), signals).await? {
+        Some(not_started) => Ok(not_started),
+        None => verify::beside(wards, stages::live(&job, signals, nursery, &mut heard, &budget)).await,
+    };
     let asked_at = lived.as_ref().map_or(None, |lived| lived.asked_at);
     let ended = stages::final_sync(roads, signals, &budget, asked_at).await;
     // Only now: a command that could not start, or a migration that failed, has been replicated all the same.

@@ -47,12 +47,19 @@ where
     }
 }
 
-/// Waits until every road lets the application start.
+impl Lived {
+    /// A road has found out in time that the application must not run.
+    fn not_started(what: &str) -> Lived {
+        Lived { code: 0, what: format!("{what} was not started"), asked_at: None }
+    }
+}
+
+/// Waits until every road lets the application start; `Some` when one of them forbids it.
 pub async fn wait_until_ready(
     heard: &mut mpsc::Receiver<Event>,
     roads: usize,
     signals: &mut Signals,
-) -> Result<(), Failure> {
+) -> Result<Option<Lived>, Failure> {
     let mut ready = 0;
     while ready < roads {
         let event = tokio::select! {
@@ -67,10 +74,11 @@ pub async fn wait_until_ready(
             }
             // It has been logged where it happened.
             Some(Event::Failed { why }) => return Err(Failure::new(CANNOT_WRITE, anyhow!("not started: {why}"))),
-            Some(Event::Fenced) | None => break,
+            Some(Event::Fenced) => return Ok(Some(Lived::not_started("the application"))),
+            None => break,
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Runs the migration and the application, or waits for a signal where there is none.
@@ -83,6 +91,9 @@ pub async fn live(
 ) -> Result<Lived, Failure> {
     let strip_env = &job.options.strip_env;
     if let Some(migrate) = &job.migrate {
+        if is_forbidden(heard) {
+            return Ok(Lived::not_started("the migration"));
+        }
         let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
         let limit = job.migrate_timeout;
         let migration = Command { line: migrate, what: "the migration", policy, limit, strip_env };
@@ -96,6 +107,7 @@ pub async fn live(
         }
     }
     match &job.app {
+        Some(_) if is_forbidden(heard) => Ok(Lived::not_started("the application")),
         Some(app) => {
             // As a direct exec would: a signal is for the application itself, what it does with its workers is its own affair.
             let policy = StopPolicy {
@@ -109,6 +121,11 @@ pub async fn live(
         }
         None => Ok(until_signalled(signals, heard).await),
     }
+}
+
+/// Whether a road has found out, in the seam between two stages, that nothing may be committed here any more.
+fn is_forbidden(heard: &mut mpsc::Receiver<Event>) -> bool {
+    std::iter::from_fn(|| heard.try_recv().ok()).any(|event| matches!(event, Event::Fenced))
 }
 
 /// One command to run.

@@ -9,6 +9,7 @@
 //!   mark.rs        on which frame a read transaction stands
 //!   connection.rs  open, pin, rest, barrier, checkpoint
 //!   checkpoint_lock.rs  one party checkpoints
+//!   varint.rs      the integers in records and cells
 //!   pages.rs       page images through `sqlite_dbpage`, always of one snapshot
 //!   version.rs     the WAL-reset bug gate
 //! ```
@@ -25,6 +26,7 @@ mod error;
 mod header;
 mod mark;
 mod pages;
+mod varint;
 mod version;
 mod wal;
 
@@ -33,5 +35,6 @@ pub use connection::{Checkpoint, CheckpointMode, Connection, uri};
 pub use error::SqliteError;
 pub use header::{DbHeader, Presence, look_at_file};
 pub use mark::{Mark, WalMark};
+pub use varint::varint;
 pub use version::{check_version, library_version};
 pub use wal::{FrameChecksum, FrameStream, Salts, StreamError, WAL_HEADER_LEN, Wal, WalError, frame_len, frame_offset};

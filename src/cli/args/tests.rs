@@ -205,3 +205,18 @@ fn every_visible_flag_explains_itself() {
         }
     }
 }
+
+#[test]
+fn reset_takes_one_path() {
+    let Command::Reset(reset) = ok(&["reset", "-dry-run", "app.db"]) else { panic!("not reset") };
+    assert!(reset.dry_run && !reset.names_a_file());
+    assert_eq!(reset.database(), Path::new("app.db"));
+    let Command::Reset(reset) = ok(&["reset", "-config", "c.yml", "-no-expand-env", "/a.db"]) else {
+        panic!("not reset")
+    };
+    assert!(reset.names_a_file() && !reset.sources(&no_env, "/".into()).expand_env);
+    assert!(refused(&["reset"]).contains("a database path is required"));
+    assert!(refused(&["reset", ""]).contains("a database path is required"));
+    assert!(refused(&["reset", "a.db", "b.db"]).contains("too many arguments"));
+    assert!(refused(&["reset", "s3://b/p"]).contains("not the URL"));
+}

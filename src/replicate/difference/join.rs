@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use super::judge::{Scope, differing_max, kin_wanted};
 use super::within;
-use crate::db::{Batch, Comparison, Db, DbError, Limits, OtherPages};
-use crate::ltx::{Decoder, LtxError, Merged};
+use crate::db::{Batch, Comparison, Db, DbError, Limits, OtherPages, Own};
+use crate::ltx::{Decoder, LtxError, Merged, Versions};
 use crate::page::Pgno;
 use crate::remote::{LtxObject, RangeReader, ReadError, Remote};
 use crate::replicate::upload::outcome;
@@ -40,18 +40,23 @@ impl From<LtxError> for CompareError {
     }
 }
 
-/// Compares on a thread of its own, which ends within one read when this future is dropped or `limit` returns.
+/// Compares on a thread of its own, which ends within one read when this future is dropped or `limit` returns. With `suspected`,
+/// how far the database was in step with the history, it ends early for nothing else, and tells of the pages written since.
 pub(super) async fn compare(
     db: Db,
     batch: Batch,
     remote: &Remote,
     files: &[LtxObject],
+    suspected: Option<Own>,
     limit: Option<impl Future<Output = ()>>,
 ) -> (Db, Result<(Comparison, Scope), CompareError>) {
     let readers: Vec<RangeReader> = files.iter().map(|file| RangeReader::new(remote, file, files.len())).collect();
     let mut guards: Vec<_> = readers.iter().map(RangeReader::cancel_on_drop).collect();
+    // Only a file that lies wholly behind that point was surely written since.
+    let split = suspected.and_then(|own| files.iter().position(|file| own.is_before(file.min_txid)));
+    let (split, is_unlimited) = (split.unwrap_or(files.len()), suspected.is_some());
     let mut work = tokio::task::spawn_blocking(move || {
-        let compared = join(&db, &batch, readers);
+        let compared = join(&db, &batch, readers, split, is_unlimited);
         (db, compared)
     });
     if let Some(done) = within(limit, outcome(&mut work)).await {
@@ -63,8 +68,14 @@ pub(super) async fn compare(
     (db, compared.or(Err(CompareError::Interrupted)))
 }
 
-/// Both sides, page by page.
-fn join(db: &Db, batch: &Batch, readers: Vec<RangeReader>) -> Result<(Comparison, Scope), CompareError> {
+/// Both sides, page by page; files from number `split` on were written since.
+fn join(
+    db: &Db,
+    batch: &Batch,
+    readers: Vec<RangeReader>,
+    split: usize,
+    is_unlimited: bool,
+) -> Result<(Comparison, Scope), CompareError> {
     let read = Rc::new(Cell::new(0));
     let counted = |reader| Decoder::new(Counted { reader, read: read.clone() });
     let merged = Merged::new(readers.into_iter().map(counted).collect::<Result<_, _>>()?)?;
@@ -74,12 +85,15 @@ fn join(db: &Db, batch: &Batch, readers: Vec<RangeReader>) -> Result<(Comparison
     }
     let other_pages = header.commit;
     let limits = Limits {
-        differing_max: differing_max(batch.header.commit),
+        differing_max: if is_unlimited { u32::MAX } else { differing_max(batch.header.commit) },
         kin_wanted: kin_wanted(batch.header.commit, other_pages),
     };
-    let mut bucket = Bucket { merged };
-    let comparison = db.compare(batch, &mut bucket, &limits)?;
+    let mut bucket = Bucket { merged, split };
+    let mut comparison = db.compare(batch, &mut bucket, &limits)?;
     if comparison.whole {
+        while let Some(theirs) = bucket.merged.next_versions(split)? {
+            comparison.cut_off(&theirs);
+        }
         bucket.merged.finish()?;
     }
     Ok((comparison, Scope { bytes: read.get(), other_pages }))
@@ -88,18 +102,19 @@ fn join(db: &Db, batch: &Batch, readers: Vec<RangeReader>) -> Result<(Comparison
 /// The bucket's side of the join.
 struct Bucket<R: Read> {
     merged: Merged<R>,
+    split: usize,
 }
 
 impl<R: Read> OtherPages for Bucket<R> {
     type Error = CompareError;
 
-    fn page(&mut self, pgno: Pgno) -> Result<Option<&[u8]>, CompareError> {
+    fn page(&mut self, pgno: Pgno) -> Result<Option<Versions<'_>>, CompareError> {
         if pgno.get() > self.merged.header().commit {
             return Ok(None);
         }
         // Every page but the lock page is asked for, so the next one is this one, or it is in no file.
-        match self.merged.next_page()? {
-            Some((next, page)) if next == pgno => Ok(Some(page)),
+        match self.merged.next_versions(self.split)? {
+            Some(theirs) if theirs.pgno == pgno => Ok(Some(theirs)),
             _ => Err(CompareError::Damaged(format!("page {pgno} is in none of them"))),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::db::{Comparison, ImageReason};
+use crate::db::{Comparison, ImageReason, Own};
 use crate::remote::LtxObject;
 
 /// Up to this size the whole database is one small PUT, no dearer than the LIST and the GETs of a comparison.
@@ -36,6 +36,15 @@ pub(super) struct Local {
     pub is_known: bool,
     /// It has no table.
     pub is_blank: bool,
+    /// The history went on since it was in step with it; how far it was.
+    pub suspected: Option<Own>,
+}
+
+impl Local {
+    /// Whether it may be shipped without a look at what the bucket has.
+    pub fn may_skip(&self) -> bool {
+        self.is_known && self.suspected.is_none()
+    }
 }
 
 /// What becomes of the doubt.
@@ -47,6 +56,8 @@ pub(super) enum Verdict {
     /// An image to which nothing of the history leads.
     Beginning(ImageReason, String),
     Stranger(String),
+    /// The history went on elsewhere since the database was in step with it up to there.
+    MovedOn(Own, String),
 }
 
 /// What a comparison read.
@@ -62,13 +73,13 @@ pub(super) fn skip(local: Local, reason: ImageReason, failures: u32) -> Option<F
     if reason == ImageReason::PageSizeChanged {
         return Some(Found::PageSize);
     }
-    let may_skip = local.is_known && !local.is_blank && failures >= FAILURES_MAX;
+    let may_skip = local.may_skip() && !local.is_blank && failures >= FAILURES_MAX;
     may_skip.then(|| Found::Skipped(format!("the objects could not be read, {failures} times in a row")))
 }
 
 /// Why these files, which make a database of `other_pages`, are not read. Pure.
 pub(super) fn refuse(files: &[LtxObject], other_pages: u32, live_bytes: u64, local: Local) -> Option<String> {
-    if !local.is_known || local.is_blank || is_remnant(local, other_pages) {
+    if !local.may_skip() || local.is_blank || is_remnant(local, other_pages) {
         return None;
     }
     let bytes = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
@@ -86,6 +97,9 @@ fn is_remnant(local: Local, other_pages: u32) -> bool {
 
 /// What becomes of the doubt. Pure.
 pub(super) fn judge(local: Local, found: &Found) -> Verdict {
+    if let (Some(own), Err(why)) = (local.suspected, came_after(local, found)) {
+        return Verdict::MovedOn(own, why);
+    }
     match found {
         Found::Skipped(why) | Found::Broken(why) if local.is_blank => {
             Verdict::Stranger(format!("the database here has no table ({why})"))
@@ -105,7 +119,7 @@ pub(super) fn judge(local: Local, found: &Found) -> Verdict {
         }
         Found::Compared(comparison, scope) => {
             let Comparison { compared, differing, kin, .. } = *comparison;
-            if comparison.whole && differing == 0 && local.pages == scope.other_pages {
+            if is_equal(local, comparison, scope) {
                 Verdict::Equal
             } else if comparison.emptied {
                 Verdict::Stranger("the database here has no table".into())
@@ -123,6 +137,28 @@ pub(super) fn judge(local: Local, found: &Found) -> Verdict {
             }
         }
     }
+}
+
+/// Whether it is shown that the database came after what the history ends with; else why not, as a clause. Pure.
+fn came_after(local: Local, found: &Found) -> Result<(), String> {
+    match found {
+        Found::Compared(comparison, scope) => {
+            let Comparison { moved, kept, whole, .. } = *comparison;
+            let shows_it = whole && kept > 0 && kept >= moved - kept;
+            match moved {
+                _ if shows_it || is_equal(local, comparison, scope) => Ok(()),
+                0 => Err("no page tells that it did".into()),
+                _ => Err(format!("of {moved} pages that were written there since then it has {kept}")),
+            }
+        }
+        Found::Skipped(why) => Err(why.clone()),
+        Found::PageSize => Err("it has another page size".into()),
+        Found::Broken(why) => Err(format!("the files in the replica do not make a database to compare it with: {why}")),
+    }
+}
+
+fn is_equal(local: Local, comparison: &Comparison, scope: &Scope) -> bool {
+    comparison.whole && comparison.differing == 0 && local.pages == scope.other_pages
 }
 
 /// More than half: an image is not much larger.

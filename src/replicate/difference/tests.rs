@@ -455,7 +455,7 @@ fn tamper(rig: &mut Rig, dice: &mut impl FnMut(u64) -> u64) {
 
 #[test]
 fn the_bucket_is_asked_only_where_it_pays() {
-    let known = Local { pages: 100, is_small: false, is_known: true, is_blank: false };
+    let known = Local { pages: 100, is_small: false, is_known: true, is_blank: false, suspected: None };
     let unknown = Local { is_known: false, ..known };
     let reason = ImageReason::LocalChanges;
     assert!(skip(known, reason, 0).is_none());
@@ -476,13 +476,17 @@ fn the_bucket_is_asked_only_where_it_pays() {
     assert!(!refused(&[file(2000)], known, 100));
     assert!(refused(&[file(2001)], known, 100) && !refused(&[file(2001)], unknown, 100));
     assert!(refused(&vec![file(1); PLAN_FILES_MAX + 1], known, 100));
+    let suspected = Local { suspected: Some(Own::up_to(Some(Txid::FIRST))), ..known };
+    assert!(skip(suspected, reason, FAILURES_MAX).is_none(), "what went on elsewhere must be found out");
+    assert!(!refused(&vec![file(2001); PLAN_FILES_MAX + 1], suspected, 100));
+    assert!(!refused(&[file(2000)], Local { is_small: true, ..suspected }, 100));
     let small = Local { is_small: true, ..known };
     assert!(refused(&[file(2000)], small, 201) && !refused(&[file(9000)], small, 202), "where is the rest of it?");
 }
 
 #[test]
 fn the_verdicts() {
-    let known = Local { pages: 160, is_small: false, is_known: true, is_blank: false };
+    let known = Local { pages: 160, is_small: false, is_known: true, is_blank: false, suspected: None };
     let unknown = Local { is_known: false, ..known };
     let blank = Local { is_blank: true, ..known };
     let small = Local { pages: 10, is_small: true, ..known };
@@ -510,6 +514,170 @@ fn the_verdicts() {
         assert_eq!(is_shipped(Found::PageSize), resized, "{local:?}");
         assert_eq!(is_shipped(Found::Broken("x".into())), broken, "{local:?}");
     }
+}
+
+#[test]
+fn a_history_that_went_on_is_continued_only_by_what_came_after_it() {
+    let own = Own::up_to(Some(Txid::FIRST));
+    let local = Local { pages: 160, is_small: false, is_known: true, is_blank: false, suspected: Some(own) };
+    let seen = |local: Local, differing, moved, kept| {
+        let comparison = Comparison::made_up(160, differing, 100, false).since(moved, kept);
+        judge(local, &Found::Compared(comparison, Scope { bytes: 0, other_pages: 160 }))
+    };
+    let moved_on = |verdict| matches!(verdict, Verdict::MovedOn(up_to, _) if up_to == own);
+    // Pages that differ, that were written since, that show that this came after them.
+    let table =
+        [(7, 4, 2, true), (7, 5, 2, false), (7, 1, 1, true), (7, 0, 0, false), (7, 1, 0, false), (160, 9, 5, true)];
+    for (differing, moved, kept, came_after) in table {
+        assert_eq!(!moved_on(seen(local, differing, moved, kept)), came_after, "{kept} of {moved}");
+    }
+    assert_eq!(seen(local, 7, 4, 4), Verdict::Difference);
+    assert!(matches!(seen(local, 160, 9, 9), Verdict::Image(_)));
+    assert_eq!(seen(local, 0, 3, 0), Verdict::Equal, "equal is equal");
+    // A file that nobody knows, or one without a table, is no better.
+    for worse in [Local { is_known: false, ..local }, Local { is_blank: true, ..local }] {
+        assert!(moved_on(seen(worse, 7, 5, 2)));
+    }
+    let text = || "x".to_owned();
+    for found in [Found::Skipped(text()), Found::PageSize, Found::Broken(text())] {
+        assert!(moved_on(judge(local, &found)));
+        assert!(!moved_on(judge(Local { suspected: None, ..local }, &found)));
+    }
+    let mut cut_short = Comparison::made_up(160, 7, 100, false).since(4, 4);
+    cut_short.whole = false;
+    assert!(moved_on(judge(local, &Found::Compared(cut_short, Scope { bytes: 0, other_pages: 160 }))));
+}
+
+/// Another node with a copy of the database, on the same bucket.
+async fn copied_node(rig: &mut Rig) -> Rig {
+    away(rig, "");
+    let mut other = Rig::new(|_| {});
+    close(&mut other);
+    for suffix in ["-wal", "-shm"] {
+        fsx::remove_file_if_exists(&fsx::with_suffix(&other.settings.path, suffix)).expect("remove");
+    }
+    close(rig);
+    std::fs::copy(&rig.settings.path, &other.settings.path).expect("copy");
+    open(rig);
+    open(&mut other);
+    other.store = rig.store.clone();
+    other
+}
+
+/// Everything that a road says until it ends.
+async fn all_events(rig: &mut Rig) -> Vec<&'static str> {
+    let mut said = Vec::new();
+    loop {
+        match rig.event().await {
+            Event::Ready(_) => said.push("ready"),
+            Event::Failed { .. } => said.push("failed"),
+            Event::Fenced => {
+                said.push("fenced");
+                return said;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_was_left_behind_is_never_the_newest_state() {
+    let mut rig = shipped().await;
+    let mut other = copied_node(&mut rig).await;
+    other.start();
+    for _ in 0..3 {
+        other.write(300);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    synced(&mut other).await;
+    let objects = rig.objects();
+    // With and without commits of its own; after an end in the middle the application is not even started.
+    for cut_off in [false, true] {
+        if cut_off {
+            rig.start();
+            while !matches!(rig.event().await, Event::Fenced) {}
+            rig.crash().await;
+            rig.write(300);
+        }
+        rig.start();
+        let said = all_events(&mut rig).await;
+        assert!(!cut_off || said == ["fenced"], "{said:?}");
+        match rig.finish().await {
+            Ended::Fenced { message } => assert!(message.contains("millstream reset"), "{message}"),
+            ended => panic!("{ended:?}"),
+        }
+        assert_eq!(rig.objects(), objects, "nothing was uploaded");
+    }
+    // The other one goes on as if nothing had happened.
+    other.start();
+    other.write(10);
+    synced(&mut other).await;
+    other.assert_restores();
+    // Until a human decides.
+    let acts = crate::db::plan_reset(&rig.settings.meta_path, "x").expect("plan");
+    crate::db::accept(&rig.settings.path, &rig.settings.meta_path, &acts).expect("accept");
+    let images = rig.images();
+    rig.start();
+    assert!(matches!(rig.event().await, Event::Ready(_)));
+    let txid = synced(&mut rig).await;
+    assert_eq!((rig.images(), has_snapshot(&rig, txid)), (images + 1, true));
+    rig.assert_restores();
+    // It was said for once.
+    rig.start();
+    rig.write(10);
+    assert_eq!(synced(&mut rig).await, txid + 1);
+    assert_eq!(rig.images(), images + 1);
+    rig.assert_restores();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_of_which_nobody_heard_is_not_somebody_elses() {
+    let mut rig = shipped().await;
+    rig.start();
+    rig.store.inject(Op::Put, Fault::LostReply, 1);
+    rig.store.inject(Op::Put, Fault::Hang, usize::MAX);
+    rig.write(10);
+    rig.until("the object", |rig| rig.objects().len() == 3).await;
+    rig.crash().await;
+    rig.store.heal();
+    // All that it wrote is written anew, by somebody who leaves no WAL.
+    away(&mut rig, "UPDATE t SET x = randomblob(20) WHERE id > 240");
+    rig.start();
+    assert_eq!(synced(&mut rig).await, 4);
+    rig.assert_restores();
+    assert_eq!(rig.images(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waited_and_was_overtaken_is_kept_and_stops_nobody() {
+    let mut rig = shipped().await;
+    let mut other = copied_node(&mut rig).await;
+    rig.settings.max_sync_wal_bytes = 20_000;
+    rig.start();
+    rig.until("the start", |rig| rig.store.calls(Op::List) > 0).await;
+    rig.store.inject(Op::Put, Fault::Fail(transient), usize::MAX);
+    for _ in 0..20 {
+        rig.write(3000);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    rig.until("a spilled file", |rig| spilled(rig) > 0).await;
+    rig.crash().await;
+    rig.store.heal();
+    other.start();
+    other.write(300);
+    synced(&mut other).await;
+    let objects = rig.objects();
+    for _ in 0..2 {
+        rig.start();
+        assert_eq!(all_events(&mut rig).await, ["fenced"]);
+        assert!(matches!(rig.finish().await, Ended::Fenced { .. }));
+        assert_eq!((spilled(&rig), rig.objects()), (0, objects.clone()));
+        let kept = std::fs::read_dir(rig.settings.meta_path.join("orphaned")).expect("kept").count();
+        assert!(kept > 0 && rig.store.names().iter().any(|name| name.starts_with("orphaned/")));
+    }
+}
+
+fn spilled(rig: &Rig) -> usize {
+    std::fs::read_dir(rig.settings.meta_path.join("spill")).map_or(0, Iterator::count)
 }
 
 #[test]

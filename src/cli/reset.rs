@@ -1,0 +1,92 @@
+//! `millstream reset`: this database is the newest state, says a human.
+//!
+//! Local work only: no replica is asked. What the order means is the business of the next start (`replicate/start.rs`).
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+
+use super::args::Reset as Command;
+use super::{Environment, printed, variable};
+use crate::clock;
+use crate::config::{Options, default_meta_path};
+use crate::db::{Act, Lock, accept, plan_reset};
+use crate::fsx::{self, FsError};
+use crate::run::Failure;
+use crate::run::exit::{CANNOT_WRITE, CONFIG};
+use crate::sqlite::{Presence, look_at_file};
+
+pub fn reset(command: &Command) -> Result<u8, Failure> {
+    let (path, meta_path) = paths(command)?;
+    let refused = |why: String| Failure::new(CANNOT_WRITE, anyhow!(why));
+    let shown = path.display();
+    let failed = |error: FsError| Failure::new(CANNOT_WRITE, error);
+    // Before a dry run creates a directory for the lock.
+    let is_new = fsx::metadata_if_exists(&meta_path).map_err(failed)?.is_none();
+    let _lock = match is_new && command.dry_run {
+        true => None,
+        false => match Lock::try_take(&meta_path).map_err(failed)? {
+            None => return Err(refused(format!("{shown} is being replicated by a running millstream: stop it first"))),
+            lock => lock,
+        },
+    };
+    match look_at_file(&path).map_err(failed)? {
+        Presence::Database(_) => {}
+        Presence::Missing | Presence::Empty => {
+            return Err(refused(format!("there is no database at {shown}: the next start restores it")));
+        }
+        Presence::NoHeader => return Err(refused(format!("{shown} is not a SQLite database"))),
+    }
+    let branch = format!("reset-{}", clock::unix_ms());
+    let acts = plan_reset(&meta_path, &branch).map_err(failed)?;
+    if !command.dry_run {
+        accept(&path, &meta_path, &acts).map_err(failed)?;
+    }
+    printed(tell(&path, &acts, command.dry_run, &mut io::stdout()))
+}
+
+/// Where the database is, and our state of it.
+fn paths(command: &Command) -> Result<(PathBuf, PathBuf), Failure> {
+    let environment = Environment::of_process()?;
+    let sources = command.sources(&variable, environment.cwd.clone());
+    let path = sources.absolute(command.database()).map_err(|error| Failure::new(CONFIG, error))?;
+    if !command.names_a_file() && !sources.has_file() {
+        return Ok((path.clone(), default_meta_path(&path)));
+    }
+    let loaded = Options::load(&sources).map_err(|error| Failure::new(CONFIG, error))?;
+    match loaded.options.find(&path) {
+        Some(database) => Ok((path, database.meta_path.clone())),
+        None if command.names_a_file() => {
+            let error = anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
+            Err(Failure::new(CONFIG, error))
+        }
+        None => Ok((path.clone(), default_meta_path(&path))),
+    }
+}
+
+fn tell(path: &Path, acts: &[Act], dry_run: bool, out: &mut dyn Write) -> io::Result<()> {
+    let (would, becomes) = if dry_run { ("would ", "would become") } else { ("", "becomes") };
+    for act in acts {
+        writeln!(out, "{would}{act}")?;
+    }
+    writeln!(out, "{} {becomes} the newest state of its replica at the next start", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_is_told() {
+        let said = |dry_run| {
+            let mut out = Vec::new();
+            let acts = [Act::Remove("/m/standing.json".into())];
+            tell(Path::new("/data/app.db"), &acts, dry_run, &mut out).expect("memory");
+            String::from_utf8(out).expect("text")
+        };
+        let end = "the newest state of its replica at the next start\n";
+        assert_eq!(said(false), format!("remove /m/standing.json\n/data/app.db becomes {end}"));
+        assert_eq!(said(true), format!("would remove /m/standing.json\n/data/app.db would become {end}"));
+    }
+}
