@@ -39,7 +39,7 @@ impl Outcome {
 }
 
 /// About 150 pages, all of them in the replica, and nobody there any more.
-fn replicated() -> Rig {
+pub fn replicated() -> Rig {
     let rig = Rig::on_file();
     let steps = ["create", "rows:20", "big:20:20000", "rows:5"];
     rig.supervise(rig.app(&steps)).finish().assert_code(0);
@@ -50,27 +50,27 @@ fn beside(rig: &Rig, suffix: &str) -> PathBuf {
     rig.path(&format!("data/app.db{suffix}"))
 }
 
-fn remove_wal_and_shm(rig: &Rig) {
+pub fn remove_wal_and_shm(rig: &Rig) {
     for suffix in ["-wal", "-shm"] {
         let _ = fs::remove_file(beside(rig, suffix));
     }
 }
 
 /// Another program, which checkpoints and deletes the WAL when it closes.
-fn sql(path: &Path, text: &str) {
+pub fn sql(path: &Path, text: &str) {
     let db = Connection::open(path).expect("open the database");
     db.execute_batch(text).unwrap_or_else(|error| panic!("{text}: {error}"));
 }
 
 /// Another program that dies: its WAL stays.
-fn sql_killed(path: &Path, text: &str) {
+pub fn sql_killed(path: &Path, text: &str) {
     let db = Connection::open(path).expect("open the database");
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("configure");
     db.execute_batch(text).unwrap_or_else(|error| panic!("{text}: {error}"));
 }
 
 /// Ships what is there and ends.
-fn ship(rig: &Rig) -> Finished {
+pub fn ship(rig: &Rig) -> Finished {
     let args = ["replicate".into(), "-once".into(), rig.db().into_os_string(), rig.remote.url().into()];
     rig.millstream::<OsString>(args).finish()
 }
@@ -263,7 +263,7 @@ const SCHEMA: &str = "PRAGMA journal_mode=WAL; \
     CREATE TABLE t (seq INTEGER PRIMARY KEY, life TEXT NOT NULL, body TEXT NOT NULL); \
     CREATE INDEX t_body ON t (body); CREATE TABLE big (id INTEGER PRIMARY KEY, data BLOB)";
 
-fn stranger(rig: &Rig) -> PathBuf {
+pub fn stranger(rig: &Rig) -> PathBuf {
     let path = rig.path("stranger.db");
     let text = "PRAGMA journal_mode=WAL; CREATE TABLE accounts(id INTEGER PRIMARY KEY, name); \
                 INSERT INTO accounts(name) VALUES (randomblob(300000)); PRAGMA journal_mode=DELETE";

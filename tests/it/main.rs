@@ -11,6 +11,7 @@ mod exit_codes;
 mod interop;
 mod layers;
 mod migration;
+mod moved;
 mod points;
 mod seed_story;
 mod shipping;

@@ -1,0 +1,368 @@
+//! Two nodes, one after the other: a disk that the history has left behind stops with exit code 75 and changes nothing, until
+//! a human decides; whoever really continues the history is let through.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::doubt::{remove_wal_and_shm, replicated, ship, sql, sql_killed, stranger};
+use crate::harness::{Finished, Remote, Rig, oracle};
+
+const GONE_ON: [&str; 2] = ["goes on to TXID", "millstream reset"];
+
+/// Another machine with an empty disk and the same replica.
+fn another_node(first: &Rig) -> Rig {
+    let mut node = Rig::on_file();
+    node.remote = first.remote.clone();
+    node
+}
+
+/// One life of the other node: it restores if its disk is empty, and commits so many rows.
+fn a_life_elsewhere(node: &Rig, rows: u32) {
+    node.supervise(node.app_of("b", &["open", &format!("rows:{rows}")])).finish().assert_code(0);
+}
+
+/// Commits and is killed: the disk stays as it is, and its note says nothing of a good end.
+fn killed(rig: &Rig) {
+    let ready = rig.path("ready");
+    let _ = fs::remove_file(&ready);
+    let steps = ["open", "rows:1", &format!("touch:{}", ready.display()), "idle"];
+    let before = rig.remote.level0().len();
+    let mut running = rig.supervise(rig.app(&steps)).spawn();
+    running.wait_until("its row is in the replica", || ready.exists() && rig.remote.level0().len() > before);
+    running.kill_everything();
+}
+
+/// Starts the application again, which must not go well; says whether it ran.
+fn comes_back(rig: &Rig) -> bool {
+    let started = rig.path("started");
+    let _ = fs::remove_file(&started);
+    let before = rig.remote.objects();
+    let steps = [&format!("touch:{}", started.display()), "open", "idle"];
+    rig.supervise(rig.app_of("late", &steps)).finish().assert_code(75).assert_says(&GONE_ON);
+    let kept_aside = |name: &String| name.starts_with("orphaned/");
+    let after: Vec<_> = rig.remote.objects().into_iter().filter(|(name, _)| !kept_aside(name)).collect();
+    let before: Vec<_> = before.into_iter().filter(|(name, _)| !kept_aside(name)).collect();
+    assert!(after == before, "the replica is not what it was");
+    started.exists()
+}
+
+fn reset(rig: &Rig, flags: &[&str]) -> Finished {
+    let words = ["reset"].iter().chain(flags).map(OsString::from);
+    rig.millstream(words.chain([rig.db().into_os_string()])).finish()
+}
+
+fn restored_at(rig: &mut Rig, txid: u64) -> PathBuf {
+    let output = rig.next_output();
+    let words = ["restore", "-txid", &format!("{txid:016x}"), "-o"].map(OsString::from);
+    rig.millstream(words.into_iter().chain([output.clone().into(), rig.remote.url().into()])).finish().assert_code(0);
+    output
+}
+
+fn meta(rig: &Rig) -> PathBuf {
+    rig.path("data/.app.db-millstream")
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("create a directory");
+    for entry in fs::read_dir(from).expect("list").map(|entry| entry.expect("list").path()) {
+        let to = to.join(entry.file_name().expect("a name"));
+        match entry.is_dir() {
+            true => copy_dir(&entry, &to),
+            false => drop(fs::copy(&entry, &to).expect("copy")),
+        }
+    }
+}
+
+#[test]
+fn commits_that_were_left_behind_stop_the_start_until_a_human_decides() {
+    let mut a = replicated();
+    killed(&a);
+    sql_killed(&a.db(), "UPDATE t SET life = 'x' WHERE seq = 4");
+    let mut b = another_node(&a);
+    a_life_elsewhere(&b, 5);
+    let end = *a.remote.level0().last().expect("objects");
+    for _ in 0..2 {
+        assert!(!comes_back(&a), "the application was started on a dead branch");
+    }
+    let theirs = a.restored();
+    oracle::assert_same_pages(&b.db(), &theirs);
+
+    let planned = reset(&a, &["-dry-run"]);
+    planned.assert_code(0);
+    assert!(planned.stdout.contains("would remove") && planned.stdout.contains("own-history.json"), "{planned}");
+    assert!(!comes_back(&a), "a dry run accepts nothing");
+    reset(&a, &[]).assert_code(0);
+    let ended = a.supervise(a.app(&["open"])).finish();
+    ended.assert_code(0).assert_says(&["whole database"]).assert_says(&["millstream reset", "has ordered"]);
+    for restored in [a.restored(), a.restored_by_litestream()] {
+        oracle::assert_same_pages(&a.db(), &restored);
+    }
+    let still_theirs = restored_at(&mut a, end);
+    oracle::assert_same_pages(&theirs, &still_theirs);
+    // The order was for once, and now the other one is behind.
+    a.supervise(a.app(&["open"])).finish().assert_code(0);
+    comes_back(&b);
+    // Its disk is given up, as the message says.
+    b.lose_the_disk();
+    b.supervise(b.app_of("b", &["open", "rows:1"])).finish().assert_code(0);
+    let newest = b.restored();
+    oracle::assert_same_pages(&b.db(), &newest);
+}
+
+#[test]
+fn a_node_that_was_fenced_does_no_harm_however_often_it_is_restarted() {
+    let a = replicated();
+    let (ready, go) = (a.path("ready"), a.path("go"));
+    let steps = [
+        "open",
+        "rows:1",
+        &format!("touch:{}", ready.display()),
+        &format!("until-file:{}", go.display()),
+        "rows:1",
+        "idle",
+    ];
+    let before = a.remote.level0().len();
+    let mut running = a.supervise(a.app(&steps)).spawn();
+    running.wait_until("its row is in the replica", || ready.exists() && a.remote.level0().len() > before);
+    let mut b = another_node(&a);
+    a_life_elsewhere(&b, 3);
+    fs::write(go, "").expect("write");
+    running.wait().assert_code(75);
+    for _ in 0..3 {
+        assert!(!comes_back(&a), "the application was started on a dead branch");
+        a_life_elsewhere(&b, 1);
+    }
+    let restored = b.restored();
+    oracle::assert_same_pages(&b.db(), &restored);
+    let kept = fs::read_dir(meta(&a).join("orphaned")).expect("kept").count();
+    assert_eq!(kept, 1, "its last row is kept aside");
+}
+
+#[test]
+fn an_old_copy_of_a_disk_with_its_notes_is_not_the_newest_state() {
+    // A disk that ended in good order, one that did not, and one that has lost its WAL as well.
+    for (how, then) in [("in order", None), ("killed", None), ("killed", Some("the WAL is gone"))] {
+        let mut rig = replicated();
+        if how == "killed" {
+            killed(&rig);
+        }
+        copy_dir(&rig.path("data"), &rig.path("snapshot"));
+        rig.supervise(rig.app(&["open", "rows:5", "big:1:9000"])).finish().assert_code(0);
+        let newest = rig.restored();
+        fs::remove_dir_all(rig.path("data")).expect("remove");
+        copy_dir(&rig.path("snapshot"), &rig.path("data"));
+        if then.is_some() {
+            sql(&rig.db(), "SELECT count(*) FROM t");
+            remove_wal_and_shm(&rig);
+        }
+        let ran = comes_back(&rig);
+        assert!(how == "in order" || !ran, "{how}, {then:?}: the application was started on a dead branch");
+        assert!(!comes_back(&rig), "{how}, {then:?}: now it is known");
+        let restored = rig.restored();
+        oracle::assert_same_pages(&newest, &restored);
+    }
+}
+
+/// Litestream replicates while the application commits, and is killed when everything is shipped.
+fn litestreams_turn(rig: &Rig) {
+    let config: OsString = rig.config().into();
+    let before = rig.remote.level0().last().copied();
+    let mut litestream = rig.litestream(["replicate".into(), "-config".into(), config]).spawn();
+    rig.run_bare(&["open", "rows:3"]);
+    litestream.wait_until("Litestream has shipped", || rig.remote.level0().last().copied() > before);
+    std::thread::sleep(Duration::from_millis(1500));
+    litestream.kill_everything();
+}
+
+#[test]
+fn litestreams_turn_with_this_disk_goes_on_whatever_became_of_the_wal() {
+    let cases: [(&str, fn(&Rig)); 5] = [
+        ("the WAL stands", |_| {}),
+        ("commits", |rig| sql_killed(&rig.db(), "UPDATE t SET life = 'b' WHERE seq = 3")),
+        ("a reset and commits", |rig| {
+            let text = "UPDATE t SET life = 'b' WHERE seq = 3; PRAGMA wal_checkpoint(RESTART); UPDATE t SET life = 'b' WHERE seq = 4";
+            sql_killed(&rig.db(), text);
+        }),
+        ("commits, and the WAL was deleted", |rig| rig.run_bare(&["open", "rows:3"])),
+        ("the WAL was deleted", |rig| sql(&rig.db(), "SELECT count(*) FROM t")),
+    ];
+    for (case, happen) in cases {
+        let mut rig = replicated();
+        for turn in 0..2 {
+            litestreams_turn(&rig);
+            happen(&rig);
+            let ended = ship(&rig);
+            println!("{case}, turn {turn}\n{ended}");
+            ended.assert_code(0);
+            assert!(!ended.stderr.contains("whole database"), "{case}, turn {turn}");
+            let restored = rig.restored();
+            oracle::assert_same_pages(&rig.db(), &restored);
+        }
+    }
+}
+
+/// The object with which another branch of this history went on, for the place where what waits for its upload lies.
+fn leave_a_spilled_file(rig: &Rig) -> PathBuf {
+    let mut branch = Rig::on_file();
+    copy_dir(&rig.path("replica"), &branch.path("replica"));
+    branch.remote = Remote::file(branch.path("replica"));
+    a_life_elsewhere(&branch, 1);
+    let txid = *rig.remote.level0().last().expect("objects") + 1;
+    let bytes = branch.remote.objects().remove(&branch.remote.level0_name(txid)).expect("its next object");
+    let name = format!("{txid:016x}-{txid:016x}.ltx");
+    fs::create_dir_all(meta(rig).join("spill")).expect("create a directory");
+    let path = meta(rig).join("spill").join(name);
+    fs::write(&path, bytes).expect("write");
+    path
+}
+
+fn assert_kept_aside(rig: &Rig, spilled: &Path) {
+    assert!(!spilled.exists(), "it would be met again");
+    let name = spilled.file_name().expect("a name").to_string_lossy().into_owned();
+    let kept = fs::read_dir(meta(rig).join("orphaned"))
+        .expect("kept")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    assert_eq!(kept.filter(|kept| kept.ends_with(&name)).count(), 1);
+}
+
+#[test]
+fn commits_that_waited_for_their_upload_and_were_overtaken_stop_no_start_for_ever() {
+    for has_note in [true, false] {
+        let a = replicated();
+        killed(&a);
+        let spilled = leave_a_spilled_file(&a);
+        if !has_note {
+            fs::remove_file(meta(&a).join("own-history.json")).expect("remove");
+        }
+        let mut b = another_node(&a);
+        a_life_elsewhere(&b, 2);
+        // Without a note nobody knows at first that there is something to wait for.
+        let ran = comes_back(&a);
+        assert!(!ran || !has_note);
+        assert_kept_aside(&a, &spilled);
+        assert!(!comes_back(&a), "the file is gone, what it said is not");
+        let restored = b.restored();
+        oracle::assert_same_pages(&b.db(), &restored);
+        // As the message says.
+        remove_wal_and_shm(&a);
+        fs::remove_file(a.db()).expect("remove");
+        a.supervise(a.app(&["open"])).finish().assert_code(0);
+        oracle::assert_same_pages(&a.db(), &restored);
+    }
+}
+
+#[test]
+fn commits_that_waited_and_were_overtaken_by_litestream_are_in_the_database() {
+    let mut rig = replicated();
+    let spilled = leave_a_spilled_file(&rig);
+    litestreams_turn(&rig);
+    let ended = ship(&rig);
+    ended.assert_code(0).assert_says(&["from somebody else", "kept aside"]);
+    assert!(!ended.stderr.contains("whole database"), "{ended}");
+    assert_kept_aside(&rig, &spilled);
+    let restored = rig.restored();
+    oracle::assert_same_pages(&rig.db(), &restored);
+}
+
+#[test]
+fn files_that_do_not_continue_the_history_are_kept_aside() {
+    let mut rig = replicated();
+    let spilled = leave_a_spilled_file(&rig);
+    let last = *rig.remote.level0().last().expect("objects");
+    let Remote::File(replica) = &rig.remote else { panic!("not a directory") };
+    fs::remove_file(replica.join(rig.remote.level0_name(last))).expect("remove");
+    ship(&rig).assert_code(0).assert_says(&["do not continue the history", "kept aside"]);
+    assert_kept_aside(&rig, &spilled);
+    let restored = rig.restored();
+    oracle::assert_same_pages(&rig.db(), &restored);
+}
+
+#[test]
+fn a_stranger_is_accepted_by_order_and_only_then() {
+    let cases: [fn(&Rig) -> PathBuf; 2] = [stranger, |rig| {
+        let path = rig.path("other.db");
+        sql(&path, "PRAGMA page_size=1024; CREATE TABLE one(x); INSERT INTO one VALUES (randomblob(9000))");
+        path
+    }];
+    for other in cases {
+        let mut rig = replicated();
+        let (before, end) = (rig.restored(), *rig.remote.level0().last().expect("objects"));
+        let other = other(&rig);
+        remove_wal_and_shm(&rig);
+        fs::rename(other, rig.db()).expect("rename");
+        ship(&rig).assert_code(74).assert_says(&["is not the database whose history", "millstream reset"]);
+        reset(&rig, &["-config", &rig.config().display().to_string()]).assert_code(0);
+        ship(&rig).assert_code(0);
+        let restored = rig.restored();
+        oracle::assert_same_pages(&rig.db(), &restored);
+        let earlier = restored_at(&mut rig, end);
+        oracle::assert_same_pages(&before, &earlier);
+        // From here on it is the database of this history.
+        sql_killed(&rig.db(), "CREATE TABLE more(x)");
+        let ended = ship(&rig);
+        ended.assert_code(0);
+        assert!(!ended.stderr.contains("whole database"), "{ended}");
+        let restored = rig.restored_by_litestream();
+        oracle::assert_same_pages(&rig.db(), &restored);
+    }
+}
+
+#[test]
+fn an_order_is_for_the_file_that_it_was_given_for() {
+    let mut rig = replicated();
+    reset(&rig, &[]).assert_code(0);
+    let other = stranger(&rig);
+    remove_wal_and_shm(&rig);
+    fs::rename(other, rig.db()).expect("rename");
+    let before = rig.remote.level0();
+    ship(&rig).assert_code(74).assert_says(&["another file than this"]);
+    assert_eq!(rig.remote.level0(), before);
+    // And not for what is restored in its place.
+    reset(&rig, &[]).assert_code(0);
+    rig.lose_the_disk();
+    let ended = rig.supervise(rig.app(&["open", "rows:1"])).finish();
+    ended.assert_code(0);
+    assert!(!ended.stderr.contains("whole database"), "{ended}");
+    rig.assert_all_rows_are_safe();
+}
+
+#[test]
+fn a_reset_is_refused_where_it_makes_no_sense() {
+    let rig = replicated();
+    let args = ["replicate".into(), rig.db().into_os_string(), rig.remote.url().into()];
+    let mut running = rig.millstream::<OsString>(args).spawn();
+    running.wait_until_says(0, &["history"]);
+    for flags in [[].as_slice(), &["-dry-run"]] {
+        reset(&rig, flags).assert_code(73).assert_says(&["running millstream", "stop it first"]);
+    }
+    drop(running);
+    let unknown =
+        rig.millstream([OsString::from("reset"), "-config".into(), rig.config().into(), "/no/such.db".into()]);
+    unknown.finish().assert_code(78).assert_says(&["no database is configured"]);
+    rig.millstream(["reset", &rig.remote.url()]).finish().assert_code(64).assert_says(&["not the URL"]);
+    let dir = rig.path("empty");
+    fs::create_dir(&dir).expect("create a directory");
+    let missing = dir.join("missing.db").into_os_string();
+    rig.millstream([OsString::from("reset"), "-dry-run".into(), missing]).finish().assert_code(73);
+    assert_eq!(fs::read_dir(&dir).expect("list").count(), 0, "a dry run leaves nothing behind");
+}
+
+#[test]
+fn a_note_that_is_old_or_lost_stops_nobody_whose_wal_proves_it() {
+    for lost in [false, true] {
+        let mut rig = replicated();
+        let note = meta(&rig).join("own-history.json");
+        let old = fs::read(&note).expect("a note");
+        killed(&rig);
+        match lost {
+            true => fs::remove_file(&note).expect("remove"),
+            false => fs::write(&note, &old).expect("write"),
+        }
+        let ended = rig.supervise(rig.app(&["open", "rows:1"])).finish();
+        ended.assert_code(0).assert_says(&["continuing the history after TXID"]);
+        assert!(!ended.stderr.contains("comparing"), "{ended}");
+        rig.assert_all_rows_are_safe();
+    }
+}
