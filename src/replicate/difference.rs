@@ -40,9 +40,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::join::{CompareError, compare};
-use self::judge::{Found, Local, SMALL_BYTES, Scope, Size, Verdict, judge, refuse, skip};
+use self::judge::{Found, Local, SMALL_BYTES, Scope, Size, Verdict, files_apart, judge, refuse, skip};
 use super::Stop;
-use super::road::{StepError, Traveller};
+use super::error::StepError;
+use super::road::Traveller;
 use super::ship::{Pending, pending_of};
 use crate::db::{Batch, Comparison, ImageReason, KnownFile, Origin, Own, Standing};
 use crate::fsx::FsError;
@@ -177,7 +178,7 @@ impl Traveller {
         // This road tries again by itself, but not for every byte that is late.
         let remote = self.remote.clone().with_policy(ReadPolicy::default());
         let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubts.until));
-        let Some(found) = within(limit, files_of(&self.remote, txid)).await else {
+        let Some(found) = within(limit, files_of(&self.remote, txid, local.suspected)).await else {
             return Ok(Found::Skipped(NO_TIME.into()));
         };
         let (files, newest) = found?;
@@ -289,9 +290,14 @@ fn half_way(now: Instant, deadline: Instant) -> Instant {
 }
 
 /// The files that make the database as it was at `txid`, and the header of the newest; an inner `Err` says why there are none.
-async fn files_of(remote: &Remote, txid: Txid) -> Result<(Vec<LtxObject>, Result<Header, String>), StepError> {
+async fn files_of(
+    remote: &Remote,
+    txid: Txid,
+    suspected: Option<Own>,
+) -> Result<(Vec<LtxObject>, Result<Header, String>), StepError> {
     let listing = remote.listing().await?;
-    let files: Vec<LtxObject> = plan::files_up_to(&listing, txid).into_iter().cloned().collect();
+    let apart = suspected.and_then(|own| files_apart(&listing, own, txid));
+    let files = apart.unwrap_or_else(|| plan::files_up_to(&listing, txid).into_iter().cloned().collect());
     let newest = match files.last().filter(|newest| newest.max_txid == txid) {
         Some(newest) => remote.check_header(newest).await?,
         None => Err(format!("no file reaches TXID {txid}")),

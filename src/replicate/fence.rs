@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::road::{StepError, Traveller};
+use super::error::StepError;
+use super::road::Traveller;
 use super::ship::Pending;
 use super::{Ended, Event};
 use crate::clock;
@@ -22,8 +23,10 @@ const FREEZE_ATTEMPTS: u32 = 20;
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Traveller {
-    pub async fn fenced(mut self, message: String, pending: Option<Pending>) -> Ended {
+    pub async fn fenced(mut self, message: String, mut pending: Option<Pending>) -> Ended {
         self.lifecycle = None;
+        // Of a database in doubt nobody knows what its tail is. All of it lies where it is.
+        self.put_doubt_back(&mut pending);
         tracing::error!(db = %self.name(), "{message}: stopping, nothing was overwritten");
         let frozen = self.freeze().await;
         let _ = self.events.send(Event::Fenced).await;

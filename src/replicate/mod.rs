@@ -11,6 +11,7 @@
 //!   relief.rs   reset the WAL; spill what the bucket does not have yet
 //!   upload.rs   create the next level-0 object; ours or another writer's?
 //!   fence.rs    another writer owns the history: freeze, keep the tail aside, say which TXIDs
+//!   error.rs    why a step did not succeed
 //!   lifecycle/  beside the road: compaction, snapshots, retention
 //!   pace.rs     pure: when the next upload may begin
 //!   outage.rs   pure: what to say and when to retry
@@ -20,6 +21,7 @@
 //! watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL.
 
 mod difference;
+mod error;
 mod fence;
 mod lifecycle;
 mod look;

@@ -2,7 +2,8 @@
 
 use tokio::time::{Duration, Instant};
 
-use super::road::{StepError, Traveller};
+use super::error::StepError;
+use super::road::Traveller;
 use super::ship::Pending;
 use crate::clock;
 use crate::db::{Batch, Db, Obstacle, Reset, Spill, SpillError};

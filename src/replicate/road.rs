@@ -10,86 +10,20 @@ use super::lifecycle::{Lifecycle, do_chores};
 use super::look::FirstLook;
 use super::outage::Outage;
 use super::pace::Pace;
-use super::upload::{UploadError, blocking};
+use super::upload::blocking;
 use super::{Ended, Event, Ready, Settings, Stop, ship::deadline_passes};
 use crate::clock::Backoff;
-use crate::db::{Accepted, Db, DbError, History, Lock, Own, SPILL_DIRECTORY, Spill, SpillError, Watch};
+use crate::db::{Accepted, Db, DbError, History, Lock, Own, SPILL_DIRECTORY, Spill, Watch};
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
-use crate::remote::{ReadError, Remote};
+use crate::remote::Remote;
 use crate::sqlite::{Presence, look_at_file};
 use crate::status::Board;
-use crate::store::StoreError;
 
 /// How often a standby asks for the lock, and how often the database is tried while something keeps it busy.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the start of the application may wait to hear where the history ends. It waits only after an end in the middle.
 const LOOK_TIME: Duration = Duration::from_secs(2);
-
-/// Why a step did not succeed. Variants are the road's next move.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum StepError {
-    /// The bucket: retry for ever.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// Another writer owns the history.
-    #[error("{0}")]
-    Foreign(String),
-    /// A database that was created anew must not be shipped over the history of another.
-    #[error(
-        "{path} was created anew, but {address} holds the history of an earlier database, up to TXID {txid}: \
-             restore it first, or replicate to another path; if it is right as it is: stop, `millstream reset {path}`, and start again"
-    )]
-    NewDatabase { path: String, address: String, txid: Txid },
-    /// What lies at the path has nothing in common with the history.
-    #[error(
-        "{path} is not the database whose history, up to TXID {txid}, is in {address}: {why}; nothing was uploaded: \
-             restore it; or, if it is right as it is, replicate to another path, or make it the newest state of this history with \
-             `millstream reset {path}`, and start again"
-    )]
-    AnotherDatabase { path: String, address: String, txid: Txid, why: String },
-    /// The history went on elsewhere: what lies here is a branch that nobody restores.
-    #[error(
-        "the history in {address} goes on to TXID {txid}, but this disk was in step with it only up to {own}, and {path} did not come \
-             after that ({why}): another node has gone on, or this disk has lost what it had; nothing was uploaded: move the database \
-             away and start again, it is then restored; or make it the newest state with `millstream reset {path}`"
-    )]
-    MovedOn { path: String, address: String, txid: Txid, own: Own, why: String },
-    /// The database or the disk; busy ones are retried.
-    #[error(transparent)]
-    Db(#[from] DbError),
-    #[error(transparent)]
-    Spill(#[from] SpillError),
-}
-
-impl StepError {
-    /// Whether time alone may cure it.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            StepError::Store(error) | StepError::Read(ReadError::Store(error)) => error.is_transient(),
-            _ => true,
-        }
-    }
-}
-
-impl From<UploadError> for StepError {
-    fn from(error: UploadError) -> StepError {
-        match error {
-            UploadError::Store(error) => StepError::Store(error),
-            UploadError::ReadBack(error) => StepError::Read(error),
-            UploadError::Db(error) => StepError::Db(error),
-            UploadError::Foreign { .. } => StepError::Foreign(error.to_string()),
-        }
-    }
-}
-
-impl From<FsError> for StepError {
-    fn from(error: FsError) -> StepError {
-        StepError::Db(DbError::Io(error))
-    }
-}
 
 /// An armed road. Owns everything; nothing is shared but the status board.
 pub(super) struct Traveller {
@@ -217,6 +151,9 @@ async fn open_history(settings: &Settings, remote: &Remote, look: &mut FirstLook
     }
     if !went_on || Accepted::look(&settings.path, &settings.meta_path) == Accepted::ThisFile {
         ready.say(Ready::Armed).await;
+    } else if !ready.done {
+        let path = settings.path.display();
+        tracing::info!(db = %path, "the history in {} went on since the last end here: looking into it first", remote.address());
     }
     history
 }

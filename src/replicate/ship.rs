@@ -6,9 +6,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::lifecycle::Shipped;
+use super::error::StepError;
+use super::lifecycle::{Lifecycle, Shipped};
 use super::look::newest_txid;
-use super::road::{StepError, Traveller};
+use super::road::Traveller;
 use super::upload::{self, Fingerprint, create_from_database, create_from_file, create_from_memory, create_snapshot};
 use super::{Ended, Ready, Stop};
 use crate::clock::{self, Backoff};
@@ -159,10 +160,15 @@ impl Traveller {
         Ok(Did::Work)
     }
 
-    /// Lets the application start, unless it may turn out that the history went on elsewhere.
+    /// Lets the application start, and the replica be cared for, unless it may turn out that the history went on elsewhere.
     async fn let_start(&mut self) {
-        if !self.doubts.is_suspected() {
-            self.ready.say(Ready::Armed).await;
+        if self.doubts.is_suspected() {
+            return;
+        }
+        self.ready.say(Ready::Armed).await;
+        if let (None, None, Some(policy)) = (&self.lifecycle, self.settings.once, &self.settings.lifecycle) {
+            let (remote, stop) = (self.remote.clone(), self.stop.clone());
+            self.lifecycle = Some(Lifecycle::start(policy.clone(), remote, self.board.refusals(), stop));
         }
     }
 

@@ -46,9 +46,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::lifecycle::Lifecycle;
+use super::error::StepError;
 use super::look::{End, Seen};
-use super::road::{StepError, Traveller};
+use super::road::Traveller;
 use super::upload::{Fingerprint, UploadError, is_ours};
 use crate::db::{Accepted, Candidate, ImageReason, Origin, Own, Position, Standing};
 use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
@@ -70,10 +70,6 @@ impl Traveller {
             tracing::warn!("ignored {} in {}: {}", ignored.name, self.remote.address(), ignored.why);
         }
         self.proved_at = at;
-        let policy = self.settings.lifecycle.clone().filter(|_| self.settings.once.is_none());
-        let stop = self.stop.clone();
-        self.lifecycle =
-            policy.map(|policy| Lifecycle::start(policy, self.remote.clone(), self.board.refusals(), stop));
         self.confirmed = end.as_ref().map(|end| end.txid);
         if let Some(txid) = self.confirmed {
             self.board.confirmed(txid);
@@ -152,7 +148,8 @@ impl Traveller {
         match last {
             Some(txid) => tracing::warn!(
                 db = %name,
-                "the history in {address} goes up to TXID {txid}; as `millstream reset` has ordered, this database becomes its newest state"
+                "the history in {address} goes up to TXID {txid}; as `millstream reset` has ordered, this database becomes its \
+                 newest state: uploading the whole database"
             ),
             None => tracing::info!(db = %name, "no backup in {address}: starting a new history"),
         }

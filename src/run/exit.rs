@@ -8,7 +8,7 @@
 //! | 70 | internal error |
 //! | 73 | the database cannot be created, opened or written |
 //! | 74 | the application ended with 0, but commits are not in the replica |
-//! | 75 | another writer owns the history |
+//! | 75 | another writer owns the history, or had its turn since this disk was in step with it |
 //! | 76 | the backup is damaged, incomplete or missing although it is required; `verify` found damage |
 //! | 77 | the storage denies access |
 //! | 126, 127 | the command cannot be executed, was not found |

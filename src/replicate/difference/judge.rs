@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::db::{Comparison, ImageReason, Own};
-use crate::remote::LtxObject;
+use crate::ltx::Txid;
+use crate::remote::{Listing, LtxObject, plan};
 
 /// Up to this size the whole database is one small PUT, no dearer than the LIST and the GETs of a comparison.
 pub(super) const SMALL_BYTES: u64 = 64 * 1024;
@@ -88,6 +89,16 @@ pub(super) fn refuse(files: &[LtxObject], other_pages: u32, live_bytes: u64, loc
         return Some(format!("there are {} in {} files to compare it with", Size(bytes), files.len()));
     }
     local.is_small.then(|| "it is small".into())
+}
+
+/// The files that make the database of `txid`, each of which lies wholly before the end of `own` or wholly behind it, if there are
+/// such: they show best what was written since. Pure.
+pub(super) fn files_apart(listing: &Listing, own: Own, txid: Txid) -> Option<Vec<LtxObject>> {
+    let mut apart = listing.clone();
+    apart.retain(|file| own.is_before(file.min_txid) || !own.is_before(file.max_txid));
+    let files: Vec<LtxObject> = plan::files_up_to(&apart, txid).into_iter().cloned().collect();
+    let reaches = files.last().is_some_and(|newest| newest.max_txid == txid);
+    (reaches && files.len() <= PLAN_FILES_MAX).then_some(files)
 }
 
 /// A few pages where the history has many: whatever the file's identity says, it may have been made anew.

@@ -517,6 +517,33 @@ fn the_verdicts() {
 }
 
 #[test]
+fn a_comparison_with_what_was_written_since_avoids_files_from_before_and_after() {
+    let txid = |number| Txid::new(number).expect("not zero");
+    let mut listing = crate::remote::Listing::default();
+    for (level, min, max) in
+        [(Level::L0, 1, 1), (Level::L0, 2, 2), (Level::L0, 3, 3), (Level::L0, 4, 4), (Level::SNAPSHOT, 1, 3)]
+    {
+        listing.insert(LtxObject {
+            level,
+            min_txid: txid(min),
+            max_txid: txid(max),
+            size: 1000,
+            modified_ms: 0,
+            name: Key::new(format!("{level:?}/{min}-{max}")).expect("valid"),
+        });
+    }
+    let ranges = |listing: &_, own, end| {
+        let files = files_apart(listing, Own::up_to(own), txid(end))?;
+        Some(files.iter().map(|file| (file.min_txid.get(), file.max_txid.get())).collect::<Vec<_>>())
+    };
+    assert_eq!(ranges(&listing, Some(txid(2)), 4), Some(vec![(1, 1), (2, 2), (3, 3), (4, 4)]));
+    assert_eq!(ranges(&listing, Some(txid(3)), 4), Some(vec![(1, 3), (4, 4)]));
+    assert_eq!(ranges(&listing, None, 4), Some(vec![(1, 3), (4, 4)]));
+    listing.retain(|file| file.level != Level::L0 || file.min_txid != txid(2));
+    assert_eq!(ranges(&listing, Some(txid(2)), 4), None, "the only way leads over a file from before and after");
+}
+
+#[test]
 fn a_history_that_went_on_is_continued_only_by_what_came_after_it() {
     let own = Own::up_to(Some(Txid::FIRST));
     let local = Local { pages: 160, is_small: false, is_known: true, is_blank: false, suspected: Some(own) };
