@@ -86,6 +86,7 @@ fn commits_that_were_left_behind_stop_the_start_until_a_human_decides() {
     for _ in 0..2 {
         assert!(!comes_back(&a), "the application was started on a dead branch");
     }
+    ship(&a).assert_code(75).assert_says(&GONE_ON);
     let theirs = a.restored();
     oracle::assert_same_pages(&b.db(), &theirs);
 
