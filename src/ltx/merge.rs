@@ -220,7 +220,8 @@ mod tests {
             encode(header(512, 5, 7, 7), &pages([2, 3, 5], 4)),
         ];
         // For each split, for each page: the version in the database, whether it is since the split, and the version before it.
-        let table: [(usize, [(u64, bool, Option<u64>); 5]); 4] = [
+        type Expected = (u64, bool, Option<u64>);
+        let table: [(usize, [Expected; 5]); 4] = [
             (0, [(1, true, None), (4, true, None), (4, true, None), (1, true, None), (4, true, None)]),
             (1, [(1, false, None), (4, true, Some(1)), (4, true, Some(1)), (1, false, None), (4, true, None)]),
             (2, [(1, false, None), (4, true, Some(2)), (4, true, Some(2)), (1, false, None), (4, true, None)]),

@@ -21,7 +21,8 @@ mod tests {
 
     #[test]
     fn seven_bits_a_byte_and_eight_in_the_ninth() {
-        let table: [(&[u8], Option<(u64, usize)>); 7] = [
+        type Case = (&'static [u8], Option<(u64, usize)>);
+        let table: [Case; 7] = [
             (&[], None),
             (&[0x00, 9], Some((0, 1))),
             (&[0x7f], Some((0x7f, 0))),

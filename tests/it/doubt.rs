@@ -38,11 +38,16 @@ impl Outcome {
     }
 }
 
-/// About 150 pages, all of them in the replica, and nobody there any more.
+/// About 150 pages, all of them in the replica, and nobody there any more. The last rows came after the first image: the newest
+/// object says where in the WAL it ends.
 pub fn replicated() -> Rig {
     let rig = Rig::on_file();
-    let steps = ["create", "rows:20", "big:20:20000", "rows:5"];
-    rig.supervise(rig.app(&steps)).finish().assert_code(0);
+    let go = rig.path("image");
+    let until = format!("until-file:{}", go.display());
+    let mut running = rig.supervise(rig.app(&["create", "rows:20", "big:20:20000", &until, "rows:5"])).spawn();
+    running.wait_until("the first image is in the replica", || !rig.remote.level0().is_empty());
+    fs::write(go, "").expect("write");
+    running.wait().assert_code(0);
     rig
 }
 

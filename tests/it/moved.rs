@@ -179,7 +179,8 @@ fn litestreams_turn(rig: &Rig) {
 
 #[test]
 fn litestreams_turn_with_this_disk_goes_on_whatever_became_of_the_wal() {
-    let cases: [(&str, fn(&Rig)); 5] = [
+    type Case = (&'static str, fn(&Rig));
+    let cases: [Case; 5] = [
         ("the WAL stands", |_| {}),
         ("commits", |rig| sql_killed(&rig.db(), "UPDATE t SET life = 'b' WHERE seq = 3")),
         ("a reset and commits", |rig| {
