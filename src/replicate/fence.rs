@@ -89,6 +89,9 @@ impl Traveller {
 
     /// Moves the files that wait for their upload to `orphaned`: they are in no history. Returns their number.
     pub async fn set_spill_aside(&mut self, deadline: Instant) -> Result<usize, StepError> {
+        if self.spill.is_empty() {
+            return Ok(0);
+        }
         let directory = self.settings.meta_path.join(ASIDE_DIRECTORY);
         fsx::create_dir_all(&directory)?;
         let branch = format!("{}-{:08x}", clock::unix_ms(), clock::random_u64() as u32);

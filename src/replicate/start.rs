@@ -76,6 +76,8 @@ impl Traveller {
         }
         self.doubts.suspect(None);
         if self.is_accepted() {
+            // What was captured since the order, and not uploaded, is in the image.
+            self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
             self.begin_as_told();
             return Ok(());
         }
@@ -173,8 +175,9 @@ impl Traveller {
                     "TXID {txid}, which waited here for its upload, is in {} from somebody else: it and what follows it are kept aside",
                     self.remote.address()
                 );
-                self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
+                // First: without the files nothing else would tell the next start.
                 self.is_in_step_with(own);
+                self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
                 return Ok(());
             }
             self.spill.pop_front()?;
