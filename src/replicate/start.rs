@@ -37,7 +37,8 @@ use crate::clock;
 use crate::db::{Candidate, ImageReason, Origin, Position, Standing};
 use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
-use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
+use crate::remote::{Level, Listing, LtxObject, ReadError, Remote, plan};
+use crate::sqlite::WAL_HEADER_LEN;
 
 /// Newest objects up to this size are compared with the WAL whole; of larger ones only some pages.
 const WHOLE_OBJECT_BYTES: u64 = 8 << 20;
@@ -74,7 +75,7 @@ impl Traveller {
         self.drop_uploaded_spill().await?;
         if let Some(last) = self.spill.back().map(|file| file.header) {
             // What an earlier run captured and could not upload is the newest history there is.
-            return self.continue_or_start_over(&last, None).await;
+            return self.continue_or_start_over(&last, None).await.map(drop);
         }
         match end {
             None => {
@@ -83,7 +84,10 @@ impl Traveller {
                 Ok(())
             }
             Some(End { txid, l0: Some((object, header)) }) if header.max_txid == txid => {
-                self.continue_or_start_over(&header, Some(&object)).await
+                if self.continue_or_start_over(&header, Some(&object)).await? {
+                    self.begin_anew_at_a_dead_end(&listing, &header).await?;
+                }
+                Ok(())
             }
             Some(End { txid, .. }) => {
                 if !self.continue_by_note(txid).await? {
@@ -117,8 +121,9 @@ impl Traveller {
         Ok(())
     }
 
-    /// Continues after the file with this header if the WAL proves to be its continuation.
-    async fn continue_or_start_over(&mut self, newest: &Header, object: Option<&LtxObject>) -> Result<(), StepError> {
+    /// Continues after the file with this header if the WAL proves to be its continuation, or by a note. Returns whether the WAL
+    /// proved it: then nobody has looked at what is in the bucket before that file.
+    async fn continue_or_start_over(&mut self, newest: &Header, object: Option<&LtxObject>) -> Result<bool, StepError> {
         let (txid, header) = (newest.max_txid, *newest);
         let reason = match self.with_db(move |db| db.candidate(&header)).await? {
             Ok(candidate) => match self.confirm(candidate, object).await? {
@@ -126,7 +131,7 @@ impl Traveller {
                     tracing::info!(db = %self.name(), "continuing the history after TXID {txid}");
                     self.db().continue_from(position);
                     self.note_known_file();
-                    return Ok(());
+                    return Ok(true);
                 }
                 None => ImageReason::WalRewritten,
             },
@@ -136,6 +141,26 @@ impl Traveller {
             // The doubt shows itself, and is looked into, when the next capture is an image.
             self.db().start_over(Some(txid), reason);
         }
+        Ok(false)
+    }
+
+    /// An image that nothing leads to is of use with its snapshot only. Where the history ends with one that has none, because a run
+    /// ended between the two, and where a file before its end is gone, no restore gets to that end: then both are made now.
+    async fn begin_anew_at_a_dead_end(&mut self, listing: &Listing, newest: &Header) -> Result<(), StepError> {
+        let files = plan::files_up_to(listing, newest.max_txid);
+        let reason = match files.as_slice() {
+            [.., last] if last.max_txid != newest.max_txid => ImageReason::HistoryBroken,
+            [] => ImageReason::HistoryBroken,
+            // An image names the WAL from its beginning, if any.
+            [.., before, _] if newest.wal.offset <= WAL_HEADER_LEN => match self.remote.check_header(before).await? {
+                Ok(before) if before.page_size != newest.page_size => ImageReason::PageSizeChanged,
+                _ => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        let (name, address) = (self.name(), self.remote.address());
+        tracing::warn!(db = %name, "no restore from {address} gets to TXID {}: {reason}: uploading the whole database", newest.max_txid);
+        self.db().start_over(Some(newest.max_txid), reason);
         Ok(())
     }
 
