@@ -20,7 +20,7 @@ Steps:
   ignore-term       SIGTERM does nothing
   exit:N / die:SIG  end                              look              reads
   until-followed    commits until somebody else keeps the application from checkpointing
-  tear              one more commit, and SIGKILL between the two copies of the wal-index header
+  tear:SIG          one more commit, and SIG between the two copies of the wal-index header
   term-row, term-pause:MS, term-exit:N, term-die:SIG    what SIGTERM does, in this order of steps
 """
 
@@ -120,7 +120,7 @@ class App:
             if struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK:
                 return
 
-    def tear(self):
+    def tear(self, name):
         header = mmap.mmap(self.shm(), 96)
         db = self.connect()
         db.execute("BEGIN IMMEDIATE")
@@ -130,7 +130,9 @@ class App:
         # Under the write lock, as it would be. SQLite writes the second copy first.
         db.execute("BEGIN IMMEDIATE")
         header[:48] = before
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), getattr(signal, "SIG" + name))
+        header[:48] = header[48:]
+        db.execute("COMMIT")
 
     def step(self, name, value):
         match name:
@@ -176,7 +178,7 @@ class App:
             case "until-followed":
                 self.until_followed()
             case "tear":
-                self.tear()
+                self.tear(value)
             case _:
                 sys.exit(f"app.py: unknown step {name}")
 
