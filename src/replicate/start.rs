@@ -17,6 +17,7 @@
 //! | `VACUUM` with more than half of the pages moved | image |
 //! | another page size, of the same file | image, which is a snapshot too |
 //! | a history with a damaged or missing file (`difference/tests.rs`) | image, which is a snapshot too |
+//! | a run was killed between such an image and its snapshot (`lifecycle/soak.rs`) | image, which is a snapshot too |
 //! | no table any more; a stranger, copied or renamed; deleted or truncated and created anew | halt |
 //! | another page size of another file; another file and a history with a hole (`difference/tests.rs`) | halt |
 //!
@@ -37,8 +38,7 @@ use crate::clock;
 use crate::db::{Candidate, ImageReason, Origin, Position, Standing};
 use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
-use crate::remote::{Level, Listing, LtxObject, ReadError, Remote, plan};
-use crate::sqlite::WAL_HEADER_LEN;
+use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
 
 /// Newest objects up to this size are compared with the WAL whole; of larger ones only some pages.
 const WHOLE_OBJECT_BYTES: u64 = 8 << 20;
@@ -75,7 +75,7 @@ impl Traveller {
         self.drop_uploaded_spill().await?;
         if let Some(last) = self.spill.back().map(|file| file.header) {
             // What an earlier run captured and could not upload is the newest history there is.
-            return self.continue_or_start_over(&last, None).await.map(drop);
+            return self.continue_or_start_over(&last, None).await;
         }
         match end {
             None => {
@@ -84,10 +84,7 @@ impl Traveller {
                 Ok(())
             }
             Some(End { txid, l0: Some((object, header)) }) if header.max_txid == txid => {
-                if self.continue_or_start_over(&header, Some(&object)).await? {
-                    self.begin_anew_at_a_dead_end(&listing, &header).await?;
-                }
-                Ok(())
+                self.continue_or_start_over(&header, Some((&object, &listing))).await
             }
             Some(End { txid, .. }) => {
                 if !self.continue_by_note(txid).await? {
@@ -121,17 +118,23 @@ impl Traveller {
         Ok(())
     }
 
-    /// Continues after the file with this header if the WAL proves to be its continuation, or by a note. Returns whether the WAL
-    /// proved it: then nobody has looked at what is in the bucket before that file.
-    async fn continue_or_start_over(&mut self, newest: &Header, object: Option<&LtxObject>) -> Result<bool, StepError> {
+    /// Continues after the file with this header if the WAL proves to be its continuation.
+    async fn continue_or_start_over(
+        &mut self,
+        newest: &Header,
+        object: Option<(&LtxObject, &Listing)>,
+    ) -> Result<(), StepError> {
         let (txid, header) = (newest.max_txid, *newest);
         let reason = match self.with_db(move |db| db.candidate(&header)).await? {
-            Ok(candidate) => match self.confirm(candidate, object).await? {
+            Ok(candidate) => match self.confirm(candidate, object.map(|(object, _)| object)).await? {
                 Some(position) => {
                     tracing::info!(db = %self.name(), "continuing the history after TXID {txid}");
                     self.db().continue_from(position);
                     self.note_known_file();
-                    return Ok(true);
+                    if let Some((_, listing)) = object {
+                        self.leave_dead_end(listing, newest).await?;
+                    }
+                    return Ok(());
                 }
                 None => ImageReason::WalRewritten,
             },
@@ -141,26 +144,6 @@ impl Traveller {
             // The doubt shows itself, and is looked into, when the next capture is an image.
             self.db().start_over(Some(txid), reason);
         }
-        Ok(false)
-    }
-
-    /// An image that nothing leads to is of use with its snapshot only. Where the history ends with one that has none, because a run
-    /// ended between the two, and where a file before its end is gone, no restore gets to that end: then both are made now.
-    async fn begin_anew_at_a_dead_end(&mut self, listing: &Listing, newest: &Header) -> Result<(), StepError> {
-        let files = plan::files_up_to(listing, newest.max_txid);
-        let reason = match files.as_slice() {
-            [.., last] if last.max_txid != newest.max_txid => ImageReason::HistoryBroken,
-            [] => ImageReason::HistoryBroken,
-            // An image names the WAL from its beginning, if any.
-            [.., before, _] if newest.wal.offset <= WAL_HEADER_LEN => match self.remote.check_header(before).await? {
-                Ok(before) if before.page_size != newest.page_size => ImageReason::PageSizeChanged,
-                _ => return Ok(()),
-            },
-            _ => return Ok(()),
-        };
-        let (name, address) = (self.name(), self.remote.address());
-        tracing::warn!(db = %name, "no restore from {address} gets to TXID {}: {reason}: uploading the whole database", newest.max_txid);
-        self.db().start_over(Some(newest.max_txid), reason);
         Ok(())
     }
 
