@@ -17,6 +17,7 @@
 //! | `VACUUM` with more than half of the pages moved | image |
 //! | another page size, of the same file | image, which is a snapshot too |
 //! | a history with a damaged or missing file (`difference/tests.rs`) | image, which is a snapshot too |
+//! | a run was killed between such an image and its snapshot (`lifecycle/soak.rs`) | image, which is a snapshot too |
 //! | no table any more; a stranger, copied or renamed; deleted or truncated and created anew | halt |
 //! | another page size of another file; another file and a history with a hole (`difference/tests.rs`) | halt |
 //!
@@ -83,7 +84,7 @@ impl Traveller {
                 Ok(())
             }
             Some(End { txid, l0: Some((object, header)) }) if header.max_txid == txid => {
-                self.continue_or_start_over(&header, Some(&object)).await
+                self.continue_or_start_over(&header, Some((&object, &listing))).await
             }
             Some(End { txid, .. }) => {
                 if !self.continue_by_note(txid).await? {
@@ -118,14 +119,21 @@ impl Traveller {
     }
 
     /// Continues after the file with this header if the WAL proves to be its continuation.
-    async fn continue_or_start_over(&mut self, newest: &Header, object: Option<&LtxObject>) -> Result<(), StepError> {
+    async fn continue_or_start_over(
+        &mut self,
+        newest: &Header,
+        object: Option<(&LtxObject, &Listing)>,
+    ) -> Result<(), StepError> {
         let (txid, header) = (newest.max_txid, *newest);
         let reason = match self.with_db(move |db| db.candidate(&header)).await? {
-            Ok(candidate) => match self.confirm(candidate, object).await? {
+            Ok(candidate) => match self.confirm(candidate, object.map(|(object, _)| object)).await? {
                 Some(position) => {
                     tracing::info!(db = %self.name(), "continuing the history after TXID {txid}");
                     self.db().continue_from(position);
                     self.note_known_file();
+                    if let Some((_, listing)) = object {
+                        self.leave_dead_end(listing, newest).await?;
+                    }
                     return Ok(());
                 }
                 None => ImageReason::WalRewritten,

@@ -41,7 +41,7 @@ where
         signal = cancelling(signals) => {
             cancel.cancel();
             work.await;
-            Err(interrupted(signal))
+            Err(ended_by(signal, "before it was done"))
         }
         done = &mut work => Ok(done),
     }
@@ -57,7 +57,7 @@ pub async fn wait_until_ready(
     while ready < roads {
         let event = tokio::select! {
             biased;
-            signal = cancelling(signals) => return Err(interrupted(signal)),
+            signal = cancelling(signals) => return Err(ended_by(signal, "before the replication was ready")),
             event = heard.recv() => event,
         };
         match event {
@@ -132,7 +132,7 @@ async fn command(
     budget: &Budget,
 ) -> Result<Lived, Failure> {
     if let Some(signal) = pending_cancel(signals) {
-        return Err(interrupted(signal));
+        return Err(ended_by(signal, &format!("before {what} was started")));
     }
     let options = SpawnOptions { strip_env: strip_env.iter().map(Into::into).collect(), ..SpawnOptions::default() };
     let spawned = nursery.spawn(line, &options).await;
@@ -272,8 +272,8 @@ fn pending_cancel(signals: &mut Signals) -> Option<Signal> {
     std::iter::from_fn(|| signals.try_recv()).find(|signal| signal.cancels_start())
 }
 
-fn interrupted(signal: supervise::Signal) -> Failure {
-    Failure::new(signal.exit_code(), anyhow!("{signal} before the application was started"))
+fn ended_by(signal: supervise::Signal, when: &str) -> Failure {
+    Failure::new(signal.exit_code(), anyhow!("ended by {signal} {when}"))
 }
 
 fn describe(ready: &Ready) -> &'static str {
