@@ -57,6 +57,30 @@ impl Backoff {
     }
 }
 
+/// What a random test draws from; the seed is printed, and `MILLSTREAM_TEST_SEED` replays it.
+#[cfg(test)]
+pub struct Dice(u64);
+
+#[cfg(test)]
+impl Dice {
+    pub fn from_env() -> Dice {
+        let seed = std::env::var("MILLSTREAM_TEST_SEED").ok().map(|text| text.parse().expect("a number"));
+        let seed = seed.unwrap_or_else(random_u64);
+        println!("MILLSTREAM_TEST_SEED={seed}");
+        Dice(seed)
+    }
+
+    pub const fn of(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    /// A number below `sides`.
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -219,7 +219,7 @@ static VERIFY: &[Key] = &[
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
 
 /// In the order in which a misplaced key is looked for.
-const LEVELS: [Level; 11] = [
+pub(super) const LEVELS: [Level; 11] = [
     Level::Replica,
     Level::Db,
     Level::Root,

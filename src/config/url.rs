@@ -205,7 +205,7 @@ fn percent_decode(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn s3(text: &str) -> S3Location {
+    pub fn s3(text: &str) -> S3Location {
         match parse(text) {
             Ok(Location::S3(location)) => *location,
             Ok(Location::File(path)) => panic!("{text} is the directory {path}"),

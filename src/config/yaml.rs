@@ -309,6 +309,7 @@ impl<'de> Visitor<'de> for MergeSeed<'_> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::keys::LEVELS;
     use super::*;
 
     fn root(text: &str) -> Section {
@@ -437,20 +438,7 @@ mod tests {
 
     #[test]
     fn every_key_of_the_table_does_what_its_class_says() {
-        let levels = [
-            Level::Root,
-            Level::Db,
-            Level::Replica,
-            Level::Logging,
-            Level::Socket,
-            Level::Compaction,
-            Level::Snapshot,
-            Level::Validation,
-            Level::Retention,
-            Level::Verify,
-            Level::Age,
-        ];
-        for level in levels {
+        for level in LEVELS {
             for key in level.keys() {
                 let line = |on| wrap(level, &format!("{}: {}", key.name, sample(key.kind, on)));
                 let off = parse("f", &line(false));

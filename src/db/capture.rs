@@ -169,20 +169,7 @@ impl Db {
         let newest = self.newest_frames(&end, after, checksum)?;
         let mut pages: Vec<(Pgno, u32)> = newest.into_iter().filter(|(pgno, _)| pgno.get() <= mark.pages).collect();
         add_unwritten_growth(&mut pages, from.pages, mark);
-        let start = frame_offset(after, mark.page_size);
-        let header = Header {
-            page_size: mark.page_size,
-            commit: mark.pages,
-            min_txid: txid,
-            max_txid: txid,
-            timestamp_ms: now_ms,
-            wal: WalPosition {
-                offset: start,
-                size: frame_offset(end.frames, mark.page_size) - start,
-                salt1: end.salts.0,
-                salt2: end.salts.1,
-            },
-        };
+        let header = header(txid, mark, after, now_ms);
         Ok(Batch { header, image: None, pages: Pages::Listed(pages), position: Position::at(txid, mark) })
     }
 
@@ -214,21 +201,20 @@ impl Db {
 }
 
 fn image(txid: Txid, mark: &Mark, reason: ImageReason, now_ms: i64) -> Batch {
-    let wal = mark.wal.map_or(WalPosition::default(), |wal| WalPosition {
-        offset: frame_offset(0, mark.page_size),
-        size: frame_offset(wal.frames, mark.page_size) - frame_offset(0, mark.page_size),
-        salt1: wal.salts.0,
-        salt2: wal.salts.1,
-    });
-    let header = Header {
-        page_size: mark.page_size,
-        commit: mark.pages,
-        min_txid: txid,
-        max_txid: txid,
-        timestamp_ms: now_ms,
-        wal,
-    };
+    let header = header(txid, mark, 0, now_ms);
     Batch { header, image: Some(reason), pages: Pages::All, position: Position::at(txid, mark) }
+}
+
+/// Of what the frames after `after` up to `mark` bring.
+fn header(txid: Txid, mark: &Mark, after: u32, now_ms: i64) -> Header {
+    let start = frame_offset(after, mark.page_size);
+    let wal = mark.wal.map_or(WalPosition::default(), |end| WalPosition {
+        offset: start,
+        size: frame_offset(end.frames, mark.page_size) - start,
+        salt1: end.salts.0,
+        salt2: end.salts.1,
+    });
+    Header { page_size: mark.page_size, commit: mark.pages, min_txid: txid, max_txid: txid, timestamp_ms: now_ms, wal }
 }
 
 /// Keeps the newest frame of every page, in page order.

@@ -5,8 +5,8 @@
 //! we move on every few milliseconds, copy the little there is ourselves, and spare the application its own tries.
 //!
 //! Nothing is lost by moving on without a capture: some read transaction is held at every moment, so what is not captured stays
-//! in the WAL. And should the application be killed in the middle of a commit, moving on is what finds out that the wal-index
-//! must be recovered, which is then let happen.
+//! in the WAL. And should the application be killed in the middle of a commit, moving on is what finds the wal-index torn and
+//! builds it anew, which nobody else can while the application is kept from checkpoints.
 
 use std::mem;
 
@@ -63,17 +63,14 @@ impl Db {
         u64::from(frames) * frame_len(mark.page_size)
     }
 
-    /// A checkpoint of our own, which needs the lock that keeps the application from checkpointing.
+    /// A checkpoint of our own, after which the application is kept from its own as before.
     pub(super) fn checkpoint(&mut self, by: By, mode: CheckpointMode) -> Result<Checkpoint, SqliteError> {
-        let held = self.checkpoint_lock.release();
         let connection: &Connection = match by {
             By::Reader => &self.reader,
             By::Spare => &self.spare,
         };
         let done = connection.checkpoint(mode);
-        if held {
-            self.checkpoint_lock.hold();
-        }
+        self.checkpoint_lock.renew();
         done
     }
 }

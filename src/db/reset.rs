@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 use super::capture::Batch;
 use super::follow::By;
 use super::open::{Db, DbError, Progress};
-use super::position::Position;
 use crate::sqlite::{Checkpoint, CheckpointMode, SqliteError, frame_len};
 
 /// How long to try for the write lock: a reset can always be done later.
@@ -72,7 +71,7 @@ impl Db {
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
     ) -> Result<Reset, E> {
         let copied = self.checkpoint_within(PATIENCE, By::Spare).map_err(DbError::from)?;
-        if let Some(not_yet) = self.too_much_left(&copied) {
+        if let Some(not_yet) = self.too_much_left(&copied)? {
             return Ok(not_yet);
         }
         if !self.take_barrier()? {
@@ -97,22 +96,20 @@ impl Db {
         }
     }
 
-    /// What is left to copy now would be copied under the write lock.
-    fn too_much_left(&self, copied: &Checkpoint) -> Option<Reset> {
+    /// What is left to capture or to copy now would be so under the write lock.
+    fn too_much_left(&self, copied: &Checkpoint) -> Result<Option<Reset>, DbError> {
         if copied.busy {
-            return Some(Reset::Deferred(Obstacle::Checkpoint));
+            return Ok(Some(Reset::Deferred(Obstacle::Checkpoint)));
         }
-        let tail_max = u32::try_from(TAIL_BYTES_MAX / frame_len(self.mark.page_size)).expect("small");
-        let captured = match self.progress {
-            Progress::Known(Position { wal: Some(wal), sealed: false, .. }) => wal.frames,
-            Progress::Known(_) => 0,
+        if !self.has_position() {
             // Nothing can be captured under the lock either.
-            Progress::Unknown { .. } => return None,
-        };
-        if copied.frames.saturating_sub(captured) > tail_max {
-            return Some(Reset::CaptureFirst);
+            return Ok(None);
         }
-        (copied.frames - copied.backfilled > tail_max).then_some(Reset::Deferred(Obstacle::Reader))
+        if self.backlog_bytes()? > TAIL_BYTES_MAX {
+            return Ok(Some(Reset::CaptureFirst));
+        }
+        let left = u64::from(copied.frames - copied.backfilled) * frame_len(self.mark.page_size);
+        Ok((left > TAIL_BYTES_MAX).then_some(Reset::Deferred(Obstacle::Reader)))
     }
 
     /// Knocks often instead of waiting in SQLite's busy handler, whose pauses of milliseconds never meet the short gaps
@@ -136,7 +133,7 @@ impl Db {
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
     ) -> Result<Reset, E> {
         // Without a known position there is no history to keep whole: the next capture is an image in any case.
-        if matches!(self.progress, Progress::Known(_)) {
+        if self.has_position() {
             // Between these two nobody can restart the WAL: that takes the write lock.
             self.reader.end().map_err(DbError::from)?;
             let mark = self.reader.pin().map_err(DbError::from)?;

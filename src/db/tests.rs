@@ -238,6 +238,43 @@ fn the_application_cannot_take_frames_away() {
     }
 }
 
+/// Killed between the two copies of the wal-index header, a writer leaves an index that must be built anew, and for that somebody
+/// must get the checkpoint lock.
+#[test]
+fn following_builds_a_torn_wal_index_anew() {
+    let mut rig = Rig::new(SETUP);
+    rig.capture();
+    rig.run("INSERT INTO t(x) VALUES (zeroblob(1500000))");
+    rig.db.follow().expect("follow");
+    assert!(rig.db.checkpoint_lock.excludes_others(), "there is nothing to test");
+    for round in 0..3 {
+        rig.run("INSERT INTO t(x) VALUES (1)");
+        tear_wal_index(&path_in(&rig.dir));
+        match round {
+            0 => drop(rig.db.follow().expect("follow")),
+            1 => drop(rig.db.backlog_bytes().expect("look")),
+            _ => assert!(matches!(rig.reset(), Reset::Done | Reset::CaptureFirst)),
+        }
+        rig.run("INSERT INTO t(x) VALUES (2)");
+        rig.db.follow().expect("follow");
+        assert!(rig.db.checkpoint_lock.excludes_others(), "round {round}: SQLite's recovery let go of it for us");
+        assert!(!is_image(&rig.capture()), "round {round}");
+    }
+    rig.db.let_go();
+    assert!(!rig.db.checkpoint_lock.excludes_others());
+}
+
+/// Makes the first copy of the wal-index header another one than the second.
+fn tear_wal_index(db: &Path) {
+    use std::os::unix::fs::FileExt;
+    let shm = std::fs::File::options().read(true).write(true).open(crate::fsx::with_suffix(db, "-shm")).expect("open");
+    // Closing it would drop the locks of all connections here.
+    let shm = std::mem::ManuallyDrop::new(shm);
+    let mut changes = [0; 4];
+    shm.read_exact_at(&mut changes, 8).expect("read");
+    shm.write_all_at(&(u32::from_ne_bytes(changes) ^ 1).to_ne_bytes(), 8).expect("write");
+}
+
 #[test]
 fn a_huge_wal_is_truncated_after_a_reset() {
     let mut rig = Rig::new(SETUP);
@@ -377,16 +414,8 @@ fn a_glance_sees_commits_and_a_replaced_file() {
 /// Random work of an application, with captures, resets and restarts in between; every capture is compared.
 #[test]
 fn whatever_the_application_does_the_copy_follows() {
-    let seed = std::env::var("MILLSTREAM_TEST_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or_else(crate::clock::random_u64);
-    println!("MILLSTREAM_TEST_SEED={seed}");
-    let mut random = seed;
-    let mut dice = move |sides: u64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) % sides
-    };
+    let mut random = crate::clock::Dice::from_env();
+    let mut dice = move |sides| random.roll(sides);
     let mut rig = Rig::new(&format!("PRAGMA auto_vacuum=INCREMENTAL; {SETUP}; PRAGMA wal_autocheckpoint=20"));
     rig.capture();
     let mut images = 0;
@@ -470,6 +499,30 @@ fn a_damaged_wal_is_captured_as_far_as_sqlite_recovers_it() {
             rig.db.start_over(rig.last.map(|h| h.max_txid), ImageReason::WalRewritten);
             rig.capture();
         }
+    }
+}
+
+/// SQLite goes on with a WAL in the byte order in which it was begun, on whatever machine.
+#[test]
+fn a_wal_of_the_other_byte_order_is_followed() {
+    let mut rig = Rig::new(SETUP);
+    rig.run("INSERT INTO t(x) VALUES (zeroblob(5000))");
+    let Rig { dir, app, db, copy, last } = rig;
+    app.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("config");
+    drop((app, db));
+    let wal = crate::fsx::with_suffix(&path_in(&dir), "-wal");
+    let bytes = std::fs::read(&wal).expect("read");
+    std::fs::write(&wal, crate::sqlite::in_byte_order(&bytes, 1024, cfg!(target_endian = "little"))).expect("write");
+    crate::fsx::remove_file_if_exists(&crate::fsx::with_suffix(&path_in(&dir), "-shm")).expect("remove");
+    let (app, db) = (open_app(&path_in(&dir)), Db::open(&path_in(&dir), tuning()).expect("open"));
+    rig = Rig { dir, app, db, copy, last };
+    assert!(is_image(&rig.capture()));
+    for round in 0..3 {
+        rig.run("INSERT INTO t(x) VALUES (zeroblob(3000))");
+        let batch = rig.capture().expect("something new");
+        assert_eq!((batch.image, batch.header.wal.offset > 32), (None, true), "round {round}");
+        rig = rig.restart();
+        assert_eq!(rig.resume(), Ok(()), "round {round}");
     }
 }
 

@@ -1,14 +1,14 @@
 //! The encoder: pages in, one LTX file out, in a single pass.
 //!
-//! It runs between a commit and its upload, so a page costs one compression, one CRC and one write, and no allocation. The
-//! index is kept as the bytes it will be written as, about 9 for a page.
+//! It runs between a commit and its upload, so a page costs one compression, one CRC and one write, and no allocation. What
+//! the index will say is kept until then (`outline.rs`), in about three bytes for a page.
 
 use std::io::Write;
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
 use super::frame::{BLOCK_HEADER_LEN, END_OF_PAGES, FLAG_BLOCK, FRAME_HEADER_LEN, PageOrder};
-use super::index::{END_OF_INDEX, with_entry};
+use super::outline::Outline;
 use super::{Crc, HEADER_LEN, Header, LtxError, Result, TAIL_LEN};
 use crate::page::{PageSize, Pgno};
 
@@ -19,7 +19,7 @@ pub struct Encoder<W: Write> {
     order: PageOrder,
     crc: Crc,
     offset: u64,
-    index: Vec<u8>,
+    outline: Outline,
     frame: Vec<u8>,
     table: CompressTable,
 }
@@ -58,7 +58,7 @@ impl<W: Write> Encoder<W> {
             order: PageOrder::new(&header),
             crc,
             offset: HEADER_LEN as u64,
-            index: Vec::new(),
+            outline: Outline::default(),
             frame: vec![0; BLOCK_HEADER_LEN + get_maximum_output_size(header.page_size.bytes())],
             table,
         })
@@ -80,37 +80,41 @@ impl<W: Write> Encoder<W> {
         self.crc.update(data);
         let len = BLOCK_HEADER_LEN + block;
         write(&mut self.writer, &self.frame[..len])?;
-        with_entry(pgno, self.offset, len as u64, |entry| self.index.extend_from_slice(entry));
+        self.outline.push(pgno, len as u64);
         self.offset += len as u64;
         Ok(())
     }
 
     /// Writes index and trailer. The writer is not flushed further than its own `write_all`.
-    pub fn finish(mut self) -> Result<Encoded<W>> {
+    pub fn finish(self) -> Result<Encoded<W>> {
         self.order.complete().map_err(LtxError::Refused)?;
-        self.index.push(END_OF_INDEX);
-        let index_len = self.index.len() as u64;
-        self.crc.update(&END_OF_PAGES);
-        self.crc.update(&self.index);
-        self.crc.update(&index_len.to_be_bytes());
-        let post_apply = 0u64.to_be_bytes();
-        self.crc.update(&post_apply);
-        let checksum = self.crc.file_checksum();
-
-        write(&mut self.writer, &END_OF_PAGES)?;
-        write(&mut self.writer, &self.index)?;
+        let Encoder { mut writer, mut crc, .. } = self;
+        write(&mut writer, &END_OF_PAGES)?;
+        crc.update(&END_OF_PAGES);
+        let piece_done = |piece: &[u8]| {
+            crc.update(piece);
+            writer.write_all(piece)
+        };
+        let index_len = self.outline.write(piece_done).map_err(unwritten)?;
         let mut tail = [0; super::TAIL_LEN];
-        tail[..8].copy_from_slice(&index_len.to_be_bytes());
-        tail[8..16].copy_from_slice(&post_apply);
-        tail[16..].copy_from_slice(&checksum.to_be_bytes());
-        write(&mut self.writer, &tail)?;
+        let (described, checksum) = tail.split_at_mut(16);
+        // The post-apply checksum behind the length is not tracked: zero.
+        described[..8].copy_from_slice(&index_len.to_be_bytes());
+        crc.update(described);
+        let file_checksum = crc.file_checksum();
+        checksum.copy_from_slice(&file_checksum.to_be_bytes());
+        write(&mut writer, &tail)?;
         let size = self.offset + (END_OF_PAGES.len() + tail.len()) as u64 + index_len;
-        Ok(Encoded { writer: self.writer, size, checksum })
+        Ok(Encoded { writer, size, checksum: file_checksum })
     }
 }
 
 fn write(writer: &mut impl Write, bytes: &[u8]) -> Result<()> {
-    writer.write_all(bytes).map_err(|source| LtxError::Io { verb: "write LTX file", source })
+    writer.write_all(bytes).map_err(unwritten)
+}
+
+fn unwritten(source: std::io::Error) -> LtxError {
+    LtxError::Io { verb: "write LTX file", source }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod frame;
 mod header;
 mod index;
 mod merge;
+mod outline;
 mod txid;
 
 pub use crc::Crc;

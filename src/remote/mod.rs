@@ -30,7 +30,7 @@ pub use ends::Unsound;
 pub use level::Level;
 pub use listing::{Listing, Resembles};
 pub use names::Layout;
-pub use read::{ReadError, ReadPolicy};
+pub use read::{ReadError, ReadPolicy, Reading};
 pub use stream::{Cancelled, RangeReader};
 pub use v03::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};
 

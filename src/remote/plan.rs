@@ -1,7 +1,8 @@
 //! The planner: which files make the database at a point of its history. Pure: a listing in, a plan out.
 //!
-//! It chooses as Litestream does: the newest snapshot, and from there always the file that gets furthest. File names are what it
-//! goes by; overlaps are fine, gaps are not. Both roads go by it: restores read what it names, and nothing that it needs goes.
+//! It chooses as Litestream does: the newest snapshot, and from there always the file that gets furthest. But what a later file
+//! holds as a whole is left out, and that may be the snapshot. File names are what it goes by; overlaps are fine, gaps are not.
+//! Both roads go by it: restores read what it names, and nothing that it needs goes.
 //!
 //! ```text
 //! snapshot 1────────────100
@@ -130,6 +131,8 @@ fn chain(listing: &Listing, limit: Option<Txid>) -> Chain<'_> {
         }
         match best {
             Some(object) if end.is_none_or(|end| object.max_txid > end) => {
+                // It holds what they hold: a compacted file from the first TXID on is as good a beginning as the snapshot.
+                while files.pop_if(|last| last.min_txid >= object.min_txid).is_some() {}
                 files.push(object);
                 end = Some(object.max_txid);
             }

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use super::{Listing, LtxObject, Remote};
 use crate::clock::Backoff;
 use crate::ltx::{HEADER_LEN, Header, LtxError};
-use crate::store::{Key, Range, Result as StoreResult, StoreError};
+use crate::store::{Chunks, Key, Range, Result as StoreResult, StoreError};
 
 /// Bytes that make a failed attempt count as progress, so that it does not use up the patience of the policy.
 const PROGRESS: u64 = 64 * 1024;
@@ -109,59 +109,18 @@ impl Remote {
         len: u64,
         mut sink: impl FnMut(&[u8]),
     ) -> Result<(), ReadError> {
-        let mut backoff = Backoff::new(self.policy.first_pause, self.policy.pause_cap);
-        let (mut done, mut failures) = (0, 0);
-        while done < len {
-            let before = done;
-            let error = match self.attempt(name, start, len, &mut done, &mut sink).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            if done - before >= PROGRESS {
-                failures = 0;
-                backoff.reset();
-            }
-            failures += 1;
-            match error {
-                StoreError::NotFound { .. } => return Err(ReadError::Gone { name: name.clone() }),
-                error if !error.is_transient() || failures >= self.policy.attempts => {
-                    return Err(ReadError::Store(error));
-                }
-                error => tracing::debug!("read {name} from byte {}: {error}", start + done),
-            }
-            tokio::time::sleep(backoff.next_pause()).await;
-        }
-        Ok(())
-    }
-
-    async fn attempt(
-        &self,
-        name: &Key,
-        start: u64,
-        len: u64,
-        done: &mut u64,
-        sink: &mut impl FnMut(&[u8]),
-    ) -> StoreResult<()> {
-        let range = Range { start: start + *done, len: len - *done };
-        let stalled = |_| self.interrupted(name, format!("not a byte for {:?}", self.policy.stall_timeout));
-        let opened = tokio::time::timeout(self.policy.stall_timeout, self.store.get(name, range)).await;
-        let mut chunks = opened.map_err(stalled)??;
-        while let Some(chunk) = tokio::time::timeout(self.policy.stall_timeout, chunks.next()).await.map_err(stalled)? {
-            let chunk = chunk?;
-            if chunk.len() as u64 > len - *done {
-                return Err(self.interrupted(name, "more bytes came than were asked for".into()));
-            }
+        let mut reading = self.open_range(name, start, len);
+        while let Some(chunk) = reading.next().await? {
             sink(&chunk);
-            *done += chunk.len() as u64;
-        }
-        if *done < len {
-            return Err(self.interrupted(name, format!("{done} of {len} bytes came")));
         }
         Ok(())
     }
 
-    fn interrupted(&self, name: &Key, what: String) -> StoreError {
-        StoreError::Transient { detail: format!("get {name} from {}: {what}", self.address()) }
+    /// Begins to read `len` bytes from `start` of an object, at the caller's pace.
+    pub fn open_range(&self, name: &Key, start: u64, len: u64) -> Reading {
+        let backoff = Backoff::new(self.policy.first_pause, self.policy.pause_cap);
+        let (remote, name) = (self.clone(), name.clone());
+        Reading { remote, name, at: start, left: len, answer: None, progress: 0, failures: 0, backoff }
     }
 
     /// The newest level-0 object that is what its name says, with its header. What is not is taken out of the listing.
@@ -191,6 +150,72 @@ impl Remote {
             Err(error) => return Err(error),
         };
         Ok(object.check_txids(&header).map(|()| header))
+    }
+}
+
+/// A read on its way: bytes come in order, each exactly once, however often the answer broke off.
+pub struct Reading {
+    remote: Remote,
+    name: Key,
+    at: u64,
+    left: u64,
+    answer: Option<Chunks>,
+    /// Bytes of the current answer.
+    progress: u64,
+    /// Attempts in a row without progress.
+    failures: u32,
+    backoff: Backoff,
+}
+
+impl Reading {
+    /// The next bytes; `None` when all have come.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        while self.left > 0 {
+            let error = match self.attempt().await {
+                Ok(chunk) => {
+                    let len = chunk.len() as u64;
+                    (self.at, self.left, self.progress) = (self.at + len, self.left - len, self.progress + len);
+                    return Ok(Some(chunk));
+                }
+                Err(error) => error,
+            };
+            self.answer = None;
+            if std::mem::take(&mut self.progress) >= PROGRESS {
+                self.failures = 0;
+                self.backoff.reset();
+            }
+            self.failures += 1;
+            match error {
+                StoreError::NotFound { .. } => return Err(ReadError::Gone { name: self.name.clone() }),
+                error if !error.is_transient() || self.failures >= self.remote.policy.attempts => {
+                    return Err(ReadError::Store(error));
+                }
+                error => tracing::debug!("read {} from byte {}: {error}", self.name, self.at),
+            }
+            tokio::time::sleep(self.backoff.next_pause()).await;
+        }
+        Ok(None)
+    }
+
+    async fn attempt(&mut self) -> StoreResult<Bytes> {
+        let patience = self.remote.policy.stall_timeout;
+        let broke_off = |what| StoreError::Transient {
+            detail: format!("get {} from {}: {what}", self.name, self.remote.address()),
+        };
+        let stalled = |_| broke_off(format!("not a byte for {patience:?}"));
+        let answer = match &mut self.answer {
+            Some(answer) => answer,
+            None => {
+                let get = self.remote.store.get(&self.name, Range { start: self.at, len: self.left });
+                self.answer.insert(tokio::time::timeout(patience, get).await.map_err(stalled)??)
+            }
+        };
+        let next = tokio::time::timeout(patience, answer.next()).await.map_err(stalled)?;
+        let chunk = next.ok_or_else(|| broke_off(format!("the answer ended {} bytes early", self.left)))??;
+        if chunk.len() as u64 > self.left {
+            return Err(broke_off("more bytes came than were asked for".into()));
+        }
+        Ok(chunk)
     }
 }
 

@@ -6,6 +6,7 @@
 //!   road.rs     wait for the file → take the lock → arm → find the place in the history → ship until told to stop
 //!   look.rs     where the history in the bucket ends
 //!   start.rs    from which TXID, and is the WAL its continuation?
+//!   dead_end.rs no restore gets to that place: begin anew
 //!   difference  where that cannot be proved: compare, and upload only what differs
 //!   ship.rs     capture → upload → confirm, and the final sync
 //!   relief.rs   reset the WAL; spill what the bucket does not have yet
@@ -20,6 +21,7 @@
 //! The WAL is the queue: while an upload is in flight, the next commits gather in the WAL and leave as one batch. Three
 //! watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL.
 
+mod dead_end;
 mod difference;
 mod error;
 mod fence;

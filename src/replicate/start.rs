@@ -18,6 +18,7 @@
 //! | `VACUUM` with more than half of the pages moved | image |
 //! | another page size, of the same file | image, which is a snapshot too |
 //! | a history with a damaged or missing file (`difference/tests.rs`) | image, which is a snapshot too |
+//! | a run was killed between such an image and its snapshot (`lifecycle/soak.rs`) | image, which is a snapshot too |
 //! | Litestream's turn with this database; a TXID that waited here and that it has taken (`tests/it/moved.rs`) | continue, equal or difference |
 //! | the history went on elsewhere: another node's turn, while commits were left here or not; an older copy of disk and notes; commits that waited here and whose TXIDs another node has taken (`tests/it/moved.rs`) | fence |
 //! | `millstream reset` (`tests/it/moved.rs`) | image, which is a snapshot too |
@@ -53,7 +54,7 @@ use super::upload::{Fingerprint, UploadError, is_ours};
 use crate::db::{Accepted, Candidate, ImageReason, Origin, Own, Position, Standing};
 use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
-use crate::remote::{LtxObject, ReadError, Remote};
+use crate::remote::{Listing, LtxObject, ReadError, Remote};
 use crate::store::StoreError;
 
 /// Newest objects up to this size are compared with the WAL whole; of larger ones only some pages.
@@ -99,16 +100,16 @@ impl Traveller {
                 self.db().start_over(None, ImageReason::FirstBackup);
                 Ok(())
             }
-            Some(end) => self.continue_after(end).await,
+            Some(end) => self.continue_after(end, &listing).await,
         }
     }
 
     /// Goes on after the end of the history, if it can be proved that the database here is that; else the next capture is in doubt.
-    async fn continue_after(&mut self, end: End) -> Result<(), StepError> {
+    async fn continue_after(&mut self, end: End, listing: &Listing) -> Result<(), StepError> {
         let (txid, newest) = (end.txid, end.header().copied());
         let own = self.history.own(newest.as_ref());
         let proved = match end.l0 {
-            Some((object, header)) => self.prove(&header, Some(&object)).await?,
+            Some((object, header)) => self.prove(&header, Some((&object, listing))).await?,
             None => self.prove_by_note(txid).await?.ok_or(ImageReason::NoPosition),
         };
         let Err(reason) = proved else {
@@ -200,15 +201,18 @@ impl Traveller {
     async fn prove(
         &mut self,
         newest: &Header,
-        object: Option<&LtxObject>,
+        object: Option<(&LtxObject, &Listing)>,
     ) -> Result<Result<(), ImageReason>, StepError> {
         let (txid, header) = (newest.max_txid, *newest);
         let reason = match self.with_db(move |db| db.candidate(&header)).await? {
-            Ok(candidate) => match self.confirm(candidate, object).await? {
+            Ok(candidate) => match self.confirm(candidate, object.map(|(object, _)| object)).await? {
                 Some(position) => {
                     tracing::info!(db = %self.name(), "continuing the history after TXID {txid}");
                     self.db().continue_from(position);
                     self.note_known_file();
+                    if let Some((_, listing)) = object {
+                        self.leave_dead_end(listing, newest).await?;
+                    }
                     return Ok(Ok(()));
                 }
                 None => ImageReason::WalRewritten,

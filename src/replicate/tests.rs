@@ -446,14 +446,8 @@ async fn a_replaced_database_is_not_shipped_over_a_good_history() {
 /// Writes, faults, crashes and restarts at random; at the end the bucket alone must give the database back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_the_bucket_gives_the_database_back() {
-    let seed =
-        std::env::var("MILLSTREAM_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(clock::random_u64);
-    println!("MILLSTREAM_TEST_SEED={seed}");
-    let mut random = seed;
-    let mut dice = move |sides: u64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) % sides
-    };
+    let mut random = clock::Dice::from_env();
+    let mut dice = move |sides| random.roll(sides);
     let mut rig = Rig::new(|settings| {
         settings.max_sync_wal_bytes = 60_000;
         settings.tuning.min_checkpoint_page_count = 20;

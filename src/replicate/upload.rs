@@ -20,7 +20,8 @@ use crate::store::{Body, BodyError, BodyWriter, StoreError};
 pub const IN_MEMORY_BYTES: u64 = 8 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
 const CHUNKS_IN_FLIGHT: usize = 4;
-const CHECKSUM_LEN: u64 = 8;
+/// At the end of an LTX file.
+pub const CHECKSUM_LEN: u64 = 8;
 
 /// Time for one attempt: a floor, and what a slow link needs for the bytes.
 const ATTEMPT_FLOOR: Duration = Duration::from_secs(20);

@@ -1,8 +1,10 @@
-//! Carries out a plan: all files at once, every page written once, every file verified.
+//! Carries out a plan: all files at once, the newest version of every page, every file verified.
 //!
-//! Files are opened in parallel and claim their pages newest first. Their parts then go through a fixed number of slots: fetched,
-//! decoded on a blocking thread, owned pages written at their place, everything else only checked. Nothing waits for
-//! another part, so a slot always comes free; the slots are what bounds the memory.
+//! Files are opened in parallel and claim their pages newest first. Their parts then go through a fixed number of slots: fetched
+//! (`stretch.rs`), decoded on a blocking thread (`part.rs`), owned pages written at their place (`run.rs`), everything else only
+//! checked. Nothing waits for another part, so a slot always comes free; the slots are what bounds the memory. The base, the
+//! oldest file and as a rule the largest by far, comes last: it closes the gaps between what the others have written, and the
+//! disk sees one sequential write.
 //!
 //! Damage is met where it shows: a part that does not decode is read once more, a file whose checksum does not fit is read once
 //! more as a whole; if it is the same again, it is damaged where it lies.
@@ -12,22 +14,25 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, stream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::open::{Opened, Part, open};
+use super::open::{Opened, open, stretches};
 use super::pages::{Bits, Claims};
 use super::progress::Progress;
 use super::survey::{Survey, vanishing};
-use super::target::{Temporary, Writeback};
+use super::target::Temporary;
 use super::{Integrity, Request, RestoreError, integrity};
 use crate::fsx::FsError;
-use crate::ltx::{Assembly, Frames, LtxError, Txid};
+use crate::ltx::{Assembly, LtxError};
 use crate::remote::{ReadError, Remote};
 use crate::store::Key;
+use stretch::Buffers;
 
 mod part;
+mod run;
+mod stretch;
 
 pub(super) enum Failure {
     /// A file of the plan is gone, or not what it was a moment ago: list and plan again.
@@ -79,23 +84,18 @@ struct Site {
     progress: Arc<Progress>,
     file: File,
     path: PathBuf,
-    writeback: Writeback,
-    /// Parts that are fetched, waiting for a thread or decoded; and how many that are.
-    slots: Semaphore,
-    slot_count: usize,
+    /// Parts that are fetched, waiting for a thread or decoded.
+    slots: Arc<Semaphore>,
     buffers: Mutex<Vec<Buffers>>,
     reads: Semaphore,
-}
-
-/// The memory of a slot. It goes from part to part, because blocks of this size that are freed by one thread and asked for by
-/// another make the heap grow.
-#[derive(Default)]
-struct Buffers {
-    frames: Vec<u8>,
-    pages: Vec<u8>,
+    parallelism: usize,
 }
 
 impl Site {
+    async fn slot(&self) -> OwnedSemaphorePermit {
+        self.slots.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+
     fn take_buffers(&self) -> Buffers {
         self.buffers.lock().ok().and_then(|mut free| free.pop()).unwrap_or_default()
     }
@@ -111,6 +111,16 @@ impl Site {
 struct Claimed {
     opened: Opened,
     owned: Arc<Bits>,
+    role: Role,
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Newer,
+    /// The oldest file of the plan, applied when all others are in their places, to a database of `commit` pages.
+    Base {
+        commit: u32,
+    },
 }
 
 /// Puts the database of a plan together in a temporary file beside `output`, whole and durable.
@@ -129,17 +139,15 @@ pub(super) async fn carry_out(
 
     let parallelism = request.parallelism.max(1);
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let slot_count = parallelism + cores.min(parallelism);
     let site = Arc::new(Site {
         remote: remote.clone(),
         progress: progress.clone(),
         file: temporary.writer()?,
         path: temporary.path().to_owned(),
-        writeback: Writeback::default(),
-        slots: Semaphore::new(slot_count),
-        slot_count,
+        slots: Arc::new(Semaphore::new(parallelism + cores.min(parallelism))),
         buffers: Mutex::default(),
         reads: Semaphore::new(parallelism),
+        parallelism,
     });
     apply_all(&site, survey, parallelism).await?;
 
@@ -164,7 +172,7 @@ async fn apply_all(site: &Arc<Site>, survey: &Survey, parallelism: usize) -> Res
     let open = async |object| open(&site.remote, object).await.map(Box::new);
     let mut opened = newest_first.map(open).buffered(parallelism).fuse();
     let mut running: JoinSet<Result<(), Failure>> = JoinSet::new();
-    let mut all_opened = false;
+    let (mut all_opened, mut base) = (false, None);
     while !(all_opened && running.is_empty()) {
         let event = tokio::select! {
             next = opened.next(), if !all_opened && running.len() < parallelism => Event::Opened(next),
@@ -176,18 +184,24 @@ async fn apply_all(site: &Arc<Site>, survey: &Survey, parallelism: usize) -> Res
                 let opened = opened?;
                 check_header(&opened, survey)?;
                 let owned = Arc::new(claims.claim(&opened.pages));
-                running.spawn(apply(site.clone(), Arc::new(Claimed { opened: *opened, owned })));
+                if opened.object.name == survey.plan.files[0].name {
+                    let role = Role::Base { commit: survey.newest.commit };
+                    base = Some(Claimed { opened: *opened, owned, role });
+                } else {
+                    let newer = Claimed { opened: *opened, owned, role: Role::Newer };
+                    running.spawn(apply(site.clone(), Arc::new(newer)));
+                }
             }
             Event::Applied(done) => done??,
         }
     }
-    match claims.first_missing() {
+    if let Some(page) = claims.first_missing() {
+        let why = format!("it makes the database {} pages long, but page {page} is in no file", survey.newest.commit);
+        return Err(Failure::Damaged { name: survey.plan.newest().name.clone(), why });
+    }
+    match base {
+        Some(base) => apply(site.clone(), Arc::new(base)).await,
         None => Ok(()),
-        Some(page) => {
-            let why =
-                format!("it makes the database {} pages long, but page {page} is in no file", survey.newest.commit);
-            Err(Failure::Damaged { name: survey.plan.newest().name.clone(), why })
-        }
     }
 }
 
@@ -217,7 +231,7 @@ async fn apply(site: Arc<Site>, file: Arc<Claimed>) -> Result<(), Failure> {
     if !opened.has_same_pages(&file.opened) {
         return Err(Failure::Changed(opened.object.name));
     }
-    let file = Arc::new(Claimed { opened, owned: file.owned.clone() });
+    let file = Arc::new(Claimed { opened, owned: file.owned.clone(), role: file.role });
     let verified = apply_once(&site, &file, false).await?.verify(&file.opened.index);
     verified.map_err(|error| damaged(&file, &error))
 }
@@ -228,75 +242,11 @@ fn damaged(file: &Claimed, error: &LtxError) -> Failure {
 
 async fn apply_once(site: &Arc<Site>, file: &Arc<Claimed>, first_time: bool) -> Result<Assembly, Failure> {
     let mut assembly = Assembly::new(&file.opened.raw_header);
-    let parts = stream::iter(0..file.opened.parts.len());
-    let mut parts = parts
-        .map(|part| AbortOnDropHandle::new(tokio::spawn(apply_part(site.clone(), file.clone(), part, first_time))))
-        .buffered(site.slot_count);
-    while let Some(frames) = parts.next().await {
-        assembly.append(&frames??);
+    let stretches = stream::iter(stretches(&file.opened.parts));
+    let apply = |stretch| tokio::spawn(stretch::apply(site.clone(), file.clone(), stretch, first_time));
+    let mut applied = stretches.map(|stretch| AbortOnDropHandle::new(apply(stretch))).buffered(site.parallelism);
+    while let Some(frames) = applied.next().await {
+        frames??.iter().for_each(|frames| assembly.append(frames));
     }
     Ok(assembly)
-}
-
-async fn apply_part(site: Arc<Site>, file: Arc<Claimed>, part: usize, first_time: bool) -> Result<Frames, Failure> {
-    let _slot = site.slots.acquire().await.expect("the semaphore is never closed");
-    let extent = file.opened.parts[part];
-    let mut buffers = site.take_buffers();
-    match &file.opened.content {
-        Some(content) => {
-            buffers.frames.clear();
-            buffers.frames.extend_from_slice(&content[extent.start as usize..extent.end as usize]);
-        }
-        None => read_part(&site, &file, extent, &mut buffers).await?,
-    }
-    let (mut buffers, done) = decode_part(&site, &file, extent, buffers).await?;
-    let (buffers, done) = match done {
-        Err(part::Failure::Bytes(error)) => {
-            tracing::debug!("{}: {error}; reading that part again", file.opened.object.name);
-            read_part(&site, &file, extent, &mut buffers).await?;
-            decode_part(&site, &file, extent, buffers).await?
-        }
-        done => (buffers, done),
-    };
-    site.give_back(buffers);
-    let done = done.map_err(|failure| match failure {
-        part::Failure::Bytes(error) => damaged(&file, &error),
-        part::Failure::Disk(error) => error.into(),
-    })?;
-    if first_time {
-        site.progress.add(extent.len(), done.pages_written);
-    }
-    Ok(done.frames)
-}
-
-async fn read_part(site: &Site, file: &Claimed, extent: Part, buffers: &mut Buffers) -> Result<(), Failure> {
-    let _read = site.reads.acquire().await.expect("the semaphore is never closed");
-    let frames = &mut buffers.frames;
-    frames.clear();
-    frames.reserve_exact(extent.len() as usize);
-    let sink = |chunk: &[u8]| frames.extend_from_slice(chunk);
-    Ok(site.remote.stream_range(&file.opened.object.name, extent.start, extent.len(), sink).await?)
-}
-
-type Decoded = (Buffers, Result<part::Applied, part::Failure>);
-
-async fn decode_part(
-    site: &Arc<Site>,
-    file: &Arc<Claimed>,
-    extent: Part,
-    mut buffers: Buffers,
-) -> Result<Decoded, Failure> {
-    let (site, file) = (site.clone(), file.clone());
-    let decode = move || {
-        let Buffers { frames, pages } = &mut buffers;
-        let header = &file.opened.header;
-        let applied = part::apply(header, &file.owned, extent, frames, pages, &site.file, &site.path);
-        // The scattered pages of newer files are left for when the base has filled the room between them.
-        let is_base = file.opened.object.min_txid == Txid::FIRST;
-        if let (true, Ok(part::Applied { pages_written, .. })) = (is_base, &applied) {
-            site.writeback.wrote(&site.file, pages_written * u64::from(header.page_size.get()));
-        }
-        (buffers, applied)
-    };
-    Ok(spawn_blocking(decode).await?)
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! one LIST → plan (pure) → open: header and index of each file, newest first → claim: who owns which page
-//!          → parts of all files, fetched and decoded in parallel → pages written once, at their place
+//!          → parts of all files, fetched and decoded in parallel → the newest version of each page written at its place
 //!          → every file verified → integrity → fsync → siblings out of the way → rename → fsync of the directory
 //! ```
 //!

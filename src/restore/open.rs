@@ -3,6 +3,8 @@
 //! A small file comes in one read and is kept until it is applied. Of a large one the header and the end are read, and of its
 //! index only what is needed later: which pages it has, and where parts of about [`PART_LEN`] begin and end.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::ltx::{HEADER_LEN, Header, Index, IndexReader, LtxError, TAIL_LEN, Tail};
@@ -13,8 +15,10 @@ use super::pages::Runs;
 
 /// Files up to this size are read at once: a request costs as much time as a megabyte, and a plan may have hundreds of files.
 const SMALL: u64 = 1280 * 1024;
-/// Frames are fetched and decoded in parts of about this many bytes.
+/// Frames are decoded in parts of about this many bytes …
 pub(super) const PART_LEN: u64 = 1024 * 1024;
+/// … and fetched in stretches of about this many: whole parts, one request.
+const STRETCH_LEN: u64 = 8 * 1024 * 1024;
 /// The end of a large file is read blindly in the hope that the index is in it: this much at least …
 const MIN_END: u64 = 64 * 1024;
 /// … and at most; an index has about a hundredth of the file's size.
@@ -40,7 +44,19 @@ impl Part {
 
 /// How many reads a file of this size takes, when nothing goes wrong.
 pub(super) fn reads(size: u64) -> u64 {
-    if size <= SMALL { 1 } else { 2 + size.div_ceil(PART_LEN) }
+    if size <= SMALL { 1 } else { 2 + size.div_ceil(STRETCH_LEN) }
+}
+
+/// Cuts the parts of a file into stretches.
+pub(super) fn stretches(parts: &[Part]) -> Vec<Range<usize>> {
+    let mut stretches: Vec<Range<usize>> = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        match stretches.last_mut() {
+            Some(stretch) if part.end - parts[stretch.start].start <= STRETCH_LEN => stretch.end = at + 1,
+            _ => stretches.push(at..at + 1),
+        }
+    }
+    stretches
 }
 
 /// A file whose header and index were read.
@@ -152,5 +168,22 @@ impl Cutter {
 
     fn finish(self) -> Result<(Index, Runs, Vec<Part>), LtxError> {
         Ok((self.reader.finish()?, self.cuts.pages, self.cuts.parts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_hold_whole_parts_and_no_more_than_a_request_should() {
+        let mib = |n: u64| n << 20;
+        let part = |start, end| Part { start, end, after: None, first_frame: 0, end_frame: 0 };
+        let row = |count: u64| (0..count).map(|n| part(100 + mib(n), 100 + mib(n + 1))).collect::<Vec<_>>();
+        let cut = |parts: &[Part]| stretches(parts).iter().map(|s| (s.start, s.end)).collect::<Vec<_>>();
+        assert_eq!(cut(&[]), []);
+        assert_eq!(cut(&row(3)), [(0, 3)]);
+        assert_eq!(cut(&row(17)), [(0, 8), (8, 16), (16, 17)]);
+        assert_eq!(cut(&[part(0, mib(20)), part(mib(20), mib(21))]), [(0, 1), (1, 2)]);
     }
 }

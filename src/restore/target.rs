@@ -6,10 +6,8 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
@@ -118,25 +116,6 @@ impl Temporary {
 
     pub(super) fn sync(&self) -> Result<(), FsError> {
         fsx::sync_file(&self.file, &self.path)
-    }
-}
-
-/// Lets the kernel write early. An fsync at the end alone would wait for the whole database, while the disk was idle before.
-#[derive(Debug, Default)]
-pub(super) struct Writeback {
-    written: AtomicU64,
-}
-
-impl Writeback {
-    const EVERY_BYTES: u64 = 16 << 20;
-
-    /// So many bytes more were written to `file`, anywhere.
-    pub(super) fn wrote(&self, file: &File, bytes: u64) {
-        let before = self.written.fetch_add(bytes, Ordering::Relaxed);
-        if before / Self::EVERY_BYTES != (before + bytes) / Self::EVERY_BYTES {
-            // SAFETY: the descriptor is open for the duration of the call, which takes no pointers. A hint: the fsync decides.
-            unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
-        }
     }
 }
 

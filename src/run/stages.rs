@@ -41,7 +41,7 @@ where
         signal = cancelling(signals) => {
             cancel.cancel();
             work.await;
-            Err(interrupted(signal))
+            Err(ended_by(signal, "before it was done"))
         }
         done = &mut work => Ok(done),
     }
@@ -50,7 +50,7 @@ where
 impl Lived {
     /// A road has found out in time that the application must not run.
     fn not_started(what: &str) -> Lived {
-        Lived { code: 0, what: format!("{what} was not started"), asked_at: None }
+        Lived { code: 0, what: what.into(), asked_at: None }
     }
 }
 
@@ -64,7 +64,7 @@ pub async fn wait_until_ready(
     while ready < roads {
         let event = tokio::select! {
             biased;
-            signal = cancelling(signals) => return Err(interrupted(signal)),
+            signal = cancelling(signals) => return Err(ended_by(signal, "before the replication was ready")),
             event = heard.recv() => event,
         };
         match event {
@@ -74,7 +74,7 @@ pub async fn wait_until_ready(
             }
             // It has been logged where it happened.
             Some(Event::Failed { why }) => return Err(Failure::new(CANNOT_WRITE, anyhow!("not started: {why}"))),
-            Some(Event::Fenced) => return Ok(Some(Lived::not_started("the application"))),
+            Some(Event::Fenced) => return Ok(Some(Lived::not_started("nothing was started"))),
             None => break,
         }
     }
@@ -92,7 +92,7 @@ pub async fn live(
     let strip_env = &job.options.strip_env;
     if let Some(migrate) = &job.migrate {
         if is_forbidden(heard) {
-            return Ok(Lived::not_started("the migration"));
+            return Ok(Lived::not_started("the migration was not started"));
         }
         let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
         let limit = job.migrate_timeout;
@@ -107,7 +107,7 @@ pub async fn live(
         }
     }
     match &job.app {
-        Some(_) if is_forbidden(heard) => Ok(Lived::not_started("the application")),
+        Some(_) if is_forbidden(heard) => Ok(Lived::not_started("the application was not started")),
         Some(app) => {
             // As a direct exec would: a signal is for the application itself, what it does with its workers is its own affair.
             let policy = StopPolicy {
@@ -149,7 +149,7 @@ async fn command(
     budget: &Budget,
 ) -> Result<Lived, Failure> {
     if let Some(signal) = pending_cancel(signals) {
-        return Err(interrupted(signal));
+        return Err(ended_by(signal, &format!("before {what} was started")));
     }
     let options = SpawnOptions { strip_env: strip_env.iter().map(Into::into).collect(), ..SpawnOptions::default() };
     let spawned = nursery.spawn(line, &options).await;
@@ -289,8 +289,8 @@ fn pending_cancel(signals: &mut Signals) -> Option<Signal> {
     std::iter::from_fn(|| signals.try_recv()).find(|signal| signal.cancels_start())
 }
 
-fn interrupted(signal: supervise::Signal) -> Failure {
-    Failure::new(signal.exit_code(), anyhow!("{signal} before the application was started"))
+fn ended_by(signal: supervise::Signal, when: &str) -> Failure {
+    Failure::new(signal.exit_code(), anyhow!("ended by {signal} {when}"))
 }
 
 fn describe(ready: &Ready) -> &'static str {

@@ -98,8 +98,9 @@ impl Ward {
         };
         tracing::error!(
             %db,
-            "THE REPLICA IS DAMAGED: {why} ({proven}). Replication goes on. What to do: keep a copy of the database, look with \
-             `millstream verify -deep`, and replicate to a new path; {address} keeps what it still holds"
+            "THE REPLICA IS DAMAGED: {why} ({proven}). Replication goes on. What to do: look with `millstream verify -deep`; then stop this \
+             program, run `millstream reset {db}` and start it again: the whole database is uploaded, and restores begin with \
+             that. What {address} still holds stays there"
         );
         self.board.failed(why.to_owned());
     }

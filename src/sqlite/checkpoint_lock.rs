@@ -6,13 +6,15 @@
 //! `-shm` file), and a try that does not get it ends there. That is what SQLite's documentation promises, too: while one checkpoint runs,
 //! others get `SQLITE_BUSY` at once, and the automatic one ignores it.
 //!
-//! Two things to know about it:
+//! It is a POSIX lock, as SQLite's own are, and those belong to the process. So it keeps others out and never us: a connection of
+//! this process takes the same byte as if it were free, for a checkpoint of ours, or to build a wal-index anew that an application
+//! left torn when it was killed in the middle of writing its header. (A lock that excluded our own connections, too, would let
+//! nobody repair the index: the application's next process would wait for us, and we for ourselves.) Two things follow:
 //!
-//! - It is an open-file-description lock: SQLite's own are POSIX locks of the process, and would neither conflict with it in
-//!   this process nor survive that somebody closes a descriptor of the file. For the same reason the descriptor is never closed.
-//! - Recovery of the wal-index needs the same lock. It happens when the application was killed in the middle of writing the
-//!   header of the wal-index. Whoever holds the lock must begin a read transaction every few milliseconds: it fails then, too,
-//!   and tells that the lock must be released.
+//! - SQLite gives the byte back when it is done with it, and ours is gone with it: [`CheckpointLock::renew`].
+//! - Who holds it must begin a read transaction every few milliseconds, which is what finds a torn index and repairs it.
+//!
+//! The descriptor is never closed: that would drop the locks of every connection of this process.
 
 use std::fs::File;
 use std::mem::ManuallyDrop;
@@ -38,35 +40,42 @@ impl CheckpointLock {
         CheckpointLock { path: fsx::with_suffix(path, "-shm"), shm: None, held: false }
     }
 
-    /// Takes the lock if it is free. To be released when a read transaction cannot begin, and before a checkpoint of our own.
-    /// A connection of this process must be open.
+    /// Takes the lock if no other process has it. A connection of this process must be open.
     pub fn hold(&mut self) {
-        if !self.held {
-            self.held = self.set(libc::F_WRLCK);
+        self.held = self.set(libc::F_WRLCK);
+    }
+
+    /// Takes it back after SQLite has given it away, if it was held.
+    pub fn renew(&mut self) {
+        if self.held {
+            self.hold();
         }
     }
 
-    /// Returns whether it was held.
-    pub fn release(&mut self) -> bool {
-        if self.held {
+    pub fn release(&mut self) {
+        if std::mem::take(&mut self.held) {
             self.set(libc::F_UNLCK);
         }
-        std::mem::take(&mut self.held)
     }
 
     fn set(&mut self, kind: libc::c_int) -> bool {
         let path = &self.path;
         let open = || File::options().read(true).write(true).open(path).map(ManuallyDrop::new).map_err(drop);
         let Ok(shm) = self.shm.get_or_insert_with(open) else { return false };
-        // SAFETY: all-zero is a valid value of this plain C structure.
-        let mut range: libc::flock = unsafe { std::mem::zeroed() };
-        range.l_type = kind as libc::c_short;
-        range.l_whence = libc::SEEK_SET as libc::c_short;
-        range.l_start = CHECKPOINT_BYTE;
-        range.l_len = 1;
+        let range = checkpoint_byte(kind);
         // SAFETY: the descriptor is open (never closed), and the call reads one `flock`, which `range` is.
-        unsafe { libc::fcntl(shm.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) == 0 }
+        unsafe { libc::fcntl(shm.as_raw_fd(), libc::F_SETLK, &raw const range) == 0 }
     }
+}
+
+fn checkpoint_byte(kind: libc::c_int) -> libc::flock {
+    // SAFETY: all-zero is a valid value of this plain C structure.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = kind as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    range.l_start = CHECKPOINT_BYTE;
+    range.l_len = 1;
+    range
 }
 
 impl Drop for CheckpointLock {
@@ -76,34 +85,51 @@ impl Drop for CheckpointLock {
 }
 
 #[cfg(test)]
+impl CheckpointLock {
+    /// Whether another process would be refused the lock. An open-file-description lock meets those of this process, too.
+    pub fn excludes_others(&self) -> bool {
+        let shm = ManuallyDrop::new(File::options().read(true).write(true).open(&self.path).expect("open"));
+        let mut range = checkpoint_byte(libc::F_WRLCK);
+        // SAFETY: the descriptor is open (never closed), and the call reads and writes one `flock`, which `range` is.
+        let asked = unsafe { libc::fcntl(shm.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) };
+        assert_eq!(asked, 0, "{}", std::io::Error::last_os_error());
+        range.l_type != libc::F_UNLCK as libc::c_short
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn nobody_else_checkpoints_while_it_is_held() {
+    fn it_excludes_others_and_never_ourselves() {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("app.db");
-        let app = rusqlite::Connection::open(&path).expect("open");
-        app.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x)").expect("create");
-        app.busy_timeout(std::time::Duration::from_secs(60)).expect("timeout");
+        let ours = rusqlite::Connection::open(&path).expect("open");
+        ours.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x)").expect("create");
         // Busy, frames, frames copied.
         let checkpoint = || -> (i64, i64, i64) {
             let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-            app.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], row).expect("checkpoint")
+            ours.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], row).expect("checkpoint")
         };
         let mut lock = CheckpointLock::of(&path);
+        lock.renew();
+        assert!(!lock.excludes_others(), "it was not held before");
         lock.hold();
-        assert!(lock.held);
-        // At once, in spite of the time that it would wait for a lock.
-        assert_eq!(checkpoint().0, 1, "a checkpoint ran beside ours");
-        app.execute_batch("INSERT INTO t VALUES (1)").expect("writers are not concerned");
-        assert!(lock.release());
-        assert!(!lock.release());
+        assert!(lock.excludes_others());
+        ours.execute_batch("INSERT INTO t VALUES (1)").expect("writers are not concerned");
         let (busy, frames, copied) = checkpoint();
         assert_eq!((busy, copied), (0, frames));
+        assert!(!lock.excludes_others(), "SQLite gives it back with its own: is it still needed to renew it?");
+        lock.renew();
+        assert!(lock.excludes_others());
+        lock.release();
+        assert!(!lock.excludes_others());
         lock.hold();
+        let CheckpointLock { path, .. } = &lock;
+        let other = CheckpointLock { path: path.clone(), shm: None, held: false };
         drop(lock);
-        assert_eq!(checkpoint().0, 0, "it must not outlive its value");
+        assert!(!other.excludes_others(), "it must not outlive its value");
     }
 
     #[test]
@@ -111,6 +137,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let mut lock = CheckpointLock::of(&dir.path().join("none.db"));
         lock.hold();
-        assert!(!lock.release());
+        assert!(!lock.held);
+        lock.release();
     }
 }

@@ -34,9 +34,13 @@ impl SqliteError {
         let path = path.to_owned();
         let detail = error.to_string();
         match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
-                SqliteError::Busy { verb, path }
-            }
+            // The last is what SQLite says when somebody stands still with a lock that is held for moments only: an application
+            // that was suspended while it wrote to the wal-index.
+            Some(
+                rusqlite::ErrorCode::DatabaseBusy
+                | rusqlite::ErrorCode::DatabaseLocked
+                | rusqlite::ErrorCode::FileLockingProtocolFailed,
+            ) => SqliteError::Busy { verb, path },
             Some(rusqlite::ErrorCode::CannotOpen) => SqliteError::CannotOpen { verb, path, detail },
             Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::PermissionDenied) => {
                 SqliteError::ReadOnly { verb, path, detail }
@@ -45,6 +49,28 @@ impl SqliteError {
                 SqliteError::Corrupt { verb, path, detail }
             }
             _ => SqliteError::Other { verb, path, detail },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_of_others_is_no_end() {
+        use rusqlite::ffi;
+        for (code, is_busy) in [
+            (ffi::SQLITE_BUSY, true),
+            (ffi::SQLITE_BUSY_RECOVERY, true),
+            (ffi::SQLITE_BUSY_SNAPSHOT, true),
+            (ffi::SQLITE_LOCKED, true),
+            (ffi::SQLITE_PROTOCOL, true),
+            (ffi::SQLITE_IOERR, false),
+            (ffi::SQLITE_CORRUPT, false),
+        ] {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            assert_eq!(SqliteError::from_rusqlite("look at", Path::new("x"), &error).is_busy(), is_busy, "{code}");
         }
     }
 }

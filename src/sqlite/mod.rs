@@ -37,4 +37,6 @@ pub use header::{DbHeader, Presence, look_at_file};
 pub use mark::{Mark, WalMark};
 pub use varint::varint;
 pub use version::{check_version, library_version};
+#[cfg(test)]
+pub use wal::recovery::in_byte_order;
 pub use wal::{FrameChecksum, FrameStream, Salts, StreamError, WAL_HEADER_LEN, Wal, WalError, frame_len, frame_offset};

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use crate::fsx::{self, Context, FsError};
 use crate::page::{PageSize, Pgno};
 
+#[cfg(test)]
+pub mod recovery;
 mod stream;
 
 pub use stream::{FrameStream, StreamError};

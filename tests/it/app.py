@@ -18,13 +18,18 @@ Steps:
   fork-setsid:MS    the same in a session of its own
   record:F          append the name of each signal received to F
   ignore-term       SIGTERM does nothing
-  exit:N / die:SIG  end
+  exit:N / die:SIG  end                              look              reads
+  until-followed    commits until somebody else keeps the application from checkpointing
+  tear:SIG          one more commit, and SIG between the two copies of the wal-index header
   term-row, term-pause:MS, term-exit:N, term-die:SIG    what SIGTERM does, in this order of steps
 """
 
+import fcntl
+import mmap
 import os
 import signal
 import sqlite3
+import struct
 import sys
 import time
 
@@ -55,11 +60,15 @@ class App:
         db.execute("CREATE INDEX IF NOT EXISTS t_body ON t (body)")
         db.execute("CREATE TABLE IF NOT EXISTS big (id INTEGER PRIMARY KEY, data BLOB)")
 
+    def insert(self, db):
+        seq = db.execute("SELECT coalesce(max(seq), 0) + 1 FROM t").fetchone()[0]
+        db.execute("INSERT INTO t VALUES (?, ?, ?)", (seq, self.life, body(self.life, seq)))
+        return seq
+
     def row(self):
         db = self.connect()
         db.execute("BEGIN IMMEDIATE")
-        seq = db.execute("SELECT coalesce(max(seq), 0) + 1 FROM t").fetchone()[0]
-        db.execute("INSERT INTO t VALUES (?, ?, ?)", (seq, self.life, body(self.life, seq)))
+        seq = self.insert(db)
         db.execute("COMMIT")
         out = os.open(self.acks, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(out, f"{self.life} {seq}\n".encode())
@@ -96,6 +105,34 @@ class App:
             signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         time.sleep(10)
+
+    def shm(self):
+        """The wal-index. Never closed: that would drop SQLite's own locks."""
+        if not hasattr(self, "shm_fd"):
+            self.shm_fd = os.open(self.path + "-shm", os.O_RDWR)
+        return self.shm_fd
+
+    def until_followed(self):
+        checkpoint_lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 121, 1, 0)
+        while not self.stopping:
+            self.row()
+            answer = fcntl.fcntl(self.shm(), fcntl.F_GETLK, checkpoint_lock)
+            if struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK:
+                return
+
+    def tear(self, name):
+        header = mmap.mmap(self.shm(), 96)
+        db = self.connect()
+        db.execute("BEGIN IMMEDIATE")
+        before = header[:48]
+        self.insert(db)
+        db.execute("COMMIT")
+        # Under the write lock, as it would be. SQLite writes the second copy first.
+        db.execute("BEGIN IMMEDIATE")
+        header[:48] = before
+        os.kill(os.getpid(), getattr(signal, "SIG" + name))
+        header[:48] = header[48:]
+        db.execute("COMMIT")
 
     def step(self, name, value):
         match name:
@@ -136,6 +173,12 @@ class App:
                 self.fork(int(value), name == "fork-setsid")
             case "exit" | "die":
                 self.end(name, value)
+            case "look":
+                self.connect().execute("SELECT count(*) FROM t").fetchone()
+            case "until-followed":
+                self.until_followed()
+            case "tear":
+                self.tear(value)
             case _:
                 sys.exit(f"app.py: unknown step {name}")
 

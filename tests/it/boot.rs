@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::harness::remote::BUCKET;
-use crate::harness::{Finished, Invocation, Proxy, Rig, Running, oracle};
+use crate::harness::{Finished, Proxy, Rig, Running, oracle};
 
 /// An application that leaves a trace of having been started.
 fn trace(rig: &Rig) -> (PathBuf, Vec<OsString>) {
@@ -68,9 +68,7 @@ fn a_stale_wal_beside_a_missing_database_is_not_replayed() {
     // A WAL of another life of the same schema, left behind by a kill: valid, and foreign.
     let foreign = Rig::on_file();
     let ready = format!("touch:{}", foreign.path("ready").display());
-    let mut argv = foreign.app_of("foreign", &["create", "rows:9", &ready, "idle"]).into_iter();
-    let program = argv.next().expect("not empty");
-    let mut writer = Invocation::new(program, foreign.path("")).args(argv).spawn();
+    let mut writer = foreign.bare("foreign", &["create", "rows:9", &ready, "idle"]).spawn();
     writer.wait_until("the foreign rows are there", || foreign.path("ready").exists());
     for suffix in ["-wal", "-shm"] {
         fs::copy(foreign.path(&format!("data/app.db{suffix}")), rig.path(&format!("data/app.db{suffix}")))

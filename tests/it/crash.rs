@@ -2,9 +2,13 @@
 //!
 //! The seed is printed; `MILLSTREAM_TEST_SEED` replays the schedule (the moments, not the machine's own timing).
 
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use crate::harness::{Invocation, Rig};
+use nix::sys::signal::Signal;
+
+use crate::harness::{Rig, Running, oracle};
 
 /// SplitMix64: the schedule needs a reproducible sequence, not a good one.
 pub struct Schedule(u64);
@@ -85,9 +89,7 @@ fn a_killed_supervisor_goes_on_where_it_was_while_the_application_never_stopped(
     // Only the supervisor is killed; the application commits and checkpoints on, and meets its successor.
     let mut rig = Rig::on_file();
     let steps = ["create", "forever:3"];
-    let mut argv = rig.app(&steps).into_iter();
-    let program = argv.next().expect("not empty");
-    let mut app = Invocation::new(program, rig.path("")).args(argv).spawn();
+    let mut app = rig.bare("a", &steps).spawn();
     app.wait_until("the application writes", || rig.path("acks").exists());
     let mut schedule = Schedule::from_env();
     for _ in 0..8 {
@@ -100,9 +102,130 @@ fn a_killed_supervisor_goes_on_where_it_was_while_the_application_never_stopped(
             rig.oracle.check(&restored);
         }
     }
-    app.signal(nix::sys::signal::Signal::SIGTERM);
+    app.signal(Signal::SIGTERM);
     app.wait();
     let args = ["replicate".into(), "-once".into(), rig.db().into_os_string(), rig.remote.url().into()];
     rig.millstream(args).finish().assert_code(0);
     rig.assert_all_rows_are_safe();
+}
+
+/// The application alone dies, at full speed, and its successor starts at once on whatever that has left.
+/// `MILLSTREAM_TEST_KILLS` says how often.
+#[test]
+fn a_writer_killed_at_full_speed_has_a_successor_that_commits() {
+    let kills = std::env::var("MILLSTREAM_TEST_KILLS").map_or(8, |text| text.parse().expect("a number"));
+    let mut schedule = Schedule::from_env();
+    let mut rig = Rig::on_file();
+    rig.run_bare(&["create", "rows:1"]);
+    let mut replicating = Torn::replicate(&rig);
+    replicating.wait_until("the first row is in the replica", || !rig.remote.level0().is_empty());
+    for life in 0..=kills {
+        let before = rig.oracle.acknowledged();
+        let mut app = rig.bare(&format!("life{life}"), &["open", "forever:0"]).spawn();
+        app.wait_until("the successor commits", || rig.oracle.acknowledged() > before);
+        // Long enough to be followed, now and then.
+        std::thread::sleep(Duration::from_millis(schedule.below(700)));
+        app.signal(Signal::SIGKILL);
+        assert_eq!(app.wait().status.signal(), Some(libc::SIGKILL));
+        assert!(replicating.is_running(), "{replicating}");
+    }
+    replicating.signal(Signal::SIGTERM);
+    replicating.wait().assert_code(0);
+    let rows = rig.assert_all_rows_are_safe();
+    let restored = rig.restored();
+    oracle::assert_same_pages(&rig.db(), &restored);
+    println!("{rows} rows after {kills} kills");
+}
+
+/// An application that is killed between the two copies of the wal-index header leaves an index that the next one has to build
+/// anew, for which it needs the checkpoint lock.
+struct Torn {
+    rig: Rig,
+    running: Running,
+}
+
+impl Torn {
+    fn replicated() -> Torn {
+        let rig = Rig::on_file();
+        rig.run_bare(&["create", "rows:3"]);
+        let running = Torn::replicate(&rig);
+        let mut torn = Torn { rig, running };
+        torn.wait_until_shipped();
+        torn
+    }
+
+    fn replicate(rig: &Rig) -> Running {
+        rig.millstream([OsString::from("replicate"), "-config".into(), rig.config().into()]).spawn()
+    }
+
+    fn wait_until_shipped(&mut self) {
+        let Torn { rig, running } = self;
+        let wanted = rig.oracle.acknowledged();
+        running.wait_until("all rows are in the replica", || {
+            let output = rig.next_output();
+            rig.restore(&output).code() == Some(0) && rig.oracle.check(&output) >= wanted
+        });
+    }
+
+    /// An application of its own, which dies by its own hand.
+    fn dies(&self, life: &str, steps: &[&str]) {
+        let ended = self.rig.bare(life, steps).finish();
+        assert_eq!(ended.status.signal(), Some(libc::SIGKILL), "{ended}");
+    }
+
+    /// The next application commits, everything is shipped, and the replica is the database.
+    fn assert_survived(mut self) {
+        self.rig.bare("next", &["open", "rows:5"]).finish().assert_code(0);
+        assert!(self.running.is_running(), "{}", self.running);
+        self.wait_until_shipped();
+        self.running.signal(Signal::SIGTERM);
+        self.running.wait().assert_code(0);
+        let rows = self.rig.assert_all_rows_are_safe();
+        assert!(rows > 8);
+        let restored = self.rig.restored();
+        oracle::assert_same_pages(&self.rig.db(), &restored);
+    }
+}
+
+#[test]
+fn a_torn_wal_index_is_recovered_while_a_busy_writer_is_followed() {
+    let torn = Torn::replicated();
+    torn.dies("busy", &["open", "until-followed", "tear:KILL"]);
+    torn.assert_survived();
+}
+
+#[test]
+fn a_torn_wal_index_is_recovered_while_nothing_is_written() {
+    let torn = Torn::replicated();
+    for life in ["one", "two", "three"] {
+        torn.dies(life, &["open", "rows:2", "tear:KILL"]);
+    }
+    torn.assert_survived();
+}
+
+#[test]
+fn replication_starts_on_a_torn_wal_index() {
+    let rig = Rig::on_file();
+    rig.run_bare(&["create", "rows:3"]);
+    // Who else has it open keeps the index from being built anew for that reason alone.
+    let reader = rig.bare("reader", &["open", "look", "idle"]).spawn();
+    let ended = rig.bare("one", &["open", "rows:2", "tear:KILL"]).finish();
+    assert_eq!(ended.status.signal(), Some(libc::SIGKILL), "{ended}");
+    let running = Torn::replicate(&rig);
+    let mut torn = Torn { rig, running };
+    torn.wait_until_shipped();
+    reader.kill_everything();
+    torn.assert_survived();
+}
+
+/// SQLite gives up after ten seconds, and calls it a protocol error.
+#[test]
+fn a_writer_that_stands_still_inside_the_wal_index_is_waited_for() {
+    let mut torn = Torn::replicated();
+    let said = torn.running.said();
+    let app = torn.rig.bare("one", &["open", "rows:2", "tear:STOP", "rows:2"]).spawn();
+    torn.running.wait_until_says(said, &["cannot replicate", "locked"]);
+    app.signal(Signal::SIGCONT);
+    app.wait().assert_code(0);
+    torn.assert_survived();
 }

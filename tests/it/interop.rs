@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use crate::harness::litestream::{litestream_03, restore_with_litestream};
 use crate::harness::remote::BUCKET;
 use crate::harness::rig::shell;
-use crate::harness::{Invocation, Remote, Rig, oracle};
+use crate::harness::{Remote, Rig, oracle};
 
 /// Rows, growth, deletes, VACUUM, and rows again, in one run and across a restart: 48 rows in the end.
 fn a_life(rig: &mut Rig, write: impl Fn(&mut Rig, &[&str])) {
@@ -235,9 +235,7 @@ fn both_restore(rig: &mut Rig, txid: u64) -> usize {
 /// 0.5.17 takes the first frames of the new generation for the continuation of the newest level-0 object and never ships what
 /// was committed between: its restores are torn from then on, whoever wrote that object.
 fn they_take_turns_under_a_running_application(mut rig: Rig) {
-    let mut argv = rig.app(&["create", "big:2:50000", "forever:100"]).into_iter();
-    let program = argv.next().expect("not empty");
-    let mut app = Invocation::new(program, rig.path("")).args(argv).spawn();
+    let mut app = rig.bare("a", &["create", "big:2:50000", "forever:100"]).spawn();
     app.wait_until("the application writes", || rig.path("acks").exists());
     let mut ends: Vec<(u64, usize)> = Vec::new();
     for turn in 0..5 {

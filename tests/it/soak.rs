@@ -33,9 +33,7 @@ impl Soak {
     fn writer(&self) -> Invocation {
         // A small database whose pages are written again and again, in WALs that the application itself checkpoints.
         let steps = ["create", "big:3:40000", "delete", "vacuum", "big:2:40000", "forever:15"];
-        let mut argv = self.rig.app(&steps).into_iter();
-        let program = argv.next().expect("not empty");
-        Invocation::new(program, self.rig.path("")).args(argv)
+        self.rig.bare("a", &steps)
     }
 
     fn replicate(&self) -> Invocation {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Invocation, Proxy, Rig, Running};
+use crate::harness::{Invocation, Proxy, Rig, Running, oracle};
 
 fn wait_for_file(running: &mut Running, rig: &Rig, name: &str) {
     running.wait_until(&format!("the application wrote {name}"), || rig.path(name).exists());
@@ -278,4 +278,21 @@ fn signals_are_rewritten_for_the_child_when_told_to() {
     running.wait_until("USR1 arrived as HUP", || rig.path("signals").exists());
     running.signal(Signal::SIGTERM);
     running.wait().assert_code(7);
+}
+
+#[test]
+fn a_signal_during_the_start_is_said_as_what_it_is_with_and_without_an_application() {
+    let rig = Rig::on_file();
+    rig.run_bare(&["create", "rows:1"]);
+    let holder = oracle::open(&rig.db());
+    holder.execute_batch("PRAGMA locking_mode=EXCLUSIVE; BEGIN IMMEDIATE; COMMIT").expect("hold it");
+    let alone = rig.millstream::<OsString>(["replicate".into(), "-config".into(), rig.config().into()]);
+    for invocation in [alone, rig.supervise(rig.app(&["idle"]))] {
+        let mut running = invocation.spawn();
+        running.wait_until_says(0, &["locking_mode=EXCLUSIVE"]);
+        running.signal(Signal::SIGTERM);
+        let ended = running.wait();
+        ended.assert_code(143).assert_says(&["ended by SIGTERM before the replication was ready"]);
+        assert!(!ended.stderr.contains("application was started"), "{ended}");
+    }
 }

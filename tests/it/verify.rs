@@ -379,7 +379,7 @@ fn replicas_are_proven_in_the_background() {
     running.wait_until("there are transactions on both sides", || rig.remote.level0().len() >= 4);
     std::fs::remove_file(&lost).expect("remove");
     let said = running.said();
-    running.wait_until_says(said, &["THE REPLICA IS DAMAGED", "0000000000000002", "replicate to a new path"]);
+    running.wait_until_says(said, &["THE REPLICA IS DAMAGED", "0000000000000002", "`millstream reset "]);
     // It goes on all the same.
     let newest = rig.remote.level0().last().copied();
     running.wait_until("later commits are uploaded", || rig.remote.level0().last().copied() > newest);

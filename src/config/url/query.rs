@@ -95,16 +95,8 @@ fn dashed(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Location, parse};
-    use super::*;
-
-    fn s3(text: &str) -> S3Location {
-        match parse(text) {
-            Ok(Location::S3(location)) => *location,
-            Ok(Location::File(path)) => panic!("{text} is the directory {path}"),
-            Err(error) => panic!("{text}: {error}"),
-        }
-    }
+    use super::super::parse;
+    use super::super::tests::s3;
 
     fn error(text: &str) -> String {
         parse(text).err().unwrap_or_else(|| panic!("{text} was read"))

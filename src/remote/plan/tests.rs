@@ -51,8 +51,12 @@ fn latest_follows_the_history_to_its_end() {
         ("1:1-4 0:4 0:5", "1:1-4 0:5"),
         ("3:1-9 2:10-12 1:13-13 0:13 0:14", "3:1-9 2:10-12 1:13 0:14"),
         // Overlaps are legal.
-        ("9:1-1 1:1-4", "9:1 1:1-4"),
         ("9:1-5 2:4-8 1:7-9", "9:1-5 2:4-8 1:7-9"),
+        // What lies within a later file is not needed.
+        ("9:1-1 1:1-4", "1:1-4"),
+        ("9:1-1 0:2 0:3 1:1-4 0:5", "1:1-4 0:5"),
+        ("9:1-4 0:5 1:6-7 2:5-9", "9:1-4 2:5-9"),
+        ("9:1-4 0:5 1:4-9", "9:1-4 1:4-9"),
         // Inside a snapshot nothing is needed.
         ("9:1-9 1:2-5 0:5 0:9", "9:1-9"),
         // The newest snapshot counts, not the first.
@@ -160,6 +164,7 @@ proptest! {
                 prop_assert!(file.min_txid.get() <= end + 1 && file.max_txid.get() > end, "{plan:?}");
                 end = file.max_txid.get();
             }
+            prop_assert!(plan.files.is_sorted_by(|older, newer| older.min_txid < newer.min_txid), "{plan:?}");
         }
         if let Ok(plan) = at_txid(&listing, txid(limit)) {
             prop_assert_eq!(plan.txid().get(), limit);

@@ -27,7 +27,8 @@ use crate::remote::{Level, Listing, LtxObject, plan};
 
 /// Inputs of one merge at most; the rest follows in the next.
 pub const MAX_INPUTS: usize = 128;
-/// Level-0 objects of an earlier run below this size are not looked into: as images they would not be worth it.
+/// Level-0 objects of an earlier run below this size are not looked into: as images they would not be worth it. (Unless a snapshot
+/// holds them already: one of another page size must not be merged with what came before it.)
 pub const SMALL_IMAGE_BYTES: u64 = 64 * 1024;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -168,7 +169,8 @@ impl View<'_> {
             return Some(false);
         }
         let known = self.images.get(&object.max_txid).copied();
-        known.or((object.size < SMALL_IMAGE_BYTES).then_some(false))
+        let is_cheap = object.size < SMALL_IMAGE_BYTES && !self.has_snapshot_since(object.max_txid);
+        known.or(is_cheap.then_some(false))
     }
 
     fn has_snapshot_since(&self, txid: Txid) -> bool {

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::testing::{names, policy, txid};
+use super::testing::{Twist, Twisted, calls, names, policy, txid, until_quiet};
 use super::write::{Input, WriteError, write};
 use super::*;
 use crate::clock;
@@ -17,7 +16,7 @@ use crate::page::{PageSize, Pgno};
 use crate::remote::{Layout, Level};
 use crate::status::Board;
 use crate::store::memory::{Fault, MemoryStore, Op};
-use crate::store::{Body, Chunks, Deleted, Head, Key, Listed, Put, Range, Store, StoreError};
+use crate::store::{Body, Deleted, Key, Put, Store, StoreError};
 
 type Pages = BTreeMap<u32, Vec<u8>>;
 
@@ -153,7 +152,7 @@ async fn what_exists_is_compared_and_never_replaced() {
 async fn an_output_that_arrives_damaged_is_noticed() {
     let (store, remote) = small_history().await;
     let all = inputs(&remote, Level::L0).await;
-    let spoiled = Spoiled { inner: store.clone() };
+    let spoiled = Twisted { inner: store.clone(), twist: Spoiling };
     let error = write(&remote_on(spoiled), level(1), all[1..].to_vec()).await.expect_err("cut short");
     assert!(matches!(error, WriteError::Unproved { .. }), "{error}");
 }
@@ -226,87 +225,33 @@ async fn a_dropped_write_leaves_nothing() {
 }
 
 /// Cuts the last byte off what is stored.
-#[derive(Clone)]
-struct Spoiled {
-    inner: MemoryStore,
-}
+struct Spoiling;
 
 #[async_trait]
-impl Store for Spoiled {
-    fn address(&self) -> &str {
-        self.inner.address()
-    }
-    async fn put(&self, key: &Key, put: Put) -> crate::store::Result<()> {
-        self.inner.put(key, put).await?;
-        let bytes = self.inner.bytes(key.as_str()).expect("just put");
-        self.inner.insert(key.as_str(), bytes.slice(..bytes.len() - 1), 1);
+impl Twist for Spoiling {
+    async fn put(&self, inner: &MemoryStore, key: &Key, put: Put) -> crate::store::Result<()> {
+        inner.put(key, put).await?;
+        let bytes = inner.bytes(key.as_str()).expect("just put");
+        inner.insert(key.as_str(), bytes.slice(..bytes.len() - 1), 1);
         Ok(())
-    }
-    async fn get(&self, key: &Key, range: Range) -> crate::store::Result<Chunks> {
-        self.inner.get(key, range).await
-    }
-    async fn head(&self, key: &Key) -> crate::store::Result<Head> {
-        self.inner.head(key).await
-    }
-    async fn list(&self, prefix: &str) -> crate::store::Result<Vec<Listed>> {
-        self.inner.list(prefix).await
-    }
-    async fn delete(&self, keys: &[Key]) -> crate::store::Result<Deleted> {
-        self.inner.delete(keys).await
     }
 }
 
 /// Does not delete, and says so or not.
-#[derive(Clone)]
 struct Keeping {
-    inner: MemoryStore,
-    says_so: Arc<AtomicBool>,
+    says_so: bool,
 }
 
 #[async_trait]
-impl Store for Keeping {
-    fn address(&self) -> &str {
-        self.inner.address()
-    }
-    async fn put(&self, key: &Key, put: Put) -> crate::store::Result<()> {
-        self.inner.put(key, put).await
-    }
-    async fn get(&self, key: &Key, range: Range) -> crate::store::Result<Chunks> {
-        self.inner.get(key, range).await
-    }
-    async fn head(&self, key: &Key) -> crate::store::Result<Head> {
-        self.inner.head(key).await
-    }
-    async fn list(&self, prefix: &str) -> crate::store::Result<Vec<Listed>> {
-        self.inner.list(prefix).await
-    }
-    async fn delete(&self, keys: &[Key]) -> crate::store::Result<Deleted> {
-        self.inner.delete(&[]).await?;
+impl Twist for Keeping {
+    async fn delete(&self, inner: &MemoryStore, keys: &[Key]) -> crate::store::Result<Deleted> {
+        inner.delete(&[]).await?;
         let denied = |key: &Key| (key.clone(), StoreError::Denied { detail: "object lock".into() });
-        match self.says_so.load(Ordering::Relaxed) {
+        match self.says_so {
             true => Ok(Deleted { deleted: 0, refused: keys.iter().map(denied).collect() }),
             false => Ok(Deleted { deleted: keys.len(), refused: Vec::new() }),
         }
     }
-}
-
-fn calls(store: &MemoryStore) -> [usize; 5] {
-    [Op::Put, Op::Get, Op::Head, Op::List, Op::Delete].map(|op| store.calls(op))
-}
-
-/// Waits until no request was made for a while.
-async fn until_quiet(store: &MemoryStore) {
-    let (mut before, mut quiet) = (calls(store), 0);
-    for _ in 0..600 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let now = calls(store);
-        quiet = if now == before { quiet + 1 } else { 0 };
-        before = now;
-        if quiet == 30 {
-            return;
-        }
-    }
-    panic!("it never came to rest: {:?}", store.names());
 }
 
 /// A running task over `remote`.
@@ -365,7 +310,7 @@ async fn a_store_that_keeps_everything_stops_nothing() {
         if denied {
             store.inject(Op::Delete, Fault::Fail(|detail| StoreError::Denied { detail }), usize::MAX);
         }
-        let keeping = Keeping { inner: store.clone(), says_so: Arc::new(AtomicBool::new(says_so)) };
+        let keeping = Twisted { inner: store.clone(), twist: Keeping { says_so } };
         let remote = remote_on(keeping);
         let (board, status) = Board::new();
         let (_stop, stopped) = watch::channel(None);

@@ -1,4 +1,4 @@
-//! A replica that the real Litestream 0.3.13 wrote (`tests/fixtures/litestream-0.3.13/make.py`), and what becomes of it.
+//! A replica that the real Litestream 0.3.13 wrote (`tests/fixtures/make_litestream_0_3_13.py`), and what becomes of it.
 
 use std::sync::Arc;
 

@@ -78,10 +78,13 @@ impl Rig {
     }
 
     /// The application without anybody around it.
+    pub fn bare(&self, life: &str, steps: &[&str]) -> Invocation {
+        let mut argv = self.app_of(life, steps).into_iter();
+        Invocation::new(argv.next().expect("not empty"), self.dir.path()).args(argv)
+    }
+
     pub fn run_bare(&self, steps: &[&str]) {
-        let mut argv = self.app(steps).into_iter();
-        let program = argv.next().expect("not empty");
-        Invocation::new(program, self.dir.path()).args(argv).finish().assert_code(0);
+        self.bare("a", steps).finish().assert_code(0);
     }
 
     /// Our binary with the keys of the test's server.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use super::super::testing::{listing, names, policy, txid};
 use super::*;
+use crate::clock::Dice;
 
 const YES: fn(&LtxObject) -> bool = |_| true;
 const NO: fn(&LtxObject) -> bool = |_| false;
@@ -122,7 +123,7 @@ fn strangers_are_neither_deleted_nor_believed() {
 
 /// A history as the schedule makes it, with an image now and then, and retention in between.
 struct History {
-    random: u64,
+    random: Dice,
     listing: Listing,
     now_ms: i64,
     newest: u64,
@@ -132,9 +133,9 @@ struct History {
 }
 
 impl History {
-    fn new(seed: u64) -> History {
+    fn new(random: Dice) -> History {
         let mut history = History {
-            random: seed,
+            random,
             listing: Listing::default(),
             now_ms: 10_000,
             newest: 0,
@@ -145,17 +146,12 @@ impl History {
         history
     }
 
-    fn dice(&mut self, sides: u64) -> u64 {
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.random >> 33) % sides
-    }
-
     fn commit(&mut self) {
         self.newest += 1;
         self.times.push(self.now_ms);
         let object = super::super::testing::object((0, self.newest, self.newest, self.now_ms));
         self.listing.insert(object);
-        if self.newest > 1 && self.dice(25) == 0 {
+        if self.newest > 1 && self.random.roll(25) == 0 {
             self.images.insert(txid(self.newest), true);
         }
     }
@@ -167,7 +163,8 @@ impl History {
         let (level, inputs, first) = match next(&view, &policy(), self.now_ms) {
             Step::Compact { level, inputs } => (level.get(), inputs.clone(), inputs[0].min_txid.get()),
             Step::Snapshot { inputs } => (9, inputs, 1),
-            _ => return false,
+            Step::Probe(object) => return self.images.insert(object.max_txid, false).is_none(),
+            Step::Wait(_) => return false,
         };
         self.write(level, first, &inputs);
         true
@@ -221,15 +218,13 @@ impl History {
 
 #[test]
 fn every_moment_of_the_window_restores_what_it_restored() {
-    let seed = std::env::var("MILLSTREAM_TEST_SEED").ok().and_then(|s| s.parse().ok());
-    let seed = seed.unwrap_or_else(crate::clock::random_u64);
-    println!("MILLSTREAM_TEST_SEED={seed}");
+    let mut seeds = Dice::from_env();
     let deleted = RefCell::new(0);
-    for round in 0..12 {
-        let mut history = History::new(seed.wrapping_add(round));
+    for _ in 0..12 {
+        let mut history = History::new(Dice::of(seeds.roll(u64::MAX)));
         for _ in 0..500 {
-            history.now_ms += i64::try_from(history.dice(12)).expect("small");
-            match history.dice(8) {
+            history.now_ms += i64::try_from(history.random.roll(12)).expect("small");
+            match history.random.roll(8) {
                 0..=4 => history.commit(),
                 5 => while history.work() {},
                 6 => history.now_ms += 40,

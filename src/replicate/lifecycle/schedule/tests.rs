@@ -73,9 +73,18 @@ fn the_first_image_is_a_snapshot_before_level_1_goes_on_behind_it() {
     scene.blocked = vec![Level::SNAPSHOT];
     assert_eq!(told(scene.at(110)).0, 1, "a store that takes no snapshot does not stop everything");
     for whole in [(9, 1, 1, 110), (9, 1, 2, 110), (1, 1, 1, 110)] {
-        let scene = Scene::new(&[(0, 1, 1, 103), (0, 2, 2, 104), (0, 3, 3, 104), whole]);
+        let mut scene = Scene::new(&[(0, 1, 1, 103), (0, 2, 2, 104), (0, 3, 3, 104), whole]);
+        scene.images.insert(txid(2), false);
         assert_eq!(told(scene.at(110)).0, 1, "{whole:?} holds it");
     }
+}
+
+#[test]
+fn what_a_snapshot_ends_with_is_looked_into_however_small_it_is() {
+    // An image of another page size, of an earlier run: whoever took it for less would merge it with what came before.
+    let objects = [(9, 1, 1, 103), (2, 2, 3, 103), (0, 4, 4, 104), (9, 1, 4, 104), (0, 5, 5, 105)];
+    assert_eq!(Scene::new(&objects).at(110), Step::Probe(object((0, 4, 4, 104))));
+    assert_eq!(told(Scene::new(&objects).with_images(&[4]).at(110)), compact(1, &[(0, 5, 5)]));
 }
 
 #[test]
