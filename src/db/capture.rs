@@ -12,7 +12,7 @@ use super::open::{Db, DbError, Progress};
 use super::position::{ImageReason, Position, Step};
 use crate::ltx::{Encoded, Encoder, Header, Txid, WalPosition, encoded_len_max};
 use crate::page::{PageSize, Pgno};
-use crate::sqlite::{FrameChecksum, Mark, Wal, WalError, WalMark, frame_offset};
+use crate::sqlite::{FrameChecksum, Mark, WAL_HEADER_LEN, Wal, WalError, WalMark, frame_offset};
 
 /// What a capture found: one LTX file to be. Its pages stay readable until the next capture of the same [`Db`].
 #[derive(Clone, Debug)]
@@ -200,6 +200,10 @@ impl Db {
     }
 }
 
+/// The end of a level-0 file of which no frame can be named. Offset 0 is for compacted files: Litestream, when it is to continue
+/// after such a one, fails for ever. This makes it begin with an image.
+pub(super) const BEFORE_ANY_WAL: WalPosition = WalPosition { offset: WAL_HEADER_LEN, size: 0, salt1: 0, salt2: 0 };
+
 fn image(txid: Txid, mark: &Mark, reason: ImageReason, now_ms: i64) -> Batch {
     let header = header(txid, mark, 0, now_ms);
     Batch { header, image: Some(reason), pages: Pages::All, position: Position::at(txid, mark) }
@@ -208,7 +212,7 @@ fn image(txid: Txid, mark: &Mark, reason: ImageReason, now_ms: i64) -> Batch {
 /// Of what the frames after `after` up to `mark` bring.
 fn header(txid: Txid, mark: &Mark, after: u32, now_ms: i64) -> Header {
     let start = frame_offset(after, mark.page_size);
-    let wal = mark.wal.map_or(WalPosition::default(), |end| WalPosition {
+    let wal = mark.wal.map_or(BEFORE_ANY_WAL, |end| WalPosition {
         offset: start,
         size: frame_offset(end.frames, mark.page_size) - start,
         salt1: end.salts.0,

@@ -14,7 +14,7 @@
 //! b-tree pages without a cell say nothing: every new database of the same application has the same ones. A table's page
 //! that was written to is still kin if half of the other's rows stand where they were.
 
-use super::capture::{Batch, Pages};
+use super::capture::{BEFORE_ANY_WAL, Batch, Pages};
 use super::descent;
 use super::open::{Db, DbError};
 use super::position::Position;
@@ -271,7 +271,7 @@ impl Db {
         position
     }
 
-    /// Adds the pages of the newest frames to `pages`, and says in the terms of a header which frames these are. None, when the
+    /// Adds the pages of the newest frames to `pages`, and says in the terms of a header which frames these are: none, when the
     /// file does not hold what the wal-index says: then no later start can go on from this WAL by itself.
     fn claim_tail(
         &self,
@@ -291,10 +291,10 @@ impl Db {
         if wal.frames == 0 {
             return Ok(claim);
         }
-        let Some(file) = self.open_wal()? else { return Ok(WalPosition::default()) };
+        let Some(file) = self.open_wal()? else { return Ok(BEFORE_ANY_WAL) };
         for number in after + 1..=wal.frames {
             let frame = file.raw_frame(number, page_size)?.filter(|frame| frame.salts == wal.salts);
-            let Some(pgno) = frame.and_then(|frame| frame.pgno) else { return Ok(WalPosition::default()) };
+            let Some(pgno) = frame.and_then(|frame| frame.pgno) else { return Ok(BEFORE_ANY_WAL) };
             if pgno.get() <= commit && pgno != page_size.lock_page() {
                 pages.insert(pgno);
             }

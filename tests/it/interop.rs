@@ -328,6 +328,25 @@ fn a_database_that_grows_across_the_lock_page_is_restored_by_both() {
     oracle::assert_same_pages(&rig.db(), &theirs);
 }
 
+/// Nobody has the database open, so there is no WAL in which the end of what we upload could be found. Litestream has to go on
+/// from an image, and then from a difference, of that kind.
+#[test]
+fn litestream_goes_on_from_a_database_without_a_wal() {
+    let mut rig = Rig::on_file();
+    let once = |rig: &Rig| {
+        let args: [OsString; 4] = ["replicate".into(), "-once".into(), "-config".into(), rig.config().into()];
+        rig.millstream(args).finish()
+    };
+    rig.run_bare(&["create", "big:40:4000", "rows:4"]);
+    once(&rig).assert_code(0);
+    by_litestream(&mut rig, &["open", "rows:3"]);
+    rig.run_bare(&["open", "rows:2"]);
+    once(&rig).assert_code(0);
+    by_litestream(&mut rig, &["open", "rows:3"]);
+    let restored = rig.restored();
+    assert_eq!(rig.oracle.check_complete(&restored), 12);
+}
+
 #[test]
 fn litestream_follows_us_while_we_run() {
     // Restores by the real Litestream from a replica that is being written: always a prefix, never an error.
