@@ -45,6 +45,7 @@ pub enum ImageReason {
     WalRestarted,
     WalTruncated,
     WalRewritten,
+    CommitsLost,
     WalUnreadable,
 }
 
@@ -63,6 +64,7 @@ impl ImageReason {
             | ImageReason::WalRestarted
             | ImageReason::WalTruncated
             | ImageReason::WalRewritten
+            | ImageReason::CommitsLost
             | ImageReason::WalUnreadable => true,
         }
     }
@@ -93,6 +95,9 @@ impl fmt::Display for ImageReason {
             ImageReason::WalRestarted => "the WAL was restarted by somebody else",
             ImageReason::WalTruncated => "the WAL was truncated by somebody else",
             ImageReason::WalRewritten => "the WAL is not the one that was replicated",
+            ImageReason::CommitsLost => {
+                "the WAL here ends before what was uploaded from it: this disk has lost commits that the replica has (a power loss?)"
+            }
             ImageReason::WalUnreadable => "the WAL file does not hold what SQLite says it holds",
         })
     }

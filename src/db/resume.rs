@@ -29,6 +29,17 @@ pub struct Candidate {
     position: Position,
 }
 
+/// Two states of a WAL file, or of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kinship {
+    None,
+    /// One generation: whoever made the object had this database, or a copy of it. What it held may be lost here nevertheless, in
+    /// a power loss.
+    Same,
+    /// A later generation of one file: what the object holds was checkpointed here.
+    Later,
+}
+
 /// The frames that an object's header claims: those after `after` up to `end`, of the generation `salts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Claim {
@@ -55,10 +66,14 @@ impl Claim {
         WalMark { salts: self.salts, frames: self.end, checksum: FrameChecksum(0, 0) }
     }
 
-    /// Whether a WAL at `now` is a later generation of the same WAL file: SQLite begins to count at random when it creates the file,
-    /// and counts up by one at every restart. A WAL of the same generation proves itself, or it does not.
-    fn was_restarted_since(&self, now: Salts) -> bool {
-        (1..RESTARTS_MAX).contains(&now.0.wrapping_sub(self.salts.0))
+    /// Where a WAL at `now` stands to the one of this claim: SQLite begins to count at random when it creates the file, and counts up by
+    /// one at every restart.
+    fn kinship(&self, now: Salts) -> Kinship {
+        match now.0.wrapping_sub(self.salts.0) {
+            0 if now == self.salts => Kinship::Same,
+            1..RESTARTS_MAX => Kinship::Later,
+            _ => Kinship::None,
+        }
     }
 
     /// The generation after this one, and only that: SQLite counts the first salt up by one at every restart.
@@ -121,11 +136,10 @@ impl Db {
         Ok(Ok(Candidate { pages, position }))
     }
 
-    /// Whether the pinned WAL is a later one of those from which the object with this header was made: then that was done with this
-    /// very database, and whatever was committed between is here.
-    pub fn wal_came_after(&self, newest: &Header) -> bool {
+    /// How the pinned WAL stands to the one from which the object with this header was made.
+    pub fn kinship(&self, newest: &Header) -> Kinship {
         let now = self.mark.wal.map(|wal| wal.salts);
-        now.zip(Claim::of(newest)).is_some_and(|(now, claim)| claim.was_restarted_since(now))
+        now.zip(Claim::of(newest)).map_or(Kinship::None, |(now, claim)| claim.kinship(now))
     }
 
     /// The proved position, if every one of these pages of the object equals its frame; `None` if any differs.
@@ -157,7 +171,7 @@ impl Db {
             return Ok(if untouched { Ok(found) } else { Err(ImageReason::WalRewritten) });
         };
         if now.frames < claim.end {
-            return Ok(Err(ImageReason::WalRewritten));
+            return Ok(Err(ImageReason::CommitsLost));
         }
         let mut pages = Vec::new();
         let checksum = wal.scan(&header, 0, None, claim.end, |frame| {
@@ -207,16 +221,17 @@ mod tests {
     fn a_lineage_is_counted_and_not_taken_for_another() {
         let claim = |salt1| Claim { salts: Salts(salt1, 7), after: 0, end: 3 };
         let table = [
-            (100, 100, false),
-            (100, 101, true),
-            (100, 100 + (1 << 16) - 1, true),
-            (100, 100 + (1 << 16), false),
-            (100, 99, false),
-            (u32::MAX, 0, true),
-            (0, u32::MAX, false),
+            (100, Salts(100, 7), Kinship::Same),
+            (100, Salts(100, 8), Kinship::None),
+            (100, Salts(101, 9), Kinship::Later),
+            (100, Salts(100 + (1 << 16) - 1, 9), Kinship::Later),
+            (100, Salts(100 + (1 << 16), 9), Kinship::None),
+            (100, Salts(99, 9), Kinship::None),
+            (u32::MAX, Salts(0, 9), Kinship::Later),
+            (0, Salts(u32::MAX, 9), Kinship::None),
         ];
-        for (then, now, same) in table {
-            assert_eq!(claim(then).was_restarted_since(Salts(now, 9)), same, "{then} → {now}");
+        for (then, now, kinship) in table {
+            assert_eq!(claim(then).kinship(now), kinship, "{then} → {now:?}");
         }
     }
 }

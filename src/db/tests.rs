@@ -362,25 +362,29 @@ fn a_restart_after_unseen_changes_takes_an_image() {
 }
 
 #[test]
-fn a_wal_that_was_rewritten_after_a_power_loss_is_not_continued() {
-    let mut rig = Rig::new(SETUP);
-    rig.capture();
-    let wal = crate::fsx::with_suffix(&path_in(&rig.dir), "-wal");
-    let keep = std::fs::metadata(&wal).expect("stat").len();
-    rig.run("INSERT INTO t(x) VALUES ('lost')");
-    rig.capture();
-    let Rig { dir, app, db, copy, last } = rig;
-    // As after a crash: nobody has the database open, and the last transaction never reached the disk.
-    app.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("config");
-    drop((app, db));
-    let cut = std::fs::read(&wal).expect("read");
-    std::fs::write(&wal, &cut[..keep as usize]).expect("cut");
-    let app = open_app(&path_in(&dir));
-    app.execute_batch("INSERT INTO t(x) VALUES ('other')").expect("write");
-    let db = Db::open(&path_in(&dir), tuning()).expect("open");
-    let mut rig = Rig { dir, app, db, copy, last };
-    assert_eq!(rig.resume(), Err(ImageReason::WalRewritten));
-    assert!(is_image(&rig.capture()));
+fn a_wal_that_has_lost_commits_in_a_power_loss_is_not_continued() {
+    let outcomes = [("", ImageReason::CommitsLost), ("INSERT INTO t(x) VALUES ('other')", ImageReason::WalRewritten)];
+    for (then, reason) in outcomes {
+        let mut rig = Rig::new(SETUP);
+        rig.capture();
+        let wal = crate::fsx::with_suffix(&path_in(&rig.dir), "-wal");
+        let keep = std::fs::metadata(&wal).expect("stat").len();
+        rig.run("INSERT INTO t(x) VALUES ('lost')");
+        rig.capture();
+        let Rig { dir, app, db, copy, last } = rig;
+        // As after a crash: nobody has the database open, and the last transaction never reached the disk.
+        app.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("config");
+        drop((app, db));
+        let cut = std::fs::read(&wal).expect("read");
+        std::fs::write(&wal, &cut[..keep as usize]).expect("cut");
+        let app = open_app(&path_in(&dir));
+        app.execute_batch(then).expect("write");
+        let db = Db::open(&path_in(&dir), tuning()).expect("open");
+        let mut rig = Rig { dir, app, db, copy, last };
+        assert_eq!(rig.db.kinship(&last.expect("captured")), Kinship::Same);
+        assert_eq!(rig.resume(), Err(reason));
+        assert!(is_image(&rig.capture()));
+    }
 }
 
 #[test]

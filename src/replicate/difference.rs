@@ -122,7 +122,13 @@ impl Traveller {
         let reason = batch.image.unwrap_or(ImageReason::LocalChanges);
         let address = self.remote.address().to_owned();
         if self.doubts.said.replace(txid) != Some(txid) {
-            tracing::warn!(db = %self.name(), "the history in {address} ends with TXID {txid}, but {reason}: comparing the database with it");
+            let hint = match reason {
+                ImageReason::CommitsLost => {
+                    format!("; they can be restored with -txid {txid}, and what lies here is going to be newer")
+                }
+                _ => String::new(),
+            };
+            tracing::warn!(db = %self.name(), "the history in {address} ends with TXID {txid}, but {reason}: comparing the database with it{hint}");
         }
         let local = Local {
             pages: batch.header.commit,

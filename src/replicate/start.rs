@@ -14,7 +14,7 @@
 //! | `journal_mode=DELETE`, and back or not; growth; `auto_vacuum` | difference |
 //! | an older copy of the file, copied or renamed over it (a warning if it is another file) | difference |
 //! | a file that was damaged already: pages are opaque | difference |
-//! | a WAL that was rewritten after a power loss (`difference/tests.rs`) | difference |
+//! | a WAL that has lost commits in a power loss, and was written on or not (`tests/it/moved.rs`, `difference/tests.rs`) | difference, and says which commits |
 //! | `VACUUM` with more than half of the pages moved | image |
 //! | another page size, of the same file | image, which is a snapshot too |
 //! | a history with a damaged or missing file (`difference/tests.rs`) | image, which is a snapshot too |
@@ -34,7 +34,7 @@
 //!
 //! *The history went on elsewhere* is suspected when it ends beyond the newest TXID that this disk was in step with (`db/history.rs`) and
 //! neither the WAL nor a note proves that it is what lies here. Then the database has to show that it came after that end: by its WAL,
-//! if the newest object was made from an earlier generation of the same WAL, or by its pages (`db/descent.rs`). Until that is found
+//! if the newest object was made from it and the file is the one that was replicated, or from an earlier generation, or by its pages (`db/descent.rs`). Until that is found
 //! out the application is not started, except after an end in good order, which costs no wait for the bucket.
 //!
 //! *Fence* is what happens when another writer is met (`fence.rs`): the application is stopped, for it would commit into a branch that
@@ -51,7 +51,7 @@ use super::error::StepError;
 use super::look::{End, Seen};
 use super::road::Traveller;
 use super::upload::{Fingerprint, UploadError, is_ours};
-use crate::db::{Accepted, Candidate, ImageReason, Origin, Own, Position, Standing};
+use crate::db::{Accepted, Candidate, ImageReason, Kinship, KnownFile, Origin, Own, Position, Standing};
 use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
 use crate::remote::{Listing, LtxObject, ReadError, Remote};
@@ -116,11 +116,14 @@ impl Traveller {
             self.is_in_step_with(Own::up_to(Some(txid)));
             return Ok(());
         };
-        let came_after = match newest {
-            Some(header) => self.with_db(move |db| db.wal_came_after(&header)).await,
-            None => false,
+        let kinship = match newest {
+            Some(header) => self.with_db(move |db| db.kinship(&header)).await,
+            None => Kinship::None,
         };
-        self.doubts.suspect(own.filter(|own| own.is_before(txid) && !came_after));
+        // A copy of this WAL may have been written on elsewhere. A power loss leaves the file the one that it was.
+        let is_known = || KnownFile::is_at(&self.settings.path, &self.settings.meta_path, self.remote.address());
+        let made_here = kinship == Kinship::Later || kinship == Kinship::Same && is_known();
+        self.doubts.suspect(own.filter(|own| own.is_before(txid) && !made_here));
         // The doubt shows itself, and is looked into, when the next capture is an image.
         self.db().start_over(Some(txid), reason);
         Ok(())

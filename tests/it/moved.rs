@@ -141,6 +141,27 @@ fn a_node_that_was_fenced_does_no_harm_however_often_it_is_restarted() {
     assert_eq!(kept, 1, "its last row is kept aside");
 }
 
+/// Everything that was not synced is gone: the last frames of the WAL, and what our note said of them. Nobody else has gone on, so
+/// the application starts; that commits are missing here is said, and where they are.
+#[test]
+fn what_a_power_loss_took_from_the_disk_is_said_and_stays_in_the_replica() {
+    let mut rig = replicated();
+    killed(&rig);
+    let (wal, note) = (rig.path("data/app.db-wal"), meta(&rig).join("own-history.json"));
+    let kept = (fs::metadata(&wal).expect("stat").len(), fs::read(&note).expect("read"));
+    killed(&rig);
+    let (end, lost) = (*rig.remote.level0().last().expect("objects"), rig.restored());
+    let cut = fs::File::options().write(true).open(&wal).and_then(|wal| wal.set_len(kept.0));
+    cut.and_then(|()| fs::write(&note, kept.1)).expect("take it back");
+    fs::remove_file(rig.path("data/app.db-shm")).expect("remove");
+    let ended = rig.supervise(rig.app_of("late", &["open"])).finish();
+    ended.assert_code(0).assert_says(&["this disk has lost commits", &format!("-txid {end:016x}")]);
+    let newest = rig.restored();
+    oracle::assert_same_pages(&rig.db(), &newest);
+    let still_there = restored_at(&mut rig, end);
+    oracle::assert_same_pages(&lost, &still_there);
+}
+
 #[test]
 fn an_old_copy_of_a_disk_with_its_notes_is_not_the_newest_state() {
     // A disk that ended in good order, one that did not, and one that has lost its WAL as well.
