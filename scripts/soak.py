@@ -183,8 +183,6 @@ class Soak:
             self.replicator = self.spawn(who, [self.binaries[who], "replicate", "-config", "litestream.yml"])
             self.counts[f"lives of {who}"] += 1
             time.sleep(dice.uniform(0.05, 1.0) if dice.random() < 0.3 else dice.uniform(1, self.args.life))
-            if self.ended_fenced():
-                continue
             if self.replicator.poll() is not None:
                 raise Failure(f"{who} ended by itself with {self.replicator.returncode}")
             if dice.random() < 0.75:
@@ -200,23 +198,11 @@ class Soak:
             time.sleep(dice.choice([0, dice.uniform(0, 3)]))
         self.counts["kills"] = kills
 
-    def ended_fenced(self):
-        """After a kill between a reset of the WAL and its upload a captured file stays on the disk. When Litestream has gone on
-        with the same TXID meanwhile, millstream finds somebody else's object there and stops: a person has to look. Here one
-        does what the person would do."""
-        if not self.args.turns or self.replicator.poll() != 75:
-            return False
-        self.counts["fenced by its own spill"] += 1
-        shutil.rmtree(self.db.with_name(".app.db-millstream"), ignore_errors=True)
-        return True
-
     def end_cleanly(self, who):
         """What was committed before SIGTERM is in the bucket when it ends: exit code 0 says so."""
         committed = self.oracle_now()
         self.replicator.terminate()
         code = self.replicator.wait(PATIENCE_SECONDS)
-        if self.ended_fenced():
-            return
         if code in (128 + signal.SIGTERM, -signal.SIGTERM):
             # Not armed yet, or not even listening to signals: it claims nothing.
             self.counts["ends before it was armed"] += 1

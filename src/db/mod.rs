@@ -16,6 +16,7 @@
 //!   spill.rs     captured but not yet uploaded, on local disk
 //!   origin.rs    the note a restore leaves: this file is TXID n
 //!   history.rs   the note of how far this disk is in step with the replica
+//!   litestream.rs  what Litestream leaves beside a database
 //!   acceptance.rs  by order of a human: this database is the newest state
 //!   lock.rs      one replicator per database
 //!   identity.rs  is this still the file we opened?
@@ -41,6 +42,7 @@ mod descent;
 mod follow;
 mod history;
 mod identity;
+mod litestream;
 mod lock;
 mod open;
 mod origin;
@@ -58,6 +60,7 @@ pub use acceptance::{Accepted, Act, accept, plan_reset};
 pub use capture::Batch;
 pub use compare::{Comparison, Limits, OtherPages};
 pub use history::{History, Own};
+pub use litestream::litestream_was_here;
 pub use lock::Lock;
 pub use open::{Db, DbError, Tuning};
 pub use origin::Origin;

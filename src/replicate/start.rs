@@ -34,7 +34,8 @@
 //!
 //! *The history went on elsewhere* is suspected when it ends beyond the newest TXID that this disk was in step with (`db/history.rs`) and
 //! neither the WAL nor a note proves that it is what lies here. Then the database has to show that it came after that end: by its WAL,
-//! if the newest object was made from it and the file is the one that was replicated, or from an earlier generation, or by its pages (`db/descent.rs`). Until that is found
+//! if the newest object was made from it and the file is the one that was replicated, or from an earlier generation, or by Litestream's own
+//! files beside it (`db/litestream.rs`), or by its pages (`db/descent.rs`). Until that is found
 //! out the application is not started, except after an end in good order, which costs no wait for the bucket.
 //!
 //! *Fence* is what happens when another writer is met (`fence.rs`): the application is stopped, for it would commit into a branch that
@@ -51,7 +52,9 @@ use super::error::StepError;
 use super::look::{End, Seen};
 use super::road::Traveller;
 use super::upload::{Fingerprint, UploadError, is_ours};
-use crate::db::{Accepted, Candidate, ImageReason, Kinship, KnownFile, Origin, Own, Position, Standing};
+use crate::db::{
+    Accepted, Candidate, ImageReason, Kinship, KnownFile, Origin, Own, Position, Standing, litestream_was_here,
+};
 use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
 use crate::remote::{Listing, LtxObject, ReadError, Remote};
@@ -122,7 +125,11 @@ impl Traveller {
         };
         // A copy of this WAL may have been written on elsewhere. A power loss leaves the file the one that it was.
         let is_known = || KnownFile::is_at(&self.settings.path, &self.settings.meta_path, self.remote.address());
-        let made_here = kinship == Kinship::Later || kinship == Kinship::Same && is_known();
+        let by_litestream =
+            |header: &Header| litestream_was_here(&self.settings.path, &self.settings.meta_path, header);
+        let made_here = kinship == Kinship::Later
+            || kinship == Kinship::Same && is_known()
+            || newest.as_ref().is_some_and(by_litestream);
         self.doubts.suspect(own.filter(|own| own.is_before(txid) && !made_here));
         // The doubt shows itself, and is looked into, when the next capture is an image.
         self.db().start_over(Some(txid), reason);
