@@ -211,14 +211,15 @@ fn image(txid: Txid, mark: &Mark, reason: ImageReason, now_ms: i64) -> Batch {
 
 /// Of what the frames after `after` up to `mark` bring.
 fn header(txid: Txid, mark: &Mark, after: u32, now_ms: i64) -> Header {
-    let start = frame_offset(after, mark.page_size);
-    let wal = mark.wal.map_or(BEFORE_ANY_WAL, |end| WalPosition {
-        offset: start,
-        size: frame_offset(end.frames, mark.page_size) - start,
-        salt1: end.salts.0,
-        salt2: end.salts.1,
-    });
+    let wal = mark.wal.map_or(BEFORE_ANY_WAL, |end| frames_between(after, &end, mark.page_size));
     Header { page_size: mark.page_size, commit: mark.pages, min_txid: txid, max_txid: txid, timestamp_ms: now_ms, wal }
+}
+
+/// The frames after `after` up to `end`, in the terms of a header.
+pub(super) fn frames_between(after: u32, end: &WalMark, page_size: PageSize) -> WalPosition {
+    let offset = frame_offset(after, page_size);
+    let size = frame_offset(end.frames, page_size) - offset;
+    WalPosition { offset, size, salt1: end.salts.0, salt2: end.salts.1 }
 }
 
 /// Keeps the newest frame of every page, in page order.

@@ -14,13 +14,13 @@
 //! b-tree pages without a cell say nothing: every new database of the same application has the same ones. A table's page
 //! that was written to is still kin if half of the other's rows stand where they were.
 
-use super::capture::{BEFORE_ANY_WAL, Batch, Pages};
+use super::capture::{BEFORE_ANY_WAL, Batch, Pages, frames_between};
 use super::descent;
 use super::open::{Db, DbError};
 use super::position::Position;
 use crate::ltx::{Txid, Versions, WalPosition};
 use crate::page::{PageSize, Pgno};
-use crate::sqlite::{WalMark, frame_offset, varint};
+use crate::sqlite::{WalMark, varint};
 
 /// Besides what differs, a file made by a comparison holds the pages of this many of the newest frames of the WAL. A later start
 /// proves by them that the WAL is still the one that was compared, as with any other file (Litestream looks for the last).
@@ -281,13 +281,7 @@ impl Db {
         pages: &mut PageSet,
     ) -> Result<WalPosition, DbError> {
         let after = wal.frames.saturating_sub(TAIL_FRAMES);
-        let start = frame_offset(after, page_size);
-        let claim = WalPosition {
-            offset: start,
-            size: frame_offset(wal.frames, page_size) - start,
-            salt1: wal.salts.0,
-            salt2: wal.salts.1,
-        };
+        let claim = frames_between(after, wal, page_size);
         if wal.frames == 0 {
             return Ok(claim);
         }

@@ -19,10 +19,10 @@ pub const TAIL_LEN: usize = 24;
 pub(super) const END_OF_INDEX: u8 = 0;
 
 /// Three varints: 32-bit page number, 64-bit offset, frame length.
-const MAX_ENTRY_LEN: usize = 5 + 10 + 10;
+pub(super) const MAX_ENTRY_LEN: usize = 5 + 10 + 10;
 
 /// Appends an unsigned LEB128 number to `out` at `at`; returns the new end.
-fn put_uvarint(out: &mut [u8; MAX_ENTRY_LEN], mut at: usize, mut value: u64) -> usize {
+pub(super) fn put_uvarint(out: &mut [u8; MAX_ENTRY_LEN], mut at: usize, mut value: u64) -> usize {
     while value >= 0x80 {
         out[at] = value as u8 | 0x80;
         value >>= 7;

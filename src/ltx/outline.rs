@@ -6,10 +6,10 @@
 use std::io::{self, Write};
 
 use super::HEADER_LEN;
-use super::index::{END_OF_INDEX, with_entry};
+use super::index::{END_OF_INDEX, MAX_ENTRY_LEN, put_uvarint, with_entry};
 use crate::page::Pgno;
 
-/// The index is written in pieces of about this many bytes.
+/// The index is written in pieces of this many bytes at most.
 const PIECE_LEN: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
@@ -22,8 +22,10 @@ pub(super) struct Outline {
 impl Outline {
     /// The next frame. Page numbers ascend.
     pub fn push(&mut self, pgno: Pgno, len: u64) {
-        put(&mut self.steps, u64::from(pgno.get() - self.last));
-        put(&mut self.steps, len);
+        let mut step = [0; MAX_ENTRY_LEN];
+        let end = put_uvarint(&mut step, 0, u64::from(pgno.get() - self.last));
+        let end = put_uvarint(&mut step, end, len);
+        self.steps.extend_from_slice(&step[..end]);
         self.last = pgno.get();
     }
 
@@ -36,7 +38,8 @@ impl Outline {
             let pgno = Pgno::new(number).expect("the first step is not zero");
             with_entry(pgno, offset, len, |entry| piece.write_all(entry))?;
             offset += len;
-            if piece.len() >= PIECE_LEN - 64 {
+            // One more entry, or the end mark, may no longer fit.
+            if piece.len() > PIECE_LEN - MAX_ENTRY_LEN {
                 index_len += piece.len() as u64;
                 piece_done(&piece)?;
                 piece.clear();
@@ -46,14 +49,6 @@ impl Outline {
         piece_done(&piece)?;
         Ok(index_len + piece.len() as u64)
     }
-}
-
-fn put(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 fn take(bytes: &mut &[u8]) -> Option<u64> {
