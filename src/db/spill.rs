@@ -118,12 +118,6 @@ impl Spill {
         })
     }
 
-    /// Hands the queue over, for work on another thread; an empty one stays behind.
-    pub fn take(&mut self) -> Spill {
-        let empty = Spill { directory: self.directory.clone(), files: VecDeque::new(), unsynced: false };
-        std::mem::replace(self, empty)
-    }
-
     /// Makes everything appended durable, and merges what was never sent.
     pub fn sync(&mut self) -> Result<(), SpillError> {
         if self.files.len() > 2 {

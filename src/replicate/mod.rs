@@ -1,37 +1,40 @@
-//! The road up: from a commit to the bucket.
+//! Up: from a commit to the bucket.
 //!
-//! One road per database. It joins the local side (`db/`) and the bucket side (`remote/`), which do not know each other.
+//! One replication per database. It joins the local side (`db/`) and the bucket side (`remote/`), which do not know each other.
 //!
 //! ```text
-//!   road.rs     wait for the file → take the lock → arm → find the place in the history → ship until told to stop
-//!   look.rs     where the history in the bucket ends
+//!   open.rs     wait for the file → take the lock → open and pin
+//!   core/       pure: what to do next
+//!   driver.rs   waits for events, carries out what the core asks for
+//!   local.rs    the database's lane: one order at a time
+//!   disk.rs     … and what is done there on a thread: capture, follow, spill, reset
 //!   start.rs    from which TXID, and is the WAL its continuation?
 //!   dead_end.rs no restore gets to that place: begin anew
 //!   difference  where that cannot be proved: compare, and upload only what differs
-//!   ship.rs     capture → upload → confirm, and the final sync
-//!   relief.rs   reset the WAL; spill what the bucket does not have yet
 //!   upload.rs   create the next level-0 object; ours or another writer's?
-//!   fence.rs    another writer owns the history: freeze, keep the tail aside, say which TXIDs
+//!   look.rs     where the history in the bucket ends
+//!   aside.rs    commits that are in no history are kept
 //!   error.rs    why a step did not succeed
-//!   lifecycle/  beside the road: compaction, snapshots, retention
-//!   pace.rs     pure: when the next upload may begin
-//!   outage.rs   pure: what to say and when to retry
+//!   say.rs      the core's notices in words
+//!   lifecycle/  beside it all: compaction, snapshots, retention
 //! ```
 //!
 //! The WAL is the queue: while an upload is in flight, the next commits gather in the WAL and leave as one batch. Three
 //! watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL.
 
+mod aside;
+mod core;
 mod dead_end;
 mod difference;
+mod disk;
+mod driver;
 mod error;
-mod fence;
 mod lifecycle;
+mod local;
 mod look;
-mod outage;
-mod pace;
-mod relief;
-mod road;
-mod ship;
+mod on_thread;
+mod open;
+mod say;
 mod start;
 mod upload;
 
@@ -39,17 +42,27 @@ mod upload;
 mod tests;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::db::{Tuning, Watches};
+use self::core::Core;
+use self::difference::Doubts;
+use self::disk::Disk;
+use self::driver::{Driver, FirstLook, Noted, Parts, now};
+use self::local::LocalSide;
+use self::on_thread::{OnThread, blocking};
+use self::open::{Announce, wait_for_arming, wait_for_database, wait_for_lock};
+use crate::clock;
+use crate::db::{Accepted, Db, History, SPILL_DIRECTORY, Spill, SpillError, Tuning, Watch, Watches};
 use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::status::{Board, Status};
 
+use lifecycle::do_chores;
 pub use lifecycle::{Chores, Policy};
 
 /// How one database is replicated.
@@ -133,7 +146,7 @@ impl Road {
         let path = settings.path.clone();
         let watch = watches.watch(&path);
         let task = tokio::spawn(async move {
-            let ended = road::travel(settings, remote, events.clone(), board, stopped, watch).await;
+            let ended = replicate(settings, remote, events.clone(), board, stopped, watch).await;
             if let Ended::Failed { why } = &ended {
                 tracing::error!(db = %path.display(), "replication has ended: {why}");
                 // Nobody listens any more only while the program ends.
@@ -164,5 +177,127 @@ impl Road {
             Ok(ended) => ended,
             Err(error) => Ended::Failed { why: format!("replication ended unexpectedly: {error}") },
         }
+    }
+}
+
+/// How long the start of the application may wait to hear where the history ends. It waits only after an end in the middle.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// From the appearance of the database to the end.
+async fn replicate(
+    settings: Settings,
+    remote: Remote,
+    events: mpsc::Sender<Event>,
+    board: Board,
+    mut stop: watch::Receiver<Stop>,
+    mut watch: Watch,
+) -> Ended {
+    let mut ready = Announce::new(events.clone());
+    let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
+        return Ended::NoDatabase;
+    };
+    let _lock = match wait_for_lock(&settings, &mut stop, &mut ready).await {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return Ended::Standby,
+        Err(error) => return Ended::Failed { why: error.to_string() },
+    };
+    let look = FirstLook::begin(&remote);
+    let db = match wait_for_arming(&settings, &mut stop).await {
+        Ok(db) => db,
+        Err(error) => return Ended::Failed { why: error.to_string() },
+    };
+    let settings = Arc::new(settings);
+    let (disk, noted) = match open_notes(&settings, &remote, db).await {
+        Ok(opened) => opened,
+        Err(error) => return Ended::Failed { why: error.to_string() },
+    };
+    // A bucket that does not answer must not keep the application from its own disk.
+    let now = now();
+    let gate_until = if noted.history.was_cut_off() { now.instant + LOOK_TIME } else { now.instant };
+    let core = Core::new(core_config(&settings), clock::random_u64(), now, gate_until);
+    let local = LocalSide {
+        settings: settings.clone(),
+        remote: remote.clone(),
+        stop: stop.clone(),
+        disk: OnThread::new(disk),
+        seen: None,
+        created_anew: waited,
+        accepted: false,
+        confirmed: None,
+        doubts: Doubts::default(),
+    };
+    let (once, policy, bucket, stopped) = (settings.once, settings.lifecycle.clone(), remote.clone(), stop.clone());
+    let parts = Parts { settings, remote, board, stop, events, watch, ready };
+    let (ended, local) = Driver::new(parts, core, local, look, noted).run().await;
+    if let (Ended::Synced(_), Some(mut local)) = (&ended, local) {
+        local.close_history().await;
+    }
+    finish_once(ended, once, policy, bucket, stopped).await
+}
+
+/// Reads what earlier runs left beside the database.
+async fn open_notes(settings: &Arc<Settings>, remote: &Remote, db: Db) -> Result<(Disk, Noted), SpillError> {
+    let (settings, address) = (settings.clone(), remote.address().to_owned());
+    blocking(move || {
+        let mut history = History::load(&settings.meta_path, &address);
+        let is_accepted = Accepted::look(&settings.path, &settings.meta_path) == Accepted::ThisFile;
+        let noted = Noted { history: history.clone(), is_accepted };
+        if let Err(error) = history.reopen() {
+            tracing::debug!(db = %settings.path.display(), "{error}");
+        }
+        let spill = Spill::open(&settings.meta_path.join(SPILL_DIRECTORY))?;
+        Ok((Disk::new(db, spill, history), noted))
+    })
+    .await
+}
+
+/// What was asked for once everything is in the bucket. The lock is still ours.
+async fn finish_once(
+    ended: Ended,
+    once: Option<Chores>,
+    policy: Option<Policy>,
+    bucket: Remote,
+    stopped: watch::Receiver<Stop>,
+) -> Ended {
+    let (Ended::Synced(Some(newest)), Some(chores), Some(policy)) = (&ended, once, policy) else { return ended };
+    tokio::select! {
+        done = do_chores(chores, &policy, &bucket, *newest) => match done {
+            Ok(()) => ended,
+            Err(error) => Ended::Failed { why: format!("every commit is in the replica, but {error}") },
+        },
+        () = deadline_passes(stopped) => {
+            let why = "every commit is in the replica, but there was no time for the snapshot or retention".into();
+            Ended::Failed { why }
+        }
+    }
+}
+
+/// Returns when the deadline is set and has passed; it may be moved meanwhile.
+async fn deadline_passes(mut stop: watch::Receiver<Stop>) {
+    loop {
+        let deadline = *stop.borrow_and_update();
+        let passed = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now));
+        let changed = tokio::select! {
+            () = passed, if deadline.is_some() => return,
+            changed = stop.changed() => changed,
+        };
+        if changed.is_err() {
+            // Nobody can move it any more.
+            return tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)).await;
+        }
+    }
+}
+
+fn core_config(settings: &Settings) -> core::Config {
+    core::Config {
+        monitor_interval: settings.monitor_interval,
+        checkpoint_interval: settings.checkpoint_interval,
+        min_checkpoint_page_count: settings.tuning.min_checkpoint_page_count,
+        truncate_page_n: settings.tuning.truncate_page_n,
+        sync_interval: settings.sync_interval,
+        max_sync_wal_bytes: settings.max_sync_wal_bytes,
+        final_retry_interval: settings.final_retry_interval,
+        proof_lasts: settings.proof_lasts,
+        once: settings.once.is_some(),
     }
 }

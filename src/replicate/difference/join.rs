@@ -10,7 +10,8 @@ use crate::db::{Batch, Comparison, Db, DbError, Limits, OtherPages, Own};
 use crate::ltx::{Decoder, LtxError, Merged, Versions};
 use crate::page::Pgno;
 use crate::remote::{LtxObject, RangeReader, ReadError, Remote};
-use crate::replicate::upload::outcome;
+use crate::replicate::disk::Disk;
+use crate::replicate::on_thread::OnThread;
 
 pub(super) enum CompareError {
     Read(ReadError),
@@ -43,29 +44,26 @@ impl From<LtxError> for CompareError {
 /// Compares on a thread of its own, which ends within one read when this future is dropped or `limit` returns. With `suspected`,
 /// how far the database was in step with the history, it ends early for nothing else, and tells of the pages written since.
 pub(super) async fn compare(
-    db: Db,
+    disk: &OnThread<Disk>,
     batch: Batch,
     remote: &Remote,
     files: &[LtxObject],
     suspected: Option<Own>,
     limit: Option<impl Future<Output = ()>>,
-) -> (Db, Result<(Comparison, Scope), CompareError>) {
+) -> Result<(Comparison, Scope), CompareError> {
     let readers: Vec<RangeReader> = files.iter().map(|file| RangeReader::new(remote, file, files.len())).collect();
     let mut guards: Vec<_> = readers.iter().map(RangeReader::cancel_on_drop).collect();
     // Only a file that lies wholly behind that point was surely written since.
     let split = suspected.and_then(|own| files.iter().position(|file| own.is_before(file.min_txid)));
     let (split, is_unlimited) = (split.unwrap_or(files.len()), suspected.is_some());
-    let mut work = tokio::task::spawn_blocking(move || {
-        let compared = join(&db, &batch, readers, split, is_unlimited);
-        (db, compared)
-    });
-    if let Some(done) = within(limit, outcome(&mut work)).await {
+    let work = disk.with(move |disk| join(&disk.db, &batch, readers, split, is_unlimited));
+    tokio::pin!(work);
+    if let Some(done) = within(limit, &mut work).await {
         return done;
     }
     guards.clear();
-    let (db, compared) = outcome(work).await;
     // It may have come to its end at the very last moment.
-    (db, compared.or(Err(CompareError::Interrupted)))
+    work.await.or(Err(CompareError::Interrupted))
 }
 
 /// Both sides, page by page; files from number `split` on were written since.

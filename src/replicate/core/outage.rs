@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::Backoff;
+use crate::clock::{Backoff, Dice};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_CAP: Duration = Duration::from_secs(30);
@@ -33,13 +33,13 @@ impl Outage {
         Outage { since: None, last_said: None, backoff: Backoff::new(FIRST_PAUSE, PAUSE_CAP) }
     }
 
-    pub fn failed(&mut self, now: Instant) -> Failure {
+    pub fn failed(&mut self, now: Instant, dice: &mut Dice) -> Failure {
         let since = *self.since.get_or_insert(now);
         let due = self.last_said.is_none_or(|said| now.saturating_duration_since(said) >= SAY_EVERY);
         if due {
             self.last_said = Some(now);
         }
-        Failure { say: due.then(|| now.saturating_duration_since(since)), pause: self.backoff.next_pause() }
+        Failure { say: due.then(|| now.saturating_duration_since(since)), pause: self.backoff.next_pause(dice) }
     }
 
     /// An operation succeeded; `Some` is the length of the outage that this ends.
@@ -56,21 +56,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_said_at_once_then_every_minute_and_at_the_end() {
+        let mut dice = Dice::from_env();
         let mut outage = Outage::new();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let said: Vec<u64> = (0..=200).filter(|&s| outage.failed(at(s)).say.is_some()).collect();
+        let said: Vec<u64> = (0..=200).filter(|&s| outage.failed(at(s), &mut dice).say.is_some()).collect();
         assert_eq!(said, [0, 60, 120, 180]);
         assert_eq!(outage.ended(at(201)), Some(Duration::from_secs(201)));
         assert_eq!(outage.ended(at(202)), None);
-        assert_eq!(outage.failed(at(203)).say, Some(Duration::ZERO), "a new outage is said at once");
+        assert_eq!(outage.failed(at(203), &mut dice).say, Some(Duration::ZERO), "a new outage is said at once");
     }
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_to_their_cap() {
+        let mut dice = Dice::from_env();
         let mut outage = Outage::new();
         let now = Instant::now();
-        let pauses: Vec<Duration> = (0..20).map(|_| outage.failed(now).pause).collect();
+        let pauses: Vec<Duration> = (0..20).map(|_| outage.failed(now, &mut dice).pause).collect();
         assert!(pauses[0] <= FIRST_PAUSE);
         assert!(pauses[19] >= PAUSE_CAP / 2 && pauses[19] <= PAUSE_CAP);
     }

@@ -1,0 +1,126 @@
+//! Before replication: the database file appears, its lock is taken, it is opened and its WAL pinned.
+//!
+//! Each stage is tried again until it succeeds or it is time to end; the application may start as soon as no commit can be
+//! missed, or where there is nothing to miss.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::on_thread::blocking;
+use super::{Event, Ready, Settings, Stop};
+use crate::db::{Db, DbError, Lock, Watch};
+use crate::fsx::FsError;
+use crate::sqlite::{Presence, look_at_file};
+
+/// How often a standby asks for the lock, and how often the database is tried while something keeps it busy.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Says once, at the first stage that allows it, that the application may start.
+pub(super) struct Announce {
+    events: mpsc::Sender<Event>,
+    done: bool,
+}
+
+impl Announce {
+    pub fn new(events: mpsc::Sender<Event>) -> Announce {
+        Announce { events, done: false }
+    }
+
+    pub async fn say(&mut self, ready: Ready) {
+        if !self.done {
+            self.done = true;
+            // Nobody listens any more only while the program ends.
+            let _ = self.events.send(Event::Ready(ready)).await;
+        }
+    }
+}
+
+/// Waits until there is a file with a SQLite header, and says whether it had to; `None` when it is time to end and there is
+/// none.
+pub(super) async fn wait_for_database(
+    settings: &Settings,
+    watch: &mut Watch,
+    stop: &mut watch::Receiver<Stop>,
+    ready: &mut Announce,
+) -> Option<bool> {
+    let mut waited = false;
+    loop {
+        let stopping = stop.borrow_and_update().is_some();
+        // No connection of ours exists yet, so looking at the file drops no locks.
+        match look_at_file(&settings.path) {
+            Ok(Presence::Database(_)) => return Some(waited),
+            Ok(_) => {}
+            Err(error) => tracing::warn!("{error}"),
+        }
+        if stopping || settings.once.is_some() {
+            return None;
+        }
+        waited = true;
+        if !ready.done {
+            tracing::info!(db = %settings.path.display(), "no database yet: replication begins when it appears");
+        }
+        ready.say(Ready::NoDatabaseYet).await;
+        tokio::select! {
+            () = watch.changed() => {}
+            () = tokio::time::sleep(settings.monitor_interval) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+/// Takes the lock, standing by while another process has it; `None` when it is time to end.
+pub(super) async fn wait_for_lock(
+    settings: &Settings,
+    stop: &mut watch::Receiver<Stop>,
+    ready: &mut Announce,
+) -> Result<Option<Lock>, FsError> {
+    let mut standby = false;
+    loop {
+        let stopping = stop.borrow_and_update().is_some();
+        if let Some(lock) = Lock::try_take(&settings.meta_path)? {
+            if standby {
+                tracing::info!(db = %settings.path.display(), "the other process ended: taking over the replication");
+            }
+            return Ok(Some(lock));
+        }
+        if stopping {
+            return Ok(None);
+        }
+        if !standby {
+            standby = true;
+            let path = settings.path.display();
+            tracing::warn!(db = %path, "another process replicates this database: standing by to take over");
+        }
+        ready.say(Ready::Standby).await;
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+/// Opens the database and pins its WAL; while something keeps it busy, again and again until the deadline.
+pub(super) async fn wait_for_arming(settings: &Settings, stop: &mut watch::Receiver<Stop>) -> Result<Db, DbError> {
+    let mut last_said: Option<Instant> = None;
+    loop {
+        let deadline = *stop.borrow_and_update();
+        let (path, tuning) = (settings.path.clone(), settings.tuning);
+        let error = match blocking(move || Db::open(&path, tuning)).await {
+            Err(error) if error.is_busy() && deadline.is_none_or(|at| Instant::now() < at) => error,
+            done => return done,
+        };
+        if last_said.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
+            last_said = Some(Instant::now());
+            tracing::warn!(
+                "{error}; trying again (if this lasts: is a program using it with PRAGMA locking_mode=EXCLUSIVE, or in another \
+                 journal mode than WAL?)"
+            );
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
