@@ -130,9 +130,19 @@ impl Driver {
             }
             if let Some(outcome) = self.core.outcome() {
                 let ended = self.ended(outcome);
+                self.bucket.shutdown().await;
+                self.leave_lane().await;
                 return (ended, self.idle);
             }
             event = self.next_event().await;
+        }
+    }
+
+    /// The lock of the database is given back after this: no thread of ours may work with it any more.
+    async fn leave_lane(&mut self) {
+        self.interrupt.cancel();
+        while let Some(done) = self.local.join_next().await {
+            self.idle = Some(super::on_thread::joined(done).await.0);
         }
     }
 

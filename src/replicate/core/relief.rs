@@ -18,6 +18,8 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(20);
 const MEASURE_EVERY: Duration = Duration::from_millis(50);
 /// After the application's own checkpoint was in the way.
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(5);
+/// After anything was in the way while more WAL waits than is allowed.
+const URGENT_PAUSE: Duration = Duration::from_millis(20);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(300);
 /// After local files could not be written, work that waits for the bucket is not interrupted for so long: it would begin again
 /// and again, for nothing.
@@ -64,6 +66,7 @@ pub(super) struct WalRelief {
     is_behind: bool,
     /// More WAL waits than is allowed.
     is_over_budget: bool,
+    last_relief: Relief,
     last_reset: Instant,
     /// The last attempt met a reader or writer of the application.
     no_reset_before: Instant,
@@ -77,6 +80,7 @@ impl WalRelief {
             follow: Follow::No,
             is_behind: true,
             is_over_budget: false,
+            last_relief: Relief::Reset,
             last_reset: now,
             no_reset_before: now,
             complained_at: None,
@@ -91,7 +95,7 @@ impl WalRelief {
     pub fn on_order(&mut self, order: LocalOrder, now: Instant) {
         match order {
             LocalOrder::Follow => (self.follow, self.is_behind) = (Follow::Since(now), false),
-            LocalOrder::Relieve(_) => self.is_over_budget = false,
+            LocalOrder::Relieve(relief) => (self.is_over_budget, self.last_relief) = (false, relief),
             // These let the application checkpoint again.
             LocalOrder::Capture | LocalOrder::LetGo => self.follow = Follow::No,
             order if order.is_lent() => self.follow = Follow::No,
@@ -111,7 +115,8 @@ impl WalRelief {
             }
             LocalDone::Relieved(Ok(Reset::Deferred(obstacle))) => {
                 // Each attempt costs a checkpoint and may cost a writer a moment.
-                self.no_reset_before = now + pause_after(*obstacle, config);
+                let pause = if self.last_relief == Relief::Spill { URGENT_PAUSE } else { pause_after(*obstacle, config) };
+                self.no_reset_before = now + pause;
                 self.complain(*obstacle, lane.wal_frames, config, now, plan);
             }
             LocalDone::Relieved(Ok(Reset::CaptureFirst)) => self.is_behind = true,
