@@ -366,7 +366,7 @@ async fn a_hanging_store_does_not_outlive_the_deadline() {
     assert!(matches!(road.ended().await, Ended::Unsynced { .. }));
 }
 
-/// A writer at full speed for so many bytes of frames, while uploads hang. The largest WAL that was seen.
+/// A writer of so many bytes of frames, while uploads hang. The largest WAL that was seen.
 async fn write_while_it_hangs(rig: &Rig, bytes: u64) -> u64 {
     let wal = crate::fsx::with_suffix(&rig.settings.path, "-wal");
     let (mut written, mut largest) = (0, 0);
@@ -374,16 +374,15 @@ async fn write_while_it_hangs(rig: &Rig, bytes: u64) -> u64 {
         rig.write(30_000);
         written += 31 * (1024 + 24);
         largest = largest.max(std::fs::metadata(&wal).expect("stat").len());
-        // Not a pause: it lets replication run where there is one core.
-        tokio::task::yield_now().await;
+        // Some 10 MB a second: what an unoptimised build encodes beside other tests. Full speed is for `scripts/bench writer`.
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     largest
 }
 
-/// Without relief the WAL would grow to 32 times as much. How much more than twice it is depends on how often replication gets a
-/// core beside a writer that never rests; `scripts/bench writer` measures that.
-const HANG_BUDGET: u64 = 4 << 20;
-const HANG_BUDGETS_MAX: u64 = 10;
+/// Without relief the WAL would grow to 16 times as much.
+const HANG_BUDGET: u64 = 2 << 20;
+const HANG_BUDGETS_MAX: u64 = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wal_stays_within_its_budget_while_a_put_hangs() {
@@ -394,7 +393,7 @@ async fn the_wal_stays_within_its_budget_while_a_put_hangs() {
     rig.store.inject(Op::Put, Fault::Hang, 1);
     rig.write(10);
     rig.until("the put", |rig| rig.store.calls(Op::Put) >= 2).await;
-    let largest = write_while_it_hangs(&rig, 32 * HANG_BUDGET).await;
+    let largest = write_while_it_hangs(&rig, 16 * HANG_BUDGET).await;
     assert!(largest <= HANG_BUDGETS_MAX * HANG_BUDGET, "the WAL grew to {largest} bytes");
     assert!(rig.finish_within(Duration::from_millis(200)).await.is_none(), "nothing was uploaded");
     rig.start();
@@ -413,7 +412,7 @@ async fn the_wal_stays_within_its_budget_while_an_image_hangs() {
     rig.start();
     rig.until("the put", |rig| rig.store.calls(Op::Put) >= 1).await;
     let before = std::fs::metadata(crate::fsx::with_suffix(&rig.settings.path, "-wal")).expect("stat").len();
-    let largest = write_while_it_hangs(&rig, 32 * HANG_BUDGET).await;
+    let largest = write_while_it_hangs(&rig, 16 * HANG_BUDGET).await;
     assert!(largest <= before + HANG_BUDGETS_MAX * HANG_BUDGET, "the WAL grew from {before} to {largest} bytes");
     assert!(matches!(rig.finish().await, Ended::Synced(_)), "the image is in a local file, and is sent again");
     rig.assert_restores();
@@ -426,7 +425,7 @@ async fn the_wal_stays_within_its_budget_while_the_first_list_hangs() {
     rig.store.inject(Op::List, Fault::Hang, 1);
     rig.start();
     rig.until("the list", |rig| rig.store.calls(Op::List) >= 1).await;
-    let largest = write_while_it_hangs(&rig, 32 * HANG_BUDGET).await;
+    let largest = write_while_it_hangs(&rig, 16 * HANG_BUDGET).await;
     assert!(largest <= HANG_BUDGETS_MAX * HANG_BUDGET, "the WAL grew to {largest} bytes");
     assert!(rig.finish_within(Duration::from_millis(200)).await.is_none(), "nothing was uploaded");
     rig.start();
