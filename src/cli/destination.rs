@@ -14,6 +14,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::clock;
+use crate::config;
 use crate::fsx::{self, Context, FsError};
 
 /// The name of the database inside a staging directory.
@@ -32,7 +33,8 @@ impl Destination {
         if output == Path::new("-") {
             return Ok(Destination::Stdout);
         }
-        let path = std::path::absolute(output)?;
+        let output = config::database_file(output).map_err(io::Error::other)?;
+        let path = std::path::absolute(&output)?;
         Ok(if path.extension() == Some(OsStr::new("gz")) {
             Destination::Gzip(path)
         } else {
@@ -141,6 +143,8 @@ mod tests {
         assert_eq!(parse("-"), Destination::Stdout);
         assert_eq!(parse("/x/app.db"), Destination::Database("/x/app.db".into()));
         assert_eq!(parse("/x/app.db.gz"), Destination::Gzip("/x/app.db.gz".into()));
+        assert_eq!(parse("sqlite:///x/app.db"), Destination::Database("/x/app.db".into()));
+        assert_eq!(parse("file:/x/app.db.gz?mode=rwc"), Destination::Gzip("/x/app.db.gz".into()));
         assert!(matches!(parse("./-"), Destination::Database(path) if path.is_absolute()));
     }
 

@@ -107,7 +107,10 @@ fn subjects(command: &Command) -> Result<Vec<Subject>, Failure> {
     if let Some(Source::Url(url)) = command.source() {
         logger::start(&Logging { level: config::LogLevel::default(), format: config::LogFormat::default() });
         let replica = config::replica_from_url(&url, &variable).map_err(configuration)?;
-        return Ok(vec![Subject { replica, database: command.db.clone(), window: None }]);
+        let file = |db| config::database_file(db).map(std::borrow::Cow::into_owned);
+        let database = command.db.as_deref().map(file).transpose();
+        let database = database.map_err(|why| configuration(anyhow!("-db: {why}")))?;
+        return Ok(vec![Subject { replica, database, window: None }]);
     }
     let environment = Environment::of_process()?;
     let named = match command.source() {

@@ -94,10 +94,12 @@ pub struct Database {
     pub replica: Replica,
     /// Already resolved: the replica's 0.3 keys, else the database's, else the global ones.
     pub snapshot: SnapshotPolicy,
-    /// The replica's 0.3 key `validation-interval`, else the global one; `None` is off.
-    pub validation_interval: Option<Duration>,
-    /// Key by key: the database's, else the global ones; `None` is off.
+    /// Key by key: the database's, else the global ones; without them what Litestream's `validation-interval` and
+    /// `validation.interval` ask for. `None` is off.
     pub verify: Option<Verify>,
+    /// A database that never appears is no failure.
+    #[allow(dead_code)]
+    pub optional: bool,
 }
 
 /// How a replica is proved in the background.
@@ -176,9 +178,6 @@ pub struct Lifecycle {
     pub l0_retention_check_interval: Duration,
     /// Key `retention.enabled`: whether files are ever deleted.
     pub retention_enabled: bool,
-    pub verify_compaction: bool,
-    /// Key `validation.interval`; `None` is off.
-    pub validation_interval: Option<Duration>,
 }
 
 impl Default for Lifecycle {
@@ -189,8 +188,6 @@ impl Default for Lifecycle {
             l0_retention: Duration::from_secs(5 * 60),
             l0_retention_check_interval: Duration::from_secs(15),
             retention_enabled: true,
-            verify_compaction: false,
-            validation_interval: None,
         }
     }
 }

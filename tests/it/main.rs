@@ -5,6 +5,7 @@
 mod harness;
 
 mod boot;
+mod configuration;
 mod crash;
 mod doubt;
 mod exit_codes;
