@@ -108,6 +108,11 @@ impl Store for FileStore {
         blocking(move || walk::list(&root, &prefix)).await
     }
 
+    async fn list_own(&self, prefixes: &[String]) -> Result<Vec<Listed>> {
+        let (root, prefixes) = (self.root.clone(), prefixes.to_vec());
+        blocking(move || walk::list_own(&root, &prefixes)).await
+    }
+
     async fn delete(&self, keys: &[Key]) -> Result<Deleted> {
         let targets: Vec<(Key, PathBuf)> = keys.iter().map(|key| (key.clone(), self.path(key))).collect();
         blocking(move || Ok(walk::delete(targets))).await
@@ -239,7 +244,7 @@ fn failure(error: FsError) -> StoreError {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use futures_util::TryStreamExt;
 
@@ -288,6 +293,41 @@ mod tests {
         symlink("loop", dir.path().join("loop")).expect("symlink");
         let looping = FileStore::new(dir.path().join("loop"));
         assert!(matches!(looping.list("").await, Err(StoreError::Permanent { .. })));
+    }
+
+    /// The root of a volume holds `lost+found`, and whatever else people put there.
+    #[tokio::test]
+    async fn only_what_is_ours_is_walked_and_the_rest_is_glanced_at() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = FileStore::new(dir.path().to_owned());
+        let own = ["ltx/".to_owned(), "0000/".to_owned()];
+        let names = async || -> Result<Vec<String>> {
+            Ok(store.list_own(&own).await?.into_iter().map(|listed| listed.name).collect())
+        };
+        for path in ["lost+found/x", ".app.db-litestream/ltx/0/a.ltx", "app/ltx/0/a.ltx", "app.db", "0000"] {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().expect("below")).expect("mkdir");
+            fs::write(path, "x").expect("write");
+        }
+        symlink("..", dir.path().join("app/up")).expect("symlink");
+        let locked = dir.path().join("lost+found");
+        let set_mode = |mode| fs::set_permissions(&locked, fs::Permissions::from_mode(mode)).expect("chmod");
+        set_mode(0);
+        let is_root = fs::read_dir(&locked).is_ok();
+        let mut strangers = names().await.expect("what cannot be read is not ours");
+        strangers.retain(|name| !is_root || name != "lost+found/x");
+        assert_eq!(strangers, ["0000", "app.db", "app/ltx/0/a.ltx"], "hidden directories and links are passed over");
+
+        fs::create_dir_all(dir.path().join("ltx/0")).expect("mkdir");
+        fs::write(dir.path().join("ltx/0/b.ltx"), "x").expect("write");
+        assert_eq!(names().await.expect("list"), ["ltx/0/b.ltx"], "strangers cost nothing once there is a replica");
+        set_mode(0o700);
+        if !is_root {
+            fs::set_permissions(dir.path().join("ltx"), fs::Permissions::from_mode(0)).expect("chmod");
+            let error = names().await.expect_err("what is ours must be read");
+            assert!(matches!(error, StoreError::Denied { .. }), "{error}");
+            fs::set_permissions(dir.path().join("ltx"), fs::Permissions::from_mode(0o700)).expect("chmod");
+        }
     }
 
     #[tokio::test]
