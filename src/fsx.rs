@@ -4,10 +4,13 @@
 //! open a live SQLite database or its `-shm` through here: closing *any* descriptor of them drops the POSIX locks of every
 //! connection in this process (see `sqlite/`).
 
+pub mod weak;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// An I/O error together with what was tried on which path.
 #[derive(Debug, thiserror::Error)]
@@ -85,13 +88,28 @@ pub fn remove_file_if_exists(path: &Path) -> Result<bool> {
 }
 
 pub fn sync_file(file: &File, path: &Path) -> Result<()> {
-    file.sync_all().on("fsync", path)
+    weak::sync_file(file, path).on("fsync", path)
+}
+
+/// Sets the time of a file of ours, where the file system keeps times.
+pub fn set_modified(file: &File, path: &Path, time: SystemTime) -> Result<()> {
+    weak::set_modified(file, path, time).on("set the time of", path)
+}
+
+/// Sets the permissions of a file of ours, where the file system keeps them.
+pub fn set_mode(file: &File, path: &Path, mode: u32) -> Result<()> {
+    weak::set_mode(file, path, mode).on("change mode of", path)
+}
+
+/// Gives a file away, where the file system keeps owners.
+pub fn set_owner(file: &File, path: &Path, uid: u32, gid: u32) -> Result<()> {
+    weak::set_owner(file, path, uid, gid).on("change owner of", path)
 }
 
 /// Makes renames, creations and removals in `dir` durable.
 pub fn sync_dir(dir: &Path) -> Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    File::open(dir).and_then(|d| d.sync_all()).on("fsync directory", dir)
+    weak::sync_dir(dir).on("fsync directory", dir)
 }
 
 /// The path with `suffix` appended to its last component: `app.db` + `-wal`.
@@ -99,6 +117,11 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// A number that stands for these bytes in a file name (FNV-1a): the same on every machine and in every version.
+pub fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The directory a file lies in; `.` for a bare name.

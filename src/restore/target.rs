@@ -6,7 +6,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -92,7 +91,8 @@ impl Temporary {
             i64::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG)).on("allocate", &self.path)?;
         match nix::fcntl::fallocate(&self.file, FallocateFlags::empty(), 0, length) {
             Ok(()) => {}
-            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {}
+            // It only finds out early whether there is room.
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::ENODEV) => {}
             Err(errno) => return Err(io::Error::from(errno)).on("allocate", &self.path),
         }
         self.file.set_len(len).on("set length of", &self.path)
@@ -100,9 +100,9 @@ impl Temporary {
 
     fn adopt(&self, mode: u32, owner: Option<FileOwner>) -> Result<(), FsError> {
         if let Some(FileOwner { uid, gid }) = owner {
-            std::os::unix::fs::fchown(&self.file, Some(uid), Some(gid)).on("change owner of", &self.path)?;
+            fsx::set_owner(&self.file, &self.path, uid, gid)?;
         }
-        self.file.set_permissions(fs::Permissions::from_mode(mode)).on("change mode of", &self.path)
+        fsx::set_mode(&self.file, &self.path, mode)
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -381,20 +381,49 @@ mod tests {
         assert_eq!(files_in(dir.path()), ["a"]);
     }
 
+    /// Hard links and RENAME_NOREPLACE, one of them, none, nor times or the fsync of a directory.
     #[test]
-    fn without_hard_links_the_rename_keeps_the_promise() {
+    fn a_weak_file_system_keeps_the_promise_all_the_same() {
+        use fsx::weak::{Ability::*, testing::weaken};
+        let lacks: [&[(fsx::weak::Ability, i32)]; 4] = [
+            &[],
+            &[(Link, libc::EPERM)],
+            &[(Link, libc::EOPNOTSUPP), (RenameNew, libc::EINVAL)],
+            &[(Link, libc::EACCES), (RenameNew, libc::ENOSYS), (Times, libc::EPERM), (SyncDir, libc::EINVAL)],
+        ];
+        for lacking in lacks {
+            let dir = tempfile::tempdir().expect("tempdir");
+            let root = dir.path().to_owned();
+            let target = || Target { root: root.clone(), dir: root.clone(), path: root.join("a.ltx") };
+            let put = |content: &str| {
+                let _weak = weaken(lacking);
+                let mut temp = Temp::create(&target()).expect("temp");
+                temp.write(content.as_bytes()).expect("write");
+                temp.publish(&target(), true, Some(1_500_000_000_000))
+            };
+            put("first").unwrap_or_else(|error| panic!("{lacking:?}: {error}"));
+            let error = put("second").expect_err("taken");
+            assert!(matches!(error, StoreError::AlreadyExists { .. }), "{lacking:?}: {error}");
+            assert_eq!(fs::read(root.join("a.ltx")).expect("read"), b"first");
+            assert_eq!(files_in(&root), ["a.ltx"], "{lacking:?}");
+        }
+    }
+
+    #[test]
+    fn a_lock_file_keeps_others_out_until_it_is_old() {
+        use fsx::weak::{Ability::*, testing::weaken};
         let dir = tempfile::tempdir().expect("tempdir");
         let target =
             || Target { root: dir.path().to_owned(), dir: dir.path().to_owned(), path: dir.path().join("a.ltx") };
-        for (content, wins) in [("first", true), ("second", false)] {
-            let mut temp = Temp::create(&target()).expect("temp");
-            temp.write(content.as_bytes()).expect("write");
-            let result = temp.rename_new(&target());
-            assert_eq!(result.is_ok(), wins, "{result:?}");
-            assert!(wins || matches!(result, Err(StoreError::AlreadyExists { .. })));
-        }
-        assert_eq!(fs::read(dir.path().join("a.ltx")).expect("read"), b"first");
-        assert_eq!(files_in(dir.path()), ["a.ltx"]);
+        let lock = dir.path().join(format!("{TEMP_PREFIX}{:016x}{TEMP_SUFFIX}", fsx::hash(b"a.ltx")));
+        fs::write(&lock, "").expect("write");
+        let _weak = weaken(&[(Link, libc::EPERM), (RenameNew, libc::EINVAL)]);
+        let error = Temp::create(&target()).expect("temp").publish(&target(), true, None).expect_err("locked");
+        assert!(matches!(error, StoreError::Transient { .. }), "{error}");
+        assert!(lock.exists(), "it is young");
+        fs::write(dir.path().join("a.ltx"), "another's").expect("write");
+        let error = Temp::create(&target()).expect("temp").publish(&target(), true, None).expect_err("taken");
+        assert!(matches!(error, StoreError::AlreadyExists { .. }), "{error}");
     }
 
     #[test]

@@ -100,7 +100,8 @@ impl Walk<'_> {
     fn directory(&mut self, dir: &Path, name: &str) -> Result<()> {
         let Some(metadata) = fsx::metadata_if_exists(dir).map_err(failure)? else { return Ok(()) };
         let identity = (metadata.dev(), metadata.ino());
-        if self.ancestors.contains(&identity) {
+        // Only a link can lead back; and a file system without inode numbers gives all its directories the same.
+        if self.ancestors.contains(&identity) && fs::symlink_metadata(dir).is_ok_and(|link| link.is_symlink()) {
             return Ok(());
         }
         let entries = match fs::read_dir(dir).on("list", dir) {
