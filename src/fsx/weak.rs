@@ -70,7 +70,8 @@ impl Ability {
     pub fn is_missed_at(self, path: &Path) {
         let bit = 1 << self as u32;
         if SAID.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-            tracing::warn!("the file system of {} {}", path.display(), self.consequence());
+            let dir = if self == Ability::SyncDir { path } else { super::parent(path) };
+            tracing::warn!("the file system of {} {}", dir.display(), self.consequence());
         }
     }
 
@@ -183,7 +184,7 @@ mod tests {
             [
                 sync_dir(dir.path()),
                 sync_file(&file, &path),
-                set_modified(&file, &path, SystemTime::now()),
+                set_modified(&file, &path, SystemTime::UNIX_EPOCH),
                 set_mode(&file, &path, 0o600),
             ]
             .map(|done| done.is_ok())

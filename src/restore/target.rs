@@ -18,6 +18,8 @@ use crate::sqlite::{Presence, look_at_file};
 
 const SIBLINGS: [&str; 3] = ["-wal", "-shm", "-journal"];
 const TEMPORARY_TAG: &str = ".millstream-restore.";
+/// Sixteen digits and `.tmp`.
+const TEMPORARY_END_LEN: usize = 20;
 
 /// Who the restored file shall belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,10 +130,7 @@ pub(super) fn scratch(target: &Path) -> Result<File, FsError> {
 }
 
 fn temporary_prefix(name: &OsStr) -> OsString {
-    let mut prefix = OsString::from(".");
-    prefix.push(name);
-    prefix.push(TEMPORARY_TAG);
-    prefix
+    fsx::framed(".", name, TEMPORARY_TAG, TEMPORARY_END_LEN)
 }
 
 fn temporary_path(dir: &Path, mut prefix: OsString) -> PathBuf {
@@ -171,7 +170,8 @@ fn install_now(mut temporary: Temporary, target: &Path, force: bool) -> Result<V
     }
     let mut orphaned = Vec::new();
     for path in in_the_way {
-        let away = fsx::with_suffix(&path, &format!(".orphaned-{}", clock::unix_ms()));
+        let name = path.file_name().unwrap_or_default();
+        let away = path.with_file_name(fsx::framed("", name, &format!(".orphaned-{}", clock::unix_ms()), 0));
         fsx::rename(&path, &away)?;
         tracing::warn!("{} does not belong to the restored database, moved it to {}", path.display(), away.display());
         orphaned.push(away);
@@ -187,6 +187,7 @@ fn install_now(mut temporary: Temporary, target: &Path, force: bool) -> Result<V
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{MetadataExt, symlink};
 
     use super::*;
@@ -257,6 +258,23 @@ mod tests {
         assert!(first.path().exists() && second.path().exists());
         drop((first, second));
         assert_eq!(names(dir.path()), [".other.db.millstream-restore.0123.tmp"]);
+    }
+
+    /// Up to the longest name with which SQLite itself can work, and of bytes that are no text.
+    #[test]
+    fn every_name_that_sqlite_takes_can_be_restored_to() {
+        for name in [vec![b'x'; 247], vec![0xff; 247], b"\xff\xfe.db".to_vec()] {
+            let dir = tempfile::tempdir().expect("tempdir");
+            let target = dir.path().join(OsStr::from_bytes(&name));
+            let temporary = Temporary::create(&target, 512, 0o600, None).expect("create");
+            drop(scratch(&target).expect("scratch"));
+            fs::write(fsx::with_suffix(&target, "-journal"), "old").expect("write");
+            fs::write(&target, "no database").expect("write");
+            let orphaned = install_now(temporary, &target, false).expect("install");
+            assert_eq!(orphaned.len(), 2);
+            assert_eq!(fs::metadata(&target).expect("stat").len(), 512);
+            assert_eq!(fs::read_dir(dir.path()).expect("dir").count(), 3);
+        }
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub async fn run(job: Job, mut signals: Signals, nursery: Nursery) -> u8 {
     match perform(job, &mut signals, &nursery).await {
         Ok(code) => code,
         Err(failure) => {
-            tracing::error!("{:#}", failure.error);
+            tracing::error!("{}", failure.sentence());
             failure.code
         }
     }

@@ -312,7 +312,7 @@ mod tests {
         symlink("..", dir.path().join("app/up")).expect("symlink");
         let locked = dir.path().join("lost+found");
         let set_mode = |mode| fs::set_permissions(&locked, fs::Permissions::from_mode(mode)).expect("chmod");
-        set_mode(0);
+        set_mode(0o000);
         let is_root = fs::read_dir(&locked).is_ok();
         let mut strangers = names().await.expect("what cannot be read is not ours");
         strangers.retain(|name| !is_root || name != "lost+found/x");
@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(names().await.expect("list"), ["ltx/0/b.ltx"], "strangers cost nothing once there is a replica");
         set_mode(0o700);
         if !is_root {
-            fs::set_permissions(dir.path().join("ltx"), fs::Permissions::from_mode(0)).expect("chmod");
+            fs::set_permissions(dir.path().join("ltx"), fs::Permissions::from_mode(0o000)).expect("chmod");
             let error = names().await.expect_err("what is ours must be read");
             assert!(matches!(error, StoreError::Denied { .. }), "{error}");
             fs::set_permissions(dir.path().join("ltx"), fs::Permissions::from_mode(0o700)).expect("chmod");

@@ -97,7 +97,7 @@ impl Temp {
     /// For file systems that have neither. Whoever has made the lock file of a name is the only one to look whether the name is
     /// free, and to take it.
     fn rename_locked(&mut self, target: &Target) -> Result<()> {
-        Ability::RenameNew.is_missed_at(&target.dir);
+        Ability::RenameNew.is_missed_at(&target.path);
         let lock = lock_path(target);
         match fsx::create_new(&lock, FILE_MODE) {
             Ok(_) => {}

@@ -121,10 +121,8 @@ impl Walk<'_> {
     fn entry(&mut self, entry: &fs::DirEntry, parent: &str) -> Result<()> {
         let path = entry.path();
         let file_name = entry.file_name();
-        let Some(file_name) = file_name.to_str() else {
-            tracing::warn!(path = %path.display(), "ignored: the name is not UTF-8");
-            return Ok(());
-        };
+        // A name that is no text is no key: it is shown, and nobody can take it for one of ours.
+        let file_name = &*file_name.to_string_lossy();
         let name = if parent.is_empty() { file_name.to_owned() } else { format!("{parent}/{file_name}") };
         if is_temp(file_name) || !name.starts_with(self.prefix) {
             return Ok(());
