@@ -25,9 +25,7 @@ pub async fn ltx(command: Ltx) -> Result<u8, Failure> {
     let replica = source::find(&command.look.source(), |env, cwd| command.look.sources(env, cwd))?;
     let remote = connect(&replica).await?;
     let listing = remote.listing().await.map_err(|error| store_failure(&error))?;
-    for ignored in &listing.ignored {
-        tracing::warn!("ignoring {}: {}", ignored.name, ignored.why);
-    }
+    remote.announce(&listing);
     super::printed(print(&rows(&listing, command.level), command.json, &mut io::stdout()))
 }
 

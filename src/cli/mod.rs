@@ -46,9 +46,9 @@ pub fn main() -> ExitCode {
     };
     match dispatch(command) {
         Ok(code) => code.into(),
-        Err(Failure { code, error }) => {
-            eprintln!("Error: {error:#}");
-            code.into()
+        Err(failure) => {
+            eprintln!("Error: {}", failure.sentence());
+            failure.code.into()
         }
     }
 }

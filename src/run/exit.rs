@@ -36,6 +36,15 @@ impl Failure {
     pub fn new(code: u8, error: impl Into<anyhow::Error>) -> Failure {
         Failure { code, error: error.into() }
     }
+
+    /// The error and its causes. Most errors name their cause themselves, and nothing is said twice.
+    pub fn sentence(&self) -> String {
+        let said = |text: String, cause: String| match text.contains(&cause) {
+            true => text,
+            false => format!("{text}: {cause}"),
+        };
+        self.error.chain().map(ToString::to_string).reduce(said).unwrap_or_default()
+    }
 }
 
 /// The code of the whole program, from the application's and how each database's replication ended.
@@ -79,6 +88,16 @@ pub fn confirmation(roads: &[Ended]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let path = std::path::Path::new("/nonexistent/app.db");
+        let error = crate::fsx::open(path).expect_err("nothing is there");
+        let said = Failure::new(CANNOT_WRITE, error).sentence();
+        assert_eq!(said.matches("os error 2").count(), 1, "{said}");
+        let error = anyhow::anyhow!("no digit").context("the interval");
+        assert_eq!(Failure::new(CONFIG, error).sentence(), "the interval: no digit");
+    }
 
     #[test]
     fn the_table() {

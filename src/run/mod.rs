@@ -103,7 +103,7 @@ pub async fn run(job: Job, mut signals: Signals, nursery: Nursery) -> u8 {
     match perform(job, &mut signals, &nursery).await {
         Ok(code) => code,
         Err(failure) => {
-            tracing::error!("{:#}", failure.error);
+            tracing::error!("{}", failure.sentence());
             failure.code
         }
     }
@@ -114,7 +114,9 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
     let mut lines = Vec::new();
     let mut clients = Clients::default();
     for database in &job.options.databases {
-        let remote = connect_beside(&database.replica, &mut clients).await?;
+        let below =
+            job.options.databases.iter().filter_map(|other| database.replica.target.path_below(&other.replica.target));
+        let remote = connect_beside(&database.replica, &mut clients).await?.beside(below);
         if job.restoring == Restoring::All || database.restore_if_db_not_exists {
             let revival = Revival::of_database(database, job.options.require_backup);
             stages::unless_signalled(signals, |cancel| revive(&remote, &revival, cancel)).await??;

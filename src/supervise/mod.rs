@@ -64,3 +64,8 @@ pub fn install() -> Result<(Signals, Nursery), InstallError> {
     let nursery = Nursery::start()?;
     Ok((signals, nursery))
 }
+
+/// What must not end this process. A child gets back what this process was started with (`spawn.rs`).
+pub fn ignore_fatal_signals() {
+    sys::ignore_file_size_signal();
+}

@@ -13,6 +13,7 @@ mod interop;
 mod layers;
 mod migration;
 mod moved;
+mod names;
 mod points;
 mod seed_story;
 mod shipping;
