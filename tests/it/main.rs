@@ -16,6 +16,7 @@ mod points;
 mod seed_story;
 mod shipping;
 mod soak;
+mod stderr;
 mod streams;
 mod supervision;
 mod verify;
