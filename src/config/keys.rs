@@ -121,6 +121,7 @@ static DB: &[Key] = &[
     // Ours.
     key("mode", Text, Supported),
     key("owner", Text, Supported),
+    key("optional", Bool, Supported),
     key("verify", Section(Level::Verify), Supported),
 ];
 

@@ -126,6 +126,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, url: &str) -> anyhow::Result<Loa
         path,
         capture: CaptureOptions::default(),
         restore_if_db_not_exists: false,
+        optional: false,
         file_mode: None,
         file_owner: None,
         replica: replica::from_url(url, scene).map_err(|why| anyhow!("replica URL: {why}"))?,

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod absent;
 mod boot;
 mod crash;
 mod doubt;
