@@ -147,6 +147,8 @@ impl Rig {
 fn settings(path: PathBuf) -> Settings {
     Settings {
         meta_path: path.with_file_name(".meta"),
+        optional: false,
+        all: [path.clone()].into(),
         path,
         tuning: Tuning { busy_timeout: Duration::from_secs(1), min_checkpoint_page_count: 100, truncate_page_n: 0 },
         monitor_interval: Duration::from_millis(50),

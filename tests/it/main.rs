@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod absent;
 mod boot;
 mod configuration;
 mod crash;
@@ -18,6 +19,7 @@ mod points;
 mod seed_story;
 mod shipping;
 mod soak;
+mod stderr;
 mod streams;
 mod supervision;
 mod verify;
