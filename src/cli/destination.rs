@@ -7,13 +7,14 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::clock;
+use crate::config;
 use crate::fsx::{self, Context, FsError};
 
 /// The name of the database inside a staging directory.
@@ -32,7 +33,8 @@ impl Destination {
         if output == Path::new("-") {
             return Ok(Destination::Stdout);
         }
-        let path = std::path::absolute(output)?;
+        let output = config::database_file(output).map_err(io::Error::other)?;
+        let path = std::path::absolute(&output)?;
         Ok(if path.extension() == Some(OsStr::new("gz")) {
             Destination::Gzip(path)
         } else {
@@ -90,7 +92,7 @@ impl Destination {
 fn compress(database: &Path, output: &Path, mode: u32) -> Result<(), FsError> {
     let mut source = fsx::open(database)?;
     let file: File = fsx::create_new(output, 0o600)?;
-    file.set_permissions(fs::Permissions::from_mode(mode)).on("change mode of", output)?;
+    fsx::set_mode(&file, output, mode)?;
     let mut encoder = GzEncoder::new(BufWriter::with_capacity(1 << 20, file), Compression::default());
     io::copy(&mut source, &mut encoder).on("write", output)?;
     let buffered = encoder.finish().on("write", output)?;
@@ -141,6 +143,8 @@ mod tests {
         assert_eq!(parse("-"), Destination::Stdout);
         assert_eq!(parse("/x/app.db"), Destination::Database("/x/app.db".into()));
         assert_eq!(parse("/x/app.db.gz"), Destination::Gzip("/x/app.db.gz".into()));
+        assert_eq!(parse("sqlite:///x/app.db"), Destination::Database("/x/app.db".into()));
+        assert_eq!(parse("file:/x/app.db.gz?mode=rwc"), Destination::Gzip("/x/app.db.gz".into()));
         assert!(matches!(parse("./-"), Destination::Database(path) if path.is_absolute()));
     }
 

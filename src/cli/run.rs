@@ -43,7 +43,8 @@ pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
 fn begin(loaded: &Loaded) -> Result<(), Failure> {
     logger::start(&loaded.options.logging);
     loaded.require_databases().map_err(config)?;
-    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let near = loaded.refuse_shared_fate().map_err(config)?;
+    loaded.warnings.iter().chain(&near).for_each(|warning| tracing::warn!("{warning}"));
     loaded.notes.iter().for_each(|note| tracing::debug!("{note}"));
     Ok(())
 }

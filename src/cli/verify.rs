@@ -107,7 +107,10 @@ fn subjects(command: &Command) -> Result<Vec<Subject>, Failure> {
     if let Some(Source::Url(url)) = command.source() {
         logger::start(&Logging { level: config::LogLevel::default(), format: config::LogFormat::default() });
         let replica = config::replica_from_url(&url, &variable).map_err(configuration)?;
-        return Ok(vec![Subject { replica, database: command.db.clone(), window: None }]);
+        let file = |db| config::database_file(db).map(std::borrow::Cow::into_owned);
+        let database = command.db.as_deref().map(file).transpose();
+        let database = database.map_err(|why| configuration(anyhow!("-db: {why}")))?;
+        return Ok(vec![Subject { replica, database, window: None }]);
     }
     let environment = Environment::of_process()?;
     let named = match command.source() {
@@ -144,7 +147,7 @@ fn print(subject: &Subject, order: &Order, outcome: &Outcome, out: &mut dyn Writ
     let verified = match outcome {
         Outcome::Told(verified) => verified,
         Outcome::Nothing(why) => return writeln!(out, "NO BACKUP  {url}\n  {why}"),
-        Outcome::Failed(failure) => return writeln!(out, "UNKNOWN  {url}\n  {:#}", failure.error),
+        Outcome::Failed(failure) => return writeln!(out, "UNKNOWN  {url}\n  {}", failure.sentence()),
     };
     let damage = verified.audit.damage().count();
     match damage {
@@ -180,14 +183,14 @@ fn print(subject: &Subject, order: &Order, outcome: &Outcome, out: &mut dyn Writ
 fn as_json(subject: &Subject, order: &Order, outcome: &Outcome) -> Value {
     let mut shown = json!({
         "replica": subject.replica.url,
-        "db": subject.database,
+        "db": subject.database.as_ref().map(|path| path.display().to_string()),
         "depth": if order.deep.is_some() { "deep" } else { "shallow" },
         "verdict": outcome.verdict(),
         "code": outcome.code(),
     });
     match outcome {
         Outcome::Nothing(why) => shown["error"] = json!(why),
-        Outcome::Failed(failure) => shown["error"] = json!(format!("{:#}", failure.error)),
+        Outcome::Failed(failure) => shown["error"] = json!(failure.sentence()),
         Outcome::Told(verified) => add_result(&mut shown, verified),
     }
     shown

@@ -1,13 +1,26 @@
 //! Environment variables in the raw text of litestream.yml, as Go's `os.Expand` replaces them before anything is parsed.
 //!
-//! `$NAME` and `${NAME}`; a name that is not set becomes nothing, and is reported, because an empty URL or key is the usual
-//! consequence. Beyond Litestream: `${NAME:-default}`. Pure: the environment is a function.
+//! `$NAME` and `${NAME}`; a name without a value becomes nothing, and is reported, because an empty URL or key is the usual
+//! consequence (`unset.rs` says what it means where it stands). Beyond Litestream: `${NAME:-default}`. Pure: the environment
+//! is a function.
+
+/// Stands for a name without a value in a text that is only read to find out where that name stands. Private use
+/// characters: YAML reads them as letters, and nobody's configuration holds these two side by side.
+pub const MARK: &str = "\u{e00f}\u{f8f0}";
 
 /// The text after expansion, and the names that had no value, each once, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Expanded {
     pub text: String,
-    pub unset: Vec<String>,
+    pub missing: Vec<Missing>,
+}
+
+/// A name that was replaced by nothing and has no default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    pub name: String,
+    /// Set, to an empty text.
+    pub is_set: bool,
 }
 
 /// What follows a dollar sign.
@@ -25,7 +38,16 @@ enum Token<'a> {
 }
 
 pub fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Expanded {
-    let mut expanded = Expanded { text: String::with_capacity(text.len()), unset: Vec::new() };
+    replace(text, env, None)
+}
+
+/// The text with [`MARK`] in each place where `name`, which has no value, stands.
+pub fn mark(text: &str, env: &dyn Fn(&str) -> Option<String>, name: &str) -> String {
+    replace(text, env, Some(name)).text
+}
+
+fn replace(text: &str, env: &dyn Fn(&str) -> Option<String>, marked: Option<&str>) -> Expanded {
+    let mut expanded = Expanded { text: String::with_capacity(text.len()), missing: Vec::new() };
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         expanded.text.push_str(&rest[..at]);
@@ -33,7 +55,17 @@ pub fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Expanded {
         let len = match token(after) {
             Token::Name { name, len } => {
                 let commented = in_comment(&expanded.text);
-                substitute(name, env, &mut expanded, commented);
+                match value(name, env) {
+                    Ok(value) => expanded.text.push_str(&value),
+                    Err(missing) => {
+                        if marked == Some(missing.name.as_str()) {
+                            expanded.text.push_str(MARK);
+                        }
+                        if !commented && !expanded.missing.contains(&missing) {
+                            expanded.missing.push(missing);
+                        }
+                    }
+                }
                 len
             }
             Token::Malformed { len } => len,
@@ -48,19 +80,16 @@ pub fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Expanded {
     expanded
 }
 
-fn substitute(expression: &str, env: &dyn Fn(&str) -> Option<String>, expanded: &mut Expanded, commented: bool) {
+/// The value of `NAME` or `NAME:-default`.
+fn value(expression: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Missing> {
     let (name, default) = match expression.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (expression, None),
     };
     match (env(name), default) {
-        (Some(value), None) => expanded.text.push_str(&value),
-        (Some(value), Some(_)) if !value.is_empty() => expanded.text.push_str(&value),
-        (_, Some(default)) => expanded.text.push_str(default),
-        (None, None) if !commented && !expanded.unset.iter().any(|known| known == name) => {
-            expanded.unset.push(name.to_owned());
-        }
-        (None, None) => {}
+        (Some(value), _) if !value.is_empty() => Ok(value),
+        (_, Some(default)) => Ok(default.to_owned()),
+        (value, None) => Err(Missing { name: name.to_owned(), is_set: value.is_some() }),
     }
 }
 
@@ -120,13 +149,22 @@ mod tests {
     #[test]
     fn defaults_fill_in_for_unset_and_empty() {
         assert_eq!(text("${NOPE:-d} ${EMPTY:-e} ${BUCKET:-f} ${NOPE:-}"), "d e b1 ");
-        assert!(expand("${NOPE:-d}", &env).unset.is_empty());
+        assert!(expand("${NOPE:-d} ${EMPTY:-}", &env).missing.is_empty());
     }
 
     #[test]
     fn names_without_a_value_are_reported_once_and_not_from_comments() {
         let input = "# ${IN_COMMENT}\nurl: ${A}/$B/${A}  # or $C\nx: ${EMPTY}\n";
-        assert_eq!(expand(input, &env).unset, ["A", "B"]);
+        let missing = |name: &str, is_set| Missing { name: name.into(), is_set };
+        assert_eq!(expand(input, &env).missing, [missing("A", false), missing("B", false), missing("EMPTY", true)]);
+    }
+
+    #[test]
+    fn one_name_without_a_value_can_be_marked() {
+        let input = "a: ${A}/$B/${A}\nb: x$EMPTY ${A:-d} $BUCKET\n";
+        assert_eq!(mark(input, &env, "A"), format!("a: {MARK}//{MARK}\nb: x d b1\n"));
+        assert_eq!(mark(input, &env, "EMPTY"), format!("a: //\nb: x{MARK} d b1\n"));
+        assert_eq!(mark(input, &env, "BUCKET"), expand(input, &env).text, "it has a value");
     }
 
     proptest::proptest! {

@@ -23,6 +23,8 @@ pub enum Level {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Text,
+    /// A text that says where something lies, or how it is kept there: with a part of it missing, it would name another place.
+    Place,
     Bool,
     /// A whole number.
     Count,
@@ -58,7 +60,7 @@ const fn key(name: &'static str, kind: Kind, class: Class) -> Key {
 }
 
 use Class::{NoEffect, NotYet, Supported};
-use Kind::{Bool, Count, Duration, Section, Sections, Size, Text, Texts};
+use Kind::{Bool, Count, Duration, Place, Section, Sections, Size, Text, Texts};
 
 const METRICS: &str = "the metrics endpoint";
 const CONTROL: &str = "the control socket";
@@ -83,7 +85,7 @@ static ROOT: &[Key] = &[
     key("validation", Section(Level::Validation), Supported),
     key("l0-retention", Duration, Supported),
     key("l0-retention-check-interval", Duration, Supported),
-    key("verify-compaction", Bool, Supported),
+    key("verify-compaction", Bool, NoEffect("every compacted file is verified before what it was made of may go")),
     key("shutdown-sync-timeout", Duration, Supported),
     key("shutdown-sync-interval", Duration, Supported),
     key("addr", Text, NotYet(METRICS)),
@@ -100,8 +102,8 @@ static ROOT: &[Key] = &[
 ];
 
 static DB: &[Key] = &[
-    key("path", Text, Supported),
-    key("meta-path", Text, Supported),
+    key("path", Place, Supported),
+    key("meta-path", Place, Supported),
     key("monitor-interval", Duration, Supported),
     key("checkpoint-interval", Duration, Supported),
     key("busy-timeout", Duration, Supported),
@@ -112,15 +114,16 @@ static DB: &[Key] = &[
     key("snapshot", Section(Level::Snapshot), Supported),
     key("replica", Section(Level::Replica), Supported),
     key("replicas", Sections(Level::Replica), Supported),
-    key("dir", Text, NotYet(DIRECTORY)),
-    key("pattern", Text, NotYet(DIRECTORY)),
+    key("dir", Place, NotYet(DIRECTORY)),
+    key("pattern", Place, NotYet(DIRECTORY)),
     key("recursive", Bool, NotYet(DIRECTORY)),
     key("watch", Bool, NotYet(DIRECTORY)),
-    key("meta-dir", Text, NotYet(DIRECTORY)),
+    key("meta-dir", Place, NotYet(DIRECTORY)),
     key("max-checkpoint-page-count", Count, NoEffect("checkpoints that restart the log are never forced")),
     // Ours.
     key("mode", Text, Supported),
     key("owner", Text, Supported),
+    key("optional", Bool, Supported),
     key("verify", Section(Level::Verify), Supported),
 ];
 
@@ -131,8 +134,8 @@ static REPLICA_SHARED: &[Key] = &[
     key("access-key-id", Text, Supported),
     key("secret-access-key", Text, Supported),
     key("region", Text, Supported),
-    key("bucket", Text, Supported),
-    key("endpoint", Text, Supported),
+    key("bucket", Place, Supported),
+    key("endpoint", Place, Supported),
     key("force-path-style", Bool, Supported),
     key("sign-payload", Bool, Supported),
     key("require-content-md5", Bool, Supported),
@@ -141,21 +144,21 @@ static REPLICA_SHARED: &[Key] = &[
     key("part-size", Size, Supported),
     key("concurrency", Count, Supported),
     key("sse-customer-algorithm", Text, Supported),
-    key("sse-customer-key", Text, Supported),
-    key("sse-customer-key-path", Text, Supported),
-    key("sse-kms-key-id", Text, Supported),
+    key("sse-customer-key", Place, Supported),
+    key("sse-customer-key-path", Place, Supported),
+    key("sse-kms-key-id", Place, Supported),
     key("max-sync-ltx-files", Count, NoEffect("commits that wait are sent as one file, there is no queue of files")),
     key("auto-recover", Bool, NoEffect("there are no local LTX files that could break")),
     key("account-name", Text, NotYet(AZURE)),
     key("account-key", Text, NotYet(AZURE)),
     key("sas-token", Text, NotYet(AZURE)),
-    key("host", Text, NotYet(SFTP)),
+    key("host", Place, NotYet(SFTP)),
     key("user", Text, NotYet(SFTP)),
     key("password", Text, NotYet(SFTP)),
     key("key-path", Text, NotYet(SFTP)),
     key("concurrent-writes", Bool, NoEffect(ONLY_WITH_IT)),
     key("host-key", Text, NotYet(SFTP)),
-    key("webdav-url", Text, NotYet(WEBDAV)),
+    key("webdav-url", Place, NotYet(WEBDAV)),
     key("webdav-username", Text, NotYet(WEBDAV)),
     key("webdav-password", Text, NotYet(WEBDAV)),
     key("jwt", Text, NotYet(NATS)),
@@ -177,9 +180,9 @@ static REPLICA_SHARED: &[Key] = &[
 ];
 
 static REPLICA: &[Key] = &[
-    key("type", Text, Supported),
-    key("path", Text, Supported),
-    key("url", Text, Supported),
+    key("type", Place, Supported),
+    key("path", Place, Supported),
+    key("url", Place, Supported),
     key("name", Text, NoEffect("a database has one replica")),
     // Litestream 0.3; newer versions ignore them silently.
     key("retention", Duration, Supported),
@@ -213,7 +216,7 @@ static VERIFY: &[Key] = &[
     key("interval", Duration, Supported),
     key("deep", Bool, Supported),
     key("rate", Size, Supported),
-    key("dir", Text, Supported),
+    key("dir", Place, Supported),
 ];
 
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
@@ -274,16 +277,53 @@ impl Level {
 
     /// What the writer of an unknown key most likely meant; completes "unknown key `x` in y".
     pub fn suggestion(self, unknown: &str) -> Option<String> {
-        let normal = unknown.to_ascii_lowercase().replace('_', "-");
+        let normal = dashed(unknown);
         if let Some(key) = self.key(&normal) {
             return Some(format!("; did you mean `{}`?", key.name));
         }
-        let elsewhere = LEVELS.into_iter().find(|level| *level != self && level.key(&normal).is_some());
-        if let Some(level) = elsewhere {
-            return Some(format!("; `{normal}` belongs under {}", level.place()));
+        if let Some(belongs) = self.elsewhere(&normal) {
+            return Some(format!("; {belongs}"));
         }
         nearest(&normal, self.keys().map(|k| k.name)).map(|name| format!("; did you mean `{name}`?"))
     }
+
+    /// Where a key of the same name takes another kind of value.
+    pub fn other_meaning(self, key: &Key) -> Option<String> {
+        let differs = |level: Level| level.key(key.name).is_some_and(|other| other.kind != key.kind);
+        if LEVELS.into_iter().any(differs) { self.elsewhere(key.name) } else { None }
+    }
+
+    /// Where a key belongs that does not stand here.
+    fn elsewhere(self, name: &str) -> Option<String> {
+        let places: Vec<&str> = LEVELS
+            .into_iter()
+            .filter(|level| *level != self && level.key(name).is_some())
+            .map(|level| level.place())
+            .collect();
+        let (last, others) = places.split_last()?;
+        let places = if others.is_empty() { (*last).to_owned() } else { format!("{} or {last}", others.join(", ")) };
+        let for_all = match (self, name) {
+            (Level::Root, "snapshot-interval") => "; for all databases write `snapshot: {interval: …}`",
+            (Level::Root, "retention") => "; for all databases write `snapshot: {retention: …}`",
+            (Level::Db, "retention" | "snapshot-interval") => "; for this database write `snapshot: {…}`",
+            _ => "",
+        };
+        Some(format!("`{name}` belongs under {places}{for_all}"))
+    }
+}
+
+/// `accessKeyId`, `ACCESS_KEY_ID`, `AccessKeyID` → `access-key-id`.
+fn dashed(word: &str) -> String {
+    let mut dashed = String::with_capacity(word.len() + 4);
+    let mut after_lower = false;
+    for c in word.chars() {
+        if c.is_ascii_uppercase() && after_lower {
+            dashed.push('-');
+        }
+        after_lower = c.is_ascii_lowercase() || c.is_ascii_digit();
+        dashed.push(if matches!(c, '_' | ' ' | '.') { '-' } else { c.to_ascii_lowercase() });
+    }
+    dashed
 }
 
 /// The name most like `word`, if any is like it at all.
@@ -322,6 +362,23 @@ mod tests {
             (Level::Db, "bucket", "`bucket` belongs under dbs[].replica"),
             (Level::Root, "meta-path", "`meta-path` belongs under dbs[]"),
             (Level::Db, "dbs", "belongs under the top level of the file"),
+            (Level::Db, "levels", "`levels` belongs under the top level of the file"),
+            (Level::Replica, "levels", "`levels` belongs under the top level of the file"),
+            (Level::Db, "l0-retention", "belongs under the top level of the file"),
+            (
+                Level::Root,
+                "snapshot-interval",
+                "belongs under dbs[].replica; for all databases write `snapshot: {interv",
+            ),
+            (Level::Root, "retention-check-interval", "`retention-check-interval` belongs under dbs[].replica"),
+            (Level::Root, "monitor-interval", "`monitor-interval` belongs under dbs[]"),
+            (Level::Root, "path", "belongs under dbs[].replica, dbs[]"),
+            (Level::Db, "sync_interval", "`sync-interval` belongs under dbs[].replica"),
+            (Level::Db, "secretAccessKey", "`secret-access-key` belongs under dbs[].replica"),
+            (Level::Replica, "accessKeyID", "did you mean `access-key-id`?"),
+            (Level::Replica, "SECRET_ACCESS_KEY", "did you mean `secret-access-key`?"),
+            (Level::Replica, "forcePathStyle", "did you mean `force-path-style`?"),
+            (Level::Root, "l0Retention", "did you mean `l0-retention`?"),
         ];
         for (level, word, part) in cases {
             let suggestion = level.suggestion(word).expect(word);

@@ -9,12 +9,12 @@ use std::time::Duration;
 use crate::fsx;
 use anyhow::{anyhow, bail};
 
-use super::expand;
+use super::expand::{self, Expanded};
 use super::options::{
     CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, SnapshotPolicy,
 };
 use super::paths::{Scene, default_meta_path};
-use super::{replica, resolve, yaml};
+use super::{placement, replica, resolve, unset, url, yaml};
 
 const DEFAULT_CONFIG_PATH: &str = "/etc/litestream.yml";
 
@@ -58,14 +58,15 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// A path from the command line as the databases' paths are written in [`Options`], for [`Options::find`].
+    /// A database from the command line as the databases' paths are written in [`Options`], for [`Options::find`].
     pub fn absolute(&self, path: &Path) -> anyhow::Result<PathBuf> {
-        self.scene().absolute(path).map_err(|why| anyhow!(why))
+        self.scene().database(path).map_err(|why| anyhow!(why))
     }
 
     /// Whether there is a file to read: one that was named, or the one at the usual place.
     pub fn has_file(&self) -> bool {
-        self.named_file().is_some() || Path::new(DEFAULT_CONFIG_PATH).exists()
+        // What cannot be told is left to the reading, which says why.
+        self.named_file().is_some() || Path::new(DEFAULT_CONFIG_PATH).try_exists().unwrap_or(true)
     }
 
     /// By flag or environment.
@@ -97,6 +98,12 @@ impl Loaded {
         }
         Ok(())
     }
+
+    /// For the commands that write to replicas: refuses one that would be lost with its database. What is only near to it
+    /// is to be said.
+    pub fn refuse_shared_fate(&self) -> anyhow::Result<Vec<String>> {
+        placement::check(&self.options.databases).map_err(|why| anyhow!("{}: {why}", self.origin))
+    }
 }
 
 impl Options {
@@ -112,7 +119,14 @@ impl Options {
 
 /// The replica that a URL describes, for commands that are given one instead of a database.
 pub fn replica_from_url(url: &str, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Replica> {
-    replica::from_url(url, Scene { cwd: Path::new("/"), env }).map_err(|why| anyhow!("replica URL: {why}"))
+    at_url(url, Scene { cwd: Path::new("/"), env })
+}
+
+fn at_url(url: &str, scene: Scene<'_>) -> anyhow::Result<Replica> {
+    if let Some(variable) = unset::unreplaced(&url::redact(url)) {
+        bail!("replica URL: {variable} in it was not replaced by a value; only a shell does that on the command line");
+    }
+    replica::from_url(url, scene).map_err(|why| anyhow!("replica URL: {why}"))
 }
 
 fn from_flags(sources: &Sources<'_>, db: &Path, url: &str) -> anyhow::Result<Loaded> {
@@ -120,7 +134,15 @@ fn from_flags(sources: &Sources<'_>, db: &Path, url: &str) -> anyhow::Result<Loa
         bail!("-config cannot be combined with a database and a replica URL on the command line");
     }
     let scene = sources.scene();
-    let path = scene.absolute(db).map_err(|why| anyhow!("database: {why}"))?;
+    let shown = db.to_string_lossy();
+    if let Some(variable) = unset::unreplaced(&shown)
+        && !scene.absolute(db).is_ok_and(|path| path.exists())
+    {
+        bail!(
+            "database: {variable} in {shown} was not replaced by a value; only a shell does that on the command line"
+        );
+    }
+    let path = scene.database(db).map_err(|why| anyhow!("database: {why}"))?;
     let database = Database {
         meta_path: default_meta_path(&path),
         path,
@@ -128,10 +150,10 @@ fn from_flags(sources: &Sources<'_>, db: &Path, url: &str) -> anyhow::Result<Loa
         restore_if_db_not_exists: false,
         file_mode: None,
         file_owner: None,
-        replica: replica::from_url(url, scene).map_err(|why| anyhow!("replica URL: {why}"))?,
+        replica: at_url(url, scene)?,
         snapshot: SnapshotPolicy::default(),
-        validation_interval: None,
         verify: None,
+        optional: false,
     };
     let options = Options {
         databases: vec![database],
@@ -156,25 +178,22 @@ fn from_file(sources: &Sources<'_>) -> anyhow::Result<Loaded> {
         let way_out = if is_default { "; pass -config FILE, or DB and URL" } else { "" };
         anyhow!("cannot read {origin}: {}{way_out}", error.source)
     })?;
-    let text = String::from_utf8(bytes).map_err(|_| anyhow!("{origin}: not UTF-8 text"))?;
-    let expanded = if sources.expand_env {
-        let env = |name: &str| if name == "PID" { Some(std::process::id().to_string()) } else { (sources.env)(name) };
-        expand::expand(&text, &env)
-    } else {
-        expand::Expanded { text, unset: Vec::new() }
-    };
-    let read = read_text(&origin, &expanded.text, sources.scene()).map_err(|problem| {
-        // An empty value is the usual consequence of an unset name, so it belongs into the same sentence.
-        match expanded.unset.as_slice() {
-            [] => anyhow!("{problem}"),
-            unset => anyhow!("{problem} (not set in the environment: {})", unset.join(", ")),
-        }
-    });
-    let (options, notes, mut warnings) = read?;
-    let unset = expanded.unset.iter();
-    warnings
-        .extend(unset.map(|name| format!("{origin}: ${{{name}}} is not set in the environment, its value is empty")));
+    let text = yaml::decode(bytes).map_err(|why| anyhow!("{origin}: {why}"))?;
+    let (text, mut warnings) = expanded(&origin, text, sources).map_err(|problem| anyhow!(problem))?;
+    let (options, notes, more) = read_text(&origin, &text, sources.scene()).map_err(|problem| anyhow!(problem))?;
+    warnings.extend(more);
     Ok(Loaded { options, warnings, notes, origin })
+}
+
+/// The text with the environment in it, and what is to be said about names without a value.
+fn expanded(origin: &str, text: String, sources: &Sources<'_>) -> Result<(String, Vec<String>), String> {
+    if !sources.expand_env {
+        return Ok((text, Vec::new()));
+    }
+    let env = |name: &str| if name == "PID" { Some(std::process::id().to_string()) } else { (sources.env)(name) };
+    let Expanded { text: expanded, missing } = expand::expand(&text, &env);
+    let warnings = unset::judge(origin, &text, &env, &missing)?;
+    Ok((expanded, warnings))
 }
 
 /// What flags and environment say about every database, wherever that comes from.
@@ -297,8 +316,9 @@ dbs:
         let env = [("LITESTREAM_ACCESS_KEY_ID", "id"), ("LITESTREAM_SECRET_ACCESS_KEY", "secret")];
         let (path, loaded) = load(USERS_FILE, &env, |_| {});
         let error = format!("{:#}", loaded.expect_err("no URL"));
-        let expected = "dbs[0].replicas[0]: the url is empty (not set in the environment: REPLICA_URL)";
-        assert_eq!(error, format!("{}: {expected}", path.display()));
+        let expected = "7: dbs[0].replicas[0].url: ${REPLICA_URL} is not set in the environment; give it a \
+                        value, or write a default: ${REPLICA_URL:-value}";
+        assert_eq!(error, format!("{}:{expected}", path.display()));
         let (path, loaded) = load("exec: app $NOPE\n", &[], |_| {});
         let warning = format!("{}: ${{NOPE}} is not set in the environment, its value is empty", path.display());
         assert_eq!(loaded.expect("valid").warnings, [warning]);

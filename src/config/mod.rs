@@ -2,25 +2,29 @@
 //!
 //! ```text
 //!   flags ─┐
-//!   env ───┼─→ load ─→ expand (raw text) ─→ yaml (led by keys, the table) ─→ resolve ─→ replica ─→ url
+//!   env ───┼─→ load ─→ expand (raw text), unset ─→ yaml (led by keys, the table) ─→ resolve ─→ replica ─→ url
 //!   file ──┘                                                                   └─→ Options
 //! ```
 
+mod database_file;
 mod expand;
 mod keys;
 mod load;
 mod options;
 mod paths;
+mod placement;
 mod replica;
 mod resolve;
 mod scalar;
 mod section;
 mod target;
+mod unset;
 mod url;
 mod yaml;
 
+pub use database_file::database_file;
 pub use load::{Loaded, Sources, replica_from_url};
-pub use options::{Database, LogFormat, LogLevel, Logging, Options, Replica, Verify};
+pub use options::{Database, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, Verify};
 pub use paths::default_meta_path;
 pub use scalar::{parse_duration, parse_variable};
 pub use target::Target;

@@ -87,6 +87,8 @@ pub struct Database {
     pub meta_path: PathBuf,
     pub capture: CaptureOptions,
     pub restore_if_db_not_exists: bool,
+    /// It may be missing to the end: no warning, and no exit code that says so.
+    pub optional: bool,
     /// Permissions of a restored file (`mode: "0640"`).
     pub file_mode: Option<u32>,
     /// uid and gid of a restored file (`owner: "uid:gid"`, numbers or names).
@@ -94,9 +96,8 @@ pub struct Database {
     pub replica: Replica,
     /// Already resolved: the replica's 0.3 keys, else the database's, else the global ones.
     pub snapshot: SnapshotPolicy,
-    /// The replica's 0.3 key `validation-interval`, else the global one; `None` is off.
-    pub validation_interval: Option<Duration>,
-    /// Key by key: the database's, else the global ones; `None` is off.
+    /// Key by key: the database's, else the global ones; without them what Litestream's `validation-interval` and
+    /// `validation.interval` ask for. `None` is off.
     pub verify: Option<Verify>,
 }
 
@@ -176,9 +177,6 @@ pub struct Lifecycle {
     pub l0_retention_check_interval: Duration,
     /// Key `retention.enabled`: whether files are ever deleted.
     pub retention_enabled: bool,
-    pub verify_compaction: bool,
-    /// Key `validation.interval`; `None` is off.
-    pub validation_interval: Option<Duration>,
 }
 
 impl Default for Lifecycle {
@@ -189,8 +187,6 @@ impl Default for Lifecycle {
             l0_retention: Duration::from_secs(5 * 60),
             l0_retention_check_interval: Duration::from_secs(15),
             retention_enabled: true,
-            verify_compaction: false,
-            validation_interval: None,
         }
     }
 }

@@ -1,12 +1,13 @@
-//! Paths as people write them, made absolute: `~/`, `sqlite://` and relative ones.
+//! Paths as people write them, made absolute: `~/`, relative ones, and the names of databases.
 //!
 //! Lexical, as Go's `filepath.Abs`: nothing is looked up on the disk and symbolic links stay what they are.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::unistd::{Uid, User};
+
+use super::database_file::database_file;
+use crate::fsx;
 
 /// What a path can depend on: the working directory and the environment.
 #[derive(Clone, Copy)]
@@ -16,8 +17,12 @@ pub struct Scene<'a> {
 }
 
 impl Scene<'_> {
+    /// The file of a database, in every way in which SQLite databases are named.
+    pub fn database(&self, name: &Path) -> Result<PathBuf, String> {
+        self.absolute(&database_file(name)?)
+    }
+
     pub fn absolute(&self, path: &Path) -> Result<PathBuf, String> {
-        let path = strip_sqlite_prefix(path);
         if path.as_os_str().is_empty() {
             return Err("the path is empty".into());
         }
@@ -38,12 +43,6 @@ impl Scene<'_> {
     }
 }
 
-fn strip_sqlite_prefix(path: &Path) -> &Path {
-    let bytes = path.as_os_str().as_bytes();
-    let stripped = ["sqlite3://", "sqlite://"].iter().find_map(|prefix| bytes.strip_prefix(prefix.as_bytes()));
-    stripped.map_or(path, |rest| Path::new(OsStr::from_bytes(rest)))
-}
-
 fn clean(path: &Path) -> PathBuf {
     let mut kept = PathBuf::new();
     for component in path.components() {
@@ -60,10 +59,7 @@ fn clean(path: &Path) -> PathBuf {
 
 /// Where our own state of a database lies: `/data/app.db` → `/data/.app.db-millstream`.
 pub fn default_meta_path(db: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(db.file_name().unwrap_or_default());
-    name.push("-millstream");
-    db.with_file_name(name)
+    db.with_file_name(fsx::framed(".", db.file_name().unwrap_or_default(), "-millstream", 0))
 }
 
 #[cfg(test)]
@@ -82,13 +78,12 @@ mod tests {
             ("~/app.db", "/home/me/app.db"),
             ("~", "/home/me"),
             ("~other/app.db", "/srv/app/~other/app.db"),
-            ("sqlite:///data/app.db", "/data/app.db"),
-            ("sqlite3://app.db", "/srv/app/app.db"),
         ];
         for (written, meant) in cases {
             assert_eq!(scene.absolute(Path::new(written)), Ok(PathBuf::from(meant)), "{written}");
         }
-        assert!(scene.absolute(Path::new("")).is_err() && scene.absolute(Path::new("sqlite://")).is_err());
+        assert!(scene.absolute(Path::new("")).is_err() && scene.database(Path::new("sqlite://")).is_err());
+        assert_eq!(scene.database(Path::new("sqlite3://app.db")), Ok(PathBuf::from("/srv/app/app.db")));
     }
 
     #[test]

@@ -98,6 +98,9 @@ fn at_url(url: &str, keys: &Keys<'_>, scene: Scene<'_>, warnings: &mut Vec<Strin
 }
 
 fn directory(path: &str, scene: Scene<'_>) -> Result<Target, String> {
+    if path.split_once("://").is_some_and(|(scheme, _)| scheme.to_ascii_lowercase().starts_with("sqlite")) {
+        return Err("`path` names a SQLite database; a replica needs a directory, or a `url`".into());
+    }
     Ok(Target::File { path: scene.absolute(Path::new(path))? })
 }
 
@@ -342,6 +345,7 @@ mod tests {
         assert!(problem("{}").contains("neither `url` nor `path`"));
         assert!(problem("{url: ''}").contains("empty"));
         assert!(problem("{path: 's3://b/x'}").contains("write it as `url`"));
+        assert!(problem("{path: 'sqlite:///data/app.db'}").contains("names a SQLite database"));
         assert!(problem("{url: 's3://b/x', path: y}").contains("remove one"));
         assert!(problem("{bucket: b, path: p}").contains("type: s3"));
         assert!(problem("{type: s3, path: p}").contains("`bucket`"));

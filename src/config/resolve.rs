@@ -14,8 +14,6 @@ use super::paths::{Scene, default_meta_path};
 use super::section::Section;
 use super::{replica, scalar};
 
-const VALIDATION_WARNING: &str = "validation at an interval is not done by this version; every compacted file and snapshot is \
-                                  verified when it is written";
 /// Litestream's: level 0 is implied, level 9 is for snapshots.
 const LEVELS_MAX: usize = 8;
 
@@ -28,9 +26,6 @@ pub fn options(root: &Section, scene: Scene<'_>, warnings: &mut Vec<String>) -> 
         databases.push(database(section, root, &lifecycle, scene, &place, warnings)?);
     }
     refuse_collisions(&databases)?;
-    if lifecycle.validation_interval.is_some() || databases.iter().any(|db| db.validation_interval.is_some()) {
-        warnings.push(VALIDATION_WARNING.into());
-    }
     let logging = root.section("logging");
     let logging = |name: &str| logging.and_then(|section| section.text(name));
     let level = logging("level").map(LogLevel::parse).transpose().map_err(|why| format!("logging.level: {why}"))?;
@@ -66,7 +61,7 @@ fn database(
     warnings: &mut Vec<String>,
 ) -> Result<Database, String> {
     let path = section.text("path").ok_or_else(|| format!("{place}: `path` is missing or empty"))?;
-    let path = scene.absolute(Path::new(path)).map_err(|why| format!("{place}.path: {why}"))?;
+    let path = scene.database(Path::new(path)).map_err(|why| format!("{place}.path: {why}"))?;
     if path.file_name().is_none() {
         return Err(format!("{place}.path: {} is not a file", path.display()));
     }
@@ -77,19 +72,21 @@ fn database(
     let file_mode = section.text("mode").map(scalar::parse_mode).transpose();
     let file_owner = section.text("owner").map(owner).transpose();
     let (replica_section, replica_place) = the_replica(section, place)?;
-    let validation = replica_section.duration("validation-interval").or_else(|| root.duration("validation-interval"));
     let mut replica_warnings = Vec::new();
     let replica = replica::from_section(replica_section, root, scene, &mut replica_warnings)
         .map_err(|why| format!("{replica_place}: {why}"))?;
     warnings.extend(replica_warnings.into_iter().map(|warning| format!("{replica_place}: {warning}")));
     Ok(Database {
         capture: capture(section, place)?,
-        verify: verify(section, root, scene, place)?,
+        verify: match section.has("verify") || root.has("verify") {
+            true => verify(section, root, scene, place)?,
+            false => validation(replica_section, root),
+        },
         restore_if_db_not_exists: section.bool("restore-if-db-not-exists").unwrap_or(false),
+        optional: section.bool("optional").unwrap_or(false),
         file_mode: file_mode.map_err(|why| format!("{place}.mode: {why}"))?,
         file_owner: file_owner.map_err(|why| format!("{place}.owner: {why}"))?,
         snapshot: snapshot_policy(section, replica_section, lifecycle, place, &replica_place)?,
-        validation_interval: validation.or(lifecycle.validation_interval).filter(|interval| !interval.is_zero()),
         replica,
         path,
         meta_path,
@@ -121,6 +118,17 @@ fn capture(section: &Section, place: &str) -> Result<CaptureOptions, String> {
         truncate_page_n: pages("truncate-page-n", defaults.truncate_page_n)?,
         max_sync_wal_bytes: section.number("max-sync-wal-bytes").unwrap_or(defaults.max_sync_wal_bytes),
     })
+}
+
+/// Litestream's keys: 0.3's restored the replica and compared it, 0.5's looks for gaps in its levels.
+fn validation(replica: &Section, root: &Section) -> Option<Verify> {
+    let of_03 = replica.duration("validation-interval").or_else(|| root.duration("validation-interval"));
+    let of_05 = root.section("validation").and_then(|validation| validation.duration("interval"));
+    let (interval, deep) = match (of_03, of_05) {
+        (Some(interval), _) => (interval, true),
+        (None, interval) => (interval?, false),
+    };
+    Some(Verify { interval, deep, rate: Verify::RATE, dir: None }).filter(|verify| !verify.interval.is_zero())
 }
 
 /// The database's keys, else the global ones. An interval of zero turns it off.
@@ -175,11 +183,6 @@ fn lifecycle(root: &Section) -> Result<Lifecycle, String> {
         l0_retention: root.duration("l0-retention").unwrap_or(defaults.l0_retention),
         l0_retention_check_interval: positive(root, "", "l0-retention-check-interval", check)?,
         retention_enabled: root.section("retention").and_then(|r| r.bool("enabled")).unwrap_or(true),
-        verify_compaction: root.bool("verify-compaction").unwrap_or(false),
-        validation_interval: root
-            .section("validation")
-            .and_then(|validation| validation.duration("interval"))
-            .filter(|interval| !interval.is_zero()),
     })
 }
 
@@ -246,7 +249,8 @@ fn owner(text: &str) -> Result<(u32, u32), String> {
     let known = match user.parse::<u32>() {
         Ok(uid) => (uid, None),
         Err(_) => {
-            let found = User::from_name(user).ok().flatten().ok_or_else(|| format!("there is no user {user:?}"))?;
+            let found = User::from_name(user).map_err(|error| format!("look up the user {user:?}: {error}"))?;
+            let found = found.ok_or_else(|| format!("there is no user {user:?}"))?;
             (found.uid.as_raw(), Some(found.gid.as_raw()))
         }
     };
@@ -256,7 +260,7 @@ fn owner(text: &str) -> Result<(u32, u32), String> {
         (Some(group), _) => match group.parse::<u32>() {
             Ok(gid) => gid,
             Err(_) => {
-                let found = Group::from_name(group).ok().flatten();
+                let found = Group::from_name(group).map_err(|error| format!("look up the group {group:?}: {error}"))?;
                 found.ok_or_else(|| format!("there is no group {group:?}"))?.gid.as_raw()
             }
         },
@@ -305,6 +309,7 @@ mod tests {
         assert_eq!(db.replica.target, Target::File { path: "/backup".into() });
         assert_eq!((options.shutdown, options.lifecycle), (Shutdown::default(), Lifecycle::default()));
         assert_eq!((db.file_mode, db.file_owner, db.restore_if_db_not_exists), (None, None, false));
+        assert!(!db.optional);
         assert_eq!(read(&one("")).expect("valid").1, Vec::<String>::new());
     }
 
@@ -331,7 +336,7 @@ mod tests {
                     dbs:\n  - path: app.db\n    meta-path: /state/app\n    monitor-interval: 2s\n    \
                     checkpoint-interval: 5m\n    busy-timeout: 3s\n    min-checkpoint-page-count: 7\n    \
                     max-checkpoint-page-count: 9\n    truncate-page-n: 0\n    max-sync-wal-bytes: 1MiB\n    \
-                    restore-if-db-not-exists: true\n    mode: 0640\n    owner: '10:20'\n    \
+                    restore-if-db-not-exists: true\n    optional: true\n    mode: 0640\n    owner: '10:20'\n    \
                     replicas:\n      - {url: 'file:///b', name: x, sync-interval: 0}\n";
         let options = accept(text);
         assert_eq!((options.exec.as_deref(), options.migrate.as_deref()), (Some("app serve"), Some("app migrate")));
@@ -354,7 +359,7 @@ mod tests {
         };
         assert_eq!(db.capture, capture);
         assert_eq!((db.file_mode, db.file_owner), (Some(0o640), Some((10, 20))));
-        assert!(db.restore_if_db_not_exists && db.replica.sync_interval.is_zero());
+        assert!(db.restore_if_db_not_exists && db.optional && db.replica.sync_interval.is_zero());
     }
 
     #[test]
@@ -394,11 +399,9 @@ mod tests {
             l0_retention: Duration::ZERO,
             l0_retention_check_interval: Duration::from_secs(60),
             retention_enabled: false,
-            verify_compaction: true,
-            validation_interval: Some(Duration::from_secs(6 * 3600)),
         };
         assert_eq!(options.lifecycle, expected);
-        assert_eq!(warnings, [VALIDATION_WARNING]);
+        assert!(warnings.is_empty(), "{warnings:?}");
     }
 
     #[test]
@@ -411,22 +414,31 @@ mod tests {
         let first = SnapshotPolicy { interval: hours(2), retention: hours(72), check_interval: hours(2) };
         let second = SnapshotPolicy { interval: hours(4), retention: hours(48), check_interval: hours(1) };
         assert_eq!((options.databases[0].snapshot, options.databases[1].snapshot), (first, second));
-        assert_eq!(options.databases[0].validation_interval, Some(hours(3)));
-        assert_eq!(options.databases[1].validation_interval, Some(hours(7)));
-        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings.is_empty(), "{warnings:?}");
     }
 
     #[test]
-    fn what_is_not_done_is_said_and_nothing_else() {
-        for (lines, wanted) in [
-            ("levels: []\nsnapshot: {}\nretention: {}\nvalidation: {}\nl0-retention: 1m\nverify-compaction: no\n", 0),
-            ("validation: {interval: 0}\n", 0),
-            ("validation: {interval: 1h}\n", 1),
-            ("dbs: [{path: /a, replica: {path: /b, retention: 1h, snapshot-interval: 1h}}]", 0),
-            ("dbs: [{path: /a, replica: {path: /b, validation-interval: 1h}}]", 1),
-        ] {
-            assert_eq!(read(lines).expect(lines).1, vec![VALIDATION_WARNING; wanted], "{lines}");
-        }
+    fn litestreams_validation_is_a_verification() {
+        let verify = |lines: &str| accept(lines).databases.into_iter().map(|db| db.verify).collect::<Vec<_>>();
+        let every = |hours: u64, deep| {
+            Some(Verify { interval: Duration::from_secs(hours * 3600), deep, rate: Verify::RATE, dir: None })
+        };
+        assert_eq!(verify(&one("validation: {interval: 6h}\n")), [every(6, false)], "0.5 looks at names");
+        assert_eq!(verify(&one("validation: {interval: 0}\n")), [None]);
+        assert_eq!(verify(&one("validation: {}\n")), [None]);
+        let of_03 = "validation-interval: 7h\ndbs:\n  - {path: /a, replica: {path: /b, validation-interval: 3h}}\n  \
+                     - {path: /c, replica: {path: /d}}\n  - {path: /e, replica: {path: /f, validation-interval: 0}}\n";
+        assert_eq!(verify(of_03), [every(3, true), every(7, true), None], "0.3 restored");
+        let both = one("validation: {interval: 6h}\nverify: {interval: 2h}\n");
+        assert_eq!(verify(&both), [every(2, true)], "ours is the more exact one");
+        assert_eq!(verify(&one("validation: {interval: 6h}\nverify: {interval: 0}\n")), [None], "switched off");
+    }
+
+    #[test]
+    fn a_database_can_be_optional() {
+        assert!(!accept(&one("")).databases[0].optional);
+        assert!(accept(&one("    optional: true\n")).databases[0].optional);
+        assert!(problem("optional: true\n").contains("`optional` belongs under dbs[]"));
     }
 
     #[test]

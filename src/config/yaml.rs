@@ -6,14 +6,23 @@
 //! serde_yaml knows positions only while it reads, and tells them only through errors. So everything that can be wrong with
 //! a single value is found during the reading: the sentence is left in [`Reader::problem`], the error carries the line.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::expand::MARK;
 use super::keys::{Class, Key, Kind, Level};
 use super::scalar;
 use super::section::{Section, Value};
+
+mod document;
+mod merge;
+
+#[cfg(test)]
+mod tests;
+
+use merge::MergeSeed;
 
 #[derive(Debug)]
 pub struct Parsed {
@@ -22,48 +31,109 @@ pub struct Parsed {
     pub notes: Vec<String>,
 }
 
+/// Where a [`MARK`] stands.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// `dbs[0].replica.access-key-id`.
+    pub place: String,
+    /// The value is nothing but the mark.
+    pub is_whole: bool,
+}
+
+/// The text of the file, if it is one that YAML is written in; the error completes "FILE: ".
+pub fn decode(bytes: Vec<u8>) -> Result<String, String> {
+    document::decode(bytes)
+}
+
 /// Reads the whole text. The error is a sentence that begins with `file:line`.
 pub fn parse(file: &str, text: &str) -> Result<Parsed, String> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.lines().all(|line| matches!(line.trim(), "" | "---") || line.trim_start().starts_with('#')) {
-        return Ok(Parsed { root: Section::default(), notes: Vec::new() });
-    }
-    let reader = Reader::default();
-    let seed = ValueSeed { reader: &reader, kind: Kind::Section(Level::Root), class: Class::Supported, place: "" };
-    match seed.deserialize(serde_yaml::Deserializer::from_str(text)) {
-        Ok(value) => {
-            let root = if let Some(Value::Section(root)) = value { root } else { Section::default() };
-            Ok(Parsed { root, notes: reader.notes.take() })
-        }
-        Err(error) => Err(match (reader.problem.take(), error.location()) {
-            (Some(problem), Some(at)) => format!("{file}:{}: {problem}", at.line()),
-            (Some(problem), None) => format!("{file}: {problem}"),
-            (None, _) => format!("{file}: not valid YAML: {error}{}", quoting_hint(&error)),
-        }),
+    let reader = Reader::new(text, None);
+    match reader.read() {
+        Ok(root) => Ok(Parsed { root, notes: reader.notes.take() }),
+        Err(error) => Err(reader.sentence(file, &error)),
     }
 }
 
-/// A secret with a colon in it, put in by `${NAME}`, is the usual way to break a file that looks right.
-fn quoting_hint(error: &serde_yaml::Error) -> &'static str {
-    if error.to_string().contains("mapping values are not allowed") {
+/// Reads a text with marks in it. In a value that says where something lies a mark is an error, for the reason `why`; all
+/// others are found. Whatever else is wrong with the text is left to [`parse`] of the text without marks.
+pub fn find_marks(file: &str, text: &str, why: &str) -> Result<Vec<Marked>, String> {
+    let reader = Reader::new(text, Some(why));
+    match reader.read() {
+        Err(error) if reader.is_refused.get() => Err(reader.sentence(file, &error)),
+        _ => Ok(reader.marked.take()),
+    }
+}
+
+/// The usual ways to break a file that looks right: a secret with a colon in it, put in by `${NAME}`, and a tab.
+fn hint(error: &serde_yaml::Error) -> &'static str {
+    let error = error.to_string();
+    if error.contains("mapping values are not allowed") {
         "; a value with special characters needs quotes, also around a variable: \"${SECRET}\""
+    } else if error.contains("cannot start any token") {
+        "; lines are indented with spaces, not with tabs, and a value with special characters needs quotes"
     } else {
         ""
     }
 }
 
-/// What the reading leaves behind besides values.
-#[derive(Default)]
-struct Reader {
+/// What the reading needs, and what it leaves behind besides values.
+struct Reader<'t> {
+    text: &'t str,
+    /// Why a [`MARK`] must not stand in a place.
+    why: Option<&'t str>,
     problem: RefCell<Option<String>>,
     notes: RefCell<Vec<String>>,
+    marked: RefCell<Vec<Marked>>,
+    /// The problem is a mark.
+    is_refused: Cell<bool>,
 }
 
-impl Reader {
+impl<'t> Reader<'t> {
+    fn new(text: &'t str, why: Option<&'t str>) -> Reader<'t> {
+        Reader {
+            text: document::first(text),
+            why,
+            problem: RefCell::default(),
+            notes: RefCell::default(),
+            marked: RefCell::default(),
+            is_refused: Cell::default(),
+        }
+    }
+
+    fn read(&self) -> Result<Section, serde_yaml::Error> {
+        if document::is_empty(self.text) {
+            return Ok(Section::default());
+        }
+        let seed = ValueSeed { reader: self, kind: Kind::Section(Level::Root), class: Class::Supported, place: "" };
+        let value = seed.deserialize(serde_yaml::Deserializer::from_str(self.text))?;
+        Ok(if let Some(Value::Section(root)) = value { root } else { Section::default() })
+    }
+
+    fn sentence(&self, file: &str, error: &serde_yaml::Error) -> String {
+        match (self.problem.take(), error.location(), document::second(self.text)) {
+            (Some(problem), Some(at), _) => format!("{file}:{}: {problem}", at.line()),
+            (Some(problem), None, _) => format!("{file}: {problem}"),
+            (None, _, Some(line)) if error.to_string().contains("more than one document") => format!(
+                "{file}:{line}: a second document begins here; Litestream reads the first one only: write all settings into one, without `---`"
+            ),
+            (None, ..) => format!("{file}: not valid YAML: {error}{}", hint(error)),
+        }
+    }
+
     /// Leaves the sentence, keeping an earlier one, and makes the error that carries the position.
     fn fail<E: serde::de::Error>(&self, problem: String) -> E {
         self.problem.borrow_mut().get_or_insert(problem);
         E::custom("see problem")
+    }
+
+    /// A value of the wrong shape is often that of a key with the same name elsewhere: 0.3's `retention: 24h`.
+    fn belongs_elsewhere(&self, seed: &ValueSeed<'_>, belongs: Option<String>) {
+        let shape = format!("{} must be {}", seed.place, seed.expected());
+        if let (Some(problem), Some(belongs)) = (self.problem.borrow_mut().as_mut(), belongs)
+            && *problem == shape
+        {
+            problem.push_str(&format!("; another {belongs}"));
+        }
     }
 
     /// Replaces serde's complaint about a shape, which would quote the value.
@@ -79,7 +149,7 @@ impl Reader {
 /// Reads one value of a known kind; `None` is YAML's null.
 #[derive(Clone, Copy)]
 struct ValueSeed<'a> {
-    reader: &'a Reader,
+    reader: &'a Reader<'a>,
     kind: Kind,
     class: Class,
     /// `dbs[0].replica.url`; empty for the file as a whole.
@@ -89,7 +159,7 @@ struct ValueSeed<'a> {
 impl ValueSeed<'_> {
     const fn expected(&self) -> &'static str {
         match self.kind {
-            Kind::Text => "a single value",
+            Kind::Text | Kind::Place => "a single value",
             Kind::Bool => "true or false",
             Kind::Count => "a whole number",
             Kind::Size => "a size, for example 5MiB",
@@ -110,6 +180,17 @@ impl ValueSeed<'_> {
         let value = value.map_err(|why| self.reader.fail(format!("{}: {why}", self.place)))?;
         self.admit(&value).map_err(|why| self.reader.fail(why))?;
         Ok(value)
+    }
+
+    /// A variable without a value: refused where it would name another place, else as if nothing were written.
+    fn marked<E: serde::de::Error>(&self, text: &str) -> Result<(), E> {
+        if let (Some(why), Kind::Place, Class::Supported | Class::NotYet(_)) = (self.reader.why, self.kind, self.class)
+        {
+            self.reader.is_refused.set(true);
+            return Err(self.reader.fail(format!("{}: {why}", self.place)));
+        }
+        self.reader.marked.borrow_mut().push(Marked { place: self.place.to_owned(), is_whole: text == MARK });
+        Ok(())
     }
 
     /// Refuses what is switched on and not there, notes what is put aside.
@@ -166,6 +247,9 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        if self.reader.why.is_some() && text.contains(MARK) {
+            return self.marked(text).map(|()| None);
+        }
         self.scalar(text).map(Some)
     }
 
@@ -196,19 +280,32 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
         while let Some(word) =
             entries.next_key_seed(KeySeed { reader: self.reader, level, place: self.place, seen: &seen })?
         {
-            let Word::Key(key) = word else {
-                // Merged keys give way to those written out, so they are added at the end.
-                merged.extend(entries.next_value_seed(MergeSeed { value: self })?);
-                continue;
+            let key = match word {
+                Word::Key(key) => key,
+                Word::Merge => {
+                    // Merged keys give way to those written out, so they are added at the end.
+                    merged.extend(entries.next_value_seed(MergeSeed { value: self })?);
+                    continue;
+                }
+                Word::Holder => {
+                    entries.next_value::<IgnoredAny>()?;
+                    continue;
+                }
             };
             seen.push(key.name);
             let place =
                 if self.place.is_empty() { key.name.to_owned() } else { format!("{}.{}", self.place, key.name) };
             let seed = ValueSeed { reader: self.reader, kind: key.kind, class: key.class, place: &place };
-            match entries.next_value_seed(seed)? {
+            let read = entries.next_value_seed(seed);
+            if read.is_err() {
+                self.reader.belongs_elsewhere(&seed, level.other_meaning(key));
+            }
+            match read? {
                 Some(value) => section.entries.push((key.name, value)),
                 // What `url: ${NOT_SET}` becomes: written, but empty.
-                None if key.kind == Kind::Text => section.entries.push((key.name, Value::Text(String::new()))),
+                None if matches!(key.kind, Kind::Text | Kind::Place) => {
+                    section.entries.push((key.name, Value::Text(String::new())))
+                }
                 None => {}
             }
         }
@@ -226,11 +323,13 @@ enum Word {
     Key(&'static Key),
     /// `<<`, YAML's merge of an alias.
     Merge,
+    /// A name of the user's own for what is used elsewhere by an alias; its value counts only there.
+    Holder,
 }
 
 /// Reads one key of a section, refusing unknown and repeated ones.
 struct KeySeed<'a> {
-    reader: &'a Reader,
+    reader: &'a Reader<'a>,
     level: Level,
     place: &'a str,
     seen: &'a [&'static str],
@@ -256,213 +355,18 @@ impl<'de> Visitor<'de> for KeySeed<'_> {
             return Ok(Word::Merge);
         }
         let place = if self.place.is_empty() { String::new() } else { format!(" in {}", self.place) };
-        let Some(key) = self.level.key(name) else {
-            let suggestion = self.level.suggestion(name).unwrap_or_default();
+        let name = name.replace(MARK, "");
+        let Some(key) = self.level.key(&name) else {
+            let holds_anchor = || self.level == Level::Root && document::holds_anchor(self.reader.text, &name);
+            if name.starts_with("x-") || name.starts_with('.') || holds_anchor() {
+                return Ok(Word::Holder);
+            }
+            let suggestion = self.level.suggestion(&name).unwrap_or_default();
             return Err(self.reader.fail(format!("unknown key `{name}`{place}{suggestion}")));
         };
         if self.seen.contains(&key.name) {
             return Err(self.reader.fail(format!("`{name}` stands twice{place}")));
         }
         Ok(Word::Key(key))
-    }
-}
-
-/// Reads the value of `<<`: one section of the same kind, or a list of them.
-struct MergeSeed<'a> {
-    value: ValueSeed<'a>,
-}
-
-impl<'de> DeserializeSeed<'de> for MergeSeed<'_> {
-    type Value = Vec<Section>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for MergeSeed<'_> {
-    type Value = Vec<Section>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an alias of a group of settings")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
-        Ok(match self.value.visit_map(entries)? {
-            Some(Value::Section(section)) => vec![section],
-            _ => Vec::new(),
-        })
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut sections = Vec::new();
-        while let Some(value) = items.next_element_seed(self.value)? {
-            if let Some(Value::Section(section)) = value {
-                sections.push(section);
-            }
-        }
-        Ok(sections)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::super::keys::LEVELS;
-    use super::*;
-
-    fn root(text: &str) -> Section {
-        parse("f.yml", text).expect(text).root
-    }
-
-    fn problem(text: &str) -> String {
-        parse("f.yml", text).expect_err(text)
-    }
-
-    #[test]
-    fn values_keep_the_text_that_was_written() {
-        let section = root("access-key-id: 007\nsecret-access-key: 1e5\nregion: 'yes'\nexec: ~\nmigrate:\n");
-        assert_eq!(section.text("access-key-id"), Some("007"));
-        assert_eq!(section.text("secret-access-key"), Some("1e5"));
-        assert_eq!(section.text("region"), Some("yes"));
-        assert_eq!((section.text("exec"), section.text("migrate")), (None, None), "null and nothing are empty");
-        assert!(section.has("exec") && section.has("migrate") && !section.has("bucket"));
-    }
-
-    #[test]
-    fn kinds_are_checked_and_the_line_is_named() {
-        assert_eq!(root("skip-verify: on\n").bool("skip-verify"), Some(true));
-        assert_eq!(root("part-size: 5MiB\n").number("part-size"), Some(5 << 20));
-        assert_eq!(root("grace: 1m\n").duration("grace"), Some(Duration::from_secs(60)));
-        let text = "dbs:\n  - path: /a\n    replica:\n      sync-interval: 10\n";
-        assert_eq!(problem(text), "f.yml:4: dbs[0].replica.sync-interval: \"10\" has no unit; write for example 10s");
-        assert_eq!(problem("skip-verify: 2\n"), "f.yml:1: skip-verify: \"2\" is neither true nor false");
-    }
-
-    #[test]
-    fn unknown_keys_name_place_line_and_the_likely_key() {
-        let text = "dbs:\n  - path: /a\n    replica:\n      urll: s3://b/x\n";
-        assert_eq!(problem(text), "f.yml:4: unknown key `urll` in dbs[0].replica; did you mean `url`?");
-        let text = "dbs:\n  - path: /a\n    url: s3://b/x\n";
-        assert_eq!(problem(text), "f.yml:3: unknown key `url` in dbs[0]; `url` belongs under dbs[].replica");
-        assert_eq!(problem("\n\nfoo: 1\n"), "f.yml:3: unknown key `foo`");
-    }
-
-    #[test]
-    fn duplicates_and_wrong_shapes_are_errors_that_quote_no_value() {
-        let text = "dbs:\n  - path: /a\n    path: /b\n";
-        assert_eq!(problem(text), "f.yml:3: `path` stands twice in dbs[0]");
-        let shape = problem("dbs: hunter2\n");
-        assert_eq!(shape, "f.yml:1: dbs must be a list (lines that begin with `- `)");
-        let shape = problem("dbs:\n  - hunter2\n");
-        assert_eq!(shape, "f.yml:2: dbs[0] must be a group of `key: value` lines");
-        let shape = problem("secret-access-key: [hunter2]\n");
-        assert_eq!(shape, "f.yml:1: secret-access-key must be a single value");
-        assert_eq!(problem("- a\n"), "f.yml:1: the file must be a group of `key: value` lines");
-        assert!(problem("region: b: c\n").starts_with("f.yml: not valid YAML: "));
-        assert_eq!(problem("dbs:\n  -\n"), "f.yml:2: dbs[0] is empty");
-    }
-
-    #[test]
-    fn empty_files_are_empty_sections() {
-        for text in ["", "\n", "# only this\n", "---\n", "\u{feff}"] {
-            assert!(!root(text).has("dbs"), "{text:?}");
-        }
-        assert!(!root("dbs:\n").has("dbs"));
-        assert_eq!(root("dbs: []\n").sections("dbs").map(<[_]>::len), Some(0));
-    }
-
-    #[test]
-    fn aliases_merge_below_what_is_written_out() {
-        let text = "dbs:\n  - path: /a\n    replica: &r\n      region: one\n      bucket: b\n  - path: /c\n    replica:\n      <<: *r\n      region: two\n";
-        let root = root(text);
-        let second = root.sections("dbs").and_then(|dbs| dbs[1].section("replica")).expect("replica");
-        assert_eq!((second.text("region"), second.text("bucket")), (Some("two"), Some("b")));
-    }
-
-    #[test]
-    fn what_is_not_supported_is_named_unless_it_is_off() {
-        assert_eq!(problem("addr: \":9090\"\n"), "f.yml:1: addr: the metrics endpoint is not supported yet");
-        assert_eq!(
-            problem("socket:\n  enabled: true\n"),
-            "f.yml:2: socket.enabled: the control socket is not supported yet"
-        );
-        assert_eq!(
-            problem("age:\n  recipients: [age1x]\n"),
-            "f.yml:2: age.recipients: age encryption is not supported yet"
-        );
-        root("addr: ''\nmcp-addr:\nsocket: {enabled: false, path: /x}\nage: {identities: []}\nheartbeat-url: ''\n");
-    }
-
-    #[test]
-    fn a_note_says_what_has_no_effect() {
-        let notes = parse("f.yml", "logging: {stderr: true}\n").expect("valid").notes;
-        assert_eq!(notes, ["logging.stderr has no effect: logs always go to stderr"]);
-    }
-
-    /// One value of each kind, as a person would write it, switched off where that is possible.
-    fn sample(kind: Kind, on: bool) -> &'static str {
-        match (kind, on) {
-            (Kind::Text, true) => "word",
-            (Kind::Text, false) => "''",
-            (Kind::Bool, true) => "yes",
-            (Kind::Bool, false) => "no",
-            (Kind::Count | Kind::Size, true) => "7",
-            (Kind::Count | Kind::Size, false) => "0",
-            (Kind::Duration, true) => "1h30m",
-            (Kind::Duration, false) => "0s",
-            (Kind::Texts, true) => "[a, b]",
-            (Kind::Texts, false) => "[]",
-            (Kind::Section(_), _) => "{}",
-            (Kind::Sections(_), _) => "[]",
-        }
-    }
-
-    /// The text of a file in which `line` stands where keys of this level stand.
-    fn wrap(level: Level, line: &str) -> String {
-        match level {
-            Level::Root => format!("{line}\n"),
-            Level::Db => format!("dbs:\n  - {line}\n"),
-            Level::Replica => format!("dbs:\n  - replicas:\n      - {line}\n"),
-            Level::Logging => format!("logging:\n  {line}\n"),
-            Level::Socket => format!("socket:\n  {line}\n"),
-            Level::Compaction => format!("levels:\n  - {line}\n"),
-            Level::Snapshot => format!("snapshot:\n  {line}\n"),
-            Level::Validation => format!("validation:\n  {line}\n"),
-            Level::Retention => format!("retention:\n  {line}\n"),
-            Level::Verify => format!("verify:\n  {line}\n"),
-            Level::Age => format!("dbs:\n  - replica:\n      age:\n        {line}\n"),
-        }
-    }
-
-    #[test]
-    fn every_key_of_the_table_does_what_its_class_says() {
-        for level in LEVELS {
-            for key in level.keys() {
-                let line = |on| wrap(level, &format!("{}: {}", key.name, sample(key.kind, on)));
-                let off = parse("f", &line(false));
-                assert!(off.is_ok(), "{level:?} {}: {off:?}", key.name);
-                match (parse("f", &line(true)), key.class) {
-                    (Err(error), Class::NotYet(feature)) => {
-                        assert!(error.contains(key.name) && error.contains(feature), "{error}");
-                    }
-                    (Ok(parsed), Class::NoEffect(why)) => {
-                        assert!(parsed.notes.iter().any(|n| n.contains(key.name) && n.contains(why)), "{}", key.name);
-                    }
-                    (Ok(parsed), Class::Supported) => assert!(parsed.notes.is_empty(), "{}", key.name),
-                    (result, class) => panic!("{level:?} {} is {class:?} but {result:?}", key.name),
-                }
-            }
-        }
-    }
-
-    proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
-
-        #[test]
-        fn no_text_breaks_the_reader(text in "(dbs|path|replica|age|[a-z<&*!'\"]|: |- |\n|  |[{}\\[\\],#~|>é0-9]){0,30}") {
-            let _ = parse("f", &text);
-        }
     }
 }

@@ -3,6 +3,7 @@
 //! One replication per database. It joins the local side (`db/`) and the bucket side (`remote/`), which do not know each other.
 //!
 //! ```text
+//!   absent.rs   pure: there is no database: when to warn, and what to say
 //!   open.rs     wait for the file → take the lock → open and pin
 //!   core/       pure: what to do next
 //!   driver.rs   waits for events, carries out what the core asks for
@@ -22,6 +23,7 @@
 //! The WAL is the queue: while an upload is in flight, the next commits gather in the WAL and leave as one batch. Three
 //! watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL.
 
+mod absent;
 mod aside;
 mod core;
 mod dead_end;
@@ -55,7 +57,7 @@ use self::disk::Disk;
 use self::driver::{Driver, FirstLook, Noted, Parts, now};
 use self::local::LocalSide;
 use self::on_thread::{OnThread, blocking};
-use self::open::{Announce, wait_for_arming, wait_for_database, wait_for_lock};
+use self::open::{Announce, look_around, wait_for_arming, wait_for_database, wait_for_lock};
 use crate::clock;
 use crate::db::{Accepted, Db, History, SPILL_DIRECTORY, Spill, SpillError, Tuning, Watch, Watches};
 use crate::ltx::Txid;
@@ -72,6 +74,10 @@ pub struct Settings {
     /// Our local state: lock, spilled files, the note of a restore.
     pub meta_path: PathBuf,
     pub tuning: Tuning,
+    /// It may be missing to the end.
+    pub optional: bool,
+    /// The databases of this process, this one included: none of their files may be opened by name.
+    pub all: Arc<[PathBuf]>,
     /// How often to look without being woken.
     pub monitor_interval: Duration,
     /// The WAL is reset after this time even if it is small.
@@ -116,8 +122,10 @@ pub enum Ready {
 pub enum Ended {
     /// The bucket alone restores the last commit.
     Synced(Option<Txid>),
-    /// There was never a database to replicate.
+    /// There was never a database to replicate, and there need not be one.
     NoDatabase,
+    /// There was never a database, although there should be one.
+    NeverAppeared { why: String },
     /// Another process held the replication to the end.
     Standby,
     /// Commits are not in the bucket.
@@ -194,7 +202,11 @@ async fn replicate(
 ) -> Ended {
     let mut ready = Announce::new(events.clone());
     let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
-        return Ended::NoDatabase;
+        if settings.optional {
+            return Ended::NoDatabase;
+        }
+        let seen = look_around(&settings).await;
+        return Ended::NeverAppeared { why: absent::verdict(&settings.path, &seen) };
     };
     let _lock = match wait_for_lock(&settings, &mut stop, &mut ready).await {
         Ok(Some(lock)) => lock,

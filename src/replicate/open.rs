@@ -8,14 +8,17 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::absent::Absence;
 use super::on_thread::blocking;
 use super::{Event, Ready, Settings, Stop};
-use crate::db::{Db, DbError, Lock, Watch};
+use crate::db::{AtPath, Db, DbError, Lock, Surroundings, Watch};
 use crate::fsx::FsError;
 use crate::sqlite::{Presence, look_at_file};
 
 /// How often a standby asks for the lock, and how often the database is tried while something keeps it busy.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// How long it may take to look around where there is no database.
+const AROUND_TIME: Duration = Duration::from_secs(1);
 
 /// Says once, at the first stage that allows it, that the application may start.
 pub(super) struct Announce {
@@ -46,13 +49,20 @@ pub(super) async fn wait_for_database(
     ready: &mut Announce,
 ) -> Option<bool> {
     let mut waited = false;
+    let mut complaint = None;
+    let mut absence = Absence::begin(Instant::now(), settings.optional);
     loop {
         let stopping = stop.borrow_and_update().is_some();
         // No connection of ours exists yet, so looking at the file drops no locks.
         match look_at_file(&settings.path) {
             Ok(Presence::Database(_)) => return Some(waited),
             Ok(_) => {}
-            Err(error) => tracing::warn!("{error}"),
+            // Once, if it stays the same: that there is no database is said again and again.
+            Err(error) if complaint.as_ref() != Some(&error.to_string()) => {
+                tracing::warn!("{error}");
+                complaint = Some(error.to_string());
+            }
+            Err(_) => {}
         }
         if stopping || settings.once.is_some() {
             return None;
@@ -62,12 +72,25 @@ pub(super) async fn wait_for_database(
             tracing::info!(db = %settings.path.display(), "no database yet: replication begins when it appears");
         }
         ready.say(Ready::NoDatabaseYet).await;
+        if let Some(lasts) = absence.due(Instant::now()) {
+            tracing::warn!("{}", super::absent::warning(&settings.path, &look_around(settings).await, lasts));
+        }
+        let next_look = Instant::now() + settings.monitor_interval;
+        let next_look = absence.next_warning().map_or(next_look, |warning| warning.min(next_look));
         tokio::select! {
             () = watch.changed() => {}
-            () = tokio::time::sleep(settings.monitor_interval) => {}
+            () = tokio::time::sleep_until(next_look) => {}
             _ = stop.changed() => {}
         }
     }
+}
+
+pub(super) async fn look_around(settings: &Settings) -> Surroundings {
+    let (path, all) = (settings.path.clone(), settings.all.clone());
+    let look = blocking(move || Surroundings::look(&path, &all));
+    // A file system that does not answer must not keep replication from its end.
+    let nothing = |_| Surroundings { at_path: AtPath::Unknown("no answer".into()), neighbours: Vec::new() };
+    tokio::time::timeout(AROUND_TIME, look).await.unwrap_or_else(nothing)
 }
 
 /// Takes the lock, standing by while another process has it; `None` when it is time to end.

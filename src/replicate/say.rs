@@ -30,6 +30,10 @@ pub(super) fn say(notice: &Notice, path: &Path, address: &str, status: &Status) 
             db = %db,
             "objects of the history are gone from {address}: uploading the whole database"
         ),
+        Notice::Frozen => tracing::warn!(
+            db = %db,
+            "from here on the application's writes fail with \"database is locked\", because no restore would give them back"
+        ),
         Notice::Fenced(why) => tracing::error!(db = %db, "{why}: stopping, nothing was overwritten"),
     }
 }

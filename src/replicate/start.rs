@@ -73,9 +73,7 @@ impl LocalSide {
             Some(seen) => seen,
             None => look(&self.remote).await?,
         };
-        for ignored in &listing.ignored {
-            tracing::warn!("ignored {} in {}: {}", ignored.name, self.remote.address(), ignored.why);
-        }
+        self.remote.announce(&listing);
         self.confirmed = end.as_ref().map(|end| end.txid);
         self.doubts.suspect(None);
         if self.is_accepted() {

@@ -1,14 +1,18 @@
 //! What SQLite refused, in terms of what the caller does next.
 
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use nix::unistd::AccessFlags;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SqliteError {
     /// Somebody holds the lock: try again later.
     #[error("{verb} {}: the database is locked", path.display())]
     Busy { verb: &'static str, path: PathBuf },
-    /// The file is not there (any more).
-    #[error("{verb} {}: no such file, or it cannot be opened: {detail}", path.display())]
+    /// The database, its WAL or its shm cannot be opened; the detail says why.
+    #[error("{verb} {}: {detail}", path.display())]
     CannotOpen { verb: &'static str, path: PathBuf, detail: String },
     /// The file system refuses writes: permissions or read-only.
     #[error("{verb} {}: not writable by this user: {detail}", path.display())]
@@ -41,7 +45,10 @@ impl SqliteError {
                 | rusqlite::ErrorCode::DatabaseLocked
                 | rusqlite::ErrorCode::FileLockingProtocolFailed,
             ) => SqliteError::Busy { verb, path },
-            Some(rusqlite::ErrorCode::CannotOpen) => SqliteError::CannotOpen { verb, path, detail },
+            Some(rusqlite::ErrorCode::CannotOpen) => {
+                let detail = why_not_opened(&path).unwrap_or(detail);
+                SqliteError::CannotOpen { verb, path, detail }
+            }
             Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::PermissionDenied) => {
                 SqliteError::ReadOnly { verb, path, detail }
             }
@@ -53,9 +60,57 @@ impl SqliteError {
     }
 }
 
+/// What SQLite does not tell with "unable to open database file": looked up at once, while the cause still stands. The database
+/// itself is never opened here, because closing it would drop this process's locks.
+fn why_not_opened(path: &Path) -> Option<String> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) => return Some(told(&error)),
+    };
+    if metadata.is_dir() {
+        return Some("it is a directory".into());
+    }
+    if let Err(error) = File::open("/dev/null") {
+        return Some(told(&error));
+    }
+    let directory = crate::fsx::parent(path);
+    let cannot = |path: &Path, flags| nix::unistd::eaccess(path, flags).err().map(io::Error::from);
+    let in_directory =
+        |error| format!("the directory {}, where SQLite keeps its -wal and -shm: {error}", directory.display());
+    cannot(path, AccessFlags::R_OK).map(|error| told(&error)).or_else(|| {
+        let error = cannot(directory, AccessFlags::W_OK | AccessFlags::X_OK)?;
+        Some(in_directory(error))
+    })
+}
+
+fn told(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => "this process has too many open files; raise its limit (ulimit -n)".into(),
+        Some(libc::ENFILE) => "this machine has too many open files; raise its limit (fs.file-max)".into(),
+        _ => error.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_could_not_be_opened_is_told_with_its_cause() {
+        use rusqlite::ffi;
+        let dir = tempfile::tempdir().expect("tempdir");
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), None);
+        let sentence = |path: &Path| SqliteError::from_rusqlite("open", path, &error).to_string();
+        assert!(sentence(&dir.path().join("absent/x.db")).ends_with("No such file or directory (os error 2)"));
+        assert!(sentence(dir.path()).ends_with("it is a directory"));
+        let file = dir.path().join("x.db");
+        fs::write(&file, "").expect("write");
+        assert!(sentence(&file.join("y.db")).ends_with("Not a directory (os error 20)"));
+        assert!(!sentence(&file).contains("no such file"), "it is there");
+        let many = |code| told(&io::Error::from_raw_os_error(code));
+        assert!(many(libc::EMFILE).contains("too many open files; raise its limit (ulimit -n)"));
+        assert!(many(libc::ENFILE).contains("this machine has too many open files"));
+    }
 
     #[test]
     fn a_lock_of_others_is_no_end() {

@@ -4,7 +4,9 @@
 
 mod harness;
 
+mod absent;
 mod boot;
+mod configuration;
 mod crash;
 mod doubt;
 mod exit_codes;
@@ -12,10 +14,12 @@ mod interop;
 mod layers;
 mod migration;
 mod moved;
+mod names;
 mod points;
 mod seed_story;
 mod shipping;
 mod soak;
+mod stderr;
 mod streams;
 mod supervision;
 mod verify;

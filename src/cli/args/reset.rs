@@ -43,7 +43,7 @@ impl Reset {
 
     pub(super) fn check(&self) -> Result<(), String> {
         match self.operands.as_slice() {
-            [db] if db.to_str().is_some_and(is_url) => {
+            [db] if db.to_str().is_some_and(|db| is_url(db) && !db.starts_with("file:")) => {
                 Err("the path of the database is needed, not the URL of its replica".into())
             }
             [db] if !db.is_empty() => Ok(()),

@@ -220,6 +220,8 @@ pub enum Notice {
     CheckpointBlocked(crate::db::Obstacle),
     HistoryGone,
     Fenced(String),
+    /// The write lock is held against the application.
+    Frozen,
 }
 
 /// How it ended.

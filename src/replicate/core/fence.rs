@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::event::{Effect, Event, LocalDone, LocalOrder, Outcome};
+use super::event::{Effect, Event, LocalDone, LocalOrder, Notice, Outcome};
 use super::{Common, Finish, Now, Plan, State};
 
 const FREEZE_ATTEMPTS: u32 = 20;
@@ -55,6 +55,9 @@ impl Fencing {
         match (done, self.step) {
             (LocalDone::Frozen(is_frozen), Step::Freezing { attempts_left, .. }) if is_frozen || attempts_left == 0 => {
                 self.step = Step::Stopping { is_frozen };
+                if is_frozen {
+                    plan.push(Effect::Say(Notice::Frozen));
+                }
                 plan.push(Effect::Fence);
             }
             (LocalDone::Thawed, Step::Thawing { deadline }) => self.step = Step::Thawed { deadline },

@@ -1,0 +1,138 @@
+//! Whether what destroys a database would destroy its replica with it: for replicas that are directories.
+//!
+//! A variable without a value, or a path one level too short, makes such a replica of what was meant to be a bucket or another
+//! disk. The paths are compared as they are on the disk, with symbolic links followed as far as they exist.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::options::Database;
+use super::target::Target;
+
+/// What is to be said about replicas that can be used; an error is the sentence about one that cannot.
+pub fn check(databases: &[Database]) -> Result<Vec<String>, String> {
+    let files: Vec<Real> = databases.iter().map(|database| Real::of(&database.path)).collect();
+    let mut warnings = Vec::new();
+    for (database, file) in databases.iter().zip(&files) {
+        let Target::File { path: dir } = &database.replica.target else { continue };
+        let replica = Real::of(dir);
+        let (shown, of) = (dir.display(), database.path.display());
+        if let Some(inside) = files.iter().position(|file| file.path.starts_with(&replica.path)) {
+            let inside = databases[inside].path.display();
+            return Err(format!("the replica {shown} contains the database {inside}; {ELSEWHERE}"));
+        }
+        let notes = Real::of(&database.meta_path);
+        if notes.path.starts_with(&replica.path) || replica.path.starts_with(&notes.path) {
+            let notes = database.meta_path.display();
+            return Err(format!(
+                "the replica {shown} of {of} shares a directory with `meta-path` ({notes}); {ELSEWHERE}"
+            ));
+        }
+        let shares_disk = replica.device.is_some() && replica.device == file.device;
+        // Everything is below the root, and what is mounted below the directory of a database is another disk.
+        let own_dir = file.path.parent().filter(|dir| dir.parent().is_some());
+        if let Some(own_dir) = own_dir.filter(|own_dir| shares_disk && replica.path.starts_with(own_dir)) {
+            let own_dir = own_dir.display();
+            return Err(format!("the replica {shown} lies in the database's own directory {own_dir}; {ELSEWHERE}"));
+        }
+        if shares_disk {
+            warnings.push(format!(
+                "the replica {shown} is on the same file system as the database {of}: if that is lost, both are; \
+                 use S3, or a directory on another disk"
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
+const ELSEWHERE: &str = "what destroys the one would destroy the other: replicate to S3, or to a directory elsewhere, better on \
+                         another disk";
+
+/// A path as it is on the disk.
+struct Real {
+    path: PathBuf,
+    /// The file system that it is on, or would be created on.
+    device: Option<u64>,
+}
+
+impl Real {
+    /// Of an absolute path, of which the last components need not exist.
+    fn of(path: &Path) -> Real {
+        for ancestor in path.ancestors() {
+            let (Ok(real), Ok(missing)) = (fs::canonicalize(ancestor), path.strip_prefix(ancestor)) else { continue };
+            let device = fs::metadata(&real).ok().map(|metadata| metadata.dev());
+            let path = if missing.as_os_str().is_empty() { real } else { real.join(missing) };
+            return Real { path, device };
+        }
+        Real { path: path.to_owned(), device: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::super::load::Sources;
+    use super::super::options::Options;
+    use super::*;
+
+    /// What is said about `DATABASE REPLICA`, both below a directory in which `data/` and `backup/` exist.
+    fn verdict(dir: &Path, db: &str, replica: &str) -> Result<Vec<String>, String> {
+        let env = |_: &str| None;
+        let mut sources = Sources::new(&env, dir.to_owned());
+        sources.database = Some((db.into(), format!("file://{}/{replica}", dir.display())));
+        check(&Options::load(&sources).expect("valid").options.databases)
+    }
+
+    fn scene() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("tempdir");
+        for name in ["data/deep", "backup"] {
+            fs::create_dir_all(dir.path().join(name)).expect("create");
+        }
+        symlink("data", dir.path().join("to-data")).expect("link");
+        symlink("data/deep", dir.path().join("to-deep")).expect("link");
+        fs::write(dir.path().join("data/app.db"), "").expect("write");
+        symlink("data/app.db", dir.path().join("linked.db")).expect("link");
+        dir
+    }
+
+    #[test]
+    fn a_replica_that_shares_the_databases_fate_is_refused() {
+        let scene = scene();
+        for (db, replica, part) in [
+            ("data/app.db", "data", "contains the database"),
+            ("data/app.db", "", "contains the database"),
+            ("data/app.db", "to-data", "contains the database"),
+            ("data/app.db", "data/app.db", "contains the database"),
+            ("data/new.db", "data/backup", "lies in the database's own directory"),
+            ("data/app.db", "data/deep/er/still", "lies in the database's own directory"),
+            ("data/app.db", "to-deep/x", "lies in the database's own directory"),
+            ("to-data/app.db", "data/x", "lies in the database's own directory"),
+            ("linked.db", "data/x", "lies in the database's own directory"),
+            ("app.db", "backup", "lies in the database's own directory"),
+            ("data/app.db", "data/.app.db-millstream/x", "`meta-path`"),
+        ] {
+            let problem = verdict(scene.path(), db, replica).expect_err(replica);
+            assert!(problem.contains(part), "{db} {replica}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_replica_on_the_same_disk_is_said() {
+        let scene = scene();
+        for (db, replica) in [("data/app.db", "backup"), ("data/app.db", "data-backup/x"), ("data/deep/a.db", "backup")]
+        {
+            let warnings = verdict(scene.path(), db, replica).expect("usable");
+            assert!(warnings.len() == 1 && warnings[0].contains("same file system"), "{db} {replica}: {warnings:?}");
+        }
+        // Another file system, on every Linux.
+        let warnings = verdict(Path::new("/"), &scene.path().join("data/app.db").display().to_string(), "proc/backup");
+        assert_eq!(warnings, Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_database_in_the_root_does_not_own_the_whole_disk() {
+        assert!(verdict(Path::new("/"), "/no-such.db", "no-such-backup").is_ok());
+    }
+}
