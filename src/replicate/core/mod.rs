@@ -42,6 +42,9 @@ mod pace;
 mod relief;
 mod stream;
 
+#[cfg(test)]
+mod sim;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
