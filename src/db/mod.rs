@@ -18,6 +18,7 @@
 //!   history.rs   the note of how far this disk is in step with the replica
 //!   litestream.rs  what Litestream leaves beside a database
 //!   acceptance.rs  by order of a human: this database is the newest state
+//!   notes.rs     the directory of all these, and to whom it belongs
 //!   lock.rs      one replicator per database
 //!   identity.rs  is this still the file we opened?
 //! ```
@@ -44,6 +45,7 @@ mod history;
 mod identity;
 mod litestream;
 mod lock;
+mod notes;
 mod open;
 mod origin;
 mod position;
@@ -62,6 +64,7 @@ pub use compare::{Comparison, Limits, OtherPages};
 pub use history::{History, Own};
 pub use litestream::litestream_was_here;
 pub use lock::Lock;
+pub use notes::{create_dir_within, prepare as prepare_notes};
 pub use open::{Db, DbError, Tuning};
 pub use origin::Origin;
 pub use position::{ImageReason, Position};

@@ -216,7 +216,7 @@ async fn wait_for_lock(
     let mut standby = false;
     loop {
         let stopping = stop.borrow_and_update().is_some();
-        if let Some(lock) = Lock::try_take(&settings.meta_path)? {
+        if let Some(lock) = Lock::try_take(&settings.path, &settings.meta_path)? {
             if standby {
                 tracing::info!(db = %settings.path.display(), "the other process ended: taking over the replication");
             }

@@ -255,7 +255,9 @@ fn refused(error: RestoreError, newest: Option<Txid>) -> Result<Finding, Restore
         | RestoreError::Io(_)
         | RestoreError::Cancelled
         | RestoreError::NoBackup { .. }
-        | RestoreError::TargetExists { .. } => Err(error),
+        | RestoreError::TargetExists { .. }
+        | RestoreError::NoDatabase { .. }
+        | RestoreError::InUse(_) => Err(error),
         RestoreError::Unsound { what } => Ok(damage(None, What::Unsound { txid: newest, why: what })),
         error => Ok(damage(None, What::NotRestored { why: error.to_string() })),
     }

@@ -10,6 +10,7 @@
 //!
 //! ```text
 //!   mod.rs      the stages in order
+//!   preflight.rs  is each path one of a database that we may write to?
 //!   connect.rs  typed options → stores and settings of the rooms below
 //!   revive.rs   restore one database: the lock, the log lines, the note for replication
 //!   stages.rs   run a command to its end; wait for the roads
@@ -20,6 +21,7 @@
 pub mod exit;
 
 mod connect;
+mod preflight;
 mod revive;
 mod stages;
 mod verify;
@@ -111,6 +113,7 @@ pub async fn run(job: Job, mut signals: Signals, nursery: Nursery) -> u8 {
 
 async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u8, Failure> {
     let budget = Budget::of(&job.options);
+    job.options.databases.iter().try_for_each(preflight::check)?;
     let mut lines = Vec::new();
     let mut clients = Clients::default();
     for database in &job.options.databases {
