@@ -64,7 +64,7 @@ pub use compare::{Comparison, Limits, OtherPages};
 pub use history::{History, Own};
 pub use litestream::litestream_was_here;
 pub use lock::Lock;
-pub use notes::{create_dir_within, prepare as prepare_notes};
+pub use notes::{create_dir_within, note_exclusive, prepare as prepare_notes, was_exclusive};
 pub use open::{Db, DbError, Tuning};
 pub use origin::Origin;
 pub use position::{ImageReason, Position};

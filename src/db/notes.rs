@@ -129,6 +129,21 @@ pub(super) fn write(directory: &Path, name: &str, text: &[u8]) -> fsx::Result<()
     fsx::rename(&temporary, &path)
 }
 
+/// There when a program kept the database to itself in its last life.
+const EXCLUSIVE_FILE: &str = "exclusive.json";
+
+/// Notes whether a program keeps the database to itself.
+pub fn note_exclusive(directory: &Path, is_exclusive: bool) -> fsx::Result<()> {
+    match is_exclusive {
+        true => write(directory, EXCLUSIVE_FILE, b"{}"),
+        false => fsx::remove_file_if_exists(&directory.join(EXCLUSIVE_FILE)).map(drop),
+    }
+}
+
+pub fn was_exclusive(directory: &Path) -> bool {
+    directory.join(EXCLUSIVE_FILE).exists()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;

@@ -14,6 +14,7 @@
 //!   connect.rs  typed options → stores and settings of the rooms below
 //!   revive.rs   restore one database: the lock, the log lines, the note for replication
 //!   stages.rs   run a command to its end; wait for the roads
+//!   untouched.rs  did the application write to its databases?
 //!   verify.rs   beside the roads: prove the replicas, now and then
 //!   exit.rs     pure: the exit code that tells the truth
 //! ```
@@ -24,6 +25,7 @@ mod connect;
 mod preflight;
 mod revive;
 mod stages;
+mod untouched;
 mod verify;
 
 use std::time::Duration;

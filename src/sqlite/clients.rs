@@ -16,10 +16,13 @@ use std::path::{Path, PathBuf};
 
 use crate::fsx::{self, Context};
 
+/// Bytes of a file: the first, and how many.
+pub(super) type Range = (libc::off_t, libc::off_t);
+
 /// The bytes PENDING, RESERVED and SHARED of the database file (<https://sqlite.org/lockingv3.html>).
-const DATABASE_LOCKS: (libc::off_t, libc::off_t) = (0x4000_0000, 512);
+const DATABASE_LOCKS: Range = (0x4000_0000, 512);
 /// The locks of the wal-index and the one that a connection holds as long as it lives (<https://sqlite.org/walformat.html#wal_locks>).
-const SHM_LOCKS: (libc::off_t, libc::off_t) = (120, 9);
+const SHM_LOCKS: Range = (120, 9);
 
 /// Somebody has the database open.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,29 +69,36 @@ fn is_denied(error: &io::Error) -> bool {
 }
 
 /// Takes the bytes, or says who has a lock on one of them (-1: not to be told).
-fn lock(file: &File, (start, len): (libc::off_t, libc::off_t)) -> io::Result<Option<i32>> {
-    // SAFETY: all-zero is a valid value of this plain C structure.
-    let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_whence = libc::SEEK_SET as libc::c_short;
-    (range.l_start, range.l_len) = (start, len);
-    let mut ask = |command| {
-        range.l_type = libc::F_WRLCK as libc::c_short;
-        range.l_pid = 0;
-        // SAFETY: the descriptor is open, and the call reads and writes one `flock`, which `range` is.
-        match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut range) } {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok((range.l_type != libc::F_UNLCK as libc::c_short).then_some(range.l_pid)),
-        }
-    };
-    if let Some(holder) = ask(libc::F_OFD_GETLK)? {
+fn lock(file: &File, bytes: Range) -> io::Result<Option<i32>> {
+    if let Some(holder) = ask(file, libc::F_OFD_GETLK, libc::F_WRLCK, bytes)? {
         return Ok(Some(holder));
     }
-    match ask(libc::F_OFD_SETLK) {
+    match ask(file, libc::F_OFD_SETLK, libc::F_WRLCK, bytes) {
         // It came between the two.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(Some(-1)),
         // It was opened to read only.
         Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(None),
-        taken => taken.map(|_| None),
+        taken => taken,
+    }
+}
+
+/// Who has a lock for writing on one of the bytes (-1: not to be told).
+pub(super) fn write_locker(file: &File, bytes: Range) -> Option<i32> {
+    ask(file, libc::F_OFD_GETLK, libc::F_RDLCK, bytes).ok().flatten()
+}
+
+/// Asks for a lock of this kind, or only whether it could be had; returns whose lock is in the way.
+fn ask(file: &File, command: libc::c_int, kind: libc::c_int, (start, len): Range) -> io::Result<Option<i32>> {
+    // SAFETY: all-zero is a valid value of this plain C structure.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = kind as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    (range.l_start, range.l_len) = (start, len);
+    // SAFETY: the descriptor is open, and the call reads and writes one `flock`, which `range` is.
+    match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut range) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ if command != libc::F_OFD_GETLK || range.l_type == libc::F_UNLCK as libc::c_short => Ok(None),
+        _ => Ok(Some(range.l_pid)),
     }
 }
 
@@ -105,7 +115,7 @@ fn in_use(path: &Path, holder: Option<i32>) -> InUse {
     InUse { path: path.to_owned(), by }
 }
 
-fn name_of(pid: i32) -> String {
+pub(super) fn name_of(pid: i32) -> String {
     match fs::read_to_string(format!("/proc/{pid}/comm")) {
         Ok(name) => format!("{} (pid {pid})", name.trim_end()),
         Err(_) => format!("pid {pid}"),

@@ -8,6 +8,7 @@
 //!   presence.rs    what lies at a database's path
 //!   access.rs      may we open it, without getting in the way of its owner?
 //!   clients.rs     who has it open; keeping everybody out while its file is replaced
+//!   exclusive.rs   a program that keeps the database to itself
 //!   wal.rs         the -wal file: header, frames, salts, cumulative checksum (read directly; no locks live on it)
 //!   mark.rs        on which frame a read transaction stands
 //!   connection.rs  open, pin, rest, barrier, checkpoint
@@ -28,6 +29,7 @@ mod checkpoint_lock;
 mod clients;
 mod connection;
 mod error;
+mod exclusive;
 mod header;
 mod mark;
 mod pages;
@@ -41,6 +43,7 @@ pub use checkpoint_lock::CheckpointLock;
 pub use clients::{InUse, keep_clients_out, lock_holders};
 pub use connection::{Checkpoint, CheckpointMode, Connection, uri};
 pub use error::SqliteError;
+pub use exclusive::{Holder, Locked, look_at_locks};
 pub use header::DbHeader;
 pub use mark::{Mark, WalMark};
 pub use presence::{Content, Presence, look_at_file};
