@@ -56,7 +56,7 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
     if let Some(code) = target::refuse_existing(&command, &order.destination)? {
         return Ok(code);
     }
-    let _locks = target::lock(&order.destination, order.meta_path.as_deref())?;
+    let _locks = target::lock(&order)?;
     let remote = connect(&order.replica).await?;
     let began = Instant::now();
     let staging = order.destination.staging().map_err(|error| restore_failure(error.into()))?.map(Arc::new);

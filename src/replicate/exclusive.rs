@@ -5,8 +5,9 @@
 //! when the lock is found, it is noted for the next start, which then lets the application open the database first; and each time the
 //! application that has the lock is stopped and named, because it runs without a backup.
 //!
-//! A transaction in a rollback mode may be alone with the database for a long time too. It is told apart by its journal, or, where it has none,
-//! because it writes.
+//! A transaction in a rollback mode may be alone with the database for a long time, too. But one that writes to the database has a
+//! journal until it ends: a database that changes beside a journal without content has seen a commit, after which the lock was
+//! kept. Where no such proof comes, it takes longer, and the database must have stood still.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,18 +16,54 @@ use tokio::time::Instant;
 
 use crate::db::{note_exclusive, was_exclusive};
 use crate::fsx;
-use crate::sqlite::{Holder, Locked};
+use crate::sqlite::{Holder, Journal, Locked};
 
 /// How long somebody must have been alone with the database without a break.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same without a proof that it is no transaction.
+const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(60);
 /// How long the start waits for the application to open the database first.
 const OPENS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What was seen of the lock so far.
 #[derive(Debug, Default)]
 pub(super) struct Exclusive {
-    /// Who has it, since when, and whether no transaction explains it.
-    held: Option<(Holder, Instant, bool)>,
+    held: Option<Held>,
+}
+
+/// Somebody is alone with the database.
+#[derive(Debug)]
+struct Held {
+    last: Holder,
+    since: Instant,
+    /// It is no transaction.
+    is_proved: bool,
+    /// Between two looks nothing changed.
+    stood_still: bool,
+}
+
+impl Held {
+    fn since(now: Instant, holder: Holder) -> Held {
+        Held { since: now, is_proved: holder.is_wal, stood_still: false, last: holder }
+    }
+
+    /// By the next look at the same holder.
+    fn goes_on(self, holder: Holder) -> Held {
+        let is_blank = |holder: &Holder| matches!(holder.journal, Journal::Blank(_));
+        let has_committed = is_blank(&self.last) && is_blank(&holder) && self.last.stamp != holder.stamp;
+        let stands_still = self.last == holder && holder.journal != Journal::Hot;
+        Held {
+            since: self.since,
+            is_proved: self.is_proved || holder.is_wal || has_committed,
+            stood_still: self.stood_still || stands_still,
+            last: holder,
+        }
+    }
+
+    fn is_for_good(&self, now: Instant) -> bool {
+        let held_for = now.saturating_duration_since(self.since);
+        self.is_proved && held_for >= PATIENCE || self.stood_still && held_for >= PATIENCE_IN_DOUBT
+    }
 }
 
 impl Exclusive {
@@ -36,18 +73,14 @@ impl Exclusive {
             self.held = None;
             return None;
         };
-        let (since, was_idle) = match &self.held {
-            Some((before, since, was_idle)) if before.name == holder.name => {
-                let is_idle = !before.has_journal && !holder.has_journal && before.stamp == holder.stamp;
-                (*since, *was_idle || holder.is_wal || is_idle)
-            }
-            _ => (now, holder.is_wal),
+        let held = match self.held.take() {
+            Some(held) if held.last.name == holder.name => held.goes_on(holder),
+            _ => Held::since(now, holder),
         };
-        if was_idle && now.saturating_duration_since(since) >= PATIENCE {
-            self.held = None;
-            return Some(holder);
+        if held.is_for_good(now) {
+            return Some(held.last);
         }
-        self.held = Some((holder, since, was_idle));
+        self.held = Some(held);
         None
     }
 }
@@ -91,28 +124,31 @@ pub(super) fn refusal(path: &str, holder: &Holder) -> String {
 mod tests {
     use super::*;
 
-    fn holder(name: &str, is_wal: bool, has_journal: bool, len: u64) -> Locked {
-        Locked::Exclusively(Holder { name: name.into(), is_wal, has_journal, stamp: (len, 0, 0) })
+    fn holder(name: &str, is_wal: bool, journal: Journal, len: u64) -> Locked {
+        Locked::Exclusively(Holder { name: name.into(), is_wal, journal, stamp: (len, 0, 0) })
     }
 
     /// Looks each second at what `at` shows; after how many of them somebody is found.
     fn found_after(at: impl Fn(u64) -> Locked) -> Option<u64> {
         let (start, mut exclusive) = (Instant::now(), Exclusive::default());
-        (0..40).find(|second| exclusive.see(at(*second), start + Duration::from_secs(*second)).is_some())
+        (0..100).find(|second| exclusive.see(at(*second), start + Duration::from_secs(*second)).is_some())
     }
 
     #[test]
     fn who_is_alone_for_good_is_told_from_a_transaction() {
-        assert_eq!(found_after(|_| holder("a", true, false, 1)), Some(10));
-        assert_eq!(found_after(|_| holder("a", false, false, 1)), Some(10));
-        assert_eq!(found_after(|s| holder("a", true, false, s)), Some(10), "an application that writes all the time");
+        use Journal::{Hot, Missing};
+        let blank = |len: u64| Journal::Blank((len, 0, 0));
+        let wal = |name: &str| holder(name, true, Missing, 1);
+        assert_eq!(found_after(|_| wal("a")), Some(10));
+        assert_eq!(found_after(|s| holder("a", true, Missing, s)), Some(10), "it writes all the time");
+        assert_eq!(found_after(|s| holder("a", false, blank(1), s)), Some(10), "it commits, and keeps the lock");
+        assert_eq!(found_after(|_| holder("a", false, blank(1), 1)), Some(60), "or does nothing for long");
         assert_eq!(found_after(|_| Locked::No), None);
-        assert_eq!(found_after(|_| holder("a", false, true, 1)), None, "its journal is there");
-        assert_eq!(found_after(|s| holder("a", false, false, s)), None, "it writes, and keeps no journal");
-        assert_eq!(found_after(|s| holder("a", false, s % 5 > 1, s / 2)), Some(10), "between two transactions");
-        let other = |s: u64| holder(if s < 8 { "a" } else { "b" }, true, false, 1);
-        assert_eq!(found_after(other), Some(18), "another program");
-        assert_eq!(found_after(|s| if s == 8 { Locked::No } else { holder("a", true, false, 1) }), Some(19));
+        assert_eq!(found_after(|s| holder("a", false, Hot, s)), None, "a transaction");
+        assert_eq!(found_after(|s| holder("a", false, blank(s), 1)), None, "one that has not written to the database");
+        assert_eq!(found_after(|s| holder("a", false, Missing, s)), None, "one without a journal");
+        assert_eq!(found_after(|s| wal(if s < 8 { "a" } else { "b" })), Some(18), "another program");
+        assert_eq!(found_after(|s| if s == 8 { Locked::No } else { wal("a") }), Some(19));
     }
 
     #[tokio::test(start_paused = true)]
@@ -122,7 +158,7 @@ mod tests {
         assert!(After::by_note(dir.path(), now).is_none());
         note(dir.path(), true);
         let after = After::by_note(dir.path(), now).expect("noted");
-        assert!(!after.is_over(&Locked::No, now) && after.is_over(&holder("a", true, false, 1), now));
+        assert!(!after.is_over(&Locked::No, now) && after.is_over(&holder("a", true, Journal::Missing, 1), now));
         assert!(after.is_over(&Locked::No, now + OPENS_WITHIN));
         note(dir.path(), false);
         assert!(After::by_note(dir.path(), now).is_none());

@@ -170,7 +170,7 @@ pub enum RestoreError {
     #[error("{} is no SQLite database ({content}): it is left as it is; move it away to restore here", path.display())]
     NoDatabase { path: PathBuf, content: Content },
     /// Whoever has the target open would go on with a file that has no name any more.
-    #[error("not restored: {0}")]
+    #[error(transparent)]
     InUse(#[from] InUse),
     /// The restored file is not a sound database. It was not put in place.
     #[error("the restored database fails its integrity check: {what}")]

@@ -26,7 +26,7 @@ const SHM_LOCKS: Range = (120, 9);
 
 /// Somebody has the database open.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} is open in {by}: stop it first", path.display())]
+#[error("{} is open in {by}, and is not replaced under it: stop it first", path.display())]
 pub struct InUse {
     pub path: PathBuf,
     /// The processes by name, as far as they can be seen from here.

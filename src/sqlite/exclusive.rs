@@ -3,7 +3,7 @@
 //! SQLite's busy errors do not say how a database is locked. The lock on the file does, and what lies beside it shows whether a
 //! transaction is under way, which ends some day, or not.
 
-use std::fs::{self, File};
+use std::fs::{self, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -30,10 +30,22 @@ pub struct Holder {
     pub name: String,
     /// In WAL mode no transaction needs to be alone.
     pub is_wal: bool,
-    /// A journal that holds something: a transaction is under way.
-    pub has_journal: bool,
-    /// Length and time of the file: whether it is being written to.
-    pub stamp: (u64, i64, i64),
+    pub journal: Journal,
+    /// Whether the file is being written to.
+    pub stamp: Stamp,
+}
+
+/// Length and time of a file.
+pub type Stamp = (u64, i64, i64);
+
+/// The rollback journal of a database that somebody is alone with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Journal {
+    Missing,
+    /// It begins with zeros, or with nothing: no page of the database has been overwritten since the last commit.
+    Blank(Stamp),
+    /// A transaction has begun to write to the database.
+    Hot,
 }
 
 /// Looks at the locks. Only for a time when this process has no connection to the database.
@@ -43,17 +55,21 @@ pub fn look_at_locks(path: &Path) -> fsx::Result<Locked> {
     Ok(Locked::Exclusively(Holder {
         name: if pid > 0 { name_of(pid) } else { "a process that cannot be seen from here".into() },
         is_wal: matches!(look_at_file(path)?, Presence::Database(header) if header.is_wal),
-        has_journal: has_journal(path),
-        stamp: (found.len(), found.mtime(), found.mtime_nsec()),
+        journal: journal(path),
+        stamp: stamp(&found),
     }))
 }
 
-/// Whether the rollback journal is one of a transaction. Between two of them it is gone, empty, or begins with zeros.
-fn has_journal(path: &Path) -> bool {
+fn stamp(file: &Metadata) -> Stamp {
+    (file.len(), file.mtime(), file.mtime_nsec())
+}
+
+fn journal(path: &Path) -> Journal {
+    let path = fsx::with_suffix(path, "-journal");
+    let Some(found) = fs::symlink_metadata(&path).ok().filter(Metadata::is_file) else { return Journal::Missing };
     let mut first = [0; 8];
-    let journal = fsx::with_suffix(path, "-journal");
-    let is_file = fs::symlink_metadata(&journal).is_ok_and(|journal| journal.is_file());
-    is_file && File::open(&journal).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first != [0; 8]
+    let read = fsx::open_regular(&path).is_ok_and(|mut file| file.read_exact(&mut first).is_ok());
+    if read && first != [0; 8] { Journal::Hot } else { Journal::Blank(stamp(&found)) }
 }
 
 #[cfg(test)]
@@ -65,13 +81,20 @@ mod tests {
         for (work, expected) in [
             ("PRAGMA journal_mode=WAL; CREATE TABLE t(x); BEGIN IMMEDIATE", None),
             ("PRAGMA journal_mode=DELETE; CREATE TABLE t(x); BEGIN IMMEDIATE", None),
+            // It has not begun to write to the database, or has.
             (
                 "PRAGMA journal_mode=DELETE; CREATE TABLE t(x); BEGIN EXCLUSIVE; INSERT INTO t VALUES (1)",
-                Some((false, true)),
+                Some((false, "blank")),
             ),
-            ("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=DELETE; CREATE TABLE t(x)", Some((false, false))),
-            ("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=PERSIST; CREATE TABLE t(x)", Some((false, false))),
-            ("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; CREATE TABLE t(x)", Some((true, false))),
+            (
+                "PRAGMA journal_mode=DELETE; CREATE TABLE t(x); INSERT INTO t VALUES (zeroblob(900000)); PRAGMA cache_size=1; \
+                 BEGIN EXCLUSIVE; UPDATE t SET x = randomblob(900000)",
+                Some((false, "hot")),
+            ),
+            ("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=DELETE; CREATE TABLE t(x)", Some((false, "blank"))),
+            ("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=PERSIST; CREATE TABLE t(x)", Some((false, "blank"))),
+            ("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=MEMORY; CREATE TABLE t(x)", Some((false, "missing"))),
+            ("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; CREATE TABLE t(x)", Some((true, "missing"))),
         ] {
             let dir = tempfile::tempdir().expect("tempdir");
             let path = dir.path().join("app.db");
@@ -82,7 +105,12 @@ mod tests {
                 Locked::No => None,
                 Locked::Exclusively(holder) => {
                     assert!(holder.name.contains(&std::process::id().to_string()), "{holder:?}");
-                    Some((holder.is_wal, holder.has_journal))
+                    let journal = match holder.journal {
+                        Journal::Missing => "missing",
+                        Journal::Blank(_) => "blank",
+                        Journal::Hot => "hot",
+                    };
+                    Some((holder.is_wal, journal))
                 }
             };
             assert_eq!(seen, expected, "{work}");

@@ -43,7 +43,7 @@ pub use checkpoint_lock::CheckpointLock;
 pub use clients::{InUse, keep_clients_out, lock_holders};
 pub use connection::{Checkpoint, CheckpointMode, Connection, uri};
 pub use error::SqliteError;
-pub use exclusive::{Holder, Locked, look_at_locks};
+pub use exclusive::{Holder, Journal, Locked, look_at_locks};
 pub use header::DbHeader;
 pub use mark::{Mark, WalMark};
 pub use presence::{Content, Presence, look_at_file};

@@ -220,14 +220,14 @@ fn a_database_that_is_replicated_is_not_replaced() {
     running.wait_until("the application runs", || ready.exists());
     for path in [rig.db(), rig.path("link.db")] {
         let ended = restore(&rig, &["-force"], &path);
-        ended.assert_code(73).assert_says(&["not restored", "millstream", &format!("pid {}", running.id())]);
+        ended.assert_code(73).assert_says(&["not replaced", "millstream", &format!("pid {}", running.id())]);
     }
     // A database that it is told to replace by the configuration is no other.
     let by_config = |rig: &Rig| {
         let (config, db) = (rig.config(), rig.db());
         words(rig, &["restore".as_ref(), "-config".as_ref(), config.as_ref(), "-force".as_ref(), db.as_ref()]).finish()
     };
-    by_config(&rig).assert_code(73).assert_says(&["replicated", "millstream"]);
+    by_config(&rig).assert_code(73).assert_says(&["not replaced", "millstream"]);
     sql(&rig.db(), "CREATE TABLE acknowledged(x)");
     running.signal(Signal::SIGTERM);
     running.wait();
@@ -367,6 +367,35 @@ fn what_root_restores_is_replicated_by_another_user() {
 fn chown_all(dir: &Path) {
     chown(dir, Some(UID), Some(UID)).expect("chown");
     all(dir).iter().for_each(|path| chown(path, Some(UID), Some(UID)).expect("chown"));
+}
+
+#[test]
+fn what_is_shared_through_a_group_stays_shared() {
+    let rig = Rig::on_file();
+    opened(&rig);
+    let (owner_id, group) = (UID + 1, UID + 2);
+    sql(&rig.db(), "PRAGMA journal_mode=WAL; CREATE TABLE t(x)");
+    fs::set_permissions(rig.db(), Permissions::from_mode(0o660)).expect("chmod");
+    fs::set_permissions(rig.path("data"), Permissions::from_mode(0o770)).expect("chmod");
+    for path in [rig.db(), rig.path("data")] {
+        chown(path, Some(owner_id), Some(group)).expect("chown");
+    }
+    let ready = rig.path("acks");
+    fs::create_dir(&ready).expect("mkdir");
+    fs::create_dir(rig.path("replica")).expect("mkdir");
+    chown_all(&ready);
+    chown_all(&rig.path("replica"));
+    let script = format!("touch {}; sleep 600 & wait", ready.join("ready").display());
+    let ids = [format!("--reuid={UID}"), format!("--regid={UID}"), format!("--groups={group}")];
+    let mut running = rig.supervise(["sh", "-c", &script]).under("setpriv", ids).spawn();
+    running.wait_until("the application runs", || ready.join("ready").exists());
+    for name in ["app.db-wal", "app.db-shm", ".app.db-millstream", ".app.db-millstream/lock"] {
+        let path = rig.path("data").join(name);
+        assert_eq!(owner(&path), (UID, group), "{name}");
+        assert_eq!(fs::metadata(&path).expect("stat").mode() & 0o660, 0o660, "{name}");
+    }
+    running.signal(Signal::SIGTERM);
+    running.wait();
 }
 
 #[test]

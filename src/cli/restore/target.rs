@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 
+use super::Order;
 use crate::cli::args::Restore;
 use crate::cli::destination::Destination;
 use crate::config::{Options, default_meta_path};
@@ -69,19 +70,21 @@ pub(super) fn meta_path(destination: &Destination, options: Option<&Options>) ->
 }
 
 /// Keeps replicators away from the target, of which one that runs is named.
-pub(super) fn lock(destination: &Destination, meta_path: Option<&Path>) -> Result<Vec<Lock>, Failure> {
-    let Destination::Database(path) = destination else { return Ok(Vec::new()) };
-    let cannot_lock = |error: FsError| Failure::new(CANNOT_WRITE, error);
+pub(super) fn lock(order: &Order) -> Result<Vec<Lock>, Failure> {
+    let Destination::Database(path) = &order.destination else { return Ok(Vec::new()) };
+    let owner = order.owner.map(|owner| (owner.uid, owner.gid));
+    fsx::create_dir_all_for(fsx::parent(path), owner).map_err(cannot_look)?;
     let mut directories: Vec<PathBuf> = beside(path).filter(|directory| directory.is_dir()).collect();
-    directories.extend(meta_path.map(Path::to_owned));
+    directories.extend(order.meta_path.clone());
     directories.sort();
     directories.dedup();
     let mut locks = Vec::new();
     for directory in directories {
-        fsx::create_dir_all(fsx::parent(path)).map_err(cannot_lock)?;
-        match Lock::try_take(path, &directory).map_err(cannot_lock)? {
-            Some(lock) => locks.push(lock),
-            None => {
+        match Lock::try_take(path, &directory) {
+            Ok(Some(lock)) => locks.push(lock),
+            // The notes of another user: a replicator that runs has the database open, and is found by that.
+            Err(error) => tracing::debug!("{error}"),
+            Ok(None) => {
                 let (path, holder) = (path.display(), Lock::holder(&directory));
                 let error = anyhow!("not restored: {path} is being replicated by {holder}: stop it first");
                 return Err(Failure::new(CANNOT_WRITE, error));
