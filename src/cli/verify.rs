@@ -94,12 +94,12 @@ pub async fn verify(command: Command) -> Result<u8, Failure> {
 
 /// What cannot be a database, or hold one, is refused at once.
 fn check_paths(command: &Command) -> Result<(), Failure> {
-    let refused = |error: FsError| Failure::new(CANNOT_WRITE, error);
+    let refused = |error: FsError| Failure::told(CANNOT_WRITE, error);
     if let Some(path) = &command.db {
         fsx::regular_file_if_exists(path).map_err(refused)?;
     }
     let Some(dir) = command.dir.as_ref().filter(|_| command.deep) else { return Ok(()) };
-    match fsx::metadata(dir).map_err(refused)?.is_dir() {
+    match fsx::metadata_if_exists(dir).map_err(refused)?.is_none_or(|dir| dir.is_dir()) {
         true => Ok(()),
         false => Err(Failure::new(CANNOT_WRITE, anyhow!("-dir {}: it is no directory", dir.display()))),
     }

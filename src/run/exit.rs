@@ -36,6 +36,11 @@ impl Failure {
     pub fn new(code: u8, error: impl Into<anyhow::Error>) -> Failure {
         Failure { code, error: error.into() }
     }
+
+    /// With an error whose text names its cause already.
+    pub fn told(code: u8, error: impl std::fmt::Display) -> Failure {
+        Failure { code, error: anyhow::anyhow!("{error}") }
+    }
 }
 
 /// The code of the whole program, from the application's and how each database's replication ended.

@@ -45,7 +45,7 @@ impl Revival {
 /// Restores the database if there is none. An error means that the application must not start.
 pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToken) -> Result<(), Failure> {
     let path = &revival.request.output;
-    let cannot_write = |error: fsx::FsError| Failure::new(CANNOT_WRITE, error);
+    let cannot_write = |error: fsx::FsError| Failure::told(CANNOT_WRITE, error);
     let exists = || match look_at_file(path) {
         Ok(Presence::Missing | Presence::Empty) => Ok(false),
         Ok(Presence::Database(_)) => Ok(true),
@@ -173,7 +173,7 @@ pub fn restore_failure(error: RestoreError) -> Failure {
         RestoreError::Cancelled => INTERNAL,
         _ => BACKUP,
     };
-    Failure::new(code, error)
+    Failure::told(code, error)
 }
 
 fn error_text(error: &RestoreError) -> anyhow::Error {

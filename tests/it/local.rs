@@ -88,6 +88,7 @@ fn what_is_no_regular_file_is_refused_at_once_and_stays_what_it_is() {
             for flags in [&[][..], &["-force"], &["-if-db-not-exists"], &["-dry-run"]] {
                 let ended = restore(&rig, flags, &path);
                 ended.assert_code(73).assert_says(&[name, kind, "verify -deep"]);
+                assert_eq!(ended.stderr.matches("not a regular file").count(), 1, "{ended}");
             }
             for ended in lives(&rig, &path) {
                 ended.assert_code(73).assert_says(&[name, kind]);
