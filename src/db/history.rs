@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::notes;
 use crate::fsx::{self, Context};
 use crate::ltx::{Header, Txid};
 
@@ -132,8 +133,8 @@ impl History {
         line.push(b'\n');
         let file = match open(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                fsx::create_dir_all(fsx::parent(&self.path))?;
-                open(&self.path)?
+                notes::create_dir_within(fsx::parent(&self.path))?;
+                create(&self.path)?
             }
             opened => opened?,
         };
@@ -142,9 +143,15 @@ impl History {
 }
 
 fn open(path: &Path) -> fsx::Result<File> {
+    File::options().write(true).custom_flags(libc::O_NOFOLLOW).open(path).on("open", path)
+}
+
+fn create(path: &Path) -> fsx::Result<File> {
     let mut options = File::options();
     options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options.open(path).on("open", path)
+    let file = options.open(path).on("create", path)?;
+    notes::settle(&file, path);
+    Ok(file)
 }
 
 fn read(path: &Path) -> Option<Note> {

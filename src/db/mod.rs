@@ -18,6 +18,7 @@
 //!   history.rs   the note of how far this disk is in step with the replica
 //!   litestream.rs  what Litestream leaves beside a database
 //!   acceptance.rs  by order of a human: this database is the newest state
+//!   notes.rs     the directory of all these, and to whom it belongs
 //!   lock.rs      one replicator per database
 //!   nearby.rs    there is no database: what lies at and around its path
 //!   identity.rs  is this still the file we opened?
@@ -46,6 +47,7 @@ mod identity;
 mod litestream;
 mod lock;
 mod nearby;
+mod notes;
 mod open;
 mod origin;
 mod position;
@@ -65,6 +67,7 @@ pub use history::{History, Own};
 pub use litestream::litestream_was_here;
 pub use lock::Lock;
 pub use nearby::{AtPath, Neighbour, Surroundings};
+pub use notes::{create_dir_within, note_exclusive, prepare as prepare_notes, was_exclusive};
 pub use open::{Db, DbError, Tuning};
 pub use origin::Origin;
 pub use position::{ImageReason, Position};

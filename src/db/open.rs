@@ -7,7 +7,7 @@ use super::identity::{Files, Identity};
 use super::position::{ImageReason, Position};
 use crate::fsx::{self, FsError};
 use crate::ltx::{LtxError, Txid};
-use crate::sqlite::{CheckpointLock, Connection, Mark, SqliteError, Wal, WalError};
+use crate::sqlite::{CheckpointLock, Connection, Mark, SqliteError, Wal, WalError, check_access};
 
 /// How a database is treated; defaults and meaning are Litestream's.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +93,7 @@ impl Db {
         let path = std::fs::canonicalize(path).map_err(|source| FsError { verb: "open", path: path.into(), source })?;
         let missing = || DbError::Replaced { path: path.clone() };
         let identity = Identity::of(&path)?.ok_or_else(missing)?;
+        check_access(&path)?;
         let reader = Connection::open(&path, tuning.busy_timeout)?;
         let spare = Connection::open(&path, tuning.busy_timeout)?;
         reader.check_page_access()?;
@@ -102,6 +103,7 @@ impl Db {
             return Err(missing());
         }
         // Only now: the first transaction creates the WAL and its index.
+        reader.share_new_files();
         let files = Files::of(&path)?.ok_or_else(missing)?;
         let progress = Progress::Unknown { last: None, reason: ImageReason::FirstBackup };
         let wal_path = fsx::with_suffix(&path, "-wal");

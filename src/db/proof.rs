@@ -15,6 +15,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::notes;
 use super::position::Position;
 use crate::fsx::{self, Context};
 use crate::ltx::{Header, Txid, WalPosition};
@@ -127,12 +128,8 @@ impl KnownFile {
 }
 
 pub(super) fn save<T: Serialize>(note: &T, directory: &Path, name: &str) -> fsx::Result<()> {
-    fsx::create_dir_all(directory)?;
-    let path = directory.join(name);
-    let text = serde_json::to_vec(note).map_err(std::io::Error::other).on("encode", &path)?;
-    let temporary = fsx::with_suffix(&path, ".tmp");
-    std::fs::write(&temporary, text).on("write", &temporary)?;
-    fsx::rename(&temporary, &path)
+    let text = serde_json::to_vec(note).map_err(std::io::Error::other).on("encode", &directory.join(name))?;
+    notes::write(directory, name, &text)
 }
 
 pub(super) fn load<T: DeserializeOwned>(directory: &Path, name: &str) -> Option<T> {

@@ -14,7 +14,7 @@ use super::road::Traveller;
 use super::ship::Pending;
 use super::{Ended, Event};
 use crate::clock;
-use crate::db::{ASIDE_DIRECTORY, Spilled};
+use crate::db::{ASIDE_DIRECTORY, Spilled, create_dir_within};
 use crate::fsx;
 use crate::remote::Remote;
 use crate::store::{Key, Put};
@@ -97,7 +97,7 @@ impl Traveller {
             return Ok(0);
         }
         let directory = self.settings.meta_path.join(ASIDE_DIRECTORY);
-        fsx::create_dir_all(&directory)?;
+        create_dir_within(&directory)?;
         let branch = format!("{}-{:08x}", clock::unix_ms(), clock::random_u64() as u32);
         let mut kept = 0;
         while let Some(file) = self.spill.front().cloned() {

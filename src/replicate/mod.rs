@@ -9,6 +9,7 @@
 //!   start.rs    from which TXID, and is the WAL its continuation?
 //!   dead_end.rs no restore gets to that place: begin anew
 //!   difference  where that cannot be proved: compare, and upload only what differs
+//!   exclusive   a program that keeps the database to itself
 //!   ship.rs     capture → upload → confirm, and the final sync
 //!   relief.rs   reset the WAL; spill what the bucket does not have yet
 //!   upload.rs   create the next level-0 object; ours or another writer's?
@@ -26,6 +27,7 @@ mod absent;
 mod dead_end;
 mod difference;
 mod error;
+mod exclusive;
 mod fence;
 mod lifecycle;
 mod look;
@@ -92,6 +94,8 @@ pub enum Event {
     Ready(Ready),
     /// Another writer owns the history: the application must stop, or not start at all.
     Fenced,
+    /// The application keeps the database to itself: it must not run on without a backup.
+    Exclusive { why: String },
     /// Replication of this database has ended and will not come back.
     Failed { why: String },
 }
@@ -101,6 +105,8 @@ pub enum Ready {
     Armed,
     /// There is no database yet; it is picked up when it appears.
     NoDatabaseYet,
+    /// The application kept the database to itself in its last life: it opens it first, so that it can be told what is wrong.
+    AfterApplication,
     /// Another process replicates this database; this one takes over when that one ends.
     Standby,
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::absent::{self, Absence};
 use super::difference::Doubts;
+use super::exclusive::{self, After, Exclusive};
 use super::lifecycle::{Lifecycle, do_chores};
 use super::look::FirstLook;
 use super::outage::Outage;
@@ -18,7 +19,7 @@ use crate::db::{Accepted, AtPath, Db, DbError, History, Lock, Own, SPILL_DIRECTO
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
 use crate::remote::Remote;
-use crate::sqlite::{Presence, look_at_file};
+use crate::sqlite::{Presence, look_at_file, look_at_locks};
 use crate::status::Board;
 
 /// How often a standby asks for the lock, and how often the database is tried while something keeps it busy.
@@ -92,7 +93,7 @@ pub(super) async fn travel(
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
     let mut look = FirstLook::begin(&remote);
-    let db = match look.beside(wait_for_arming(&settings, &mut stop)).await {
+    let db = match look.beside(wait_for_arming(&settings, &mut stop, &mut ready)).await {
         Ok(db) => db,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
@@ -244,7 +245,7 @@ async fn wait_for_lock(
     let mut standby = false;
     loop {
         let stopping = stop.borrow_and_update().is_some();
-        if let Some(lock) = Lock::try_take(&settings.meta_path)? {
+        if let Some(lock) = Lock::try_take(&settings.path, &settings.meta_path)? {
             if standby {
                 tracing::info!(db = %settings.path.display(), "the other process ended: taking over the replication");
             }
@@ -267,15 +268,36 @@ async fn wait_for_lock(
 }
 
 /// Opens the database and pins its WAL; while something keeps it busy, again and again until the deadline.
-async fn wait_for_arming(settings: &Settings, stop: &mut watch::Receiver<Stop>) -> Result<Db, DbError> {
+async fn wait_for_arming(
+    settings: &Settings,
+    stop: &mut watch::Receiver<Stop>,
+    ready: &mut Announce,
+) -> Result<Db, DbError> {
     let mut last_said: Option<Instant> = None;
+    let (mut exclusive, mut was_refused) = (Exclusive::default(), false);
+    let_the_application_open_it_first(settings, stop, ready).await?;
     loop {
         let deadline = *stop.borrow_and_update();
         let (path, tuning) = (settings.path.clone(), settings.tuning);
         let error = match blocking(move || Db::open(&path, tuning)).await {
             Err(error) if error.is_busy() && deadline.is_none_or(|at| Instant::now() < at) => error,
-            done => return done,
+            done => {
+                if done.is_ok() && !was_refused {
+                    exclusive::note(&settings.meta_path, false);
+                }
+                return done;
+            }
         };
+        // No connection of ours is open.
+        if let Some(holder) = exclusive.see(look_at_locks(&settings.path)?, Instant::now())
+            && ready.done
+        {
+            was_refused = true;
+            exclusive::note(&settings.meta_path, true);
+            let why = exclusive::refusal(&settings.path.display().to_string(), &holder);
+            // Nobody listens any more only while the program ends.
+            let _ = ready.events.send(Event::Exclusive { why }).await;
+        }
         if last_said.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
             last_said = Some(Instant::now());
             tracing::warn!(
@@ -288,6 +310,26 @@ async fn wait_for_arming(settings: &Settings, stop: &mut watch::Receiver<Stop>) 
             _ = stop.changed() => {}
         }
     }
+}
+
+/// After a life in which the application kept the database to itself: opened by us first, it would be closed to the
+/// application, which would die without saying why.
+async fn let_the_application_open_it_first(
+    settings: &Settings,
+    stop: &mut watch::Receiver<Stop>,
+    ready: &mut Announce,
+) -> Result<(), DbError> {
+    let Some(after) = After::by_note(&settings.meta_path, Instant::now()).filter(|_| settings.once.is_none()) else {
+        return Ok(());
+    };
+    ready.say(Ready::AfterApplication).await;
+    while !after.is_over(&look_at_locks(&settings.path)?, Instant::now()) && stop.borrow_and_update().is_none() {
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+            _ = stop.changed() => {}
+        }
+    }
+    Ok(())
 }
 
 impl Traveller {

@@ -10,9 +10,11 @@
 //!
 //! ```text
 //!   mod.rs      the stages in order
+//!   preflight.rs  is each path one of a database that we may write to?
 //!   connect.rs  typed options → stores and settings of the rooms below
 //!   revive.rs   restore one database: the lock, the log lines, the note for replication
 //!   stages.rs   run a command to its end; wait for the roads
+//!   untouched.rs  did the application write to its databases?
 //!   verify.rs   beside the roads: prove the replicas, now and then
 //!   exit.rs     pure: the exit code that tells the truth
 //! ```
@@ -20,8 +22,10 @@
 pub mod exit;
 
 mod connect;
+mod preflight;
 mod revive;
 mod stages;
+mod untouched;
 mod verify;
 
 use std::path::PathBuf;
@@ -122,6 +126,7 @@ pub async fn run(job: Job, mut signals: Signals, nursery: Nursery) -> u8 {
 
 async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u8, Failure> {
     let budget = Budget::of(&job.options.shutdown);
+    job.options.databases.iter().try_for_each(preflight::check)?;
     let mut lines = Vec::new();
     let mut clients = Clients::default();
     for database in &job.options.databases {

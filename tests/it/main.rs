@@ -12,6 +12,7 @@ mod doubt;
 mod exit_codes;
 mod interop;
 mod layers;
+mod local;
 mod migration;
 mod moved;
 mod names;

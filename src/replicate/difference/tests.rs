@@ -598,6 +598,7 @@ async fn all_events(rig: &mut Rig) -> Vec<&'static str> {
         match rig.event().await {
             Event::Ready(_) => said.push("ready"),
             Event::Failed { .. } => said.push("failed"),
+            Event::Exclusive { .. } => said.push("exclusive"),
             Event::Fenced => {
                 said.push("fenced");
                 return said;
