@@ -17,16 +17,20 @@
 mod crc;
 mod decode;
 mod encode;
+mod entry;
+mod flavour;
 mod frame;
 mod header;
 mod index;
 mod merge;
 mod outline;
 mod txid;
+mod xxh32;
 
 pub use crc::Crc;
 pub use decode::Decoder;
 pub use encode::{Encoded, Encoder, encoded_len_max};
+pub use flavour::{FRONT_LEN, Flavour, Front};
 pub use frame::{FrameReader, Frames};
 pub use header::{HEADER_LEN, Header, WalPosition};
 pub use index::{Assembly, Entry, Index, IndexReader, TAIL_LEN, Tail};
