@@ -19,3 +19,4 @@ mod soak;
 mod streams;
 mod supervision;
 mod verify;
+mod versions;
