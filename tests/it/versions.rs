@@ -1,48 +1,28 @@
 //! What we write is read by every Litestream 0.5, and what they write by us. Up to 0.5.15 their pages are LZ4 frames and nothing
 //! else is read; from 0.5.16 on they are LZ4 blocks and both are read.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
+
 use crate::harness::litestream::VERSIONS;
 use crate::harness::remote::reachable;
-use crate::harness::{Remote, Rig, oracle};
-use crate::interop::{by_us, they_take_turns, we_restore_what_litestream_wrote};
-
-/// Short levels, so that a replica is made of compacted files and snapshots as after days.
-pub const SHORT_LEVELS: &str = "levels:\n  - interval: 1s\n  - interval: 2s\nl0-retention: 1s\nl0-retention-check-interval: 1s\n\
-                            snapshot:\n  interval: 3s\n  retention: 1h\n";
-
-/// The number of objects on each level, by name.
-fn levels(remote: &Remote) -> BTreeMap<u8, usize> {
-    let mut levels = BTreeMap::new();
-    for name in remote.moment().keys() {
-        let level = name.strip_prefix("ltx/").and_then(|name| name.split_once('/')).expect("an LTX name").0;
-        *levels.entry(level.parse().expect("a level")).or_default() += 1;
-    }
-    levels
-}
-
-/// Whether the first page of an LTX file is an LZ4 frame; else it is a block.
-pub fn is_in_frames(file: &[u8]) -> bool {
-    match file[104..106] {
-        [0, 0] => true,
-        [0, 1] => false,
-        _ => panic!("flags {:x?}", &file[104..106]),
-    }
-}
+use crate::harness::{Rig, oracle};
+use crate::interop::{SHORT_LEVELS, by_us, is_in_frames, levels, they_take_turns, we_restore_what_litestream_wrote};
 
 /// Level-0 files, compacted ones, snapshots: every transaction at which a restore can end, by every version.
 fn every_litestream_restores_what_we_wrote(mut rig: Rig) {
     rig.settings = SHORT_LEVELS.into();
-    by_us(
-        &mut rig,
-        &["create", "rows:20", "pause:1500", "big:30:20000", "pause:2500", "delete", "rows:20", "pause:1500"],
-    );
-    by_us(&mut rig, &["open", "vacuum", "pause:3500", "rows:4", "big:5:100000", "pause:200", "rows:1"]);
-    let found = levels(&rig.remote);
-    assert!([0, 1, 2, 9].iter().all(|level| found.contains_key(level)), "not what the test is for: {found:?}");
+    by_us(&mut rig, &["create", "rows:20", "pause:500", "big:30:20000", "pause:500", "delete", "rows:20"]);
+    let mut running = rig.supervise(rig.app(&["open", "vacuum", "rows:4", "big:5:100000", "forever:50"])).spawn();
+    let wanted = [0, 1, 2, 9];
+    running.wait_until("every level has files", || {
+        let found = levels(&rig.remote);
+        wanted.iter().all(|level| found.contains_key(level)) && found[&1] > 1 && found[&9] > 1
+    });
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(143);
     for (name, bytes) in rig.remote.objects() {
         assert!(is_in_frames(&bytes), "{name}");
     }
@@ -65,7 +45,7 @@ fn every_litestream_restores_what_we_wrote(mut rig: Rig) {
     for version in VERSIONS {
         rig.version = version;
         let restored = rig.restored_by_litestream();
-        assert_eq!(rig.oracle.check_complete(&restored), 45, "{version}");
+        assert!(rig.oracle.check_complete(&restored) >= 44, "{version}");
         oracle::assert_same_pages(&rig.db(), &restored);
     }
 }
