@@ -261,7 +261,8 @@ impl Db {
         if let Some(wal) = self.mark.wal {
             header.wal = self.claim_tail(&wal, header.page_size, header.commit, &mut pages)?;
         }
-        Ok(Batch { header, image: None, pages: Pages::Set(pages), position: batch.position })
+        let (flavour, position) = (batch.flavour, batch.position);
+        Ok(Batch { header, flavour, image: None, pages: Pages::Set(pages), position })
     }
 
     /// The database is what TXID `txid` is: captures go on from the mark of the image `batch`, of which nothing is shipped.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::identity::{Files, Identity};
 use super::position::{ImageReason, Position};
 use crate::fsx::{self, FsError};
-use crate::ltx::{LtxError, Txid};
+use crate::ltx::{Flavour, LtxError, Txid};
 use crate::sqlite::{CheckpointLock, Connection, Mark, SqliteError, Wal, WalError, check_access};
 
 /// How a database is treated; defaults and meaning are Litestream's.
@@ -84,6 +84,8 @@ pub struct Db {
     /// What `reader` sees.
     pub(super) mark: Mark,
     pub(super) progress: Progress,
+    /// Of what is captured from now on.
+    pub(super) flavour: Flavour,
 }
 
 impl Db {
@@ -108,7 +110,18 @@ impl Db {
         let progress = Progress::Unknown { last: None, reason: ImageReason::FirstBackup };
         let wal_path = fsx::with_suffix(&path, "-wal");
         let checkpoint_lock = CheckpointLock::of(&path);
-        Ok(Db { path, wal_path, tuning, files, reader, spare, checkpoint_lock, mark, progress })
+        Ok(Db {
+            path,
+            wal_path,
+            tuning,
+            files,
+            reader,
+            spare,
+            checkpoint_lock,
+            mark,
+            progress,
+            flavour: Flavour::default(),
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -123,6 +136,11 @@ impl Db {
     /// The next capture is a full image, as the TXID after `last`.
     pub fn start_over(&mut self, last: Option<Txid>, reason: ImageReason) {
         self.progress = Progress::Unknown { last, reason };
+    }
+
+    /// From here on captures are written in this flavour.
+    pub fn write_in(&mut self, flavour: Flavour) {
+        self.flavour = flavour;
     }
 
     /// The last captured TXID.

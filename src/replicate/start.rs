@@ -55,7 +55,7 @@ use super::upload::{Fingerprint, UploadError, is_ours};
 use crate::db::{
     Accepted, Candidate, ImageReason, Kinship, KnownFile, Origin, Own, Position, Standing, litestream_was_here,
 };
-use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
+use crate::ltx::{Decoder, Entry, Flavour, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
 use crate::remote::{Listing, LtxObject, ReadError, Remote};
 use crate::store::StoreError;
@@ -72,6 +72,7 @@ impl Traveller {
         let Seen { listing, end, at } = self.look.take(&self.remote).await?;
         self.remote.announce(&listing);
         self.proved_at = at;
+        self.db().write_in(Flavour::after(end.as_ref().and_then(|end| end.flavour)));
         self.confirmed = end.as_ref().map(|end| end.txid);
         if let Some(txid) = self.confirmed {
             self.board.confirmed(txid);

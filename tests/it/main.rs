@@ -24,3 +24,4 @@ mod stderr;
 mod streams;
 mod supervision;
 mod verify;
+mod versions;
