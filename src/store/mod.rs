@@ -129,6 +129,14 @@ impl Range {
 /// The body of a read, chunk by chunk.
 pub type Chunks = BoxStream<'static, Result<Bytes>>;
 
+/// The parts of an upload that nobody completed or aborted. They lie in the store unseen, and are paid for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abandoned {
+    /// The object that it was to become: untrusted, as in a listing.
+    pub name: String,
+    pub id: String,
+}
+
 /// What a batch delete did: a refused key is reported, never an error of the batch.
 #[derive(Debug, Default)]
 pub struct Deleted {
@@ -182,4 +190,14 @@ pub trait Store: Send + Sync {
 
     /// Deletes; a key that is already gone counts as deleted.
     async fn delete(&self, keys: &[Key]) -> Result<Deleted>;
+
+    /// Uploads in parts that were begun before `before_ms` (Unix milliseconds) and are still open. Stores without such have none.
+    async fn abandoned_uploads(&self, _before_ms: i64) -> Result<Vec<Abandoned>> {
+        Ok(Vec::new())
+    }
+
+    /// Ends them: their parts go.
+    async fn end_uploads(&self, _uploads: &[Abandoned]) -> Result<()> {
+        Ok(())
+    }
 }
