@@ -8,6 +8,7 @@ mod boot;
 mod crash;
 mod doubt;
 mod exit_codes;
+mod hostile;
 mod interop;
 mod layers;
 mod migration;

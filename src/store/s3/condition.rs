@@ -93,6 +93,15 @@ impl S3Store {
             Err(error) => Err(error),
         }
     }
+
+    /// The same after a refusal, which stays the reason where nobody can look.
+    pub(super) async fn require_absent_or(&self, key: &Key, refusal: StoreError) -> Result<()> {
+        tracing::debug!("{refusal}; trying without the condition");
+        match self.require_absent(key).await {
+            Err(error) if !matches!(error, StoreError::AlreadyExists { .. }) => Err(refusal),
+            answered => answered,
+        }
+    }
 }
 
 #[cfg(test)]

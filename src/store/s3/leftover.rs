@@ -3,10 +3,9 @@
 //! Their parts are in no listing and are paid for until somebody ends them, if the bucket has no lifecycle rule
 //! (`AbortIncompleteMultipartUpload`). Who calls this decides what is old enough and whose it is.
 
-use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::MultipartUpload;
 
-use super::super::{Abandoned, Result, Store, StoreError};
+use super::super::{OpenUpload, Result, StoreError};
 use super::error::{self, Asked};
 use super::multipart::abort;
 use super::{S3Store, unix_ms};
@@ -14,7 +13,7 @@ use super::{S3Store, unix_ms};
 /// Pages of the listing, of a thousand uploads each: more is for another time.
 const PAGES_MAX: usize = 10;
 
-pub(super) async fn list(store: &S3Store, before_ms: i64) -> Result<Vec<Abandoned>> {
+pub(super) async fn list(store: &S3Store) -> Result<Vec<OpenUpload>> {
     let what = store.what("list the open uploads of", "");
     let mut found = Vec::new();
     let mut next: (Option<String>, Option<String>) = (None, None);
@@ -22,7 +21,7 @@ pub(super) async fn list(store: &S3Store, before_ms: i64) -> Result<Vec<Abandone
         let request = store.client.list_multipart_uploads().bucket(&store.settings.bucket).prefix(store.object(""));
         let request = request.set_key_marker(next.0.clone()).set_upload_id_marker(next.1.clone());
         let page = request.send().await.map_err(|e| error::map(Asked::Other, &what, e))?;
-        found.extend(page.uploads().iter().filter_map(|upload| abandoned(store, upload, before_ms)));
+        found.extend(page.uploads().iter().filter_map(|upload| open(store, upload)));
         let after = (page.next_key_marker().map(str::to_owned), page.next_upload_id_marker().map(str::to_owned));
         if !page.is_truncated().unwrap_or(false) || after == next {
             break;
@@ -32,21 +31,20 @@ pub(super) async fn list(store: &S3Store, before_ms: i64) -> Result<Vec<Abandone
     Ok(found)
 }
 
-fn abandoned(store: &S3Store, upload: &MultipartUpload, before_ms: i64) -> Option<Abandoned> {
-    // What does not say since when it is open may have been begun a moment ago.
-    let since = upload.initiated().filter(|at: &&DateTime| unix_ms(Some(at)) > 0)?;
+fn open(store: &S3Store, upload: &MultipartUpload) -> Option<OpenUpload> {
     let name = upload.key()?.strip_prefix(&store.object(""))?;
     let id = upload.upload_id().filter(|id| !id.is_empty())?;
-    (unix_ms(Some(since)) < before_ms).then(|| Abandoned { name: name.to_owned(), id: id.to_owned() })
+    // What does not say since when it is open may have been begun a moment ago.
+    let since_ms = Some(unix_ms(upload.initiated())).filter(|ms| *ms > 0)?;
+    Some(OpenUpload { name: name.to_owned(), id: id.to_owned(), since_ms })
 }
 
-pub(super) async fn end(store: &S3Store, uploads: &[Abandoned]) -> Result<()> {
+pub(super) async fn end(store: &S3Store, uploads: &[OpenUpload]) -> Result<()> {
     for upload in uploads {
         match abort(store, &upload.name, &upload.id).await {
             Ok(()) | Err(StoreError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
     }
-    tracing::debug!("{} uploads that a killed process left open in {} were ended", uploads.len(), store.address());
     Ok(())
 }

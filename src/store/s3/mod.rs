@@ -20,6 +20,8 @@ mod condition;
 mod delete;
 mod download;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod leftover;
 mod multipart;
 mod proof;
@@ -40,7 +42,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 
-use super::{Abandoned, Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
+use super::{Chunks, Deleted, Head, Key, Listed, OpenUpload, Put, Range, Result, Store, StoreError};
 pub use client::Clients;
 use condition::Habits;
 use error::Asked;
@@ -209,11 +211,11 @@ impl Store for S3Store {
         delete::delete(self, keys).await
     }
 
-    async fn abandoned_uploads(&self, before_ms: i64) -> Result<Vec<Abandoned>> {
-        leftover::list(self, before_ms).await
+    async fn open_uploads(&self) -> Result<Vec<OpenUpload>> {
+        leftover::list(self).await
     }
 
-    async fn end_uploads(&self, uploads: &[Abandoned]) -> Result<()> {
+    async fn end_uploads(&self, uploads: &[OpenUpload]) -> Result<()> {
         leftover::end(self, uploads).await
     }
 }

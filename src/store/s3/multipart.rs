@@ -139,7 +139,7 @@ pub(super) async fn upload(
 ) -> Result<()> {
     let mut upload = Upload::start(store, key, metadata.clone()).await?;
     let result = match upload.send(first, parts).await {
-        Ok(parts) => upload.complete(&parts, parts.sent(metadata, create)).await,
+        Ok(parts) => upload.complete(&parts, parts.sent(metadata), create).await,
         Err(error) => Err(error),
     };
     match result {
@@ -166,14 +166,13 @@ struct SentParts {
 }
 
 impl SentParts {
-    fn sent(&self, metadata: Metadata, create: bool) -> Sent {
+    fn sent(&self, metadata: Metadata) -> Sent {
         let sums: Vec<Md5Sum> = self.parts.iter().map(|part| part.sum).collect();
         Sent {
             len: self.parts.iter().map(|part| part.len).sum(),
             etag: proof::etag_of_parts(&sums),
             metadata,
             tail: self.tail.clone(),
-            create,
         }
     }
 }
@@ -265,10 +264,10 @@ impl Upload {
         Ok(SentPart { completed, sum: proof::md5(&bytes), len: len as u64 })
     }
 
-    async fn complete(&self, parts: &SentParts, sent: Sent) -> Result<()> {
+    async fn complete(&self, parts: &SentParts, sent: Sent, create: bool) -> Result<()> {
         let store = &self.store;
         let what = store.what("complete the upload of", self.key.as_str());
-        if sent.create {
+        if create {
             // Some stores honour the condition of a single put and overlook the one of a completion (Ceph): look first. It
             // closes no race, but it costs one request per large object and keeps what is there.
             match store.require_absent(&self.key).await {
@@ -277,15 +276,15 @@ impl Upload {
                 absent => absent?,
             }
         }
-        let condition = sent.create && store.sends_conditions();
+        let condition = create && store.sends_conditions();
         let error = match self.send_completion(parts, condition).await {
             // Only the store can know the MD5 of the MD5s.
             Ok(answer)
-                if condition == sent.create && answer.e_tag().is_some_and(|etag| proof::is_etag(etag, &sent.etag)) =>
+                if condition == create && answer.e_tag().is_some_and(|etag| proof::is_etag(etag, &sent.etag)) =>
             {
                 return Ok(());
             }
-            Ok(_) => return sent.prove(store, &self.key, sent.create && !condition).await,
+            Ok(_) => return sent.prove(store, &self.key, create && !condition).await,
             Err(error) => error,
         };
         let asked = if condition { Asked::Create } else { Asked::Other };
@@ -294,7 +293,7 @@ impl Upload {
         if !may_go_without {
             return Err(refusal);
         }
-        tracing::debug!("{refusal}; trying without the condition");
+        store.require_absent_or(&self.key, refusal).await?;
         self.send_completion(parts, false).await.map_err(|e| error::map(Asked::Other, &what, e))?;
         sent.prove(store, &self.key, true).await?;
         store.condition_was_refused();

@@ -62,8 +62,6 @@ pub(super) struct Sent {
     pub metadata: Metadata,
     /// Its last bytes.
     pub tail: Bytes,
-    /// A put that must not replace anything.
-    pub create: bool,
 }
 
 impl Sent {
@@ -92,7 +90,8 @@ impl Sent {
             Err(error) => return Err(error),
         };
         if head.size != self.len {
-            return Err(self.other(&what, &format!("it has {} bytes instead of {}", head.size, self.len)));
+            let why = format!("it has {} bytes instead of {}", head.size, self.len);
+            return Err(other(&what, &why, by_content));
         }
         if self.tail.is_empty() || etag.is_some_and(|etag| is_etag(&etag, &self.etag)) {
             return Ok(());
@@ -105,7 +104,7 @@ impl Sent {
         let chunks: Vec<Bytes> = download::get(store, key, range).await?.try_collect().await?;
         match chunks.concat() == self.tail {
             true => Ok(()),
-            false => Err(self.other(&what, "it ends with other bytes")),
+            false => Err(other(&what, "it ends with other bytes", by_content)),
         }
     }
 
@@ -115,12 +114,14 @@ impl Sent {
         let kept = |(name, value): (&String, &String)| metadata.iter().any(|(n, v)| n == name && v == value);
         self.metadata.is_some() && ours.into_iter().all(kept)
     }
+}
 
-    fn other(&self, what: &str, why: &str) -> StoreError {
-        match self.create {
-            true => StoreError::AlreadyExists { detail: format!("{what}: another object is there: {why}") },
-            false => StoreError::Transient { detail: format!("{what}: the answer to the put is not S3's: {why}") },
-        }
+/// Another object than ours is there. After a put without a condition that is a rival's; after one with a condition the answers
+/// contradict each other, and asking again tells which is right.
+fn other(what: &str, why: &str, rival: bool) -> StoreError {
+    match rival {
+        true => StoreError::AlreadyExists { detail: format!("{what}: another object is there: {why}") },
+        false => StoreError::Transient { detail: format!("{what}: the answer to the put is not S3's: {why}") },
     }
 }
 

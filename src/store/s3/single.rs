@@ -17,6 +17,7 @@ pub(super) async fn put(store: &S3Store, key: &Key, bytes: Bytes, create: bool, 
     let asked = if create { Asked::Create } else { Asked::Other };
     let what = store.what(if create { "create" } else { "put" }, key.as_str());
     if create && !store.sends_conditions() {
+        store.require_absent(key).await?;
         return put.unconditionally(&what).await;
     }
     match put.send(create).await {
@@ -29,7 +30,7 @@ pub(super) async fn put(store: &S3Store, key: &Key, bytes: Bytes, create: bool, 
         }
         Err(refusal) if create && store.may_go_without(&refusal) => {
             let refusal = error::map(asked, &what, refusal);
-            tracing::debug!("{refusal}; trying without the condition");
+            store.require_absent_or(key, refusal).await?;
             put.unconditionally(&what).await?;
             store.condition_was_refused();
             Ok(())
@@ -77,9 +78,8 @@ impl Single<'_> {
         call.send().await
     }
 
-    /// A create without the condition: nothing may be there before, and ours must be there afterwards.
+    /// A create without the condition, after a look that found nothing: ours must be there afterwards.
     async fn unconditionally(&self, what: &str) -> Result<()> {
-        self.store.require_absent(self.key).await?;
         self.send(false).await.map_err(|e| error::map(Asked::Other, what, e))?;
         self.sent(&proof::md5(&self.bytes)).prove(self.store, self.key, true).await
     }
@@ -98,7 +98,6 @@ impl Single<'_> {
             etag: proof::hex(sum),
             metadata: self.metadata.clone(),
             tail: Sent::tail_of(&self.bytes),
-            create: self.create,
         }
     }
 }
