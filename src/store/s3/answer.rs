@@ -5,7 +5,9 @@
 //! headers can tell is told here; what was stored is proved in `proof.rs`. Servers differ: no single header is demanded of
 //! them, and an answer that proves its content by itself needs none.
 
-use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::interceptors::{
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
+};
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
@@ -37,6 +39,21 @@ impl Intercept for Suspicious {
             Some(foreign) => Err(foreign.into()),
             None => Ok(()),
         }
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let (response, is_list) =
+            (context.response(), config.load::<Metadata>().is_some_and(|m| m.name().starts_with("List")));
+        let body = response.body().bytes().unwrap_or_default();
+        if is_list && response.status().is_success() && !is_complete(body) {
+            return Err(Foreign("the listing is cut off".into()).into());
+        }
+        Ok(())
     }
 }
 
@@ -121,6 +138,21 @@ fn foreign(operation: &str, seen: &Seen) -> Option<Foreign> {
     }
 }
 
+/// Whether an XML document ends with the end of its root element: half a listing would look like a backup with holes.
+fn is_complete(document: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(document);
+    let mut rest = text.trim();
+    while rest.starts_with("<?") || rest.starts_with("<!--") {
+        let end = if rest.starts_with("<?") { "?>" } else { "-->" };
+        let Some((_, after)) = rest.split_once(end) else { return false };
+        rest = after.trim_start();
+    }
+    let Some(root) = rest.strip_prefix('<') else { return false };
+    let name = root.split([' ', '\t', '\r', '\n', '/', '>']).next().unwrap_or_default();
+    let is_empty = root.find('>').is_some_and(|end| end + 1 == root.len() && root.ends_with("/>"));
+    is_empty || rest.trim_end_matches([' ', '>']).ends_with(&format!("</{name}"))
+}
+
 /// Whether an error's body is a page, for servers that do not say so in the head.
 pub(super) fn is_page(body: &[u8]) -> bool {
     let start = body.trim_ascii_start();
@@ -188,6 +220,23 @@ mod tests {
         ] {
             let got = foreign(operation, &seen(status, content_type, length, headers));
             assert_eq!(got.is_some(), refused, "{operation} {status} {content_type} {length} {headers}: {got:?}");
+        }
+    }
+
+    #[test]
+    fn half_a_listing_is_none() {
+        for (document, complete) in [
+            ("<L></L>", true),
+            ("<?xml version=\"1.0\"?>\n<!-- x --><L xmlns=\"http://x/\"><Name>b</Name></L>\n", true),
+            ("<L xmlns=\"http://x/\" />", true),
+            ("<L/>", true),
+            ("<L><Name>b</Name>", false),
+            ("<L><Name/>", false),
+            ("<L><Contents><Key>a</Key></Contents></", false),
+            ("<L><Name>b", false),
+            ("", false),
+        ] {
+            assert_eq!(is_complete(document.as_bytes()), complete, "{document}");
         }
     }
 

@@ -5,8 +5,7 @@
 //! `part-size` and `concurrency` allow, and one part that is being filled, as long as parts have that size: 30 MiB by
 //! default, up to 48.8 GiB. From there on parts grow and fewer are in flight, down to one: 210 MiB for 1 TiB.
 //!
-//! An upload that fails or is dropped is aborted, so that no paid-for parts stay behind. What a SIGKILL leaves is found by
-//! `leftover.rs`.
+//! An upload that fails or is dropped is aborted, so that no paid-for parts stay behind; for SIGKILL there is `leftover.rs`.
 
 use std::time::Duration;
 

@@ -199,6 +199,7 @@ async fn cannot_tell_is_never_an_empty_listing() {
         (Reply::error(200, "InternalError"), "Transient"),
         (Reply::status(200, "<html><body>Welcome to the hotel</body></html>"), "Transient"),
         (Reply::status(200, ""), "Transient"),
+        (Reply::status(200, "<ListBucketResult><Contents><Key>pre/fix/a</Key><Size>1</Size></Contents>"), "Transient"),
         (Reply::status(200, truncated), "Permanent"),
         (Reply::status(200, looping), "Permanent"),
         (Reply::error(403, "AccessDenied"), "Denied"),
