@@ -112,28 +112,41 @@ fn origin(location: &str) -> String {
 /// `None`: nothing speaks against it. Pure.
 fn foreign(operation: &str, seen: &Seen) -> Option<Foreign> {
     let page = || Foreign(format!("it is a web page ({})", seen.content_type));
-    let head = operation == "HeadObject";
-    match seen.status {
-        200..=299 => match operation {
-            // The type is the one that the object was stored with, by whomever.
-            "GetObject" | "HeadObject" if seen.has_metadata || seen.status == 206 => None,
-            _ if seen.is_page() && (seen.has_body() && !head || !seen.has_s3_header && head) => Some(page()),
-            "GetObject" | "HeadObject" if !seen.has_version && !seen.has_s3_header => {
-                Some(Foreign("it has neither ETag nor time, as every object has".into()))
-            }
-            // Some servers answer 200, but none has anything to say.
-            "DeleteObject" | "AbortMultipartUpload" if seen.has_body() && !seen.has_s3_header => {
-                Some(Foreign(format!("it has a body ({})", seen.content_type)))
-            }
-            _ => None,
+    match (seen.status, operation) {
+        // The type is the one that the object was stored with, by whomever.
+        (200..=299, "GetObject" | "HeadObject") if seen.has_metadata || seen.status == 206 => None,
+        (200..=299, "GetObject") if seen.is_page() => Some(page()),
+        (200..=299, "HeadObject") if seen.is_page() && !seen.has_s3_header => Some(page()),
+        (200..=299, "GetObject" | "HeadObject") if !seen.has_version && !seen.has_s3_header => {
+            Some(Foreign("it has neither ETag nor time, as every object has".into()))
+        }
+        (200..=299, "PutObject" | "UploadPart") if seen.is_page() && seen.has_body() => Some(page()),
+        // Some servers answer 200, but none has anything to say.
+        (200..=299, "DeleteObject" | "AbortMultipartUpload") if seen.has_body() => match seen.is_page() {
+            true => Some(page()),
+            false if !seen.has_s3_header => Some(Foreign(format!("it has a body ({})", seen.content_type))),
+            false => None,
         },
-        // A proxy's word about the size of a body is a fact to act upon, and a failing gateway passes.
-        413 | 500.. => None,
-        300..=399 if !seen.has_s3_header => {
+        (300..=399, _) if !seen.has_s3_header => {
             let to = seen.location.as_deref()?;
             Some(Foreign(format!("it sends us to {to}")))
         }
-        _ if seen.is_page() && !seen.has_s3_header => Some(page()),
+        // All others have a body that tells more than a type does: rclone calls its XML a page.
+        (300..=499, "HeadObject") if seen.is_page() && !seen.has_s3_header => Some(page()),
+        _ => None,
+    }
+}
+
+/// Whether the body of an error, which names no code, is somebody else's: S3 says its errors in XML, with a code. What is not
+/// there is worth more doubt than other errors are; a proxy's word about the size of a body is a fact to act upon.
+pub(super) fn is_foreign_error(response: &HttpResponse) -> Option<Foreign> {
+    let (seen, body) = (Seen::of(response), response.body().bytes().unwrap_or_default());
+    let page = seen.is_page() || is_page(body);
+    match seen.status {
+        _ if body.is_empty() => None,
+        413 => None,
+        _ if page => Some(Foreign("it is a web page".into())),
+        ..300 | 404 => Some(Foreign("it has no code of S3's".into())),
         _ => None,
     }
 }
@@ -153,15 +166,10 @@ fn is_complete(document: &[u8]) -> bool {
     is_empty || rest.trim_end_matches([' ', '>']).ends_with(&format!("</{name}"))
 }
 
-/// Whether an error's body is a page, for servers that do not say so in the head.
-pub(super) fn is_page(body: &[u8]) -> bool {
+fn is_page(body: &[u8]) -> bool {
     let start = body.trim_ascii_start();
     let begins = |tag: &str| start.get(..tag.len()).is_some_and(|b| b.eq_ignore_ascii_case(tag.as_bytes()));
     begins("<!doctype html") || begins("<html")
-}
-
-pub(super) fn page() -> Foreign {
-    Foreign("it is a web page".into())
 }
 
 #[cfg(test)]
@@ -205,11 +213,11 @@ mod tests {
             ("HeadObject", 404, "application/xml", 0, "", false),
             ("HeadObject", 404, "text/html", 0, "s", false),
             ("HeadObject", 404, "text/html", 0, "", true),
-            ("GetObject", 404, "text/html", 100, "", true),
-            ("GetObject", 404, "application/xml", 100, "", false),
-            ("ListObjectsV2", 200, "text/html", 700, "s", true),
-            ("ListObjectsV2", 200, "application/xml", 700, "", false),
-            ("ListObjectsV2", 403, "text/html", 700, "", true),
+            // The body tells: rclone's XML has this type.
+            ("GetObject", 404, "text/html", 100, "", false),
+            ("ListObjectsV2", 200, "text/html", 700, "s", false),
+            ("CreateMultipartUpload", 200, "text/html", 700, "", false),
+            ("ListObjectsV2", 403, "text/html", 700, "", false),
             ("ListObjectsV2", 302, "", 0, "l", true),
             ("ListObjectsV2", 302, "application/xml", 10, "ls", false),
             ("ListObjectsV2", 502, "text/html", 700, "", false),

@@ -97,15 +97,15 @@ where
         facts.bucket_region = response.headers().get("x-amz-bucket-region").map(str::to_owned);
     }
     match error {
-        SdkError::ServiceError(service) if is_foreign(service.raw(), service.err().meta().code()) => {
-            facts.foreign = true;
-            facts.message = not_s3s(answer::page());
-        }
         SdkError::ServiceError(service) => {
             let metadata = service.err().meta();
             facts.code = metadata.code().map(str::to_owned);
             facts.message = metadata.message().unwrap_or_default().to_owned();
             facts.request_id = metadata.request_id().or(metadata.extended_request_id()).map(str::to_owned);
+            if let Some(foreign) = answer::is_foreign_error(service.raw()).filter(|_| facts.code.is_none()) {
+                facts.foreign = true;
+                facts.message = not_s3s(foreign);
+            }
         }
         SdkError::ResponseError(_) => {
             let causes = || std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
@@ -128,13 +128,6 @@ where
 
 fn not_s3s(why: impl std::fmt::Display) -> String {
     format!("the answer is not S3's: {why}")
-}
-
-/// Whether somebody else answered, as the body shows: S3 says its errors in XML, with a code. What is not there is worth more
-/// doubt than other errors are.
-fn is_foreign(response: &HttpResponse, code: Option<&str>) -> bool {
-    let (status, body) = (response.status().as_u16(), response.body().bytes().unwrap_or_default());
-    code.is_none() && !body.is_empty() && (status < 300 || status == 404 || (status != 413 && answer::is_page(body)))
 }
 
 /// Looks for the reasons that a person must remove.

@@ -53,6 +53,26 @@ async fn a_portal_is_believed_in_nothing() {
     assert!(stub.store().await.head(&key("k")).await.expect_err("a page").is_transient());
 }
 
+/// As rclone answers: XML under a type that only a page should have.
+#[tokio::test]
+async fn xml_is_believed_under_any_type() {
+    let html = |status, body: &str| http(status, &[("content-type", "text/html; charset=utf-8")], body);
+    let stub = Stub::start(move |request, _| match (request.method.as_str(), request.target.contains("uploads")) {
+        ("POST", true) => {
+            html(200, "<InitiateMultipartUploadResult><UploadId>U</UploadId></InitiateMultipartUploadResult>")
+        }
+        ("GET", _) if request.target.contains("list-type") => html(200, "<ListBucketResult></ListBucketResult>"),
+        ("GET", _) => html(404, "<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code></Error>"),
+        _ => multipart(request, || completed(&[5 << 20, 100])),
+    })
+    .await;
+    let store = stub.store().await;
+    store.put(&key("k"), large((5 << 20) + 100)).await.expect("in parts");
+    assert_eq!(store.list("").await.expect("list"), []);
+    let error = read(&store, Range { start: 0, len: 1 }).await.expect_err("no such key");
+    assert!(matches!(error, StoreError::NotFound { .. }), "{error:?}");
+}
+
 /// Neither a page nor a type that tells: the ETag alone is no proof.
 #[tokio::test]
 async fn an_etag_alone_proves_nothing() {

@@ -3,7 +3,7 @@
 //! One request a connection: what is passed on goes to the server byte for byte, so signatures stay valid, and what comes back
 //! is copied until the server closes.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
