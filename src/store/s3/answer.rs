@@ -9,7 +9,7 @@ use aws_sdk_s3::config::interceptors::{
     AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
 };
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::error::{BoxError, SdkError};
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
 
@@ -131,7 +131,7 @@ fn foreign(operation: &str, seen: &Seen) -> Option<Foreign> {
             let to = seen.location.as_deref()?;
             Some(Foreign(format!("it sends us to {to}")))
         }
-        // All others have a body that tells more than a type does: rclone calls its XML a page.
+        // All others have a body that tells more than a type does: a server may call its XML a page.
         (300..=499, "HeadObject") if seen.is_page() && !seen.has_s3_header => Some(page()),
         _ => None,
     }
@@ -166,6 +166,15 @@ fn is_complete(document: &[u8]) -> bool {
     is_empty || rest.trim_end_matches([' ', '>']).ends_with(&format!("</{name}"))
 }
 
+/// The id of an upload that was begun, from an answer that the SDK refuses because its root has another name (rclone).
+pub(super) fn upload_id_of<E>(error: &SdkError<E, HttpResponse>) -> Option<String> {
+    let response = error.raw_response().filter(|response| response.status().is_success())?;
+    let text = std::str::from_utf8(response.body().bytes()?).ok()?;
+    let (_, rest) = text.split_once("<InitiateMultipartUpload>")?.1.split_once("<UploadId>")?;
+    let id = rest.split_once("</UploadId>")?.0;
+    (!id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b))).then(|| id.to_owned())
+}
+
 fn is_page(body: &[u8]) -> bool {
     let start = body.trim_ascii_start();
     let begins = |tag: &str| start.get(..tag.len()).is_some_and(|b| b.eq_ignore_ascii_case(tag.as_bytes()));
@@ -192,7 +201,7 @@ mod tests {
     #[test]
     fn answers_of_real_servers_pass_and_pages_do_not() {
         for (operation, status, content_type, length, headers, refused) in [
-            // AWS, and those that send less: rclone has no request id, moto calls an empty body a page.
+            // AWS, and those that send less: nanio has no request id, moto calls an empty body a page.
             ("PutObject", 200, "", 0, "vs", false),
             ("PutObject", 200, "", 0, "v", false),
             ("PutObject", 200, "text/html; charset=utf-8", 0, "vs", false),
@@ -213,7 +222,7 @@ mod tests {
             ("HeadObject", 404, "application/xml", 0, "", false),
             ("HeadObject", 404, "text/html", 0, "s", false),
             ("HeadObject", 404, "text/html", 0, "", true),
-            // The body tells: rclone's XML has this type.
+            // The body tells.
             ("GetObject", 404, "text/html", 100, "", false),
             ("ListObjectsV2", 200, "text/html", 700, "s", false),
             ("CreateMultipartUpload", 200, "text/html", 700, "", false),

@@ -53,7 +53,7 @@ async fn a_portal_is_believed_in_nothing() {
     assert!(stub.store().await.head(&key("k")).await.expect_err("a page").is_transient());
 }
 
-/// As rclone answers: XML under a type that only a page should have.
+/// XML under a type that only a page should have; and the root as rclone names it.
 #[tokio::test]
 async fn xml_is_believed_under_any_type() {
     let html = |status, body: &str| http(status, &[("content-type", "text/html; charset=utf-8")], body);
@@ -68,6 +68,7 @@ async fn xml_is_believed_under_any_type() {
     .await;
     let store = stub.store().await;
     store.put(&key("k"), large((5 << 20) + 100)).await.expect("in parts");
+    assert!(stub.requests().last().is_some_and(|r| r.target.contains("uploadId=U-1")));
     assert_eq!(store.list("").await.expect("list"), []);
     let error = read(&store, Range { start: 0, len: 1 }).await.expect_err("no such key");
     assert!(matches!(error, StoreError::NotFound { .. }), "{error:?}");

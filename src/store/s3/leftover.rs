@@ -7,7 +7,6 @@ use aws_sdk_s3::types::MultipartUpload;
 
 use super::super::{OpenUpload, Result, StoreError};
 use super::error::{self, Asked};
-use super::multipart::abort;
 use super::{S3Store, unix_ms};
 
 /// Pages of the listing, of a thousand uploads each: more is for another time.
@@ -47,4 +46,10 @@ pub(super) async fn end(store: &S3Store, uploads: &[OpenUpload]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+pub(super) async fn abort(store: &S3Store, name: &str, id: &str) -> Result<()> {
+    let request = store.client.abort_multipart_upload().bucket(&store.settings.bucket);
+    let answer = request.key(store.object(name)).upload_id(id).send().await;
+    answer.map(drop).map_err(|error| error::map(Asked::Object, &store.what("abort the upload of", name), error))
 }

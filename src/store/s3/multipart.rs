@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use super::super::{Body, BodyError, Key, Result, StoreError};
 use super::error::{self, Asked};
 use super::proof::{self, Md5Sum, Sent};
-use super::{Metadata, S3Store, Settings, client, with_customer_key};
+use super::{Metadata, S3Store, Settings, answer, client, leftover, with_customer_key};
 
 /// S3's limits.
 const PARTS_MAX: u64 = 10_000;
@@ -201,11 +201,14 @@ impl Upload {
             .set_sse_customer_key_md5(sse.map(|k| k.md5.clone()))
             .set_server_side_encryption(store.kms())
             .set_ssekms_key_id(store.settings.sse.kms_key_id.clone());
-        let answer = request.send().await.map_err(|e| error::map(Asked::Other, &what, e))?;
-        let Some(id) = answer.upload_id().filter(|id| !id.is_empty()) else {
+        let id = match request.send().await {
+            Ok(answer) => answer.upload_id,
+            Err(error) => Some(answer::upload_id_of(&error).ok_or_else(|| error::map(Asked::Other, &what, error))?),
+        };
+        let Some(id) = id.filter(|id| !id.is_empty()) else {
             return Err(StoreError::Transient { detail: format!("{what}: the answer has no upload id") });
         };
-        Ok(Upload { store: store.clone(), key: key.clone(), id: id.to_owned(), open: true })
+        Ok(Upload { store: store.clone(), key: key.clone(), id, open: true })
     }
 
     /// Sends every part, a few at a time, while the next ones are being made.
@@ -337,15 +340,9 @@ impl Drop for Upload {
 }
 
 async fn abort_quietly(store: &S3Store, key: &Key, id: &str) {
-    if let Err(error) = abort(store, key.as_str(), id).await {
+    if let Err(error) = leftover::abort(store, key.as_str(), id).await {
         tracing::debug!("{error}");
     }
-}
-
-pub(super) async fn abort(store: &S3Store, name: &str, id: &str) -> Result<()> {
-    let request = store.client.abort_multipart_upload().bucket(&store.settings.bucket);
-    let answer = request.key(store.object(name)).upload_id(id).send().await;
-    answer.map(drop).map_err(|error| error::map(Asked::Object, &store.what("abort the upload of", name), error))
 }
 
 #[cfg(test)]
