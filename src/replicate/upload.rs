@@ -14,7 +14,7 @@ use crate::db::{Batch, Db, DbError, Spilled};
 use crate::fsx::{self, Context};
 use crate::ltx::{HEADER_LEN, Header};
 use crate::remote::{Level, ReadError, Remote};
-use crate::store::{Body, BodyError, BodyWriter, StoreError};
+use crate::store::{Body, BodyError, BodyWriter, Key, StoreError};
 
 /// A file up to this size is sent as one piece of memory.
 pub const IN_MEMORY_BYTES: u64 = 8 << 20;
@@ -124,7 +124,11 @@ pub async fn create_snapshot(remote: &Remote, db: Db, image: Batch) -> (Db, Resu
     let stored = remote.put(Level::SNAPSHOT, &header, body).await;
     let (db, sent) = outcome(encoder).await;
     let result = match (stored, sent) {
-        (Ok(()), Ok(())) | (Err(StoreError::AlreadyExists { .. }), _) => Ok(()),
+        (Ok(()), Ok(())) => Ok(()),
+        (Err(StoreError::AlreadyExists { .. }), _) => {
+            let key = remote.layout().key(Level::SNAPSHOT, header.min_txid, header.max_txid);
+            require_ltx(remote, &key).await.map(drop)
+        }
         (Err(error), _) => Err(error.into()),
         (Ok(()), Err(error)) => Err(error.into()),
     };
@@ -171,13 +175,22 @@ async fn settle(remote: &Remote, ours: &Fingerprint, stored: Result<(), StoreErr
 pub async fn is_ours(remote: &Remote, ours: &Fingerprint) -> Result<bool, UploadError> {
     let key = remote.l0_key(ours.header.min_txid);
     let head = remote.store().head(&key).await?;
+    let read = |start, len| remote.read_range(&key, start, len);
     if head.size != ours.size {
+        // It takes more than a size to end this application's turn: something between here and the store may have answered.
+        require_ltx(remote, &key).await?;
         return Ok(false);
     }
-    let read = |start, len| remote.read_range(&key, start, len);
     let header = read(0, HEADER_LEN as u64).await.map_err(UploadError::ReadBack)?;
     let checksum = read(ours.size - CHECKSUM_LEN, CHECKSUM_LEN).await.map_err(UploadError::ReadBack)?;
     Ok(header[..] == ours.header.encode() && checksum[..] == ours.checksum.to_be_bytes())
+}
+
+/// The header of an LTX file must be there.
+async fn require_ltx(remote: &Remote, key: &Key) -> Result<Header, UploadError> {
+    let bytes = remote.read_range(key, 0, HEADER_LEN as u64).await.map_err(UploadError::ReadBack)?;
+    let invalid = |source| UploadError::ReadBack(ReadError::Invalid { name: key.clone(), source });
+    Header::decode(bytes.as_ref().try_into().expect("that many bytes were read")).map_err(invalid)
 }
 
 /// Runs blocking work on the pool; a panic there is a panic here.

@@ -10,6 +10,7 @@ mod configuration;
 mod crash;
 mod doubt;
 mod exit_codes;
+mod hostile;
 mod interop;
 mod layers;
 mod local;

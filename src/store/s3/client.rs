@@ -4,6 +4,7 @@
 //! which needs no permission). Credentials are loaded by the first request.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
@@ -24,6 +25,8 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
 use super::super::Result;
+use super::answer::Suspicious;
+use super::condition::Habits;
 use super::provider::DEFAULT_REGION;
 use super::settings::{Credentials, Settings, endpoint_url};
 use super::{error, provider, tls};
@@ -36,17 +39,17 @@ const SLOWEST_BYTES_PER_S: u64 = 32 * 1024;
 /// Clients made so far. Replicas in the same place with the same keys share one, and with it connections, credentials and
 /// trusted roots: a thousand databases need not hold them a thousand times.
 #[derive(Default)]
-pub struct Clients(Vec<(Settings, Client)>);
+pub struct Clients(Vec<(Settings, Client, Arc<Habits>)>);
 
 impl Clients {
-    pub(super) async fn get(&mut self, settings: &Settings) -> Result<Client> {
+    pub(super) async fn get(&mut self, settings: &Settings) -> Result<(Client, Arc<Habits>)> {
         let key = settings.of_client();
-        if let Some((_, client)) = self.0.iter().find(|(other, _)| *other == key) {
-            return Ok(client.clone());
+        if let Some((_, client, habits)) = self.0.iter().find(|(other, ..)| *other == key) {
+            return Ok((client.clone(), habits.clone()));
         }
-        let client = build(settings).await?;
-        self.0.push((key, client.clone()));
-        Ok(client)
+        let (client, habits) = (build(settings).await?, Arc::<Habits>::default());
+        self.0.push((key, client.clone(), habits.clone()));
+        Ok((client, habits))
     }
 }
 
@@ -167,7 +170,8 @@ fn config(settings: &Settings, sdk: &SdkConfig, endpoint: Option<&str>, region: 
         .region(region)
         .retry_config(RetryConfig::standard())
         .timeout_config(timeouts())
-        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().build());
+        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().build())
+        .interceptor(Suspicious);
     if let Some(endpoint) = endpoint {
         // Compatible stores differ most in their handling of checksums: none unless the operation demands one.
         // Nobody could say how to address an endpoint that only the environment knows.

@@ -20,7 +20,7 @@ const SINGLE_DELETES_IN_FLIGHT: usize = 8;
 pub(super) async fn delete(store: &S3Store, keys: &[Key]) -> Result<Deleted> {
     let mut done = Deleted::default();
     for batch in keys.chunks(BATCH) {
-        let result = if batch.len() == 1 || store.deletes_singly.load(Relaxed) {
+        let result = if batch.len() == 1 || store.habits.deletes_singly.load(Relaxed) {
             singly(store, batch).await?
         } else {
             match at_once(store, batch).await {
@@ -29,7 +29,7 @@ pub(super) async fn delete(store: &S3Store, keys: &[Key]) -> Result<Deleted> {
                     tracing::debug!(%detail, "batch delete refused; deleting one by one");
                     let result = singly(store, batch).await?;
                     // Only if that was the cure: a missing bucket refuses both.
-                    store.deletes_singly.fetch_or(result.deleted > 0, Relaxed);
+                    store.habits.deletes_singly.fetch_or(result.deleted > 0, Relaxed);
                     result
                 }
                 other => other?,

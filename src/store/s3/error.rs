@@ -9,6 +9,7 @@ use aws_sdk_s3::operation::{RequestId, RequestIdExt};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::super::StoreError;
+use super::answer::{self, Foreign};
 
 /// What was asked; decides what a 404 and a 501 mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ struct Facts {
     request_id: Option<String>,
     /// The region S3 says the bucket is in.
     bucket_region: Option<String>,
+    /// Somebody else answered.
+    foreign: bool,
 }
 
 /// Failures before any answer that do not pass by themselves.
@@ -99,8 +102,17 @@ where
             facts.code = metadata.code().map(str::to_owned);
             facts.message = metadata.message().unwrap_or_default().to_owned();
             facts.request_id = metadata.request_id().or(metadata.extended_request_id()).map(str::to_owned);
+            if let Some(foreign) = answer::is_foreign_error(service.raw()).filter(|_| facts.code.is_none()) {
+                facts.foreign = true;
+                facts.message = not_s3s(foreign);
+            }
         }
-        SdkError::ResponseError(_) => facts.message = format!("the answer is not S3's: {}", chain(error)),
+        SdkError::ResponseError(_) => {
+            let causes = || std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
+            let foreign = causes().find_map(|cause| cause.downcast_ref::<Foreign>());
+            facts.foreign = true;
+            facts.message = foreign.map_or_else(|| not_s3s(chain(error)), not_s3s);
+        }
         SdkError::TimeoutError(_) => facts.message = "no answer in time".to_owned(),
         SdkError::ConstructionFailure(_) => {
             facts.hopeless = Some(Hopeless::BadRequest);
@@ -112,6 +124,10 @@ where
         }
     }
     facts
+}
+
+fn not_s3s(why: impl std::fmt::Display) -> String {
+    format!("the answer is not S3's: {why}")
 }
 
 /// Looks for the reasons that a person must remove.
@@ -146,6 +162,10 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn verdict(asked: Asked, facts: &Facts) -> Verdict {
+    if facts.foreign {
+        // Of the store nothing is known.
+        return Verdict::Transient;
+    }
     if let Some(verdict) = facts.code.as_deref().and_then(|code| by_code(asked, code)) {
         return verdict;
     }
@@ -197,6 +217,11 @@ fn by_code(asked: Asked, code: &str) -> Option<Verdict> {
         | "ThrottlingException"
         | "TooManyRequests"
         | "RequestLimitExceeded"
+        // Something of a large upload did not get there as it was sent, or is gone: it begins anew.
+        | "BadDigest"
+        | "IncompleteBody"
+        | "InvalidPart"
+        | "NoSuchUpload"
         | "BandwidthLimitExceeded"
         | "Busy" => Verdict::Transient,
         "NotImplemented"
@@ -250,6 +275,10 @@ fn hint(asked: Asked, facts: &Facts) -> Option<String> {
         (_, Some(501)) if asked == Asked::Create => {
             "this store does not implement create-if-absent (If-None-Match), so a second writer could not be kept out"
         }
+        _ if facts.foreign => "a portal or a proxy in between, or another server than S3 at this endpoint",
+        (_, Some(413)) if code.is_empty() => {
+            "a proxy in between refuses bodies of this size; raise its limit (nginx: client_max_body_size)"
+        }
         (_, Some(301 | 307)) => "the bucket is in another region or behind another endpoint",
         _ => match facts.hopeless? {
             Hopeless::NoCredentials => {
@@ -284,7 +313,8 @@ mod tests {
             (Object, 404, "NoSuchBucket", Permanent),
             (Other, 404, "NoSuchBucket", Permanent),
             (Other, 404, "", Permanent),
-            (Other, 404, "NoSuchUpload", Permanent),
+            (Other, 404, "NoSuchUpload", Transient),
+            (Other, 400, "InvalidPart", Transient),
             (Create, 404, "", Permanent),
             (Create, 412, "PreconditionFailed", AlreadyExists),
             (Create, 412, "", AlreadyExists),

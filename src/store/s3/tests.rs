@@ -47,15 +47,15 @@ async fn real_server_keeps_the_contract() {
     panic!("unfinished uploads are left");
 }
 
-fn key(name: &str) -> Key {
+pub(super) fn key(name: &str) -> Key {
     Key::new(name).expect("a valid key")
 }
 
-fn create() -> Put {
+pub(super) fn create() -> Put {
     Put { metadata: vec![("litestream-timestamp", "2026-11-21T19:20:37.5Z".into())], ..Put::create("hello") }
 }
 
-async fn read(store: &S3Store, range: Range) -> Result<Bytes> {
+pub(super) async fn read(store: &S3Store, range: Range) -> Result<Bytes> {
     let chunks: Vec<Bytes> = store.get(&key("k"), range).await?.try_collect().await?;
     Ok(chunks.concat().into())
 }
@@ -144,7 +144,7 @@ async fn keys_are_litestreams_byte_for_byte() {
 async fn reads_are_tried_again_creates_are_not() {
     let stub = Stub::start(|_, nth| match nth {
         0 => Reply::error(503, "SlowDown"),
-        _ => Reply::status(200, "hello"),
+        _ => Reply::object("hello"),
     })
     .await;
     assert_eq!(read(&stub.store().await, Range::WHOLE).await.expect("second try"), "hello");
@@ -192,11 +192,14 @@ async fn cannot_tell_is_never_an_empty_listing() {
                    </ListBucketResult>";
     let listing = "<ListBucketResult></ListBucketResult>";
     for (reply, expected) in [
-        (Reply::status(404, "<html>not here</html>"), "Permanent"),
+        (Reply::status(404, "<html>not here</html>"), "Transient"),
+        (Reply::status(404, "404 page not found"), "Transient"),
+        (Reply::status(404, ""), "Permanent"),
         (Reply::error(404, "NoSuchBucket"), "Permanent"),
         (Reply::error(200, "InternalError"), "Transient"),
         (Reply::status(200, "<html><body>Welcome to the hotel</body></html>"), "Transient"),
         (Reply::status(200, ""), "Transient"),
+        (Reply::status(200, "<ListBucketResult><Contents><Key>pre/fix/a</Key><Size>1</Size></Contents>"), "Transient"),
         (Reply::status(200, truncated), "Permanent"),
         (Reply::status(200, looping), "Permanent"),
         (Reply::error(403, "AccessDenied"), "Denied"),
@@ -247,17 +250,25 @@ async fn a_success_that_is_not_s3s_is_no_success() {
 }
 
 #[tokio::test]
-async fn an_ignored_range_is_an_error_not_a_backup() {
-    let stub = Stub::start(|_, _| Reply::status(200, "0123456789")).await;
+async fn a_store_that_ignores_ranges_is_read_all_the_same() {
+    let stub = Stub::start(|_, _| Reply::object("0123456789")).await;
     let store = stub.store().await;
-    for range in [Range { start: 2, len: 3 }, Range { start: 0, len: 3 }] {
-        let error = read(&store, range).await.expect_err("the whole object came");
-        assert!(matches!(error, StoreError::Permanent { .. }), "{error:?}");
+    for (start, len, expected) in [(2, 3, "234"), (0, 3, "012"), (0, 10, "0123456789"), (7, 100, "789")] {
+        assert_eq!(read(&store, Range { start, len }).await.expect("a part of all of it"), expected);
     }
-    assert_eq!(read(&store, Range { start: 0, len: 10 }).await.expect("all of it"), "0123456789");
+    let error = read(&store, Range { start: 10, len: 1 }).await.expect_err("past the end");
+    assert!(matches!(error, StoreError::NotFound { .. }), "{error:?}");
     let asked: Vec<_> = stub.requests().iter().map(|r| r.header("range").map(str::to_owned)).collect();
-    let expected = ["bytes=2-4", "bytes=0-2", "bytes=0-9"].map(|r| Some(r.to_owned()));
+    let expected = ["bytes=2-4", "bytes=0-2", "bytes=0-9", "bytes=7-106", "bytes=10-10"].map(|r| Some(r.to_owned()));
     assert_eq!(asked, expected);
+}
+
+#[tokio::test]
+async fn another_range_than_the_one_asked_for_is_an_error_not_a_backup() {
+    let headers = || vec![("content-range", "bytes 0-2/10".to_owned())];
+    let stub = Stub::start(move |_, _| Reply::Http { status: 206, headers: headers(), body: "012".into() }).await;
+    let error = read(&stub.store().await, Range { start: 2, len: 3 }).await.expect_err("another range");
+    assert!(error.is_transient() && error.to_string().contains("another range"), "{error:?}");
 }
 
 #[tokio::test]
@@ -370,7 +381,7 @@ async fn a_store_without_batch_deletes_is_asked_once() {
 }
 
 /// Answers a multipart upload; `complete` is what the completion gets.
-fn multipart(request: &Request, complete: fn() -> Reply) -> Reply {
+pub(super) fn multipart(request: &Request, complete: impl Fn() -> Reply) -> Reply {
     match (request.method.as_str(), request.target.as_str()) {
         ("POST", target) if target.contains("uploads") => {
             Reply::status(200, "<InitiateMultipartUploadResult><UploadId>U1</UploadId></InitiateMultipartUploadResult>")
@@ -382,14 +393,21 @@ fn multipart(request: &Request, complete: fn() -> Reply) -> Reply {
     }
 }
 
-fn large(len: usize) -> Put {
+/// As S3 answers the completion of an upload of such parts, all of sevens.
+pub(super) fn completed(parts: &[usize]) -> Reply {
+    let sums: Vec<_> = parts.iter().map(|len| proof::md5(&vec![7; *len])).collect();
+    let etag = proof::etag_of_parts(&sums);
+    let body = format!("<CompleteMultipartUploadResult><ETag>\"{etag}\"</ETag></CompleteMultipartUploadResult>");
+    Reply::status(200, &body)
+}
+
+pub(super) fn large(len: usize) -> Put {
     Put { body: Body::Bytes(vec![7; len].into()), ..create() }
 }
 
 #[tokio::test]
 async fn large_bodies_go_in_equal_parts_and_appear_on_condition() {
-    let done =
-        || Reply::status(200, "<CompleteMultipartUploadResult><ETag>\"1\"</ETag></CompleteMultipartUploadResult>");
+    let done = || completed(&[5 << 20, 5 << 20, 100]);
     let stub = Stub::start(move |request, _| multipart(request, done)).await;
     let size = (5 << 20) * 2 + 100;
     stub.store().await.put(&key("k"), large(size)).await.expect("put");
@@ -410,8 +428,7 @@ async fn large_bodies_go_in_equal_parts_and_appear_on_condition() {
 /// A stream is cut by what it may become, not by what it turns out to be: the parts must be equal (R2) and at most 10,000.
 #[tokio::test]
 async fn long_streams_have_larger_parts() {
-    let done =
-        || Reply::status(200, "<CompleteMultipartUploadResult><ETag>\"1\"</ETag></CompleteMultipartUploadResult>");
+    let done = || completed(&[7 << 20, 7 << 20, 1 << 20]);
     let stub = Stub::start(move |request, _| multipart(request, done)).await;
     let (writer, body) = Body::channel(1, 60 << 30);
     let writing = tokio::task::spawn_blocking(move || {
@@ -467,7 +484,8 @@ async fn customer_keys_travel_with_every_request_for_bytes() {
     let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
     store.put(&key("k"), create()).await.expect("put");
     store.head(&key("k")).await.expect("head");
-    drop(store.get(&key("k"), Range::WHOLE).await.expect("get"));
+    // Nothing is in it, so there is no range.
+    drop(store.get(&key("k"), Range::WHOLE).await);
     for request in stub.requests() {
         assert_eq!(request.header("x-amz-server-side-encryption-customer-algorithm"), Some("AES256"));
         // MD5 of 32 zero bytes.
