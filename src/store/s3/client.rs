@@ -102,6 +102,12 @@ fn sdk_credentials(given: &Credentials) -> SdkCredentials {
     SdkCredentials::new(&given.access_key_id, given.secret_access_key.expose(), token, None, "configuration")
 }
 
+/// Whether nothing but a profile could say that this is not AWS.
+pub(super) fn seems_aws(settings: &Settings) -> bool {
+    let named = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|v| std::env::var_os(v).is_some());
+    settings.endpoint.as_deref().map_or(!named, provider::is_aws)
+}
+
 /// The endpoint, also when only the environment names one. `None`: AWS.
 fn endpoint(settings: &Settings, sdk: &SdkConfig) -> Option<String> {
     let from_env = || std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|v| !v.is_empty());

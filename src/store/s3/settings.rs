@@ -114,6 +114,14 @@ pub(super) fn path_root(prefix: &str) -> String {
     root
 }
 
+/// A key in the form that servers with a file system under them keep: no slash in front, no empty, `.` or `..` segments. A
+/// slash at its end stays.
+pub(super) fn kept_form(key: &str) -> String {
+    let path = path_root(&format!("/{key}"));
+    let path = path.trim_start_matches('/');
+    if key.ends_with('/') { path.to_owned() } else { path.trim_end_matches('/').to_owned() }
+}
+
 impl Settings {
     /// Litestream's defaults.
     pub fn new(bucket: impl Into<String>, prefix: impl Into<String>) -> Settings {
