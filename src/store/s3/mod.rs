@@ -11,6 +11,7 @@
 //!   list ─ ListObjectsV2, to the last page   list.rs · delete ─ DeleteObjects × 1000    delete.rs
 //! ```
 
+mod chain;
 mod client;
 mod delete;
 mod download;
@@ -18,12 +19,15 @@ mod error;
 mod list;
 mod multipart;
 pub mod provider;
+mod proxy;
+mod route;
 mod settings;
 #[cfg(test)]
 mod stub;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod value;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,6 +46,7 @@ pub use client::Clients;
 use error::Asked;
 use multipart::Parts;
 pub use settings::{Credentials, Secret, Settings, Sse, endpoint_url};
+pub use value::trimmed;
 
 /// Sets the SSE-C headers, which every request that touches an object's bytes must carry.
 macro_rules! with_customer_key {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::super::{Result, StoreError};
+use super::value;
 
 const DEFAULT_PART_SIZE: u64 = 5 << 20;
 pub(super) const DEFAULT_CONCURRENCY: usize = 5;
@@ -180,7 +181,7 @@ impl Settings {
         if self.concurrency == 0 {
             return Some("`concurrency` must be greater than zero".into());
         }
-        self.encryption_problem().map(str::to_owned)
+        value::problem(self).or_else(|| self.encryption_problem().map(str::to_owned))
     }
 
     fn encryption_problem(&self) -> Option<&'static str> {

@@ -123,6 +123,64 @@ async fn a_server_that_keeps_keys_is_not_asked_for_the_neighbours_backup() {
     }
 }
 
+#[tokio::test]
+async fn an_endpoint_may_have_a_path() {
+    for (path, name, target) in [
+        ("/storage/v1/s3", "pre/fix", "/storage/v1/s3/bucket/pre/fix/k"),
+        ("/storage/v1/s3/", "/lead", "/storage/v1/s3/bucket//lead/k"),
+        ("/x", "", "/x/bucket//k"),
+        ("/", "p", "/bucket/p/k"),
+    ] {
+        let stub = Stub::start(|request, _| match request.target.contains("list-type") {
+            true => listing_of(&[]),
+            false => Reply::ok(),
+        })
+        .await;
+        let settings =
+            Settings { endpoint: Some(format!("{}{path}", stub.endpoint)), prefix: name.into(), ..stub.settings() };
+        let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
+        store.put(&key("k"), create()).await.expect("put");
+        store.list("").await.expect("list");
+        let requests = stub.requests();
+        let seen = |n: usize| requests[n].target.split('?').next().unwrap_or_default().trim_end_matches('/').to_owned();
+        assert_eq!((seen(0).as_str(), seen(1)), (target, format!("{}/bucket", path.trim_end_matches('/'))), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_told_at_once() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    let tries = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = tries.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            use std::io::{Read, Write};
+            seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let mut stream = stream.expect("accept");
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n400 Bad Request");
+        }
+    });
+    for skip_verify in [false, true] {
+        let mut settings = Settings::new("bucket", "pre/fix");
+        settings.endpoint = Some(format!("https://{address}"));
+        settings.force_path_style = true;
+        settings.skip_verify = skip_verify;
+        settings.credentials = Some(Credentials {
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: Secret::new("hush-secret"),
+            session_token: None,
+        });
+        let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
+        let error = store.list("").await.expect_err("no TLS");
+        let told = error.to_string();
+        assert!(matches!(error, StoreError::Permanent { .. }), "{told}");
+        assert!(told.contains("does not speak TLS") && told.contains("write http://"), "{told}");
+    }
+    assert_eq!(tries.load(std::sync::atomic::Ordering::SeqCst), 2, "it is not tried again");
+}
+
 fn key(name: &str) -> Key {
     Key::new(name).expect("a valid key")
 }
