@@ -8,13 +8,12 @@
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout · progress.rs  the bar
 //!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset
-//!   logger.rs     where log lines go, and what they look like · defect.rs  what a panic says
+//!   logger.rs     where log lines go, and what they look like
 //! ```
 
 mod args;
 mod argv;
 mod databases;
-mod defect;
 mod destination;
 mod logger;
 mod ltx;
@@ -38,7 +37,6 @@ use crate::run::exit::{CONFIG, INTERNAL};
 use crate::{sqlite, supervise};
 
 pub fn main() -> ExitCode {
-    defect::announce();
     let command = match args::parse(std::env::args_os()) {
         Ok(command) => command,
         Err(rejected) => {

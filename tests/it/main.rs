@@ -8,6 +8,7 @@ mod boot;
 mod configuration;
 mod crash;
 mod doubt;
+mod environment;
 mod exit_codes;
 mod interop;
 mod layers;

@@ -76,15 +76,16 @@ pub(super) fn name_below(root: &str, key: &str) -> Option<String> {
     if let Some(name) = key.strip_prefix(root) {
         return Some(name.to_owned());
     }
-    let decoded = percent_encoding(key);
-    [Some(key), decoded.as_deref()].into_iter().flatten().find_map(|key| {
-        let (kept_root, kept) = (settings::kept_form(root), settings::kept_form(key));
-        match kept.strip_prefix(&kept_root) {
-            Some(name) => Some(name.to_owned()),
-            // An object of the path's own name, or a neighbour whose name begins alike: the server leaves out the last slash.
-            None => kept_root.strip_suffix('/').filter(|path| kept.starts_with(path)).map(|_| String::new()),
-        }
-    })
+    let kept_root = settings::kept_form(root);
+    let spellings = [Some(key.to_owned()), percent_encoding(key)];
+    let spellings: Vec<String> = spellings.into_iter().flatten().map(|key| settings::kept_form(&key)).collect();
+    if let Some(name) = spellings.iter().find_map(|key| key.strip_prefix(&kept_root)) {
+        return Some(name.to_owned());
+    }
+    // An object of the path's own name, or a neighbour whose name begins alike: the server leaves out the last slash.
+    let path = kept_root.strip_suffix('/')?;
+    let goes_on = |rest: &str| rest.chars().next().is_none_or(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    spellings.iter().any(|key| key.strip_prefix(path).is_some_and(goes_on)).then(String::new)
 }
 
 /// The key without its percent-encoding, if it has one.
@@ -168,6 +169,8 @@ mod tests {
             ("x/../a/", "a/0000/x.ltx", Some("0000/x.ltx")),
             ("sp ace/ü/", "sp%20ace/%C3%BC/0000/x.ltx", Some("0000/x.ltx")),
             ("pre/fix/", "pre%2Ffix%2F0000%2Fx.ltx", Some("0000/x.ltx")),
+            ("pre/fix/", "pre/fix%2F0000%2Fx.ltx", Some("0000/x.ltx")),
+            ("pre/fix/", "pre/fix\\\\0000", None),
             ("100%/", "100%/0000/x.ltx", Some("0000/x.ltx")),
             ("100%/", "100%25/0000/x.ltx", Some("0000/x.ltx")),
         ] {
