@@ -4,10 +4,15 @@
 //! open a live SQLite database or its `-shm` through here: closing *any* descriptor of them drops the POSIX locks of every
 //! connection in this process (see `sqlite/`).
 
+pub mod weak;
+
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// An I/O error together with what was tried on which path.
 #[derive(Debug, thiserror::Error)]
@@ -85,13 +90,28 @@ pub fn remove_file_if_exists(path: &Path) -> Result<bool> {
 }
 
 pub fn sync_file(file: &File, path: &Path) -> Result<()> {
-    file.sync_all().on("fsync", path)
+    weak::sync_file(file, path).on("fsync", path)
+}
+
+/// Sets the time of a file of ours, where the file system keeps times.
+pub fn set_modified(file: &File, path: &Path, time: SystemTime) -> Result<()> {
+    weak::set_modified(file, path, time).on("set the time of", path)
+}
+
+/// Sets the permissions of a file of ours, where the file system keeps them.
+pub fn set_mode(file: &File, path: &Path, mode: u32) -> Result<()> {
+    weak::set_mode(file, path, mode).on("change mode of", path)
+}
+
+/// Gives a file away, where the file system keeps owners.
+pub fn set_owner(file: &File, path: &Path, uid: u32, gid: u32) -> Result<()> {
+    weak::set_owner(file, path, uid, gid).on("change owner of", path)
 }
 
 /// Makes renames, creations and removals in `dir` durable.
 pub fn sync_dir(dir: &Path) -> Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    File::open(dir).and_then(|d| d.sync_all()).on("fsync directory", dir)
+    weak::sync_dir(dir).on("fsync directory", dir)
 }
 
 /// The path with `suffix` appended to its last component: `app.db` + `-wal`.
@@ -99,6 +119,37 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// Longest name of a file.
+const NAME_MAX: usize = 255;
+
+/// A file name with something before and after it, and room for `room` more bytes. Where that would be too long, the name in the
+/// middle is cut, and its hash tells it from others that begin alike.
+pub fn framed(before: &str, name: &OsStr, after: &str, room: usize) -> OsString {
+    let frame = before.len() + after.len() + room;
+    let mut framed = OsString::from(before);
+    if frame + name.len() <= NAME_MAX {
+        framed.push(name);
+    } else {
+        let hash = format!("~{:016x}", hash(name.as_bytes()));
+        let mut kept = &name.as_bytes()[..NAME_MAX.saturating_sub(frame + hash.len()).min(name.len())];
+        // Not in the middle of a character: some file systems want UTF-8.
+        if name.to_str().is_some() {
+            while std::str::from_utf8(kept).is_err() {
+                kept = &kept[..kept.len() - 1];
+            }
+        }
+        framed.push(OsStr::from_bytes(kept));
+        framed.push(hash);
+    }
+    framed.push(after);
+    framed
+}
+
+/// A number that stands for these bytes in a file name (FNV-1a): the same on every machine and in every version.
+pub fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The directory a file lies in; `.` for a bare name.
@@ -137,6 +188,21 @@ mod tests {
         assert!(create_new(&path, 0o600).is_err(), "must not open what exists");
         assert!(remove_file_if_exists(&path).expect("remove"));
         sync_dir(dir.path()).expect("fsync");
+    }
+
+    #[test]
+    fn long_names_are_cut_and_told_apart_and_short_ones_stay() {
+        let framed = |name: &[u8]| framed(".", OsStr::from_bytes(name), "-millstream", 0);
+        assert_eq!(framed(b"app.db"), OsStr::new(".app.db-millstream"));
+        assert_eq!(framed(&[b'x'; 243]).len(), 255, "exactly as long as a name may be");
+        assert!(!framed(&[b'x'; 243]).as_bytes().contains(&b'~'));
+        for name in ["x".repeat(244), "é".repeat(122), "x".repeat(255)] {
+            let long = framed(name.as_bytes());
+            assert!(long.len() <= 255 && long.to_str().is_some_and(|text| text.ends_with("-millstream")), "{long:?}");
+            let other = framed(format!("{}y", &name[..name.len() - 2]).as_bytes());
+            assert_ne!(long, other);
+        }
+        assert_eq!(framed(&[0xff; 250]).len(), 255, "bytes that are no text");
     }
 
     #[test]

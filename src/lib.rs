@@ -60,6 +60,7 @@ mod cli;
 /// Runs the command line and returns the exit code of the process.
 pub fn main() -> std::process::ExitCode {
     keep_the_heap_small();
+    supervise::ignore_fatal_signals();
     cli::main()
 }
 

@@ -12,7 +12,7 @@
 //! ```
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -122,12 +122,13 @@ impl Rejected {
         }
     }
 
-    /// Answers on stdout, mistakes on stderr. A closed stream is nobody's mistake.
-    pub fn print(&self) {
-        let _ = match self {
-            Rejected::Clap(error) => error.print(),
-            Rejected::Usage { .. } => write!(std::io::stderr(), "{self}"),
-        };
+    /// Answers on stdout; mistakes on stderr, which `complain` knows. A closed stream is nobody's mistake.
+    pub fn print(&self, complain: impl FnOnce(&str)) {
+        match self {
+            // With clap's colours.
+            Rejected::Clap(error) if !error.use_stderr() || std::io::stderr().is_terminal() => drop(error.print()),
+            _ => complain(&self.to_string()),
+        }
     }
 }
 

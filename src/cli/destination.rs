@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -92,7 +92,7 @@ impl Destination {
 fn compress(database: &Path, output: &Path, mode: u32) -> Result<(), FsError> {
     let mut source = fsx::open(database)?;
     let file: File = fsx::create_new(output, 0o600)?;
-    file.set_permissions(fs::Permissions::from_mode(mode)).on("change mode of", output)?;
+    fsx::set_mode(&file, output, mode)?;
     let mut encoder = GzEncoder::new(BufWriter::with_capacity(1 << 20, file), Compression::default());
     io::copy(&mut source, &mut encoder).on("write", output)?;
     let buffered = encoder.finish().on("write", output)?;

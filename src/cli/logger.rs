@@ -3,13 +3,12 @@
 //! To stderr, always: stdout belongs to the application. The lines of the AWS crates are cut at warnings, because below that
 //! they show requests.
 
-use std::io::IsTerminal;
-
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::stderr;
 use crate::config::{LogFormat, LogLevel, Logging};
 
 /// Starts logging; a second call changes nothing.
@@ -21,9 +20,9 @@ pub fn start(logging: &Logging) {
         .with_target("millstream", level(logging.level));
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(|| stderr::Lines)
         .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+        .with_ansi(stderr::has_colours());
     let started = match logging.format {
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
         LogFormat::Pretty => registry.with(lines.pretty()).try_init(),

@@ -20,14 +20,12 @@ struct Row {
 
 pub async fn ltx(command: Ltx) -> Result<u8, Failure> {
     if command.by_old_name {
-        eprintln!("Warning: `wal` is the old name of this command, use `ltx` instead");
+        super::stderr::say("Warning: `wal` is the old name of this command, use `ltx` instead");
     }
     let replica = source::find(&command.look.source(), |env, cwd| command.look.sources(env, cwd))?;
     let remote = connect(&replica).await?;
     let listing = remote.listing().await.map_err(|error| store_failure(&error))?;
-    for ignored in &listing.ignored {
-        tracing::warn!("ignoring {}: {}", ignored.name, ignored.why);
-    }
+    remote.announce(&listing);
     super::printed(print(&rows(&listing, command.level), command.json, &mut io::stdout()))
 }
 

@@ -8,7 +8,7 @@
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout · progress.rs  the bar
 //!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset
-//!   logger.rs     where log lines go, and what they look like
+//!   logger.rs     where log lines go, and what they look like · stderr.rs  the thread that writes them
 //! ```
 
 mod args;
@@ -24,8 +24,10 @@ mod reset;
 mod restore;
 mod run;
 mod source;
+mod stderr;
 mod verify;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -37,27 +39,26 @@ use crate::run::exit::{CONFIG, INTERNAL};
 use crate::{sqlite, supervise};
 
 pub fn main() -> ExitCode {
-    let command = match args::parse(std::env::args_os()) {
-        Ok(command) => command,
+    stderr::report_panics();
+    let code = match args::parse(std::env::args_os()) {
+        Ok(command) => dispatch(command).unwrap_or_else(|failure| {
+            stderr::say(&format!("Error: {}", failure.sentence()));
+            failure.code
+        }),
         Err(rejected) => {
-            rejected.print();
-            return rejected.exit_code().into();
+            rejected.print(stderr::say);
+            rejected.exit_code()
         }
     };
-    match dispatch(command) {
-        Ok(code) => code.into(),
-        Err(Failure { code, error }) => {
-            eprintln!("Error: {error:#}");
-            code.into()
-        }
-    }
+    stderr::flush();
+    code.into()
 }
 
 fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Version(version) => {
-            println!("{}", version_text(version.verbose));
-            Ok(0)
+            let text = version_text(version.verbose);
+            printed(writeln!(std::io::stdout(), "{text}"))
         }
         Command::Databases(command) => {
             let environment = Environment::of_process()?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::args::Points as Command;
 use super::{source, timestamp};
 use crate::remote::{LtxObject, Remote};
-use crate::restore::{Density, Points, RestoreError, Stretch, points as summarise};
+use crate::restore::{Density, Points, Stretch, nothing_in, points as summarise};
 use crate::run::Failure;
 use crate::run::{connect, restore_failure, store_failure};
 
@@ -22,12 +22,10 @@ pub async fn points(command: Command) -> Result<u8, Failure> {
     let replica = source::find(&command.look.source(), |env, cwd| command.look.sources(env, cwd))?;
     let remote = connect(&replica).await?;
     let listing = remote.listing_with_old().await.map_err(|error| store_failure(&error))?;
-    for ignored in &listing.ignored {
-        tracing::warn!("ignoring {}: {}", ignored.name, ignored.why);
-    }
+    remote.announce(&listing);
     let points = summarise(&listing);
     if points.is_empty() {
-        return Err(restore_failure(RestoreError::NoBackup { address: remote.address().to_owned() }));
+        return Err(restore_failure(nothing_in(&remote, &listing)));
     }
     let window = window(&remote, &points).await?;
     let out = &mut io::stdout();

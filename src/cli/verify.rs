@@ -147,7 +147,7 @@ fn print(subject: &Subject, order: &Order, outcome: &Outcome, out: &mut dyn Writ
     let verified = match outcome {
         Outcome::Told(verified) => verified,
         Outcome::Nothing(why) => return writeln!(out, "NO BACKUP  {url}\n  {why}"),
-        Outcome::Failed(failure) => return writeln!(out, "UNKNOWN  {url}\n  {:#}", failure.error),
+        Outcome::Failed(failure) => return writeln!(out, "UNKNOWN  {url}\n  {}", failure.sentence()),
     };
     let damage = verified.audit.damage().count();
     match damage {
@@ -183,14 +183,14 @@ fn print(subject: &Subject, order: &Order, outcome: &Outcome, out: &mut dyn Writ
 fn as_json(subject: &Subject, order: &Order, outcome: &Outcome) -> Value {
     let mut shown = json!({
         "replica": subject.replica.url,
-        "db": subject.database,
+        "db": subject.database.as_ref().map(|path| path.display().to_string()),
         "depth": if order.deep.is_some() { "deep" } else { "shallow" },
         "verdict": outcome.verdict(),
         "code": outcome.code(),
     });
     match outcome {
         Outcome::Nothing(why) => shown["error"] = json!(why),
-        Outcome::Failed(failure) => shown["error"] = json!(format!("{:#}", failure.error)),
+        Outcome::Failed(failure) => shown["error"] = json!(failure.sentence()),
         Outcome::Told(verified) => add_result(&mut shown, verified),
     }
     shown

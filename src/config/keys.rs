@@ -121,9 +121,9 @@ static DB: &[Key] = &[
     key("meta-dir", Place, NotYet(DIRECTORY)),
     key("max-checkpoint-page-count", Count, NoEffect("checkpoints that restart the log are never forced")),
     // Ours.
-    key("optional", Bool, Supported),
     key("mode", Text, Supported),
     key("owner", Text, Supported),
+    key("optional", Bool, Supported),
     key("verify", Section(Level::Verify), Supported),
 ];
 

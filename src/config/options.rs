@@ -87,6 +87,8 @@ pub struct Database {
     pub meta_path: PathBuf,
     pub capture: CaptureOptions,
     pub restore_if_db_not_exists: bool,
+    /// It may be missing to the end: no warning, and no exit code that says so.
+    pub optional: bool,
     /// Permissions of a restored file (`mode: "0640"`).
     pub file_mode: Option<u32>,
     /// uid and gid of a restored file (`owner: "uid:gid"`, numbers or names).
@@ -97,9 +99,6 @@ pub struct Database {
     /// Key by key: the database's, else the global ones; without them what Litestream's `validation-interval` and
     /// `validation.interval` ask for. `None` is off.
     pub verify: Option<Verify>,
-    /// A database that never appears is no failure.
-    #[allow(dead_code)]
-    pub optional: bool,
 }
 
 /// How a replica is proved in the background.

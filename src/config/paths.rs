@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::unistd::{Uid, User};
 
 use super::database_file::database_file;
+use crate::fsx;
 
 /// What a path can depend on: the working directory and the environment.
 #[derive(Clone, Copy)]
@@ -58,10 +59,7 @@ fn clean(path: &Path) -> PathBuf {
 
 /// Where our own state of a database lies: `/data/app.db` → `/data/.app.db-millstream`.
 pub fn default_meta_path(db: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(db.file_name().unwrap_or_default());
-    name.push("-millstream");
-    db.with_file_name(name)
+    db.with_file_name(fsx::framed(".", db.file_name().unwrap_or_default(), "-millstream", 0))
 }
 
 #[cfg(test)]

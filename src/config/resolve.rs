@@ -82,8 +82,8 @@ fn database(
             true => verify(section, root, scene, place)?,
             false => validation(replica_section, root),
         },
-        optional: section.bool("optional").unwrap_or(false),
         restore_if_db_not_exists: section.bool("restore-if-db-not-exists").unwrap_or(false),
+        optional: section.bool("optional").unwrap_or(false),
         file_mode: file_mode.map_err(|why| format!("{place}.mode: {why}"))?,
         file_owner: file_owner.map_err(|why| format!("{place}.owner: {why}"))?,
         snapshot: snapshot_policy(section, replica_section, lifecycle, place, &replica_place)?,
@@ -309,6 +309,7 @@ mod tests {
         assert_eq!(db.replica.target, Target::File { path: "/backup".into() });
         assert_eq!((options.shutdown, options.lifecycle), (Shutdown::default(), Lifecycle::default()));
         assert_eq!((db.file_mode, db.file_owner, db.restore_if_db_not_exists), (None, None, false));
+        assert!(!db.optional);
         assert_eq!(read(&one("")).expect("valid").1, Vec::<String>::new());
     }
 
@@ -335,7 +336,7 @@ mod tests {
                     dbs:\n  - path: app.db\n    meta-path: /state/app\n    monitor-interval: 2s\n    \
                     checkpoint-interval: 5m\n    busy-timeout: 3s\n    min-checkpoint-page-count: 7\n    \
                     max-checkpoint-page-count: 9\n    truncate-page-n: 0\n    max-sync-wal-bytes: 1MiB\n    \
-                    restore-if-db-not-exists: true\n    mode: 0640\n    owner: '10:20'\n    \
+                    restore-if-db-not-exists: true\n    optional: true\n    mode: 0640\n    owner: '10:20'\n    \
                     replicas:\n      - {url: 'file:///b', name: x, sync-interval: 0}\n";
         let options = accept(text);
         assert_eq!((options.exec.as_deref(), options.migrate.as_deref()), (Some("app serve"), Some("app migrate")));
@@ -358,7 +359,7 @@ mod tests {
         };
         assert_eq!(db.capture, capture);
         assert_eq!((db.file_mode, db.file_owner), (Some(0o640), Some((10, 20))));
-        assert!(db.restore_if_db_not_exists && db.replica.sync_interval.is_zero());
+        assert!(db.restore_if_db_not_exists && db.optional && db.replica.sync_interval.is_zero());
     }
 
     #[test]

@@ -26,12 +26,49 @@ impl Target {
             _ => false,
         }
     }
+
+    /// The path from here to a replica that lies below this one.
+    pub fn path_below(&self, other: &Target) -> Option<String> {
+        match (self, other) {
+            (Target::File { path: a }, Target::File { path: b }) => {
+                b.strip_prefix(a).ok()?.to_str().filter(|path| !path.is_empty()).map(str::to_owned)
+            }
+            (Target::S3(a), Target::S3(b)) if (&a.bucket, &a.endpoint) == (&b.bucket, &b.endpoint) => {
+                let segments = |prefix: &str| -> Vec<String> {
+                    prefix.split('/').filter(|s| !matches!(*s, "" | ".")).map(str::to_owned).collect()
+                };
+                let below = segments(&b.prefix);
+                let below = below.strip_prefix(segments(&a.prefix).as_slice())?;
+                (!below.is_empty()).then(|| below.join("/"))
+            }
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::s3::{Credentials, Secret};
+
+    #[test]
+    fn a_replica_below_another_is_found() {
+        let file = |path: &str| Target::File { path: path.into() };
+        let s3 = |prefix: &str| Target::S3(Box::new(Settings::new("bucket", prefix)));
+        for (outer, inner, below) in [
+            (file("/backup"), file("/backup/a/b"), Some("a/b")),
+            (file("/backup"), file("/backup"), None),
+            (file("/backup"), file("/backup2/a"), None),
+            (file("/backup/a"), file("/backup"), None),
+            (s3(""), s3("a/b"), Some("a/b")),
+            (s3("/a/"), s3("a//b/"), Some("b")),
+            (s3("a"), s3("ab"), None),
+            (s3("a"), s3("a"), None),
+            (file("/a"), s3("a/b"), None),
+        ] {
+            assert_eq!(outer.path_below(&inner).as_deref(), below, "{outer:?} {inner:?}");
+        }
+    }
 
     #[test]
     fn debug_shows_no_secret() {

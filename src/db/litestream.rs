@@ -13,8 +13,10 @@ use crate::ltx::{HEADER_LEN, Header};
 /// Whether Litestream has worked here up to the level-0 object with this header: on the database at `path`, with its own state
 /// beside it or, as `meta-path` says, in `meta_path`.
 pub fn litestream_was_here(path: &Path, meta_path: &Path, newest: &Header) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = fsx::parent(path).join(format!(".{name}-litestream"));
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push("-litestream");
+    let beside = fsx::parent(path).join(name);
     let file = format!("ltx/0/{}-{}.ltx", newest.min_txid, newest.max_txid);
     [beside.as_path(), meta_path].iter().any(|directory| has_header(&directory.join(&file), newest))
 }

@@ -4,12 +4,13 @@
 //! replicate. The lock goes away with its holder, however that ends.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 
+use crate::fsx::weak::Ability;
 use crate::fsx::{self, Context};
 
 const LOCK_FILE: &str = "lock";
@@ -17,7 +18,18 @@ const LOCK_FILE: &str = "lock";
 /// Held as long as the value lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: Flock<File>,
+    _file: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    Flock {
+        _file: Flock<File>,
+    },
+    /// A lock of the open file: what the file system has instead. Or none at all.
+    Other {
+        _file: File,
+    },
 }
 
 impl Lock {
@@ -34,17 +46,49 @@ impl Lock {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&path)
             .on("open", &path)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => Ok(Some(Lock { _file: file })),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(errno.into()).on("lock", &path),
+        let locked = match Ability::Flock.attempt(|| Ok(())) {
+            Ok(()) => Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, errno)| (file, errno.into())),
+            Err(error) => Err((file, error)),
+        };
+        match locked {
+            Ok(file) => Ok(Some(Lock { _file: Held::Flock { _file: file } })),
+            Err((_, error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err((file, error)) if Ability::Flock.is_lacking(&error) => Lock::try_otherwise(file, &path),
+            Err((_, error)) => Err(error).on("lock", &path),
         }
     }
+
+    /// For file systems without `flock`. Where there is no lock at all the history is still safe: its objects are created, never
+    /// replaced, so a second replicator is found out by its first upload.
+    fn try_otherwise(file: File, path: &Path) -> fsx::Result<Option<Lock>> {
+        let whole = libc::flock { l_type: libc::F_WRLCK as libc::c_short, ..NO_RANGE };
+        let locked = Ability::OfdLock.attempt(|| {
+            fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)).map_err(io::Error::from)?;
+            Ok(())
+        });
+        match locked {
+            Ok(()) => {}
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => return Ok(None),
+            Err(error) if Ability::OfdLock.is_lacking(&error) => Ability::OfdLock.is_missed_at(path),
+            Err(error) => return Err(error).on("lock", path),
+        }
+        Ok(Some(Lock { _file: Held::Other { _file: file } }))
+    }
 }
+
+/// From the first byte on, however long.
+const NO_RANGE: libc::flock = libc::flock {
+    l_type: libc::F_UNLCK as libc::c_short,
+    l_whence: libc::SEEK_SET as libc::c_short,
+    l_start: 0,
+    l_len: 0,
+    l_pid: 0,
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fsx::weak::testing::weaken;
 
     #[test]
     fn only_one_can_hold_it_and_it_goes_with_its_holder() {
@@ -55,5 +99,24 @@ mod tests {
         assert!(Lock::try_take(&meta).expect("answer").is_none());
         drop(first);
         assert!(Lock::try_take(&meta).expect("take").is_some());
+    }
+
+    #[test]
+    fn without_flock_there_is_another_lock_and_without_that_the_work_goes_on() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let take = || Lock::try_take(dir.path()).expect("answer");
+        {
+            let _weak = weaken(&[(Ability::Flock, libc::ENOSYS)]);
+            let first = take();
+            assert!(first.is_some() && take().is_none());
+            drop(first);
+            assert!(take().is_some());
+        }
+        let _weak = weaken(&[(Ability::Flock, libc::ENOLCK), (Ability::OfdLock, libc::EINVAL)]);
+        let (first, second) = (take(), take());
+        assert!(first.is_some() && second.is_some(), "nothing can tell them apart");
+        drop((first, second));
+        let _weak = weaken(&[(Ability::Flock, libc::EIO)]);
+        assert!(Lock::try_take(dir.path()).is_err(), "a broken disk is no weak file system");
     }
 }

@@ -19,6 +19,7 @@
 //!   litestream.rs  what Litestream leaves beside a database
 //!   acceptance.rs  by order of a human: this database is the newest state
 //!   lock.rs      one replicator per database
+//!   nearby.rs    there is no database: what lies at and around its path
 //!   identity.rs  is this still the file we opened?
 //! ```
 //!
@@ -44,6 +45,7 @@ mod history;
 mod identity;
 mod litestream;
 mod lock;
+mod nearby;
 mod open;
 mod origin;
 mod position;
@@ -62,6 +64,7 @@ pub use compare::{Comparison, Limits, OtherPages};
 pub use history::{History, Own};
 pub use litestream::litestream_was_here;
 pub use lock::Lock;
+pub use nearby::{AtPath, Neighbour, Surroundings};
 pub use open::{Db, DbError, Tuning};
 pub use origin::Origin;
 pub use position::{ImageReason, Position};

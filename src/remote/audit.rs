@@ -16,8 +16,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::ends::Unsound;
-use super::names::Name;
-use super::{Layout, Level, Listing, LtxObject, Resembles, plan};
+use super::names::{self, Name};
+use super::{Level, Listing, LtxObject, Resembles, plan};
 use crate::ltx::{Header, Txid};
 use crate::page::PageSize;
 use crate::store::Key;
@@ -41,7 +41,6 @@ pub type Seen = (LtxObject, Result<Header, Unsound>);
 #[derive(Clone, Copy)]
 pub struct Evidence<'a> {
     pub listing: &'a Listing,
-    pub layout: Layout,
     /// Every object of the listing that is still there.
     pub seen: &'a [Seen],
     /// Moments before this one, Unix milliseconds, need not be restorable; `None`: every one must be.
@@ -133,7 +132,7 @@ impl<'a> Case<'a> {
         }
         let torn = evidence.listing.ignored.iter().filter(|ignored| ignored.resembles == Resembles::Ltx);
         suspects.extend(torn.filter_map(|ignored| {
-            let Name::Ltx { level, min_txid, max_txid } = evidence.layout.parse(&ignored.name) else { return None };
+            let Name::Ltx { level, min_txid, max_txid, .. } = names::parse(&ignored.name) else { return None };
             let unsound = Unsound::stranger(ignored.why.clone());
             Some(Suspect { name: ignored.name.clone(), level, min_txid, max_txid, unsound })
         }));

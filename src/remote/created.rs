@@ -4,7 +4,7 @@
 //! show. Times ascend with the TXIDs of a level, so the place of a point in time is found with a handful of HEADs, not with
 //! one for each object.
 
-use super::{Layout, Level, Listing, LtxObject, Remote};
+use super::{Layout, Level, Listing, LtxObject, ReadError, Remote};
 use crate::store::StoreError;
 
 /// S3 shows it as `x-amz-meta-litestream-timestamp`.
@@ -26,12 +26,25 @@ fn parse(text: &str) -> Option<i64> {
 impl Remote {
     /// When the newest transaction in the object was shipped, Unix milliseconds.
     pub async fn created_ms(&self, object: &LtxObject) -> Result<i64, StoreError> {
+        if object.name != self.layout.key(object.level, object.min_txid, object.max_txid) {
+            // It was copied from another kind of store, and its time is that of the copy.
+            return self.stated_in_header(object).await;
+        }
         if self.layout == Layout::Directories {
             return Ok(object.modified_ms);
         }
         let head = self.policy.retry(|| self.store.head(&object.name)).await?;
         let stated = head.metadata.iter().find(|(key, _)| key == METADATA_KEY).and_then(|(_, value)| parse(value));
         Ok(stated.unwrap_or(head.modified_ms))
+    }
+
+    async fn stated_in_header(&self, object: &LtxObject) -> Result<i64, StoreError> {
+        match self.read_header(object).await {
+            Ok(header) => Ok(header.timestamp_ms),
+            Err(ReadError::Invalid { .. }) => Ok(object.modified_ms),
+            Err(ReadError::Store(error)) => Err(error),
+            Err(error @ ReadError::Gone { .. }) => Err(StoreError::NotFound { detail: error.to_string() }),
+        }
     }
 
     /// The listing as it was strictly before a point in time, Unix milliseconds.
@@ -124,6 +137,18 @@ mod tests {
         let listing = remote.listing().await.expect("list");
         assert_eq!(remote.listing_before(&listing, 30).await.expect("no requests").objects().count(), 2);
         assert_eq!(store.calls(Op::Head), 0);
+    }
+
+    #[tokio::test]
+    async fn what_was_copied_from_another_kind_of_store_counts_by_its_header() {
+        for (from, to) in [(Layout::S3, Layout::Directories), (Layout::Directories, Layout::S3)] {
+            let (store, _) = remote_with(from, &[10, 20, 30]).await;
+            store.forget_metadata();
+            let remote = Remote::new(Arc::new(store), to);
+            let listing = remote.listing().await.expect("list");
+            let cut = remote.listing_before(&listing, 30).await.expect("headers");
+            assert_eq!(cut.objects().count(), 2);
+        }
     }
 
     #[tokio::test]

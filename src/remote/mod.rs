@@ -28,7 +28,7 @@ mod v03;
 pub use audit::{Audit, Evidence, Finding, Seen, Severity, Span, What, audit};
 pub use ends::Unsound;
 pub use level::Level;
-pub use listing::{Listing, Resembles};
+pub use listing::{Listing, OtherLayout, Resembles};
 pub use names::Layout;
 pub use read::{ReadError, ReadPolicy, Reading};
 pub use stream::{Cancelled, RangeReader};
@@ -59,11 +59,18 @@ pub struct Remote {
     old: Option<Arc<dyn Store>>,
     layout: Layout,
     policy: ReadPolicy,
+    /// What the names of other replicas that lie below this one begin with.
+    others: Arc<[String]>,
 }
 
 impl Remote {
     pub fn new(store: Arc<dyn Store>, layout: Layout) -> Remote {
-        Remote { store, old: None, layout, policy: ReadPolicy::default() }
+        Remote { store, old: None, layout, policy: ReadPolicy::default(), others: Arc::default() }
+    }
+
+    /// The same, with other replicas below it, at these relative paths: what is theirs is nothing to wonder about.
+    pub fn beside(self, others: impl IntoIterator<Item = String>) -> Remote {
+        Remote { others: others.into_iter().map(|other| format!("{other}/")).collect(), ..self }
     }
 
     /// The same, with the files of Litestream 0.3 in another place: it joined S3's prefixes as paths.
@@ -104,7 +111,9 @@ impl Remote {
 
     /// Everything that lies there, by one LIST.
     pub async fn listing(&self) -> Result<Listing, StoreError> {
-        let listed = self.policy.retry(|| self.store.list("")).await?;
+        let prefixes = names::prefixes();
+        let mut listed = self.policy.retry(|| self.store.list_own(&prefixes)).await?;
+        listed.retain(|entry| !self.others.iter().any(|other| entry.name.starts_with(other)));
         Ok(Listing::parse(self.layout, listed))
     }
 
@@ -116,6 +125,26 @@ impl Remote {
             listing.adopt_old(Listing::parse(self.layout, listed));
         }
         Ok(listing)
+    }
+
+    /// Says what lies there and plays no part, and what of it is a history in another layout than the store's own.
+    pub fn announce(&self, listing: &Listing) {
+        let address = self.address();
+        if let Some(strangers) = listing.strangers() {
+            tracing::warn!("{address}: {strangers}");
+        }
+        match &listing.other_layout {
+            OtherLayout::Absent => {}
+            OtherLayout::Used => {
+                tracing::info!("{address} holds a history in the layout of another kind of store: reading that");
+            }
+            OtherLayout::Aside { objects, newest } => tracing::warn!(
+                "{address} holds a second history in the layout of another kind of store, up to TXID {}: not used \
+                 ({objects} objects such as {})",
+                newest.max_txid,
+                newest.name
+            ),
+        }
     }
 
     /// Creates an LTX object, never replacing one: [`StoreError::AlreadyExists`] says that the name is taken.

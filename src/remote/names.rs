@@ -9,7 +9,10 @@
 //!       lock.json       Litestream's lease
 //! ```
 //!
-//! Names are read strictly: numbers come out of them, and nothing else of a name is ever used.
+//! Written is the layout of the store. Both are read on either: people copy a bucket into a directory and the reverse.
+//!
+//! Names are read strictly: numbers come out of them, and nothing else of a name is ever used. But a name that only resembles
+//! one is told apart from all others, because where a backup may be there is not "no backup".
 
 use super::{Level, v03};
 use crate::ltx::Txid;
@@ -27,6 +30,7 @@ pub enum Layout {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Name {
     Ltx {
+        layout: Layout,
         level: Level,
         min_txid: Txid,
         max_txid: Txid,
@@ -35,6 +39,8 @@ pub enum Name {
     Old(OldName),
     /// Known, and no LTX object: nothing to say about it.
     Known,
+    /// It looks like a file of a replica, and lies where this replica has none.
+    Misplaced(&'static str),
     Foreign(&'static str),
 }
 
@@ -62,29 +68,70 @@ impl Layout {
             Layout::S3 => (objects as u64).div_ceil(1000).max(1),
         }
     }
+}
 
-    pub fn parse(self, name: &str) -> Name {
-        if let Some(old) = v03::parse(name) {
-            return Name::Old(old);
-        }
-        if name == "lock.json" || name.ends_with('/') || KNOWN_PREFIXES.iter().any(|known| name.starts_with(known)) {
-            return Name::Known;
-        }
-        let Some((level, file)) =
-            Level::all().find_map(|level| Some((level, name.strip_prefix(&self.directory(level))?)))
-        else {
-            return Name::Foreign("not a name that Litestream or millstream writes");
-        };
-        let Some(stem) = file.strip_suffix(".ltx") else {
-            return Name::Foreign(if file.ends_with(".tmp") { "an unfinished write" } else { "not an LTX file name" });
-        };
-        let txids = stem.split_once('-').and_then(|(min, max)| Some((Txid::parse_hex(min)?, Txid::parse_hex(max)?)));
-        match txids {
-            None => Name::Foreign("not an LTX file name"),
-            Some((min_txid, max_txid)) if min_txid > max_txid => Name::Foreign("its TXIDs are out of order"),
-            Some((min_txid, max_txid)) => Name::Ltx { level, min_txid, max_txid },
-        }
+/// What the names of a replica's objects begin with, in either layout and format: nothing else belongs to it.
+pub fn prefixes() -> Vec<String> {
+    let levels = Level::all().map(|level| Layout::S3.directory(level));
+    let others = ["ltx/", "generations/"].into_iter().chain(KNOWN_PREFIXES);
+    levels.chain(others.map(str::to_owned)).collect()
+}
+
+/// Reads a name.
+pub fn parse(name: &str) -> Name {
+    if let Some(old) = v03::parse(name) {
+        return Name::Old(old);
     }
+    if name == "lock.json" || name.ends_with('/') || KNOWN_PREFIXES.iter().any(|known| name.starts_with(known)) {
+        return Name::Known;
+    }
+    let Some((layout, level, file)) = place(name) else {
+        return match resembles_a_replica(name) {
+            true => Name::Misplaced("it looks like a file of a replica, but of none that begins here"),
+            false => Name::Foreign("not a name that Litestream or millstream writes"),
+        };
+    };
+    if file.ends_with(".tmp") {
+        return Name::Foreign("an unfinished write");
+    }
+    match ltx_txids(file) {
+        Some((min_txid, max_txid)) if min_txid > max_txid => Name::Misplaced("its TXIDs are out of order"),
+        Some((min_txid, max_txid)) => Name::Ltx { layout, level, min_txid, max_txid },
+        None if resembles_a_replica(name) => Name::Misplaced("not the name of an LTX file, though it resembles one"),
+        None => Name::Foreign("not an LTX file name"),
+    }
+}
+
+/// In which layout's directory of which level a name lies, and the rest of it.
+fn place(name: &str) -> Option<(Layout, Level, &str)> {
+    let (layout, (level, file)) = match name.strip_prefix("ltx/") {
+        Some(below) => (Layout::Directories, below.split_once('/')?),
+        None => (Layout::S3, name.strip_prefix("000")?.split_once('/')?),
+    };
+    let level = Level::new(level.parse().ok().filter(|_| level.len() == 1)?)?;
+    Some((layout, level, file))
+}
+
+fn ltx_txids(file: &str) -> Option<(Txid, Txid)> {
+    let (min, max) = file.strip_suffix(".ltx")?.split_once('-')?;
+    Some((Txid::parse_hex(min)?, Txid::parse_hex(max)?))
+}
+
+/// Whether a person who sees this name would say that a backup is there: two TXIDs or `.ltx`, or the directories of
+/// Litestream 0.3, however deep, renamed or packed. What a replicator keeps beside its database is none.
+fn resembles_a_replica(name: &str) -> bool {
+    let (directory, file) = name.rsplit_once('/').unwrap_or(("", name));
+    let beside_a_database = |segment: &str| segment.ends_with("-litestream") || segment.ends_with("-millstream");
+    if file.ends_with(".tmp") || directory.split('/').any(beside_a_database) {
+        return false;
+    }
+    let file = file.to_ascii_lowercase();
+    let has_txids = file.get(..33).and_then(|txids| txids.split_once('-')).is_some_and(|(min, max)| {
+        [min, max].iter().all(|txid| txid.len() == 16 && txid.bytes().all(|b| b.is_ascii_hexdigit()))
+    });
+    has_txids
+        || [".ltx", ".snapshot.lz4", ".wal.lz4"].iter().any(|suffix| file.ends_with(suffix))
+        || directory.split('/').any(|segment| segment == "generations")
 }
 
 #[cfg(test)]
@@ -110,8 +157,8 @@ mod tests {
         for layout in LAYOUTS {
             for level in Level::all() {
                 for (min, max) in [(1, 1), (7, 0xffff_ffff_ffff), (u64::MAX, u64::MAX)] {
-                    let wanted = Name::Ltx { level, min_txid: txid(min), max_txid: txid(max) };
-                    assert_eq!(layout.parse(layout.key(level, txid(min), txid(max)).as_str()), wanted);
+                    let wanted = Name::Ltx { layout, level, min_txid: txid(min), max_txid: txid(max) };
+                    assert_eq!(parse(layout.key(level, txid(min), txid(max)).as_str()), wanted);
                 }
             }
         }
@@ -142,23 +189,58 @@ mod tests {
             "../../etc/passwd",
             "claims",
         ];
-        for layout in LAYOUTS {
-            for name in strange {
-                assert!(matches!(layout.parse(name), Name::Foreign(_) | Name::Known), "{name:?}");
+        for name in strange {
+            assert!(!matches!(parse(name), Name::Ltx { .. } | Name::Old(_)), "{name:?}");
+        }
+        for name in ["claims/00000001.json", "orphaned/a.ltx", "probes/1", "lock.json", "ltx/0/", "0000/"] {
+            assert_eq!(parse(name), Name::Known, "{name:?}");
+        }
+        let old = parse("generations/0123456789abcdef/snapshots/00000000.snapshot.lz4");
+        assert!(matches!(old, Name::Old(OldName::Snapshot { index: 0, .. })), "{old:?}");
+    }
+
+    #[test]
+    fn what_looks_like_a_backup_is_told_apart_wherever_it_lies() {
+        let file = "0000000000000001-0000000000000002";
+        for place in
+            ["", "/0000/", "./0000/", "0/", "9/", "000a/", "ltx/", "ltx/10/", "ltx/ltx/0/", "app/0000/", "a/b/ltx/0/"]
+        {
+            for suffix in [".ltx", ".LTX", ".ltx.gz", ""] {
+                let name = format!("{place}{file}{suffix}");
+                assert!(matches!(parse(&name), Name::Misplaced(_)), "{name} is {:?}", parse(&name));
             }
-            for name in ["claims/00000001.json", "orphaned/a.ltx", "probes/1", "lock.json", "ltx/0/", "0000/"] {
-                assert_eq!(layout.parse(name), Name::Known, "{name:?}");
-            }
-            let old = layout.parse("generations/0123456789abcdef/snapshots/00000000.snapshot.lz4");
-            assert!(matches!(old, Name::Old(OldName::Snapshot { index: 0, .. })), "{old:?}");
+            let name = format!("{place}{file}.ltx.tmp");
+            assert!(matches!(parse(&name), Name::Foreign(_)), "{name}");
+        }
+        for name in [
+            "app/generations/0123456789abcdef/snapshots/00000000.snapshot.lz4",
+            "/generations/0123456789abcdef/wal/00000000_00000000.wal.lz4",
+            "0123456789abcdef/snapshots/00000000.snapshot.lz4",
+            "0000/0000000000000003-0000000000000002.ltx",
+        ] {
+            assert!(matches!(parse(name), Name::Misplaced(_)), "{name} is {:?}", parse(name));
+        }
+        for name in [
+            ".app.db-litestream/ltx/0/0000000000000001-0000000000000001.ltx",
+            "app.db",
+            "app.db-wal",
+            "lost+found/x",
+            "0000/notes.txt",
+            "ltx",
+            "photos/0001.jpg",
+            "a-b.txt",
+        ] {
+            assert!(matches!(parse(name), Name::Foreign(_)), "{name} is {:?}", parse(name));
         }
     }
 
     #[test]
-    fn a_layout_does_not_read_the_other_ones_names() {
-        let name = Layout::S3.key(Level::L0, txid(1), txid(1));
-        assert!(matches!(Layout::Directories.parse(name.as_str()), Name::Foreign(_)));
-        let name = Layout::Directories.key(Level::L0, txid(1), txid(1));
-        assert!(matches!(Layout::S3.parse(name.as_str()), Name::Foreign(_)));
+    fn a_replica_has_no_name_outside_its_prefixes() {
+        for layout in LAYOUTS {
+            for level in Level::all() {
+                let name = layout.key(level, txid(1), txid(1));
+                assert!(prefixes().iter().any(|prefix| name.as_str().starts_with(prefix)), "{name}");
+            }
+        }
     }
 }

@@ -29,6 +29,10 @@ impl Traveller {
         self.put_doubt_back(&mut pending);
         tracing::error!(db = %self.name(), "{message}: stopping, nothing was overwritten");
         let frozen = self.freeze().await;
+        if frozen && self.settings.once.is_none() {
+            let db = self.name();
+            tracing::warn!(%db, "from here on the application's writes fail with \"database is locked\", because nobody would restore them");
+        }
         let _ = self.events.send(Event::Fenced).await;
         let deadline = self.wait_for_stop().await;
         if frozen {

@@ -5,6 +5,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use super::lifecycle::bring_over;
 use crate::clock;
 use crate::ltx::{Header, Txid};
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
@@ -80,7 +81,14 @@ impl FirstLook {
 async fn look(remote: &Remote) -> Result<Seen, ReadError> {
     let at = clock::since_boot();
     let mut listing = remote.listing().await.map_err(ReadError::Store)?;
-    let end = find_end(remote, &mut listing).await?;
+    let mut end = find_end(remote, &mut listing).await?;
+    // A history that was copied from another kind of store is made one of this in two steps. A LIST may lag behind them.
+    for _ in 0..2 {
+        if end.is_some() && bring_over(remote, &listing).await? {
+            listing = remote.listing().await.map_err(ReadError::Store)?;
+            end = find_end(remote, &mut listing).await?;
+        }
+    }
     Ok(Seen { listing, end, at })
 }
 

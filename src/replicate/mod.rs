@@ -4,6 +4,7 @@
 //!
 //! ```text
 //!   road.rs     wait for the file → take the lock → arm → find the place in the history → ship until told to stop
+//!   absent.rs   pure: there is no database: when to warn, and what to say
 //!   look.rs     where the history in the bucket ends
 //!   start.rs    from which TXID, and is the WAL its continuation?
 //!   dead_end.rs no restore gets to that place: begin anew
@@ -21,6 +22,7 @@
 //! The WAL is the queue: while an upload is in flight, the next commits gather in the WAL and leave as one batch. Three
 //! watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL.
 
+mod absent;
 mod dead_end;
 mod difference;
 mod error;
@@ -39,6 +41,7 @@ mod upload;
 mod tests;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -59,6 +62,10 @@ pub struct Settings {
     /// Our local state: lock, spilled files, the note of a restore.
     pub meta_path: PathBuf,
     pub tuning: Tuning,
+    /// It may be missing to the end.
+    pub optional: bool,
+    /// The databases of this process, this one included: none of their files may be opened by name.
+    pub all: Arc<[PathBuf]>,
     /// How often to look without being woken.
     pub monitor_interval: Duration,
     /// The WAL is reset after this time even if it is small.
@@ -103,8 +110,10 @@ pub enum Ready {
 pub enum Ended {
     /// The bucket alone restores the last commit.
     Synced(Option<Txid>),
-    /// There was never a database to replicate.
+    /// There was never a database to replicate, and there need not be one.
     NoDatabase,
+    /// There was never a database, although there should be one.
+    NeverAppeared { why: String },
     /// Another process held the replication to the end.
     Standby,
     /// Commits are not in the bucket.

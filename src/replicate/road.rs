@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::absent::{self, Absence};
 use super::difference::Doubts;
 use super::lifecycle::{Lifecycle, do_chores};
 use super::look::FirstLook;
@@ -13,7 +14,7 @@ use super::pace::Pace;
 use super::upload::blocking;
 use super::{Ended, Event, Ready, Settings, Stop, ship::deadline_passes};
 use crate::clock::Backoff;
-use crate::db::{Accepted, Db, DbError, History, Lock, Own, SPILL_DIRECTORY, Spill, Watch};
+use crate::db::{Accepted, AtPath, Db, DbError, History, Lock, Own, SPILL_DIRECTORY, Spill, Surroundings, Watch};
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
 use crate::remote::Remote;
@@ -24,6 +25,9 @@ use crate::status::Board;
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the start of the application may wait to hear where the history ends. It waits only after an end in the middle.
 const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// How long it may take to look around where there is no database.
+const AROUND_TIME: Duration = Duration::from_secs(1);
 
 /// An armed road. Owns everything; nothing is shared but the status board.
 pub(super) struct Traveller {
@@ -76,7 +80,11 @@ pub(super) async fn travel(
 ) -> Ended {
     let mut ready = Announce { events: events.clone(), done: false };
     let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
-        return Ended::NoDatabase;
+        if settings.optional {
+            return Ended::NoDatabase;
+        }
+        let seen = look_around(&settings).await;
+        return Ended::NeverAppeared { why: absent::verdict(&settings.path, &seen) };
     };
     let _lock = match wait_for_lock(&settings, &mut stop, &mut ready).await {
         Ok(Some(lock)) => lock,
@@ -183,13 +191,20 @@ async fn wait_for_database(
     ready: &mut Announce,
 ) -> Option<bool> {
     let mut waited = false;
+    let mut complaint = None;
+    let mut absence = Absence::begin(Instant::now(), settings.optional);
     loop {
         let stopping = stop.borrow_and_update().is_some();
         // No connection of ours exists yet, so looking at the file drops no locks.
         match look_at_file(&settings.path) {
             Ok(Presence::Database(_)) => return Some(waited),
             Ok(_) => {}
-            Err(error) => tracing::warn!("{error}"),
+            // Once, if it stays the same: that there is no database is said again and again.
+            Err(error) if complaint.as_ref() != Some(&error.to_string()) => {
+                tracing::warn!("{error}");
+                complaint = Some(error.to_string());
+            }
+            Err(_) => {}
         }
         if stopping || settings.once.is_some() {
             return None;
@@ -199,12 +214,25 @@ async fn wait_for_database(
             tracing::info!(db = %settings.path.display(), "no database yet: replication begins when it appears");
         }
         ready.say(Ready::NoDatabaseYet).await;
+        if let Some(lasts) = absence.due(Instant::now()) {
+            tracing::warn!("{}", absent::warning(&settings.path, &look_around(settings).await, lasts));
+        }
+        let next_look = Instant::now() + settings.monitor_interval;
+        let next_look = absence.next_warning().map_or(next_look, |warning| warning.min(next_look));
         tokio::select! {
             () = watch.changed() => {}
-            () = tokio::time::sleep(settings.monitor_interval) => {}
+            () = tokio::time::sleep_until(next_look) => {}
             _ = stop.changed() => {}
         }
     }
+}
+
+async fn look_around(settings: &Settings) -> Surroundings {
+    let (path, all) = (settings.path.clone(), settings.all.clone());
+    let look = blocking(move || Surroundings::look(&path, &all));
+    // A file system that does not answer must not keep the road from its end.
+    let nothing = |_| Surroundings { at_path: AtPath::Unknown("no answer".into()), neighbours: Vec::new() };
+    tokio::time::timeout(AROUND_TIME, look).await.unwrap_or_else(nothing)
 }
 
 /// Takes the lock, standing by while another process has it; `None` when it is time to end.

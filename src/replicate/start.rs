@@ -70,9 +70,7 @@ impl Traveller {
     /// Finds the newest TXID and decides from where to continue.
     pub async fn find_start(&mut self) -> Result<(), StepError> {
         let Seen { listing, end, at } = self.look.take(&self.remote).await?;
-        for ignored in &listing.ignored {
-            tracing::warn!("ignored {} in {}: {}", ignored.name, self.remote.address(), ignored.why);
-        }
+        self.remote.announce(&listing);
         self.proved_at = at;
         self.confirmed = end.as_ref().map(|end| end.txid);
         if let Some(txid) = self.confirmed {

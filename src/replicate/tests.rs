@@ -147,6 +147,8 @@ impl Rig {
 fn settings(path: PathBuf) -> Settings {
     Settings {
         meta_path: path.with_file_name(".meta"),
+        optional: false,
+        all: [path.clone()].into(),
         path,
         tuning: Tuning { busy_timeout: Duration::from_secs(1), min_checkpoint_page_count: 100, truncate_page_n: 0 },
         monitor_interval: Duration::from_millis(50),
@@ -221,6 +223,44 @@ async fn a_writer_that_never_pauses_gets_its_wal_reset_at_the_pace_of_uploads() 
     assert!(matches!(rig.finish().await, Ended::Synced(_)));
     rig.assert_restores();
     assert_eq!(rig.images(), 1);
+}
+
+/// As when the files of a directory were copied to a bucket: Litestream, which reads one layout only, must find a whole history.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_in_the_layout_of_another_store_goes_on_in_this_ones() {
+    let mut rig = Rig::new(|_| {});
+    rig.start();
+    rig.until_objects(1).await;
+    for count in 2..4 {
+        rig.write(100);
+        rig.until_objects(count).await;
+    }
+    assert!(matches!(rig.finish().await, Ended::Synced(_)));
+    for name in rig.objects() {
+        let bytes = rig.store.bytes(&name).expect("listed").to_vec();
+        rig.store.insert(&name.replacen("0000/", "ltx/0/", 1), bytes, 5);
+        assert!(rig.store.remove(&name));
+    }
+    let newest = rig.store.names().pop().expect("three");
+    // Cut off at each of its steps it is done by the next start.
+    for lost in 0..2 {
+        rig.store.inject(Op::Put, Fault::Delay(Duration::ZERO), lost);
+        rig.store.inject(Op::Put, Fault::Fail(transient), 1000);
+        rig.start();
+        rig.until("an attempt", |rig| rig.store.calls(Op::Put) > 3 + lost).await;
+        rig.crash().await;
+        rig.store.heal();
+    }
+    rig.start();
+    rig.until_objects(1).await;
+    rig.write(100);
+    rig.until_objects(2).await;
+    assert!(matches!(rig.finish().await, Ended::Synced(Some(txid)) if txid.get() == 4));
+    let own: Vec<String> = rig.store.names().into_iter().filter(|name| !name.starts_with("ltx/")).collect();
+    let name = |level: u8, min: u64, max: u64| format!("{level:04x}/{min:016x}-{max:016x}.ltx");
+    assert_eq!(own, [name(0, 3, 3), name(0, 4, 4), name(9, 1, 3)]);
+    assert_eq!(rig.store.bytes(&own[0]), rig.store.bytes(&newest), "as it was, with its place in the WAL");
+    assert_eq!(rig.images(), 0, "the history was continued, not begun anew");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@
 //! name, and whatever an interrupted run leaves behind is removed by the next. Memory is bounded by `parallelism`, not by the
 //! database: an index is read as a stream, and one bit is kept for each page and for each frame of the files in hand.
 
+mod absence;
 mod engine;
 mod format;
 mod integrity;
@@ -34,6 +35,7 @@ use crate::ltx::{Header, Txid};
 use crate::remote::{Generation, Remote, WalPlace};
 use crate::store::{Key, StoreError};
 
+pub use absence::nothing_in;
 pub use integrity::Integrity;
 pub use points::{Density, Points, Stretch, points};
 pub use progress::Progress;
@@ -129,6 +131,18 @@ pub enum RestoreError {
     /// The bucket answered, and there is no backup: a first start.
     #[error("there is no backup in {address}")]
     NoBackup { address: String },
+    /// Files of a replica are there, and not where this one has its own: no backup of this database, or its backup moved.
+    #[error(
+        "no replica begins at {address}, but {name:?} is there and looks like a file of one: point the configuration to where \
+         that replica begins or, if this is a new database, to a place of its own"
+    )]
+    Misplaced { address: String, name: String },
+    /// Which of the two is the newer state cannot be told.
+    #[error(
+        "{address} holds two histories: one in the layout of this kind of store up to TXID {newest}, and one in the other \
+         layout ({example}) up to TXID {other}; move the one that is not to be restored somewhere else"
+    )]
+    TwoHistories { address: String, newest: Txid, other: Txid, example: Key },
     /// A backup is there, and its format has no TXIDs.
     #[error(
         "{address} holds a replica of Litestream 0.3, which has no TXIDs: restore its newest state, or that of a moment"

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use super::absence::{nothing_in, refuse_rival};
 use super::format::{self, Format};
 use super::open;
 use super::v03::{self, NoOldPlan, OldPlan};
@@ -76,9 +77,8 @@ impl From<StoreError> for Failure {
 /// Lists, plans and looks, leaving out the objects in `avoid`.
 pub(super) async fn survey(remote: &Remote, target: Target, avoid: &[(Key, String)]) -> Result<Found, Failure> {
     let mut listing = remote.listing_with_old().await?;
-    for ignored in &listing.ignored {
-        tracing::warn!("ignoring {}: {}", ignored.name, ignored.why);
-    }
+    remote.announce(&listing);
+    refuse_rival(remote, &listing).map_err(Failure::Final)?;
     let mut earlier = match target {
         Target::Before(before_ms) => Some(remote.listing_before(&listing, before_ms).await.map_err(moved_or_final)?),
         _ => None,
@@ -181,7 +181,7 @@ async fn old(remote: &Remote, target: Target, listing: &Listing) -> Result<Found
             Ok((oldest_ms, newest_ms)) => RestoreError::TooEarly { oldest_ms, newest_ms },
             Err(error) => RestoreError::CannotTell(error),
         },
-        Err(NoOldPlan::Nothing) => nothing(remote, listing),
+        Err(NoOldPlan::Nothing) => nothing_in(remote, listing),
     }))
 }
 
@@ -225,17 +225,8 @@ async fn no_plan_error(remote: &Remote, target: Target, listing: &Listing, why: 
             Err(error) => RestoreError::CannotTell(error),
         },
         (NoPlan::Gap { reached, beyond }, _) => gap(reached, &beyond),
-        _ => nothing(remote, listing),
+        _ => nothing_in(remote, listing),
     })
-}
-
-/// No object is left. That is "no backup" only if none was there that had the name of one.
-fn nothing(remote: &Remote, listing: &Listing) -> RestoreError {
-    let address = remote.address().to_owned();
-    if let Some(ignored) = listing.ignored.iter().find(|i| i.resembles != Resembles::Nothing) {
-        return RestoreError::Corrupt { name: ignored.name.clone(), why: ignored.why.clone() };
-    }
-    RestoreError::NoBackup { address }
 }
 
 /// The points in time between which anything can be restored.

@@ -6,7 +6,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -19,6 +18,8 @@ use crate::sqlite::{Presence, look_at_file};
 
 const SIBLINGS: [&str; 3] = ["-wal", "-shm", "-journal"];
 const TEMPORARY_TAG: &str = ".millstream-restore.";
+/// Sixteen digits and `.tmp`.
+const TEMPORARY_END_LEN: usize = 20;
 
 /// Who the restored file shall belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +93,8 @@ impl Temporary {
             i64::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG)).on("allocate", &self.path)?;
         match nix::fcntl::fallocate(&self.file, FallocateFlags::empty(), 0, length) {
             Ok(()) => {}
-            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {}
+            // It only finds out early whether there is room.
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::ENODEV) => {}
             Err(errno) => return Err(io::Error::from(errno)).on("allocate", &self.path),
         }
         self.file.set_len(len).on("set length of", &self.path)
@@ -100,9 +102,9 @@ impl Temporary {
 
     fn adopt(&self, mode: u32, owner: Option<FileOwner>) -> Result<(), FsError> {
         if let Some(FileOwner { uid, gid }) = owner {
-            std::os::unix::fs::fchown(&self.file, Some(uid), Some(gid)).on("change owner of", &self.path)?;
+            fsx::set_owner(&self.file, &self.path, uid, gid)?;
         }
-        self.file.set_permissions(fs::Permissions::from_mode(mode)).on("change mode of", &self.path)
+        fsx::set_mode(&self.file, &self.path, mode)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -128,10 +130,7 @@ pub(super) fn scratch(target: &Path) -> Result<File, FsError> {
 }
 
 fn temporary_prefix(name: &OsStr) -> OsString {
-    let mut prefix = OsString::from(".");
-    prefix.push(name);
-    prefix.push(TEMPORARY_TAG);
-    prefix
+    fsx::framed(".", name, TEMPORARY_TAG, TEMPORARY_END_LEN)
 }
 
 fn temporary_path(dir: &Path, mut prefix: OsString) -> PathBuf {
@@ -171,7 +170,8 @@ fn install_now(mut temporary: Temporary, target: &Path, force: bool) -> Result<V
     }
     let mut orphaned = Vec::new();
     for path in in_the_way {
-        let away = fsx::with_suffix(&path, &format!(".orphaned-{}", clock::unix_ms()));
+        let name = path.file_name().unwrap_or_default();
+        let away = path.with_file_name(fsx::framed("", name, &format!(".orphaned-{}", clock::unix_ms()), 0));
         fsx::rename(&path, &away)?;
         tracing::warn!("{} does not belong to the restored database, moved it to {}", path.display(), away.display());
         orphaned.push(away);
@@ -187,6 +187,7 @@ fn install_now(mut temporary: Temporary, target: &Path, force: bool) -> Result<V
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{MetadataExt, symlink};
 
     use super::*;
@@ -257,6 +258,23 @@ mod tests {
         assert!(first.path().exists() && second.path().exists());
         drop((first, second));
         assert_eq!(names(dir.path()), [".other.db.millstream-restore.0123.tmp"]);
+    }
+
+    /// Up to the longest name with which SQLite itself can work, and of bytes that are no text.
+    #[test]
+    fn every_name_that_sqlite_takes_can_be_restored_to() {
+        for name in [vec![b'x'; 247], vec![0xff; 247], b"\xff\xfe.db".to_vec()] {
+            let dir = tempfile::tempdir().expect("tempdir");
+            let target = dir.path().join(OsStr::from_bytes(&name));
+            let temporary = Temporary::create(&target, 512, 0o600, None).expect("create");
+            drop(scratch(&target).expect("scratch"));
+            fs::write(fsx::with_suffix(&target, "-journal"), "old").expect("write");
+            fs::write(&target, "no database").expect("write");
+            let orphaned = install_now(temporary, &target, false).expect("install");
+            assert_eq!(orphaned.len(), 2);
+            assert_eq!(fs::metadata(&target).expect("stat").len(), 512);
+            assert_eq!(fs::read_dir(dir.path()).expect("dir").count(), 3);
+        }
     }
 
     #[test]

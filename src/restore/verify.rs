@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::absence::{nothing_in, refuse_rival};
 use super::{Fetched, Integrity, Progress, Reached, Request, RestoreError, Target, fetch, v03};
 use crate::clock;
 use crate::ltx::Txid;
@@ -109,9 +110,10 @@ async fn run(remote: &Remote, order: &Order) -> Result<Verified, RestoreError> {
     let mut inspection = Inspection { remote, order, listing: Listing::default(), seen: Vec::new() };
     inspection.look().await?;
     let listing = &inspection.listing;
+    refuse_rival(remote, listing)?;
     let has_ltx = !listing.is_empty() || listing.ignored.iter().any(|i| i.resembles == Resembles::Ltx);
     if !has_ltx && listing.old.is_empty() && !listing.ignored.iter().any(|i| i.resembles == Resembles::Old) {
-        return Err(RestoreError::NoBackup { address: remote.address().to_owned() });
+        return Err(nothing_in(remote, listing));
     }
     let mut verified = Verified { audit: Audit::default(), restored: None, live: Live::NotAsked };
     if has_ltx && inspection.audit().may_have_moved() {
@@ -161,8 +163,7 @@ impl Inspection<'_> {
     fn audit(&self) -> Audit {
         let window_ms = self.order.window.map(|window| i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
         let window_from_ms = window_ms.map(|ms| clock::unix_ms().saturating_sub(ms));
-        let layout = self.remote.layout();
-        audit(&Evidence { listing: &self.listing, layout, seen: &self.seen, window_from_ms })
+        audit(&Evidence { listing: &self.listing, seen: &self.seen, window_from_ms })
     }
 
     /// Restores to a temporary file and compares it; returns the objects that were verified by that.
@@ -255,6 +256,8 @@ fn refused(error: RestoreError, newest: Option<Txid>) -> Result<Finding, Restore
         | RestoreError::Io(_)
         | RestoreError::Cancelled
         | RestoreError::NoBackup { .. }
+        | RestoreError::Misplaced { .. }
+        | RestoreError::TwoHistories { .. }
         | RestoreError::TargetExists { .. } => Err(error),
         RestoreError::Unsound { what } => Ok(damage(None, What::Unsound { txid: newest, why: what })),
         error => Ok(damage(None, What::NotRestored { why: error.to_string() })),

@@ -1,5 +1,6 @@
 //! From typed options to the stores and settings of the rooms below.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,11 +65,14 @@ pub async fn probe_fencing(remote: Remote) {
     }
 }
 
-pub fn settings(database: &Database, options: &Options) -> Settings {
+/// `all` are the paths of the databases of this process.
+pub fn settings(database: &Database, options: &Options, all: Arc<[PathBuf]>) -> Settings {
     let capture = &database.capture;
     Settings {
         path: database.path.clone(),
         meta_path: database.meta_path.clone(),
+        optional: database.optional,
+        all,
         tuning: Tuning {
             busy_timeout: capture.busy_timeout,
             min_checkpoint_page_count: capture.min_checkpoint_page_count,

@@ -2,12 +2,12 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0–255 of the application, 128 + signal | it ended, and the final sync is confirmed |
+//! | 0–255 of the application, 128 + signal | it ended, and the final sync is confirmed, or it failed by itself |
 //! | 64, 78 | usage, configuration |
 //! | 69 | the storage cannot be reached at boot; `verify` cannot tell |
 //! | 70 | internal error |
 //! | 73 | the database cannot be created, opened or written |
-//! | 74 | the application ended with 0, but commits are not in the replica |
+//! | 74 | the application ended well, or as it was told to, but commits are not in the replica, or there never was a database |
 //! | 75 | another writer owns the history, or had its turn since this disk was in step with it |
 //! | 76 | the backup is damaged, incomplete or missing although it is required; `verify` found damage |
 //! | 77 | the storage denies access |
@@ -25,6 +25,9 @@ pub const BACKUP: u8 = 76;
 pub const DENIED: u8 = 77;
 pub const CONFIG: u8 = 78;
 
+/// The last line names so many databases, and counts the others.
+const NAMED_MAX: usize = 3;
+
 /// A stage failed: the program ends with this code.
 #[derive(Debug)]
 pub struct Failure {
@@ -36,17 +39,39 @@ impl Failure {
     pub fn new(code: u8, error: impl Into<anyhow::Error>) -> Failure {
         Failure { code, error: error.into() }
     }
+
+    /// The error and its causes. Most errors name their cause themselves, and nothing is said twice.
+    pub fn sentence(&self) -> String {
+        let said = |text: String, cause: String| match text.contains(&cause) {
+            true => text,
+            false => format!("{text}: {cause}"),
+        };
+        self.error.chain().map(ToString::to_string).reduce(said).unwrap_or_default()
+    }
 }
 
-/// The code of the whole program, from the application's and how each database's replication ended.
-pub fn code(app: u8, roads: &[Ended]) -> u8 {
-    let fenced = roads.iter().any(|ended| matches!(ended, Ended::Fenced { .. }));
-    let unsynced = roads.iter().any(|ended| matches!(ended, Ended::Unsynced { .. } | Ended::Failed { .. }));
-    match app {
+/// How the commands came to their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Course {
+    pub code: u8,
+    /// By a failure of their own: neither a success nor the stop that was asked for.
+    pub failed: bool,
+    /// The application was started; without one, databases were waited for.
+    pub ran: bool,
+}
+
+/// The code of the whole program, from the commands' end and how each database's replication ended.
+pub fn code(course: Course, roads: &[Ended]) -> u8 {
+    let any = |is: fn(&Ended) -> bool| roads.iter().any(is);
+    let unsynced = any(|ended| matches!(ended, Ended::Unsynced { .. } | Ended::Failed { .. }));
+    let absent = course.ran && any(|ended| matches!(ended, Ended::NeverAppeared { .. }));
+    match course.code {
         // The application was stopped because of it; its own code says nothing.
-        _ if fenced => FENCED,
-        0 if unsynced => UNSYNCED,
-        app => app,
+        _ if any(|ended| matches!(ended, Ended::Fenced { .. })) => FENCED,
+        own if course.failed => own,
+        // Death by a signal that we passed on is how most applications stop: it must not hide this.
+        _ if unsynced || absent => UNSYNCED,
+        own => own,
     }
 }
 
@@ -58,50 +83,103 @@ pub fn problem(roads: &[Ended]) -> Option<String> {
             Ended::Synced(_) | Ended::NoDatabase | Ended::Standby => None,
             Ended::Unsynced { why } => Some(format!("the last commits are NOT in the replica: {why}")),
             Ended::Failed { why } => Some(format!("replication had ended: {why}")),
+            Ended::NeverAppeared { why } => Some(why.clone()),
             Ended::Fenced { message } => Some(message.clone()),
         })
         .collect();
-    (!clauses.is_empty()).then(|| clauses.join("; "))
+    let named = clauses.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join("; ");
+    match clauses.len() {
+        0 => None,
+        count if count > NAMED_MAX => Some(format!("{named}; and {} more databases (see above)", count - NAMED_MAX)),
+        _ => Some(named),
+    }
 }
 
 /// What is right with it: up to which TXID everything is safe.
 pub fn confirmation(roads: &[Ended]) -> String {
-    let newest = roads.iter().filter_map(|ended| match ended {
-        Ended::Synced(txid) => txid.map(|txid| txid.to_string()),
-        _ => None,
-    });
-    match newest.collect::<Vec<_>>().join(", ") {
-        txids if txids.is_empty() => "there was nothing to replicate".into(),
-        txids => format!("every commit is in the replica (TXID {txids})"),
+    let newest: Vec<String> = roads
+        .iter()
+        .filter_map(|ended| match ended {
+            Ended::Synced(txid) => txid.map(|txid| txid.to_string()),
+            _ => None,
+        })
+        .collect();
+    match newest.len() {
+        0 => "there was nothing to replicate".into(),
+        count if count > NAMED_MAX => format!("every commit of {count} databases is in the replica"),
+        _ => format!("every commit is in the replica (TXID {})", newest.join(", ")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ltx::Txid;
+
+    fn unsynced() -> Ended {
+        Ended::Unsynced { why: "x".into() }
+    }
+
+    fn absent() -> Ended {
+        Ended::NeverAppeared { why: "x".into() }
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let path = std::path::Path::new("/nonexistent/app.db");
+        let error = crate::fsx::open(path).expect_err("nothing is there");
+        let said = Failure::new(CANNOT_WRITE, error).sentence();
+        assert_eq!(said.matches("os error 2").count(), 1, "{said}");
+        let error = anyhow::anyhow!("no digit").context("the interval");
+        assert_eq!(Failure::new(CONFIG, error).sentence(), "the interval: no digit");
+    }
 
     #[test]
     fn the_table() {
         let synced = || Ended::Synced(None);
-        let unsynced = || Ended::Unsynced { why: "x".into() };
         let fenced = || Ended::Fenced { message: "x".into() };
         let failed = || Ended::Failed { why: "x".into() };
+        let well = |code| Course { code, failed: false, ran: true };
+        let crashed = |code| Course { failed: true, ..well(code) };
+        let not_run = |code| Course { ran: false, ..well(code) };
         let table = [
-            (0, vec![synced()], 0),
-            (3, vec![synced()], 3),
-            (143, vec![synced(), Ended::NoDatabase, Ended::Standby], 143),
-            (0, vec![unsynced()], 74),
-            (0, vec![synced(), failed()], 74),
-            (3, vec![unsynced()], 3),
-            (137, vec![failed()], 137),
-            (0, vec![fenced()], 75),
-            (143, vec![unsynced(), fenced()], 75),
-            (0, vec![], 0),
+            (well(0), vec![synced()], 0),
+            (crashed(3), vec![synced()], 3),
+            (well(143), vec![synced(), Ended::NoDatabase, Ended::Standby], 143),
+            (well(0), vec![unsynced()], 74),
+            (well(0), vec![synced(), failed()], 74),
+            (crashed(3), vec![unsynced()], 3),
+            (crashed(137), vec![failed()], 137),
+            // The signal was passed on, or followed by our own SIGKILL.
+            (well(143), vec![unsynced()], 74),
+            (well(137), vec![synced(), failed()], 74),
+            (well(130), vec![absent()], 74),
+            (well(0), vec![fenced()], 75),
+            (well(143), vec![unsynced(), fenced()], 75),
+            (crashed(1), vec![fenced()], 75),
+            (well(0), vec![], 0),
+            (well(0), vec![synced(), absent()], 74),
+            (well(0), vec![Ended::NoDatabase], 0),
+            (crashed(2), vec![absent()], 2),
+            (not_run(143), vec![absent()], 143),
+            (not_run(143), vec![unsynced()], 74),
         ];
-        for (app, roads, expected) in table {
-            assert_eq!(code(app, &roads), expected, "{app} with {roads:?}");
+        for (course, roads, expected) in table {
+            assert_eq!(code(course, &roads), expected, "{course:?} with {roads:?}");
             let is_fine = roads.iter().all(|r| matches!(r, Ended::Synced(_) | Ended::NoDatabase | Ended::Standby));
             assert_eq!(problem(&roads).is_none(), is_fine);
         }
+    }
+
+    #[test]
+    fn the_last_line_stays_a_line_whatever_the_number_of_databases() {
+        let many = |ended: fn() -> Ended| (0..1_000).map(|_| ended()).collect::<Vec<_>>();
+        let synced = confirmation(&many(|| Ended::Synced(Some(Txid::FIRST))));
+        assert_eq!(synced, "every commit of 1000 databases is in the replica");
+        assert_eq!(confirmation(&[]), "there was nothing to replicate");
+        let few = confirmation(&[Ended::Synced(Some(Txid::FIRST)), Ended::Standby]);
+        assert_eq!(few, "every commit is in the replica (TXID 0000000000000001)");
+        let problem = problem(&many(unsynced)).expect("a problem");
+        assert!(problem.len() < 400 && problem.contains("and 997 more databases"), "{problem}");
     }
 }

@@ -24,13 +24,15 @@ mod revive;
 mod stages;
 mod verify;
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::config::{Database, Options};
+use crate::config::{Database, Options, Shutdown};
 use crate::db::Watches;
 use crate::remote::ReadPolicy;
 use crate::replicate::{Chores, Ended, Road};
@@ -75,24 +77,33 @@ pub struct Job {
 /// The grace time, split: how long the application may take to stop, and what is kept for the final sync.
 #[derive(Clone, Copy, Debug)]
 struct Budget {
-    grace: Duration,
+    /// Ours of the grace time: whoever sent the signal kills at its end, and must not be a moment faster than us.
+    whole: Duration,
     child: Duration,
-    sync: Duration,
+    /// What the final sync gets in any case.
+    least: Duration,
     /// For the final sync when nobody asked us to stop.
     unhurried: Duration,
 }
 
+/// The part of the grace time in which nothing is done any more, and the longest such time.
+const MARGIN_SHARE: f64 = 0.05;
+const MARGIN_MAX: Duration = Duration::from_secs(1);
+
 impl Budget {
-    fn of(options: &Options) -> Budget {
-        let grace = options.shutdown.grace;
-        let (child, sync) = split(grace, SYNC_RESERVE, SYNC_SHARE);
-        Budget { grace, child, sync, unhurried: options.shutdown.sync_timeout.max(sync) }
+    fn of(shutdown: &Shutdown) -> Budget {
+        let grace = shutdown.grace;
+        let margin = grace.mul_f64(MARGIN_SHARE).min(MARGIN_MAX);
+        let whole = grace - margin;
+        let (child, sync) = split(whole, SYNC_RESERVE, SYNC_SHARE);
+        Budget { whole, child, least: margin / 2, unhurried: shutdown.sync_timeout.max(sync) }
     }
 
     /// The deadline of the final sync, given when (if ever) we were asked to stop.
     fn sync_deadline(&self, asked_at: Option<Instant>, now: Instant) -> Instant {
         match asked_at {
-            Some(at) => (at + self.grace).max(now + self.sync),
+            // What the application's processes took beyond their part is not added at the end.
+            Some(at) => (at + self.whole).max(now + self.least),
             None => now + self.unhurried,
         }
     }
@@ -103,18 +114,20 @@ pub async fn run(job: Job, mut signals: Signals, nursery: Nursery) -> u8 {
     match perform(job, &mut signals, &nursery).await {
         Ok(code) => code,
         Err(failure) => {
-            tracing::error!("{:#}", failure.error);
+            tracing::error!("{}", failure.sentence());
             failure.code
         }
     }
 }
 
 async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u8, Failure> {
-    let budget = Budget::of(&job.options);
+    let budget = Budget::of(&job.options.shutdown);
     let mut lines = Vec::new();
     let mut clients = Clients::default();
     for database in &job.options.databases {
-        let remote = connect_beside(&database.replica, &mut clients).await?;
+        let below =
+            job.options.databases.iter().filter_map(|other| database.replica.target.path_below(&other.replica.target));
+        let remote = connect_beside(&database.replica, &mut clients).await?.beside(below);
         if job.restoring == Restoring::All || database.restore_if_db_not_exists {
             let revival = Revival::of_database(database, job.options.require_backup);
             stages::unless_signalled(signals, |cancel| revive(&remote, &revival, cancel)).await??;
@@ -123,11 +136,12 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
     }
     let (events, mut heard) = mpsc::channel(EVENTS_IN_FLIGHT);
     let watches = Watches::start();
+    let all: Arc<[PathBuf]> = job.options.databases.iter().map(|database| database.path.clone()).collect();
     let mut wards = Vec::new();
     let roads: Vec<Road> = lines
         .into_iter()
         .map(|(database, remote)| {
-            let mut settings = connect::settings(database, &job.options);
+            let mut settings = connect::settings(database, &job.options, all.clone());
             settings.once = job.once;
             tell_policy(database);
             tokio::spawn(probe_fencing(remote.clone()));
@@ -149,12 +163,20 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
     let asked_at = lived.as_ref().map_or(None, |lived| lived.asked_at);
     let ended = stages::final_sync(roads, signals, &budget, asked_at).await;
     // Only now: a command that could not start, or a migration that failed, has been replicated all the same.
-    Ok(conclude(&lived?, &ended))
+    match lived {
+        Ok(lived) => Ok(conclude(&lived, &ended)),
+        Err(failure) => {
+            if let Some(problem) = exit::problem(&ended) {
+                tracing::error!("{problem}");
+            }
+            Err(failure)
+        }
+    }
 }
 
 /// One last line, and the code.
 fn conclude(lived: &stages::Lived, roads: &[Ended]) -> u8 {
-    let code = exit::code(lived.code, roads);
+    let code = exit::code(lived.course, roads);
     let problem = exit::problem(roads);
     match problem {
         None => tracing::info!("{}; {}; exit code {code}", lived.what, exit::confirmation(roads)),
@@ -182,5 +204,31 @@ impl Job {
             tracing::warn!("{what}: {word} is passed on as it is; for a shell's expansion use: sh -c '…'");
         }
         Ok(Some(command))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn everything_ends_before_the_grace_time_does() {
+        let asked_at = Instant::now();
+        for grace in [0, 100, 1_000, 3_000, 10_000, 30_000, 600_000].map(Duration::from_millis) {
+            let shutdown = Shutdown { grace, ..Shutdown::default() };
+            let budget = Budget::of(&shutdown);
+            assert!(budget.child <= budget.whole.mul_f64(0.7));
+            // Whenever the application and its processes are gone, also when the kernel took its time.
+            for share in [0.0, 0.5, 0.7, 0.9, 0.97] {
+                let deadline = budget.sync_deadline(Some(asked_at), asked_at + grace.mul_f64(share));
+                assert!(deadline >= asked_at + grace.mul_f64(share), "{grace:?}");
+                let left = (asked_at + grace).saturating_duration_since(deadline);
+                assert!(grace.is_zero() || !left.is_zero(), "nothing is left of {grace:?}");
+            }
+        }
+        let ten = Budget::of(&Shutdown::default());
+        let left = asked_at + Duration::from_secs(10) - ten.sync_deadline(Some(asked_at), asked_at);
+        assert!(left >= Duration::from_millis(400), "Docker's ten seconds: {left:?}");
+        assert_eq!(ten.sync_deadline(None, asked_at), asked_at + Duration::from_secs(30), "nobody is in a hurry");
     }
 }

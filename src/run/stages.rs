@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::exit::{CANNOT_WRITE, Failure};
+use super::exit::{self, CANNOT_WRITE, Course, Failure};
 use super::{Budget, Job};
 use crate::replicate::{Ended, Event, Ready, Road};
 use crate::status::Refusals;
@@ -19,7 +19,7 @@ const GROUP_GRACE_MAX: Duration = Duration::from_secs(5);
 
 /// The commands have come to their end.
 pub struct Lived {
-    pub code: u8,
+    pub course: Course,
     /// For the last line: which command ended how.
     pub what: String,
     pub asked_at: Option<Instant>,
@@ -50,7 +50,14 @@ where
 impl Lived {
     /// A road has found out in time that the application must not run.
     fn not_started(what: &str) -> Lived {
-        Lived { code: 0, what: what.into(), asked_at: None }
+        Lived { course: Course { code: 0, failed: false, ran: false }, what: what.into(), asked_at: None }
+    }
+
+    /// By a signal in the seam before a command.
+    fn told_to_end(signal: Signal, before: &str) -> Lived {
+        let course = Course { code: signal.exit_code(), failed: false, ran: false };
+        let what = format!("ended by {signal} before {before} was started");
+        Lived { course, what, asked_at: Some(Instant::now()) }
     }
 }
 
@@ -98,12 +105,14 @@ pub async fn live(
         let limit = job.migrate_timeout;
         let migration = Command { line: migrate, what: "the migration", policy, limit, strip_env };
         let lived = command(migration, signals, nursery, heard, budget).await?;
-        if lived.code != 0 {
-            return Ok(lived);
+        let course = Course { ran: false, ..lived.course };
+        if course.code != 0 {
+            return Ok(Lived { course, ..lived });
         }
         if lived.asked_at.is_some() {
             let what = "the migration was told to stop and the application was not started".into();
-            return Ok(Lived { what, code: Signal::TERM.exit_code(), ..lived });
+            let course = Course { code: Signal::TERM.exit_code(), ..course };
+            return Ok(Lived { what, course, ..lived });
         }
     }
     match &job.app {
@@ -149,7 +158,7 @@ async fn command(
     budget: &Budget,
 ) -> Result<Lived, Failure> {
     if let Some(signal) = pending_cancel(signals) {
-        return Err(ended_by(signal, &format!("before {what} was started")));
+        return Ok(Lived::told_to_end(signal, what));
     }
     let options = SpawnOptions { strip_env: strip_env.iter().map(Into::into).collect(), ..SpawnOptions::default() };
     let spawned = nursery.spawn(line, &options).await;
@@ -190,7 +199,7 @@ async fn command(
     }
     let killed = if ended.killed { " because it did not stop in time (see grace)" } else { "" };
     Ok(Lived {
-        code: ended.exit.code(),
+        course: Course { code: ended.exit.code(), failed: !ended.as_asked, ran: true },
         what: format!("{what} {}{killed}", ended.exit),
         asked_at: ended.stop_requested_at,
     })
@@ -198,7 +207,8 @@ async fn command(
 
 /// Without an application: until somebody wants us to end, or a road cannot go on.
 async fn until_signalled(signals: &mut Signals, heard: &mut mpsc::Receiver<Event>) -> Lived {
-    let lived = |what: String, asked_at| Lived { code: 0, what, asked_at };
+    let course = Course { code: 0, failed: false, ran: true };
+    let lived = |what: String, asked_at| Lived { course, what, asked_at };
     loop {
         tokio::select! {
             signal = cancelling(signals) => return lived(format!("told to end by {signal}"), Some(Instant::now())),
@@ -220,10 +230,10 @@ pub async fn final_sync(
     mut asked_at: Option<Instant>,
 ) -> Vec<Ended> {
     let deadline = budget.sync_deadline(asked_at, Instant::now());
+    if let Some(age) = roads.iter().filter_map(|road| road.status().unshipped_for(Instant::now())).max() {
+        tracing::info!("final sync: the oldest commit to ship is {age:.1?} old");
+    }
     for road in &roads {
-        if let Some(age) = road.status().unshipped_for(Instant::now()) {
-            tracing::info!("final sync: the oldest commit to ship is {age:.1?} old");
-        }
         if let Some(Refusals { objects, since }) = road.status().refusals {
             tracing::warn!("for {:.0?} the store has not let go of {objects} expired objects", since.elapsed());
         }
@@ -235,8 +245,8 @@ pub async fn final_sync(
             tokio::select! {
                 end = roads[at].ended() => break ended.push(end),
                 signal = signals.recv() => {
-                    if signal.cancels_start() && asked_at.is_none() {
-                        tracing::info!("{signal}: the final sync has {:?} left", budget.grace);
+                    if is_cancel(signal) && asked_at.is_none() {
+                        tracing::info!("{signal}: the final sync has {:.1?} left", budget.whole);
                         asked_at = Some(Instant::now());
                         let deadline = budget.sync_deadline(asked_at, Instant::now()).min(deadline);
                         roads.iter().for_each(|road| road.finish_by(deadline));
@@ -262,13 +272,12 @@ pub async fn ship_once(mut roads: Vec<Road>, signals: &mut Signals, budget: &Bud
             }
         }
     }
-    let missing = ended.iter().any(|end| matches!(end, Ended::NoDatabase));
-    match super::exit::problem(&ended) {
+    match exit::problem(&ended) {
         Some(problem) => tracing::error!("{problem}"),
-        None if missing => tracing::error!("there is no database to replicate"),
-        None => tracing::info!("{}", super::exit::confirmation(&ended)),
+        None => tracing::info!("{}", exit::confirmation(&ended)),
     }
-    match super::exit::code(0, &ended) {
+    let missing = ended.iter().any(|end| matches!(end, Ended::NeverAppeared { .. }));
+    match exit::code(Course { code: 0, failed: false, ran: false }, &ended) {
         0 if missing => CANNOT_WRITE,
         code => code,
     }
@@ -278,7 +287,7 @@ pub async fn ship_once(mut roads: Vec<Road>, signals: &mut Signals, budget: &Bud
 async fn cancelling(signals: &mut Signals) -> Signal {
     loop {
         let signal = signals.recv().await;
-        if signal.cancels_start() {
+        if is_cancel(signal) {
             return signal;
         }
     }
@@ -286,7 +295,11 @@ async fn cancelling(signals: &mut Signals) -> Signal {
 
 /// A signal that came in the seam between two stages.
 fn pending_cancel(signals: &mut Signals) -> Option<Signal> {
-    std::iter::from_fn(|| signals.try_recv()).find(|signal| signal.cancels_start())
+    std::iter::from_fn(|| signals.try_recv()).find(|signal| is_cancel(*signal))
+}
+
+fn is_cancel(signal: Signal) -> bool {
+    signal.cancels_start() && Signals::heeds(signal)
 }
 
 fn ended_by(signal: supervise::Signal, when: &str) -> Failure {

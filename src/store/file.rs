@@ -108,6 +108,11 @@ impl Store for FileStore {
         blocking(move || walk::list(&root, &prefix)).await
     }
 
+    async fn list_own(&self, prefixes: &[String]) -> Result<Vec<Listed>> {
+        let (root, prefixes) = (self.root.clone(), prefixes.to_vec());
+        blocking(move || walk::list_own(&root, &prefixes)).await
+    }
+
     async fn delete(&self, keys: &[Key]) -> Result<Deleted> {
         let targets: Vec<(Key, PathBuf)> = keys.iter().map(|key| (key.clone(), self.path(key))).collect();
         blocking(move || Ok(walk::delete(targets))).await
@@ -237,151 +242,4 @@ fn failure(error: FsError) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
-    use std::os::unix::fs::symlink;
-
-    use futures_util::TryStreamExt;
-
-    use super::*;
-    use crate::clock;
-
-    fn key(name: &str) -> Key {
-        Key::new(name).expect("a valid key")
-    }
-
-    fn files_in(dir: &Path) -> Vec<String> {
-        let entries = fs::read_dir(dir).expect("list");
-        let mut names: Vec<String> =
-            entries.map(|e| e.expect("entry").file_name().into_string().expect("UTF-8")).collect();
-        names.sort();
-        names
-    }
-
-    #[tokio::test]
-    async fn files_are_private_stamped_and_alone_in_their_directory() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let store = FileStore::new(dir.path().join("replica"));
-        for create in [true, false] {
-            let put = Put { create, modified_ms: Some(1_500_000_000_250), ..Put::create("x") };
-            store.put(&key("ltx/0/a.ltx"), put).await.expect("put");
-        }
-        let level = dir.path().join("replica/ltx/0");
-        assert_eq!(files_in(&level), ["a.ltx"], "no temporary file is left");
-        let file = fs::metadata(level.join("a.ltx")).expect("stat");
-        assert_eq!((file.mode() & 0o777, file.nlink()), (0o600, 1));
-        assert_eq!(fs::metadata(&level).expect("stat").mode() & 0o777, 0o700);
-        assert_eq!(store.list("").await.expect("list")[0].modified_ms, 1_500_000_000_250);
-    }
-
-    #[tokio::test]
-    async fn no_backup_is_never_confused_with_cannot_tell() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let missing = FileStore::new(dir.path().join("missing"));
-        assert_eq!(missing.list("").await.expect("an empty store"), []);
-
-        fs::write(dir.path().join("file"), "x").expect("write");
-        let not_a_dir = FileStore::new(dir.path().join("file"));
-        assert!(matches!(not_a_dir.list("").await, Err(StoreError::Permanent { .. })));
-        let below = FileStore::new(dir.path().join("file/replica"));
-        assert!(matches!(below.list("").await, Err(StoreError::Permanent { .. })));
-        symlink("loop", dir.path().join("loop")).expect("symlink");
-        let looping = FileStore::new(dir.path().join("loop"));
-        assert!(matches!(looping.list("").await, Err(StoreError::Permanent { .. })));
-    }
-
-    #[tokio::test]
-    async fn symlinks_are_read_through_but_never_written_through() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
-        fs::create_dir_all(root.join("real")).expect("mkdir");
-        fs::create_dir(&outside).expect("mkdir");
-        fs::write(outside.join("b"), "outside").expect("write");
-        symlink(&outside, root.join("out")).expect("symlink");
-        symlink(root.join("real"), root.join("in")).expect("symlink");
-        symlink(&root, root.join("real/cycle")).expect("symlink");
-        let store = FileStore::new(root.clone());
-
-        for name in ["out/x", "out/new/x"] {
-            let error = store.put(&key(name), Put::create("x")).await.expect_err("leads out");
-            assert!(matches!(error, StoreError::Permanent { .. }), "{error}");
-        }
-        assert_eq!(files_in(&outside), ["b"]);
-        store.put(&key("in/x"), Put::create("x")).await.expect("stays inside");
-        let names: Vec<String> = store.list("").await.expect("list").into_iter().map(|l| l.name).collect();
-        assert_eq!(names, ["in/x", "out/b", "real/x"], "cycles end");
-    }
-
-    #[tokio::test]
-    async fn temporary_files_are_hidden_reserved_and_swept_when_stale() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let store = FileStore::new(dir.path().to_owned());
-        let temp = ".millstream-0123456789abcdef.tmp";
-        fs::write(dir.path().join(temp), "x").expect("write");
-        assert_eq!(store.list("").await.expect("list"), []);
-        assert!(matches!(store.put(&key(temp), Put::create("x")).await, Err(StoreError::Permanent { .. })));
-
-        store.delete(&[key("a")]).await.expect("delete");
-        assert_eq!(files_in(dir.path()), [temp], "it may belong to a living writer");
-        walk::sweep(dir.path(), clock::unix_ms() / 1000 + 25 * 3600);
-        assert_eq!(files_in(dir.path()), Vec::<String>::new());
-    }
-
-    #[tokio::test]
-    async fn a_directory_in_the_way_is_no_winner_of_a_race() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let store = FileStore::new(dir.path().to_owned());
-        store.put(&key("a/b"), Put::create("x")).await.expect("put");
-        for create in [true, false] {
-            let error = store.put(&key("a"), Put { create, ..Put::create("x") }).await.expect_err("a directory");
-            assert!(matches!(error, StoreError::Permanent { .. }), "{error:?}");
-        }
-        let error = store.put(&key("a/b/c"), Put::create("x")).await.expect_err("below a file");
-        assert!(matches!(error, StoreError::Permanent { .. }), "{error:?}");
-        assert_eq!(files_in(dir.path()), ["a"]);
-    }
-
-    #[test]
-    fn without_hard_links_the_rename_keeps_the_promise() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let target =
-            || Target { root: dir.path().to_owned(), dir: dir.path().to_owned(), path: dir.path().join("a.ltx") };
-        for (content, wins) in [("first", true), ("second", false)] {
-            let mut temp = Temp::create(&target()).expect("temp");
-            temp.write(content.as_bytes()).expect("write");
-            let result = temp.rename_new(&target());
-            assert_eq!(result.is_ok(), wins, "{result:?}");
-            assert!(wins || matches!(result, Err(StoreError::AlreadyExists { .. })));
-        }
-        assert_eq!(fs::read(dir.path().join("a.ltx")).expect("read"), b"first");
-        assert_eq!(files_in(dir.path()), ["a.ltx"]);
-    }
-
-    #[test]
-    fn errors_say_what_comes_next() {
-        let map = |errno| {
-            failure(FsError { verb: "write", path: "/b/a".into(), source: io::Error::from_raw_os_error(errno) })
-        };
-        for errno in [libc::EACCES, libc::EPERM] {
-            assert!(matches!(map(errno), StoreError::Denied { .. }));
-        }
-        for errno in [libc::ENOSPC, libc::EDQUOT, libc::EROFS, libc::ENOTDIR] {
-            assert!(matches!(map(errno), StoreError::Permanent { .. }));
-        }
-        for errno in [libc::EIO, libc::EMFILE, libc::ESTALE, libc::ETIMEDOUT] {
-            assert!(matches!(map(errno), StoreError::Transient { .. }));
-        }
-        assert!(map(libc::ENOSPC).to_string().starts_with("write /b/a: "));
-    }
-
-    #[tokio::test]
-    async fn a_file_that_shrinks_while_it_is_read_is_an_error() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let store = FileStore::new(dir.path().to_owned());
-        store.put(&key("a"), Put::create(vec![7; 3 << 20])).await.expect("put");
-        let chunks = store.get(&key("a"), Range::WHOLE).await.expect("get");
-        File::options().write(true).open(dir.path().join("a")).expect("open").set_len(1 << 20).expect("truncate");
-        let read: Result<Vec<Bytes>> = chunks.try_collect().await;
-        assert!(matches!(read, Err(StoreError::Transient { .. })), "{read:?}");
-    }
-}
+mod tests;

@@ -180,6 +180,13 @@ pub trait Store: Send + Sync {
     /// Everything whose name begins with `prefix` (`""` = all), in key order, pages followed to the end.
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>>;
 
+    /// Everything whose name begins with one of `prefixes` (each ends with `/`) and, of what else lies there, as much as the
+    /// store sees without extra cost or harm. Strangers show that the place may not be what it is taken for.
+    async fn list_own(&self, prefixes: &[String]) -> Result<Vec<Listed>> {
+        let _ = prefixes;
+        self.list("").await
+    }
+
     /// Deletes; a key that is already gone counts as deleted.
     async fn delete(&self, keys: &[Key]) -> Result<Deleted>;
 }

@@ -95,6 +95,10 @@ impl Store for Throttled {
         self.store.list(prefix).await
     }
 
+    async fn list_own(&self, prefixes: &[String]) -> Result<Vec<Listed>> {
+        self.store.list_own(prefixes).await
+    }
+
     async fn delete(&self, keys: &[Key]) -> Result<Deleted> {
         self.store.delete(keys).await
     }

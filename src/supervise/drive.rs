@@ -19,6 +19,8 @@ pub struct Ended {
     pub first_signal: Option<Signal>,
     /// It had to be killed at its deadline.
     pub killed: bool,
+    /// It is a success, or the stop that a signal to us had asked for, and no failure of its own.
+    pub as_asked: bool,
 }
 
 enum Event {
@@ -60,7 +62,7 @@ pub async fn supervise(
             Event::Child(ChildEvent::Continued) => continue,
             Event::Signal(signal) => {
                 log_signal(child, signal);
-                escalation.on_signal(now, signal)
+                if Signals::heeds(signal) { escalation.on_signal(now, signal) } else { escalation.pass_on(signal) }
             }
             Event::Stop => escalation.on_request(now),
             Event::Deadline => escalation.on_time(now).into_iter().collect(),
@@ -75,6 +77,7 @@ pub async fn supervise(
         stop_requested_at: escalation.requested_at(),
         first_signal: escalation.first_signal(),
         killed: escalation.killed(),
+        as_asked: escalation.explains(exit),
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::exit::Exit;
 use super::signal::Signal;
 
 /// After SIGKILL a process is gone at once, unless the kernel holds it (dead NFS) or it belongs to another user. The time that
@@ -97,11 +98,14 @@ pub struct Escalation {
     requested_at: Option<Instant>,
     first_signal: Option<Signal>,
     killed: bool,
+    /// What the child got because somebody had sent it to us.
+    passed_on: Vec<Signal>,
 }
 
 impl Escalation {
     pub fn new(policy: StopPolicy) -> Escalation {
-        Escalation { policy, state: State::Running, requested_at: None, first_signal: None, killed: false }
+        let (state, passed_on) = (State::Running, Vec::new());
+        Escalation { policy, state, requested_at: None, first_signal: None, killed: false, passed_on }
     }
 
     /// A signal arrived for the child.
@@ -109,13 +113,26 @@ impl Escalation {
         let Some(sent) = self.policy.rewrite(signal) else {
             return Vec::new();
         };
-        let mut acts = vec![Act::Send(sent)];
+        let mut acts = self.send(sent);
         if self.policy.stops(signal) {
             self.first_signal.get_or_insert(signal);
             self.start_clock(now);
             acts.push(Act::Send(Signal::CONT));
         }
         acts
+    }
+
+    /// A signal arrived that was ignored when this process was started: it is the child's to make something of, or nothing.
+    pub fn pass_on(&mut self, signal: Signal) -> Vec<Act> {
+        let rewritten = self.policy.rewrites.iter().find(|(from, _)| *from == signal).map(|(_, to)| *to);
+        rewritten.unwrap_or(Some(signal)).map_or_else(Vec::new, |sent| self.send(sent))
+    }
+
+    fn send(&mut self, sent: Signal) -> Vec<Act> {
+        if !self.passed_on.contains(&sent) {
+            self.passed_on.push(sent);
+        }
+        vec![Act::Send(sent)]
     }
 
     /// Somebody in this process wants the child to stop.
@@ -167,6 +184,18 @@ impl Escalation {
 
     pub fn killed(&self) -> bool {
         self.killed
+    }
+
+    /// Whether this end is a success, or the stop that somebody outside had asked for: by a signal that was passed on (some answer it
+    /// with the exit code by which shells report it), or by our SIGKILL at the deadline of such a stop. Any other end is a
+    /// failure of the child's own.
+    pub fn explains(&self, exit: Exit) -> bool {
+        let killed_by_us = self.killed && self.first_signal.is_some();
+        match exit {
+            Exit::Code(code) => code == 0 || self.passed_on.iter().any(|signal| signal.exit_code() == code),
+            Exit::Signal(Signal::KILL) | Exit::Unknown => killed_by_us,
+            Exit::Signal(signal) => self.passed_on.contains(&signal),
+        }
     }
 
     fn start_clock(&mut self, now: Instant) {
@@ -250,6 +279,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_ignored_at_the_start_is_passed_on_without_a_clock() {
+        let policy = StopPolicy {
+            stop_signal: Some(Signal::QUIT),
+            rewrites: vec![(Signal::HUP, Some(Signal::USR1)), (Signal::QUIT, None)],
+            ..StopPolicy::new(SECOND)
+        };
+        let mut stop = Escalation::new(policy);
+        assert_eq!(stop.pass_on(Signal::INT), send(&[Signal::INT]), "the stop signal would be more than was asked for");
+        assert_eq!(stop.pass_on(Signal::HUP), send(&[Signal::USR1]));
+        assert_eq!(stop.pass_on(Signal::QUIT), []);
+        assert_eq!((stop.stopping(), stop.first_signal()), (false, None));
+        assert!(stop.explains(Exit::Signal(Signal::INT)));
+    }
+
+    #[test]
     fn hup_stops_a_migration_but_not_an_app() {
         let now = Instant::now();
         let mut migration = Escalation::new(StopPolicy { hup_stops: true, ..StopPolicy::new(SECOND) });
@@ -275,6 +319,38 @@ mod tests {
         assert_eq!(stop.on_signal(now, Signal::TERM), send(&[Signal::QUIT, Signal::CONT]));
         assert_eq!(stop.first_signal(), Some(Signal::TERM), "the one that was sent, for 128 + n");
         assert_eq!(Escalation::new(policy).on_request(now), send(&[Signal::QUIT, Signal::CONT]));
+    }
+
+    #[test]
+    fn an_end_that_was_asked_for_is_told_from_a_crash() {
+        let now = Instant::now();
+        let ends = [
+            Exit::Code(0),
+            Exit::Code(143),
+            Exit::Code(1),
+            Exit::Signal(Signal::TERM),
+            Exit::Signal(Signal::INT),
+            Exit::Signal(Signal::KILL),
+            Exit::Unknown,
+        ];
+        let explained = |stop: &Escalation| ends.map(|exit| stop.explains(exit));
+        let mut stop = Escalation::new(StopPolicy::new(SECOND));
+        assert_eq!(explained(&stop), [true, false, false, false, false, false, false], "nobody asked");
+        stop.on_signal(now, Signal::TERM);
+        assert_eq!(explained(&stop), [true, true, false, true, false, false, false], "KILL came from elsewhere");
+        stop.on_time(now + SECOND);
+        assert_eq!(explained(&stop), [true, true, false, true, false, true, true]);
+
+        let mut requested = Escalation::new(StopPolicy::new(SECOND));
+        requested.on_request(now);
+        requested.on_time(now + SECOND);
+        assert_eq!(explained(&requested), [true, false, false, false, false, false, false], "nobody outside asked");
+
+        let rewritten = StopPolicy { stop_signal: Some(Signal::INT), ..StopPolicy::new(SECOND) };
+        let mut stop = Escalation::new(rewritten);
+        stop.on_signal(now, Signal::TERM);
+        assert!(stop.explains(Exit::Signal(Signal::INT)) && stop.explains(Exit::Code(130)));
+        assert!(!stop.explains(Exit::Signal(Signal::TERM)), "the child never got it");
     }
 
     #[test]

@@ -56,20 +56,32 @@ pub fn members(processes: &[Process], family: Family) -> Vec<pid_t> {
     found.into_iter().filter(alive).map(|process| process.pid).collect()
 }
 
-/// Every process that can be seen.
+/// Every process that can be seen. An error when there is no telling: a process that is missed is one that writes on.
 pub fn scan() -> io::Result<Vec<Process>> {
     let mut processes = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let pid = name.to_str().and_then(|name| name.parse().ok());
-        processes.extend(pid.and_then(read_process));
+        let Some(pid) = pid else { continue };
+        match read_stat(pid) {
+            Ok(process) => processes.extend(process),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => {
+                return Err(error);
+            }
+            // It is gone, or hidden from us.
+            Err(_) => {}
+        }
     }
     Ok(processes)
 }
 
+fn read_stat(pid: pid_t) -> io::Result<Option<Process>> {
+    Ok(parse_stat(&fs::read(format!("/proc/{pid}/stat"))?))
+}
+
 /// `None` if it is gone.
 pub fn read_process(pid: pid_t) -> Option<Process> {
-    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    read_stat(pid).ok()?
 }
 
 /// `12 (any ) name) S 1 12 12 …`: the name may hold anything, so the fields are counted from its last parenthesis.

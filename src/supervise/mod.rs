@@ -17,7 +17,9 @@
 //! child takes a signal from the stream and gives up; a stage with one lets [`supervise`] forward it.
 //!
 //! A command runs as if it had been executed directly: same descriptors, directory, limits, environment, signal mask and
-//! ignored signals (`origin.rs` reads those before `main`, `spawn.rs` restores them). It gets a process group of its own, so that
+//! ignored signals (`origin.rs` reads those before `main`, `limits.rs` before it raises one, `spawn.rs` restores them). A signal
+//! that is ignored at the start (`nohup`, or a shell's background job) asks us for nothing either, but it is passed on: the command
+//! may have a handler of its own. Only TERM always asks. It gets a process group of its own, so that
 //! it can be signalled as a whole, and with it the foreground of the terminal if we had it (`tty.rs`).
 //!
 //! This process stays in the directory that it was started in. To leave it would pin one mount less only after the command has
@@ -37,8 +39,10 @@ mod command;
 mod drive;
 mod escalate;
 mod exit;
+mod files;
 mod group;
 mod image;
+mod limits;
 mod nursery;
 mod origin;
 mod signal;
@@ -53,6 +57,7 @@ mod tests;
 pub use command::CommandLine;
 pub use drive::supervise;
 pub use escalate::{SYNC_RESERVE, SYNC_SHARE, Scope, StopPolicy, split};
+pub use files::files_of_descendants;
 pub use image::SpawnOptions;
 pub use nursery::Nursery;
 pub use signal::Signal;
@@ -61,6 +66,14 @@ pub use signals::{InstallError, Signals};
 /// Makes this process a supervisor. To be called within a runtime, before anything else that takes time.
 pub fn install() -> Result<(Signals, Nursery), InstallError> {
     let signals = Signals::install()?;
+    if let Err(error) = limits::raise() {
+        tracing::debug!(%error, "the limit of open descriptors stays as it is");
+    }
     let nursery = Nursery::start()?;
     Ok((signals, nursery))
+}
+
+/// What must not end this process. A child gets back what this process was started with (`spawn.rs`).
+pub fn ignore_fatal_signals() {
+    sys::ignore_file_size_signal();
 }

@@ -197,7 +197,7 @@ impl Ward {
         let found = match group::scan() {
             Ok(processes) => group::members(&processes, family),
             Err(error) => {
-                tracing::debug!(%error, "no /proc: only the command's process group can be looked at");
+                tracing::debug!(%error, "cannot look through /proc: only the command's process group is looked at");
                 if sys::group_exists(group) { vec![group] } else { Vec::new() }
             }
         };

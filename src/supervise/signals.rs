@@ -2,7 +2,9 @@
 //!
 //! Installed before anything else happens in the process: a signal that arrives while there is no child yet waits here for
 //! whoever asks next. Of each kind one is kept, as the kernel does for its standard signals; none is ever lost entirely.
-//! A signal that was ignored when this process was started stays ignored (`nohup`), here and in the child.
+//!
+//! A signal that was ignored when this process was started stays ignored in the child until it says otherwise (`nohup`, background
+//! jobs of a shell without job control). It arrives here all the same, to be passed on, but asks for nothing: see [`Signals::heeds`].
 
 use std::io;
 use std::task::Poll;
@@ -37,7 +39,7 @@ impl Signals {
             let stream = unix::signal(SignalKind::from_raw(signal.number()));
             stream.map(|stream| (signal, stream)).map_err(|source| InstallError::Handler { signal, source })
         };
-        let streams = Signal::forwardable().filter(|signal| !origin::ignored(*signal)).map(listen);
+        let streams = Signal::forwardable().map(listen);
         Ok(Signals { streams: streams.collect::<Result<_, _>>()?, next: 0 })
     }
 
@@ -55,6 +57,12 @@ impl Signals {
             Poll::Pending
         })
         .await
+    }
+
+    /// Whether the signal means what it says to this process too. Whoever starts us with INT ignored does not want it to end
+    /// anything; TERM is how everybody asks, and must work in any case.
+    pub fn heeds(signal: Signal) -> bool {
+        signal == Signal::TERM || !origin::ignored(signal)
     }
 
     /// A signal that has arrived already, for the seams between stages.

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use libc::pid_t;
 
 use super::image::Image;
+use super::limits;
 use super::origin;
 use super::signal::{self, Signal};
 use super::sys;
@@ -108,6 +109,7 @@ struct Prepared<'a> {
     parent: pid_t,
     report: c_int,
     mask: libc::sigset_t,
+    descriptors: Option<libc::rlimit>,
 }
 
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
@@ -130,7 +132,17 @@ impl<'a> Prepared<'a> {
         let mut listen_pid = [0; 32];
         listen_pid[..LISTEN_PID.len()].copy_from_slice(LISTEN_PID);
         let mask = sys::signal_set(origin::blocked);
-        Prepared { image, argv, envp, listen_pid, foreground, parent: sys::own_pid(), report, mask }
+        Prepared {
+            image,
+            argv,
+            envp,
+            listen_pid,
+            foreground,
+            parent: sys::own_pid(),
+            report,
+            mask,
+            descriptors: limits::at_start(),
+        }
     }
 
     /// The child's way from fork to exec.
@@ -156,6 +168,10 @@ impl<'a> Prepared<'a> {
                 write_decimal(&mut self.listen_pid[LISTEN_PID.len()..], libc::getpid().unsigned_abs());
                 let place = self.envp.len() - 2;
                 self.envp[place] = self.listen_pid.as_ptr().cast();
+            }
+            if let Some(limit) = &self.descriptors {
+                // The same limits as before are always allowed.
+                libc::setrlimit(libc::RLIMIT_NOFILE, limit);
             }
             restore_dispositions();
             libc::sigprocmask(libc::SIG_SETMASK, &self.mask, std::ptr::null_mut());
@@ -264,6 +280,10 @@ fn explain(image: &Image, failure: Failure) -> SpawnError {
             " (not in any directory of PATH)"
         };
         return SpawnError::NotFound { program: image.program.clone(), hint: hint.to_owned() };
+    }
+    if matches!(failure.errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN) {
+        // Nothing is wrong with the file: the machine or its limits are.
+        return SpawnError::System { program: image.program.clone(), verb: "execute", source };
     }
     let candidate = usize::try_from(failure.candidate).ok().and_then(|at| image.candidates.get(at));
     let hint = match failure.errno {

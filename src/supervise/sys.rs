@@ -23,6 +23,12 @@ fn checked(result: c_int) -> io::Result<c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// A write beyond the limit for file sizes (`ulimit -f`) fails, and is reported, instead of ending the process.
+pub fn ignore_file_size_signal() {
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 pub fn own_pid() -> pid_t {
     // SAFETY: no arguments, cannot fail.
     unsafe { libc::getpid() }

@@ -32,7 +32,27 @@ fn again(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command.args(["--exact", &format!("supervise::tests::{test}"), "--nocapture", "--test-threads=1"]);
     command.env(INSIDE, "1").stdin(Stdio::null()).process_group(0);
+    with_signals(&mut command, &[], &[]);
     command
+}
+
+/// Starts the command with these signals ignored and these blocked, and no others, whoever has started the tests: a shell without job
+/// control has INT and QUIT ignored for what runs in its background.
+fn with_signals(command: &mut Command, ignored: &'static [i32], blocked: &'static [i32]) {
+    let prepare = move || {
+        let mask = sys::signal_set(|signal| blocked.contains(&signal.number()));
+        // SAFETY: async-signal-safe calls on plain values, between fork and exec. What cannot be set is left as it is.
+        unsafe {
+            libc::sigprocmask(libc::SIG_SETMASK, &mask, std::ptr::null_mut());
+            for number in 1..=signal::MAX {
+                let action = if ignored.contains(&number) { libc::SIG_IGN } else { libc::SIG_DFL };
+                libc::signal(number, action);
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: the closure allocates nothing.
+    unsafe { command.pre_exec(prepare) };
 }
 
 /// Its output goes to a file: what a failing test leaves running may hold a pipe open, but not this test.
@@ -183,7 +203,11 @@ fn mask_and_dispositions_are_those_of_a_direct_exec() {
             if std::env::var_os("NOHUP").is_some() {
                 send_self(Signal::HUP);
                 send_self(Signal::USR1);
-                assert_eq!(room.signals.recv().await, Signal::USR1, "whoever started us had HUP ignored, and so do we");
+                let mut arrived = [room.signals.recv().await, room.signals.recv().await];
+                arrived.sort();
+                assert_eq!(arrived, [Signal::HUP, Signal::USR1], "to be passed on");
+                assert!(!Signals::heeds(Signal::HUP), "whoever started us had HUP ignored: it asks us for nothing");
+                assert!(Signals::heeds(Signal::USR1) && Signals::heeds(Signal::TERM));
                 assert_eq!(room.signals.try_recv(), None);
             }
             let status = std::env::var("STATUS_FILE").expect("set by the test");
@@ -199,33 +223,19 @@ fn mask_and_dispositions_are_those_of_a_direct_exec() {
         ("nohup", &[libc::SIGHUP][..], &[][..]),
         ("odd", &[libc::SIGHUP, libc::SIGPIPE, libc::SIGCHLD, libc::SIGTTOU][..], &[libc::SIGTERM, libc::SIGWINCH][..]),
     ] {
-        let with_odd_signals = |mut command: Command, ignored: &'static [i32], blocked: &'static [i32]| {
-            let prepare = move || {
-                let mask = sys::signal_set(|signal| blocked.contains(&signal.number()));
-                // SAFETY: async-signal-safe calls on plain values, between fork and exec.
-                unsafe {
-                    libc::sigprocmask(libc::SIG_SETMASK, &mask, std::ptr::null_mut());
-                    for signal in ignored {
-                        libc::signal(*signal, libc::SIG_IGN);
-                    }
-                }
-                Ok(())
-            };
-            // SAFETY: the closure allocates nothing.
-            unsafe { command.pre_exec(prepare) };
-            command
-        };
         let (direct, ours) = (dir.path().join(format!("{name}-direct")), dir.path().join(format!("{name}-ours")));
         let mut reference = Command::new("cp");
         reference.arg("/proc/self/status").arg(&direct);
         // Whether it can be waited for depends on SIGCHLD here, not there.
-        assert!(with_odd_signals(reference, ignored, blocked).status().expect("sh").success());
+        with_signals(&mut reference, ignored, blocked);
+        assert!(reference.status().expect("cp").success());
         let mut command = again(TEST);
         command.env("STATUS_FILE", &ours);
         if ignored.contains(&libc::SIGHUP) {
             command.env("NOHUP", "1");
         }
-        run_again(with_odd_signals(command, ignored, blocked));
+        with_signals(&mut command, ignored, blocked);
+        run_again(command);
         let read = |path: &Path| {
             let status = fs::read_to_string(path).expect("status");
             let signals =

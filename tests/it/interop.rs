@@ -82,6 +82,67 @@ fn we_restore_what_litestream_wrote_to_s3() {
     we_restore_what_litestream_wrote(Rig::on_s3());
 }
 
+/// The files are copied as they are, so they lie in the layout of the store they came from. Litestream sees nothing there, until
+/// we have gone on: then it sees everything.
+fn a_copied_replica_is_restored_and_continued(mut rig: Rig, to: Remote) {
+    by_us(&mut rig, &["create", "rows:10", "big:5:20000"]);
+    by_us(&mut rig, &["open", "rows:3"]);
+    let from = std::mem::replace(&mut rig.remote, to);
+    for (name, bytes) in from.objects() {
+        rig.remote.put(&name, &bytes);
+    }
+    let restored = rig.restored();
+    assert_eq!(rig.oracle.check_complete(&restored), 13);
+    rig.lose_the_disk();
+    by_us(&mut rig, &["open", "rows:4"]);
+    let restored = rig.restored_by_litestream();
+    assert_eq!(rig.oracle.check_complete(&restored), 17);
+    by_litestream(&mut rig, &["open", "rows:2"]);
+    by_us(&mut rig, &["open", "rows:1"]);
+    let (ours, theirs) = (rig.restored(), rig.restored_by_litestream());
+    assert_eq!(rig.oracle.check_complete(&ours), 20);
+    oracle::assert_same_pages(&ours, &theirs);
+}
+
+#[test]
+fn a_replica_copied_from_a_directory_to_s3_is_restored_and_continued() {
+    a_copied_replica_is_restored_and_continued(Rig::on_file(), Remote::s3());
+}
+
+#[test]
+fn a_replica_copied_from_s3_to_a_directory_is_restored_and_continued() {
+    let rig = Rig::on_s3();
+    let directory = Remote::file(rig.path("copied"));
+    a_copied_replica_is_restored_and_continued(rig, directory);
+}
+
+/// One level too high or too low, on either store: the application is not started, and the reason is said.
+#[test]
+fn a_path_beside_the_replica_is_never_no_backup() {
+    for mut rig in [Rig::on_file(), Rig::on_s3()] {
+        by_us(&mut rig, &["create", "rows:2"]);
+        rig.lose_the_disk();
+        let objects = rig.remote.objects();
+        for below in ["app/", "a/b/ltx/0/", ".."] {
+            rig.remote = match &rig.remote {
+                Remote::File(_) => Remote::file(rig.path(&format!("replica-{}", below.len()))),
+                Remote::S3 { .. } => Remote::s3(),
+            };
+            for (name, bytes) in &objects {
+                let moved = match below {
+                    ".." => name.rsplit('/').next().expect("a file name").to_owned(),
+                    below => format!("{below}{name}"),
+                };
+                rig.remote.put(&moved, bytes);
+            }
+            let ended = rig.supervise(rig.app(&["create", "rows:1"])).finish();
+            ended.assert_code(76);
+            ended.assert_says(&["looks like a file of one"]);
+            assert!(!rig.db().exists(), "nothing was started");
+        }
+    }
+}
+
 /// `replicate -exec` by Litestream 0.3, which checkpoints all the time, so that there are many WALs.
 fn by_litestream_03(rig: &Rig, steps: &[&str]) {
     let config = rig.path("litestream-03.yml");

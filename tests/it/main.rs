@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod absent;
 mod boot;
 mod configuration;
 mod crash;
@@ -14,10 +15,12 @@ mod interop;
 mod layers;
 mod migration;
 mod moved;
+mod names;
 mod points;
 mod seed_story;
 mod shipping;
 mod soak;
+mod stderr;
 mod streams;
 mod supervision;
 mod verify;

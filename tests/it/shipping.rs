@@ -147,7 +147,7 @@ fn a_second_writer_is_fenced(mut rig: Rig) {
     let content = rig.remote.objects().remove(&rig.remote.level0_name(last)).expect("listed");
     rig.remote.put(&foreign, &content);
     fs::write(rig.path("go"), "").expect("write");
-    running.wait().assert_code(75).assert_says(&["writer"]);
+    running.wait().assert_code(75).assert_says(&["writer"]).assert_says(&["writes fail with", "database is locked"]);
     let objects = rig.remote.objects();
     assert_eq!(objects.get(&foreign), Some(&content), "the other writer's object was overwritten");
     assert_eq!(rig.remote.level0().last(), Some(&(last + 1)), "written on after being fenced");

@@ -219,6 +219,108 @@ fn the_childs_own_failure_is_not_hidden_by_a_failed_sync() {
     running.wait_at_most(Duration::from_secs(15)).assert_code(9).assert_says(&["code 9", "not in the replica"]);
 }
 
+/// The last row cannot be uploaded, and the application ends by these steps after SIGTERM.
+fn ends_without_the_last_row(settings: &str, first: &[&str], last: &[&str], code: i32) {
+    let mut rig = Rig::on_s3();
+    rig.settings = settings.into();
+    let proxy = Proxy::start();
+    rig.remote = rig.remote.through(proxy.endpoint());
+    let ready = file_step(&rig, "touch", "ready");
+    let steps = [first, &["create", "rows:1", &ready], last].concat();
+    let mut running = rig.supervise(rig.app(&steps)).spawn();
+    wait_for_file(&mut running, &rig, "ready");
+    running.wait_until("the first row is in the bucket", || !rig.remote.level0().is_empty());
+    proxy.down();
+    running.signal(Signal::SIGTERM);
+    running
+        .wait_at_most(Duration::from_secs(20))
+        .assert_code(code)
+        .assert_says(&["not in the replica", &format!("exit code {code}")]);
+}
+
+#[test]
+fn death_by_the_forwarded_signal_does_not_hide_that_the_last_row_is_missing() {
+    ends_without_the_last_row("grace: 4s\n", &[], &["idle", "term-row", "term-die:TERM"], 74);
+}
+
+#[test]
+fn an_exit_code_that_tells_of_the_forwarded_signal_hides_it_as_little() {
+    ends_without_the_last_row("grace: 4s\n", &[], &["idle", "term-row", "term-exit:143"], 74);
+}
+
+#[test]
+fn our_own_sigkill_at_the_deadline_hides_it_as_little() {
+    ends_without_the_last_row("grace: 2s\n", &["ignore-term"], &["forever:20"], 74);
+}
+
+#[test]
+fn a_crash_while_it_stops_keeps_its_own_code() {
+    ends_without_the_last_row("grace: 4s\n", &[], &["idle", "term-row", "term-die:SEGV"], 139);
+}
+
+/// A script without job control starts us in its background, or `nohup` does.
+fn with_signals_ignored(invocation: Invocation) -> Invocation {
+    invocation.under("sh", ["-c", "trap '' HUP INT QUIT; exec \"$@\"", "sh"])
+}
+
+#[test]
+fn signals_ignored_at_the_start_reach_a_child_that_handles_them() {
+    let mut rig = Rig::on_file();
+    let (ready, record) = (file_step(&rig, "touch", "ready"), file_step(&rig, "record", "signals"));
+    let steps = ["create", &record, &ready, "idle", "term-row", "term-exit:7"];
+    let mut running = with_signals_ignored(rig.supervise(rig.app(&steps))).spawn();
+    wait_for_file(&mut running, &rig, "ready");
+    for (signal, name) in [(Signal::SIGHUP, "HUP"), (Signal::SIGINT, "INT"), (Signal::SIGQUIT, "QUIT")] {
+        running.signal(signal);
+        running.wait_until(&format!("SIG{name} arrived"), || rig.says("signals").lines().any(|line| line == name));
+    }
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(7);
+    assert_eq!(rig.assert_all_rows_are_safe(), 1);
+}
+
+#[test]
+fn signals_ignored_at_the_start_end_neither_us_nor_a_child_that_ignores_them_too() {
+    let mut rig = Rig::on_file();
+    rig.settings = "grace: 1s\n".into();
+    let ready = file_step(&rig, "touch", "ready");
+    let steps = ["create", "rows:1", &ready, "idle", "term-row", "term-exit:0"];
+    let mut running = with_signals_ignored(rig.supervise(rig.app(&steps))).spawn();
+    wait_for_file(&mut running, &rig, "ready");
+    let said = running.said();
+    running.signal(Signal::SIGINT);
+    running.wait_until_says(said, &["SIGINT", "passing it on"]);
+    // Longer than the grace time: no clock was started.
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(running.is_running(), "ended by a signal that everybody ignores\n{running}");
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(0);
+    assert_eq!(rig.assert_all_rows_are_safe(), 2);
+}
+
+#[test]
+fn more_databases_than_the_soft_limit_of_descriptors_allows() {
+    let rig = Rig::on_file();
+    let mut config = String::from("dbs:\n");
+    let count = 60;
+    for number in 0..count {
+        let db = rig.path(&format!("data/{number}.db"));
+        let create = "PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES (1)";
+        rusqlite::Connection::open(&db).and_then(|db| db.execute_batch(create)).expect("create");
+        let replica = rig.path(&format!("many/{number}"));
+        config += &format!("  - path: {}\n    replica: {{url: \"file://{}\"}}\n", db.display(), replica.display());
+    }
+    let path = rig.path("many.yml");
+    fs::write(&path, config).expect("write");
+    let script = "ulimit -Sn; sed -n 's/^Max open files *\\([0-9]*\\).*/\\1/p' /proc/$PPID/limits";
+    let run =
+        ["run".into(), "-config".into(), path.into_os_string(), "--".into(), "sh".into(), "-c".into(), script.into()];
+    let ended = rig.millstream::<OsString>(run).under("sh", ["-c", "ulimit -Sn 200; exec \"$@\"", "sh"]).finish();
+    ended.assert_code(0).assert_says(&[&format!("every commit of {count} databases is in the replica")]);
+    let limits: Vec<u64> = ended.stdout.lines().map(|line| line.parse().expect("a number")).collect();
+    assert!(limits[0] == 200 && limits[1] > 200, "the child's, ours: {limits:?}");
+}
+
 /// As PID 1 of a namespace of its own: `unshare` needs no container engine, and root only where the kernel says so.
 fn as_pid_1(rig: &Rig, argv: Vec<OsString>) -> Invocation {
     let flags = if nix::unistd::geteuid().is_root() { "-pf" } else { "-Urpf" };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::look::on_one_line;
 use super::{FileFlags, ONE_DASH};
 use crate::config::{LogLevel, Sources, parse_duration, parse_variable};
 use crate::replicate::Chores;
@@ -141,8 +142,7 @@ impl Replicate {
             [db] => Err(format!("a replica URL is missing: millstream replicate {} URL", db.to_string_lossy())),
             [db, _] if db.is_empty() => Err("DB is empty".into()),
             [_, url] if url.is_empty() => Err("URL is empty".into()),
-            [_, url] if url.to_str().is_none() => Err("URL is not UTF-8 text".into()),
-            [_, _] => Ok(()),
+            [_, url] => url.to_str().map_or_else(|| Err("URL is not UTF-8 text".into()), on_one_line),
             _ => Err("several replicas per database are not supported yet: give one URL".into()),
         }
     }

@@ -51,8 +51,19 @@ impl Look {
         }
         match self.source() {
             Source::Url(_) if self.file.config.is_some() => Err("-config cannot be combined with a replica URL".into()),
-            _ => Ok(()),
+            Source::Url(url) => on_one_line(&url),
+            Source::Database(_) => Ok(()),
         }
+    }
+}
+
+/// Refuses what comes from a file with a line break at its end, or from a wrong quote, and would name another place.
+pub(super) fn on_one_line(url: &str) -> Result<(), String> {
+    match url.chars().find(|c| c.is_control()) {
+        Some(c) => {
+            Err(format!("the URL {url:?} contains {c:?}: check how it was quoted, or which file it was read from"))
+        }
+        None => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::remarks::MAX_ALIKE;
 use super::*;
 use crate::ltx::WalPosition;
+use crate::remote::Layout;
 use crate::store::Listed;
 
 fn txid(number: u64) -> Txid {
@@ -55,7 +56,7 @@ fn replica(text: &str) -> (Listing, Vec<Seen>) {
 
 fn audited(text: &str, window_from_ms: Option<i64>) -> Audit {
     let (listing, seen) = replica(text);
-    audit(&Evidence { listing: &listing, layout: Layout::S3, seen: &seen, window_from_ms })
+    audit(&Evidence { listing: &listing, seen: &seen, window_from_ms })
 }
 
 /// What was found, in short: severity, kind, the object's short name, what is affected.

@@ -10,6 +10,7 @@
 //!   cache.rs     the newest level-0 files, so that they need not be read back
 //!   write.rs     compaction and snapshots: a streaming merge into a new object, then proof that it is there
 //!   inspect.rs   looking into objects: is it whole, is it a full image?
+//!   layout.rs    a history from another kind of store, made one of this
 //!   once.rs      a snapshot and retention on demand, for `-once`
 //!   task.rs      select, then apply: one piece of work at a time, one owner of what is known
 //! ```
@@ -21,6 +22,7 @@
 
 mod cache;
 mod inspect;
+mod layout;
 mod once;
 mod retain;
 mod schedule;
@@ -45,6 +47,7 @@ use crate::ltx::Header;
 use crate::remote::Remote;
 use crate::status::RefusalBoard;
 
+pub(super) use layout::bring_over;
 pub use once::Chores;
 pub(super) use once::run as do_chores;
 

@@ -119,6 +119,8 @@ mod tests {
             let path = dir.path().canonicalize().expect("tempdir").join("app.db");
             let settings = Settings {
                 meta_path: path.with_file_name(".meta"),
+                optional: false,
+                all: [path.clone()].into(),
                 path,
                 tuning: Tuning { busy_timeout: ms(1000), min_checkpoint_page_count: 40, truncate_page_n: 0 },
                 monitor_interval: ms(50),

@@ -1,11 +1,11 @@
 //! One file, made visible in one step.
 //!
 //! ```text
-//!   .millstream-<random>.tmp ── write, stamp, fsync ──┬─ create:  link(2), else renameat2(RENAME_NOREPLACE)
+//!   .millstream-<random>.tmp ── write, stamp, fsync ──┬─ create:  link(2), else renameat2(RENAME_NOREPLACE),
+//!                                                     │           else rename(2) while a lock file is ours
 //!                                                     └─ replace: rename(2)              ──▶ fsync(directory)
 //! ```
 
-use std::ffi::CString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -16,10 +16,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::super::{Result, StoreError};
 use super::{TEMP_PREFIX, TEMP_SUFFIX, failure};
 use crate::clock;
+use crate::fsx::weak::{self, Ability};
 use crate::fsx::{self, Context, FsError};
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
+/// Between making a lock file and removing it lie two calls.
+const LOCK_STALE_S: i64 = 60;
 
 /// Where an object will appear.
 pub(super) struct Target {
@@ -53,7 +56,7 @@ impl Temp {
             let offset = Duration::from_millis(ms.unsigned_abs());
             let time = if ms < 0 { UNIX_EPOCH.checked_sub(offset) } else { UNIX_EPOCH.checked_add(offset) };
             if let Some(time) = time {
-                self.file.set_modified(time).on("set the time of", &self.path).map_err(failure)?;
+                fsx::set_modified(&self.file, &self.path, time).map_err(failure)?;
             }
         }
         fsx::sync_file(&self.file, &self.path).map_err(failure)?;
@@ -68,45 +71,70 @@ impl Temp {
     }
 
     fn publish_new(&mut self, target: &Target) -> Result<()> {
-        let error = match fs::hard_link(&self.path, &target.path) {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
+        let Err(error) = weak::link(&self.path, &target.path) else { return Ok(()) };
         match error.raw_os_error() {
             // Over NFS a repeated request may meet its own success: the second link on our own file is the proof.
             Some(libc::EEXIST) if self.file.metadata().is_ok_and(|m| m.nlink() > 1) => Ok(()),
             Some(libc::EEXIST) => Err(exists(&target.path)),
-            Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS | libc::EMLINK) => self.rename_new(target),
+            _ if Ability::Link.is_lacking(&error) => self.rename_new(target),
             _ => Err(failure(FsError { verb: "link", path: target.path.clone(), source: error })),
         }
     }
 
     /// For file systems without hard links.
-    pub(super) fn rename_new(&mut self, target: &Target) -> Result<()> {
-        let c = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
-        let (from, to) =
-            c(&self.path).and_then(|from| Ok((from, c(&target.path)?))).on("name", &target.path).map_err(failure)?;
-        // SAFETY: both are NUL-terminated strings that outlive the call.
-        let rc = unsafe {
-            libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE)
-        };
-        if rc == 0 {
+    fn rename_new(&mut self, target: &Target) -> Result<()> {
+        let Err(error) = weak::rename_new(&self.path, &target.path) else {
             self.renamed = true;
             return Ok(());
-        }
-        let source = io::Error::last_os_error();
-        match source.raw_os_error() {
+        };
+        match error.raw_os_error() {
             Some(libc::EEXIST) => Err(exists(&target.path)),
-            Some(libc::EINVAL | libc::ENOSYS) => Err(StoreError::Permanent {
-                detail: format!(
-                    "create {}: this file system has neither hard links nor RENAME_NOREPLACE, so a second writer could \
-                     not be kept out; use another file system for the replica",
-                    target.path.display()
-                ),
-            }),
-            _ => Err(failure(FsError { verb: "rename", path: target.path.clone(), source })),
+            _ if Ability::RenameNew.is_lacking(&error) => self.rename_locked(target),
+            _ => Err(failure(FsError { verb: "rename", path: target.path.clone(), source: error })),
         }
     }
+
+    /// For file systems that have neither. Whoever has made the lock file of a name is the only one to look whether the name is
+    /// free, and to take it.
+    fn rename_locked(&mut self, target: &Target) -> Result<()> {
+        Ability::RenameNew.is_missed_at(&target.path);
+        let lock = lock_path(target);
+        match fsx::create_new(&lock, FILE_MODE) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(self.locked_out(target, &lock)),
+            Err(error) => return Err(failure(error)),
+        }
+        let renamed = match fsx::metadata_if_exists(&target.path) {
+            Ok(Some(_)) => Err(exists(&target.path)),
+            Ok(None) => fsx::rename(&self.path, &target.path).map_err(failure),
+            Err(error) => Err(failure(error)),
+        };
+        self.renamed = renamed.is_ok();
+        // Best effort: what stays behind is removed when it is in the way and old.
+        let _ = fsx::remove_file(&lock);
+        renamed
+    }
+
+    /// What it means that somebody has the lock file. A killed writer's is removed for the next attempt: both times are the file
+    /// system's own, so no clock of ours has a part in it.
+    fn locked_out(&self, target: &Target, lock: &Path) -> StoreError {
+        if target.path.exists() {
+            return exists(&target.path);
+        }
+        let changed = |metadata: io::Result<fs::Metadata>| metadata.map_or(0, |m| m.ctime());
+        if changed(self.file.metadata()) - changed(fs::metadata(lock)) > LOCK_STALE_S {
+            let _ = fsx::remove_file(lock);
+        }
+        StoreError::Transient {
+            detail: format!("create {}: another writer is about to create it", target.path.display()),
+        }
+    }
+}
+
+/// Hidden from listings like a temporary file, and the same for every writer of that name.
+fn lock_path(target: &Target) -> PathBuf {
+    let name = target.path.file_name().unwrap_or_default().as_bytes();
+    target.dir.join(format!("{TEMP_PREFIX}{:016x}{TEMP_SUFFIX}", fsx::hash(name)))
 }
 
 impl Drop for Temp {

@@ -1,5 +1,9 @@
 //! Going through directories: listings, deletes, and sweeping up what killed writers left.
+//!
+//! A replica may share its directory with anything, at the root of a volume with `lost+found` for example. Only what lies under
+//! its own prefixes is walked as a whole, and must be readable. The rest is glanced at, and only while nothing of its own is there.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -25,6 +29,64 @@ pub(super) fn list(root: &Path, prefix: &str) -> Result<Vec<Listed>> {
     Ok(walk.found)
 }
 
+/// How many entries that are not the replica's own are looked at.
+const GLANCE_MAX: usize = 10_000;
+
+/// What lies under the prefixes; if nothing does, what else lies there.
+pub(super) fn list_own(root: &Path, prefixes: &[String]) -> Result<Vec<Listed>> {
+    let mut walk = Walk { prefix: "", ancestors: Vec::new(), found: Vec::new() };
+    for name in prefixes.iter().map(|prefix| prefix.trim_end_matches('/')) {
+        let dir = root.join(name);
+        let is_dir = match fsx::metadata_if_exists(&dir) {
+            // The root itself is no directory: the glance says so.
+            Err(error) if error.source.raw_os_error() == Some(libc::ENOTDIR) => false,
+            found => found.map_err(failure)?.is_some_and(|metadata| metadata.is_dir()),
+        };
+        if is_dir {
+            walk.directory(&dir, name)?;
+        }
+    }
+    if walk.found.is_empty() {
+        walk.found = glance(root)?;
+    }
+    walk.found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(walk.found)
+}
+
+/// Files of strangers, nearest first, up to a limit. Directories that cannot be read and hidden ones are passed over, links are not
+/// followed: they lead anywhere.
+fn glance(root: &Path) -> Result<Vec<Listed>> {
+    let mut found = Vec::new();
+    let mut left = GLANCE_MAX;
+    let mut ahead = VecDeque::from([(root.to_owned(), String::new())]);
+    while let Some((dir, parent)) = ahead.pop_front() {
+        let entries = match fs::read_dir(&dir).on("list", &dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if parent.is_empty() => return Err(failure(error)),
+            Err(error) => {
+                tracing::debug!("passed over: {error}");
+                continue;
+            }
+        };
+        for entry in entries.flatten() {
+            left = match left.checked_sub(1) {
+                Some(left) => left,
+                None => return Ok(found),
+            };
+            let file_name = entry.file_name();
+            let (Some(file_name), Ok(kind)) = (file_name.to_str(), entry.file_type()) else { continue };
+            let name = if parent.is_empty() { file_name.to_owned() } else { format!("{parent}/{file_name}") };
+            if kind.is_dir() && !file_name.starts_with('.') {
+                ahead.push_back((entry.path(), name));
+            } else if let (true, false, Ok(metadata)) = (kind.is_file(), is_temp(file_name), entry.metadata()) {
+                found.push(Listed { name, size: metadata.len(), modified_ms: modified_ms(&metadata) });
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// One recursive listing.
 struct Walk<'a> {
     prefix: &'a str,
@@ -38,7 +100,8 @@ impl Walk<'_> {
     fn directory(&mut self, dir: &Path, name: &str) -> Result<()> {
         let Some(metadata) = fsx::metadata_if_exists(dir).map_err(failure)? else { return Ok(()) };
         let identity = (metadata.dev(), metadata.ino());
-        if self.ancestors.contains(&identity) {
+        // Only a link can lead back; and a file system without inode numbers gives all its directories the same.
+        if self.ancestors.contains(&identity) && fs::symlink_metadata(dir).is_ok_and(|link| link.is_symlink()) {
             return Ok(());
         }
         let entries = match fs::read_dir(dir).on("list", dir) {
@@ -58,10 +121,8 @@ impl Walk<'_> {
     fn entry(&mut self, entry: &fs::DirEntry, parent: &str) -> Result<()> {
         let path = entry.path();
         let file_name = entry.file_name();
-        let Some(file_name) = file_name.to_str() else {
-            tracing::warn!(path = %path.display(), "ignored: the name is not UTF-8");
-            return Ok(());
-        };
+        // A name that is no text is no key: it is shown, and nobody can take it for one of ours.
+        let file_name = &*file_name.to_string_lossy();
         let name = if parent.is_empty() { file_name.to_owned() } else { format!("{parent}/{file_name}") };
         if is_temp(file_name) || !name.starts_with(self.prefix) {
             return Ok(());

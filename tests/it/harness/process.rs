@@ -7,13 +7,14 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::unistd::Pid;
 
 /// Longer than anything a test waits for on a loaded machine; meeting it is a failure, not a measurement.
@@ -40,6 +41,7 @@ pub struct Invocation {
     env: Vec<(OsString, OsString)>,
     cwd: PathBuf,
     stdin: Option<Vec<u8>>,
+    stderr: Option<OwnedFd>,
     logs: PathBuf,
 }
 
@@ -49,7 +51,15 @@ impl Invocation {
         let home = home.into();
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
         let env = vec![("PATH".into(), path), ("HOME".into(), home.clone().into())];
-        Invocation { program: program.into(), args: Vec::new(), env, cwd: home.clone(), stdin: None, logs: home }
+        Invocation {
+            program: program.into(),
+            args: Vec::new(),
+            env,
+            cwd: home.clone(),
+            stdin: None,
+            stderr: None,
+            logs: home,
+        }
     }
 
     pub fn args<I: IntoIterator<Item: Into<OsString>>>(mut self, args: I) -> Self {
@@ -70,6 +80,12 @@ impl Invocation {
     /// What the process reads from its standard input before it meets the end; without this it is /dev/null.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Where stderr goes instead of the file that the test reads.
+    pub fn stderr(mut self, fd: OwnedFd) -> Self {
+        self.stderr = Some(fd);
         self
     }
 
@@ -98,7 +114,8 @@ impl Invocation {
             .current_dir(&self.cwd)
             .stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(create(&stdout))
-            .stderr(create(&stderr));
+            .stderr(self.stderr.map_or_else(|| create(&stderr).into(), Stdio::from));
+        with_default_signals(&mut command);
         let what = describe(&self.program, &self.args);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {what}: {error}"));
         if let (Some(bytes), Some(mut pipe)) = (self.stdin, child.stdin.take()) {
@@ -112,6 +129,19 @@ impl Invocation {
     pub fn finish(self) -> Finished {
         self.spawn().wait()
     }
+}
+
+/// A shell that starts the tests in the background has SIGINT and SIGQUIT ignored; what is tested must not inherit that.
+fn with_default_signals(command: &mut Command) {
+    let reset = || {
+        for number in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
+            // SAFETY: the default action runs no code of ours.
+            unsafe { signal(number, SigHandler::SigDfl) }?;
+        }
+        Ok(SigSet::empty().thread_set_mask()?)
+    };
+    // SAFETY: the closure makes async-signal-safe calls and allocates nothing.
+    unsafe { command.pre_exec(reset) };
 }
 
 fn describe(program: &OsStr, args: &[OsString]) -> String {

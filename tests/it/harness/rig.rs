@@ -20,6 +20,8 @@ pub struct Rig {
     pub oracle: Oracle,
     /// Further lines of litestream.yml, at the top level.
     pub settings: String,
+    /// An application that never creates its database is none that failed: most of ours have nothing to do with one.
+    pub optional: bool,
     restores: usize,
 }
 
@@ -39,7 +41,7 @@ impl Rig {
     fn new(dir: TempDir, remote: Remote) -> Rig {
         fs::create_dir(dir.path().join("data")).expect("create a directory");
         let oracle = Oracle::new(dir.path().join("acks"));
-        Rig { dir, remote, oracle, settings: "grace: 20s\n".into(), restores: 0 }
+        Rig { dir, remote, oracle, settings: "grace: 20s\n".into(), optional: true, restores: 0 }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -101,7 +103,9 @@ impl Rig {
     pub fn config(&self) -> PathBuf {
         let path = self.path("litestream.yml");
         let (db, url) = (self.db(), self.remote.url());
-        let text = format!("{}dbs:\n  - path: {}\n    replica:\n      url: \"{url}\"\n", self.settings, db.display());
+        let (settings, optional) = (&self.settings, if self.optional { "\n    optional: true" } else { "" });
+        let text =
+            format!("{settings}dbs:\n  - path: {}{optional}\n    replica:\n      url: \"{url}\"\n", db.display());
         fs::write(&path, text).expect("write the configuration");
         path
     }

@@ -1,0 +1,84 @@
+//! A database that never appears: a wrong path must not look like a backup.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::rig::shell;
+use crate::harness::{Invocation, Rig, Running};
+
+/// `run` or `replicate` with a database at `path`, while the application writes to another one.
+fn with_path(rig: &Rig, path: &Path, more: &str, command: &[&str]) -> Invocation {
+    let config = rig.path("wrong.yml");
+    let (path, url) = (path.display(), rig.remote.url());
+    fs::write(&config, format!("dbs:\n  - path: '{path}'\n{more}    replica: {{url: \"{url}\"}}\n")).expect("write");
+    let args = [command[0].into(), "-config".into(), config.into_os_string()];
+    rig.millstream::<OsString>(args.into_iter().chain(command[1..].iter().map(OsString::from)))
+}
+
+fn ready(rig: &Rig) -> String {
+    format!("touch:{}", rig.path("ready").display())
+}
+
+fn wait_until_ready(rig: &Rig, running: &mut Running) {
+    running.wait_until("the application runs", || rig.path("ready").exists());
+}
+
+#[test]
+fn a_path_that_is_wrong_by_a_letter_is_warned_of_and_74_at_the_end() {
+    let rig = Rig::on_file();
+    let app = rig.app(&["create", "rows:3", &ready(&rig), "forever:50", "term-die:TERM"]);
+    let invocation = with_path(&rig, &rig.path("data/ap.db"), "", &["run", "--"]);
+    let mut running = invocation.args(app).spawn();
+    wait_until_ready(&rig, &mut running);
+    running.wait_until_says(0, &["WARN", "no database at", "data/ap.db", "data/app.db (", "open"]);
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(74).assert_says(&["nothing was replicated", "data/app.db", "exit code 74"]);
+}
+
+#[test]
+fn a_pattern_or_a_directory_as_a_path_is_said_to_be_none() {
+    let rig = Rig::on_file();
+    let app = rig.app(&["create", "rows:1", "exit:0"]);
+    let ended = with_path(&rig, &rig.path("data/*.db"), "", &["run", "--"]).args(app.clone()).finish();
+    ended.assert_code(74).assert_says(&["patterns stand for nothing", "data/app.db ("]);
+    // Nothing is restored to a directory, and nothing is started.
+    let ended = with_path(&rig, &rig.path("data"), "", &["run", "--"]).args(app.clone()).finish();
+    ended.assert_code(73).assert_says(&["data", "directory"]);
+    let ended = with_path(&rig, &rig.path("data"), "", &["replicate", "-exec", &shell(app)]).finish();
+    ended.assert_code(74).assert_says(&["was a directory", "data/app.db ("]);
+}
+
+#[test]
+fn a_failure_of_the_application_keeps_its_code() {
+    let rig = Rig::on_file();
+    let invocation = with_path(&rig, &rig.path("data/ap.db"), "", &["run", "--"]);
+    invocation
+        .args(rig.app(&["create", "rows:1", "exit:9"]))
+        .finish()
+        .assert_code(9)
+        .assert_says(&["nothing was replicated"]);
+}
+
+#[test]
+fn an_optional_database_may_be_missing() {
+    let rig = Rig::on_file();
+    let ended = with_path(&rig, &rig.path("data/ap.db"), "    optional: true\n", &["run", "--", "true"]).finish();
+    ended.assert_code(0).assert_says(&["nothing to replicate"]);
+    let once = with_path(&rig, &rig.path("data/ap.db"), "    optional: true\n", &["replicate", "-once"]).finish();
+    once.assert_code(0);
+    with_path(&rig, &rig.path("data/ap.db"), "", &["replicate", "-once"]).finish().assert_code(73);
+}
+
+#[test]
+fn replicate_without_an_application_tells_too() {
+    let rig = Rig::on_file();
+    rig.run_bare(&["create", "rows:1"]);
+    let mut running = with_path(&rig, &rig.path("data"), "", &["replicate"]).spawn();
+    // By then it waits for signals only.
+    running.wait_until_says(0, &["WARN", "was a directory", "data/app.db ("]);
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(74).assert_says(&["was a directory", "data/app.db ("]);
+}
