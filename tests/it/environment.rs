@@ -22,7 +22,8 @@ fn replica(path: &str, endpoint: &str) -> String {
 
 #[track_caller]
 fn assert_one_short_sentence(ended: &Finished) {
-    let errors: Vec<_> = ended.stderr.lines().filter(|line| line.starts_with("Error: ")).collect();
+    let errors: Vec<_> =
+        ended.stderr.lines().filter(|line| line.starts_with("Error: ") || line.contains(" ERROR ")).collect();
     assert_eq!(errors.len(), 1, "{ended}");
     assert!(errors[0].len() < 330, "{} characters: {ended}", errors[0].len());
     for dump in ["{", "Response", "panicked", "SdkBody", "provider was not enabled"] {

@@ -83,7 +83,9 @@ pub(super) fn told(error: &CredentialsError) -> String {
     let who = who.into_iter().find(|(word, _)| said(word)).map(|(_, who)| who);
     match (error, who) {
         (CredentialsError::CredentialsNotLoaded(_), _) => String::new(),
-        (CredentialsError::InvalidConfiguration(_), _) => innermost(error),
+        (CredentialsError::InvalidConfiguration(_), _) => {
+            format!("the AWS settings in the environment or the profile are wrong: {}", innermost(error))
+        }
         (_, Some(who)) if is_refused(error) => format!("{who} refuses to give credentials"),
         (_, Some(who)) => format!("{who} gives no credentials: {}", innermost(error)),
         (_, None) => format!("the AWS credentials cannot be loaded: {}", innermost(error)),
@@ -112,7 +114,11 @@ mod tests {
         assert_eq!(found.session_token(), Some("token"));
         let refused = checked("AK\nID", "hunter2", None).expect_err("a line break");
         assert!(matches!(refused, CredentialsError::InvalidConfiguration(_)));
-        assert_eq!(told(&refused), "`access-key-id` contains a line break; check how it was copied");
+        assert_eq!(
+            told(&refused),
+            "the AWS settings in the environment or the profile are wrong: `access-key-id` contains a line break; \
+             check how it was copied"
+        );
         assert!(checked("AKID", "hunter2", Some("to\nken")).is_err());
         assert!(matches!(checked("\n", "hunter2", None), Err(CredentialsError::CredentialsNotLoaded(_))));
     }

@@ -119,8 +119,11 @@ where
 
 /// Why there was no answer. What the SDK says of credentials is too long for anybody.
 fn unanswered(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut causes = std::iter::successors(Some(error), |e| e.source());
-    causes.find_map(|cause| cause.downcast_ref()).map_or_else(|| chain(error), chain::told)
+    let causes = || std::iter::successors(Some(error), |e| e.source());
+    if let Some(plain) = causes().find_map(|cause| cause.downcast_ref::<SpeaksPlainly>()) {
+        return plain.to_string();
+    }
+    causes().find_map(|cause| cause.downcast_ref()).map_or_else(|| chain(error), chain::told)
 }
 
 /// Looks for the reasons that a person must remove.
@@ -276,12 +279,11 @@ fn hint(asked: Asked, facts: &Facts) -> Option<String> {
             Hopeless::NoCredentials => {
                 "no credentials found; set access-key-id and secret-access-key, or give this machine a role"
             }
-            Hopeless::BadCredentialsSetting => "correct the AWS settings in the environment or the profile",
             Hopeless::UntrustedCertificate => {
                 "the server's certificate is not trusted; name its CA in AWS_CA_BUNDLE or SSL_CERT_FILE"
             }
             Hopeless::NoTls => "write http:// in front of the endpoint, if it is the right one",
-            Hopeless::BadRequest => return None,
+            Hopeless::BadCredentialsSetting | Hopeless::BadRequest => return None,
         },
     };
     Some(hint.to_owned())
