@@ -9,6 +9,7 @@ mod boot;
 mod configuration;
 mod crash;
 mod doubt;
+mod environment;
 mod exit_codes;
 mod hostile;
 mod interop;

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 
 use super::super::{Deleted, Key, Result, StoreError};
 use super::error::{self, Asked};
-use super::{S3Store, base64_md5};
+use super::{S3Store, base64_md5, list};
 
 /// S3's limit.
 const BATCH: usize = 1000;
@@ -55,10 +55,9 @@ async fn at_once(store: &S3Store, batch: &[Key]) -> Result<Deleted> {
     };
     let answer = answer.map_err(|e| error::map(Asked::Other, &what, e))?;
 
-    let root = store.object("");
     let mut refused = Vec::new();
     for entry in answer.errors() {
-        let key = entry.key().and_then(|k| k.strip_prefix(&root)).and_then(Key::new);
+        let key = entry.key().and_then(|k| list::name_below(&store.root, k)).and_then(Key::new);
         let what = store.what("delete", key.as_ref().map_or("?", Key::as_str));
         let error = match error::map_code(&what, entry.code(), entry.message()) {
             StoreError::NotFound { .. } => continue,

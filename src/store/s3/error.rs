@@ -10,6 +10,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::super::StoreError;
 use super::answer::{self, Foreign};
+use super::chain;
+use super::route::SpeaksPlainly;
 
 /// What was asked; decides what a 404 and a 501 mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,7 @@ enum Hopeless {
     NoCredentials,
     BadCredentialsSetting,
     UntrustedCertificate,
+    NoTls,
     BadRequest,
 }
 
@@ -115,12 +118,12 @@ where
         }
         SdkError::TimeoutError(_) => facts.message = "no answer in time".to_owned(),
         SdkError::ConstructionFailure(_) => {
-            facts.hopeless = Some(Hopeless::BadRequest);
-            facts.message = chain(error);
+            facts.hopeless = hopeless(error).or(Some(Hopeless::BadRequest));
+            facts.message = unanswered(error);
         }
         _ => {
             facts.hopeless = hopeless(error);
-            facts.message = chain(error);
+            facts.message = unanswered(error);
         }
     }
     facts
@@ -130,13 +133,26 @@ fn not_s3s(why: impl std::fmt::Display) -> String {
     format!("the answer is not S3's: {why}")
 }
 
+/// Why there was no answer. What the SDK says of credentials is too long for anybody.
+fn unanswered(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = || std::iter::successors(Some(error), |e| e.source());
+    if let Some(plain) = causes().find_map(|cause| cause.downcast_ref::<SpeaksPlainly>()) {
+        return plain.to_string();
+    }
+    causes().find_map(|cause| cause.downcast_ref()).map_or_else(|| chain(error), chain::told)
+}
+
 /// Looks for the reasons that a person must remove.
 fn hopeless(error: &(dyn std::error::Error + 'static)) -> Option<Hopeless> {
     for cause in std::iter::successors(Some(error), |e| e.source()) {
         match cause.downcast_ref::<CredentialsError>() {
             Some(CredentialsError::CredentialsNotLoaded(_)) => return Some(Hopeless::NoCredentials),
             Some(CredentialsError::InvalidConfiguration(_)) => return Some(Hopeless::BadCredentialsSetting),
+            Some(error) if chain::is_refused(error) => return Some(Hopeless::NoCredentials),
             _ => {}
+        }
+        if cause.is::<SpeaksPlainly>() {
+            return Some(Hopeless::NoTls);
         }
         // hyper buries rustls' error in `io::Error`s, whose payload is no `source`: its words are all that comes through.
         if cause.to_string().contains("invalid peer certificate") {
@@ -246,7 +262,7 @@ fn describe(asked: Asked, what: &str, facts: &Facts) -> String {
     if !facts.message.is_empty() && facts.code.as_ref() != Some(&facts.message) {
         say(facts.message.trim_end_matches('.'));
     }
-    if let Some(hint) = hint(asked, facts) {
+    if let Some(hint) = hint(asked, facts).or_else(|| odd_path(what, facts)) {
         say(&hint);
     }
     let mut traces = Vec::new();
@@ -256,6 +272,14 @@ fn describe(asked: Asked, what: &str, facts: &Facts) -> String {
         text.push_str(&format!(" ({})", traces.join(", ")));
     }
     text
+}
+
+/// Stores on a file system refuse keys that are no clean path.
+fn odd_path(what: &str, facts: &Facts) -> Option<String> {
+    let key = what.split_once("s3://")?.1.split_once('/')?.1;
+    let is_odd = key.split('/').any(|part| matches!(part, "." | "..")) || key.starts_with('/') || key.contains("//");
+    let hint = "this store may take only paths without empty, `.` and `..` parts; write it without them";
+    (is_odd && facts.status == Some(400)).then(|| hint.to_owned())
 }
 
 /// What a person can do about it.
@@ -284,11 +308,11 @@ fn hint(asked: Asked, facts: &Facts) -> Option<String> {
             Hopeless::NoCredentials => {
                 "no credentials found; set access-key-id and secret-access-key, or give this machine a role"
             }
-            Hopeless::BadCredentialsSetting => "correct the AWS settings in the environment or the profile",
             Hopeless::UntrustedCertificate => {
                 "the server's certificate is not trusted; name its CA in AWS_CA_BUNDLE or SSL_CERT_FILE"
             }
-            Hopeless::BadRequest => return None,
+            Hopeless::NoTls => "write http:// in front of the endpoint, if it is the right one",
+            Hopeless::BadCredentialsSetting | Hopeless::BadRequest => return None,
         },
     };
     Some(hint.to_owned())

@@ -8,13 +8,14 @@
 //!   put ── body < part size ──▶ PutObject (If-None-Match: *)      single.rs  one try: a lost reply must stay visible
 //!       └─ else ─▶ CreateMultipartUpload ▶ UploadPart × n ▶ Complete (If-None-Match: *)      multipart.rs
 //!   get ── Range, the answer's Content-Range is checked ──▶ chunks            download.rs
-//!   list ─ ListObjectsV2, to the last page · delete ─ DeleteObjects × 1000    delete.rs
+//!   list ─ ListObjectsV2, to the last page   list.rs · delete ─ DeleteObjects × 1000    delete.rs
 //! ```
 //!
 //! No answer is believed for its status alone: `answer.rs` tells what is not S3's, `proof.rs` what proves that a body is stored,
 //! `condition.rs` what becomes of a create where the store refuses its condition.
 
 mod answer;
+mod chain;
 mod client;
 mod condition;
 mod delete;
@@ -23,9 +24,12 @@ mod error;
 #[cfg(test)]
 mod hostile;
 mod leftover;
+mod list;
 mod multipart;
 mod proof;
 pub mod provider;
+mod proxy;
+mod route;
 mod settings;
 mod single;
 #[cfg(test)]
@@ -33,6 +37,7 @@ mod stub;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod value;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,12 +47,13 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 
-use super::{Chunks, Deleted, Head, Key, Listed, OpenUpload, Put, Range, Result, Store, StoreError};
+use super::{Chunks, Deleted, Head, Key, Listed, OpenUpload, Put, Range, Result, Store};
 pub use client::Clients;
 use condition::Habits;
 use error::Asked;
 use multipart::Parts;
 pub use settings::{Credentials, Secret, Settings, Sse, endpoint_url};
+pub use value::trimmed;
 
 /// Sets the SSE-C headers, which every request that touches an object's bytes must carry.
 macro_rules! with_customer_key {
@@ -174,37 +180,7 @@ impl Store for S3Store {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
-        let what = self.what("list", prefix);
-        let root = self.object("");
-        let mut found = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            let request = self.client.list_objects_v2().bucket(&self.settings.bucket).prefix(self.object(prefix));
-            let page = request.set_continuation_token(token.clone()).send().await;
-            let page = page.map_err(|e| error::map(Asked::Other, &what, e))?;
-            for object in page.contents() {
-                // A key from elsewhere is not ours; the name "" is the marker that consoles create for a folder.
-                let Some(name) = object.key().and_then(|k| k.strip_prefix(&root)) else { continue };
-                if !name.is_empty() && name.starts_with(prefix) {
-                    let (size, modified_ms) = (size(object.size()), unix_ms(object.last_modified()));
-                    found.push(Listed { name: name.to_owned(), size, modified_ms });
-                }
-            }
-            if !page.is_truncated().unwrap_or(false) {
-                break;
-            }
-            let next = page.next_continuation_token().map(str::to_owned);
-            if next.is_none() || next == token {
-                // Half a listing would look like a backup with holes.
-                return Err(StoreError::Permanent {
-                    detail: format!("{what}: the listing says that it goes on, but not where"),
-                });
-            }
-            token = next;
-        }
-        found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        found.dedup_by(|a, b| a.name == b.name);
-        Ok(found)
+        list::list(self, prefix).await
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<Deleted> {

@@ -11,6 +11,10 @@ use super::*;
 
 /// A store on a bucket of its own on the real server.
 async fn real_store() -> S3Store {
+    real_store_at("some/prefix").await
+}
+
+async fn real_store_at(prefix: &str) -> S3Store {
     let Ok(endpoint) = std::env::var("MILLSTREAM_TEST_S3_ENDPOINT") else {
         panic!(
             "no S3 server: run scripts/test, which installs and starts SeaweedFS, or set MILLSTREAM_TEST_S3_ENDPOINT"
@@ -18,7 +22,7 @@ async fn real_store() -> S3Store {
     };
     let or = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
     let bucket = format!("millstream-test-{:016x}", crate::clock::random_u64());
-    let mut settings = Settings::new(bucket, "some/prefix");
+    let mut settings = Settings::new(bucket, prefix);
     settings.force_path_style = provider::defaults(&endpoint).force_path_style;
     settings.endpoint = Some(endpoint);
     settings.credentials = Some(Credentials {
@@ -45,6 +49,136 @@ async fn real_server_keeps_the_contract() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("unfinished uploads are left");
+}
+
+/// SeaweedFS trims a slash in front and joins others, in keys but not in the prefix of a LIST.
+#[tokio::test]
+async fn what_a_server_that_rewrites_keys_holds_is_listed() {
+    for prefix in ["/data/app.db", "", "/", "a//b", "a/", "/a//b/", "//a"] {
+        let store = real_store_at(prefix).await;
+        assert_eq!(store.list("").await.expect(prefix), [], "{prefix:?}: nothing is there yet");
+        for name in ["0000/x.ltx", "0001/y.ltx"] {
+            store.put(&key(name), create()).await.unwrap_or_else(|error| panic!("{prefix:?}: {error}"));
+        }
+        let names = async || store.list("").await.map(|l| l.into_iter().map(|l| l.name).collect::<Vec<_>>());
+        assert_eq!(names().await.expect(prefix), ["0000/x.ltx", "0001/y.ltx"], "{prefix:?}");
+        let again = store.put(&key("0000/x.ltx"), create()).await.expect_err("exists");
+        assert!(matches!(again, StoreError::AlreadyExists { .. }), "{prefix:?}: {again}");
+        store.delete(&[key("0000/x.ltx"), key("0001/y.ltx")]).await.expect("delete");
+        assert_eq!(names().await.expect(prefix), Vec::<String>::new(), "{prefix:?}");
+    }
+}
+
+fn listing_of(keys: &[String]) -> Reply {
+    let entries: String = keys.iter().map(|k| format!("<Contents><Key>{k}</Key><Size>5</Size></Contents>")).collect();
+    Reply::status(200, &format!("<ListBucketResult>{entries}</ListBucketResult>"))
+}
+
+#[tokio::test]
+async fn a_listing_that_cannot_be_understood_is_an_error() {
+    for (answer, expected) in [
+        (listing_of(&["else/where/0000/x.ltx".into()]), "not under this path"),
+        (listing_of(&["pre/fix/0000/x.ltx".into(), "PRE/FIX/0000/y.ltx".into()]), "not under this path"),
+        (
+            Reply::status(200, "<ListBucketResult><Contents><Size>5</Size></Contents></ListBucketResult>"),
+            "without a key",
+        ),
+        (
+            Reply::status(
+                200,
+                "<ListBucketResult><CommonPrefixes><Prefix>pre/fix/0000/</Prefix></CommonPrefixes></ListBucketResult>",
+            ),
+            "by folder",
+        ),
+    ] {
+        let answer = std::sync::Mutex::new(Some(answer));
+        let stub = Stub::start(move |_, _| answer.lock().expect("no panic").take().expect("one LIST")).await;
+        let error = stub.store().await.list("").await.expect_err(expected);
+        assert!(matches!(error, StoreError::Permanent { .. }) && error.to_string().contains(expected), "{error}");
+    }
+}
+
+/// AWS and its like: `/data/app.db` and `data/app.db` are two places, and the second is somebody else's.
+#[tokio::test]
+async fn a_server_that_keeps_keys_is_not_asked_for_the_neighbours_backup() {
+    for (status, expected) in [(404, None), (403, Some("Denied")), (400, Some("Permanent")), (200, Some("found"))] {
+        let stub = Stub::start(move |request, _| match request.target.contains("list-type") {
+            true if request.target.contains("prefix=%2F") => listing_of(&[]),
+            true => listing_of(&["data/app.db/".into(), "data/app.db/0000/x.ltx".into()]),
+            false => Reply::status(status, ""),
+        })
+        .await;
+        let settings = Settings { prefix: "/data/app.db".into(), ..stub.settings() };
+        let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
+        let listed = store.list("").await;
+        let told = match &listed {
+            Ok(found) if found.is_empty() => None,
+            Ok(_) => Some("found"),
+            Err(StoreError::Denied { .. }) => Some("Denied"),
+            Err(StoreError::Permanent { .. }) => Some("Permanent"),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(told, expected, "HTTP {status}");
+        assert_eq!(stub.requests()[2].target.split('?').next(), Some("/bucket//data/app.db/0000/x.ltx"));
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_may_have_a_path() {
+    for (path, name, target) in [
+        ("/storage/v1/s3", "pre/fix", "/storage/v1/s3/bucket/pre/fix/k"),
+        ("/storage/v1/s3/", "/lead", "/storage/v1/s3/bucket//lead/k"),
+        ("/x", "", "/x/bucket//k"),
+        ("/", "p", "/bucket/p/k"),
+    ] {
+        let stub = Stub::start(|request, _| match request.target.contains("list-type") {
+            true => listing_of(&[]),
+            false => Reply::ok(),
+        })
+        .await;
+        let settings =
+            Settings { endpoint: Some(format!("{}{path}", stub.endpoint)), prefix: name.into(), ..stub.settings() };
+        let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
+        store.put(&key("k"), create()).await.expect("put");
+        store.list("").await.expect("list");
+        let requests = stub.requests();
+        let seen = |n: usize| requests[n].target.split('?').next().unwrap_or_default().trim_end_matches('/').to_owned();
+        assert_eq!((seen(0).as_str(), seen(1)), (target, format!("{}/bucket", path.trim_end_matches('/'))), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_told_at_once() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    let tries = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = tries.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            use std::io::{Read, Write};
+            seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let mut stream = stream.expect("accept");
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n400 Bad Request");
+        }
+    });
+    for skip_verify in [false, true] {
+        let mut settings = Settings::new("bucket", "pre/fix");
+        settings.endpoint = Some(format!("https://{address}"));
+        settings.force_path_style = true;
+        settings.skip_verify = skip_verify;
+        settings.credentials = Some(Credentials {
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: Secret::new("hush-secret"),
+            session_token: None,
+        });
+        let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
+        let error = store.list("").await.expect_err("no TLS");
+        let told = error.to_string();
+        assert!(matches!(error, StoreError::Permanent { .. }), "{told}");
+        assert!(told.contains("does not speak TLS") && told.contains("write http://"), "{told}");
+    }
+    assert_eq!(tries.load(std::sync::atomic::Ordering::SeqCst), 2, "it is not tried again");
 }
 
 pub(super) fn key(name: &str) -> Key {
@@ -215,7 +349,7 @@ async fn cannot_tell_is_never_an_empty_listing() {
 }
 
 #[tokio::test]
-async fn pages_are_followed_sorted_and_freed_of_foreign_keys() {
+async fn pages_are_followed_sorted_and_freed_of_neighbours() {
     let page = |keys: &[&str], next: &str| {
         let contents: String =
             keys.iter().map(|k| format!("<Contents><Key>{k}</Key><Size>1</Size></Contents>")).collect();
@@ -225,7 +359,7 @@ async fn pages_are_followed_sorted_and_freed_of_foreign_keys() {
             !next.is_empty()
         )
     };
-    let first = page(&["pre/fix/b", "pre/fix/", "elsewhere/x", "pre/fixed"], "to/ken+1");
+    let first = page(&["pre/fix/b", "pre/fix/", "pre/fix", "pre/fixed/0000/x.ltx"], "to/ken+1");
     let second = page(&["pre/fix/c", "pre/fix/a", "pre/fix/b"], "");
     let stub = Stub::start(move |request, _| {
         let on = request.target.contains("continuation-token=to%2Fken%2B1");
