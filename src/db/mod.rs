@@ -67,6 +67,6 @@ pub use origin::Origin;
 pub use position::{ImageReason, Position};
 pub use proof::{KnownFile, Standing};
 pub use reset::{Obstacle, Reset};
-pub use resume::{Candidate, Kinship};
+pub use resume::{Candidate, Kinship, Side};
 pub use spill::{ASIDE_DIRECTORY, SPILL_DIRECTORY, Spill, SpillError, Spilled};
 pub use watch::{Watch, Watches};

@@ -39,16 +39,19 @@ mod judge;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::join::{CompareError, compare};
+use self::join::{CompareError, How, compare};
 use self::judge::{Found, Local, SMALL_BYTES, Scope, Size, Verdict, files_apart, judge, refuse, skip};
 use super::Stop;
+use super::behind::NotKnown;
 use super::error::StepError;
 use super::road::Traveller;
 use super::ship::{Pending, pending_of};
-use crate::db::{Batch, Comparison, ImageReason, KnownFile, Origin, Own, Standing};
+use super::upload::blocking;
+use crate::clock;
+use crate::db::{Batch, Comparison, Db, ImageReason, KnownFile, Origin, Own, Standing};
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
-use crate::remote::{LtxObject, ReadError, ReadPolicy, Remote, plan};
+use crate::remote::{Listing, LtxObject, ReadError, ReadPolicy, Remote, plan};
 use crate::store::StoreError;
 
 const NO_TIME: &str = "there was no time left to compare it";
@@ -198,7 +201,8 @@ impl Traveller {
         }
         let db = self.db.take().expect("the database is here between steps");
         let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubts.until));
-        let (db, compared) = compare(db, batch.clone(), &remote, &files, local.suspected, limit).await;
+        let how = local.suspected.map_or(How::Bounded, How::Since);
+        let (db, compared) = compare(db, batch.clone(), &remote, &files, how, limit).await;
         self.db = Some(db);
         match compared {
             Ok((comparison, scope)) => Ok(Found::Compared(comparison, scope)),
@@ -309,6 +313,40 @@ async fn files_of(
         None => Err(format!("no file reaches TXID {txid}")),
     };
     Ok((files, newest))
+}
+
+/// Whether the database is, page for page, what the history has at `txid`, as far as its files can tell: `false` when none of
+/// them ends there. Reads no further than to the first page that differs.
+pub(super) async fn is_exactly(
+    mut db: Db,
+    remote: &Remote,
+    listing: &Listing,
+    txid: Txid,
+) -> (Db, Result<bool, NotKnown>) {
+    let files: Vec<LtxObject> = plan::files_up_to(listing, txid).into_iter().cloned().collect();
+    if files.last().is_none_or(|newest| newest.max_txid != txid) {
+        return (db, Ok(false));
+    }
+    db.start_over(Some(txid), ImageReason::NoPosition);
+    let (db, captured) = blocking(move || {
+        let captured = db.capture(clock::unix_ms);
+        (db, captured)
+    })
+    .await;
+    let batch = match captured {
+        Ok(Some(batch)) => batch,
+        Ok(None) => return (db, Ok(false)),
+        Err(error) => return (db, Err(error.into())),
+    };
+    let pages = batch.header.commit;
+    let (db, compared) = compare(db, batch, remote, &files, How::Exactly, None::<std::future::Pending<()>>).await;
+    let is_equal = match compared {
+        Ok((comparison, scope)) => Ok(comparison.whole && comparison.differing == 0 && pages == scope.other_pages),
+        Err(CompareError::Read(error)) => Err(error.into()),
+        Err(CompareError::Db(error)) => Err(error.into()),
+        Err(CompareError::Interrupted | CompareError::PageSize | CompareError::Damaged(_)) => Ok(false),
+    };
+    (db, is_equal)
 }
 
 /// `None` when the limit comes first.

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //!   road.rs     wait for the file → take the lock → arm → find the place in the history → ship until told to stop
+//!   behind.rs   before all that: is the database an earlier state of the history, with no commit of its own?
 //!   look.rs     where the history in the bucket ends
 //!   start.rs    from which TXID, and is the WAL its continuation?
 //!   dead_end.rs no restore gets to that place: begin anew
@@ -21,6 +22,7 @@
 //! The WAL is the queue: while an upload is in flight, the next commits gather in the WAL and leave as one batch. Three
 //! watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL.
 
+mod behind;
 mod dead_end;
 mod difference;
 mod error;
@@ -50,6 +52,7 @@ use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::status::{Board, Status};
 
+pub use behind::{Behind, Place, look_behind};
 pub use lifecycle::{Chores, Policy};
 
 /// How one database is replicated.

@@ -13,7 +13,7 @@ use super::pace::Pace;
 use super::upload::blocking;
 use super::{Ended, Event, Ready, Settings, Stop, ship::deadline_passes};
 use crate::clock::Backoff;
-use crate::db::{Accepted, Db, DbError, History, Lock, Own, SPILL_DIRECTORY, Spill, Watch};
+use crate::db::{Accepted, Db, DbError, History, Lock, Origin, Own, SPILL_DIRECTORY, Spill, Standing, Watch};
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
 use crate::remote::Remote;
@@ -286,7 +286,9 @@ impl Traveller {
 
     /// The database here is in step with the history up to there.
     pub fn is_in_step_with(&mut self, own: Own) {
-        let noted = self.history.in_step(own);
+        let position = self.db().position().filter(|position| own == Own::up_to(Some(position.txid)));
+        let standing = position.and_then(|position| Standing::of(&position, self.remote.address()));
+        let noted = self.history.in_step_at(own, standing);
         self.complain_of(noted);
     }
 
@@ -301,6 +303,19 @@ impl Traveller {
         if let Some(txid) = self.confirmed.filter(|_| self.db().has_position()) {
             let noted = self.history.close(txid);
             self.complain_of(noted);
+            self.note_empty_wal(txid);
+        }
+    }
+
+    /// With an empty WAL the file itself is that TXID.
+    fn note_empty_wal(&mut self, txid: Txid) {
+        let db = self.db();
+        let position = db.position().filter(|position| position.txid == txid && matches!(db.wal_len(), Ok(0)));
+        let Some(position) = position else { return };
+        let (path, replica) = (&self.settings.path, self.remote.address());
+        let noted = Origin::of(path, txid, position.page_size, position.pages, replica);
+        if let Err(error) = noted.and_then(|note| note.save(&self.settings.meta_path)) {
+            tracing::debug!(db = %self.name(), "{error}");
         }
     }
 

@@ -32,6 +32,9 @@
 //! | `VACUUM`, `auto_vacuum`, growth (`db/tests.rs`) | continue |
 //! | a program holds it with `locking_mode=EXCLUSIVE` | waits, and says so |
 //!
+//! A disk that is exactly an earlier state, with no commit of its own, is brought forward before (`behind.rs`), if something is to be
+//! started here.
+//!
 //! *The history went on elsewhere* is suspected when it ends beyond the newest TXID that this disk was in step with (`db/history.rs`) and
 //! neither the WAL nor a note proves that it is what lies here. Then the database has to show that it came after that end: by its WAL,
 //! if the newest object was made from it and the file is the one that was replicated, or from an earlier generation, or by Litestream's own
@@ -272,7 +275,7 @@ async fn is_ours_still(remote: &Remote, ours: &Fingerprint) -> Result<bool, Uplo
     }
 }
 
-async fn fetch_pages(
+pub(super) async fn fetch_pages(
     remote: &Remote,
     candidate: &Candidate,
     object: &LtxObject,

@@ -1,7 +1,7 @@
 //! The composition root: boot order, one event loop, shutdown order.
 //!
 //! ```text
-//!   connect ─▶ restore if missing ─▶ roads armed ─▶ migrate ─▶ application ─▶ its process group gone ─▶ final sync ─▶ exit code
+//!   connect ─▶ restore if missing, or behind ─▶ roads armed ─▶ migrate ─▶ application ─▶ its process group gone ─▶ final sync ─▶ exit code
 //! ```
 //!
 //! A stage that fails ends the program with its own exit code, and the application does not start. A signal in any stage before
@@ -12,6 +12,7 @@
 //!   mod.rs      the stages in order
 //!   connect.rs  typed options → stores and settings of the rooms below
 //!   revive.rs   restore one database: the lock, the log lines, the note for replication
+//!   forward.rs  bring a database forward that is an earlier state of the history
 //!   stages.rs   run a command to its end; wait for the roads
 //!   verify.rs   beside the roads: prove the replicas, now and then
 //!   exit.rs     pure: the exit code that tells the truth
@@ -20,6 +21,7 @@
 pub mod exit;
 
 mod connect;
+mod forward;
 mod revive;
 mod stages;
 mod verify;
@@ -121,6 +123,10 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
         }
         lines.push((database, remote));
     }
+    if starts_something(&job) {
+        let forward = |cancel| forward::bring_forward(&lines, &job.options, cancel);
+        stages::unless_signalled(signals, forward).await??;
+    }
     let (events, mut heard) = mpsc::channel(EVENTS_IN_FLIGHT);
     let watches = Watches::start();
     let mut wards = Vec::new();
@@ -150,6 +156,11 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
     let ended = stages::final_sync(roads, signals, &budget, asked_at).await;
     // Only now: a command that could not start, or a migration that failed, has been replicated all the same.
     Ok(conclude(&lived?, &ended))
+}
+
+/// Whether something is started here that needs the newest state.
+fn starts_something(job: &Job) -> bool {
+    job.once.is_none() && (job.app.is_some() || job.migrate.is_some() || job.restoring == Restoring::All)
 }
 
 /// One last line, and the code.

@@ -23,6 +23,7 @@
 mod checkpoint_lock;
 mod connection;
 mod error;
+mod fold;
 mod header;
 mod mark;
 mod pages;
@@ -33,6 +34,7 @@ mod wal;
 pub use checkpoint_lock::CheckpointLock;
 pub use connection::{Checkpoint, CheckpointMode, Connection, uri};
 pub use error::SqliteError;
+pub use fold::fold_wal;
 pub use header::{DbHeader, Presence, look_at_file};
 pub use mark::{Mark, WalMark};
 pub use varint::varint;

@@ -40,23 +40,36 @@ impl From<LtxError> for CompareError {
     }
 }
 
-/// Compares on a thread of its own, which ends within one read when this future is dropped or `limit` returns. With `suspected`,
-/// how far the database was in step with the history, it ends early for nothing else, and tells of the pages written since.
+/// How far to go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum How {
+    /// As long as the result may be of use.
+    Bounded,
+    /// To the end, to tell of the pages that were written since the database was in step up to there.
+    Since(Own),
+    /// Up to the first page that differs.
+    Exactly,
+}
+
+/// Compares on a thread of its own, which ends within one read when this future is dropped or `limit` returns.
 pub(super) async fn compare(
     db: Db,
     batch: Batch,
     remote: &Remote,
     files: &[LtxObject],
-    suspected: Option<Own>,
+    how: How,
     limit: Option<impl Future<Output = ()>>,
 ) -> (Db, Result<(Comparison, Scope), CompareError>) {
     let readers: Vec<RangeReader> = files.iter().map(|file| RangeReader::new(remote, file, files.len())).collect();
     let mut guards: Vec<_> = readers.iter().map(RangeReader::cancel_on_drop).collect();
     // Only a file that lies wholly behind that point was surely written since.
-    let split = suspected.and_then(|own| files.iter().position(|file| own.is_before(file.min_txid)));
-    let (split, is_unlimited) = (split.unwrap_or(files.len()), suspected.is_some());
+    let split = match how {
+        How::Since(own) => files.iter().position(|file| own.is_before(file.min_txid)),
+        How::Bounded | How::Exactly => None,
+    };
+    let split = split.unwrap_or(files.len());
     let mut work = tokio::task::spawn_blocking(move || {
-        let compared = join(&db, &batch, readers, split, is_unlimited);
+        let compared = join(&db, &batch, readers, split, how);
         (db, compared)
     });
     if let Some(done) = within(limit, outcome(&mut work)).await {
@@ -74,7 +87,7 @@ fn join(
     batch: &Batch,
     readers: Vec<RangeReader>,
     split: usize,
-    is_unlimited: bool,
+    how: How,
 ) -> Result<(Comparison, Scope), CompareError> {
     let read = Rc::new(Cell::new(0));
     let counted = |reader| Decoder::new(Counted { reader, read: read.clone() });
@@ -84,9 +97,11 @@ fn join(
         return Err(CompareError::PageSize);
     }
     let other_pages = header.commit;
-    let limits = Limits {
-        differing_max: if is_unlimited { u32::MAX } else { differing_max(batch.header.commit) },
-        kin_wanted: kin_wanted(batch.header.commit, other_pages),
+    let kin_wanted = kin_wanted(batch.header.commit, other_pages);
+    let limits = match how {
+        How::Bounded => Limits { differing_max: differing_max(batch.header.commit), kin_wanted },
+        How::Since(_) => Limits { differing_max: u32::MAX, kin_wanted },
+        How::Exactly => Limits { differing_max: 0, kin_wanted: 0 },
     };
     let mut bucket = Bucket { merged, split };
     let mut comparison = db.compare(batch, &mut bucket, &limits)?;
