@@ -360,7 +360,7 @@ impl Traveller {
     /// Says it if it must be said, keeps the WAL within its budget, and waits. `Some` when there is no time left.
     async fn failed(&mut self, error: &StepError, pending: &mut Option<Pending>) -> Option<Ended> {
         let now = Instant::now();
-        let failure = self.outage.failed(now);
+        let failure = self.outage.failed(now, error.may_pass());
         if let Some(lasting) = failure.say {
             let age = self.board.get().unshipped_for(now).unwrap_or(lasting);
             tracing::error!(
