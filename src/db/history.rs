@@ -36,6 +36,10 @@ impl Own {
         Own(txid)
     }
 
+    pub fn txid(self) -> Option<Txid> {
+        self.0
+    }
+
     /// Whether it ends before `txid`.
     pub fn is_before(self, txid: Txid) -> bool {
         self.0 < Some(txid)
@@ -98,7 +102,7 @@ impl History {
 
     /// How far it is surely its own, by the note alone.
     pub fn txid(&self) -> Option<Txid> {
-        self.own.and_then(|own| own.0)
+        self.own.and_then(Own::txid)
     }
 
     /// Where in the WAL [`History::txid`] is found.

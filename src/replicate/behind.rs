@@ -21,7 +21,7 @@ use super::look::{End, FirstLook, Seen};
 use super::start::fetch_pages;
 use super::upload::blocking;
 use crate::db::{
-    Accepted, Db, DbError, History, Kinship, Origin, Position, SPILL_DIRECTORY, Side, Spill, Standing, Tuning,
+    Accepted, Db, DbError, History, Kinship, Origin, Own, Position, SPILL_DIRECTORY, Side, Spill, Standing, Tuning,
     litestream_was_here,
 };
 use crate::ltx::{Header, Txid};
@@ -127,11 +127,22 @@ impl Search<'_> {
         if let Some(txid) = self.by_wal(listing).await? {
             return Ok(Some(txid));
         }
-        let Some(own) = own.filter(|own| *own < end.txid) else { return Ok(None) };
+        let Some(own) = self.own_and_sent(listing).await?.filter(|own| *own < end.txid) else { return Ok(None) };
         let db = self.db.take().expect("the database is here between steps");
         let (db, is_it) = is_exactly(db, self.remote, listing, own).await;
         self.db = Some(db);
         Ok(is_it?.then_some(own))
+    }
+
+    /// How far the history is this disk's own, with the object that was under way when its replicator was killed.
+    async fn own_and_sent(&self, listing: &Listing) -> Result<Option<Txid>, NotKnown> {
+        let own = self.history.txid();
+        let next = own.and_then(Txid::next);
+        let Some(object) = listing.level(Level::L0).iter().find(|object| Some(object.min_txid) == next) else {
+            return Ok(own);
+        };
+        let header = self.remote.check_header(object).await?.ok();
+        Ok(self.history.own(header.as_ref()).and_then(Own::txid))
     }
 
     /// Where `txid` is found here, by a note.

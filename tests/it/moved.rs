@@ -322,10 +322,13 @@ fn litestreams_turn_with_this_disk_goes_on_whatever_became_of_the_wal() {
         for turn in 0..2 {
             litestreams_turn(&rig);
             happen(&rig);
+            let images = rig.remote.objects().values().filter(|bytes| bytes.len() > 300_000).count();
             let ended = ship(&rig);
             println!("{case}, turn {turn}\n{ended}");
             ended.assert_code(0);
-            assert!(case.starts_with("VACUUM") || !ended.stderr.contains("whole database"), "{case}, turn {turn}");
+            // Litestream may begin each of its turns with an image; more than two are not read to compare with.
+            let is_image = ended.stderr.contains("whole database");
+            assert!(case.starts_with("VACUUM") || images > 2 || !is_image, "{case}, turn {turn}");
             let restored = rig.restored();
             oracle::assert_same_pages(&rig.db(), &restored);
             // Litestream goes on only from an object that says where in the WAL it ends.
