@@ -173,7 +173,6 @@ fn install_now(mut temporary: Temporary, target: &Path, force: bool) -> Result<V
     for path in in_the_way {
         let away = fsx::with_suffix(&path, &format!(".orphaned-{}", clock::unix_ms()));
         fsx::rename(&path, &away)?;
-        tracing::warn!("{} does not belong to the restored database, moved it to {}", path.display(), away.display());
         orphaned.push(away);
     }
     if !orphaned.is_empty() {
