@@ -11,6 +11,8 @@
 //!   reset.rs     let the WAL start over, a few milliseconds under the write lock
 //!   resume.rs    prove that a WAL still continues what the bucket has
 //!   compare.rs   where that cannot be proved: which pages are not what another copy has
+//!   kin.rs       pure: pages that tell of one lineage
+//!   rows.rs      pure: rows that do, wherever they lie
 //!   descent.rs   pure: a page that shows that it came after another copy
 //!   proof.rs     the notes of what was proved, for the next start
 //!   spill.rs     captured but not yet uploaded, on local disk
@@ -20,6 +22,7 @@
 //!   acceptance.rs  by order of a human: this database is the newest state
 //!   lock.rs      one replicator per database
 //!   identity.rs  is this still the file we opened?
+//!   replaced.rs  it is not: what the old one left
 //! ```
 //!
 //! # Why no commit can be missed
@@ -42,14 +45,17 @@ mod descent;
 mod follow;
 mod history;
 mod identity;
+mod kin;
 mod litestream;
 mod lock;
 mod open;
 mod origin;
 mod position;
 mod proof;
+mod replaced;
 mod reset;
 mod resume;
+mod rows;
 mod spill;
 mod watch;
 
@@ -68,5 +74,6 @@ pub use position::{ImageReason, Position};
 pub use proof::{KnownFile, Standing};
 pub use reset::{Obstacle, Reset};
 pub use resume::{Candidate, Kinship, Side};
+pub use rows::{RowSample, Rows};
 pub use spill::{ASIDE_DIRECTORY, SPILL_DIRECTORY, Spill, SpillError, Spilled};
 pub use watch::{Watch, Watches};

@@ -13,6 +13,8 @@
 //!   relief.rs   reset the WAL; spill what the bucket does not have yet
 //!   upload.rs   create the next level-0 object; ours or another writer's?
 //!   fence.rs    another writer owns the history: freeze, keep the tail aside, say which TXIDs
+//!   replaced.rs another file lies at the path: go on with it, if it is the same application's
+//!   halt.rs     replication has ended, the application runs on: say so, again and again
 //!   error.rs    why a step did not succeed
 //!   lifecycle/  beside the road: compaction, snapshots, retention
 //!   pace.rs     pure: when the next upload may begin
@@ -27,11 +29,13 @@ mod dead_end;
 mod difference;
 mod error;
 mod fence;
+mod halt;
 mod lifecycle;
 mod look;
 mod outage;
 mod pace;
 mod relief;
+mod replaced;
 mod road;
 mod ship;
 mod start;
@@ -133,14 +137,22 @@ impl Road {
     pub fn start(settings: Settings, remote: Remote, events: mpsc::Sender<Event>, watches: &Watches) -> Road {
         let (stop, stopped) = watch::channel(None);
         let (board, status) = Board::new();
-        let path = settings.path.clone();
-        let watch = watches.watch(&path);
+        let (path, is_for_once) = (settings.path.clone(), settings.once.is_some());
+        let (watch, files) = (watches.watch(&path), watches.watch(&path));
+        let seen = status.clone();
         let task = tokio::spawn(async move {
-            let ended = road::travel(settings, remote, events.clone(), board, stopped, watch).await;
+            // Kept to the end, whatever it is: no second process must begin where this one has given up.
+            let mut lock = None;
+            let ended = road::travel(settings, remote, events.clone(), board, stopped.clone(), watch, &mut lock).await;
             if let Ended::Failed { why } = &ended {
-                tracing::error!(db = %path.display(), "replication has ended: {why}");
+                let name = path.display().to_string();
+                tracing::error!(db = %name, "replication has ended: {why}");
                 // Nobody listens any more only while the program ends.
                 let _ = events.send(Event::Failed { why: why.clone() }).await;
+                drop(events);
+                if lock.is_some() && !is_for_once {
+                    halt::keep_saying(&name, why, &seen, files, stopped).await;
+                }
             }
             ended
         });
