@@ -11,6 +11,8 @@
 //!   reset.rs     let the WAL start over, a few milliseconds under the write lock
 //!   resume.rs    prove that a WAL still continues what the bucket has
 //!   compare.rs   where that cannot be proved: which pages are not what another copy has
+//!   kin.rs       pure: pages that tell of one lineage
+//!   rows.rs      pure: rows that do, wherever they lie
 //!   descent.rs   pure: a page that shows that it came after another copy
 //!   proof.rs     the notes of what was proved, for the next start
 //!   spill.rs     captured but not yet uploaded, on local disk
@@ -22,6 +24,7 @@
 //!   lock.rs      one replicator per database
 //!   nearby.rs    there is no database: what lies at and around its path
 //!   identity.rs  is this still the file we opened?
+//!   replaced.rs  it is not: what the old one left
 //! ```
 //!
 //! # Why no commit can be missed
@@ -44,6 +47,7 @@ mod descent;
 mod follow;
 mod history;
 mod identity;
+mod kin;
 mod litestream;
 mod lock;
 mod nearby;
@@ -52,8 +56,10 @@ mod open;
 mod origin;
 mod position;
 mod proof;
+mod replaced;
 mod reset;
 mod resume;
+mod rows;
 mod spill;
 mod watch;
 
@@ -73,6 +79,7 @@ pub use origin::Origin;
 pub use position::{ImageReason, Position};
 pub use proof::{KnownFile, Standing};
 pub use reset::{Obstacle, Reset};
-pub use resume::{Candidate, Kinship};
+pub use resume::{Candidate, Kinship, Side};
+pub use rows::{RowSample, Rows};
 pub use spill::{ASIDE_DIRECTORY, SPILL_DIRECTORY, Spill, SpillError, Spilled};
 pub use watch::{Watch, Watches};

@@ -7,6 +7,7 @@ use super::identity::{Files, Identity};
 use super::position::{ImageReason, Position};
 use crate::fsx::{self, FsError};
 use crate::ltx::{Flavour, LtxError, Txid};
+use crate::page::PageSize;
 use crate::sqlite::{CheckpointLock, Connection, Mark, SqliteError, Wal, WalError, check_access};
 
 /// How a database is treated; defaults and meaning are Litestream's.
@@ -149,6 +150,19 @@ impl Db {
             Progress::Known(position) => Some(position.txid),
             Progress::Unknown { last, .. } => last,
         }
+    }
+
+    /// How far the database is captured, if that is known.
+    pub fn position(&self) -> Option<Position> {
+        match self.progress {
+            Progress::Known(position) => Some(position),
+            Progress::Unknown { .. } => None,
+        }
+    }
+
+    /// Page size, and size in pages, of what the read transaction sees.
+    pub fn size(&self) -> (PageSize, u32) {
+        (self.mark.page_size, self.mark.pages)
     }
 
     /// Whether captures continue a known position, so that commits can be numbered.

@@ -62,10 +62,15 @@ impl Standing {
         save(self, directory, STANDING_FILE)
     }
 
+    /// Whether it speaks of this TXID of this replica.
+    pub fn is_of(&self, replica: &str, txid: Txid) -> bool {
+        self.replica == replica && Txid::parse_hex(&self.txid) == Some(txid)
+    }
+
     /// The note in `directory`, if it speaks of this TXID of this replica.
     pub fn load(directory: &Path, replica: &str, txid: Txid) -> Option<Standing> {
         let note: Standing = load(directory, STANDING_FILE)?;
-        (note.replica == replica && Txid::parse_hex(&note.txid) == Some(txid)).then_some(note)
+        note.is_of(replica, txid).then_some(note)
     }
 
     /// The header that an object at this place would have; `None` when the note was damaged.

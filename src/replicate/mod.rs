@@ -5,6 +5,7 @@
 //! ```text
 //!   road.rs     wait for the file → take the lock → arm → find the place in the history → ship until told to stop
 //!   absent.rs   pure: there is no database: when to warn, and what to say
+//!   behind.rs   before all that: is the database an earlier state of the history, with no commit of its own?
 //!   look.rs     where the history in the bucket ends
 //!   start.rs    from which TXID, and is the WAL its continuation?
 //!   dead_end.rs no restore gets to that place: begin anew
@@ -14,6 +15,8 @@
 //!   relief.rs   reset the WAL; spill what the bucket does not have yet
 //!   upload.rs   create the next level-0 object; ours or another writer's?
 //!   fence.rs    another writer owns the history: freeze, keep the tail aside, say which TXIDs
+//!   replaced.rs another file lies at the path: go on with it, if it is the same application's
+//!   halt.rs     replication has ended, the application runs on: say so, again and again
 //!   error.rs    why a step did not succeed
 //!   lifecycle/  beside the road: compaction, snapshots, retention
 //!   pace.rs     pure: when the next upload may begin
@@ -24,16 +27,19 @@
 //! watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL.
 
 mod absent;
+mod behind;
 mod dead_end;
 mod difference;
 mod error;
 mod exclusive;
 mod fence;
+mod halt;
 mod lifecycle;
 mod look;
 mod outage;
 mod pace;
 mod relief;
+mod replaced;
 mod road;
 mod ship;
 mod start;
@@ -55,6 +61,7 @@ use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::status::{Board, Status};
 
+pub use behind::{Behind, Place, look_behind};
 pub use lifecycle::{Chores, Policy};
 
 /// How one database is replicated.
@@ -145,14 +152,22 @@ impl Road {
     pub fn start(settings: Settings, remote: Remote, events: mpsc::Sender<Event>, watches: &Watches) -> Road {
         let (stop, stopped) = watch::channel(None);
         let (board, status) = Board::new();
-        let path = settings.path.clone();
-        let watch = watches.watch(&path);
+        let (path, is_for_once) = (settings.path.clone(), settings.once.is_some());
+        let (watch, files) = (watches.watch(&path), watches.watch(&path));
+        let seen = status.clone();
         let task = tokio::spawn(async move {
-            let ended = road::travel(settings, remote, events.clone(), board, stopped, watch).await;
+            // Kept to the end, whatever it is: no second process must begin where this one has given up.
+            let mut lock = None;
+            let ended = road::travel(settings, remote, events.clone(), board, stopped.clone(), watch, &mut lock).await;
             if let Ended::Failed { why } = &ended {
-                tracing::error!(db = %path.display(), "replication has ended: {why}");
+                let name = path.display().to_string();
+                tracing::error!(db = %name, "replication has ended: {why}");
                 // Nobody listens any more only while the program ends.
                 let _ = events.send(Event::Failed { why: why.clone() }).await;
+                drop(events);
+                if lock.is_some() && !is_for_once {
+                    halt::keep_saying(&name, why, &seen, files, stopped).await;
+                }
             }
             ended
         });

@@ -15,7 +15,10 @@ use super::pace::Pace;
 use super::upload::blocking;
 use super::{Ended, Event, Ready, Settings, Stop, ship::deadline_passes};
 use crate::clock::Backoff;
-use crate::db::{Accepted, AtPath, Db, DbError, History, Lock, Own, SPILL_DIRECTORY, Spill, Surroundings, Watch};
+use crate::db::{
+    Accepted, AtPath, Db, DbError, History, KnownFile, Lock, Origin, Own, SPILL_DIRECTORY, Spill, Standing,
+    Surroundings, Watch,
+};
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
 use crate::remote::Remote;
@@ -61,6 +64,8 @@ pub(super) struct Traveller {
     pub outage: Outage,
     /// The database cannot be proved to continue the history.
     pub doubts: Doubts,
+    /// That the first upload was made has been said.
+    pub is_first_said: bool,
     /// Set while the WAL holds frames that are no commit yet: how soon to look again.
     pub unpublished: Option<Backoff>,
     /// How often the store has refused since it is time to end.
@@ -78,6 +83,7 @@ pub(super) async fn travel(
     board: Board,
     mut stop: watch::Receiver<Stop>,
     mut watch: Watch,
+    lock: &mut Option<Lock>,
 ) -> Ended {
     let mut ready = Announce { events: events.clone(), done: false };
     let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
@@ -87,17 +93,17 @@ pub(super) async fn travel(
         let seen = look_around(&settings).await;
         return Ended::NeverAppeared { why: absent::verdict(&settings.path, &seen) };
     };
-    let _lock = match wait_for_lock(&settings, &mut stop, &mut ready).await {
-        Ok(Some(lock)) => lock,
+    match wait_for_lock(&settings, &mut stop, &mut ready).await {
+        Ok(Some(taken)) => *lock = Some(taken),
         Ok(None) => return Ended::Standby,
         Err(error) => return Ended::Failed { why: error.to_string() },
-    };
+    }
     let mut look = FirstLook::begin(&remote);
     let db = match look.beside(wait_for_arming(&settings, &mut stop, &mut ready)).await {
         Ok(db) => db,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
-    let history = open_history(&settings, &remote, &mut look, &mut ready).await;
+    let (history, doubts) = open_history(&settings, &remote, &mut look, &mut ready).await;
     let spill = match Spill::open(&settings.meta_path.join(SPILL_DIRECTORY)) {
         Ok(spill) => spill,
         Err(error) => return Ended::Failed { why: error.to_string() },
@@ -123,7 +129,8 @@ pub(super) async fn travel(
         proved_at: Duration::ZERO,
         lifecycle: None,
         outage: Outage::new(),
-        doubts: Doubts::default(),
+        doubts,
+        is_first_said: false,
         unpublished: None,
         final_refusals: 0,
         last_reset: Instant::now(),
@@ -146,11 +153,17 @@ pub(super) async fn travel(
 }
 
 /// Reads how far this disk is in step with the history, and lets the application start unless it is seen that the history went on
-/// since: then that is looked into first. Only after an end in the middle, which may have left commits here that nobody else
-/// has, that sight is waited for.
-async fn open_history(settings: &Settings, remote: &Remote, look: &mut FirstLook, ready: &mut Announce) -> History {
+/// since, or that the file is not known to belong to it: then that is looked into first. Only after an end in the middle, which may
+/// have left commits here that nobody else has, and for a file that is not known, that sight is waited for.
+async fn open_history(
+    settings: &Settings,
+    remote: &Remote,
+    look: &mut FirstLook,
+    ready: &mut Announce,
+) -> (History, Doubts) {
     let mut history = History::load(&settings.meta_path, remote.address());
-    if history.was_cut_off() {
+    let is_known = KnownFile::is_at(&settings.path, &settings.meta_path, remote.address());
+    if history.was_cut_off() || !is_known {
         // A bucket that does not answer must not keep the application from its own disk.
         let _ = tokio::time::timeout(LOOK_TIME, look.wait()).await;
     }
@@ -158,13 +171,16 @@ async fn open_history(settings: &Settings, remote: &Remote, look: &mut FirstLook
     if let Err(error) = history.reopen() {
         tracing::debug!(db = %settings.path.display(), "{error}");
     }
-    if !went_on || Accepted::look(&settings.path, &settings.meta_path) == Accepted::ThisFile {
+    let is_foreign = !is_known && look.end().is_some();
+    let (path, address) = (settings.path.display(), remote.address());
+    if !went_on && !is_foreign || Accepted::look(&settings.path, &settings.meta_path) == Accepted::ThisFile {
         ready.say(Ready::Armed).await;
+    } else if !ready.done && went_on {
+        tracing::info!(db = %path, "the history in {address} went on since the last end here: looking into it first");
     } else if !ready.done {
-        let path = settings.path.display();
-        tracing::info!(db = %path, "the history in {} went on since the last end here: looking into it first", remote.address());
+        tracing::info!(db = %path, "this file was not replicated from here before: looking first whether it belongs to the history in {address}");
     }
-    history
+    (history, Doubts::about(is_foreign))
 }
 
 /// Says once, at the first stage that allows it, that the application may start.
@@ -356,7 +372,9 @@ impl Traveller {
 
     /// The database here is in step with the history up to there.
     pub fn is_in_step_with(&mut self, own: Own) {
-        let noted = self.history.in_step(own);
+        let position = self.db().position().filter(|position| own == Own::up_to(Some(position.txid)));
+        let standing = position.and_then(|position| Standing::of(&position, self.remote.address()));
+        let noted = self.history.in_step_at(own, standing);
         self.complain_of(noted);
     }
 
@@ -371,6 +389,19 @@ impl Traveller {
         if let Some(txid) = self.confirmed.filter(|_| self.db().has_position()) {
             let noted = self.history.close(txid);
             self.complain_of(noted);
+            self.note_empty_wal(txid);
+        }
+    }
+
+    /// With an empty WAL the file itself is that TXID.
+    fn note_empty_wal(&mut self, txid: Txid) {
+        let db = self.db();
+        let position = db.position().filter(|position| position.txid == txid && matches!(db.wal_len(), Ok(0)));
+        let Some(position) = position else { return };
+        let (path, replica) = (&self.settings.path, self.remote.address());
+        let noted = Origin::of(path, txid, position.page_size, position.pages, replica);
+        if let Err(error) = noted.and_then(|note| note.save(&self.settings.meta_path)) {
+            tracing::debug!(db = %self.name(), "{error}");
         }
     }
 

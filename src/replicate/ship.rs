@@ -115,9 +115,13 @@ impl Traveller {
                     return Ended::Failed { why: error.to_string() };
                 }
                 Err(StepError::Db(error)) if !error.is_busy() => {
-                    // What SQLite says of a file that was taken away in the middle of a step is only a symptom.
-                    let cause = self.with_db(|db| db.check_identity()).await.err().unwrap_or(error);
-                    return Ended::Failed { why: cause.to_string() };
+                    let taken_up = match self.cause_of(error).await {
+                        error @ DbError::Replaced { .. } => self.take_up(error, &mut pending).await,
+                        error => Err(error.to_string()),
+                    };
+                    if let Err(why) = taken_up {
+                        return Ended::Failed { why };
+                    }
                 }
                 Err(error) => {
                     if let Some(ended) = self.failed(&error, &mut pending).await {
@@ -134,6 +138,9 @@ impl Traveller {
             self.find_start().await?;
             self.outage_is_over();
             *started = true;
+            if self.db().has_position() || self.confirmed.is_none() || self.accepted {
+                self.doubts.belongs();
+            }
             self.let_start().await;
         }
         self.wait_for_turn(pending).await?;
@@ -287,7 +294,13 @@ impl Traveller {
         {
             tracing::warn!(db = %self.name(), "{error}: the next start uploads the whole database once more");
         }
-        tracing::debug!(db = %self.name(), "TXID {txid} is in {} ({size} bytes)", self.remote.address());
+        let (name, address) = (self.name(), self.remote.address());
+        match std::mem::replace(&mut self.is_first_said, true) {
+            false => {
+                tracing::info!(db = %name, "the first upload of this run is made: TXID {txid} is in {address} ({size} bytes)")
+            }
+            true => tracing::debug!(db = %name, "TXID {txid} is in {address} ({size} bytes)"),
+        }
         if let Some(lifecycle) = &self.lifecycle {
             lifecycle.shipped(shipped);
         }
@@ -360,7 +373,7 @@ impl Traveller {
     /// Says it if it must be said, keeps the WAL within its budget, and waits. `Some` when there is no time left.
     async fn failed(&mut self, error: &StepError, pending: &mut Option<Pending>) -> Option<Ended> {
         let now = Instant::now();
-        let failure = self.outage.failed(now);
+        let failure = self.outage.failed(now, error.may_pass());
         if let Some(lasting) = failure.say {
             let age = self.board.get().unshipped_for(now).unwrap_or(lasting);
             tracing::error!(

@@ -476,7 +476,7 @@ async fn a_replaced_database_is_not_shipped_over_a_good_history() {
     std::fs::rename(&other, &rig.settings.path).expect("rename");
     loop {
         match rig.event().await {
-            Event::Failed { why } => break assert!(why.contains("replaced"), "{why}"),
+            Event::Failed { why } => break assert!(why.contains("is not the database whose history"), "{why}"),
             _ => continue,
         }
     }

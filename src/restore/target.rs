@@ -214,7 +214,6 @@ fn install_now(mut temporary: Temporary, target: &Path, force: bool) -> Result<V
         let name = path.file_name().unwrap_or_default();
         let away = path.with_file_name(fsx::framed("", name, &format!(".orphaned-{}", clock::unix_ms()), 0));
         fsx::rename(&path, &away)?;
-        tracing::warn!("{} does not belong to the restored database, moved it to {}", path.display(), away.display());
         orphaned.push(away);
     }
     if !orphaned.is_empty() {

@@ -1,7 +1,7 @@
 //! The composition root: boot order, one event loop, shutdown order.
 //!
 //! ```text
-//!   connect ─▶ restore if missing ─▶ roads armed ─▶ migrate ─▶ application ─▶ its process group gone ─▶ final sync ─▶ exit code
+//!   connect ─▶ restore if missing, or behind ─▶ roads armed ─▶ migrate ─▶ application ─▶ its process group gone ─▶ final sync ─▶ exit code
 //! ```
 //!
 //! A stage that fails ends the program with its own exit code, and the application does not start. A signal in any stage before
@@ -13,6 +13,7 @@
 //!   preflight.rs  is each path one of a database that we may write to?
 //!   connect.rs  typed options → stores and settings of the rooms below
 //!   revive.rs   restore one database: the lock, the log lines, the note for replication
+//!   forward.rs  bring a database forward that is an earlier state of the history
 //!   stages.rs   run a command to its end; wait for the roads
 //!   untouched.rs  did the application write to its databases?
 //!   verify.rs   beside the roads: prove the replicas, now and then
@@ -22,6 +23,7 @@
 pub mod exit;
 
 mod connect;
+mod forward;
 mod preflight;
 mod revive;
 mod stages;
@@ -139,6 +141,10 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
         }
         lines.push((database, remote));
     }
+    if starts_something(&job) {
+        let forward = |cancel| forward::bring_forward(&lines, &job.options, cancel);
+        stages::unless_signalled(signals, forward).await??;
+    }
     let (events, mut heard) = mpsc::channel(EVENTS_IN_FLIGHT);
     let watches = Watches::start();
     let all: Arc<[PathBuf]> = job.options.databases.iter().map(|database| database.path.clone()).collect();
@@ -177,6 +183,11 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
             Err(failure)
         }
     }
+}
+
+/// Whether something is started here that needs the newest state.
+fn starts_something(job: &Job) -> bool {
+    job.once.is_none() && (job.app.is_some() || job.migrate.is_some() || job.restoring == Restoring::All)
 }
 
 /// One last line, and the code.

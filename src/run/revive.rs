@@ -125,7 +125,10 @@ pub async fn restore_and_note(
         }
     }?;
     for orphan in &restored.orphaned {
-        tracing::warn!("a file of an older database lay beside the target and was moved to {}", orphan.display());
+        tracing::warn!(
+            "a file of an older database lay in the way of the restored one and was moved to {}",
+            orphan.display()
+        );
     }
     // A state of the past, or of a history that is not LTX, is not continued: replication begins with an image.
     if let (Some(meta_path), Target::Latest, Reached::Ltx { txid, header }) =

@@ -81,7 +81,13 @@ pub async fn wait_until_ready(
                 ready += 1;
             }
             // It has been logged where it happened.
-            Some(Event::Failed { why }) => return Err(Failure::new(CANNOT_WRITE, anyhow!("not started: {why}"))),
+            Some(Event::Failed { why }) => {
+                tracing::debug!("{why}");
+                return Err(Failure::new(
+                    CANNOT_WRITE,
+                    anyhow!("the application is not started: see the error before this"),
+                ));
+            }
             Some(Event::Fenced) => return Ok(Some(Lived::not_started("nothing was started"))),
             // Said only when an application may run.
             Some(Event::Exclusive { .. }) => {}
