@@ -10,7 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -63,6 +63,15 @@ pub fn create_dir_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).on("create directory", path)
 }
 
+/// Creates what is missing of a directory; what was created belongs to `owner` (uid and gid), where one is given.
+pub fn create_dir_all_for(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+    let missing: Vec<&Path> =
+        path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && fs::symlink_metadata(dir).is_err()).collect();
+    create_dir_all(path)?;
+    let Some((uid, gid)) = owner else { return Ok(()) };
+    missing.iter().try_for_each(|dir| std::os::unix::fs::lchown(dir, Some(uid), Some(gid)).on("change owner of", dir))
+}
+
 pub fn metadata(path: &Path) -> Result<fs::Metadata> {
     fs::metadata(path).on("stat", path)
 }
@@ -70,6 +79,37 @@ pub fn metadata(path: &Path) -> Result<fs::Metadata> {
 /// Metadata, or `None` when nothing is there.
 pub fn metadata_if_exists(path: &Path) -> Result<Option<fs::Metadata>> {
     absent_is_none(metadata(path))
+}
+
+/// Metadata of the regular file at the path, also behind links; `None` when nothing is there. Whatever else is there (a device,
+/// a FIFO, a directory) is an error. Opens nothing, because opening a FIFO waits and opening a device may do something.
+pub fn regular_file_if_exists(path: &Path) -> Result<Option<fs::Metadata>> {
+    let found = metadata_if_exists(path)?;
+    match found.as_ref().and_then(|found| other_kind(found.file_type())) {
+        None => Ok(found),
+        Some(kind) => Err(io::Error::other(format!("it is {kind}, not a regular file"))).on("use", path),
+    }
+}
+
+/// What a file is that is no regular one, as people say it.
+fn other_kind(file: fs::FileType) -> Option<&'static str> {
+    Some(match file {
+        _ if file.is_file() => return None,
+        _ if file.is_dir() => "a directory",
+        _ if file.is_fifo() => "a FIFO",
+        _ if file.is_socket() => "a socket",
+        _ if file.is_char_device() || file.is_block_device() => "a device",
+        _ => "something else",
+    })
+}
+
+/// Opens a regular file to read it; never waits, whatever lies there by now.
+pub fn open_regular(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).on("open", path)?;
+    match other_kind(file.metadata().on("stat", path)?.file_type()) {
+        None => Ok(file),
+        Some(kind) => Err(io::Error::other(format!("it is {kind}, not a regular file"))).on("use", path),
+    }
 }
 
 pub fn read(path: &Path) -> Result<Vec<u8>> {
@@ -203,6 +243,40 @@ mod tests {
             assert_ne!(long, other);
         }
         assert_eq!(framed(&[0xff; 250]).len(), 255, "bytes that are no text");
+    }
+
+    #[test]
+    fn only_a_regular_file_is_one() {
+        use nix::sys::stat::Mode;
+        use std::os::unix::fs::symlink;
+
+        let dir = tempfile::tempdir().expect("tempdir");
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "x").expect("write");
+        nix::unistd::mkfifo(&at("fifo"), Mode::S_IRWXU).expect("mkfifo");
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).expect("bind");
+        symlink("file", at("to-file")).expect("link");
+        symlink("fifo", at("to-fifo")).expect("link");
+        symlink("nothing", at("to-nothing")).expect("link");
+        for name in ["file", "to-file"] {
+            assert!(regular_file_if_exists(&at(name)).expect("a file").is_some(), "{name}");
+            open_regular(&at(name)).expect("opened");
+        }
+        for name in ["nothing", "to-nothing"] {
+            assert!(regular_file_if_exists(&at(name)).expect("no file").is_none(), "{name}");
+        }
+        for (path, kind) in [
+            (at("fifo"), "a FIFO"),
+            (at("to-fifo"), "a FIFO"),
+            (at("socket"), "a socket"),
+            (dir.path().to_owned(), "a directory"),
+            ("/dev/zero".into(), "a device"),
+        ] {
+            let error = regular_file_if_exists(&path).expect_err("no regular file").to_string();
+            assert!(error.ends_with(&format!("it is {kind}, not a regular file")), "{error}");
+            assert!(open_regular(&path).is_err(), "{error}");
+        }
+        assert!(regular_file_if_exists(&at("file/below")).is_err(), "what lies in its way is no directory");
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl Destination {
             Destination::Database(_) => Ok(None),
             // Beside the file, where the space is and the rename works.
             Destination::Gzip(path) => {
-                let parent = fsx::parent(path);
+                let path = behind_links(path);
+                let parent = fsx::parent(&path);
                 fsx::create_dir_all(parent)?;
                 Staging::create(parent).map(Some)
             }
@@ -82,11 +83,17 @@ impl Destination {
             Destination::Gzip(path) => {
                 let unnamed = staging.dir.join("restored.db.gz");
                 compress(&database, &unnamed, mode)?;
-                fsx::rename(&unnamed, path)?;
-                fsx::sync_dir(fsx::parent(path))
+                let path = behind_links(path);
+                fsx::rename(&unnamed, &path)?;
+                fsx::sync_dir(fsx::parent(&path))
             }
         }
     }
+}
+
+/// A link stays a link: what it leads to is replaced.
+fn behind_links(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn compress(database: &Path, output: &Path, mode: u32) -> Result<(), FsError> {

@@ -13,7 +13,11 @@ use crate::config::{LogFormat, LogLevel, Logging};
 
 /// Starts logging; a second call changes nothing.
 pub fn start(logging: &Logging) {
-    let filter = Targets::new().with_default(LevelFilter::WARN).with_target("millstream", level(logging.level));
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        // The SDK logs what it also returns, and prints whole answers while it does.
+        .with_target("aws_", LevelFilter::ERROR)
+        .with_target("millstream", level(logging.level));
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| stderr::Lines)

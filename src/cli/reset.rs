@@ -26,7 +26,7 @@ pub fn reset(command: &Command) -> Result<u8, Failure> {
     let is_new = fsx::metadata_if_exists(&meta_path).map_err(failed)?.is_none();
     let _lock = match is_new && command.dry_run {
         true => None,
-        false => match Lock::try_take(&meta_path).map_err(failed)? {
+        false => match Lock::try_take(&path, &meta_path).map_err(failed)? {
             None => return Err(refused(format!("{shown} is being replicated by a running millstream: stop it first"))),
             lock => lock,
         },
@@ -36,7 +36,9 @@ pub fn reset(command: &Command) -> Result<u8, Failure> {
         Presence::Missing | Presence::Empty => {
             return Err(refused(format!("there is no database at {shown}: the next start restores it")));
         }
-        Presence::NoHeader => return Err(refused(format!("{shown} is not a SQLite database"))),
+        Presence::NoDatabase(content) => {
+            return Err(refused(format!("{shown} is no SQLite database ({content})")));
+        }
     }
     let branch = format!("reset-{}", clock::unix_ms());
     let acts = plan_reset(&meta_path, &branch).map_err(failed)?;

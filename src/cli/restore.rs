@@ -1,4 +1,4 @@
-//! `restore`: a database by hand. What it says is in `show.rs`.
+//! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,15 +16,14 @@ use super::source::Source;
 use super::{Environment, install, logger, progress, variable};
 use crate::clock;
 use crate::config::{self, Database, Logging, Options, Replica};
-use crate::fsx::{self, FsError};
 use crate::ltx::Txid;
 use crate::restore::{self as road, FileOwner, Found, Integrity, Request, RestoreError, Target};
 use crate::run::exit::{CONFIG, Failure, INTERNAL, USAGE};
 use crate::run::{Revival, connect, restore_and_note, restore_failure, unless_signalled};
-use crate::sqlite::{Presence, look_at_file};
 use show::{show_old_plan, show_plan, show_result};
 
 mod show;
+mod target;
 
 /// What the command line and the configuration say together.
 struct Order {
@@ -32,7 +31,8 @@ struct Order {
     /// As the user wrote it, for output.
     source: String,
     destination: Destination,
-    meta_path: PathBuf,
+    /// Where the note for replication goes: only for a database of the configuration, or one that has notes.
+    meta_path: Option<PathBuf>,
     owner: Option<FileOwner>,
     mode: Option<u32>,
 }
@@ -41,8 +41,10 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
     let (mut signals, _nursery) = install()?;
     let order = order(&command)?;
     let revival = revival(&command, &order)?;
-    let remote = connect(&order.replica).await?;
+    // At once: nothing is asked of the bucket for a target that is none.
+    target::check_kind(&order.destination)?;
     if command.dry_run {
+        let remote = connect(&order.replica).await?;
         let target = revival.request.target;
         let planned = unless_signalled(&mut signals, async |cancel| road::plan(&remote, target, &cancel).await).await?;
         return match planned {
@@ -51,12 +53,14 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
             Err(error) => without_backup(&command, error),
         };
     }
-    if let Some(code) = refuse_existing(&command, &order.destination)? {
+    if let Some(code) = target::refuse_existing(&command, &order.destination)? {
         return Ok(code);
     }
+    let _locks = target::lock(&order)?;
+    let remote = connect(&order.replica).await?;
     let began = Instant::now();
     let staging = order.destination.staging().map_err(|error| restore_failure(error.into()))?.map(Arc::new);
-    let mode = revival.request.mode;
+    let mode = order.mode.unwrap_or(0o600);
     let revival = match &staging {
         Some(staging) => staged(revival, staging),
         None => revival,
@@ -82,10 +86,9 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
 fn staged(revival: Revival, staging: &Staging) -> Revival {
     let mut request = revival.request;
     request.output = staging.database();
-    request.mode = 0o600;
+    request.mode = None;
     request.owner = None;
-    let meta_path = config::default_meta_path(&request.output);
-    Revival { request, meta_path, ..revival }
+    Revival { request, meta_path: None, ..revival }
 }
 
 async fn deliver(
@@ -115,7 +118,7 @@ fn order(command: &Restore) -> Result<Order, Failure> {
             let output = command.output.clone().context("-o is required with a URL");
             let destination = output.and_then(|path| Ok(Destination::parse(&path)?));
             let destination = destination.map_err(|error| Failure::new(USAGE, error))?;
-            let (source, meta_path) = (replica.url.clone(), config::default_meta_path(destination.path()));
+            let (source, meta_path) = (replica.url.clone(), target::meta_path(&destination, None));
             Ok(Order { replica, source, destination, meta_path, owner: None, mode: None })
         }
         Source::Database(path) => {
@@ -126,20 +129,17 @@ fn order(command: &Restore) -> Result<Order, Failure> {
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
             let database = loaded.options.find(&path).ok_or_else(|| Failure::new(CONFIG, unknown()))?;
-            of_database(command, database)
+            of_database(command, database, &loaded.options)
         }
     }
 }
 
-fn of_database(command: &Restore, database: &Database) -> Result<Order, Failure> {
+fn of_database(command: &Restore, database: &Database, options: &Options) -> Result<Order, Failure> {
     let destination = match &command.output {
         Some(path) => Destination::parse(path).map_err(|error| Failure::new(USAGE, error))?,
         None => Destination::Database(database.path.clone()),
     };
-    let meta_path = match destination.path() == database.path {
-        true => database.meta_path.clone(),
-        false => config::default_meta_path(destination.path()),
-    };
+    let meta_path = target::meta_path(&destination, Some(options));
     Ok(Order {
         replica: database.replica.clone(),
         source: database.path.display().to_string(),
@@ -172,7 +172,7 @@ fn revival(command: &Restore, order: &Order) -> Result<Revival, Failure> {
     request.force = command.force;
     request.overwrite_empty = true;
     request.owner = order.owner;
-    request.mode = order.mode.unwrap_or(request.mode);
+    request.mode = order.mode;
     request.parallelism = command.parallelism;
     request.integrity = match command.integrity_check {
         IntegrityCheck::None => Integrity::None,
@@ -194,32 +194,6 @@ fn resolve(moment: &Moment) -> Result<Timestamp, Failure> {
     let then = moment.resolve(&now.to_zoned(zone)).map_err(usage)?;
     tracing::debug!("-timestamp means {then}");
     Ok(then)
-}
-
-/// A database that exists is only replaced with -force; `Some` is the exit code that this ends with.
-fn refuse_existing(command: &Restore, destination: &Destination) -> Result<Option<u8>, Failure> {
-    let output = destination.path();
-    let cannot_look = |error: FsError| restore_failure(error.into());
-    let exists = match destination {
-        Destination::Stdout if destination.is_terminal() => {
-            let why = "a database is nothing for a terminal: send stdout to a file or a pipe";
-            return Err(Failure::new(USAGE, anyhow!(why)));
-        }
-        Destination::Stdout => false,
-        Destination::Gzip(path) => fsx::metadata_if_exists(path).map_err(cannot_look)?.is_some(),
-        Destination::Database(path) => matches!(look_at_file(path).map_err(cannot_look)?, Presence::Database(_)),
-    };
-    if !exists {
-        return Ok(None);
-    }
-    if command.if_db_not_exists {
-        tracing::info!("database already exists, skipping: {}", output.display());
-        return Ok(Some(0));
-    }
-    if command.force {
-        return Ok(None);
-    }
-    Err(restore_failure(RestoreError::TargetExists { path: output.to_owned() }))
 }
 
 fn without_backup(command: &Restore, error: RestoreError) -> Result<u8, Failure> {

@@ -11,9 +11,10 @@ use super::args::Verify as Command;
 use super::source::Source;
 use super::{Environment, install, logger, timestamp, variable};
 use crate::config::{self, Database, Logging, Replica};
+use crate::fsx::{self, FsError};
 use crate::remote::{Finding, Severity, Span};
 use crate::restore::{self as road, Deep, Live, Order, Reached, RestoreError, Verified};
-use crate::run::exit::{BACKUP, CONFIG};
+use crate::run::exit::{BACKUP, CANNOT_WRITE, CONFIG};
 use crate::run::{Failure, connect, restore_failure, unless_signalled};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -65,6 +66,7 @@ impl Outcome {
 pub async fn verify(command: Command) -> Result<u8, Failure> {
     let (mut signals, _nursery) = install()?;
     let subjects = subjects(&command)?;
+    check_paths(&command)?;
     let mut outcomes = Vec::with_capacity(subjects.len());
     for subject in subjects {
         let order = order(&command, &subject);
@@ -88,6 +90,19 @@ pub async fn verify(command: Command) -> Result<u8, Failure> {
         super::printed(writeln!(io::stdout(), "{:#}", Value::from(all)))?;
     }
     Ok(worst(outcomes.iter().map(|(_, _, outcome)| outcome.code())))
+}
+
+/// What cannot be a database, or hold one, is refused at once.
+fn check_paths(command: &Command) -> Result<(), Failure> {
+    let refused = |error: FsError| Failure::told(CANNOT_WRITE, error);
+    if let Some(path) = &command.db {
+        fsx::regular_file_if_exists(path).map_err(refused)?;
+    }
+    let Some(dir) = command.dir.as_ref().filter(|_| command.deep) else { return Ok(()) };
+    match fsx::metadata_if_exists(dir).map_err(refused)?.is_none_or(|dir| dir.is_dir()) {
+        true => Ok(()),
+        false => Err(Failure::new(CANNOT_WRITE, anyhow!("-dir {}: it is no directory", dir.display()))),
+    }
 }
 
 /// The exit code of all together: damage before doubt.

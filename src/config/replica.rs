@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::fsx;
-use crate::store::s3::{Credentials, Secret, Settings, Sse, provider};
+use crate::store::s3::{Credentials, Secret, Settings, Sse, provider, trimmed};
 
 use super::options::Replica;
 use super::paths::Scene;
@@ -28,6 +28,11 @@ impl Keys<'_> {
         self.own.text(name).or_else(|| self.global.text(name)).map(str::to_owned)
     }
 
+    /// A value that becomes a part of a header or an address, without the spaces and line breaks around it.
+    fn value(&self, name: &str) -> Option<String> {
+        tidy(self.own.text(name)).or_else(|| tidy(self.global.text(name)))
+    }
+
     fn bool(&self, name: &str) -> Option<bool> {
         self.own.bool(name).or_else(|| self.global.bool(name))
     }
@@ -39,6 +44,10 @@ impl Keys<'_> {
     fn duration(&self, name: &str) -> Option<Duration> {
         self.own.duration(name).or_else(|| self.global.duration(name))
     }
+}
+
+fn tidy(value: Option<&str>) -> Option<String> {
+    value.and_then(trimmed).map(str::to_owned)
 }
 
 /// The replica that a URL alone describes.
@@ -80,7 +89,7 @@ pub fn from_section(
             Ok(Replica { url: path.to_owned(), target, sync_interval })
         }
         "s3" => {
-            let bucket = keys.text("bucket").ok_or("it says neither `url` nor `bucket`")?;
+            let bucket = keys.value("bucket").ok_or("it says neither `url` nor `bucket`")?;
             let location = S3Location { prefix: path.unwrap_or_default().to_owned(), bucket, ..S3Location::default() };
             let url = format!("s3://{}/{}", location.bucket, location.prefix);
             let target = bucket_target(location, &keys, scene, warnings)?;
@@ -121,7 +130,7 @@ fn bucket_target(
     let concurrency = concurrency.map(usize::try_from).transpose().map_err(|_| "`concurrency` is too large")?;
     let plain = Settings::new(location.bucket, location.prefix);
     let settings = Settings {
-        region: keys.text("region").or(location.region).or(by_default),
+        region: keys.value("region").or_else(|| tidy(location.region.as_deref())).or(by_default),
         endpoint,
         credentials,
         force_path_style,
@@ -131,7 +140,7 @@ fn bucket_target(
             .bool("require-content-md5")
             .or(location.require_content_md5)
             .unwrap_or(provider.require_content_md5),
-        storage_class: keys.text("storage-class").or(location.storage_class),
+        storage_class: keys.value("storage-class").or_else(|| tidy(location.storage_class.as_deref())),
         part_size: keys.number("part-size").or(location.part_size).unwrap_or(plain.part_size),
         concurrency: concurrency.unwrap_or(provider.concurrency),
         sse,
@@ -142,11 +151,14 @@ fn bucket_target(
 
 fn endpoint(location: &S3Location, keys: &Keys<'_>) -> Result<Option<String>, String> {
     // Unlike one in a URL, an endpoint in the file without a scheme is always HTTPS, as in Litestream.
-    let configured = keys.text("endpoint").map(|e| if e.contains("://") { e } else { format!("https://{e}") });
-    let Some(endpoint) = configured.or_else(|| location.endpoint.clone()) else { return Ok(None) };
+    let configured = keys.value("endpoint").map(|e| if e.contains("://") { e } else { format!("https://{e}") });
+    let Some(endpoint) = configured.or_else(|| tidy(location.endpoint.as_deref())) else { return Ok(None) };
     match ::url::Url::parse(&endpoint) {
         Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
             Err("`endpoint` holds a user or password; use `access-key-id` and `secret-access-key`".into())
+        }
+        Ok(parsed) if parsed.query().is_some() || parsed.fragment().is_some() => {
+            Err("`endpoint` has a `?` or `#` in it; write the server's address alone".into())
         }
         Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => Ok(Some(endpoint)),
         _ => {
@@ -163,7 +175,7 @@ fn path_style(location: &S3Location, keys: &Keys<'_>) -> bool {
     if location.path_style_is_explicit {
         return location.force_path_style.unwrap_or(false);
     }
-    keys.text("endpoint").is_some() || location.force_path_style.unwrap_or(false)
+    keys.value("endpoint").is_some() || location.force_path_style.unwrap_or(false)
 }
 
 /// What signs the requests; `None` leaves it to the AWS chain.
@@ -178,16 +190,17 @@ fn credentials(
         secret_access_key: Secret::new(secret),
         session_token: session_token.map(Secret::new),
     };
-    match (keys.text("access-key-id"), keys.text("secret-access-key")) {
-        (Some(id), Some(secret)) => return Some(signing(id, secret, keys.text("session-token"))),
+    match (keys.value("access-key-id"), keys.value("secret-access-key")) {
+        (Some(id), Some(secret)) => return Some(signing(id, secret, keys.value("session-token"))),
         (Some(_), None) => warnings.push("access-key-id is not used, because secret-access-key is not set".into()),
         (None, Some(_)) => warnings.push("secret-access-key is not used, because access-key-id is not set".into()),
         (None, None) => {}
     }
-    if let Some((id, secret)) = location.access_key_id.clone().zip(location.secret_access_key.clone()) {
+    let in_url = (tidy(location.access_key_id.as_deref()), tidy(location.secret_access_key.as_deref()));
+    if let (Some(id), Some(secret)) = in_url {
         return Some(signing(id, secret, None));
     }
-    let env = |name: &str| (scene.env)(name).filter(|value| !value.is_empty());
+    let env = |name: &str| tidy((scene.env)(name).as_deref());
     let aws = (env("AWS_ACCESS_KEY_ID"), env("AWS_SECRET_ACCESS_KEY"));
     if aws.0.is_some() && aws.1.is_some() {
         return None;
@@ -198,12 +211,12 @@ fn credentials(
 }
 
 fn encryption(location: &S3Location, keys: &Keys<'_>, scene: Scene<'_>) -> Result<Sse, String> {
-    let kms_key_id = keys.text("sse-kms-key-id").or_else(|| location.sse_kms_key_id.clone());
+    let kms_key_id = keys.value("sse-kms-key-id").or_else(|| tidy(location.sse_kms_key_id.as_deref()));
     let customer_key = match keys.text("sse-customer-key-path") {
         Some(path) => Some(read_key(&path, scene)?),
-        None => keys.text("sse-customer-key").or_else(|| location.sse_customer_key.clone()),
+        None => keys.value("sse-customer-key").or_else(|| tidy(location.sse_customer_key.as_deref())),
     };
-    let algorithm = keys.text("sse-customer-algorithm").or_else(|| location.sse_customer_algorithm.clone());
+    let algorithm = keys.value("sse-customer-algorithm").or_else(|| tidy(location.sse_customer_algorithm.as_deref()));
     // Without a key an algorithm means nothing.
     let customer_algorithm = customer_key.as_ref().map(|_| algorithm.unwrap_or_else(|| Sse::ALGORITHM.to_owned()));
     Ok(Sse { customer_algorithm, customer_key: customer_key.map(Secret::new), kms_key_id })
@@ -214,7 +227,7 @@ fn read_key(path: &str, scene: Scene<'_>) -> Result<String, String> {
     let bytes = fsx::read(&path).map_err(|error| format!("`sse-customer-key-path`: {error}"))?;
     let text =
         String::from_utf8(bytes).map_err(|_| format!("`sse-customer-key-path`: {} is not text", path.display()))?;
-    Ok(text.trim().to_owned())
+    Ok(trimmed(&text).unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]
@@ -310,6 +323,30 @@ mod tests {
         assert_eq!(keys("access-key-id:\nsecret-access-key: ''", "s3://b/p", &litestream), pair("lid", "lsecret"));
         let (_, warnings) = try_build("access-key-id: id", "{url: 's3://b/p'}", &[]).expect("valid");
         assert_eq!(warnings, ["access-key-id is not used, because secret-access-key is not set"]);
+    }
+
+    #[test]
+    fn what_surrounds_a_value_goes_and_what_is_wrong_inside_is_refused() {
+        let root = r#"{access-key-id: "id\n", secret-access-key: " secret\r\n", session-token: "token\n","#;
+        let replica = format!(
+            r#"{root} type: s3, bucket: "b\n", path: p, region: "eu-west-1\n", endpoint: " http://minio:9000\n"}}"#
+        );
+        let target = s3("", &replica, &[]);
+        let credentials = target.credentials.expect("keys");
+        assert_eq!((credentials.access_key_id.as_str(), credentials.secret_access_key.expose()), ("id", "secret"));
+        assert_eq!(credentials.session_token.as_ref().map(Secret::expose), Some("token"));
+        assert_eq!((target.bucket.as_str(), target.region.as_deref()), ("b", Some("eu-west-1")));
+        assert_eq!(target.endpoint.as_deref(), Some("http://minio:9000"));
+        let env = [("LITESTREAM_ACCESS_KEY_ID", "lid\n"), ("LITESTREAM_SECRET_ACCESS_KEY", "\n")];
+        assert_eq!(s3("", "{url: 's3://b/p'}", &env).credentials, None, "a secret of one newline is none");
+        assert_eq!(s3("", "{url: 's3://id%0A:s%0A@b/p'}", &[]).credentials.expect("keys").access_key_id, "id");
+        for (key, value) in [("region", "eu\\nwest"), ("endpoint", "http://mi\\nnio"), ("storage-class", "A\\nB")] {
+            let told = problem(&format!(r#"{{type: s3, bucket: b, path: p, {key}: "{value}"}}"#));
+            assert!(told.starts_with(&format!("`{key}` contains a line break")), "{told}");
+        }
+        assert!(problem("{url: 's3://i%0Ad:hunter2@b/p'}").contains("`access-key-id` contains a line break"));
+        assert!(problem("{url: 's3://b/p%0Aq'}").contains("`path` contains a line break"));
+        assert!(problem("{url: 's3://b', endpoint: 'https://h/x?y'}").contains("address alone"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::history::HISTORY_FILE;
+use super::notes::create_dir_within;
 use super::origin::NOTE_FILE;
 use super::proof::{FileIdentity, KNOWN_FILE, STANDING_FILE, load, save};
 use super::spill::{ASIDE_DIRECTORY, SPILL_DIRECTORY, ltx_files};
@@ -71,7 +72,7 @@ pub fn accept(path: &Path, directory: &Path, acts: &[Act]) -> Result<(), FsError
         match act {
             Act::Remove(path) => fsx::remove_file(path)?,
             Act::Move { from, to } => {
-                fsx::create_dir_all(fsx::parent(to))?;
+                create_dir_within(fsx::parent(to))?;
                 fsx::rename(from, to)?;
             }
         }

@@ -10,7 +10,7 @@ use std::mem;
 use super::compare::PageSet;
 use super::open::{Db, DbError, Progress};
 use super::position::{ImageReason, Position, Step};
-use crate::ltx::{Encoded, Encoder, Header, Txid, WalPosition, encoded_len_max};
+use crate::ltx::{Encoded, Encoder, Flavour, Header, Txid, WalPosition, encoded_len_max};
 use crate::page::{PageSize, Pgno};
 use crate::sqlite::{FrameChecksum, Mark, WAL_HEADER_LEN, Wal, WalError, WalMark, frame_offset};
 
@@ -18,6 +18,7 @@ use crate::sqlite::{FrameChecksum, Mark, WAL_HEADER_LEN, Wal, WalError, WalMark,
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub header: Header,
+    pub(super) flavour: Flavour,
     /// Set when the batch is the whole database.
     pub image: Option<ImageReason>,
     pub(super) pages: Pages,
@@ -90,7 +91,7 @@ impl Db {
 
     /// Writes the batch as an LTX file. Can be repeated: the bytes are the same each time.
     pub fn encode<W: Write>(&self, batch: &Batch, writer: W) -> Result<Encoded<W>, DbError> {
-        let mut encoder = Encoder::new(writer, batch.header)?;
+        let mut encoder = Encoder::with_flavour(writer, batch.header, batch.flavour)?;
         match &batch.pages {
             Pages::All => self.reader.for_each_page(batch.header.page_size, |pgno, page| -> Result<(), DbError> {
                 Ok(encoder.page(pgno, page)?)
@@ -142,13 +143,13 @@ impl Db {
             Step::Nothing => Ok(None),
             // A database without a page has no content yet, and LTX cannot express it.
             Step::Image(_) if mark.pages == 0 => Ok(None),
-            Step::Image(reason) => Ok(Some(image(txid, &mark, reason, now_ms))),
+            Step::Image(reason) => Ok(Some(self.image(txid, &mark, reason, now_ms))),
             Step::Frames { after, checksum } => {
                 let Progress::Known(from) = self.progress else { unreachable!("frames follow a known position") };
                 match self.frames(txid, &from, &mark, after, checksum, now_ms) {
                     Err(DbError::Wal(error @ WalError::Invalid { .. })) => {
                         tracing::warn!(db = %self.path.display(), "{error}: taking a full image");
-                        Ok(Some(image(txid, &mark, ImageReason::WalUnreadable, now_ms)))
+                        Ok(Some(self.image(txid, &mark, ImageReason::WalUnreadable, now_ms)))
                     }
                     batch => batch.map(Some),
                 }
@@ -170,7 +171,13 @@ impl Db {
         let mut pages: Vec<(Pgno, u32)> = newest.into_iter().filter(|(pgno, _)| pgno.get() <= mark.pages).collect();
         add_unwritten_growth(&mut pages, from.pages, mark);
         let header = header(txid, mark, after, now_ms);
-        Ok(Batch { header, image: None, pages: Pages::Listed(pages), position: Position::at(txid, mark) })
+        let (flavour, pages) = (self.flavour, Pages::Listed(pages));
+        Ok(Batch { header, flavour, image: None, pages, position: Position::at(txid, mark) })
+    }
+
+    fn image(&self, txid: Txid, mark: &Mark, reason: ImageReason, now_ms: i64) -> Batch {
+        let (header, flavour) = (header(txid, mark, 0, now_ms), self.flavour);
+        Batch { header, flavour, image: Some(reason), pages: Pages::All, position: Position::at(txid, mark) }
     }
 
     /// The newest frame of every page in the frames after `after` up to `end`, in page order.
@@ -203,11 +210,6 @@ impl Db {
 /// The end of a level-0 file of which no frame can be named. Offset 0 is for compacted files: Litestream, when it is to continue
 /// after such a one, fails for ever. This makes it begin with an image.
 pub(super) const BEFORE_ANY_WAL: WalPosition = WalPosition { offset: WAL_HEADER_LEN, size: 0, salt1: 0, salt2: 0 };
-
-fn image(txid: Txid, mark: &Mark, reason: ImageReason, now_ms: i64) -> Batch {
-    let header = header(txid, mark, 0, now_ms);
-    Batch { header, image: Some(reason), pages: Pages::All, position: Position::at(txid, mark) }
-}
 
 /// Of what the frames after `after` up to `mark` bring.
 fn header(txid: Txid, mark: &Mark, after: u32, now_ms: i64) -> Header {

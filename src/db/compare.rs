@@ -10,27 +10,22 @@
 //!           ^     ^     ^      these, and those that were written to the WAL last, become the next file
 //! ```
 //!
-//! What is equal is evidence too: of the same lineage, if there is enough of it that says something. Page 1, pages of zeros and
-//! b-tree pages without a cell say nothing: every new database of the same application has the same ones. A table's page
-//! that was written to is still kin if half of the other's rows stand where they were.
+//! What is equal is evidence too: of the same lineage, if there is enough of it that says something (`kin.rs`). Where no page is
+//! where it was, the rows tell (`rows.rs`).
 
 use super::capture::{BEFORE_ANY_WAL, Batch, Pages, frames_between};
 use super::descent;
+use super::kin::{Mute, has_strange_schema, is_blank, keeps_rows};
 use super::open::{Db, DbError};
 use super::position::Position;
+use super::rows::{RowSample, Rows};
 use crate::ltx::{Txid, Versions, WalPosition};
 use crate::page::{PageSize, Pgno};
-use crate::sqlite::{WalMark, varint};
+use crate::sqlite::WalMark;
 
 /// Besides what differs, a file made by a comparison holds the pages of this many of the newest frames of the WAL. A later start
 /// proves by them that the WAL is still the one that was compared, as with any other file (Litestream looks for the last).
 const TAIL_FRAMES: u32 = 32;
-
-/// A page with these flags in its first byte is a b-tree page; its number of cells is at 3, and in a leaf their offsets from 8.
-const BTREE_FLAGS: [u8; 4] = [2, 5, 10, 13];
-const TABLE_LEAF: u8 = 13;
-/// On page 1 the b-tree page of the schema comes after the database's header.
-const SCHEMA_AT: usize = 100;
 
 /// The other side of a comparison.
 pub trait OtherPages {
@@ -48,6 +43,8 @@ pub struct Limits {
     pub differing_max: u32,
     /// As many pages that tell of the same lineage are wanted even then.
     pub kin_wanted: u32,
+    /// Rows are compared, too, wherever they lie.
+    pub rows: bool,
 }
 
 /// What a comparison found.
@@ -59,6 +56,10 @@ pub struct Comparison {
     pub differing: u32,
     /// Pages that tell of the same lineage.
     pub kin: u32,
+    /// Pages of the other side that could.
+    pub telling: u32,
+    /// Which of the other side's rows are here, if that was asked for.
+    pub rows: Rows,
     /// There is no table here, and there are some on the other side.
     pub emptied: bool,
     /// No table or index here has a name of the other side's, as far as page 1 tells.
@@ -69,6 +70,8 @@ pub struct Comparison {
     pub moved: u32,
     /// Those of them that show that the live side came after them.
     pub kept: u32,
+    mute: Box<Mute>,
+    sample: Option<Box<RowSample>>,
     pages: PageSet,
 }
 
@@ -78,11 +81,15 @@ impl Comparison {
             compared: 0,
             differing: 0,
             kin: 0,
+            telling: 0,
+            rows: Rows::default(),
             emptied: false,
             strange_schema: false,
             whole: false,
             moved: 0,
             kept: 0,
+            mute: Box::default(),
+            sample: None,
             pages: PageSet::new(pages),
         }
     }
@@ -94,12 +101,29 @@ impl Comparison {
 
     #[cfg(test)]
     pub fn made_up(pages: u32, differing: u32, kin: u32, strange_schema: bool) -> Comparison {
-        Comparison { compared: pages, differing, kin, strange_schema, whole: true, ..Comparison::new(pages) }
+        let telling = u32::MAX;
+        Comparison { compared: pages, differing, kin, telling, strange_schema, whole: true, ..Comparison::new(pages) }
+    }
+
+    #[cfg(test)]
+    pub fn with_rows(self, theirs: usize, shared: usize) -> Comparison {
+        Comparison { rows: Rows { theirs, shared }, ..self }
     }
 
     /// The other side has this page, and the live side is too short for it.
     pub fn cut_off(&mut self, theirs: &Versions<'_>) {
         self.weigh(None, theirs);
+        self.hear(theirs);
+        // There may be no page to come.
+        self.rows = self.sample.as_ref().map(|sample| sample.rows()).unwrap_or_default();
+    }
+
+    /// What the other side has to tell of.
+    fn hear(&mut self, theirs: &Versions<'_>) {
+        self.telling += u32::from(self.mute.is_telling(theirs.pgno, theirs.page));
+        if let Some(sample) = &mut self.sample {
+            sample.add_theirs(theirs.pgno, theirs.page);
+        }
     }
 
     fn weigh(&mut self, here: Option<&[u8]>, theirs: &Versions<'_>) {
@@ -113,6 +137,10 @@ impl Comparison {
         self.compared += 1;
         if let Some(theirs) = &other {
             self.weigh(Some(live), theirs);
+            self.hear(theirs);
+        }
+        if let Some(sample) = &mut self.sample {
+            sample.add_ours(pgno, live);
         }
         let other = other.map(|theirs| theirs.page);
         let is_equal = other == Some(live);
@@ -123,77 +151,18 @@ impl Comparison {
         if pgno == Pgno::FIRST {
             self.emptied = is_blank(live) && other.is_some_and(|other| !is_blank(other));
             self.strange_schema = other.is_some_and(|other| has_strange_schema(live, other));
-        } else if is_equal && is_telling(live) || other.is_some_and(|other| !is_equal && keeps_rows(live, other)) {
+        } else if other.is_some_and(|other| self.is_kin(pgno, live, other, is_equal)) {
             self.kin += 1;
         }
+    }
+
+    fn is_kin(&self, pgno: Pgno, live: &[u8], other: &[u8], is_equal: bool) -> bool {
+        self.mute.is_telling(pgno, other) && (is_equal || keeps_rows(live, other))
     }
 
     fn is_over(&self, limits: &Limits) -> bool {
         self.differing > limits.differing_max && self.kin >= limits.kin_wanted
     }
-}
-
-fn is_telling(page: &[u8]) -> bool {
-    let is_empty_node = BTREE_FLAGS.contains(&page[0]) && page[3..5] == [0, 0];
-    !is_empty_node && page.iter().any(|byte| *byte != 0)
-}
-
-/// Whether page 1 says that there is no table.
-fn is_blank(page: &[u8]) -> bool {
-    page[SCHEMA_AT] == TABLE_LEAF && page[SCHEMA_AT + 3..SCHEMA_AT + 5] == [0, 0]
-}
-
-/// Whether both schemas lie on page 1, and have no name in common.
-fn has_strange_schema(live: &[u8], other: &[u8]) -> bool {
-    if live[SCHEMA_AT] != TABLE_LEAF || other[SCHEMA_AT] != TABLE_LEAF {
-        return false;
-    }
-    let [live, other]: [Vec<&[u8]>; 2] =
-        [live, other].map(|page| row_offsets(page, SCHEMA_AT).filter_map(|at| schema_name(&page[at..])).collect());
-    !live.is_empty() && !other.is_empty() && !live.iter().any(|name| other.contains(name))
-}
-
-/// The second column of a row of `sqlite_schema`: the name.
-fn schema_name(row: &[u8]) -> Option<&[u8]> {
-    let text_len = |serial: u64| serial.checked_sub(13).map(|odd| usize::try_from(odd / 2).unwrap_or(usize::MAX));
-    let (_payload, row) = varint(row)?;
-    let (_row_id, record) = varint(row)?;
-    let (header_len, rest) = varint(record)?;
-    let (kind, rest) = varint(rest)?;
-    let (name, _) = varint(rest)?;
-    let start = usize::try_from(header_len).ok()?.checked_add(text_len(kind)?)?;
-    record.get(start..start.checked_add(text_len(name)?)?)
-}
-
-/// Whether at least half of the rows of the other table leaf stand unchanged in the same place of the live one.
-fn keeps_rows(live: &[u8], other: &[u8]) -> bool {
-    if live[0] != TABLE_LEAF || other[0] != TABLE_LEAF {
-        return false;
-    }
-    let standing: Vec<usize> = row_offsets(live, 0).collect();
-    let (mut rows, mut kept) = (0, 0);
-    for at in row_offsets(other, 0) {
-        rows += 1;
-        let row = row_at(other, at);
-        let is_kept = !row.is_empty() && standing.contains(&at) && live.get(at..at + row.len()) == Some(row);
-        kept += u32::from(is_kept);
-    }
-    rows > 0 && kept * 2 >= rows
-}
-
-/// Where the rows of the table leaf are that begins at `node` of this page; nothing is believed that lies outside of the page.
-fn row_offsets(page: &[u8], node: usize) -> impl Iterator<Item = usize> {
-    let count = usize::from(u16::from_be_bytes([page[node + 3], page[node + 4]]));
-    let offsets = page[node + 8..].chunks_exact(2).take(count);
-    offsets.map(|pair| usize::from(u16::from_be_bytes([pair[0], pair[1]]))).filter(|at| *at < page.len())
-}
-
-/// The row at that offset: length and row id, each a varint, and the payload as far as it lies in the page.
-fn row_at(page: &[u8], at: usize) -> &[u8] {
-    let Some((payload, rest)) = varint(&page[at..]) else { return &[] };
-    let Some((_row_id, rest)) = varint(rest) else { return &[] };
-    let payload = usize::try_from(payload).unwrap_or(usize::MAX);
-    &page[at..(page.len() - rest.len()).saturating_add(payload).min(page.len())]
 }
 
 /// Page numbers of a database, one bit each.
@@ -232,6 +201,8 @@ impl Db {
     ) -> Result<Comparison, O::Error> {
         let (page_size, pages) = (batch.header.page_size, batch.header.commit);
         let mut comparison = Comparison::new(pages);
+        comparison.mute = Box::new(self.mute_pages(page_size, pages)?);
+        comparison.sample = limits.rows.then(Box::default);
         let compared = self.reader.for_each_page(page_size, |pgno, page| -> Result<(), Stop<O::Error>> {
             comparison.add(pgno, page, other.page(pgno).map_err(Stop::Failed)?);
             if comparison.is_over(limits) { Err(Stop::Over) } else { Ok(()) }
@@ -244,7 +215,25 @@ impl Db {
             Err(Stop::Over) => {}
             Err(Stop::Failed(error)) => return Err(error),
         }
+        comparison.rows = comparison.sample.as_ref().map(|sample| sample.rows()).unwrap_or_default();
         Ok(comparison)
+    }
+
+    /// Adds every row that `batch`, the image captured last, refers to.
+    pub fn sample_rows(&self, batch: &Batch, sample: &mut RowSample) -> Result<(), DbError> {
+        self.reader.for_each_page(batch.header.page_size, |pgno, page| -> Result<(), DbError> {
+            sample.add_ours(pgno, page);
+            Ok(())
+        })
+    }
+
+    /// Pages of the snapshot that was captured last that say nothing of a lineage.
+    fn mute_pages(&self, page_size: PageSize, pages: u32) -> Result<Mute, DbError> {
+        Mute::find(pages, |pgno| {
+            let mut page = vec![0; page_size.bytes()];
+            self.reader.read_page(pgno, &mut page)?;
+            Ok(page)
+        })
     }
 
     /// Whether the snapshot that was captured last has no table at all.
@@ -261,7 +250,8 @@ impl Db {
         if let Some(wal) = self.mark.wal {
             header.wal = self.claim_tail(&wal, header.page_size, header.commit, &mut pages)?;
         }
-        Ok(Batch { header, image: None, pages: Pages::Set(pages), position: batch.position })
+        let (flavour, position) = (batch.flavour, batch.position);
+        Ok(Batch { header, flavour, image: None, pages: Pages::Set(pages), position })
     }
 
     /// The database is what TXID `txid` is: captures go on from the mark of the image `batch`, of which nothing is shipped.
@@ -374,52 +364,8 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_was_written_to_is_kin_and_another_one_is_not() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let leaf = |name: &str, sql: &str| {
-            let app = rusqlite::Connection::open(dir.path().join(name)).expect("open");
-            app.execute_batch("PRAGMA page_size=1024; CREATE TABLE t(id INTEGER PRIMARY KEY, x)").expect("create");
-            app.execute_batch(sql).expect("write");
-            app.query_row("SELECT data FROM sqlite_dbpage WHERE pgno = 2", [], |row| row.get::<_, Vec<u8>>(0))
-                .expect("page 2")
-        };
-        let other = leaf("a", "INSERT INTO t(x) VALUES ('alpha'), ('beta'), ('gamma')");
-        let grown = leaf("b", "INSERT INTO t(x) VALUES ('alpha'), ('beta'), ('gamma'), ('delta')");
-        let stranger = leaf("c", "INSERT INTO t(x) VALUES ('alphA'), ('betA'), ('gammA'), ('delta')");
-        assert!(keeps_rows(&grown, &other) && !keeps_rows(&stranger, &other));
-        for at in 0..other.len() {
-            let mut damaged = other.clone();
-            damaged[at] = 0xff;
-            let _ = keeps_rows(&grown, &damaged) && keeps_rows(&damaged, &grown);
-        }
-    }
-
-    #[test]
-    fn a_schema_is_strange_without_a_name_in_common() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let first = |name: &str, sql: &str| {
-            let app = rusqlite::Connection::open(dir.path().join(name)).expect("open");
-            app.execute_batch(sql).expect("write");
-            app.query_row("SELECT data FROM sqlite_dbpage WHERE pgno = 1", [], |row| row.get::<_, Vec<u8>>(0))
-                .expect("page 1")
-        };
-        let ours = first("a", "CREATE TABLE users(id INTEGER PRIMARY KEY, name); CREATE INDEX by_name ON users(name)");
-        let later = first("b", "CREATE TABLE tags(x); CREATE TABLE users(id INTEGER PRIMARY KEY, name, mail)");
-        let strange = first("c", "CREATE TABLE accounts(users); CREATE TABLE user(id)");
-        let blank = first("d", "CREATE TABLE x(y); DROP TABLE x");
-        let verdicts = [(&later, &ours), (&strange, &ours), (&blank, &ours), (&ours, &blank)]
-            .map(|(live, other)| has_strange_schema(live, other));
-        assert_eq!(verdicts, [false, true, false, false]);
-        for at in SCHEMA_AT..ours.len() {
-            let mut damaged = ours.clone();
-            damaged[at] = 0xff;
-            let _ = has_strange_schema(&damaged, &ours) || has_strange_schema(&ours, &damaged);
-        }
-    }
-
-    #[test]
     fn too_much_difference_ends_it_once_the_lineage_is_clear() {
-        let limits = Limits { differing_max: 1, kin_wanted: 1 };
+        let limits = Limits { differing_max: 1, kin_wanted: 1, rows: false };
         let mut comparison = Comparison::new(10);
         for number in 2..5 {
             comparison.add(pgno(number), &[1; 512], None);

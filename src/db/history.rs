@@ -7,6 +7,9 @@
 //! The first PUT after a TXID is told to the note before it is made: a header holds the salts of our WAL and a time, so an object
 //! with that very header is ours, also when we died before the reply came.
 //!
+//! With the TXID goes the frame of the WAL at which the database is that TXID ([`Standing`]): a later start can tell that nothing
+//! was committed here since (`replicate/behind.rs`).
+//!
 //! One line, written over in place and not synced: a write costs microseconds. A lost or torn note is no note, and then nothing
 //! is suspected.
 
@@ -18,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::notes;
+use super::proof::Standing;
 use crate::fsx::{self, Context};
 use crate::ltx::{Header, Txid};
 
@@ -30,6 +35,10 @@ pub struct Own(Option<Txid>);
 impl Own {
     pub fn up_to(txid: Option<Txid>) -> Own {
         Own(txid)
+    }
+
+    pub fn txid(self) -> Option<Txid> {
+        self.0
     }
 
     /// Whether it ends before `txid`.
@@ -57,6 +66,9 @@ struct Note {
     sending: Option<String>,
     /// A TXID means nothing in another replica.
     replica: String,
+    /// Where in the WAL that TXID is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    standing: Option<Standing>,
 }
 
 /// The note, and what it says.
@@ -68,6 +80,7 @@ pub struct History {
     own: Option<Own>,
     closed: bool,
     sending: Option<String>,
+    standing: Option<Standing>,
 }
 
 impl History {
@@ -75,17 +88,27 @@ impl History {
     pub fn load(directory: &Path, replica: &str) -> History {
         let path = directory.join(HISTORY_FILE);
         let note = read(&path).filter(|note| note.replica == replica);
-        let (own, closed, sending) = match note {
-            Some(note) => (Some(Own(Txid::parse_hex(&note.txid))), note.closed, note.sending),
-            None => (None, false, None),
+        let (own, closed, sending, standing) = match note {
+            Some(note) => (Some(Own(Txid::parse_hex(&note.txid))), note.closed, note.sending, note.standing),
+            None => (None, false, None, None),
         };
-        History { path, replica: replica.to_owned(), own, closed, sending }
+        History { path, replica: replica.to_owned(), own, closed, sending, standing }
     }
 
     /// How far it goes, given the header of the newest level-0 object; `None`: nobody knows.
     pub fn own(&self, newest: Option<&Header>) -> Option<Own> {
         let sent = newest.filter(|header| self.sending.as_deref() == Some(&hex(header)));
         self.own.max(sent.map(|header| Own(Some(header.max_txid))))
+    }
+
+    /// How far it is surely its own, by the note alone.
+    pub fn txid(&self) -> Option<Txid> {
+        self.own.and_then(Own::txid)
+    }
+
+    /// Where in the WAL [`History::txid`] is found.
+    pub fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
     }
 
     /// Whether the last road ended in the middle: there may be commits here that nobody else has.
@@ -104,7 +127,12 @@ impl History {
 
     /// The database here is in step with `own`.
     pub fn in_step(&mut self, own: Own) -> fsx::Result<()> {
-        (self.own, self.closed, self.sending) = (Some(own), false, None);
+        self.in_step_at(own, None)
+    }
+
+    /// The same, and where in the WAL that is.
+    pub fn in_step_at(&mut self, own: Own, standing: Option<Standing>) -> fsx::Result<()> {
+        (self.own, self.closed, self.sending, self.standing) = (Some(own), false, None, standing);
         self.write()
     }
 
@@ -120,20 +148,24 @@ impl History {
 
     /// The road ends in order, and the replica has everything up to `txid`.
     pub fn close(&mut self, txid: Txid) -> fsx::Result<()> {
+        if self.txid() != Some(txid) {
+            self.standing = None;
+        }
         (self.own, self.closed, self.sending) = (Some(Own(Some(txid))), true, None);
         self.write()
     }
 
     fn write(&self) -> fsx::Result<()> {
         let txid = self.own.and_then(|own| own.0).map_or_else(|| "0".repeat(16), |txid| txid.to_string());
-        let note = Note { txid, closed: self.closed, sending: self.sending.clone(), replica: self.replica.clone() };
+        let (sending, replica, standing) = (self.sending.clone(), self.replica.clone(), self.standing.clone());
+        let note = Note { txid, closed: self.closed, sending, replica, standing };
         let mut line = serde_json::to_vec(&note).map_err(std::io::Error::other).on("encode", &self.path)?;
         // What an earlier, longer note left behind it does not count.
         line.push(b'\n');
         let file = match open(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                fsx::create_dir_all(fsx::parent(&self.path))?;
-                open(&self.path)?
+                notes::create_dir_within(fsx::parent(&self.path))?;
+                create(&self.path)?
             }
             opened => opened?,
         };
@@ -142,9 +174,15 @@ impl History {
 }
 
 fn open(path: &Path) -> fsx::Result<File> {
+    File::options().write(true).custom_flags(libc::O_NOFOLLOW).open(path).on("open", path)
+}
+
+fn create(path: &Path) -> fsx::Result<File> {
     let mut options = File::options();
     options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options.open(path).on("open", path)
+    let file = options.open(path).on("create", path)?;
+    notes::settle(&file, path);
+    Ok(file)
 }
 
 fn read(path: &Path) -> Option<Note> {
@@ -160,8 +198,10 @@ fn hex(header: &Header) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::Position;
     use crate::ltx::WalPosition;
     use crate::page::PageSize;
+    use crate::sqlite::{FrameChecksum, Salts, WalMark};
 
     fn txid(number: u64) -> Txid {
         Txid::new(number).expect("not zero")
@@ -187,6 +227,13 @@ mod tests {
         assert_eq!((load("r").own(None), load("r").was_cut_off()), (own(6), false));
         load("r").reopen().expect("write");
         assert_eq!((load("r").own(None), load("r").was_cut_off()), (own(6), true));
+        let wal = WalMark { salts: Salts(4, 7), frames: 5, checksum: FrameChecksum(1, 2) };
+        let position = Position { txid: txid(7), page_size: PageSize::MAX, pages: 3, wal: Some(wal), sealed: false };
+        load("r").in_step_at(Own(Some(txid(7))), Standing::of(&position, "r")).expect("write");
+        load("r").close(txid(7)).expect("write");
+        assert!(load("r").standing().is_some_and(|note| note.is_of("r", txid(7))), "the frame of the very TXID");
+        load("r").close(txid(6)).expect("write");
+        assert!(load("r").standing().is_none());
         load("a longer name").in_step(Own(None)).expect("write");
         load("r").in_step(Own(None)).expect("write");
         assert_eq!((load("r").own(None), load("a longer name").own(None)), (Some(Own(None)), None));

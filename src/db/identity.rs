@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::open::DbError;
+use super::replaced::Remains;
 use crate::fsx;
 
 /// Device and inode of a file.
@@ -43,6 +44,11 @@ impl Files {
             beside.extend(Identity::of(&path)?.map(|identity| (path, identity)));
         }
         Ok(Some(Files { database: (database.to_owned(), identity), beside }))
+    }
+
+    /// What is left of them when the database is replaced.
+    pub fn remains(&self) -> Remains {
+        Remains::new(self.database.1.inode, self.beside.clone())
     }
 
     /// Fails when one of them is another file now, or gone, or when the database was emptied.

@@ -4,14 +4,16 @@
 //! replicate. The lock goes away with its holder, however that ends.
 
 use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 
+use super::notes;
 use crate::fsx::weak::Ability;
 use crate::fsx::{self, Context};
+use crate::sqlite::lock_holders;
 
 const LOCK_FILE: &str = "lock";
 
@@ -33,9 +35,9 @@ enum Held {
 }
 
 impl Lock {
-    /// Takes the lock in `directory`, which is created if missing; `None` when another process holds it.
-    pub fn try_take(directory: &Path) -> fsx::Result<Option<Lock>> {
-        fsx::create_dir_all(directory)?;
+    /// Takes the lock of this database in `directory`, which is created if missing; `None` when another process holds it.
+    pub fn try_take(database: &Path, directory: &Path) -> fsx::Result<Option<Lock>> {
+        notes::prepare(database, directory)?;
         let path = directory.join(LOCK_FILE);
         let file = OpenOptions::new()
             .read(true)
@@ -45,13 +47,17 @@ impl Lock {
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
             .open(&path)
+            .map_err(|error| explain(error, directory))
             .on("open", &path)?;
         let locked = match Ability::Flock.attempt(|| Ok(())) {
             Ok(()) => Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, errno)| (file, errno.into())),
             Err(error) => Err((file, error)),
         };
         match locked {
-            Ok(file) => Ok(Some(Lock { _file: Held::Flock { _file: file } })),
+            Ok(file) => {
+                notes::settle(&file, &path);
+                Ok(Some(Lock { _file: Held::Flock { _file: file } }))
+            }
             Err((_, error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err((file, error)) if Ability::Flock.is_lacking(&error) => Lock::try_otherwise(file, &path),
             Err((_, error)) => Err(error).on("lock", &path),
@@ -67,7 +73,7 @@ impl Lock {
             Ok(())
         });
         match locked {
-            Ok(()) => {}
+            Ok(()) => notes::settle(&file, path),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => return Ok(None),
             Err(error) if Ability::OfdLock.is_lacking(&error) => Ability::OfdLock.is_missed_at(path),
             Err(error) => return Err(error).on("lock", path),
@@ -84,6 +90,31 @@ const NO_RANGE: libc::flock = libc::flock {
     l_len: 0,
     l_pid: 0,
 };
+impl Lock {
+    /// Who holds the lock in `directory`, by name, as far as that can be seen from here.
+    pub fn holder(directory: &Path) -> String {
+        match lock_holders(&directory.join(LOCK_FILE)).join(", ") {
+            unseen if unseen.is_empty() => "a process that cannot be seen from here".into(),
+            names => names,
+        }
+    }
+}
+
+/// The notes of another user say how to get at them.
+fn explain(error: io::Error, directory: &Path) -> io::Error {
+    match std::fs::metadata(directory) {
+        Ok(found) if error.kind() == ErrorKind::PermissionDenied => {
+            let why = format!(
+                "permission denied: {} belongs to {}:{}; give it to the owner of the database (chown -R), or start once as root",
+                directory.display(),
+                found.uid(),
+                found.gid()
+            );
+            io::Error::new(ErrorKind::PermissionDenied, why)
+        }
+        _ => error,
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -93,18 +124,19 @@ mod tests {
     #[test]
     fn only_one_can_hold_it_and_it_goes_with_its_holder() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let meta = dir.path().join("meta");
-        let first = Lock::try_take(&meta).expect("take");
+        let (path, meta) = (dir.path().join("app.db"), dir.path().join("meta"));
+        let first = Lock::try_take(&path, &meta).expect("take");
         assert!(first.is_some());
-        assert!(Lock::try_take(&meta).expect("answer").is_none());
+        assert!(Lock::try_take(&path, &meta).expect("answer").is_none());
         drop(first);
-        assert!(Lock::try_take(&meta).expect("take").is_some());
+        assert!(Lock::try_take(&path, &meta).expect("take").is_some());
     }
 
     #[test]
     fn without_flock_there_is_another_lock_and_without_that_the_work_goes_on() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let take = || Lock::try_take(dir.path()).expect("answer");
+        let path = dir.path().join("app.db");
+        let take = || Lock::try_take(&path, dir.path()).expect("answer");
         {
             let _weak = weaken(&[(Ability::Flock, libc::ENOSYS)]);
             let first = take();
@@ -117,6 +149,6 @@ mod tests {
         assert!(first.is_some() && second.is_some(), "nothing can tell them apart");
         drop((first, second));
         let _weak = weaken(&[(Ability::Flock, libc::EIO)]);
-        assert!(Lock::try_take(dir.path()).is_err(), "a broken disk is no weak file system");
+        assert!(Lock::try_take(&path, dir.path()).is_err(), "a broken disk is no weak file system");
     }
 }

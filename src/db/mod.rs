@@ -11,6 +11,8 @@
 //!   reset.rs     let the WAL start over, a few milliseconds under the write lock
 //!   resume.rs    prove that a WAL still continues what the bucket has
 //!   compare.rs   where that cannot be proved: which pages are not what another copy has
+//!   kin.rs       pure: pages that tell of one lineage
+//!   rows.rs      pure: rows that do, wherever they lie
 //!   descent.rs   pure: a page that shows that it came after another copy
 //!   proof.rs     the notes of what was proved, for the next start
 //!   spill.rs     captured but not yet uploaded, on local disk
@@ -18,9 +20,11 @@
 //!   history.rs   the note of how far this disk is in step with the replica
 //!   litestream.rs  what Litestream leaves beside a database
 //!   acceptance.rs  by order of a human: this database is the newest state
+//!   notes.rs     the directory of all these, and to whom it belongs
 //!   lock.rs      one replicator per database
 //!   nearby.rs    there is no database: what lies at and around its path
 //!   identity.rs  is this still the file we opened?
+//!   replaced.rs  it is not: what the old one left
 //! ```
 //!
 //! # Why no commit can be missed
@@ -43,15 +47,19 @@ mod descent;
 mod follow;
 mod history;
 mod identity;
+mod kin;
 mod litestream;
 mod lock;
 mod nearby;
+mod notes;
 mod open;
 mod origin;
 mod position;
 mod proof;
+mod replaced;
 mod reset;
 mod resume;
+mod rows;
 mod spill;
 mod watch;
 
@@ -65,11 +73,14 @@ pub use history::{History, Own};
 pub use litestream::litestream_was_here;
 pub use lock::Lock;
 pub use nearby::{AtPath, Neighbour, Surroundings};
+pub use notes::{create_dir_within, note_exclusive, prepare as prepare_notes, was_exclusive};
 pub use open::{Db, DbError, Tuning};
 pub use origin::Origin;
 pub use position::{ImageReason, Position};
 pub use proof::{KnownFile, Standing};
+pub use replaced::Remains;
 pub use reset::{Obstacle, Reset};
-pub use resume::{Candidate, Kinship};
+pub use resume::{Candidate, Kinship, Side};
+pub use rows::{RowSample, Rows};
 pub use spill::{ASIDE_DIRECTORY, SPILL_DIRECTORY, Spill, SpillError, Spilled};
 pub use watch::{Watch, Watches};

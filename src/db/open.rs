@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::identity::{Files, Identity};
 use super::position::{ImageReason, Position};
 use crate::fsx::{self, FsError};
-use crate::ltx::{LtxError, Txid};
-use crate::sqlite::{CheckpointLock, Connection, Mark, SqliteError, Wal, WalError};
+use crate::ltx::{Flavour, LtxError, Txid};
+use crate::page::PageSize;
+use crate::sqlite::{CheckpointLock, Connection, Mark, SqliteError, Wal, WalError, check_access};
 
 /// How a database is treated; defaults and meaning are Litestream's.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +85,14 @@ pub struct Db {
     /// What `reader` sees.
     pub(super) mark: Mark,
     pub(super) progress: Progress,
+    /// Of what is captured from now on.
+    pub(super) flavour: Flavour,
+}
+
+impl AsMut<Db> for Db {
+    fn as_mut(&mut self) -> &mut Db {
+        self
+    }
 }
 
 impl Db {
@@ -93,6 +102,7 @@ impl Db {
         let path = std::fs::canonicalize(path).map_err(|source| FsError { verb: "open", path: path.into(), source })?;
         let missing = || DbError::Replaced { path: path.clone() };
         let identity = Identity::of(&path)?.ok_or_else(missing)?;
+        check_access(&path)?;
         let reader = Connection::open(&path, tuning.busy_timeout)?;
         let spare = Connection::open(&path, tuning.busy_timeout)?;
         reader.check_page_access()?;
@@ -102,11 +112,23 @@ impl Db {
             return Err(missing());
         }
         // Only now: the first transaction creates the WAL and its index.
+        reader.share_new_files();
         let files = Files::of(&path)?.ok_or_else(missing)?;
         let progress = Progress::Unknown { last: None, reason: ImageReason::FirstBackup };
         let wal_path = fsx::with_suffix(&path, "-wal");
         let checkpoint_lock = CheckpointLock::of(&path);
-        Ok(Db { path, wal_path, tuning, files, reader, spare, checkpoint_lock, mark, progress })
+        Ok(Db {
+            path,
+            wal_path,
+            tuning,
+            files,
+            reader,
+            spare,
+            checkpoint_lock,
+            mark,
+            progress,
+            flavour: Flavour::default(),
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -123,12 +145,30 @@ impl Db {
         self.progress = Progress::Unknown { last, reason };
     }
 
+    /// From here on captures are written in this flavour.
+    pub fn write_in(&mut self, flavour: Flavour) {
+        self.flavour = flavour;
+    }
+
     /// The last captured TXID.
     pub fn txid(&self) -> Option<Txid> {
         match self.progress {
             Progress::Known(position) => Some(position.txid),
             Progress::Unknown { last, .. } => last,
         }
+    }
+
+    /// How far the database is captured, if that is known.
+    pub fn position(&self) -> Option<Position> {
+        match self.progress {
+            Progress::Known(position) => Some(position),
+            Progress::Unknown { .. } => None,
+        }
+    }
+
+    /// Page size, and size in pages, of what the read transaction sees.
+    pub fn size(&self) -> (PageSize, u32) {
+        (self.mark.page_size, self.mark.pages)
     }
 
     /// Whether captures continue a known position, so that commits can be numbered.

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::notes;
 use super::position::Position;
 use crate::fsx::{self, Context};
 use crate::ltx::Txid;
@@ -47,12 +48,11 @@ impl Origin {
         })
     }
 
+    /// A lost note only costs an upload.
     pub fn save(&self, directory: &Path) -> fsx::Result<()> {
-        fsx::create_dir_all(directory)?;
-        let path = directory.join(NOTE_FILE);
-        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::other).on("encode", &path)?;
-        // Not synced: a lost or torn note only costs an upload.
-        std::fs::write(&path, text).on("write", &path)
+        let text =
+            serde_json::to_vec_pretty(self).map_err(std::io::Error::other).on("encode", &directory.join(NOTE_FILE))?;
+        notes::write(directory, NOTE_FILE, &text)
     }
 
     /// The position that the file at `path` still is, by the note in `directory`; `None` without a note that can be believed.

@@ -41,6 +41,7 @@ pub enum ImageReason {
     HistoryGone,
     HistoryBroken,
     Accepted,
+    FileReplaced,
     PageSizeChanged,
     WalRestarted,
     WalTruncated,
@@ -59,6 +60,7 @@ impl ImageReason {
             | ImageReason::HistoryBroken
             | ImageReason::Accepted => false,
             ImageReason::NoPosition
+            | ImageReason::FileReplaced
             | ImageReason::PageSizeChanged
             | ImageReason::LocalChanges
             | ImageReason::WalRestarted
@@ -71,6 +73,12 @@ impl ImageReason {
 }
 
 impl ImageReason {
+    /// It follows from what programs do with a database every day.
+    pub fn is_ordinary(self) -> bool {
+        use ImageReason::{LocalChanges, NoPosition, WalRestarted, WalTruncated};
+        matches!(self, NoPosition | LocalChanges | WalRestarted | WalTruncated)
+    }
+
     /// What came before does not lead to this image: no restore can cross over to it, so it has to be a beginning too.
     pub fn begins_anew(self) -> bool {
         match self {
@@ -91,6 +99,7 @@ impl fmt::Display for ImageReason {
             ImageReason::HistoryGone => "objects of the history are gone from the replica",
             ImageReason::HistoryBroken => "the files in the replica do not make a database",
             ImageReason::Accepted => "`millstream reset` has made it the newest state",
+            ImageReason::FileReplaced => "another file lies in its place now",
             ImageReason::PageSizeChanged => "the page size of the database changed",
             ImageReason::WalRestarted => "the WAL was restarted by somebody else",
             ImageReason::WalTruncated => "the WAL was truncated by somebody else",

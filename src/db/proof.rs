@@ -15,6 +15,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::notes;
 use super::position::Position;
 use crate::fsx::{self, Context};
 use crate::ltx::{Header, Txid, WalPosition};
@@ -61,10 +62,15 @@ impl Standing {
         save(self, directory, STANDING_FILE)
     }
 
+    /// Whether it speaks of this TXID of this replica.
+    pub fn is_of(&self, replica: &str, txid: Txid) -> bool {
+        self.replica == replica && Txid::parse_hex(&self.txid) == Some(txid)
+    }
+
     /// The note in `directory`, if it speaks of this TXID of this replica.
     pub fn load(directory: &Path, replica: &str, txid: Txid) -> Option<Standing> {
         let note: Standing = load(directory, STANDING_FILE)?;
-        (note.replica == replica && Txid::parse_hex(&note.txid) == Some(txid)).then_some(note)
+        note.is_of(replica, txid).then_some(note)
     }
 
     /// The header that an object at this place would have; `None` when the note was damaged.
@@ -127,12 +133,8 @@ impl KnownFile {
 }
 
 pub(super) fn save<T: Serialize>(note: &T, directory: &Path, name: &str) -> fsx::Result<()> {
-    fsx::create_dir_all(directory)?;
-    let path = directory.join(name);
-    let text = serde_json::to_vec(note).map_err(std::io::Error::other).on("encode", &path)?;
-    let temporary = fsx::with_suffix(&path, ".tmp");
-    std::fs::write(&temporary, text).on("write", &temporary)?;
-    fsx::rename(&temporary, &path)
+    let text = serde_json::to_vec(note).map_err(std::io::Error::other).on("encode", &directory.join(name))?;
+    notes::write(directory, name, &text)
 }
 
 pub(super) fn load<T: DeserializeOwned>(directory: &Path, name: &str) -> Option<T> {

@@ -9,6 +9,8 @@
 //! That our own reset captured a generation to its end is no proof for later: when everybody has left the database, the next one to
 //! open it recovers the WAL, no longer knows that it was copied, and goes on behind that end.
 
+use std::cmp::Ordering;
+
 use super::capture::newest_of_each;
 use super::open::{Db, DbError};
 use super::position::{ImageReason, Position};
@@ -38,6 +40,16 @@ pub enum Kinship {
     Same,
     /// A later generation of one file: what the object holds was checkpointed here.
     Later,
+}
+
+/// Where an object ends, seen from the end of the WAL here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Before,
+    Here,
+    Behind,
+    /// It was made from another WAL, or does not say from which.
+    Elsewhere,
 }
 
 /// The frames that an object's header claims: those after `after` up to `end`, of the generation `salts`.
@@ -73,6 +85,17 @@ impl Claim {
             0 if now == self.salts => Kinship::Same,
             1..RESTARTS_MAX => Kinship::Later,
             _ => Kinship::None,
+        }
+    }
+
+    fn side(&self, now: &WalMark) -> Side {
+        match (self.kinship(now.salts), self.end.cmp(&now.frames)) {
+            (Kinship::Same, Ordering::Less) => Side::Before,
+            (Kinship::Same, Ordering::Equal) => Side::Here,
+            (Kinship::Same, Ordering::Greater) => Side::Behind,
+            (Kinship::Later, _) => Side::Before,
+            (Kinship::None, _) if (1..RESTARTS_MAX).contains(&self.salts.0.wrapping_sub(now.salts.0)) => Side::Behind,
+            (Kinship::None, _) => Side::Elsewhere,
         }
     }
 
@@ -140,6 +163,21 @@ impl Db {
     pub fn kinship(&self, newest: &Header) -> Kinship {
         let now = self.mark.wal.map(|wal| wal.salts);
         now.zip(Claim::of(newest)).map_or(Kinship::None, |(now, claim)| claim.kinship(now))
+    }
+
+    /// Where the object with this header ends, seen from the end of the pinned WAL.
+    pub fn side_of(&self, header: &Header) -> Side {
+        self.mark.wal.zip(Claim::of(header)).map_or(Side::Elsewhere, |(now, claim)| claim.side(&now))
+    }
+
+    /// Whether nothing was committed here after that position: the pinned WAL ends there, or is empty as it was.
+    pub fn ends_at(&self, position: &Position) -> bool {
+        let frames = self.mark.wal.filter(|wal| wal.frames > 0);
+        match (frames, position.wal) {
+            (None, None) => true,
+            (Some(now), Some(then)) => (now.salts, now.frames) == (then.salts, then.frames),
+            _ => false,
+        }
     }
 
     /// The proved position, if every one of these pages of the object equals its frame; `None` if any differs.
@@ -216,6 +254,23 @@ type Found = Result<(Vec<(Pgno, u32)>, WalMark, bool), ImageReason>;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_an_object_is_told_from_the_end_of_the_wal() {
+        let now = WalMark { salts: Salts(100, 7), frames: 3, checksum: FrameChecksum(1, 2) };
+        let table = [
+            (Salts(100, 7), 2, Side::Before),
+            (Salts(100, 7), 3, Side::Here),
+            (Salts(100, 7), 4, Side::Behind),
+            (Salts(99, 1), 9, Side::Before),
+            (Salts(101, 1), 1, Side::Behind),
+            (Salts(100, 8), 3, Side::Elsewhere),
+            (Salts(100 + RESTARTS_MAX, 8), 3, Side::Elsewhere),
+        ];
+        for (salts, end, side) in table {
+            assert_eq!(Claim { salts, after: 0, end }.side(&now), side, "{salts:?} up to {end}");
+        }
+    }
 
     #[test]
     fn a_lineage_is_counted_and_not_taken_for_another() {

@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use super::notes;
 use super::open::DbError;
 use crate::fsx::{self, Context, FsError};
 use crate::ltx::{Decoder, Encoded, Header, LtxError, Txid, WalPosition, merge};
@@ -99,11 +100,11 @@ impl Spill {
         header: &Header,
         write: impl FnOnce(&mut BufWriter<File>) -> Result<(u64, u64), E>,
     ) -> Result<(), E> {
-        fsx::create_dir_all(&self.directory).map_err(SpillError::from)?;
+        notes::create_dir_within(&self.directory).map_err(SpillError::from)?;
         let path = self.path_of(header.min_txid);
         let temporary = fsx::with_suffix(&path, ".tmp");
         fsx::remove_file_if_exists(&temporary).map_err(SpillError::from)?;
-        let mut writer = BufWriter::new(fsx::create_new(&temporary, 0o600).map_err(SpillError::from)?);
+        let mut writer = BufWriter::new(notes::create_new(&temporary).map_err(SpillError::from)?);
         let (size, checksum) = write(&mut writer)?;
         writer.flush().on("write", &temporary).map_err(SpillError::from)?;
         fsx::rename(&temporary, &path).map_err(SpillError::from)?;
@@ -164,7 +165,7 @@ impl Spill {
         let inputs = unsent.iter().map(open_decoder).collect::<Result<Vec<_>, SpillError>>()?;
         let temporary = fsx::with_suffix(&self.path_of(txid), ".tmp");
         fsx::remove_file_if_exists(&temporary)?;
-        let writer = BufWriter::new(fsx::create_new(&temporary, 0o600)?);
+        let writer = BufWriter::new(notes::create_new(&temporary)?);
         let Encoded { mut writer, size, checksum, .. } = merge(inputs, header, writer)?;
         writer.flush().on("write", &temporary)?;
         // The newest parts go first: a crash in between leaves a queue that is shorter, never one with a hole.

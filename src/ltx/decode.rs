@@ -7,7 +7,7 @@ use std::io::Read;
 
 use super::frame::FrameReader;
 use super::index::{END_OF_INDEX, IndexSum, check_end};
-use super::{HEADER_LEN, Header, LtxError, Result, Tail, malformed, read_exact};
+use super::{Flavour, HEADER_LEN, Header, LtxError, Result, Tail, malformed, read_exact};
 use crate::page::Pgno;
 
 /// Reads one file. It makes small reads: give it a buffered reader.
@@ -40,6 +40,11 @@ impl<R: Read> Decoder<R> {
 
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// How the page was stored that was read last.
+    pub fn flavour(&self) -> Option<Flavour> {
+        self.frames.flavour()
     }
 
     /// Inflates the next page into `page`, which must be one page long. `None` after the last page.
@@ -115,7 +120,7 @@ mod tests {
 
     use super::*;
     use crate::ltx::WalPosition;
-    use crate::ltx::testing::{Pages, decode, encode, header, legacy, page, txid, vector};
+    use crate::ltx::testing::{Pages, decode, encode, encode_as, header, mixed, page, txid, vector};
 
     #[test]
     fn a_file_of_the_real_litestream_decodes_and_verifies() {
@@ -149,7 +154,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_noticed() {
         let pages: Pages = [1, 2, 5].map(|n| (n, page(512, n.into()))).into();
-        for file in [encode(header(512, 9, 7, 8), &pages), legacy(header(512, 9, 7, 8), &pages), vector()] {
+        for file in [encode(header(512, 9, 7, 8), &pages), mixed(header(512, 9, 7, 8), &pages), vector()] {
             for at in 0..file.len() {
                 for bit in 0..8 {
                     let mut damaged = file.clone();
@@ -167,21 +172,30 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_the_old_flavour_are_read_also_when_mixed() {
+    fn both_flavours_are_read_also_when_mixed() {
         for page_size in [512, 4096, 65536] {
             let pages: Pages = [1, 2, 7].map(|n| (n, page(page_size, n.into()))).into();
             let h = header(page_size, 7, 3, 3);
-            assert_eq!(decode(&legacy(h, &pages)).expect("legacy"), (h, pages));
+            for flavour in [Flavour::Frame, Flavour::Block] {
+                assert_eq!(decode(&encode_as(flavour, h, &pages)).expect("valid"), (h, pages.clone()));
+            }
+            assert_eq!(decode(&mixed(h, &pages)).expect("valid"), (h, pages));
         }
     }
 
     #[test]
     fn lengths_in_a_file_are_not_believed() {
-        let file = encode(header(4096, 3, 2, 2), &vec![(3, page(4096, 3))]);
+        let file = encode_as(Flavour::Block, header(4096, 3, 2, 2), &vec![(3, page(4096, 3))]);
         for size in [0, 4096 + 16 + 17, 1 << 20, u32::MAX] {
             let mut lying = file.clone();
             lying[106..110].copy_from_slice(&size.to_be_bytes());
             assert!(matches!(decode(&lying), Err(LtxError::Malformed(_))), "{size}");
+        }
+        let file = encode(header(4096, 3, 2, 2), &vec![(3, page(4096, 3))]);
+        for size in [0u32, 1, 4097, 1 << 20, 1 << 31, (1 << 31) + 4095, u32::MAX] {
+            let mut lying = file.clone();
+            lying[113..117].copy_from_slice(&size.to_le_bytes());
+            assert!(decode(&lying).is_err(), "{size}");
         }
     }
 
@@ -223,8 +237,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn what_is_encoded_is_decoded((h, pages) in any_file()) {
-            let file = encode(h, &pages);
+        fn what_is_encoded_is_decoded((h, pages) in any_file(), in_blocks: bool) {
+            let file = encode_as(if in_blocks { Flavour::Block } else { Flavour::Frame }, h, &pages);
             prop_assert_eq!(decode(&file).expect("round trip"), (h, pages));
         }
 

@@ -5,11 +5,9 @@
 
 use std::io::Write;
 
-use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
-
-use super::frame::{BLOCK_HEADER_LEN, END_OF_PAGES, FLAG_BLOCK, FRAME_HEADER_LEN, PageOrder};
+use super::frame::{END_OF_PAGES, FrameWriter, PageOrder, max_written_len};
 use super::outline::Outline;
-use super::{Crc, HEADER_LEN, Header, LtxError, Result, TAIL_LEN};
+use super::{Crc, Flavour, HEADER_LEN, Header, LtxError, Result, TAIL_LEN};
 use crate::page::{PageSize, Pgno};
 
 /// Writes one file. Dropped without [`Encoder::finish`], what it wrote is not a valid LTX file.
@@ -20,8 +18,7 @@ pub struct Encoder<W: Write> {
     crc: Crc,
     offset: u64,
     outline: Outline,
-    frame: Vec<u8>,
-    table: CompressTable,
+    frames: FrameWriter,
 }
 
 /// A finished file.
@@ -34,24 +31,29 @@ pub struct Encoded<W> {
     pub checksum: u64,
 }
 
-/// What a file of so many pages takes at most, whatever is in them.
+/// What a file of so many pages takes at most, whatever is in them and in whatever flavour.
 pub fn encoded_len_max(page_size: PageSize, pages: u64) -> u64 {
     // An entry of the index is three varints.
     const INDEX_ENTRY_MAX: usize = 5 + 10 + 10;
     const ENDS: u64 = (HEADER_LEN + END_OF_PAGES.len() + 1 + TAIL_LEN) as u64;
-    let page = BLOCK_HEADER_LEN + get_maximum_output_size(page_size.bytes()) + INDEX_ENTRY_MAX;
+    let page = max_written_len(page_size) + INDEX_ENTRY_MAX;
     (page as u64).saturating_mul(pages).saturating_add(ENDS)
 }
 
 impl<W: Write> Encoder<W> {
-    pub fn new(mut writer: W, header: Header) -> Result<Encoder<W>> {
+    /// A file in the flavour that everybody reads.
+    #[cfg(test)]
+    pub fn new(writer: W, header: Header) -> Result<Encoder<W>> {
+        Encoder::with_flavour(writer, header, Flavour::default())
+    }
+
+    /// Which flavour a file gets is decided by [`Flavour::after`].
+    pub fn with_flavour(mut writer: W, header: Header, flavour: Flavour) -> Result<Encoder<W>> {
         header.check().map_err(LtxError::Refused)?;
         let raw = header.encode();
         write(&mut writer, &raw)?;
         let mut crc = Crc::new();
         crc.update(&raw);
-        let table =
-            if header.page_size.get() < u32::from(u16::MAX) { CompressTable::small() } else { CompressTable::large() };
         Ok(Encoder {
             writer,
             header,
@@ -59,8 +61,7 @@ impl<W: Write> Encoder<W> {
             crc,
             offset: HEADER_LEN as u64,
             outline: Outline::default(),
-            frame: vec![0; BLOCK_HEADER_LEN + get_maximum_output_size(header.page_size.bytes())],
-            table,
+            frames: FrameWriter::new(flavour, header.page_size),
         })
     }
 
@@ -71,17 +72,13 @@ impl<W: Write> Encoder<W> {
             return Err(LtxError::Refused(format!("page {pgno} has {} bytes instead of {wanted}", data.len())));
         }
         self.order.admit(pgno.get()).map_err(LtxError::Refused)?;
-        let block = compress_into_with_table(data, &mut self.frame[BLOCK_HEADER_LEN..], &mut self.table)
-            .expect("the buffer holds the worst case of a page");
-        self.frame[..4].copy_from_slice(&pgno.get().to_be_bytes());
-        self.frame[4..FRAME_HEADER_LEN].copy_from_slice(&FLAG_BLOCK.to_be_bytes());
-        self.frame[FRAME_HEADER_LEN..BLOCK_HEADER_LEN].copy_from_slice(&(block as u32).to_be_bytes());
-        self.crc.update(&self.frame[..BLOCK_HEADER_LEN]);
+        let frame = self.frames.write(pgno, data);
+        self.crc.update(&frame.bytes[..frame.head_len]);
         self.crc.update(data);
-        let len = BLOCK_HEADER_LEN + block;
-        write(&mut self.writer, &self.frame[..len])?;
-        self.outline.push(pgno, len as u64);
-        self.offset += len as u64;
+        write(&mut self.writer, frame.bytes)?;
+        let len = frame.bytes.len() as u64;
+        self.outline.push(pgno, len);
+        self.offset += len;
         Ok(())
     }
 
@@ -120,7 +117,7 @@ fn unwritten(source: std::io::Error) -> LtxError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ltx::testing::{decode, encode, header, page};
+    use crate::ltx::testing::{decode, encode, encode_as, header, noise, page};
 
     fn pgno(number: u32) -> Pgno {
         Pgno::new(number).expect("not zero")
@@ -156,20 +153,15 @@ mod tests {
 
     #[test]
     fn a_page_that_does_not_compress_fits() {
-        let mut state = 1u64;
         for page_size in [512, 4096, 32768, 65536] {
-            let noise: Vec<u8> = (0..page_size)
-                .map(|_| {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    (state >> 33) as u8
-                })
-                .collect();
-            let pages = vec![(1, noise)];
-            let file = encode(header(page_size, 1, 1, 1), &pages);
-            assert!(file.len() > page_size as usize);
-            let size = PageSize::new(page_size).expect("valid");
-            assert!(file.len() as u64 <= encoded_len_max(size, 1), "{} bytes", file.len());
-            assert_eq!(decode(&file).expect("valid").1, pages);
+            for flavour in [Flavour::Frame, Flavour::Block] {
+                let pages = vec![(1, noise(page_size))];
+                let file = encode_as(flavour, header(page_size, 1, 1, 1), &pages);
+                assert!(file.len() > page_size as usize);
+                let size = PageSize::new(page_size).expect("valid");
+                assert!(file.len() as u64 <= encoded_len_max(size, 1), "{} bytes", file.len());
+                assert_eq!(decode(&file).expect("valid").1, pages);
+            }
         }
     }
 

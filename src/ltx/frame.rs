@@ -1,16 +1,21 @@
 //! Page frames: which pages a file may hold in which order, and how one frame is read.
 //!
 //! ```text
-//! pgno (4) │ flags (2) = 1 │ size (4) │ one raw LZ4 block      ← what everybody writes today
-//! pgno (4) │ flags (2) = 0 │ one LZ4 frame                     ← Litestream 0.5.0 to 0.5.3, see `legacy`
+//! pgno (4) │ flags (2) = 0 │ one LZ4 frame                     ← Litestream 0.5.0 to 0.5.15, and we; see `lz4`
+//! pgno (4) │ flags (2) = 1 │ size (4) │ one raw LZ4 block      ← Litestream from 0.5.16 on
 //! ```
+//!
+//! [`Flavour`] says which of them a new file gets.
 
 use std::io::Read;
 
-use super::{Crc, Header, Result, be32, index::IndexSum, malformed, read_exact};
+use super::{Crc, Flavour, Header, Result, be32, index::IndexSum, malformed, read_exact};
 use crate::page::{PageSize, Pgno};
 
-mod legacy;
+mod lz4;
+mod write;
+
+pub use write::{FrameWriter, max_written_len};
 
 /// Page number and flags.
 pub const FRAME_HEADER_LEN: usize = 6;
@@ -29,7 +34,7 @@ pub fn max_block_len(page_size: PageSize) -> usize {
 
 /// The longest frame of either flavour.
 pub fn max_frame_len(page_size: PageSize) -> u64 {
-    (FRAME_HEADER_LEN + legacy::max_len(page_size)) as u64
+    (FRAME_HEADER_LEN + lz4::max_len(page_size)) as u64
 }
 
 /// The order that pages have to come in: ascending, within the database, never the lock page; in snapshots every one.
@@ -100,6 +105,7 @@ pub struct FrameReader {
     crc: Crc,
     index: IndexSum,
     scratch: Vec<u8>,
+    flavour: Option<Flavour>,
 }
 
 /// What is known about contiguous frames once they are read.
@@ -120,6 +126,7 @@ impl FrameReader {
             crc: Crc::new(),
             index: IndexSum::new(),
             scratch: Vec::new(),
+            flavour: None,
         }
     }
 
@@ -135,10 +142,11 @@ impl FrameReader {
             return Ok(None);
         }
         let pgno = self.order.admit(be32(&head, 0)).map_err(malformed)?;
-        let len = match u16::from_be_bytes([head[4], head[5]]) {
-            FLAG_BLOCK => self.read_block(reader, pgno, page)?,
-            0 => FRAME_HEADER_LEN + legacy::read(reader, pgno, &mut self.scratch, page)?,
-            flags => return Err(malformed(format!("page {pgno} has unknown flags {flags:#06x}"))),
+        let flavour = Flavour::of_page(&head).map_err(|flags| malformed(format!("page {pgno} has {flags}")))?;
+        self.flavour = Some(flavour);
+        let len = match flavour {
+            Flavour::Block => self.read_block(reader, pgno, page)?,
+            Flavour::Frame => FRAME_HEADER_LEN + lz4::read(reader, pgno, &mut self.scratch, page)?,
         };
         self.crc.update(page);
         self.index.push(pgno, self.offset, len as u64);
@@ -162,6 +170,11 @@ impl FrameReader {
             Ok(len) => Err(malformed(format!("page {pgno} inflates to {len} bytes"))),
             Err(error) => Err(malformed(format!("page {pgno} does not inflate: {error}"))),
         }
+    }
+
+    /// The flavour of the last page.
+    pub fn flavour(&self) -> Option<Flavour> {
+        self.flavour
     }
 
     pub fn finish(self) -> Frames {

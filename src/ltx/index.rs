@@ -9,6 +9,7 @@
 //! (frames contiguous from the header to the end mark, pages in the order that the format asks for), and the frames are
 //! compared with it once they are read: [`IndexSum`] is the index that *would* describe them, kept as a CRC.
 
+use super::entry::with_entry;
 use super::frame::{END_OF_PAGES, FRAME_HEADER_LEN, Frames, PageOrder, max_frame_len};
 use super::{Crc, HEADER_LEN, Header, LtxError, Result, be64, malformed};
 use crate::page::Pgno;
@@ -17,29 +18,6 @@ use crate::page::Pgno;
 pub const TAIL_LEN: usize = 24;
 /// Closes the index: a page number 0.
 pub(super) const END_OF_INDEX: u8 = 0;
-
-/// Three varints: 32-bit page number, 64-bit offset, frame length.
-pub(super) const MAX_ENTRY_LEN: usize = 5 + 10 + 10;
-
-/// Appends an unsigned LEB128 number to `out` at `at`; returns the new end.
-pub(super) fn put_uvarint(out: &mut [u8; MAX_ENTRY_LEN], mut at: usize, mut value: u64) -> usize {
-    while value >= 0x80 {
-        out[at] = value as u8 | 0x80;
-        value >>= 7;
-        at += 1;
-    }
-    out[at] = value as u8;
-    at + 1
-}
-
-/// One index entry as it is written.
-pub(super) fn with_entry<T>(pgno: Pgno, offset: u64, len: u64, use_bytes: impl FnOnce(&[u8]) -> T) -> T {
-    let mut out = [0; MAX_ENTRY_LEN];
-    let end = put_uvarint(&mut out, 0, u64::from(pgno.get()));
-    let end = put_uvarint(&mut out, end, offset);
-    let end = put_uvarint(&mut out, end, len);
-    use_bytes(&out[..end])
-}
 
 /// The index of some frames, kept as checksum and length only.
 #[derive(Clone)]
@@ -257,8 +235,9 @@ pub(super) fn check_end(mut crc: Crc, described: &IndexSum, found: &IndexSum, ch
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ltx::Flavour;
     use crate::ltx::frame::FrameReader;
-    use crate::ltx::testing::{Pages, encode, header, legacy, page};
+    use crate::ltx::testing::{Pages, encode, encode_as, header, mixed, page};
 
     fn tail_of(file: &[u8]) -> Result<Tail> {
         Tail::parse(file[file.len() - TAIL_LEN..].try_into().expect("24 bytes"), file.len() as u64)
@@ -289,7 +268,7 @@ mod tests {
             let mut reader = FrameReader::new(&header, first.offset, after);
             let mut page = vec![0; header.page_size.bytes()];
             while !bytes.is_empty() {
-                let pgno = reader.next_page(&mut bytes, &mut page)?.expect("a page");
+                let pgno = reader.next_page(&mut bytes, &mut page)?.ok_or_else(|| malformed("the pages end early"))?;
                 pages.push((pgno.get(), page.clone()));
             }
             after = Some(last.pgno);
@@ -305,7 +284,7 @@ mod tests {
 
     #[test]
     fn files_are_read_and_verified_in_parts() {
-        for file in [encode(header(512, 300, 4, 4), &sample()), legacy(header(512, 300, 4, 4), &sample())] {
+        for file in [encode(header(512, 300, 4, 4), &sample()), mixed(header(512, 300, 4, 4), &sample())] {
             for per_part in [1, 2, 5] {
                 assert_eq!(verify_in_parts(&file, per_part).expect("verified"), sample());
             }
@@ -334,7 +313,7 @@ mod tests {
     #[test]
     fn an_index_that_describes_other_frames_is_refused_although_the_checksum_is_right() {
         let (h, pages) = (header(512, 300, 4, 4), sample());
-        let file = encode(h, &pages);
+        let file = encode_as(Flavour::Block, h, &pages);
         let tail = tail_of(&file).expect("tail");
         // Page 9 becomes page 8 in the index alone, and the checksum is made to fit.
         let mut forged = file.clone();

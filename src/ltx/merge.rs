@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{Read, Write};
 
-use super::{Decoder, Encoded, Encoder, Header, LtxError, Result, WalPosition, malformed};
+use super::{Decoder, Encoded, Encoder, Flavour, Header, LtxError, Result, WalPosition, malformed};
 use crate::page::Pgno;
 
 /// The header that a merge of files with these headers gets: first TXID of the first; last TXID, size and time of the last; no
@@ -39,7 +39,7 @@ pub fn merge<R: Read, W: Write>(inputs: Vec<Decoder<R>>, target: Header, writer:
     if (target.page_size, target.commit) != (merged.header.page_size, merged.header.commit) {
         return Err(LtxError::Refused("the target's page size or database size is not the inputs'".into()));
     }
-    let mut encoder = Encoder::new(writer, target)?;
+    let mut encoder = Encoder::with_flavour(writer, target, Flavour::after(merged.newest_flavour()))?;
     while let Some((pgno, page)) = merged.next_page()? {
         encoder.page(pgno, page).map_err(blame_inputs)?;
     }
@@ -75,6 +75,11 @@ impl<R: Read> Merged<R> {
     /// [`merged_header`] of the inputs.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// How the first page of the last input is stored.
+    fn newest_flavour(&self) -> Option<Flavour> {
+        self.inputs.last().and_then(|input| input.decoder.flavour())
     }
 
     /// The next page of the database as it is after the last input; `None` after the last one.
@@ -173,7 +178,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ltx::testing::{Pages, decode, encode, header, page, txid};
+    use crate::ltx::Front;
+    use crate::ltx::testing::{Pages, decode, encode, encode_as, header, page, txid};
 
     fn merge_files(files: &[Vec<u8>]) -> Result<(Header, Pages)> {
         let decoders: Vec<_> = files.iter().map(|file| Decoder::new(&file[..])).collect::<Result<_>>()?;
@@ -199,6 +205,29 @@ mod tests {
         let wanted: Pages = [pages([1], 3), pages([2], 2), pages([3], 1), pages([4], 3)].concat();
         assert_eq!(merged, wanted);
         assert_eq!(h, Header { min_txid: txid(1), wal: WalPosition::default(), ..last });
+    }
+
+    #[test]
+    fn a_merge_is_in_the_flavour_of_its_newest_input() {
+        let (first, second, third) = (header(512, 4, 1, 1), header(512, 4, 2, 2), header(512, 4, 3, 3));
+        let flavour_of = |files: &[Vec<u8>]| {
+            let decoders: Vec<_> = files.iter().map(|file| Decoder::new(&file[..]).expect("header")).collect();
+            let headers: Vec<Header> = decoders.iter().map(|decoder| *decoder.header()).collect();
+            let merged = merge(decoders, merged_header(&headers).expect("one history"), Vec::new()).expect("merge");
+            Front::decode(&merged.writer).expect("valid").flavour
+        };
+        use Flavour::{Block, Frame};
+        for (older, newest) in [(Frame, Frame), (Block, Frame), (Frame, Block), (Block, Block)] {
+            let files = [
+                encode_as(older, first, &pages(1..=4, 1)),
+                encode_as(older, second, &pages([2], 2)),
+                encode_as(newest, third, &pages([4], 3)),
+            ];
+            assert_eq!(flavour_of(&files), Some(newest), "{older:?}, then {newest:?}");
+        }
+        // One without a page shows nothing.
+        let files = [encode_as(Block, first, &pages(1..=4, 1)), encode_as(Block, second, &Vec::new())];
+        assert_eq!(flavour_of(&files), Some(Frame));
     }
 
     #[test]

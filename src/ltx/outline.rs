@@ -6,7 +6,8 @@
 use std::io::{self, Write};
 
 use super::HEADER_LEN;
-use super::index::{END_OF_INDEX, MAX_ENTRY_LEN, put_uvarint, with_entry};
+use super::entry::{MAX_ENTRY_LEN, put_uvarint, with_entry};
+use super::index::END_OF_INDEX;
 use crate::page::Pgno;
 
 /// The index is written in pieces of this many bytes at most.

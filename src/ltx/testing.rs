@@ -1,6 +1,6 @@
 //! Files for the tests of the codec.
 
-use super::{Decoder, Encoder, Header, Result, Txid, WalPosition};
+use super::{Decoder, Encoder, Flavour, Header, Result, Txid, WalPosition};
 use crate::page::{PageSize, Pgno};
 
 pub fn txid(number: u64) -> Txid {
@@ -21,7 +21,11 @@ pub fn header(page_size: u32, commit: u32, min: u64, max: u64) -> Header {
 pub type Pages = Vec<(u32, Vec<u8>)>;
 
 pub fn encode(header: Header, pages: &Pages) -> Vec<u8> {
-    let mut encoder = Encoder::new(Vec::new(), header).expect("valid header");
+    encode_as(Flavour::default(), header, pages)
+}
+
+pub fn encode_as(flavour: Flavour, header: Header, pages: &Pages) -> Vec<u8> {
+    let mut encoder = Encoder::with_flavour(Vec::new(), header, flavour).expect("valid header");
     for (number, data) in pages {
         encoder.page(Pgno::new(*number).expect("not zero"), data).expect("valid page");
     }
@@ -57,6 +61,17 @@ pub fn page(page_size: u32, seed: u64) -> Vec<u8> {
     out
 }
 
+/// A page that does not compress.
+pub fn noise(page_size: u32) -> Vec<u8> {
+    let mut state = 1u64;
+    (0..page_size)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u8
+        })
+        .collect()
+}
+
 /// The level-0 file of format specification 1.8, written by Litestream 0.5.17: one page of four.
 pub fn vector() -> Vec<u8> {
     base64(concat!(
@@ -83,39 +98,24 @@ fn base64(text: &str) -> Vec<u8> {
     out
 }
 
-/// A file as Litestream 0.5.0 wrote it, every page an LZ4 frame; every third page in today's flavour, as a merge could mix them.
-pub fn legacy(header: Header, pages: &Pages) -> Vec<u8> {
-    use std::io::Write as _;
-
-    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+/// A file whose every third page is a block and the others are frames, as a merge could mix them.
+pub fn mixed(header: Header, pages: &Pages) -> Vec<u8> {
+    use super::frame::FrameWriter;
 
     let mut file = header.encode().to_vec();
     let mut crc = super::Crc::new();
     crc.update(&file);
     let mut index = Vec::new();
+    let [mut frames, mut blocks] =
+        [Flavour::Frame, Flavour::Block].map(|flavour| FrameWriter::new(flavour, header.page_size));
     for (number, data) in pages {
-        let start = file.len();
-        file.extend_from_slice(&number.to_be_bytes());
-        if number % 3 == 0 {
-            let block = lz4_flex::block::compress(data);
-            file.extend_from_slice(&[0, 1]);
-            file.extend_from_slice(&(block.len() as u32).to_be_bytes());
-            crc.update(&file[start..]);
-            file.extend_from_slice(&block);
-        } else {
-            file.extend_from_slice(&[0, 0]);
-            crc.update(&file[start..]);
-            let info = FrameInfo::new()
-                .block_size(BlockSize::Max64KB)
-                .block_mode(BlockMode::Independent)
-                .content_checksum(true);
-            let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
-            encoder.write_all(data).expect("to memory");
-            file.extend_from_slice(&encoder.finish().expect("to memory"));
-        }
+        let (pgno, start) = (Pgno::new(*number).expect("not zero"), file.len() as u64);
+        let writer = if number % 3 == 0 { &mut blocks } else { &mut frames };
+        let frame = writer.write(pgno, data);
+        crc.update(&frame.bytes[..frame.head_len]);
         crc.update(data);
-        let pgno = Pgno::new(*number).expect("not zero");
-        super::index::with_entry(pgno, start as u64, (file.len() - start) as u64, |e| index.extend_from_slice(e));
+        file.extend_from_slice(frame.bytes);
+        super::entry::with_entry(pgno, start, frame.bytes.len() as u64, |entry| index.extend_from_slice(entry));
     }
     index.push(0);
     let mut end = vec![0; 6];

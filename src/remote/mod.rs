@@ -8,6 +8,7 @@
 //!   level.rs    compaction levels                                    plan.rs     pure: the files of a point in history
 //!   created.rs  when the content of an object came to be             read.rs     reading with patience
 //!   v03.rs      what Litestream 0.3 left                             ends.rs     header and end of an object: do they fit?
+//!   leftover.rs what killed processes leave beside it
 //!   audit.rs    pure: what is wrong with a replica                   stream.rs   an object for code that blocks, read and verified
 //! ```
 //!
@@ -17,6 +18,7 @@
 mod audit;
 mod created;
 mod ends;
+mod leftover;
 mod level;
 mod listing;
 mod names;

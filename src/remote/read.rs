@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 
 use super::{Listing, LtxObject, Remote};
 use crate::clock::{Backoff, Dice};
-use crate::ltx::{HEADER_LEN, Header, LtxError};
+use crate::ltx::{FRONT_LEN, Front, HEADER_LEN, Header, LtxError};
 use crate::store::{Chunks, Key, Range, Result as StoreResult, StoreError};
 
 /// Bytes that make a failed attempt count as progress, so that it does not use up the patience of the policy.
@@ -96,9 +96,13 @@ impl Remote {
 
     /// Reads the header of an LTX object.
     pub async fn read_header(&self, object: &LtxObject) -> Result<Header, ReadError> {
-        let bytes = self.read_range(&object.name, 0, HEADER_LEN as u64).await?;
-        let raw = bytes.as_ref().try_into().expect("that many bytes were read");
-        Header::decode(raw).map_err(|source| ReadError::Invalid { name: object.name.clone(), source })
+        Ok(self.read_front(object, HEADER_LEN).await?.header)
+    }
+
+    /// Reads the header of an LTX object and, if `len` goes so far, the flavour of its first page.
+    async fn read_front(&self, object: &LtxObject, len: usize) -> Result<Front, ReadError> {
+        let bytes = self.read_range(&object.name, 0, len as u64).await?;
+        Front::decode(&bytes).map_err(|source| ReadError::Invalid { name: object.name.clone(), source })
     }
 
     /// Passes `len` bytes from `start` of an object on as they come, each exactly once and in order.
@@ -123,11 +127,11 @@ impl Remote {
         Reading { remote, name, at: start, left: len, answer: None, progress: 0, failures: 0, backoff }
     }
 
-    /// The newest level-0 object that is what its name says, with its header. What is not is taken out of the listing.
-    pub async fn newest_l0(&self, listing: &mut Listing) -> Result<Option<(LtxObject, Header)>, ReadError> {
+    /// The newest level-0 object that is what its name says, with its beginning. What is not is taken out of the listing.
+    pub async fn newest_l0(&self, listing: &mut Listing) -> Result<Option<(LtxObject, Front)>, ReadError> {
         while let Some(object) = listing.newest_l0().cloned() {
-            match self.check_header(&object).await? {
-                Ok(header) => return Ok(Some((object, header))),
+            match self.check_front(&object).await? {
+                Ok(front) => return Ok(Some((object, front))),
                 Err(why) => listing.set_aside(&object, why),
             }
         }
@@ -137,19 +141,30 @@ impl Remote {
     /// Reads the header of an object and compares it with the name; an inner `Err` says why the object does not count. What
     /// does not fit is read once more, in case it was damaged on its way.
     pub async fn check_header(&self, object: &LtxObject) -> Result<Result<Header, String>, ReadError> {
-        match self.check_header_once(object).await? {
-            Err(_) => self.check_header_once(object).await,
+        Ok(self.check(object, HEADER_LEN).await?.map(|front| front.header))
+    }
+
+    /// As [`Remote::check_header`], and reads the flavour of the first page with it.
+    pub async fn check_front(&self, object: &LtxObject) -> Result<Result<Front, String>, ReadError> {
+        // Shorter than that it is no LTX file, which its header alone may not show.
+        let len = if object.size < FRONT_LEN as u64 { HEADER_LEN } else { FRONT_LEN };
+        self.check(object, len).await
+    }
+
+    async fn check(&self, object: &LtxObject, len: usize) -> Result<Result<Front, String>, ReadError> {
+        match self.check_once(object, len).await? {
+            Err(_) => self.check_once(object, len).await,
             fits => Ok(fits),
         }
     }
 
-    async fn check_header_once(&self, object: &LtxObject) -> Result<Result<Header, String>, ReadError> {
-        let header = match self.read_header(object).await {
-            Ok(header) => header,
+    async fn check_once(&self, object: &LtxObject, len: usize) -> Result<Result<Front, String>, ReadError> {
+        let front = match self.read_front(object, len).await {
+            Ok(front) => front,
             Err(ReadError::Invalid { source, .. }) => return Ok(Err(source.to_string())),
             Err(error) => return Err(error),
         };
-        Ok(object.check_txids(&header).map(|()| header))
+        Ok(object.check_txids(&front.header).map(|()| front))
     }
 }
 
@@ -305,8 +320,8 @@ mod tests {
         store.insert(remote.l0_key(Txid::new(9).expect("9")).as_str(), l0(3), 1);
         let mut listing = remote.listing().await.expect("list");
         assert_eq!(listing.newest_txid(), Some(max));
-        let (object, header) = remote.newest_l0(&mut listing).await.expect("reads").expect("two are fine");
-        assert_eq!((object.max_txid.get(), header.max_txid.get()), (2, 2));
+        let (object, front) = remote.newest_l0(&mut listing).await.expect("reads").expect("two are fine");
+        assert_eq!((object.max_txid.get(), front.header.max_txid.get()), (2, 2));
         assert_eq!(listing.level(Level::L0).len(), 2);
         assert_eq!(listing.ignored.len(), 2);
     }

@@ -13,7 +13,7 @@ use super::error::StepError;
 use super::local::LocalSide;
 use super::on_thread::blocking;
 use crate::clock;
-use crate::db::{ASIDE_DIRECTORY, Spilled};
+use crate::db::{ASIDE_DIRECTORY, Spilled, create_dir_within};
 use crate::fsx;
 use crate::remote::Remote;
 use crate::store::{Key, Put};
@@ -51,7 +51,7 @@ impl LocalSide {
         }
         let directory = self.settings.meta_path.join(ASIDE_DIRECTORY);
         let created = directory.clone();
-        blocking(move || fsx::create_dir_all(&created)).await?;
+        blocking(move || create_dir_within(&created)).await?;
         let branch = format!("{}-{:08x}", clock::unix_ms(), clock::random_u64() as u32);
         let mut kept = 0;
         while let Some(file) = self.front_file() {

@@ -14,11 +14,11 @@
 //! reads. An image has the same effect for as long as it is uploaded.
 //!
 //! *Whose is it?* A file that is not the one that was replicated before ([`KnownFile`]) has to show by its content that it is of
-//! the same lineage: enough pages that are the same in the same place. An older backup that an admin put there shows that, and
-//! becomes the newest state, with a warning; the states before it stay restorable. A stranger or a database created anew
-//! does not: replication stops and the history stays as it is. The same file is believed to be the same database (a VACUUM
-//! leaves no page where it was), unless it has no table any more, none of the names of the history's tables, or only a
-//! few pages where the history has many.
+//! the same lineage: enough pages that are the same in the same place, or more than half of the history's rows. An older backup
+//! that an admin put there shows that, and becomes the newest state, with a warning; the states before it stay restorable. A
+//! stranger or a database created anew does not: replication stops and the history stays as it is. The same file is believed to
+//! be the same database (a VACUUM leaves no page where it was), unless it has no table any more, none of the names of the
+//! history's tables, or only a few pages where the history has many.
 //!
 //! *Has the history gone on without it?* If the bucket is beyond what this disk was ever in step with, that has to be shown by content too,
 //! or nothing is uploaded (`start.rs`). Then no shortcut is taken and no limit ends the comparison early.
@@ -33,20 +33,23 @@
 //! *What a later start needs*: an object n+1 says where in the WAL it ends, as always. If nothing was uploaded, a local note says
 //! where TXID n is found in the WAL ([`Standing`]), or, if the WAL is empty, that the file is TXID n ([`Origin`]).
 
+mod exactly;
 mod join;
 mod judge;
+
+pub(super) use exactly::is_exactly;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::join::{CompareError, compare};
+use self::join::{CompareError, How, compare};
 use self::judge::{Found, Local, SMALL_BYTES, Scope, Size, Verdict, files_apart, judge, refuse, skip};
 use super::Stop;
 use super::disk::{Pending, pending_of};
 use super::error::StepError;
 use super::local::LocalSide;
 use super::on_thread::blocking;
-use crate::db::{Batch, Comparison, ImageReason, KnownFile, Origin, Own, Standing};
+use crate::db::{Batch, Comparison, ImageReason, KnownFile, Origin, Own, Rows, Standing};
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
 use crate::remote::{LtxObject, ReadError, ReadPolicy, Remote, plan};
@@ -67,16 +70,24 @@ pub(super) struct Doubts {
     is_noted: bool,
     /// The history went on since this disk was in step with it; how far it was.
     suspicion: Option<Own>,
+    /// Whether the file belongs to the history at all has not been found out yet.
+    is_foreign: bool,
 }
 
 impl Doubts {
-    pub fn suspect(&mut self, own: Option<Own>) {
-        self.suspicion = own;
+    /// The file belongs to the history, or there is none.
+    pub fn belongs(&mut self) {
+        self.is_foreign = false;
     }
 
-    /// Whether it may turn out that the history went on elsewhere.
+    /// The history may have gone on since the disk was in step with it up to `own`, or be another database's.
+    pub fn suspect(&mut self, own: Option<Own>, is_foreign: bool) {
+        (self.suspicion, self.is_foreign) = (own, is_foreign);
+    }
+
+    /// Whether it may turn out that the history went on elsewhere, or is another database's.
     pub fn is_suspected(&self) -> bool {
-        self.suspicion.is_some()
+        self.suspicion.is_some() || self.is_foreign
     }
 }
 
@@ -91,6 +102,7 @@ impl LocalSide {
         let next = self.settle(&batch).await?;
         self.doubts.failures = 0;
         self.doubts.suspicion = None;
+        self.doubts.belongs();
         self.disk.here().batch = next;
         Ok(())
     }
@@ -106,7 +118,13 @@ impl LocalSide {
                 }
                 _ => String::new(),
             };
-            tracing::warn!(db = %self.name(), "the history in {address} ends with TXID {txid}, but {reason}: comparing the database with it{hint}");
+            let text = format!(
+                "the history in {address} ends with TXID {txid}, but {reason}: comparing the database with it{hint}"
+            );
+            match self.is_harmless(reason) {
+                true => tracing::info!(db = %self.name(), "{text}"),
+                false => tracing::warn!(db = %self.name(), "{text}"),
+            }
         }
         let local = Local {
             pages: batch.header.commit,
@@ -133,19 +151,22 @@ impl LocalSide {
                 Ok(None)
             }
             (Verdict::Difference, Found::Compared(comparison, scope)) => {
-                if !local.is_known {
-                    tracing::warn!(
-                        db = %self.name(),
-                        "this is another file than the one that was replicated to {address} before, but of the same history"
-                    );
-                }
+                self.say_what_it_is(local, comparison.rows);
                 self.ship_difference(batch, txid, comparison, scope).await.map(Some)
             }
-            (Verdict::Beginning(reason, why), _) => {
+            (Verdict::Beginning(reason, why), found) => {
+                if let Found::PageSize(rows) = found {
+                    self.say_what_it_is(local, rows);
+                }
                 let image = batch.clone().because(reason);
                 self.ship_image(&image, &why).await.map(Some)
             }
-            (Verdict::Image(why), _) => self.ship_image(batch, &why).await.map(Some),
+            (Verdict::Image(why), found) => {
+                if let Found::Compared(comparison, _) = found {
+                    self.say_what_it_is(local, comparison.rows);
+                }
+                self.ship_image(batch, &why).await.map(Some)
+            }
             (Verdict::Equal | Verdict::Difference, _) => unreachable!("only a comparison says so"),
         }
     }
@@ -167,7 +188,9 @@ impl LocalSide {
         };
         let (files, newest) = found?;
         let newest = match newest {
-            Ok(header) if header.page_size != batch.header.page_size => return Ok(Found::PageSize),
+            Ok(header) if header.page_size != batch.header.page_size && local.is_known => {
+                return Ok(Found::PageSize(Rows::default()));
+            }
             Ok(header) => header,
             Err(why) => return Ok(Found::Broken(why)),
         };
@@ -175,10 +198,11 @@ impl LocalSide {
             return Ok(Found::Skipped(why));
         }
         let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubts.until));
-        match compare(&self.disk, batch.clone(), &remote, &files, local.suspected, limit).await {
+        let how = local.suspected.map_or(How::Bounded, How::Since);
+        match compare(&self.disk, batch.clone(), &remote, &files, (how, !local.is_known), limit).await {
             Ok((comparison, scope)) => Ok(Found::Compared(comparison, scope)),
             Err(CompareError::Interrupted) => Ok(Found::Skipped(NO_TIME.into())),
-            Err(CompareError::PageSize) => Ok(Found::PageSize),
+            Err(CompareError::PageSize(rows)) => Ok(Found::PageSize(rows)),
             Err(CompareError::Damaged(why)) => Ok(Found::Broken(why)),
             Err(CompareError::Db(error)) => Err(error.into()),
             Err(CompareError::Read(ReadError::Store(error @ StoreError::Permanent { .. }))) => {
@@ -191,13 +215,38 @@ impl LocalSide {
         }
     }
 
+    fn say_what_it_is(&self, local: Local, rows: Rows) {
+        if local.is_known {
+            return;
+        }
+        let by = match rows {
+            Rows { theirs: 0, .. } => String::new(),
+            Rows { theirs, shared } => format!(" (it has {shared} of {theirs} rows that were looked for)"),
+        };
+        tracing::warn!(
+            db = %self.name(),
+            "this is another file than the one that was replicated to {} before, but of the same history{by}",
+            self.remote.address()
+        );
+    }
+
+    /// Whether it happens to a database that nothing happened to: another program closed it, or a checkpoint came between.
+    fn is_harmless(&self, reason: ImageReason) -> bool {
+        let is_known = KnownFile::is_at(&self.settings.path, &self.settings.meta_path, self.remote.address());
+        is_known && self.doubts.suspicion.is_none() && reason.is_ordinary()
+    }
+
     async fn prepare(&mut self, batch: Batch) -> Result<Pending, StepError> {
         Ok(self.with_db(move |db| pending_of(db, batch)).await?)
     }
 
     async fn ship_image(&mut self, batch: &Batch, why: &str) -> Result<Pending, StepError> {
-        let size = Size(batch.content_len());
-        tracing::warn!(db = %self.name(), "uploading the whole database ({size}) as TXID {}: {why}", batch.header.min_txid);
+        let (size, name, txid) = (Size(batch.content_len()), self.name(), batch.header.min_txid);
+        match self.is_harmless(batch.image.unwrap_or(ImageReason::HistoryBroken)) && batch.content_len() <= SMALL_BYTES
+        {
+            true => tracing::info!(db = %name, "uploading the whole database ({size}) as TXID {txid}: {why}"),
+            false => tracing::warn!(db = %name, "uploading the whole database ({size}) as TXID {txid}: {why}"),
+        }
         self.prepare(batch.clone()).await
     }
 

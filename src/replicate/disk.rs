@@ -68,6 +68,12 @@ pub(super) struct Disk {
     has_complained: bool,
 }
 
+impl AsMut<Db> for Disk {
+    fn as_mut(&mut self) -> &mut Db {
+        &mut self.db
+    }
+}
+
 impl Disk {
     pub fn new(db: Db, spill: Spill, history: History) -> Disk {
         Disk { db, spill, batch: None, history, rebase: None, noted_sending: None, has_complained: false }
@@ -218,11 +224,12 @@ impl Disk {
     /// Notes what is sent next: a header holds the salts of our WAL and a time, so an object with that header is ours, also if
     /// we end before the reply comes.
     pub fn note_sending(&mut self) {
-        let next = self.spill.front().map(|file| file.header).or_else(|| match &self.batch {
+        let batch = match &self.batch {
             Some(Pending::Encoded { ours, .. }) => Some(ours.header),
             Some(Pending::Streamed(batch)) => Some(batch.header),
             Some(Pending::Unverified(_)) | None => None,
-        });
+        };
+        let next = self.spill.front().map(|file| file.header).or(batch);
         if let Some(header) = next
             && self.noted_sending != Some(header)
         {

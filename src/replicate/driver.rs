@@ -33,7 +33,7 @@ use crate::status::Board;
 
 /// What came of an order on the bucket's lane, or of a measurement.
 enum Arrived {
-    Looked(Result<Seen, Trouble>),
+    Looked(Result<Box<Seen>, Trouble>),
     Proved(Result<Option<Txid>, Trouble>),
     Sent(Result<Shipped, Trouble>),
     WalMeasured(u64),
@@ -57,6 +57,7 @@ pub(super) struct Driver {
     /// The last look at the bucket, until it is verified.
     seen: Option<Seen>,
     noted: Noted,
+    has_uploaded: bool,
     /// Runs while the history is ours.
     lifecycle: Option<Lifecycle>,
 }
@@ -67,7 +68,9 @@ pub(super) struct FirstLook(JoinSet<Arrived>);
 impl FirstLook {
     pub fn begin(remote: &Remote) -> FirstLook {
         let (mut bucket, remote) = (JoinSet::new(), remote.clone());
-        bucket.spawn(async move { Arrived::Looked(look(&remote).await.map_err(|error| trouble(error.into()))) });
+        bucket.spawn(async move {
+            Arrived::Looked(look(&remote).await.map(Box::new).map_err(|error| trouble(error.into())))
+        });
         FirstLook(bucket)
     }
 }
@@ -77,6 +80,8 @@ pub(super) struct Noted {
     pub history: History,
     /// `millstream reset` was called for this very file.
     pub is_accepted: bool,
+    /// It is the file that was replicated before.
+    pub is_known: bool,
 }
 
 impl Noted {
@@ -116,6 +121,7 @@ impl Driver {
             outbox: Outbox::default(),
             seen: None,
             noted,
+            has_uploaded: false,
             lifecycle: None,
         }
     }
@@ -165,7 +171,7 @@ impl Driver {
     fn arrived(&mut self, arrived: Arrived) -> CoreEvent {
         CoreEvent::Remote(match arrived {
             Arrived::WalMeasured(len) => return CoreEvent::WalMeasured(len),
-            Arrived::Looked(looked) => RemoteDone::Looked(looked.map(|seen| self.seen(seen))),
+            Arrived::Looked(looked) => RemoteDone::Looked(looked.map(|seen| self.seen(*seen))),
             Arrived::Proved(proved) => RemoteDone::Proved(proved),
             Arrived::Sent(sent) => RemoteDone::Sent(sent.map(|shipped| self.shipped(shipped))),
         })
@@ -185,18 +191,20 @@ impl Driver {
     /// Keeps the answer for the order that verifies it.
     fn seen(&mut self, seen: Seen) -> CoreSeen {
         let (at, is_ahead) = (seen.at, self.noted.is_behind(&seen));
+        let is_foreign = !self.noted.is_known && !self.noted.is_accepted && seen.end.is_some();
         self.seen = Some(seen);
-        CoreSeen { is_ahead, at }
+        CoreSeen { is_ahead, is_foreign, at }
     }
 
     fn shipped(&mut self, shipped: Shipped) -> Txid {
         let txid = shipped.header.max_txid;
-        tracing::debug!(
-            db = %self.settings.path.display(),
-            "TXID {txid} is in {} ({} bytes)",
-            self.remote.address(),
-            shipped.size
-        );
+        let (db, address, size) = (self.settings.path.display(), self.remote.address(), shipped.size);
+        match std::mem::replace(&mut self.has_uploaded, true) {
+            false => {
+                tracing::info!(db = %db, "the first upload of this run is made: TXID {txid} is in {address} ({size} bytes)");
+            }
+            true => tracing::debug!(db = %db, "TXID {txid} is in {address} ({size} bytes)"),
+        }
         if let Some(lifecycle) = &self.lifecycle {
             lifecycle.shipped(shipped);
         }
@@ -241,7 +249,9 @@ impl Driver {
         let (remote, outbox) = (self.remote.clone(), self.outbox.clone());
         self.bucket.spawn(async move {
             match order {
-                RemoteOrder::Look => Arrived::Looked(look(&remote).await.map_err(|error| trouble(error.into()))),
+                RemoteOrder::Look => {
+                    Arrived::Looked(look(&remote).await.map(Box::new).map_err(|error| trouble(error.into())))
+                }
                 RemoteOrder::Prove => Arrived::Proved(prove(&remote).await.map_err(trouble)),
                 RemoteOrder::SendBatch(_) | RemoteOrder::SendFile(_) => {
                     Arrived::Sent(send(&remote, order, outbox).await.map_err(trouble))

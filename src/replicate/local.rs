@@ -19,8 +19,9 @@ use super::error::StepError;
 use super::lifecycle::Shipped;
 use super::look::Seen;
 use super::on_thread::OnThread;
+use super::replaced::cause_of;
 use super::upload::{create_from_database, create_snapshot};
-use crate::db::{Accepted, Db, DbError, Own};
+use crate::db::{Accepted, Db, DbError, Origin, Own, Standing};
 use crate::fsx::FsError;
 use crate::ltx::Txid;
 use crate::remote::Remote;
@@ -34,6 +35,8 @@ pub(super) struct LocalSide {
     pub seen: Option<Seen>,
     /// The database did not exist when we started: it is nobody's continuation.
     pub created_anew: bool,
+    /// It is the file that was replicated before.
+    pub is_known: bool,
     /// A human has said that this database is the newest state.
     pub accepted: bool,
     /// The newest TXID of the history at the start.
@@ -62,6 +65,7 @@ impl LocalSide {
                 shipped = Some(sent);
                 txid
             })),
+            LocalOrder::TakeUp => LocalDone::TakenUp(self.take_up().await),
             LocalOrder::KeepTail(deadline) => {
                 self.keep_tail(deadline).await;
                 LocalDone::TailKept
@@ -95,6 +99,9 @@ impl LocalSide {
 
     async fn verify(&mut self) -> Result<Start, StepError> {
         self.find_start().await?;
+        if self.disk.here().db.has_position() || self.confirmed.is_none() || self.accepted {
+            self.doubts.belongs();
+        }
         Ok(Start { confirmed: self.confirmed, suspected: self.doubts.is_suspected() })
     }
 
@@ -147,9 +154,12 @@ impl LocalSide {
 
     /// The database here is in step with the history up to there.
     pub async fn is_in_step_with(&mut self, own: Own) {
+        let address = self.remote.address().to_owned();
         self.disk
             .with(move |disk| {
-                let noted = disk.history.in_step(own);
+                let position = disk.db.position().filter(|position| own == Own::up_to(Some(position.txid)));
+                let standing = position.and_then(|position| Standing::of(&position, &address));
+                let noted = disk.history.in_step_at(own, standing);
                 disk.complain_of(noted);
             })
             .await;
@@ -157,12 +167,13 @@ impl LocalSide {
 
     /// Replication ends in order: everything committed here is in the replica.
     pub async fn close_history(&mut self) {
-        let confirmed = self.confirmed;
+        let (confirmed, settings, address) = (self.confirmed, self.settings.clone(), self.remote.address().to_owned());
         self.disk
             .with(move |disk| {
                 if let Some(txid) = confirmed.filter(|_| disk.db.has_position()) {
                     let noted = disk.history.close(txid);
                     disk.complain_of(noted);
+                    note_empty_wal(&disk.db, txid, &settings, &address);
                 }
             })
             .await;
@@ -180,6 +191,16 @@ impl LocalSide {
     /// The deadline, once it is time to end.
     pub fn deadline(&self) -> Option<Instant> {
         *self.stop.borrow()
+    }
+}
+
+/// With an empty WAL the file itself is that TXID.
+fn note_empty_wal(db: &Db, txid: Txid, settings: &Settings, address: &str) {
+    let position = db.position().filter(|position| position.txid == txid && matches!(db.wal_len(), Ok(0)));
+    let Some(position) = position else { return };
+    let noted = Origin::of(&settings.path, txid, position.page_size, position.pages, address);
+    if let Err(error) = noted.and_then(|note| note.save(&settings.meta_path)) {
+        tracing::debug!(db = %settings.path.display(), "{error}");
     }
 }
 
@@ -219,11 +240,13 @@ fn carry_out(order: LocalOrder, disk: &mut Disk) -> LocalDone {
     }
 }
 
-/// What SQLite says of a file that was taken away in the middle of a step is only a symptom.
 fn cause(db: &Db, error: DbError) -> Trouble {
-    match error.is_busy() {
-        true => Trouble::passing(error),
-        false => Trouble::Halt(db.check_identity().err().unwrap_or(error).to_string()),
+    if error.is_busy() {
+        return Trouble::passing(error);
+    }
+    match cause_of(db, error) {
+        error @ DbError::Replaced { .. } => Trouble::Replaced(error.to_string()),
+        error => Trouble::Halt(error.to_string()),
     }
 }
 

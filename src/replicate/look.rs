@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::lifecycle::bring_over;
 use crate::clock;
-use crate::ltx::{Header, Txid};
+use crate::ltx::{Flavour, Front, Header, Txid};
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
 
 /// The newest end of the history in the bucket.
@@ -12,6 +12,8 @@ pub(super) struct End {
     pub txid: Txid,
     /// The newest level-0 object, if it is that end: it says where in the WAL the history ends.
     pub l0: Option<(LtxObject, Header)>,
+    /// Of the object with the newest TXID.
+    pub flavour: Option<Flavour>,
 }
 
 impl End {
@@ -51,17 +53,21 @@ pub async fn newest_txid(remote: &Remote, listing: &mut Listing) -> Result<Optio
 /// The newest TXID among the objects that are what their names say.
 async fn find_end(remote: &Remote, listing: &mut Listing) -> Result<Option<End>, ReadError> {
     let l0 = remote.newest_l0(listing).await?;
-    let mut newest = l0.as_ref().map(|(_, header)| header.max_txid);
+    let mut newest = l0.as_ref().map(|(_, front)| *front);
     for level in Level::all().filter(|&level| level != Level::L0) {
         while let Some(object) = listing.level(level).iter().max_by_key(|o| o.max_txid).cloned() {
-            if newest >= Some(object.max_txid) {
+            if newest.is_some_and(|newest| newest.header.max_txid >= object.max_txid) {
                 break;
             }
-            match remote.check_header(&object).await? {
-                Ok(header) => newest = Some(header.max_txid),
+            match remote.check_front(&object).await? {
+                Ok(front) => newest = Some(front),
                 Err(why) => listing.set_aside(&object, why),
             }
         }
     }
-    Ok(newest.map(|txid| End { txid, l0: l0.filter(|(_, header)| header.max_txid == txid) }))
+    Ok(newest.map(|Front { header, flavour }| {
+        let txid = header.max_txid;
+        let l0 = l0.map(|(object, front)| (object, front.header)).filter(|(_, header)| header.max_txid == txid);
+        End { txid, l0, flavour }
+    }))
 }

@@ -4,7 +4,9 @@
 //!
 //! ```text
 //!   absent.rs   pure: there is no database: when to warn, and what to say
+//!   behind.rs   before all that: is the database an earlier state of the history, with no commit of its own?
 //!   open.rs     wait for the file → take the lock → open and pin
+//!   exclusive   a program that keeps the database to itself
 //!   core/       pure: what to do next
 //!   driver.rs   waits for events, carries out what the core asks for
 //!   local.rs    the database's lane: one order at a time
@@ -12,9 +14,11 @@
 //!   start.rs    from which TXID, and is the WAL its continuation?
 //!   dead_end.rs no restore gets to that place: begin anew
 //!   difference  where that cannot be proved: compare, and upload only what differs
+//!   replaced.rs another file lies at the path: go on with it, if it is the same application's
 //!   upload.rs   create the next level-0 object; ours or another writer's?
 //!   look.rs     where the history in the bucket ends
 //!   aside.rs    commits that are in no history are kept
+//!   halt.rs     replication has ended, the application runs on: say so, again and again
 //!   error.rs    why a step did not succeed
 //!   say.rs      the core's notices in words
 //!   lifecycle/  beside it all: compaction, snapshots, retention
@@ -25,17 +29,21 @@
 
 mod absent;
 mod aside;
+mod behind;
 mod core;
 mod dead_end;
 mod difference;
 mod disk;
 mod driver;
 mod error;
+mod exclusive;
+mod halt;
 mod lifecycle;
 mod local;
 mod look;
 mod on_thread;
 mod open;
+mod replaced;
 mod say;
 mod start;
 mod upload;
@@ -59,11 +67,12 @@ use self::local::LocalSide;
 use self::on_thread::{OnThread, blocking};
 use self::open::{Announce, look_around, wait_for_arming, wait_for_database, wait_for_lock};
 use crate::clock;
-use crate::db::{Accepted, Db, History, SPILL_DIRECTORY, Spill, SpillError, Tuning, Watch, Watches};
+use crate::db::{Accepted, Db, History, KnownFile, Lock, SPILL_DIRECTORY, Spill, SpillError, Tuning, Watch, Watches};
 use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::status::{Board, Status};
 
+pub use behind::{Behind, Place, look_behind};
 use lifecycle::do_chores;
 pub use lifecycle::{Chores, Policy};
 
@@ -104,6 +113,8 @@ pub enum Event {
     Ready(Ready),
     /// Another writer owns the history: the application must stop, or not start at all.
     Fenced,
+    /// The application keeps the database to itself: it must not run on without a backup.
+    Exclusive { why: String },
     /// Replication of this database has ended and will not come back.
     Failed { why: String },
 }
@@ -113,6 +124,8 @@ pub enum Ready {
     Armed,
     /// There is no database yet; it is picked up when it appears.
     NoDatabaseYet,
+    /// The application kept the database to itself in its last life: it opens it first, so that it can be told what is wrong.
+    AfterApplication,
     /// Another process replicates this database; this one takes over when that one ends.
     Standby,
 }
@@ -151,14 +164,22 @@ impl Road {
     pub fn start(settings: Settings, remote: Remote, events: mpsc::Sender<Event>, watches: &Watches) -> Road {
         let (stop, stopped) = watch::channel(None);
         let (board, status) = Board::new();
-        let path = settings.path.clone();
-        let watch = watches.watch(&path);
+        let (path, is_for_once) = (settings.path.clone(), settings.once.is_some());
+        let (watch, files) = (watches.watch(&path), watches.watch(&path));
+        let seen = status.clone();
         let task = tokio::spawn(async move {
-            let ended = replicate(settings, remote, events.clone(), board, stopped, watch).await;
+            // Kept to the end, whatever it is: no second process must begin where this one has given up.
+            let mut lock = None;
+            let ended = replicate(settings, remote, events.clone(), board, stopped.clone(), watch, &mut lock).await;
             if let Ended::Failed { why } = &ended {
-                tracing::error!(db = %path.display(), "replication has ended: {why}");
+                let name = path.display().to_string();
+                tracing::error!(db = %name, "replication has ended: {why}");
                 // Nobody listens any more only while the program ends.
                 let _ = events.send(Event::Failed { why: why.clone() }).await;
+                drop(events);
+                if lock.is_some() && !is_for_once {
+                    halt::keep_saying(&name, why, &seen, files, stopped).await;
+                }
             }
             ended
         });
@@ -188,7 +209,8 @@ impl Road {
     }
 }
 
-/// How long the start of the application may wait to hear where the history ends. It waits only after an end in the middle.
+/// How long the start of the application may wait to hear where the history ends. It waits only after an end in the middle, and
+/// for a file that was not replicated from here before.
 const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// From the appearance of the database to the end.
@@ -199,6 +221,7 @@ async fn replicate(
     board: Board,
     mut stop: watch::Receiver<Stop>,
     mut watch: Watch,
+    lock: &mut Option<Lock>,
 ) -> Ended {
     let mut ready = Announce::new(events.clone());
     let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
@@ -208,13 +231,13 @@ async fn replicate(
         let seen = look_around(&settings).await;
         return Ended::NeverAppeared { why: absent::verdict(&settings.path, &seen) };
     };
-    let _lock = match wait_for_lock(&settings, &mut stop, &mut ready).await {
-        Ok(Some(lock)) => lock,
+    match wait_for_lock(&settings, &mut stop, &mut ready).await {
+        Ok(Some(taken)) => *lock = Some(taken),
         Ok(None) => return Ended::Standby,
         Err(error) => return Ended::Failed { why: error.to_string() },
-    };
+    }
     let look = FirstLook::begin(&remote);
-    let db = match wait_for_arming(&settings, &mut stop).await {
+    let db = match wait_for_arming(&settings, &mut stop, &mut ready).await {
         Ok(db) => db,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
@@ -225,7 +248,8 @@ async fn replicate(
     };
     // A bucket that does not answer must not keep the application from its own disk.
     let now = now();
-    let gate_until = if noted.history.was_cut_off() { now.instant + LOOK_TIME } else { now.instant };
+    let is_waited_for = noted.history.was_cut_off() || !noted.is_known;
+    let gate_until = if is_waited_for { now.instant + LOOK_TIME } else { now.instant };
     let core = Core::new(core_config(&settings), clock::random_u64(), now, gate_until);
     let local = LocalSide {
         settings: settings.clone(),
@@ -234,6 +258,7 @@ async fn replicate(
         disk: OnThread::new(disk),
         seen: None,
         created_anew: waited,
+        is_known: noted.is_known,
         accepted: false,
         confirmed: None,
         doubts: Doubts::default(),
@@ -253,7 +278,8 @@ async fn open_notes(settings: &Arc<Settings>, remote: &Remote, db: Db) -> Result
     blocking(move || {
         let mut history = History::load(&settings.meta_path, &address);
         let is_accepted = Accepted::look(&settings.path, &settings.meta_path) == Accepted::ThisFile;
-        let noted = Noted { history: history.clone(), is_accepted };
+        let is_known = KnownFile::is_at(&settings.path, &settings.meta_path, &address);
+        let noted = Noted { history: history.clone(), is_accepted, is_known };
         if let Err(error) = history.reopen() {
             tracing::debug!(db = %settings.path.display(), "{error}");
         }

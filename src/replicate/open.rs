@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::absent::Absence;
+use super::absent::{self, Absence};
+use super::exclusive::{self, After, Exclusive};
 use super::on_thread::blocking;
 use super::{Event, Ready, Settings, Stop};
 use crate::db::{AtPath, Db, DbError, Lock, Surroundings, Watch};
 use crate::fsx::FsError;
-use crate::sqlite::{Presence, look_at_file};
+use crate::sqlite::{Presence, look_at_file, look_at_locks};
 
 /// How often a standby asks for the lock, and how often the database is tried while something keeps it busy.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -73,7 +74,7 @@ pub(super) async fn wait_for_database(
         }
         ready.say(Ready::NoDatabaseYet).await;
         if let Some(lasts) = absence.due(Instant::now()) {
-            tracing::warn!("{}", super::absent::warning(&settings.path, &look_around(settings).await, lasts));
+            tracing::warn!("{}", absent::warning(&settings.path, &look_around(settings).await, lasts));
         }
         let next_look = Instant::now() + settings.monitor_interval;
         let next_look = absence.next_warning().map_or(next_look, |warning| warning.min(next_look));
@@ -102,7 +103,7 @@ pub(super) async fn wait_for_lock(
     let mut standby = false;
     loop {
         let stopping = stop.borrow_and_update().is_some();
-        if let Some(lock) = Lock::try_take(&settings.meta_path)? {
+        if let Some(lock) = Lock::try_take(&settings.path, &settings.meta_path)? {
             if standby {
                 tracing::info!(db = %settings.path.display(), "the other process ended: taking over the replication");
             }
@@ -125,15 +126,36 @@ pub(super) async fn wait_for_lock(
 }
 
 /// Opens the database and pins its WAL; while something keeps it busy, again and again until the deadline.
-pub(super) async fn wait_for_arming(settings: &Settings, stop: &mut watch::Receiver<Stop>) -> Result<Db, DbError> {
+pub(super) async fn wait_for_arming(
+    settings: &Settings,
+    stop: &mut watch::Receiver<Stop>,
+    ready: &mut Announce,
+) -> Result<Db, DbError> {
     let mut last_said: Option<Instant> = None;
+    let (mut exclusive, mut was_refused) = (Exclusive::default(), false);
+    let_the_application_open_it_first(settings, stop, ready).await?;
     loop {
         let deadline = *stop.borrow_and_update();
         let (path, tuning) = (settings.path.clone(), settings.tuning);
         let error = match blocking(move || Db::open(&path, tuning)).await {
             Err(error) if error.is_busy() && deadline.is_none_or(|at| Instant::now() < at) => error,
-            done => return done,
+            done => {
+                if done.is_ok() && !was_refused {
+                    exclusive::note(&settings.meta_path, false);
+                }
+                return done;
+            }
         };
+        // No connection of ours is open.
+        if let Some(holder) = exclusive.see(look_at_locks(&settings.path)?, Instant::now())
+            && ready.done
+        {
+            was_refused = true;
+            exclusive::note(&settings.meta_path, true);
+            let why = exclusive::refusal(&settings.path.display().to_string(), &holder);
+            // Nobody listens any more only while the program ends.
+            let _ = ready.events.send(Event::Exclusive { why }).await;
+        }
         if last_said.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
             last_said = Some(Instant::now());
             tracing::warn!(
@@ -146,4 +168,24 @@ pub(super) async fn wait_for_arming(settings: &Settings, stop: &mut watch::Recei
             _ = stop.changed() => {}
         }
     }
+}
+
+/// After a life in which the application kept the database to itself: opened by us first, it would be closed to the
+/// application, which would die without saying why.
+async fn let_the_application_open_it_first(
+    settings: &Settings,
+    stop: &mut watch::Receiver<Stop>,
+    ready: &mut Announce,
+) -> Result<(), DbError> {
+    let Some(after) = After::by_note(&settings.meta_path, Instant::now()).filter(|_| settings.once.is_none()) else {
+        return Ok(());
+    };
+    ready.say(Ready::AfterApplication).await;
+    while !after.is_over(&look_at_locks(&settings.path)?, Instant::now()) && stop.borrow_and_update().is_none() {
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+            _ = stop.changed() => {}
+        }
+    }
+    Ok(())
 }

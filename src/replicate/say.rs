@@ -18,9 +18,14 @@ pub(super) fn say(notice: &Notice, path: &Path, address: &str, status: &Status) 
             );
         }
         Notice::Back { after } => tracing::info!(db = %db, "{address} is back after {after:.1?}"),
-        Notice::CheckingFirst => tracing::info!(
+        Notice::CheckingHistory => tracing::info!(
             db = %db,
             "{address} has transactions newer than this disk: checking before starting the application"
+        ),
+        Notice::CheckingFile => tracing::info!(
+            db = %db,
+            "this file was not replicated from here before: checking whether it belongs to the history in {address} before \
+             starting the application"
         ),
         Notice::ReliefFailed(why) => tracing::warn!(db = %db, "{why}"),
         Notice::CheckpointBlocked(obstacle) => {

@@ -22,15 +22,20 @@
 //! | Litestream's turn with this database; a TXID that waited here and that it has taken (`tests/it/moved.rs`) | continue, equal or difference |
 //! | the history went on elsewhere: another node's turn, while commits were left here or not; an older copy of disk and notes; commits that waited here and whose TXIDs another node has taken (`tests/it/moved.rs`) | fence |
 //! | `millstream reset` (`tests/it/moved.rs`) | image, which is a snapshot too |
+//! | another file of the same rows: `VACUUM INTO`, `.dump`, a migration that builds it anew | image (a snapshot too, if its pages have another size), or what differs |
 //! | no table any more; a stranger, copied or renamed; deleted or truncated and created anew | halt |
-//! | another page size of another file; another file and a history with a hole (`difference/tests.rs`) | halt |
+//! | other rows in pages of another size; another file and a history with a hole (`difference/tests.rs`) | halt |
 //!
 //! | while it is replicated | outcome |
 //! |---|---|
-//! | `-wal` or `-shm` deleted; the database deleted, renamed over, truncated to nothing | halt |
+//! | `-wal` or `-shm` deleted; the database deleted, truncated to nothing, renamed over by a stranger | halt |
+//! | renamed over by its own maintenance (`replaced.rs`) | as if that had happened while nobody replicated |
 //! | `journal_mode=DELETE`, another page size | SQLite refuses: continue |
 //! | `VACUUM`, `auto_vacuum`, growth (`db/tests.rs`) | continue |
 //! | a program holds it with `locking_mode=EXCLUSIVE` | waits, and says so |
+//!
+//! A disk that is exactly an earlier state, with no commit of its own, is brought forward before (`behind.rs`), if something is to be
+//! started here.
 //!
 //! *The history went on elsewhere* is suspected when it ends beyond the newest TXID that this disk was in step with (`db/history.rs`) and
 //! neither the WAL nor a note proves that it is what lies here. Then the database has to show that it came after that end: by its WAL,
@@ -42,7 +47,8 @@
 //! nobody restores, and the exit code is 75.
 //!
 //! *Halt* is [`StepError::AnotherDatabase`], or an error of `db/`: nothing is uploaded, the history stays as it is, the application
-//! runs on, and the exit code says that its commits are not replicated.
+//! is not started, or runs on, which is said every minute (`halt.rs`), and the exit code says that its commits are not replicated.
+//! A file that is not known to belong to the history is looked at before the application starts.
 
 use std::time::Duration;
 
@@ -55,7 +61,7 @@ use super::upload::{Fingerprint, UploadError, is_ours};
 use crate::db::{
     Accepted, Candidate, ImageReason, Kinship, KnownFile, Origin, Own, Position, Standing, litestream_was_here,
 };
-use crate::ltx::{Decoder, Entry, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
+use crate::ltx::{Decoder, Entry, Flavour, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
 use crate::remote::{Listing, LtxObject, ReadError, Remote};
 use crate::store::StoreError;
@@ -74,8 +80,10 @@ impl LocalSide {
             None => look(&self.remote).await?,
         };
         self.remote.announce(&listing);
+        let flavour = Flavour::after(end.as_ref().and_then(|end| end.flavour));
+        self.disk.here().db.write_in(flavour);
         self.confirmed = end.as_ref().map(|end| end.txid);
-        self.doubts.suspect(None);
+        self.doubts.suspect(None, !self.is_known && self.confirmed.is_some());
         if self.is_accepted() {
             // What was captured since the order, and not uploaded, is in the image.
             self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
@@ -128,7 +136,8 @@ impl LocalSide {
         let made_here = kinship == Kinship::Later
             || kinship == Kinship::Same && is_known()
             || newest.as_ref().is_some_and(by_litestream);
-        self.doubts.suspect(own.filter(|own| own.is_before(txid) && !made_here));
+        let is_foreign = !self.is_known;
+        self.doubts.suspect(own.filter(|own| own.is_before(txid) && !made_here), is_foreign);
         // The doubt shows itself, and is looked into, when the next capture is an image.
         self.disk.here().db.start_over(Some(txid), reason);
         Ok(())
@@ -270,7 +279,7 @@ async fn is_ours_still(remote: &Remote, ours: &Fingerprint) -> Result<bool, Uplo
     }
 }
 
-async fn fetch_pages(
+pub(super) async fn fetch_pages(
     remote: &Remote,
     candidate: &Candidate,
     object: &LtxObject,

@@ -15,7 +15,7 @@ use crate::db::{Batch, DbError, Spilled};
 use crate::fsx::{self, Context};
 use crate::ltx::{Decoder, HEADER_LEN, Header, Txid, WalPosition, merge};
 use crate::remote::{Level, ReadError, Remote};
-use crate::store::{Body, BodyError, BodyWriter, StoreError};
+use crate::store::{Body, BodyError, BodyWriter, Key, StoreError};
 
 /// A file up to this size is sent as one piece of memory.
 pub const IN_MEMORY_BYTES: u64 = 8 << 20;
@@ -106,7 +106,7 @@ pub async fn create_snapshot(remote: &Remote, disk: &OnThread<Disk>, image: Batc
     let snapshot = image.into_snapshot();
     let header = snapshot.header;
     let (stored, sent) = tokio::join!(remote.put(Level::SNAPSHOT, &header, body), encode_into(disk, snapshot, writer));
-    snapshot_outcome(stored, sent.map(|_| ()))
+    snapshot_outcome(remote, &header, stored, sent.map(|_| ())).await
 }
 
 /// The same from a local file that holds the image.
@@ -121,12 +121,21 @@ pub async fn create_snapshot_from_file(remote: &Remote, file: &Spilled) -> Resul
         Ok(())
     });
     let (stored, sent) = tokio::join!(remote.put(Level::SNAPSHOT, &header, body), encode);
-    snapshot_outcome(stored, sent)
+    snapshot_outcome(remote, &header, stored, sent).await
 }
 
-fn snapshot_outcome(stored: Result<(), StoreError>, sent: Result<(), DbError>) -> Result<(), UploadError> {
+async fn snapshot_outcome(
+    remote: &Remote,
+    header: &Header,
+    stored: Result<(), StoreError>,
+    sent: Result<(), DbError>,
+) -> Result<(), UploadError> {
     match (stored, sent) {
-        (Ok(()), Ok(())) | (Err(StoreError::AlreadyExists { .. }), _) => Ok(()),
+        (Ok(()), Ok(())) => Ok(()),
+        (Err(StoreError::AlreadyExists { .. }), _) => {
+            let key = remote.layout().key(Level::SNAPSHOT, header.min_txid, header.max_txid);
+            require_ltx(remote, &key).await.map(drop)
+        }
         (Err(error), _) => Err(error.into()),
         (Ok(()), Err(error)) => Err(error.into()),
     }
@@ -183,13 +192,22 @@ async fn settle(remote: &Remote, ours: &Fingerprint, stored: Result<(), StoreErr
 pub async fn is_ours(remote: &Remote, ours: &Fingerprint) -> Result<bool, UploadError> {
     let key = remote.l0_key(ours.header.min_txid);
     let head = remote.store().head(&key).await?;
+    let read = |start, len| remote.read_range(&key, start, len);
     if head.size != ours.size {
+        // It takes more than a size to end this application's turn: something between here and the store may have answered.
+        require_ltx(remote, &key).await?;
         return Ok(false);
     }
-    let read = |start, len| remote.read_range(&key, start, len);
     let header = read(0, HEADER_LEN as u64).await.map_err(UploadError::ReadBack)?;
     let checksum = read(ours.size - CHECKSUM_LEN, CHECKSUM_LEN).await.map_err(UploadError::ReadBack)?;
     Ok(header[..] == ours.header.encode() && checksum[..] == ours.checksum.to_be_bytes())
+}
+
+/// The header of an LTX file must be there.
+async fn require_ltx(remote: &Remote, key: &Key) -> Result<Header, UploadError> {
+    let bytes = remote.read_range(key, 0, HEADER_LEN as u64).await.map_err(UploadError::ReadBack)?;
+    let invalid = |source| UploadError::ReadBack(ReadError::Invalid { name: key.clone(), source });
+    Header::decode(bytes.as_ref().try_into().expect("that many bytes were read")).map_err(invalid)
 }
 
 fn send_file(path: &Path, writer: BodyWriter) {

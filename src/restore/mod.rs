@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
 use crate::remote::{Generation, Remote, WalPlace};
+use crate::sqlite::{Content, InUse};
 use crate::store::{Key, StoreError};
 
 pub use absence::nothing_in;
@@ -40,7 +41,7 @@ pub use integrity::Integrity;
 pub use points::{Density, Points, Stretch, points};
 pub use progress::Progress;
 pub use survey::{Found, Survey};
-pub use target::FileOwner;
+pub use target::{FileOwner, check as check_target};
 pub use v03::OldPlan;
 pub use verify::{Deep, Live, Order, Verified, verify};
 
@@ -64,13 +65,15 @@ pub enum Target {
 pub struct Request {
     pub target: Target,
     pub output: PathBuf,
-    /// Replace a database that is there. Its `-wal`, `-shm` and `-journal` are kept under other names.
+    /// Replace what is there. A database's `-wal`, `-shm` and `-journal`, and a file that is no database, are kept under other
+    /// names.
     pub force: bool,
-    /// Replace a file that is empty or has no SQLite header; one that has bytes is kept under another name.
+    /// Replace a file without a byte.
     pub overwrite_empty: bool,
+    /// Who the restored file belongs to; `None`: whoever had the file that it replaces, else this user.
     pub owner: Option<FileOwner>,
-    /// Permission bits of the restored file.
-    pub mode: u32,
+    /// Its permission bits; `None`: those of the file that it replaces, else 0600.
+    pub mode: Option<u32>,
     pub integrity: Integrity,
     /// Reads at a time.
     pub parallelism: usize,
@@ -84,7 +87,7 @@ impl Request {
             force: false,
             overwrite_empty: false,
             owner: None,
-            mode: 0o600,
+            mode: None,
             integrity: Integrity::None,
             parallelism: 8,
         }
@@ -175,8 +178,14 @@ pub enum RestoreError {
     /// The backup does not go back that far.
     #[error("the backup does not go back that far: it begins at {} and ends at {}", time(*.oldest_ms), time(*.newest_ms))]
     TooEarly { oldest_ms: i64, newest_ms: i64 },
-    #[error("{} exists already; remove it, or allow it to be overwritten", path.display())]
+    #[error("{} exists already: remove it, or replace it with -force", path.display())]
     TargetExists { path: PathBuf },
+    /// Bytes that are no database may be an encrypted or a damaged one.
+    #[error("{} is no SQLite database ({content}): it is left as it is; move it away to restore here", path.display())]
+    NoDatabase { path: PathBuf, content: Content },
+    /// Whoever has the target open would go on with a file that has no name any more.
+    #[error(transparent)]
+    InUse(#[from] InUse),
     /// The restored file is not a sound database. It was not put in place.
     #[error("the restored database fails its integrity check: {what}")]
     Unsound { what: String },
@@ -227,8 +236,8 @@ pub async fn restore(
     cancel: &CancellationToken,
     progress: &std::sync::Arc<Progress>,
 ) -> Result<Restored, RestoreError> {
-    let output = target::resolve(&request.output)?;
-    target::check(&output, request.force, request.overwrite_empty)?;
+    let output = target::check(&request.output, request.force, request.overwrite_empty)?;
+    let request = &target::with_ownership(request, &output)?;
     let fetched = cancel.run_until_cancelled(fetch(remote, request, &output, progress)).await;
     let Fetched { temporary, restored, .. } = fetched.unwrap_or(Err(RestoreError::Cancelled))?;
     // From here on it takes milliseconds and is not interrupted: a cancelled restore has changed nothing, a finished one all.

@@ -6,17 +6,19 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 
-use super::RestoreError;
+use super::{Request, RestoreError};
 use crate::clock;
 use crate::fsx::{self, Context, FsError};
-use crate::sqlite::{Presence, look_at_file};
+use crate::sqlite::{Presence, keep_clients_out, look_at_file};
 
 const SIBLINGS: [&str; 3] = ["-wal", "-shm", "-journal"];
+const DEFAULT_MODE: u32 = 0o600;
 const TEMPORARY_TAG: &str = ".millstream-restore.";
 /// Sixteen digits and `.tmp`.
 const TEMPORARY_END_LEN: usize = 20;
@@ -40,14 +42,39 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, FsError> {
     Err(io::Error::from_raw_os_error(libc::ELOOP)).on("resolve", &path)
 }
 
-/// Refuses to replace what must not be replaced.
-pub(super) fn check(path: &Path, force: bool, overwrite_empty: bool) -> Result<(), RestoreError> {
-    match look_at_file(path)? {
-        Presence::Missing => Ok(()),
-        Presence::Empty | Presence::NoHeader if overwrite_empty || force => Ok(()),
-        Presence::Database(_) if force => Ok(()),
-        _ => Err(RestoreError::TargetExists { path: path.to_owned() }),
+/// Refuses to replace what must not be replaced; returns the file that a restore to `path` would create or replace.
+pub fn check(path: &Path, force: bool, overwrite_empty: bool) -> Result<PathBuf, RestoreError> {
+    // First by the name that was given: what a link in /proc leads to has no name of its own.
+    let presence = look_at_file(path)?;
+    let target = resolve(path)?;
+    match presence {
+        Presence::Missing => return Ok(target),
+        Presence::Empty if overwrite_empty || force => {}
+        Presence::Database(_) | Presence::NoDatabase(_) if force => {}
+        Presence::NoDatabase(content) => return Err(RestoreError::NoDatabase { path: path.to_owned(), content }),
+        Presence::Database(_) | Presence::Empty => return Err(RestoreError::TargetExists { path: path.to_owned() }),
     }
+    // Now, because a restore takes its time, and again when the file gets its name.
+    keep_clients_out(&target)??;
+    Ok(target)
+}
+
+/// The request with owner and mode of the file that is replaced, where it says nothing else: whoever could open the one shall be
+/// able to open the other.
+pub(super) fn with_ownership(request: &Request, target: &Path) -> Result<Request, FsError> {
+    let mut request = request.clone();
+    if let Some(replaced) = fsx::metadata_if_exists(target)? {
+        // That of a placeholder says nothing about a database.
+        if replaced.len() > 0 {
+            request.mode.get_or_insert(replaced.mode() & 0o777);
+        }
+        let owner = FileOwner { uid: replaced.uid(), gid: replaced.gid() };
+        // Only root can give a file away, and a file of ours is that without being told.
+        if nix::unistd::geteuid().is_root() {
+            request.owner.get_or_insert(owner);
+        }
+    }
+    Ok(request)
 }
 
 /// The file that a database is put together in, beside the target; removed when dropped.
@@ -69,9 +96,14 @@ impl Drop for Temporary {
 
 impl Temporary {
     /// Creates the file with its final length (zero: not known yet), and takes the disk space for it where the file system can.
-    pub(super) fn create(target: &Path, len: u64, mode: u32, owner: Option<FileOwner>) -> Result<Temporary, FsError> {
+    pub(super) fn create(
+        target: &Path,
+        len: u64,
+        mode: Option<u32>,
+        owner: Option<FileOwner>,
+    ) -> Result<Temporary, FsError> {
         let dir = fsx::parent(target);
-        fsx::create_dir_all(dir)?;
+        fsx::create_dir_all_for(dir, owner.map(|owner| (owner.uid, owner.gid)))?;
         let name =
             target.file_name().ok_or_else(|| io::Error::other("it has no file name")).on("restore to", target)?;
         let prefix = temporary_prefix(name);
@@ -81,7 +113,7 @@ impl Temporary {
         let _ = file.try_lock();
         let temporary = Temporary { path, file, installed: false };
         temporary.allocate(len)?;
-        temporary.adopt(mode, owner)?;
+        temporary.adopt(mode.unwrap_or(DEFAULT_MODE), owner)?;
         Ok(temporary)
     }
 
@@ -147,7 +179,11 @@ fn remove_leftovers(dir: &Path, prefix: &[u8]) {
         if !(name.starts_with(prefix) && name.ends_with(b".tmp")) {
             continue;
         }
-        let Ok(file) = File::open(entry.path()) else { continue };
+        // Anybody may have made it, in a directory that is everybody's: a link is not followed.
+        if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let Ok(file) = fsx::open_regular(&entry.path()) else { continue };
         if file.try_lock().is_ok() && fs::remove_file(entry.path()).is_ok() {
             tracing::info!("removed {}, which an interrupted restore had left", entry.path().display());
         }
@@ -155,25 +191,29 @@ fn remove_leftovers(dir: &Path, prefix: &[u8]) {
 }
 
 /// Gives the finished file its name; returns what was moved out of its way. A database that may be replaced is, but a file
-/// that was taken for none is kept under another name: it could be an encrypted or damaged one.
+/// that is none is kept under another name: it could be an encrypted or damaged one.
 pub(super) async fn install(temporary: Temporary, target: PathBuf, force: bool) -> Result<Vec<PathBuf>, RestoreError> {
     let installed = tokio::task::spawn_blocking(move || install_now(temporary, &target, force)).await;
-    installed.expect("installing does not panic and is not aborted").map_err(RestoreError::Io)
+    installed.expect("installing does not panic and is not aborted")
 }
 
-fn install_now(mut temporary: Temporary, target: &Path, force: bool) -> Result<Vec<PathBuf>, FsError> {
+fn install_now(mut temporary: Temporary, target: &Path, force: bool) -> Result<Vec<PathBuf>, RestoreError> {
+    // Also a client that came while the database was fetched.
+    let _nobody_opens_it = keep_clients_out(target)??;
     let dir = fsx::parent(target);
     let mut in_the_way: Vec<PathBuf> = SIBLINGS.iter().map(|suffix| fsx::with_suffix(target, suffix)).collect();
     in_the_way.retain(|sibling| fs::symlink_metadata(sibling).is_ok());
-    if !force && fsx::metadata_if_exists(target)?.is_some_and(|m| m.len() > 0) {
-        in_the_way.push(target.to_owned());
+    match look_at_file(target)? {
+        Presence::Missing | Presence::Empty => {}
+        Presence::Database(_) if force => {}
+        // Without the order to replace it, it came meanwhile.
+        Presence::Database(_) | Presence::NoDatabase(_) => in_the_way.push(target.to_owned()),
     }
     let mut orphaned = Vec::new();
     for path in in_the_way {
         let name = path.file_name().unwrap_or_default();
         let away = path.with_file_name(fsx::framed("", name, &format!(".orphaned-{}", clock::unix_ms()), 0));
         fsx::rename(&path, &away)?;
-        tracing::warn!("{} does not belong to the restored database, moved it to {}", path.display(), away.display());
         orphaned.push(away);
     }
     if !orphaned.is_empty() {
@@ -188,7 +228,7 @@ fn install_now(mut temporary: Temporary, target: &Path, force: bool) -> Result<V
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -200,30 +240,53 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_judged_by_its_first_bytes() {
+    fn only_what_is_missing_empty_or_given_up_is_replaced() {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("app.db");
-        assert_eq!(look_at_file(&path).expect("judged"), Presence::Missing);
         let mut database = b"SQLite format 3\0".to_vec();
         database.resize(4096, 0);
         database[16..18].copy_from_slice(&4096_u16.to_be_bytes());
-        let cases: [(&[u8], bool); 5] =
-            [(b"", false), (b"x", false), (&[0; 8192], false), (b"SQLite format 3", false), (&database, true)];
-        for (content, is_database) in cases {
+        let mut impossible = database.clone();
+        impossible[16..18].copy_from_slice(&4097_u16.to_be_bytes());
+        let cases: [(&[u8], bool, bool); 6] = [
+            // Content, whether it is a database, whether it is none.
+            (b"", false, false),
+            (b"x", false, true),
+            (&[0; 8192], false, true),
+            (b"SQLite format 3", false, true),
+            (&impossible, false, true),
+            (&database, true, false),
+        ];
+        for (content, is_database, is_none) in cases {
             fs::write(&path, content).expect("write");
-            let refused = |force, empty| matches!(check(&path, force, empty), Err(RestoreError::TargetExists { .. }));
-            assert!(refused(false, false));
-            assert_eq!(refused(false, true), is_database);
-            assert!(!refused(true, false));
+            let answer = |force, empty| check(&path, force, empty);
+            for empty in [false, true] {
+                let refused = matches!(answer(false, empty), Err(RestoreError::NoDatabase { .. }));
+                assert_eq!(refused, is_none, "{content:.16?}");
+            }
+            assert_eq!(matches!(answer(false, true), Err(RestoreError::TargetExists { .. })), is_database);
+            assert!(answer(false, false).is_err() && answer(true, false).is_ok());
+            assert_eq!(fs::read(&path).expect("left as it was"), content);
         }
-        assert!(look_at_file(dir.path()).is_err(), "a directory is neither missing nor a database");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_no_target() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let at = |name: &str| dir.path().join(name);
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
+        symlink("fifo", at("to-fifo")).expect("link");
+        for path in [dir.path().to_owned(), at("fifo"), at("to-fifo"), "/dev/zero".into()] {
+            assert!(matches!(check(&path, true, true), Err(RestoreError::Io(_))), "{}", path.display());
+        }
+        assert_eq!(check(&at("new"), false, false).expect("a new name"), at("new"));
     }
 
     #[test]
     fn the_file_appears_under_its_name_when_it_is_complete() {
         let dir = tempfile::tempdir().expect("tempdir");
         let target = dir.path().join("sub/app.db");
-        let temporary = Temporary::create(&target, 8192, 0o640, None).expect("create");
+        let temporary = Temporary::create(&target, 8192, Some(0o640), None).expect("create");
         assert!(!target.exists());
         assert!(install_now(temporary, &target, true).expect("install").is_empty());
         let metadata = fs::metadata(&target).expect("stat");
@@ -238,7 +301,7 @@ mod tests {
         for suffix in ["", "-wal", "-shm", "-journal", "-backup"] {
             fs::write(fsx::with_suffix(&target, suffix), suffix).expect("write");
         }
-        let temporary = Temporary::create(&target, 512, 0o600, None).expect("create");
+        let temporary = Temporary::create(&target, 512, Some(0o600), None).expect("create");
         let orphaned = install_now(temporary, &target, true).expect("install");
         assert_eq!(orphaned.len(), 3);
         assert!(orphaned.iter().all(|path| path.exists()));
@@ -253,8 +316,8 @@ mod tests {
         let target = dir.path().join("app.db");
         fs::write(dir.path().join(".app.db.millstream-restore.0123.tmp"), "left").expect("write");
         fs::write(dir.path().join(".other.db.millstream-restore.0123.tmp"), "another's").expect("write");
-        let first = Temporary::create(&target, 10, 0o600, None).expect("create");
-        let second = Temporary::create(&target, 10, 0o600, None).expect("create");
+        let first = Temporary::create(&target, 10, Some(0o600), None).expect("create");
+        let second = Temporary::create(&target, 10, Some(0o600), None).expect("create");
         assert!(first.path().exists() && second.path().exists());
         drop((first, second));
         assert_eq!(names(dir.path()), [".other.db.millstream-restore.0123.tmp"]);
@@ -266,7 +329,7 @@ mod tests {
         for name in [vec![b'x'; 247], vec![0xff; 247], b"\xff\xfe.db".to_vec()] {
             let dir = tempfile::tempdir().expect("tempdir");
             let target = dir.path().join(OsStr::from_bytes(&name));
-            let temporary = Temporary::create(&target, 512, 0o600, None).expect("create");
+            let temporary = Temporary::create(&target, 512, Some(0o600), None).expect("create");
             drop(scratch(&target).expect("scratch"));
             fs::write(fsx::with_suffix(&target, "-journal"), "old").expect("write");
             fs::write(&target, "no database").expect("write");

@@ -326,7 +326,10 @@ async fn a_database_that_is_there_is_replaced_only_when_told_to() {
     let restored = place.restore(&history.remote).await.expect("empty counts as missing");
     assert!(restored.orphaned.is_empty());
     std::fs::write(&place.request.output, "perhaps an encrypted database").expect("write");
-    let restored = place.restore(&history.remote).await.expect("header-less counts as missing");
+    assert!(matches!(place.refused(&history.remote).await, RestoreError::NoDatabase { .. }));
+    assert_eq!(place.database(), b"perhaps an encrypted database");
+    place.request.force = true;
+    let restored = place.restore(&history.remote).await.expect("told to");
     assert!(place.database() == history.databases[4]);
     assert_eq!(std::fs::read_to_string(&restored.orphaned[0]).expect("kept"), "perhaps an encrypted database");
 }

@@ -258,7 +258,9 @@ fn refused(error: RestoreError, newest: Option<Txid>) -> Result<Finding, Restore
         | RestoreError::NoBackup { .. }
         | RestoreError::Misplaced { .. }
         | RestoreError::TwoHistories { .. }
-        | RestoreError::TargetExists { .. } => Err(error),
+        | RestoreError::TargetExists { .. }
+        | RestoreError::NoDatabase { .. }
+        | RestoreError::InUse(_) => Err(error),
         RestoreError::Unsound { what } => Ok(damage(None, What::Unsound { txid: newest, why: what })),
         error => Ok(damage(None, What::NotRestored { why: error.to_string() })),
     }

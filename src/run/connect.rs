@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exit::{CONFIG, DENIED, Failure, UNAVAILABLE};
+use crate::clock;
 use crate::config::{Database, Options, Replica, Target};
 use crate::db::Tuning;
 use crate::remote::{Layout, Remote};
 use crate::replicate::{Policy, Settings};
 use crate::store::s3::{Clients, S3Store};
-use crate::store::{FileStore, StoreError, probe};
+use crate::store::{FileStore, Listed, StoreError, probe};
 
 /// What may be deleted stays so long for those who are reading it.
 const DELETE_GRACE: Duration = Duration::from_secs(60);
@@ -50,18 +51,43 @@ pub fn store_failure(error: &StoreError) -> Failure {
     Failure::new(code, anyhow::anyhow!("{error}"))
 }
 
-/// Finds out whether the store keeps the promise that fencing stands on, and says so if it does not. Files do.
+/// Finds out whether the store keeps the promise that fencing stands on, and says so if it does not; then removes what killed
+/// processes left there. Files need neither.
 pub async fn probe_fencing(remote: Remote) {
     if remote.layout() != Layout::S3 {
         return;
     }
-    match probe::honours_create(remote.store().as_ref()).await {
-        Ok(true) => {}
-        Ok(false) => tracing::warn!(
-            "{} ignores If-None-Match: two writers on this path could overwrite each other; make sure that there is one",
-            remote.address()
-        ),
+    match probe::probe(remote.store().as_ref()).await {
+        Ok(probed) => {
+            if !probed.honours_create {
+                tracing::warn!(
+                    "{} ignores If-None-Match: two writers on this path could overwrite each other; make sure that there is one",
+                    remote.address()
+                );
+            }
+            if let Some(now_ms) = probed.now_ms {
+                remove_leftovers(&remote, now_ms, probed.beside).await;
+            }
+        }
         Err(error) => tracing::debug!("could not find out whether the store honours If-None-Match: {error}"),
+    }
+}
+
+/// Where nothing is left this is one request. What is too young to be removed is looked at again when it is not.
+async fn remove_leftovers(remote: &Remote, mut now_ms: i64, mut probes: Vec<Listed>) {
+    let debug = |error: StoreError| tracing::debug!("cannot look for what killed processes left: {error}");
+    while let Some(wait) = remote.remove_leftovers(now_ms, &probes).await.unwrap_or_else(|error| {
+        debug(error);
+        None
+    }) {
+        let before = clock::since_boot();
+        tokio::time::sleep(wait).await;
+        let slept = clock::since_boot().saturating_sub(before);
+        now_ms = now_ms.saturating_add(i64::try_from(slept.as_millis()).unwrap_or(i64::MAX));
+        probes = match probe::list(remote.store().as_ref()).await {
+            Ok(probes) => probes,
+            Err(error) => return debug(error),
+        };
     }
 }
 

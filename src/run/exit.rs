@@ -48,6 +48,11 @@ impl Failure {
         };
         self.error.chain().map(ToString::to_string).reduce(said).unwrap_or_default()
     }
+
+    /// With an error whose text names its cause already.
+    pub fn told(code: u8, error: impl std::fmt::Display) -> Failure {
+        Failure { code, error: anyhow::anyhow!("{error}") }
+    }
 }
 
 /// How the commands came to their end.

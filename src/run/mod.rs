@@ -1,7 +1,7 @@
 //! The composition root: boot order, one event loop, shutdown order.
 //!
 //! ```text
-//!   connect ─▶ restore if missing ─▶ roads armed ─▶ migrate ─▶ application ─▶ its process group gone ─▶ final sync ─▶ exit code
+//!   connect ─▶ restore if missing, or behind ─▶ roads armed ─▶ migrate ─▶ application ─▶ its process group gone ─▶ final sync ─▶ exit code
 //! ```
 //!
 //! A stage that fails ends the program with its own exit code, and the application does not start. A signal in any stage before
@@ -10,9 +10,12 @@
 //!
 //! ```text
 //!   mod.rs      the stages in order
+//!   preflight.rs  is each path one of a database that we may write to?
 //!   connect.rs  typed options → stores and settings of the rooms below
 //!   revive.rs   restore one database: the lock, the log lines, the note for replication
+//!   forward.rs  bring a database forward that is an earlier state of the history
 //!   stages.rs   run a command to its end; wait for the roads
+//!   untouched.rs  did the application write to its databases?
 //!   verify.rs   beside the roads: prove the replicas, now and then
 //!   exit.rs     pure: the exit code that tells the truth
 //! ```
@@ -20,8 +23,11 @@
 pub mod exit;
 
 mod connect;
+mod forward;
+mod preflight;
 mod revive;
 mod stages;
+mod untouched;
 mod verify;
 
 use std::path::PathBuf;
@@ -122,6 +128,7 @@ pub async fn run(job: Job, mut signals: Signals, nursery: Nursery) -> u8 {
 
 async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u8, Failure> {
     let budget = Budget::of(&job.options.shutdown);
+    job.options.databases.iter().try_for_each(preflight::check)?;
     let mut lines = Vec::new();
     let mut clients = Clients::default();
     for database in &job.options.databases {
@@ -133,6 +140,10 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
             stages::unless_signalled(signals, |cancel| revive(&remote, &revival, cancel)).await??;
         }
         lines.push((database, remote));
+    }
+    if starts_something(&job) {
+        let forward = |cancel| forward::bring_forward(&lines, &job.options, cancel);
+        stages::unless_signalled(signals, forward).await??;
     }
     let (events, mut heard) = mpsc::channel(EVENTS_IN_FLIGHT);
     let watches = Watches::start();
@@ -172,6 +183,11 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
             Err(failure)
         }
     }
+}
+
+/// Whether something is started here that needs the newest state.
+fn starts_something(job: &Job) -> bool {
+    job.once.is_none() && (job.app.is_some() || job.migrate.is_some() || job.restoring == Restoring::All)
 }
 
 /// One last line, and the code.

@@ -1,7 +1,7 @@
 //! Restoring one database: the decision, the lock, the log lines, and the note for replication.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::connect::store_failure;
 use super::exit::{BACKUP, CANNOT_WRITE, Failure, INTERNAL};
 use crate::config::Database;
-use crate::db::{Lock, Origin};
+use crate::db::{Lock, Origin, prepare_notes};
 use crate::fsx;
 use crate::remote::Remote;
 use crate::restore::{FileOwner, Progress, Reached, Request, RestoreError, Restored, Target, restore};
-use crate::sqlite::{Presence, look_at_file};
+use crate::sqlite::{Content, Presence, look_at_file};
 
 const LOCK_RETRY: Duration = Duration::from_millis(200);
 const LOG_EVERY: Duration = Duration::from_secs(5);
@@ -27,7 +27,8 @@ const ATTEMPTS: u32 = 2;
 /// What is to be brought back, where, and what it means if there is nothing.
 pub struct Revival {
     pub request: Request,
-    pub meta_path: PathBuf,
+    /// Where the note for replication goes, if the database is one that may be replicated.
+    pub meta_path: Option<PathBuf>,
     pub require_backup: bool,
 }
 
@@ -36,28 +37,32 @@ impl Revival {
         let mut request = Request::new(&database.path);
         request.overwrite_empty = true;
         request.owner = database.file_owner.map(|(uid, gid)| FileOwner { uid, gid });
-        request.mode = database.file_mode.unwrap_or(request.mode);
-        Revival { request, meta_path: database.meta_path.clone(), require_backup }
+        request.mode = database.file_mode;
+        Revival { request, meta_path: Some(database.meta_path.clone()), require_backup }
     }
 }
 
 /// Restores the database if there is none. An error means that the application must not start.
 pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToken) -> Result<(), Failure> {
     let path = &revival.request.output;
-    let cannot_write = |error: fsx::FsError| Failure::new(CANNOT_WRITE, error);
+    let cannot_write = |error: fsx::FsError| Failure::told(CANNOT_WRITE, error);
     let exists = || match look_at_file(path) {
-        Ok(presence) => Ok(matches!(presence, Presence::Database(_))),
+        Ok(Presence::Missing | Presence::Empty) => Ok(false),
+        Ok(Presence::Database(_)) => Ok(true),
+        Ok(Presence::NoDatabase(content)) => Err(no_database(path, content)),
         Err(error) => Err(cannot_write(error)),
     };
     if exists()? {
         tracing::debug!(db = %path.display(), "the database exists: not restored");
         return Ok(());
     }
-    fsx::create_dir_all(fsx::parent(path)).map_err(cannot_write)?;
+    let owner = revival.request.owner.map(|owner| (owner.uid, owner.gid));
+    fsx::create_dir_all_for(fsx::parent(path), owner).map_err(cannot_write)?;
     // Another process on this volume may be restoring it right now.
     let _lock = loop {
-        match Lock::try_take(&revival.meta_path).map_err(cannot_write)? {
-            Some(lock) => break lock,
+        let Some(meta_path) = &revival.meta_path else { break None };
+        match Lock::try_take(path, meta_path).map_err(cannot_write)? {
+            Some(lock) => break Some(lock),
             None if exists()? => return Ok(()),
             None => tokio::time::sleep(LOCK_RETRY).await,
         }
@@ -84,8 +89,20 @@ pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToke
             tracing::warn!(db = %path.display(), "no backup in {address}: starting fresh, with an empty database");
             Ok(())
         }
-        Err(error) => Err(restore_failure(error)),
+        Err(error) => {
+            let Failure { code, error } = restore_failure(error);
+            Err(Failure::new(code, error.context("not started")))
+        }
     }
+}
+
+/// What lies at a database's path may be somebody's data: nothing is put in its place.
+pub(super) fn no_database(path: &Path, content: Content) -> Failure {
+    let error = anyhow!(
+        "{} is no SQLite database ({content}): it is left as it is, and nothing is restored over it; set the right path, or move it away",
+        path.display()
+    );
+    Failure::new(CANNOT_WRITE, error)
 }
 
 /// Restores, logs and shows how it goes, and leaves the note that lets replication continue from the restored file.
@@ -108,13 +125,23 @@ pub async fn restore_and_note(
         }
     }?;
     for orphan in &restored.orphaned {
-        tracing::warn!("a file of an older database lay beside the target and was moved to {}", orphan.display());
+        tracing::warn!(
+            "a file of an older database lay in the way of the restored one and was moved to {}",
+            orphan.display()
+        );
     }
     // A state of the past, or of a history that is not LTX, is not continued: replication begins with an image.
-    if let (Target::Latest, Reached::Ltx { txid, header }) = (revival.request.target, restored.reached) {
+    if let (Some(meta_path), Target::Latest, Reached::Ltx { txid, header }) =
+        (&revival.meta_path, revival.request.target, restored.reached)
+    {
         let note = Origin::of(&revival.request.output, txid, header.page_size, header.commit, remote.address());
+        // The restored file may belong to somebody else than what the directory was prepared for.
+        let saved = note.and_then(|note| {
+            prepare_notes(&revival.request.output, meta_path)?;
+            note.save(meta_path)
+        });
         // Without the note replication begins with an image: slower, never wrong.
-        if let Err(error) = note.and_then(|note| note.save(&revival.meta_path)) {
+        if let Err(error) = saved {
             tracing::warn!("{error}: the first upload will be the whole database");
         }
     }
@@ -142,13 +169,16 @@ pub async fn announce_progress(progress: &Progress) -> Infallible {
 pub fn restore_failure(error: RestoreError) -> Failure {
     let code = match &error {
         RestoreError::CannotTell(store) => return Failure { error: error_text(&error), ..store_failure(store) },
-        RestoreError::Io(_) | RestoreError::TargetExists { .. } => CANNOT_WRITE,
+        RestoreError::Io(_)
+        | RestoreError::TargetExists { .. }
+        | RestoreError::NoDatabase { .. }
+        | RestoreError::InUse(_) => CANNOT_WRITE,
         RestoreError::Cancelled => INTERNAL,
         _ => BACKUP,
     };
-    Failure::new(code, error)
+    Failure::told(code, error)
 }
 
 fn error_text(error: &RestoreError) -> anyhow::Error {
-    anyhow!("cannot tell whether there is a backup, so nothing is started: {error}")
+    anyhow!("cannot tell whether there is a backup: {error}")
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{self, CANNOT_WRITE, Course, Failure};
+use super::untouched::Untouched;
 use super::{Budget, Job};
 use crate::replicate::{Ended, Event, Ready, Road};
 use crate::status::Refusals;
@@ -80,8 +81,16 @@ pub async fn wait_until_ready(
                 ready += 1;
             }
             // It has been logged where it happened.
-            Some(Event::Failed { why }) => return Err(Failure::new(CANNOT_WRITE, anyhow!("not started: {why}"))),
+            Some(Event::Failed { why }) => {
+                tracing::debug!("{why}");
+                return Err(Failure::new(
+                    CANNOT_WRITE,
+                    anyhow!("the application is not started: see the error before this"),
+                ));
+            }
             Some(Event::Fenced) => return Ok(Some(Lived::not_started("nothing was started"))),
+            // Said only when an application may run.
+            Some(Event::Exclusive { .. }) => {}
             None => break,
         }
     }
@@ -103,7 +112,8 @@ pub async fn live(
         }
         let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
         let limit = job.migrate_timeout;
-        let migration = Command { line: migrate, what: "the migration", policy, limit, strip_env };
+        let migration =
+            Command { line: migrate, what: "the migration", policy, limit, may_be_refused: false, strip_env };
         let lived = command(migration, signals, nursery, heard, budget).await?;
         let course = Course { ran: false, ..lived.course };
         if course.code != 0 {
@@ -125,8 +135,18 @@ pub async fn live(
                 rewrites: job.rewrites.clone(),
                 ..StopPolicy::new(budget.child)
             };
-            let app = Command { line: app, what: "the application", policy, limit: None, strip_env };
-            command(app, signals, nursery, heard, budget).await
+            let app =
+                Command { line: app, what: "the application", policy, limit: None, may_be_refused: true, strip_env };
+            let before = Untouched::look(job);
+            let lived = command(app, signals, nursery, heard, budget).await?;
+            if lived.course.code != 0 && lived.asked_at.is_none() && before.is_so_still(job) {
+                tracing::warn!(
+                    "{} soon after its start, and wrote to no database: if it says \"database is locked\", it uses PRAGMA \
+                     locking_mode=EXCLUSIVE, and cannot be replicated before that is removed",
+                    lived.what
+                );
+            }
+            Ok(lived)
         }
         None => Ok(until_signalled(signals, heard).await),
     }
@@ -145,13 +165,15 @@ struct Command<'a> {
     policy: StopPolicy,
     /// The longest it may take.
     limit: Option<Duration>,
+    /// It ends when it keeps the database to itself.
+    may_be_refused: bool,
     /// Environment variables that it must not see.
     strip_env: &'a [String],
 }
 
 /// Runs one command to its end, and the end of everything it left behind.
 async fn command(
-    Command { line, what, policy, limit, strip_env }: Command<'_>,
+    Command { line, what, policy, limit, may_be_refused, strip_env }: Command<'_>,
     signals: &mut Signals,
     nursery: &Nursery,
     heard: &mut mpsc::Receiver<Event>,
@@ -165,6 +187,7 @@ async fn command(
     let mut child = spawned.map_err(|error| Failure::new(error.exit_code(), anyhow!("start {what}: {error}")))?;
     tracing::info!(pid = child.pid(), "started {what}: {}", child.program());
     let stop = CancellationToken::new();
+    let mut refused = false;
     let ended = {
         let running = supervise(&mut child, signals, policy, &stop);
         tokio::pin!(running);
@@ -183,7 +206,13 @@ async fn command(
                         tracing::error!("stopping {what}: its commits would be lost");
                         stop.cancel();
                     }
-                    Some(Event::Ready(_) | Event::Failed { .. }) => {}
+                    // A migration lets go of the database when it is done.
+                    Some(Event::Exclusive { why }) if may_be_refused => {
+                        tracing::error!("stopping {what}: {why}");
+                        refused = true;
+                        stop.cancel();
+                    }
+                    Some(Event::Ready(_) | Event::Failed { .. } | Event::Exclusive { .. }) => {}
                     None => listening = false,
                 },
             }
@@ -197,10 +226,14 @@ async fn command(
     if group.asked > 0 {
         tracing::warn!("{what} left {} processes behind; they were ended before the final sync", group.asked);
     }
+    let because = if refused { ", because it uses PRAGMA locking_mode=EXCLUSIVE" } else { "" };
     let killed = if ended.killed { " because it did not stop in time (see grace)" } else { "" };
     Ok(Lived {
-        course: Course { code: ended.exit.code(), failed: !ended.as_asked, ran: true },
-        what: format!("{what} {}{killed}", ended.exit),
+        course: match refused {
+            true => Course { code: CANNOT_WRITE, failed: true, ran: true },
+            false => Course { code: ended.exit.code(), failed: !ended.as_asked, ran: true },
+        },
+        what: format!("{what} {}{killed}{because}", ended.exit),
         asked_at: ended.stop_requested_at,
     })
 }
@@ -214,6 +247,8 @@ async fn until_signalled(signals: &mut Signals, heard: &mut mpsc::Receiver<Event
             signal = cancelling(signals) => return lived(format!("told to end by {signal}"), Some(Instant::now())),
             event = heard.recv() => match event {
                 Some(Event::Ready(_)) => {}
+                // It is no child of ours, and not ours to stop.
+                Some(Event::Exclusive { why }) => tracing::error!("{why}"),
                 Some(Event::Failed { .. }) => tracing::warn!("the other databases are replicated on"),
                 Some(Event::Fenced) => return lived("fenced".into(), None),
                 None => return lived("no database is replicated any more".into(), None),
@@ -310,6 +345,7 @@ fn describe(ready: &Ready) -> &'static str {
     match ready {
         Ready::Armed => "armed: no commit can be missed from here on",
         Ready::NoDatabaseYet => "there is no database yet",
+        Ready::AfterApplication => "the application opens the database first: in its last life it kept it to itself",
         Ready::Standby => "standing by: another process replicates this database",
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{OpenFlags, ffi};
 
+use super::access;
 use super::error::SqliteError;
 use super::mark::Mark;
 use crate::page::PageSize;
@@ -53,12 +54,28 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Opens an existing database; `path` must be absolute (a relative one could be read as a URI).
+    /// To an empty database in memory, in the place of one that must be closed.
+    pub fn to_nothing() -> Result<Connection, SqliteError> {
+        let path = PathBuf::from(":memory:");
+        let conn = rusqlite::Connection::open_in_memory()
+            .map_err(|error| SqliteError::from_rusqlite("open", &path, &error))?;
+        Ok(Connection { conn, path })
+    }
+
+    /// Opens an existing database; `path` must be absolute (a relative one could be read as a URI), and [`check_access`]
+    /// must have allowed it.
+    ///
+    /// [`check_access`]: super::check_access
     pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, SqliteError> {
         assert!(path.is_absolute(), "a database path is made absolute before it is opened");
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = rusqlite::Connection::open_with_flags(path, flags)
             .map_err(|e| SqliteError::from_rusqlite("open", path, &e))?;
+        // SQLite opens what it may not write to all the same, to read. Nothing has been read yet, and no file was made.
+        if conn.is_readonly("main").map_err(|e| SqliteError::from_rusqlite("open", path, &e))? {
+            let detail = "SQLite can only read it".into();
+            return Err(SqliteError::ReadOnly { verb: "open", path: path.to_owned(), detail });
+        }
         let this = Connection { conn, path: path.to_owned() };
         this.configure(busy_timeout).map_err(|e| SqliteError::from_rusqlite("open", path, &e))?;
         Ok(this)
@@ -107,6 +124,11 @@ impl Connection {
     /// Converts the database to WAL; returns the mode it is in afterwards.
     pub fn set_wal_mode(&self) -> Result<String, SqliteError> {
         self.pragma("PRAGMA journal_mode=WAL", "convert to WAL")
+    }
+
+    /// Lets whoever shares the database through its group use the files that this connection has created beside it.
+    pub fn share_new_files(&self) {
+        access::give_to_group(&self.path);
     }
 
     pub fn page_size(&self) -> Result<PageSize, SqliteError> {

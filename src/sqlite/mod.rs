@@ -5,6 +5,10 @@
 //!
 //! ```text
 //!   header.rs      the first 100 bytes of a database file
+//!   presence.rs    what lies at a database's path
+//!   access.rs      may we open it, without getting in the way of its owner?
+//!   clients.rs     who has it open; keeping everybody out while its file is replaced
+//!   exclusive.rs   a program that keeps the database to itself
 //!   wal.rs         the -wal file: header, frames, salts, cumulative checksum (read directly; no locks live on it)
 //!   mark.rs        on which frame a read transaction stands
 //!   connection.rs  open, pin, rest, barrier, checkpoint
@@ -20,21 +24,31 @@
 //! of every connection in this process, and another process may then truncate a WAL that we still read. So nothing may open
 //! those two files with `std::fs` while a connection lives. The `-wal` carries no locks and is read freely.
 
+mod access;
 mod checkpoint_lock;
+mod clients;
 mod connection;
 mod error;
+mod exclusive;
+mod fold;
 mod header;
 mod mark;
 mod pages;
+mod presence;
 mod varint;
 mod version;
 mod wal;
 
+pub use access::check_access;
 pub use checkpoint_lock::CheckpointLock;
+pub use clients::{InUse, keep_clients_out, lock_holders};
 pub use connection::{Checkpoint, CheckpointMode, Connection, uri};
 pub use error::SqliteError;
-pub use header::{DbHeader, Presence, look_at_file};
+pub use exclusive::{Holder, Journal, Locked, look_at_locks};
+pub use fold::fold_wal;
+pub use header::DbHeader;
 pub use mark::{Mark, WalMark};
+pub use presence::{Content, Presence, look_at_file};
 pub use varint::varint;
 pub use version::{check_version, library_version};
 #[cfg(test)]

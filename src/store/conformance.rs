@@ -31,7 +31,7 @@ pub async fn conformance(store: Arc<dyn Store>) {
     times_and_metadata(store).await;
     deletes(store).await;
     many_objects(store).await;
-    assert!(probe::honours_create(store).await.expect("probe"), "the probe must agree with the suite");
+    assert!(probe::probe(store).await.expect("probe").honours_create, "the probe must agree with the suite");
     assert_eq!(names(store, "").await, Vec::<String>::new(), "the suite leaves nothing behind");
 }
 

@@ -129,6 +129,16 @@ impl Range {
 /// The body of a read, chunk by chunk.
 pub type Chunks = BoxStream<'static, Result<Bytes>>;
 
+/// An upload in parts that was neither completed nor ended. Its parts lie in the store unseen, and are paid for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenUpload {
+    /// The object that it was to become: untrusted, as in a listing.
+    pub name: String,
+    pub id: String,
+    /// When it was begun by the store's clock, Unix milliseconds.
+    pub since_ms: i64,
+}
+
 /// What a batch delete did: a refused key is reported, never an error of the batch.
 #[derive(Debug, Default)]
 pub struct Deleted {
@@ -189,4 +199,14 @@ pub trait Store: Send + Sync {
 
     /// Deletes; a key that is already gone counts as deleted.
     async fn delete(&self, keys: &[Key]) -> Result<Deleted>;
+
+    /// Uploads in parts that are open. Stores without such have none.
+    async fn open_uploads(&self) -> Result<Vec<OpenUpload>> {
+        Ok(Vec::new())
+    }
+
+    /// Ends uploads: their parts go.
+    async fn end_uploads(&self, _uploads: &[OpenUpload]) -> Result<()> {
+        Ok(())
+    }
 }

@@ -2,16 +2,53 @@
 //!
 //! Some servers answer 200 to `If-None-Match: *` and overwrite. No documentation tells reliably which, so we ask.
 
-use super::{Key, Put, Result, Store, StoreError};
+use super::{Key, Listed, Put, Result, Store, StoreError};
 use crate::clock;
 
-/// Creates the same small object twice. `false`: the second one was accepted, so two writers could overwrite each other.
-pub async fn honours_create(store: &dyn Store) -> Result<bool> {
-    let name = format!("probes/{:016x}", clock::random_u64());
-    let key = Key::new(name).expect("hexadecimal digits are a valid name");
-    let first = store.put(&key, Put::create("millstream probe 1")).await;
-    let verdict = match first {
-        Ok(()) => match store.put(&key, Put::create("millstream probe 2")).await {
+const DIRECTORY: &str = "probes/";
+
+/// What a probe found.
+#[derive(Debug)]
+pub struct Probed {
+    /// `false`: a second create was accepted, so two writers could overwrite each other.
+    pub honours_create: bool,
+    /// The store's time, Unix milliseconds, where a listing showed the probe.
+    pub now_ms: Option<i64>,
+    /// What lies beside it.
+    pub beside: Vec<Listed>,
+}
+
+/// The key of a probe, if that is what the name is.
+pub fn named(name: &str) -> Option<Key> {
+    let number = name.strip_prefix(DIRECTORY)?;
+    let is_ours = number.len() == 16 && number.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_ours.then(|| Key::new(name)).flatten()
+}
+
+/// What lies where probes are put.
+pub async fn list(store: &dyn Store) -> Result<Vec<Listed>> {
+    store.list(DIRECTORY).await
+}
+
+/// Creates the same small object twice, and looks around.
+pub async fn probe(store: &dyn Store) -> Result<Probed> {
+    let name = format!("{DIRECTORY}{:016x}", clock::random_u64());
+    let key = Key::new(&name).expect("hexadecimal digits are a valid name");
+    let verdict = create_twice(store, &key).await;
+    let mut beside = match verdict {
+        // Nobody needs to know: it only helps to tidy up.
+        Ok(_) => list(store).await.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
+    // Best effort: what is forgotten here is a few bytes beside the backup, until a later start finds it.
+    let _ = store.delete(&[key]).await;
+    let ours = beside.iter().position(|listed| listed.name == name).map(|at| beside.swap_remove(at));
+    Ok(Probed { honours_create: verdict?, now_ms: ours.map(|listed| listed.modified_ms), beside })
+}
+
+async fn create_twice(store: &dyn Store, key: &Key) -> Result<bool> {
+    match store.put(key, Put::create("millstream probe 1")).await {
+        Ok(()) => match store.put(key, Put::create("millstream probe 2")).await {
             Ok(()) => Ok(false),
             Err(StoreError::AlreadyExists { .. }) => Ok(true),
             Err(error) => Err(error),
@@ -19,16 +56,17 @@ pub async fn honours_create(store: &dyn Store) -> Result<bool> {
         // The name is fresh, so somebody stored it in between: ourselves, through a proxy that repeats requests.
         Err(StoreError::AlreadyExists { .. }) => Ok(true),
         Err(error) => Err(error),
-    };
-    // Best effort: a forgotten probe is a few bytes beside the backup, and nothing reads it.
-    let _ = store.delete(&[key]).await;
-    verdict
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::memory::{Fault, MemoryStore, Op};
     use super::*;
+
+    async fn honours_create(store: &MemoryStore) -> Result<bool> {
+        Ok(probe(store).await?.honours_create)
+    }
 
     #[tokio::test]
     async fn tells_servers_apart_and_cleans_up() {
@@ -37,6 +75,23 @@ mod tests {
         store.inject(Op::Put, Fault::IgnoreCreate, 2);
         assert!(!honours_create(&store).await.expect("probe"));
         assert_eq!(store.names(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn the_stores_time_and_what_lies_beside_are_seen() {
+        let store = MemoryStore::new();
+        store.insert("probes/0123456789abcdef", "left", 7);
+        let probed = probe(&store).await.expect("probe");
+        assert!(probed.now_ms.is_some_and(|now| now > 7));
+        assert_eq!(probed.beside.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["probes/0123456789abcdef"]);
+        assert_eq!(
+            named("probes/0123456789abcdef").map(|key| key.to_string()).as_deref(),
+            Some(&*probed.beside[0].name)
+        );
+        for other in ["probes/", "probes/1", "probes/0123456789ABCDEF", "probes/0123456789abcdef/x", "0123456789abcdef"]
+        {
+            assert_eq!(named(other), None, "{other}");
+        }
     }
 
     #[tokio::test]

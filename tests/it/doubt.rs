@@ -12,7 +12,8 @@ use nix::sys::signal::Signal;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use crate::harness::{Finished, Remote, Rig, oracle};
+use crate::harness::rig::python;
+use crate::harness::{Finished, Invocation, Remote, Rig, oracle};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
@@ -363,14 +364,171 @@ fn files_that_are_taken_away_while_it_runs_stop_the_replication_and_nothing_else
         fs::remove_file(beside(rig, "-shm")).expect("remove");
     });
     while_it_runs("deleted", &["app.db was deleted or replaced"], |rig| fs::remove_file(rig.db()).expect("remove"));
-    while_it_runs("VACUUM INTO and rename", &["app.db was deleted or replaced"], |rig| {
-        let copy = rig.path("copy.db");
-        sql(&rig.db(), &format!("VACUUM INTO '{}'", copy.display()));
-        fs::rename(copy, rig.db()).expect("rename");
-    });
     while_it_runs("truncated", &["app.db was truncated to nothing"], |rig| {
         fs::File::options().write(true).truncate(true).open(rig.db()).map(drop).expect("truncate");
     });
+}
+
+type Rebuilt = (&'static str, fn(&Rig, &Path));
+
+/// What a maintenance makes of the database, before it takes its place. Each is the same application's.
+const REBUILT: &[Rebuilt] = &[
+    ("VACUUM INTO", |rig, copy| {
+        sql(&rig.db(), &format!("DELETE FROM big WHERE id < 6; VACUUM INTO '{}'", copy.display()))
+    }),
+    (".dump", |rig, copy| {
+        let script = "import sqlite3, sys; old, new = map(sqlite3.connect, sys.argv[1:]); new.executescript('\\n'.join(old.iterdump()))";
+        let args = ["-c".into(), script.into(), rig.db().into_os_string(), copy.into()];
+        Invocation::new(python(), rig.path("")).args::<[OsString; 4]>(args).finish().assert_code(0);
+    }),
+    (".dump, with pages of another size", |rig, copy| {
+        sql(copy, "PRAGMA page_size=1024; VACUUM");
+        REBUILT[1].1(rig, copy);
+    }),
+    ("a migration builds new tables", |rig, copy| {
+        let text = format!(
+            "ATTACH '{}' AS old; PRAGMA auto_vacuum=FULL; {SCHEMA}; CREATE TABLE tags(name TEXT); \
+             INSERT INTO big SELECT * FROM old.big ORDER BY id; INSERT INTO t SELECT * FROM old.t; \
+             DETACH old; PRAGMA journal_mode=DELETE",
+            rig.db().display()
+        );
+        sql(copy, &text);
+    }),
+];
+
+#[test]
+fn a_database_that_was_built_anew_while_nobody_looked_goes_on() {
+    for (case, rebuild) in REBUILT {
+        let mut rig = replicated();
+        let copy = rig.path("copy.db");
+        rebuild(&rig, &copy);
+        remove_wal_and_shm(&rig);
+        fs::rename(copy, rig.db()).expect("rename");
+        let ended = rig.supervise(rig.app(&["open", "rows:2"])).finish();
+        println!("{case}\n{ended}");
+        ended.assert_code(0).assert_says(&["another file than the one", "of the same history"]);
+        let restored = rig.restored();
+        oracle::assert_same_pages(&rig.db(), &restored);
+        rig.assert_all_rows_are_safe();
+    }
+}
+
+#[test]
+fn a_database_that_is_replaced_by_its_own_maintenance_while_it_runs_is_replicated_on() {
+    for (case, rebuild) in REBUILT {
+        let mut rig = replicated();
+        let [ready, go] = ["ready", "go"].map(|name| rig.path(name).display().to_string());
+        // The application closes the database, the maintenance works, and the application goes on.
+        let first = rig.app(&["open", "rows:1"]);
+        let then = rig.app(&["open", "rows:3"]);
+        let script = format!(
+            "{} && touch {ready}; until [ -e {go} ]; do sleep 0.05; done; {}",
+            crate::harness::rig::shell(first),
+            crate::harness::rig::shell(then)
+        );
+        let mut running = rig.supervise(["sh", "-c", &script]).spawn();
+        running.wait_until("the application has let go", || rig.path("ready").exists());
+        let copy = rig.path("copy.db");
+        rebuild(&rig, &copy);
+        let said = running.said();
+        fs::rename(copy, rig.db()).expect("rename");
+        running.wait_until_says(said, &["another file than the one", "of the same history"]);
+        fs::write(&go, "").expect("write");
+        let ended = running.wait();
+        println!("{case}\n{ended}");
+        ended.assert_code(0);
+        let restored = rig.restored();
+        oracle::assert_same_pages(&rig.db(), &restored);
+        rig.assert_all_rows_are_safe();
+    }
+}
+
+#[test]
+fn a_file_that_was_replaced_under_an_application_that_keeps_the_old_one_open_is_said() {
+    let mut rig = replicated();
+    let [ready, go] = ["ready", "go"].map(|name| rig.path(name).display().to_string());
+    let steps = ["open", "rows:1", &format!("touch:{ready}"), &format!("until-file:{go}")];
+    let mut running = rig.supervise(rig.app(&steps)).spawn();
+    running.wait_until("the application is ready", || rig.path("ready").exists());
+    let copy = rig.path("copy.db");
+    sql(&rig.db(), &format!("VACUUM INTO '{}'", copy.display()));
+    fs::rename(copy, rig.db()).expect("rename");
+    running.wait_until_says(0, &["still has the old file open", "restart it"]);
+    fs::write(go, "").expect("write");
+    running.wait().assert_code(0).assert_says(&["of the same history"]);
+    let restored = rig.restored();
+    oracle::assert_same_pages(&rig.db(), &restored);
+    rig.assert_all_rows_are_safe();
+}
+
+/// Small databases that have nothing to do with the history but what many databases have.
+const STRANGERS: &[(&str, &str, &str)] = &[
+    (
+        "one of two pages",
+        "CREATE TABLE a(x); INSERT INTO a VALUES ('own content')",
+        "CREATE TABLE b(x); INSERT INTO b VALUES (1)",
+    ),
+    (
+        "a map of pointers",
+        "PRAGMA auto_vacuum=FULL; CREATE TABLE a(x); INSERT INTO a VALUES ('own content')",
+        "PRAGMA auto_vacuum=FULL; CREATE TABLE b(x); INSERT INTO b VALUES ('other content')",
+    ),
+    (
+        "empty tables and a freelist",
+        "CREATE TABLE a(x); CREATE TABLE b(x); CREATE TABLE c(x); INSERT INTO c VALUES (zeroblob(20000)); DROP TABLE c; \
+         INSERT INTO a VALUES ('own content')",
+        "CREATE TABLE d(x); CREATE TABLE e(x); CREATE TABLE f(x); INSERT INTO f VALUES (zeroblob(20000)); DROP TABLE f; \
+         INSERT INTO d VALUES ('other content')",
+    ),
+    (
+        "the version of a schema, and nothing else",
+        "CREATE TABLE v(x); INSERT INTO v VALUES ('20260101000000'); CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT); \
+         INSERT INTO users(name) VALUES ('alice of the old'), ('bob of the old'), ('carol of the old')",
+        "CREATE TABLE v(x); INSERT INTO v VALUES ('20260101000000'); CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT)",
+    ),
+];
+
+#[test]
+fn a_small_stranger_is_not_taken_for_the_same_history_and_no_application_starts_on_it() {
+    for (case, ours, other) in STRANGERS {
+        let mut rig = Rig::on_file();
+        sql(&rig.db(), ours);
+        ship(&rig).assert_code(0);
+        let (before, theirs) = (rig.remote.level0(), rig.restored());
+        let path = rig.path("other.db");
+        sql(&path, other);
+        remove_wal_and_shm(&rig);
+        fs::rename(path, rig.db()).expect("rename");
+        let started = rig.path("started");
+        let ended = rig.supervise(rig.app(&[&format!("touch:{}", started.display())])).finish();
+        println!("{case}\n{ended}");
+        ended.assert_code(73).assert_says(&["is not the database whose history"]);
+        assert!(!started.exists(), "{case}: the application was started");
+        assert_eq!(ended.stderr.matches("is not the database whose history").count(), 1, "{case}: told twice");
+        assert_eq!(rig.remote.level0(), before, "{case}");
+        let restored = rig.restored();
+        oracle::assert_same_pages(&theirs, &restored);
+    }
+}
+
+#[test]
+fn a_halted_database_keeps_its_lock() {
+    let rig = replicated();
+    let [ready, go] = ["ready", "go"].map(|name| rig.path(name).display().to_string());
+    let steps = ["open", &format!("touch:{ready}"), &format!("until-file:{go}")];
+    let mut running = rig.supervise(rig.app(&steps)).spawn();
+    running.wait_until("the application is ready", || rig.path("ready").exists());
+    fs::File::options().write(true).truncate(true).open(rig.db()).map(drop).expect("truncate");
+    running.wait_until_says(0, &["replication has ended"]);
+    sql(&rig.path("other.db"), SCHEMA);
+    fs::rename(rig.path("other.db"), rig.db()).expect("rename");
+    let args = ["replicate".into(), rig.db().into_os_string(), rig.remote.url().into()];
+    let mut second = rig.millstream::<OsString>(args).spawn();
+    second.wait_until_says(0, &["standing by"]);
+    second.signal(Signal::SIGTERM);
+    second.wait();
+    fs::write(go, "").expect("write");
+    running.wait().assert_code(74);
 }
 
 #[test]

@@ -92,6 +92,7 @@ fn an_outage_is_caught_up() {
     ];
     let mut running = rig.supervise(rig.app(&steps)).spawn();
     running.wait_until("the first row is in the bucket", || !direct.level0().is_empty());
+    running.wait_until_says(0, &["the first upload of this run is made", BUCKET]);
     let said = running.said();
     proxy.down();
     fs::write(rig.path("go"), "").expect("write");

@@ -65,6 +65,8 @@ pub enum LocalDone {
     Sent(Result<Txid, Trouble>),
     /// The database begins anew after objects were lost: its image is in the queue.
     BegunAnew(Result<(), Trouble>),
+    /// The file in the database's place is open, and nothing of it is captured.
+    TakenUp(Result<(), Trouble>),
     /// Whether no commit is possible any more.
     Frozen(bool),
     Thawed,
@@ -85,6 +87,8 @@ pub enum RemoteDone {
 pub struct Seen {
     /// The history ends beyond the newest TXID that this disk was in step with.
     pub is_ahead: bool,
+    /// The file was not replicated from here before, and there is a history.
+    pub is_foreign: bool,
     /// Boot-clock time of the look.
     pub at: Duration,
 }
@@ -107,6 +111,8 @@ pub enum Trouble {
     Interrupted,
     /// Another writer owns the history.
     Foreign(String),
+    /// Another file lies in the database's place.
+    Replaced(String),
     /// The database cannot be replicated as it is: it is another one, or gone, or cannot be read.
     Halt(String),
 }
@@ -159,6 +165,8 @@ pub enum LocalOrder {
     /// Send the batch while it is read from the database.
     Send,
     BeginAnew(Txid),
+    /// Go on with the file that lies in the database's place.
+    TakeUp,
     Freeze,
     Thaw,
     /// Keep what is in no history aside, and send a copy while there is time.
@@ -214,8 +222,10 @@ pub enum Notice {
     Back {
         after: Duration,
     },
-    /// The start of the application waits.
-    CheckingFirst,
+    /// The start of the application waits: the history goes on beyond this disk.
+    CheckingHistory,
+    /// The start of the application waits: the file may be another database's.
+    CheckingFile,
     ReliefFailed(String),
     CheckpointBlocked(crate::db::Obstacle),
     HistoryGone,

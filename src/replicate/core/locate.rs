@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::event::{Effect, Event, LocalDone, LocalOrder, RemoteDone, RemoteOrder, Report, Start, Trouble};
+use super::event::{Effect, Event, LocalDone, LocalOrder, Notice, RemoteDone, RemoteOrder, Report, Start, Trouble};
 use super::stream::Streaming;
 use super::{Common, Gate, Now, Plan, State};
 
@@ -36,9 +36,10 @@ impl Locating {
         match event {
             Event::Remote(RemoteDone::Looked(Ok(seen))) => {
                 self.step = Step::Seen(seen.at);
-                match seen.is_ahead {
-                    true => common.hold_gate(plan),
-                    false => common.open_gate(plan),
+                match (seen.is_ahead, seen.is_foreign) {
+                    (true, _) => common.hold_gate(Notice::CheckingHistory, plan),
+                    (false, true) => common.hold_gate(Notice::CheckingFile, plan),
+                    (false, false) => common.open_gate(plan),
                 }
                 None
             }
@@ -93,6 +94,6 @@ impl Locating {
             Step::Seen(at) | Step::Verifying(at) => at,
             Step::Looking | Step::Waiting(_) => Duration::ZERO,
         };
-        State::Streaming(Streaming::begin(start, proved_at, common, plan))
+        State::Streaming(Box::new(Streaming::begin(start, proved_at, common, plan)))
     }
 }

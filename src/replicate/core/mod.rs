@@ -135,7 +135,7 @@ enum Busy {
 
 enum State {
     Locating(Locating),
-    Streaming(Streaming),
+    Streaming(Box<Streaming>),
     Fencing(Fencing),
     Ended(Outcome),
 }
@@ -301,10 +301,10 @@ impl Common {
     }
 
     /// The application does not start before it is known what became of the history. Too late if it has started.
-    fn hold_gate(&mut self, plan: &mut Plan) {
+    fn hold_gate(&mut self, why: Notice, plan: &mut Plan) {
         if matches!(self.gate, Gate::OpensAt(_)) {
             self.gate = Gate::Held;
-            plan.push(Effect::Say(Notice::CheckingFirst));
+            plan.push(Effect::Say(why));
         }
     }
 
@@ -322,10 +322,10 @@ impl Common {
         let (why, refused) = match trouble {
             Trouble::Interrupted => return Ok(now.instant),
             Trouble::Foreign(why) => return Err(State::Fencing(Fencing::begin(why, now))),
-            Trouble::Halt(why) => return Err(State::Ended(Outcome::Halted(why))),
+            Trouble::Replaced(why) | Trouble::Halt(why) => return Err(State::Ended(Outcome::Halted(why))),
             Trouble::Passing { why, refused } => (why, refused),
         };
-        let failure = self.outage.failed(now.instant, &mut self.dice);
+        let failure = self.outage.failed(now.instant, !refused, &mut self.dice);
         if let Some(lasting) = failure.say {
             plan.push(Effect::Say(Notice::Outage { why: why.clone(), lasting }));
         }

@@ -1,7 +1,8 @@
 //! What to say, and when to try again, while the bucket does not take uploads. Pure: `now` is an argument.
 //!
 //! The first failure is said at once, then once a minute with the age of the oldest commit that is not safe, and the end of the
-//! outage is said too. Retries never stop while the application runs.
+//! outage is said too. Retries never stop while the application runs: every few seconds where the store does not answer, so that
+//! catching up begins soon after it is back; less often where it refuses, which time alone does not cure.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use tokio::time::Instant;
 use crate::clock::{Backoff, Dice};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const PAUSE_CAP: Duration = Duration::from_secs(30);
+const PAUSE_CAP: Duration = Duration::from_secs(4);
+const PAUSE_CAP_REFUSED: Duration = Duration::from_secs(30);
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -18,6 +20,7 @@ pub struct Outage {
     since: Option<Instant>,
     last_said: Option<Instant>,
     backoff: Backoff,
+    refused: Backoff,
 }
 
 /// What a failure calls for.
@@ -30,22 +33,27 @@ pub struct Failure {
 
 impl Outage {
     pub fn new() -> Outage {
-        Outage { since: None, last_said: None, backoff: Backoff::new(FIRST_PAUSE, PAUSE_CAP) }
+        let [backoff, refused] = [PAUSE_CAP, PAUSE_CAP_REFUSED].map(|cap| Backoff::new(FIRST_PAUSE, cap));
+        Outage { since: None, last_said: None, backoff, refused }
     }
 
-    pub fn failed(&mut self, now: Instant, dice: &mut Dice) -> Failure {
+    /// `may_pass`: time alone may cure it.
+    pub fn failed(&mut self, now: Instant, may_pass: bool, dice: &mut Dice) -> Failure {
         let since = *self.since.get_or_insert(now);
-        let due = self.last_said.is_none_or(|said| now.saturating_duration_since(said) >= SAY_EVERY);
+        let pause = if may_pass { &mut self.backoff } else { &mut self.refused }.next_pause(dice);
+        // Rather a little early than at the failure after this one.
+        let due = self.last_said.is_none_or(|said| (now + pause).saturating_duration_since(said) > SAY_EVERY);
         if due {
             self.last_said = Some(now);
         }
-        Failure { say: due.then(|| now.saturating_duration_since(since)), pause: self.backoff.next_pause(dice) }
+        Failure { say: due.then(|| now.saturating_duration_since(since)), pause }
     }
 
     /// An operation succeeded; `Some` is the length of the outage that this ends.
     pub fn ended(&mut self, now: Instant) -> Option<Duration> {
         self.last_said = None;
         self.backoff.reset();
+        self.refused.reset();
         self.since.take().map(|since| now.saturating_duration_since(since))
     }
 }
@@ -60,20 +68,25 @@ mod tests {
         let mut outage = Outage::new();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let said: Vec<u64> = (0..=200).filter(|&s| outage.failed(at(s), &mut dice).say.is_some()).collect();
-        assert_eq!(said, [0, 60, 120, 180]);
+        let mut said = Vec::new();
+        for second in 0..=200 {
+            said.extend(outage.failed(at(second), true, &mut dice).say.map(|lasted| lasted.as_secs()));
+        }
+        assert_eq!((said[0], said.len()), (0, 4), "{said:?}");
+        assert!(said.windows(2).all(|pair| (55..=60).contains(&(pair[1] - pair[0]))), "{said:?}");
         assert_eq!(outage.ended(at(201)), Some(Duration::from_secs(201)));
         assert_eq!(outage.ended(at(202)), None);
-        assert_eq!(outage.failed(at(203), &mut dice).say, Some(Duration::ZERO), "a new outage is said at once");
+        assert_eq!(outage.failed(at(203), true, &mut dice).say, Some(Duration::ZERO), "a new outage is said at once");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pauses_grow_to_their_cap() {
-        let mut dice = Dice::from_env();
-        let mut outage = Outage::new();
-        let now = Instant::now();
-        let pauses: Vec<Duration> = (0..20).map(|_| outage.failed(now, &mut dice).pause).collect();
-        assert!(pauses[0] <= FIRST_PAUSE);
-        assert!(pauses[19] >= PAUSE_CAP / 2 && pauses[19] <= PAUSE_CAP);
+    async fn an_outage_is_probed_every_few_seconds_and_a_refusal_less_often() {
+        for (may_pass, cap) in [(true, PAUSE_CAP), (false, PAUSE_CAP_REFUSED)] {
+            let (mut outage, mut dice) = (Outage::new(), Dice::from_env());
+            let now = Instant::now();
+            let pauses: Vec<Duration> = (0..20).map(|_| outage.failed(now, may_pass, &mut dice).pause).collect();
+            assert!(pauses[0] <= FIRST_PAUSE);
+            assert!(pauses[19] >= cap / 2 && pauses[19] <= cap);
+        }
     }
 }

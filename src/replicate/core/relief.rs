@@ -115,7 +115,8 @@ impl WalRelief {
             }
             LocalDone::Relieved(Ok(Reset::Deferred(obstacle))) => {
                 // Each attempt costs a checkpoint and may cost a writer a moment.
-                let pause = if self.last_relief == Relief::Spill { URGENT_PAUSE } else { pause_after(*obstacle, config) };
+                let pause =
+                    if self.last_relief == Relief::Spill { URGENT_PAUSE } else { pause_after(*obstacle, config) };
                 self.no_reset_before = now + pause;
                 self.complain(*obstacle, lane.wal_frames, config, now, plan);
             }

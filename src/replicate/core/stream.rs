@@ -32,6 +32,8 @@ enum Upload {
     Gone,
     /// The unverified image in the queue is compared with it.
     Comparing,
+    /// Another file lies in the database's place: it is taken up.
+    Replaced,
     /// An object is being created.
     Sending,
     /// After a failure.
@@ -110,6 +112,7 @@ impl Streaming {
                 report_captured(common, plan);
             }
             LocalDone::BegunAnew(Ok(())) => (self.upload, self.proved_at) = (Upload::Proved, now.boot),
+            LocalDone::TakenUp(Ok(())) => (self.upload, self.wal) = (Upload::Idle, Wal::Changed),
             LocalDone::Sent(sent) => return self.on_sent(sent, common, now, plan),
             LocalDone::Relieved(_) => {
                 if !common.lane.queue.is_empty() {
@@ -123,6 +126,7 @@ impl Streaming {
             | LocalDone::Captured(Err(trouble))
             | LocalDone::Compared(Err(trouble))
             | LocalDone::BegunAnew(Err(trouble))
+            | LocalDone::TakenUp(Err(trouble))
             | LocalDone::Spilled(Err(trouble))
             | LocalDone::Dropped(Err(trouble)) => return self.on_trouble(trouble, common, now, plan),
             LocalDone::Spilled(Ok(())) | LocalDone::Dropped(Ok(())) | LocalDone::Followed(_) | LocalDone::LetGo => {}
@@ -215,6 +219,10 @@ impl Streaming {
     }
 
     fn on_trouble(&mut self, trouble: Trouble, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
+        if let (Trouble::Replaced(_), false) = (&trouble, common.config.once) {
+            self.upload = Upload::Replaced;
+            return None;
+        }
         match common.failed(trouble, now, plan) {
             Ok(again_at) => {
                 self.upload = Upload::Waiting(again_at);
@@ -250,6 +258,7 @@ impl Streaming {
                 let last = self.confirmed.unwrap_or(Txid::FIRST);
                 common.order(LocalOrder::BeginAnew(last), now, plan);
             }
+            (Upload::Replaced, _) if common.is_free() => common.order(LocalOrder::TakeUp, now, plan),
             (Upload::Idle | Upload::Proved, Some(front)) if self.confirmed < Some(front.txid()) => {
                 self.send(front, common, now, plan);
             }

@@ -6,18 +6,18 @@ use std::rc::Rc;
 
 use super::judge::{Scope, differing_max, kin_wanted};
 use super::within;
-use crate::db::{Batch, Comparison, Db, DbError, Limits, OtherPages, Own};
+use crate::db::{Batch, Comparison, Db, DbError, Limits, OtherPages, Own, RowSample, Rows};
 use crate::ltx::{Decoder, LtxError, Merged, Versions};
 use crate::page::Pgno;
 use crate::remote::{LtxObject, RangeReader, ReadError, Remote};
-use crate::replicate::disk::Disk;
 use crate::replicate::on_thread::OnThread;
 
 pub(super) enum CompareError {
     Read(ReadError),
     /// The files are not what they should be.
     Damaged(String),
-    PageSize,
+    /// Then only rows can be compared.
+    PageSize(Rows),
     Db(DbError),
     Interrupted,
 }
@@ -41,22 +41,36 @@ impl From<LtxError> for CompareError {
     }
 }
 
-/// Compares on a thread of its own, which ends within one read when this future is dropped or `limit` returns. With `suspected`,
-/// how far the database was in step with the history, it ends early for nothing else, and tells of the pages written since.
-pub(super) async fn compare(
-    disk: &OnThread<Disk>,
+/// How far to go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum How {
+    /// As long as the result may be of use.
+    Bounded,
+    /// To the end, to tell of the pages that were written since the database was in step up to there.
+    Since(Own),
+    /// Up to the first page that differs.
+    Exactly,
+}
+
+/// Compares on a thread of its own, which ends within one read when this future is dropped or `limit` returns; and, if it is
+/// said so, by rows, too.
+pub(super) async fn compare<T: AsMut<Db> + Send + 'static>(
+    on: &OnThread<T>,
     batch: Batch,
     remote: &Remote,
     files: &[LtxObject],
-    suspected: Option<Own>,
+    (how, rows): (How, bool),
     limit: Option<impl Future<Output = ()>>,
 ) -> Result<(Comparison, Scope), CompareError> {
     let readers: Vec<RangeReader> = files.iter().map(|file| RangeReader::new(remote, file, files.len())).collect();
     let mut guards: Vec<_> = readers.iter().map(RangeReader::cancel_on_drop).collect();
     // Only a file that lies wholly behind that point was surely written since.
-    let split = suspected.and_then(|own| files.iter().position(|file| own.is_before(file.min_txid)));
-    let (split, is_unlimited) = (split.unwrap_or(files.len()), suspected.is_some());
-    let work = disk.with(move |disk| join(&disk.db, &batch, readers, split, is_unlimited));
+    let split = match how {
+        How::Since(own) => files.iter().position(|file| own.is_before(file.min_txid)),
+        How::Bounded | How::Exactly => None,
+    };
+    let split = split.unwrap_or(files.len());
+    let work = on.with(move |value| join(value.as_mut(), &batch, readers, split, (how, rows)));
     tokio::pin!(work);
     if let Some(done) = within(limit, &mut work).await {
         return done;
@@ -72,19 +86,23 @@ fn join(
     batch: &Batch,
     readers: Vec<RangeReader>,
     split: usize,
-    is_unlimited: bool,
+    (how, rows): (How, bool),
 ) -> Result<(Comparison, Scope), CompareError> {
     let read = Rc::new(Cell::new(0));
     let counted = |reader| Decoder::new(Counted { reader, read: read.clone() });
     let merged = Merged::new(readers.into_iter().map(counted).collect::<Result<_, _>>()?)?;
     let header = *merged.header();
     if header.page_size != batch.header.page_size {
-        return Err(CompareError::PageSize);
+        let rows = if rows { by_rows(db, batch, merged)? } else { Rows::default() };
+        return Err(CompareError::PageSize(rows));
     }
     let other_pages = header.commit;
-    let limits = Limits {
-        differing_max: if is_unlimited { u32::MAX } else { differing_max(batch.header.commit) },
-        kin_wanted: kin_wanted(batch.header.commit, other_pages),
+    // How many of the bucket's pages could tell is not known before the end.
+    let kin_wanted = kin_wanted(batch.header.commit, u32::MAX);
+    let limits = match how {
+        How::Bounded => Limits { differing_max: differing_max(batch.header.commit), kin_wanted, rows },
+        How::Since(_) => Limits { differing_max: u32::MAX, kin_wanted, rows },
+        How::Exactly => Limits { differing_max: 0, kin_wanted: 0, rows: false },
     };
     let mut bucket = Bucket { merged, split };
     let mut comparison = db.compare(batch, &mut bucket, &limits)?;
@@ -95,6 +113,17 @@ fn join(
         bucket.merged.finish()?;
     }
     Ok((comparison, Scope { bytes: read.get(), other_pages }))
+}
+
+/// Both sides one after the other, row by row.
+fn by_rows(db: &Db, batch: &Batch, mut merged: Merged<impl Read>) -> Result<Rows, CompareError> {
+    let mut sample = RowSample::default();
+    while let Some((pgno, page)) = merged.next_page()? {
+        sample.add_theirs(pgno, page);
+    }
+    merged.finish()?;
+    db.sample_rows(batch, &mut sample)?;
+    Ok(sample.rows())
 }
 
 /// The bucket's side of the join.

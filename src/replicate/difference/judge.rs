@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::db::{Comparison, ImageReason, Own};
+use crate::db::{Comparison, ImageReason, Own, Rows};
 use crate::ltx::Txid;
 use crate::remote::{Listing, LtxObject, plan};
 
@@ -14,15 +14,18 @@ pub(super) const PLAN_BYTES_FACTOR: u64 = 2;
 pub(super) const PLAN_FILES_MAX: usize = 256;
 /// How often in a row the objects may turn out unreadable before an image is shipped instead.
 pub(super) const FAILURES_MAX: u32 = 3;
-/// Telling equal pages that prove a lineage: this share of the live pages, and of the bucket's pages at least as many, up to a few.
+/// Telling equal pages that prove a lineage: this share of the live pages, and a share of those of the bucket's pages that could tell,
+/// up to a few.
 const KIN_SHARE: u32 = 16;
 const KIN_OF_OTHER_MAX: u32 = 8;
+const KIN_SHARE_OF_OTHER: u32 = 4;
 /// How the look at the bucket's side ended.
 pub(super) enum Found {
     Compared(Comparison, Scope),
     /// Not worth it, or of no use. Why, as a clause.
     Skipped(String),
-    PageSize,
+    /// Pages cannot be compared; the rows that were, of a file that is not known.
+    PageSize(Rows),
     /// There is nothing to compare with.
     Broken(String),
 }
@@ -71,8 +74,8 @@ pub(super) struct Scope {
 
 /// Why the bucket need not be asked at all. Pure.
 pub(super) fn skip(local: Local, reason: ImageReason, failures: u32) -> Option<Found> {
-    if reason == ImageReason::PageSizeChanged {
-        return Some(Found::PageSize);
+    if reason == ImageReason::PageSizeChanged && local.is_known {
+        return Some(Found::PageSize(Rows::default()));
     }
     let may_skip = local.may_skip() && !local.is_blank && failures >= FAILURES_MAX;
     may_skip.then(|| Found::Skipped(format!("the objects could not be read, {failures} times in a row")))
@@ -117,10 +120,10 @@ pub(super) fn judge(local: Local, found: &Found) -> Verdict {
         }
         Found::Skipped(why) if local.is_known => Verdict::Image(why.clone()),
         Found::Skipped(why) => Verdict::Stranger(why.clone()),
-        Found::PageSize if local.is_known && !local.is_blank => {
+        Found::PageSize(rows) if (local.is_known || rows.are_the_same()) && !local.is_blank => {
             Verdict::Beginning(ImageReason::PageSizeChanged, ImageReason::PageSizeChanged.to_string())
         }
-        Found::PageSize => Verdict::Stranger("it has another page size".into()),
+        Found::PageSize(_) => Verdict::Stranger("it has another page size, and hardly a row of the history".into()),
         Found::Broken(why) if !local.is_known => {
             Verdict::Stranger(format!("the files in the replica do not make a database to compare it with ({why})"))
         }
@@ -129,12 +132,13 @@ pub(super) fn judge(local: Local, found: &Found) -> Verdict {
             Verdict::Beginning(reason, format!("{reason}: {why}"))
         }
         Found::Compared(comparison, scope) => {
-            let Comparison { compared, differing, kin, .. } = *comparison;
+            let Comparison { compared, differing, kin, telling, .. } = *comparison;
             if is_equal(local, comparison, scope) {
                 Verdict::Equal
             } else if comparison.emptied {
                 Verdict::Stranger("the database here has no table".into())
-            } else if kin < kin_wanted(local.pages, scope.other_pages)
+            } else if kin < kin_wanted(local.pages, telling)
+                && !comparison.rows.are_the_same()
                 && (!local.is_known || comparison.strange_schema || is_remnant(local, scope.other_pages))
             {
                 Verdict::Stranger(format!(
@@ -163,7 +167,7 @@ fn came_after(local: Local, found: &Found) -> Result<(), String> {
             }
         }
         Found::Skipped(why) => Err(why.clone()),
-        Found::PageSize => Err("it has another page size".into()),
+        Found::PageSize(_) => Err("it has another page size".into()),
         Found::Broken(why) => Err(format!("the files in the replica do not make a database to compare it with: {why}")),
     }
 }
@@ -177,8 +181,10 @@ pub(super) fn differing_max(pages: u32) -> u32 {
     pages / 2
 }
 
-pub(super) fn kin_wanted(live_pages: u32, other_pages: u32) -> u32 {
-    (live_pages / KIN_SHARE).max((other_pages / KIN_SHARE).min(KIN_OF_OTHER_MAX)).max(1)
+/// Of so many pages here, and so many of the bucket's that could tell. Of a few, more than one, and more than half of two.
+pub(super) fn kin_wanted(live_pages: u32, telling: u32) -> u32 {
+    let of_other = (telling / KIN_SHARE_OF_OTHER).saturating_add(1).max(2).min(telling).min(KIN_OF_OTHER_MAX);
+    (live_pages / KIN_SHARE).max(of_other).max(1)
 }
 
 /// Bytes for people.

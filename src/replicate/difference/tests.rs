@@ -307,7 +307,7 @@ async fn a_database_without_tables_never_replaces_one_that_has_some() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_page_size_is_an_image_of_a_known_file_and_a_stranger_otherwise() {
+async fn another_page_size_is_an_image_of_the_same_application_and_a_stranger_otherwise() {
     let mut rig = shipped().await;
     close(&mut rig);
     open(&mut rig);
@@ -328,6 +328,14 @@ async fn another_page_size_is_an_image_of_a_known_file_and_a_stranger_otherwise(
     drop(resized);
     std::fs::rename(&copy, &rig.settings.path).expect("rename");
     open(&mut rig);
+    rig.start();
+    assert_eq!(synced(&mut rig).await, 3, "its rows are the history's");
+    assert!(has_snapshot(&rig, 3));
+    let mut rig = shipped().await;
+    replace(
+        &mut rig,
+        "PRAGMA journal_mode=DELETE; PRAGMA page_size=4096; VACUUM; PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES (randomblob(9000))",
+    );
     let why = refusal(&mut rig).await;
     assert!(why.contains("page size"), "{why}");
 }
@@ -505,13 +513,26 @@ fn the_verdicts() {
     assert!(matches!(seen(known, 160, 0, true), Verdict::Stranger(_)));
     assert!(matches!(seen(known, 81, 10, true), Verdict::Image(_)), "tables were renamed");
     assert!(matches!(seen(small, 9, 1, false), Verdict::Stranger(_)));
+    let by_rows = |local: Local, theirs, shared| {
+        let comparison = Comparison::made_up(local.pages, 160, 0, true).with_rows(theirs, shared);
+        judge(local, &Found::Compared(comparison, Scope { bytes: 0, other_pages: 160 }))
+    };
+    assert!(
+        matches!(by_rows(unknown, 1000, 501), Verdict::Image(_)),
+        "built anew: no page is where it was, the rows are"
+    );
+    assert!(matches!(by_rows(unknown, 1000, 500), Verdict::Stranger(_)));
+    assert!(matches!(by_rows(unknown, 0, 0), Verdict::Stranger(_)));
+    let resized = |theirs, shared| judge(unknown, &Found::PageSize(Rows { theirs, shared }));
+    assert!(matches!(resized(10, 9), Verdict::Beginning(..)));
+    assert!(matches!(resized(10, 1), Verdict::Stranger(_)));
     assert!(matches!(seen(small, 1, 8, false), Verdict::Difference));
     for (local, skipped, resized, broken) in
         [(known, true, true, true), (unknown, false, false, false), (blank, false, false, false)]
     {
         let is_shipped = |found| !matches!(judge(local, &found), Verdict::Stranger(_));
         assert_eq!(is_shipped(Found::Skipped("x".into())), skipped, "{local:?}");
-        assert_eq!(is_shipped(Found::PageSize), resized, "{local:?}");
+        assert_eq!(is_shipped(Found::PageSize(Rows::default())), resized, "{local:?}");
         assert_eq!(is_shipped(Found::Broken("x".into())), broken, "{local:?}");
     }
 }
@@ -566,7 +587,7 @@ fn a_history_that_went_on_is_continued_only_by_what_came_after_it() {
         assert!(moved_on(seen(worse, 7, 5, 2)));
     }
     let text = || "x".to_owned();
-    for found in [Found::Skipped(text()), Found::PageSize, Found::Broken(text())] {
+    for found in [Found::Skipped(text()), Found::PageSize(Rows::default()), Found::Broken(text())] {
         assert!(moved_on(judge(local, &found)));
         assert!(!moved_on(judge(Local { suspected: None, ..local }, &found)));
     }
@@ -598,6 +619,7 @@ async fn all_events(rig: &mut Rig) -> Vec<&'static str> {
         match rig.event().await {
             Event::Ready(_) => said.push("ready"),
             Event::Failed { .. } => said.push("failed"),
+            Event::Exclusive { .. } => said.push("exclusive"),
             Event::Fenced => {
                 said.push("fenced");
                 return said;
@@ -715,7 +737,16 @@ fn sizes_are_said_in_round_numbers() {
 
 #[test]
 fn the_more_there_is_the_more_kin_is_wanted() {
-    let table = [(3, 3, 1), (12, 100_000, 8), (100_000, 100_000, 6250), (1000, 30, 62), (20, 40, 2)];
+    let table = [
+        (3, 1, 1),
+        (2, 2, 2),
+        (3, 3, 2),
+        (12, 9, 3),
+        (12, 100_000, 8),
+        (100_000, 100_000, 6250),
+        (1000, 30, 62),
+        (2, 0, 1),
+    ];
     for (live, other, wanted) in table {
         assert_eq!(kin_wanted(live, other), wanted, "{live} pages here, {other} there");
     }

@@ -58,8 +58,8 @@ fn named(inputs: &[LtxObject]) -> String {
 pub async fn write(remote: &Remote, level: Level, inputs: Vec<Input>) -> Result<LtxObject, WriteError> {
     let (announce, announced) = oneshot::channel();
     let read: u64 = inputs.iter().map(|input| input.object.size).sum();
-    // Who wrote the inputs may have compressed them better.
-    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, read.saturating_add(read / 4));
+    // Who wrote the inputs may have compressed them better, and saved 15 bytes on every page by the other flavour.
+    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, read.saturating_mul(2));
     let cancel = CancellationToken::new();
     let _guard = cancel.clone().drop_guard();
     let work = Merge { remote: remote.clone(), inputs, whole: level == Level::SNAPSHOT, cancel };

@@ -27,7 +27,7 @@ use crate::page::Pgno;
 use crate::remote::{Level, ReadError, Remote, Seen};
 use crate::restore::{RestoreError, target};
 use crate::sqlite::{Connection, Mark, Presence, Salts, SqliteError, WAL_HEADER_LEN, Wal, WalError, frame_len};
-use crate::sqlite::{frame_offset, look_at_file};
+use crate::sqlite::{check_access, frame_offset, look_at_file};
 use crate::store::StoreError;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -127,9 +127,14 @@ fn pin(path: &Path) -> Result<Pinned, Trouble> {
         true => None,
         false => Some(stamp(&path)?),
     };
+    if at_rest.is_none() && !is_there("-shm")? {
+        // Reading it creates the -shm, which the application must be able to use.
+        check_access(&path)?;
+    }
     let connection = Connection::open_to_read(&path, at_rest.is_some(), BUSY_TIMEOUT)?;
     connection.check_page_access()?;
     let mark = connection.pin()?;
+    connection.share_new_files();
     if mark.pages == 0 {
         return Err(Trouble::Not(format!("{} is empty", path.display())));
     }

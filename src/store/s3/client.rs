@@ -4,6 +4,7 @@
 //! which needs no permission). Credentials are loaded by the first request.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
@@ -23,10 +24,12 @@ use aws_sdk_s3::error::BoxError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
-use super::super::Result;
+use super::super::{Result, StoreError};
+use super::answer::Suspicious;
+use super::condition::Habits;
 use super::provider::DEFAULT_REGION;
 use super::settings::{Credentials, Settings, endpoint_url};
-use super::{error, provider, tls};
+use super::{chain, error, provider, proxy, tls, value};
 
 /// For one try of a request without a body, until the answer begins.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,17 +39,17 @@ const SLOWEST_BYTES_PER_S: u64 = 32 * 1024;
 /// Clients made so far. Replicas in the same place with the same keys share one, and with it connections, credentials and
 /// trusted roots: a thousand databases need not hold them a thousand times.
 #[derive(Default)]
-pub struct Clients(Vec<(Settings, Client)>);
+pub struct Clients(Vec<(Settings, Client, Arc<Habits>)>);
 
 impl Clients {
-    pub(super) async fn get(&mut self, settings: &Settings) -> Result<Client> {
+    pub(super) async fn get(&mut self, settings: &Settings) -> Result<(Client, Arc<Habits>)> {
         let key = settings.of_client();
-        if let Some((_, client)) = self.0.iter().find(|(other, _)| *other == key) {
-            return Ok(client.clone());
+        if let Some((_, client, habits)) = self.0.iter().find(|(other, ..)| *other == key) {
+            return Ok((client.clone(), habits.clone()));
         }
-        let client = build(settings).await?;
-        self.0.push((key, client.clone()));
-        Ok(client)
+        let (client, habits) = (build(settings).await?, Arc::<Habits>::default());
+        self.0.push((key, client.clone(), habits.clone()));
+        Ok((client, habits))
     }
 }
 
@@ -58,6 +61,12 @@ pub(super) async fn build(settings: &Settings) -> Result<Client> {
 pub(super) async fn build_over(settings: &Settings, http: SharedHttpClient) -> Result<Client> {
     let sdk = load(settings, &http).await;
     let endpoint = endpoint(settings, &sdk);
+    let problem = endpoint.as_deref().and_then(value::endpoint_problem);
+    // What the configuration says has been checked; this is what the environment and the profile say.
+    let problem = problem.or_else(|| sdk.region().and_then(|region| value::region_problem(region.as_ref())));
+    if let Some(problem) = problem {
+        return Err(StoreError::Permanent { detail: format!("the AWS settings of the environment: {problem}") });
+    }
     let region = region(settings, endpoint.as_deref(), &http, &sdk).await?;
     Ok(Client::from_conf(config(settings, &sdk, endpoint.as_deref(), region).build()))
 }
@@ -76,7 +85,7 @@ fn http_client(settings: &Settings) -> Result<SharedHttpClient> {
 /// Whether no TLS connection will ever be made, so that loading the roots can be spared at start-up.
 fn speaks_plainly(settings: &Settings) -> bool {
     let endpoint = settings.endpoint.as_deref().map(endpoint_url);
-    let proxy = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().any(|v| std::env::var_os(v).is_some());
+    let proxy = proxy::is_set(|name| std::env::var(name).ok());
     // Without keys at hand, credentials may have to be fetched from somewhere that speaks TLS.
     endpoint.is_some_and(|e| e.starts_with("http://")) && settings.credentials.is_some() && !proxy
 }
@@ -89,11 +98,13 @@ async fn load(settings: &Settings, http: &SharedHttpClient) -> SdkConfig {
     let region = RegionProviderChain::first_try(given)
         .or_else(EnvironmentVariableRegionProvider::new())
         .or_else(ProfileFileRegionProvider::builder().configure(&provider_config).build());
-    let region = region.region().await;
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone()).region(region);
-    if let Some(credentials) = &settings.credentials {
-        loader = loader.credentials_provider(sdk_credentials(credentials));
-    }
+    let region =
+        region.region().await.and_then(|region| Some(Region::new(value::trimmed(region.as_ref())?.to_owned())));
+    let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone()).region(region.clone());
+    let loader = match &settings.credentials {
+        Some(credentials) => loader.credentials_provider(sdk_credentials(credentials)),
+        None => loader.credentials_provider(chain::Checked::new(provider_config.with_region(region)).await),
+    };
     loader.load().await
 }
 
@@ -102,12 +113,18 @@ fn sdk_credentials(given: &Credentials) -> SdkCredentials {
     SdkCredentials::new(&given.access_key_id, given.secret_access_key.expose(), token, None, "configuration")
 }
 
+/// Whether nothing but a profile could say that this is not AWS.
+pub(super) fn seems_aws(settings: &Settings) -> bool {
+    let named = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|v| std::env::var_os(v).is_some());
+    settings.endpoint.as_deref().map_or(!named, provider::is_aws)
+}
+
 /// The endpoint, also when only the environment names one. `None`: AWS.
 fn endpoint(settings: &Settings, sdk: &SdkConfig) -> Option<String> {
     let from_env = || std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|v| !v.is_empty());
     let given = settings.endpoint.clone().filter(|e| !e.is_empty());
     let endpoint = given.or_else(from_env).or_else(|| sdk.endpoint_url().map(str::to_owned))?;
-    Some(endpoint_url(&endpoint))
+    value::trimmed(&endpoint).map(endpoint_url)
 }
 
 /// What the configuration says; then what the endpoint's host says, which is never wrong; then the environment. For AWS the
@@ -167,13 +184,14 @@ fn config(settings: &Settings, sdk: &SdkConfig, endpoint: Option<&str>, region: 
         .region(region)
         .retry_config(RetryConfig::standard())
         .timeout_config(timeouts())
-        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().build());
+        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().build())
+        .interceptor(Suspicious);
     if let Some(endpoint) = endpoint {
         // Compatible stores differ most in their handling of checksums: none unless the operation demands one.
         // Nobody could say how to address an endpoint that only the environment knows.
         let unforeseen = settings.endpoint.is_none() && provider::defaults(endpoint).force_path_style;
         config = config
-            .endpoint_url(endpoint)
+            .endpoint_url(with_its_path_ended(endpoint))
             .force_path_style(settings.force_path_style || unforeseen)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
@@ -184,6 +202,12 @@ fn config(settings: &Settings, sdk: &SdkConfig, endpoint: Option<&str>, region: 
         config = config.force_path_style(true);
     }
     config
+}
+
+/// The SDK puts the bucket right behind the path of an endpoint, where it has one (Supabase: `/storage/v1/s3`).
+fn with_its_path_ended(endpoint: &str) -> String {
+    let has_path = endpoint.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+    if has_path && !endpoint.ends_with('/') { format!("{endpoint}/") } else { endpoint.to_owned() }
 }
 
 fn timeouts() -> TimeoutConfig {

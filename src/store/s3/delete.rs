@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 
 use super::super::{Deleted, Key, Result, StoreError};
 use super::error::{self, Asked};
-use super::{S3Store, base64_md5};
+use super::{S3Store, base64_md5, list};
 
 /// S3's limit.
 const BATCH: usize = 1000;
@@ -20,7 +20,7 @@ const SINGLE_DELETES_IN_FLIGHT: usize = 8;
 pub(super) async fn delete(store: &S3Store, keys: &[Key]) -> Result<Deleted> {
     let mut done = Deleted::default();
     for batch in keys.chunks(BATCH) {
-        let result = if batch.len() == 1 || store.deletes_singly.load(Relaxed) {
+        let result = if batch.len() == 1 || store.habits.deletes_singly.load(Relaxed) {
             singly(store, batch).await?
         } else {
             match at_once(store, batch).await {
@@ -29,7 +29,7 @@ pub(super) async fn delete(store: &S3Store, keys: &[Key]) -> Result<Deleted> {
                     tracing::debug!(%detail, "batch delete refused; deleting one by one");
                     let result = singly(store, batch).await?;
                     // Only if that was the cure: a missing bucket refuses both.
-                    store.deletes_singly.fetch_or(result.deleted > 0, Relaxed);
+                    store.habits.deletes_singly.fetch_or(result.deleted > 0, Relaxed);
                     result
                 }
                 other => other?,
@@ -55,10 +55,9 @@ async fn at_once(store: &S3Store, batch: &[Key]) -> Result<Deleted> {
     };
     let answer = answer.map_err(|e| error::map(Asked::Other, &what, e))?;
 
-    let root = store.object("");
     let mut refused = Vec::new();
     for entry in answer.errors() {
-        let key = entry.key().and_then(|k| k.strip_prefix(&root)).and_then(Key::new);
+        let key = entry.key().and_then(|k| list::name_below(&store.root, k)).and_then(Key::new);
         let what = store.what("delete", key.as_ref().map_or("?", Key::as_str));
         let error = match error::map_code(&what, entry.code(), entry.message()) {
             StoreError::NotFound { .. } => continue,

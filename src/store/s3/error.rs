@@ -9,6 +9,9 @@ use aws_sdk_s3::operation::{RequestId, RequestIdExt};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::super::StoreError;
+use super::answer::{self, Foreign};
+use super::chain;
+use super::route::SpeaksPlainly;
 
 /// What was asked; decides what a 404 and a 501 mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ struct Facts {
     request_id: Option<String>,
     /// The region S3 says the bucket is in.
     bucket_region: Option<String>,
+    /// Somebody else answered.
+    foreign: bool,
 }
 
 /// Failures before any answer that do not pass by themselves.
@@ -42,6 +47,7 @@ enum Hopeless {
     NoCredentials,
     BadCredentialsSetting,
     UntrustedCertificate,
+    NoTls,
     BadRequest,
 }
 
@@ -99,19 +105,41 @@ where
             facts.code = metadata.code().map(str::to_owned);
             facts.message = metadata.message().unwrap_or_default().to_owned();
             facts.request_id = metadata.request_id().or(metadata.extended_request_id()).map(str::to_owned);
+            if let Some(foreign) = answer::is_foreign_error(service.raw()).filter(|_| facts.code.is_none()) {
+                facts.foreign = true;
+                facts.message = not_s3s(foreign);
+            }
         }
-        SdkError::ResponseError(_) => facts.message = format!("the answer is not S3's: {}", chain(error)),
+        SdkError::ResponseError(_) => {
+            let causes = || std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
+            let foreign = causes().find_map(|cause| cause.downcast_ref::<Foreign>());
+            facts.foreign = true;
+            facts.message = foreign.map_or_else(|| not_s3s(chain(error)), not_s3s);
+        }
         SdkError::TimeoutError(_) => facts.message = "no answer in time".to_owned(),
         SdkError::ConstructionFailure(_) => {
-            facts.hopeless = Some(Hopeless::BadRequest);
-            facts.message = chain(error);
+            facts.hopeless = hopeless(error).or(Some(Hopeless::BadRequest));
+            facts.message = unanswered(error);
         }
         _ => {
             facts.hopeless = hopeless(error);
-            facts.message = chain(error);
+            facts.message = unanswered(error);
         }
     }
     facts
+}
+
+fn not_s3s(why: impl std::fmt::Display) -> String {
+    format!("the answer is not S3's: {why}")
+}
+
+/// Why there was no answer. What the SDK says of credentials is too long for anybody.
+fn unanswered(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = || std::iter::successors(Some(error), |e| e.source());
+    if let Some(plain) = causes().find_map(|cause| cause.downcast_ref::<SpeaksPlainly>()) {
+        return plain.to_string();
+    }
+    causes().find_map(|cause| cause.downcast_ref()).map_or_else(|| chain(error), chain::told)
 }
 
 /// Looks for the reasons that a person must remove.
@@ -120,7 +148,11 @@ fn hopeless(error: &(dyn std::error::Error + 'static)) -> Option<Hopeless> {
         match cause.downcast_ref::<CredentialsError>() {
             Some(CredentialsError::CredentialsNotLoaded(_)) => return Some(Hopeless::NoCredentials),
             Some(CredentialsError::InvalidConfiguration(_)) => return Some(Hopeless::BadCredentialsSetting),
+            Some(error) if chain::is_refused(error) => return Some(Hopeless::NoCredentials),
             _ => {}
+        }
+        if cause.is::<SpeaksPlainly>() {
+            return Some(Hopeless::NoTls);
         }
         // hyper buries rustls' error in `io::Error`s, whose payload is no `source`: its words are all that comes through.
         if cause.to_string().contains("invalid peer certificate") {
@@ -146,6 +178,10 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn verdict(asked: Asked, facts: &Facts) -> Verdict {
+    if facts.foreign {
+        // Of the store nothing is known.
+        return Verdict::Transient;
+    }
     if let Some(verdict) = facts.code.as_deref().and_then(|code| by_code(asked, code)) {
         return verdict;
     }
@@ -197,6 +233,11 @@ fn by_code(asked: Asked, code: &str) -> Option<Verdict> {
         | "ThrottlingException"
         | "TooManyRequests"
         | "RequestLimitExceeded"
+        // Something of a large upload did not get there as it was sent, or is gone: it begins anew.
+        | "BadDigest"
+        | "IncompleteBody"
+        | "InvalidPart"
+        | "NoSuchUpload"
         | "BandwidthLimitExceeded"
         | "Busy" => Verdict::Transient,
         "NotImplemented"
@@ -221,7 +262,7 @@ fn describe(asked: Asked, what: &str, facts: &Facts) -> String {
     if !facts.message.is_empty() && facts.code.as_ref() != Some(&facts.message) {
         say(facts.message.trim_end_matches('.'));
     }
-    if let Some(hint) = hint(asked, facts) {
+    if let Some(hint) = hint(asked, facts).or_else(|| odd_path(what, facts)) {
         say(&hint);
     }
     let mut traces = Vec::new();
@@ -231,6 +272,14 @@ fn describe(asked: Asked, what: &str, facts: &Facts) -> String {
         text.push_str(&format!(" ({})", traces.join(", ")));
     }
     text
+}
+
+/// Stores on a file system refuse keys that are no clean path.
+fn odd_path(what: &str, facts: &Facts) -> Option<String> {
+    let key = what.split_once("s3://")?.1.split_once('/')?.1;
+    let is_odd = key.split('/').any(|part| matches!(part, "." | "..")) || key.starts_with('/') || key.contains("//");
+    let hint = "this store may take only paths without empty, `.` and `..` parts; write it without them";
+    (is_odd && facts.status == Some(400)).then(|| hint.to_owned())
 }
 
 /// What a person can do about it.
@@ -250,16 +299,20 @@ fn hint(asked: Asked, facts: &Facts) -> Option<String> {
         (_, Some(501)) if asked == Asked::Create => {
             "this store does not implement create-if-absent (If-None-Match), so a second writer could not be kept out"
         }
+        _ if facts.foreign => "a portal or a proxy in between, or another server than S3 at this endpoint",
+        (_, Some(413)) if code.is_empty() => {
+            "a proxy in between refuses bodies of this size; raise its limit (nginx: client_max_body_size)"
+        }
         (_, Some(301 | 307)) => "the bucket is in another region or behind another endpoint",
         _ => match facts.hopeless? {
             Hopeless::NoCredentials => {
                 "no credentials found; set access-key-id and secret-access-key, or give this machine a role"
             }
-            Hopeless::BadCredentialsSetting => "correct the AWS settings in the environment or the profile",
             Hopeless::UntrustedCertificate => {
                 "the server's certificate is not trusted; name its CA in AWS_CA_BUNDLE or SSL_CERT_FILE"
             }
-            Hopeless::BadRequest => return None,
+            Hopeless::NoTls => "write http:// in front of the endpoint, if it is the right one",
+            Hopeless::BadCredentialsSetting | Hopeless::BadRequest => return None,
         },
     };
     Some(hint.to_owned())
@@ -284,7 +337,8 @@ mod tests {
             (Object, 404, "NoSuchBucket", Permanent),
             (Other, 404, "NoSuchBucket", Permanent),
             (Other, 404, "", Permanent),
-            (Other, 404, "NoSuchUpload", Permanent),
+            (Other, 404, "NoSuchUpload", Transient),
+            (Other, 400, "InvalidPart", Transient),
             (Create, 404, "", Permanent),
             (Create, 412, "PreconditionFailed", AlreadyExists),
             (Create, 412, "", AlreadyExists),

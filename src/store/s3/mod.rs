@@ -5,42 +5,55 @@
 //! the SDK calls an error becomes the caller's next move in `error.rs`.
 //!
 //! ```text
-//!   put ── body < part size ──▶ PutObject (If-None-Match: *)                one try: a lost reply must stay visible
+//!   put ── body < part size ──▶ PutObject (If-None-Match: *)      single.rs  one try: a lost reply must stay visible
 //!       └─ else ─▶ CreateMultipartUpload ▶ UploadPart × n ▶ Complete (If-None-Match: *)      multipart.rs
 //!   get ── Range, the answer's Content-Range is checked ──▶ chunks            download.rs
-//!   list ─ ListObjectsV2, to the last page · delete ─ DeleteObjects × 1000    delete.rs
+//!   list ─ ListObjectsV2, to the last page   list.rs · delete ─ DeleteObjects × 1000    delete.rs
 //! ```
+//!
+//! No answer is believed for its status alone: `answer.rs` tells what is not S3's, `proof.rs` what proves that a body is stored,
+//! `condition.rs` what becomes of a create where the store refuses its condition.
 
+mod answer;
+mod chain;
 mod client;
+mod condition;
 mod delete;
 mod download;
 mod error;
+#[cfg(test)]
+mod hostile;
+mod leftover;
+mod list;
 mod multipart;
+mod proof;
 pub mod provider;
+mod proxy;
+mod route;
 mod settings;
+mod single;
 #[cfg(test)]
 mod stub;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod value;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
-use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
-use bytes::Bytes;
-use md5::{Digest, Md5};
 
-use super::{Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
+use super::{Chunks, Deleted, Head, Key, Listed, OpenUpload, Put, Range, Result, Store};
 pub use client::Clients;
+use condition::Habits;
 use error::Asked;
 use multipart::Parts;
 pub use settings::{Credentials, Secret, Settings, Sse, endpoint_url};
+pub use value::trimmed;
 
 /// Sets the SSE-C headers, which every request that touches an object's bytes must carry.
 macro_rules! with_customer_key {
@@ -63,8 +76,7 @@ pub struct S3Store {
     /// What stands in front of every name.
     root: String,
     customer_key: Option<Arc<CustomerKey>>,
-    /// Set once the store has refused a batch delete: it does not know them.
-    deletes_singly: Arc<AtomicBool>,
+    habits: Arc<Habits>,
 }
 
 struct CustomerKey {
@@ -77,8 +89,8 @@ impl S3Store {
     /// Builds the client. No request is made, except to find the region of an AWS bucket when nobody named it.
     pub async fn connect(settings: Settings, clients: &mut Clients) -> Result<S3Store> {
         settings.validate()?;
-        let client = clients.get(&settings).await?;
-        Ok(S3Store::over(client, settings))
+        let (client, habits) = clients.get(&settings).await?;
+        Ok(S3Store { habits, ..S3Store::over(client, settings) })
     }
 
     fn over(client: Client, settings: Settings) -> S3Store {
@@ -91,7 +103,7 @@ impl S3Store {
             address: settings.address(),
             root: format!("{}/", settings.prefix),
             customer_key,
-            deletes_singly: Arc::default(),
+            habits: Arc::default(),
             settings: Arc::new(settings),
         }
     }
@@ -114,31 +126,6 @@ impl S3Store {
         format!("{verb} s3://{}/{}", self.settings.bucket, self.object(name))
     }
 
-    async fn put_single(&self, key: &Key, bytes: Bytes, create: bool, metadata: Metadata) -> Result<()> {
-        let what = self.what(if create { "create" } else { "put" }, key.as_str());
-        let len = bytes.len();
-        let request = with_customer_key!(self, self.client.put_object())
-            .bucket(&self.settings.bucket)
-            .key(self.object(key.as_str()))
-            .content_type("application/octet-stream")
-            .body(ByteStream::from(bytes))
-            .set_storage_class(self.storage_class())
-            .set_metadata(metadata)
-            .set_server_side_encryption(self.kms())
-            .set_ssekms_key_id(self.settings.sse.kms_key_id.clone());
-        let (request, config): (PutObjectFluentBuilder, _) = match create {
-            true => (request.if_none_match("*"), client::once(len)),
-            false => (request, client::uploading(len)),
-        };
-        let mut call = request.customize().config_override(config);
-        if !self.settings.sign_payload {
-            call = call.disable_payload_signing();
-        }
-        let asked = if create { Asked::Create } else { Asked::Other };
-        let answer = call.send().await.map_err(|e| error::map(asked, &what, e))?;
-        require_etag(answer.e_tag(), &what)
-    }
-
     fn storage_class(&self) -> Option<StorageClass> {
         self.settings.storage_class.as_deref().map(StorageClass::from)
     }
@@ -149,6 +136,23 @@ impl S3Store {
 }
 
 type Metadata = Option<HashMap<String, String>>;
+
+impl S3Store {
+    async fn head_with_etag(&self, key: &Key) -> Result<(Head, Option<String>)> {
+        let what = self.what("head", key.as_str());
+        let request = with_customer_key!(self, self.client.head_object())
+            .bucket(&self.settings.bucket)
+            .key(self.object(key.as_str()));
+        let head = request.send().await.map_err(|e| error::map(Asked::Object, &what, e))?;
+        let metadata = head.metadata().into_iter().flatten().map(|(k, v)| (k.to_ascii_lowercase(), v.clone()));
+        let found = Head {
+            size: size(head.content_length()),
+            modified_ms: unix_ms(head.last_modified()),
+            metadata: metadata.collect(),
+        };
+        Ok((found, head.e_tag))
+    }
+}
 
 #[async_trait]
 impl Store for S3Store {
@@ -162,7 +166,7 @@ impl Store for S3Store {
         let mut parts = Parts::of(put.body, &self.settings, self.what("put", key.as_str()));
         let first = parts.next().await?.unwrap_or_default();
         if parts.is_last(&first) {
-            return self.put_single(key, first, put.create, metadata).await;
+            return single::put(self, key, first, put.create, metadata).await;
         }
         multipart::upload(self, key, first, parts, put.create, metadata).await
     }
@@ -172,63 +176,23 @@ impl Store for S3Store {
     }
 
     async fn head(&self, key: &Key) -> Result<Head> {
-        let what = self.what("head", key.as_str());
-        let request = with_customer_key!(self, self.client.head_object())
-            .bucket(&self.settings.bucket)
-            .key(self.object(key.as_str()));
-        let head = request.send().await.map_err(|e| error::map(Asked::Object, &what, e))?;
-        let metadata = head.metadata().into_iter().flatten().map(|(k, v)| (k.to_ascii_lowercase(), v.clone()));
-        Ok(Head {
-            size: size(head.content_length()),
-            modified_ms: unix_ms(head.last_modified()),
-            metadata: metadata.collect(),
-        })
+        Ok(self.head_with_etag(key).await?.0)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
-        let what = self.what("list", prefix);
-        let root = self.object("");
-        let mut found = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            let request = self.client.list_objects_v2().bucket(&self.settings.bucket).prefix(self.object(prefix));
-            let page = request.set_continuation_token(token.clone()).send().await;
-            let page = page.map_err(|e| error::map(Asked::Other, &what, e))?;
-            for object in page.contents() {
-                // A key from elsewhere is not ours; the name "" is the marker that consoles create for a folder.
-                let Some(name) = object.key().and_then(|k| k.strip_prefix(&root)) else { continue };
-                if !name.is_empty() && name.starts_with(prefix) {
-                    let (size, modified_ms) = (size(object.size()), unix_ms(object.last_modified()));
-                    found.push(Listed { name: name.to_owned(), size, modified_ms });
-                }
-            }
-            if !page.is_truncated().unwrap_or(false) {
-                break;
-            }
-            let next = page.next_continuation_token().map(str::to_owned);
-            if next.is_none() || next == token {
-                // Half a listing would look like a backup with holes.
-                return Err(StoreError::Permanent {
-                    detail: format!("{what}: the listing says that it goes on, but not where"),
-                });
-            }
-            token = next;
-        }
-        found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        found.dedup_by(|a, b| a.name == b.name);
-        Ok(found)
+        list::list(self, prefix).await
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<Deleted> {
         delete::delete(self, keys).await
     }
-}
 
-/// S3 answers every put with an ETag. Whoever answers 200 without one is not S3, and has stored nothing we know of.
-fn require_etag(etag: Option<&str>, what: &str) -> Result<()> {
-    match etag {
-        Some(_) => Ok(()),
-        None => Err(StoreError::Transient { detail: format!("{what}: the answer has no ETag, so it is not S3's") }),
+    async fn open_uploads(&self) -> Result<Vec<OpenUpload>> {
+        leftover::list(self).await
+    }
+
+    async fn end_uploads(&self, uploads: &[OpenUpload]) -> Result<()> {
+        leftover::end(self, uploads).await
     }
 }
 
@@ -241,5 +205,5 @@ fn unix_ms(given: Option<&DateTime>) -> i64 {
 }
 
 fn base64_md5(bytes: &[u8]) -> String {
-    aws_smithy_types::base64::encode(Md5::digest(bytes))
+    aws_smithy_types::base64::encode(proof::md5(bytes))
 }

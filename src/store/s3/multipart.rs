@@ -5,22 +5,25 @@
 //! `part-size` and `concurrency` allow, and one part that is being filled, as long as parts have that size: 30 MiB by
 //! default, up to 48.8 GiB. From there on parts grow and fewer are in flight, down to one: 210 MiB for 1 TiB.
 //!
-//! An upload that fails or is dropped is aborted, so that no paid-for parts stay behind. What a SIGKILL leaves is for the
-//! bucket's lifecycle rule (`AbortIncompleteMultipartUpload`).
+//! An upload that fails or is dropped is aborted, so that no paid-for parts stay behind; for SIGKILL there is `leftover.rs`.
 
 use std::time::Duration;
 
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::complete_multipart_upload::{CompleteMultipartUploadError, CompleteMultipartUploadOutput};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::super::{Body, BodyError, Key, Result, Store, StoreError};
+use super::super::{Body, BodyError, Key, Result, StoreError};
 use super::error::{self, Asked};
-use super::{Metadata, S3Store, Settings, client, require_etag, with_customer_key};
+use super::proof::{self, Md5Sum, Sent};
+use super::{Metadata, S3Store, Settings, answer, client, leftover, with_customer_key};
 
 /// S3's limits.
 const PARTS_MAX: u64 = 10_000;
@@ -133,9 +136,9 @@ pub(super) async fn upload(
     create: bool,
     metadata: Metadata,
 ) -> Result<()> {
-    let mut upload = Upload::start(store, key, metadata).await?;
+    let mut upload = Upload::start(store, key, metadata.clone()).await?;
     let result = match upload.send(first, parts).await {
-        Ok(sent) => upload.complete(sent, create).await,
+        Ok(parts) => upload.complete(&parts, parts.sent(metadata), create).await,
         Err(error) => Err(error),
     };
     match result {
@@ -143,6 +146,34 @@ pub(super) async fn upload(
         Err(_) => upload.abort().await,
     }
     result
+}
+
+type Completion =
+    std::result::Result<CompleteMultipartUploadOutput, SdkError<CompleteMultipartUploadError, HttpResponse>>;
+
+struct SentPart {
+    completed: CompletedPart,
+    sum: Md5Sum,
+    len: u64,
+}
+
+/// Every part, in order.
+struct SentParts {
+    parts: Vec<SentPart>,
+    /// The last bytes of the last one.
+    tail: Bytes,
+}
+
+impl SentParts {
+    fn sent(&self, metadata: Metadata) -> Sent {
+        let sums: Vec<Md5Sum> = self.parts.iter().map(|part| part.sum).collect();
+        Sent {
+            len: self.parts.iter().map(|part| part.len).sum(),
+            etag: proof::etag_of_parts(&sums),
+            metadata,
+            tail: self.tail.clone(),
+        }
+    }
 }
 
 /// An upload the store keeps parts for, until it is completed or aborted.
@@ -170,23 +201,28 @@ impl Upload {
             .set_sse_customer_key_md5(sse.map(|k| k.md5.clone()))
             .set_server_side_encryption(store.kms())
             .set_ssekms_key_id(store.settings.sse.kms_key_id.clone());
-        let answer = request.send().await.map_err(|e| error::map(Asked::Other, &what, e))?;
-        let Some(id) = answer.upload_id().filter(|id| !id.is_empty()) else {
+        let id = match request.send().await {
+            Ok(answer) => answer.upload_id,
+            Err(error) => Some(answer::upload_id_of(&error).ok_or_else(|| error::map(Asked::Other, &what, error))?),
+        };
+        let Some(id) = id.filter(|id| !id.is_empty()) else {
             return Err(StoreError::Transient { detail: format!("{what}: the answer has no upload id") });
         };
-        Ok(Upload { store: store.clone(), key: key.clone(), id: id.to_owned(), open: true })
+        Ok(Upload { store: store.clone(), key: key.clone(), id, open: true })
     }
 
     /// Sends every part, a few at a time, while the next ones are being made.
-    async fn send(&self, first: Bytes, mut parts: Parts) -> Result<Vec<CompletedPart>> {
+    async fn send(&self, first: Bytes, mut parts: Parts) -> Result<SentParts> {
         let mut in_flight = FuturesUnordered::new();
         let mut sent = Vec::new();
         let mut ready = Some(first);
         let mut ended = false;
         let mut number = 0;
+        let mut tail = Bytes::new();
         loop {
             if let Some(part) = ready.take() {
                 number += 1;
+                tail = Sent::tail_of(&part);
                 if number > PARTS_MAX {
                     return Err(self.too_long(parts.cut));
                 }
@@ -202,11 +238,11 @@ impl Upload {
                 else => break,
             }
         }
-        sent.sort_unstable_by_key(CompletedPart::part_number);
-        Ok(sent)
+        sent.sort_unstable_by_key(|part| part.completed.part_number());
+        Ok(SentParts { parts: sent, tail })
     }
 
-    async fn send_part(&self, number: i32, bytes: Bytes) -> Result<CompletedPart> {
+    async fn send_part(&self, number: i32, bytes: Bytes) -> Result<SentPart> {
         let store = &self.store;
         let what = store.what(&format!("upload part {number} of"), self.key.as_str());
         let len = bytes.len();
@@ -215,53 +251,73 @@ impl Upload {
             .key(store.object(self.key.as_str()))
             .upload_id(&self.id)
             .part_number(number)
-            .body(ByteStream::from(bytes));
+            .body(ByteStream::from(bytes.clone()));
         let mut call = request.customize().config_override(client::uploading(len));
         if !store.settings.sign_payload {
             call = call.disable_payload_signing();
         }
         let answer = call.send().await.map_err(|e| error::map(Asked::Other, &what, e))?;
-        require_etag(answer.e_tag(), &what)?;
+        // Nobody can look at a part alone. The completion names each one's ETag, so the store refuses what it does not have.
+        if answer.e_tag().is_none() {
+            return Err(StoreError::Transient { detail: format!("{what}: the answer is not S3's: it has no ETag") });
+        }
         let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag);
-        Ok(part.set_checksum_crc32(answer.checksum_crc32).build())
+        let completed = part.set_checksum_crc32(answer.checksum_crc32).build();
+        Ok(SentPart { completed, sum: proof::md5(&bytes), len: len as u64 })
     }
 
-    async fn complete(&self, parts: Vec<CompletedPart>, create: bool) -> Result<()> {
+    async fn complete(&self, parts: &SentParts, sent: Sent, create: bool) -> Result<()> {
         let store = &self.store;
         let what = store.what("complete the upload of", self.key.as_str());
         if create {
-            self.require_absent().await?;
+            // Some stores honour the condition of a single put and overlook the one of a completion (Ceph): look first. It
+            // closes no race, but it costs one request per large object and keeps what is there.
+            match store.require_absent(&self.key).await {
+                // A key that may write but not read must not fail here: the condition on the completion still stands.
+                Err(StoreError::Denied { .. }) if store.sends_conditions() => {}
+                absent => absent?,
+            }
         }
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        let condition = create && store.sends_conditions();
+        let error = match self.send_completion(parts, condition).await {
+            // Only the store can know the MD5 of the MD5s.
+            Ok(answer)
+                if condition == create && answer.e_tag().is_some_and(|etag| proof::is_etag(etag, &sent.etag)) =>
+            {
+                return Ok(());
+            }
+            Ok(_) => return sent.prove(store, &self.key, create && !condition).await,
+            Err(error) => error,
+        };
+        let asked = if condition { Asked::Create } else { Asked::Other };
+        let may_go_without = condition && store.may_go_without(&error);
+        let refusal = error::map(asked, &what, error);
+        if !may_go_without {
+            return Err(refusal);
+        }
+        store.require_absent_or(&self.key, refusal).await?;
+        self.send_completion(parts, false).await.map_err(|e| error::map(Asked::Other, &what, e))?;
+        sent.prove(store, &self.key, true).await?;
+        store.condition_was_refused();
+        Ok(())
+    }
+
+    async fn send_completion(&self, parts: &SentParts, condition: bool) -> Completion {
+        let store = &self.store;
+        let completed = parts.parts.iter().map(|part| part.completed.clone()).collect();
         let request = with_customer_key!(store, store.client.complete_multipart_upload())
             .bucket(&store.settings.bucket)
             .key(store.object(self.key.as_str()))
             .upload_id(&self.id)
-            .multipart_upload(parts);
-        let request = if create { request.if_none_match("*") } else { request };
-        let asked = if create { Asked::Create } else { Asked::Other };
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(completed)).build());
+        let request = if condition { request.if_none_match("*") } else { request };
         // A hidden second try would find the upload gone and could not tell why.
-        let answer = request.customize().config_override(client::once(0)).send().await;
-        let answer = answer.map_err(|e| error::map(asked, &what, e))?;
-        require_etag(answer.e_tag(), &what)
-    }
-
-    /// Some stores honour the condition of a single put and overlook the one of a completion (Ceph): look first. It closes
-    /// no race, but it costs one request per large object and keeps what is there.
-    async fn require_absent(&self) -> Result<()> {
-        match self.store.head(&self.key).await {
-            Ok(_) => Err(StoreError::AlreadyExists {
-                detail: format!("{}: exists already", self.store.what("create", self.key.as_str())),
-            }),
-            // A key that may write but not read must not fail here: the condition on the completion still stands.
-            Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
+        request.customize().config_override(client::once(0)).send().await
     }
 
     async fn abort(mut self) {
         self.open = false;
-        let _ = tokio::time::timeout(ABORT_TIMEOUT, abort(&self.store, &self.key, &self.id)).await;
+        let _ = tokio::time::timeout(ABORT_TIMEOUT, abort_quietly(&self.store, &self.key, &self.id)).await;
     }
 
     /// The body is longer than it was expected to be.
@@ -278,17 +334,14 @@ impl Drop for Upload {
     fn drop(&mut self) {
         if let (true, Ok(runtime)) = (self.open, Handle::try_current()) {
             let (store, key, id) = (self.store.clone(), self.key.clone(), std::mem::take(&mut self.id));
-            runtime.spawn(async move { tokio::time::timeout(ABORT_TIMEOUT, abort(&store, &key, &id)).await });
+            runtime.spawn(async move { tokio::time::timeout(ABORT_TIMEOUT, abort_quietly(&store, &key, &id)).await });
         }
     }
 }
 
-async fn abort(store: &S3Store, key: &Key, id: &str) {
-    let request = store.client.abort_multipart_upload().bucket(&store.settings.bucket);
-    let result = request.key(store.object(key.as_str())).upload_id(id).send().await;
-    if let Err(error) = result {
-        let what = store.what("abort the upload of", key.as_str());
-        tracing::debug!("{}", error::map(Asked::Object, &what, error));
+async fn abort_quietly(store: &S3Store, key: &Key, id: &str) {
+    if let Err(error) = leftover::abort(store, key.as_str(), id).await {
+        tracing::debug!("{error}");
     }
 }
 

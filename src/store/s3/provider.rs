@@ -132,6 +132,11 @@ pub fn defaults(endpoint: &str) -> Defaults {
     }
 }
 
+/// Whether this endpoint is AWS's own, where a key stays as it is spelled: `a//b` and `/a/b` are two others than `a/b`.
+pub(super) fn is_aws(endpoint: &str) -> bool {
+    find(endpoint).is_some_and(|p| p.hosts.iter().any(|host| host.contains("amazonaws.com")))
+}
+
 /// The region that the provider's host name tells.
 pub(super) fn region_of(endpoint: &str) -> Option<String> {
     let provider = find(endpoint)?;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::super::{Result, StoreError};
+use super::value;
 
 const DEFAULT_PART_SIZE: u64 = 5 << 20;
 pub(super) const DEFAULT_CONCURRENCY: usize = 5;
@@ -114,6 +115,14 @@ pub(super) fn path_root(prefix: &str) -> String {
     root
 }
 
+/// A key in the form that servers with a file system under them keep: no slash in front, no empty, `.` or `..` segments. A
+/// slash at its end stays.
+pub(super) fn kept_form(key: &str) -> String {
+    let path = path_root(&format!("/{key}"));
+    let path = path.trim_start_matches('/');
+    if key.ends_with('/') { path.to_owned() } else { path.trim_end_matches('/').to_owned() }
+}
+
 impl Settings {
     /// Litestream's defaults.
     pub fn new(bucket: impl Into<String>, prefix: impl Into<String>) -> Settings {
@@ -172,7 +181,7 @@ impl Settings {
         if self.concurrency == 0 {
             return Some("`concurrency` must be greater than zero".into());
         }
-        self.encryption_problem().map(str::to_owned)
+        value::problem(self).or_else(|| self.encryption_problem().map(str::to_owned))
     }
 
     fn encryption_problem(&self) -> Option<&'static str> {

@@ -12,7 +12,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Credentials, S3Store, Secret, Settings};
+use super::{Credentials, S3Store, Secret, Settings, proof};
+
+/// Stands in a header for the MD5 of the request's body.
+const MD5_OF_BODY: &str = "{md5}";
 
 #[derive(Clone, Debug)]
 pub(super) struct Request {
@@ -52,8 +55,20 @@ impl Reply {
         Reply::Http { status, headers: Vec::new(), body: body.to_owned() }
     }
 
+    /// As S3 answers a put: the ETag is the MD5 of the body.
     pub fn ok() -> Reply {
-        Reply::Http { status: 200, headers: vec![("etag", "\"1\"".to_owned())], body: String::new() }
+        Reply::Http { status: 200, headers: vec![("etag", format!("\"{MD5_OF_BODY}\""))], body: String::new() }
+    }
+
+    /// An object, as S3 answers a get without a range.
+    pub fn object(body: &str) -> Reply {
+        Reply::Http { status: 200, headers: vec![("etag", "\"1\"".to_owned())], body: body.to_owned() }
+    }
+
+    /// A page, as a portal serves it.
+    pub fn page(status: u16) -> Reply {
+        let headers = vec![("content-type", "text/html; charset=utf-8".to_owned()), ("etag", "\"6a-5f3\"".to_owned())];
+        Reply::Http { status, headers, body: "<html><body>Welcome to the hotel</body></html>".to_owned() }
     }
 
     /// S3's way to say no.
@@ -153,15 +168,17 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, script: Arc<Scri
         };
         let text = match reply {
             Reply::Http { status, headers, body } => {
-                let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                let sum = proof::hex(&proof::md5(&request.body));
+                let line = |(name, value): &(_, String)| format!("{name}: {}\r\n", value.replace(MD5_OF_BODY, &sum));
+                let headers: String = headers.iter().map(line).collect();
                 // HEAD and 204 have no body, whatever the script says.
-                let body = if request.method == "HEAD" || status == 204 { String::new() } else { body };
-                format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
+                let sent = if request.method == "HEAD" || status == 204 { "" } else { &body };
+                format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}\r\n{sent}", body.len())
             }
             Reply::Hang => return std::future::pending().await,
             Reply::Lost => return,
             Reply::Short { promised, sent } => {
-                let text = format!("HTTP/1.1 200 X\r\ncontent-length: {promised}\r\n\r\n{sent}");
+                let text = format!("HTTP/1.1 200 X\r\netag: 1\r\ncontent-length: {promised}\r\n\r\n{sent}");
                 let _ = stream.write_all(text.as_bytes()).await;
                 return;
             }

@@ -11,6 +11,10 @@ use super::*;
 
 /// A store on a bucket of its own on the real server.
 async fn real_store() -> S3Store {
+    real_store_at("some/prefix").await
+}
+
+async fn real_store_at(prefix: &str) -> S3Store {
     let Ok(endpoint) = std::env::var("MILLSTREAM_TEST_S3_ENDPOINT") else {
         panic!(
             "no S3 server: run scripts/test, which installs and starts SeaweedFS, or set MILLSTREAM_TEST_S3_ENDPOINT"
@@ -18,7 +22,7 @@ async fn real_store() -> S3Store {
     };
     let or = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
     let bucket = format!("millstream-test-{:016x}", crate::clock::random_u64());
-    let mut settings = Settings::new(bucket, "some/prefix");
+    let mut settings = Settings::new(bucket, prefix);
     settings.force_path_style = provider::defaults(&endpoint).force_path_style;
     settings.endpoint = Some(endpoint);
     settings.credentials = Some(Credentials {
@@ -47,15 +51,145 @@ async fn real_server_keeps_the_contract() {
     panic!("unfinished uploads are left");
 }
 
-fn key(name: &str) -> Key {
+/// SeaweedFS trims a slash in front and joins others, in keys but not in the prefix of a LIST.
+#[tokio::test]
+async fn what_a_server_that_rewrites_keys_holds_is_listed() {
+    for prefix in ["/data/app.db", "", "/", "a//b", "a/", "/a//b/", "//a"] {
+        let store = real_store_at(prefix).await;
+        assert_eq!(store.list("").await.expect(prefix), [], "{prefix:?}: nothing is there yet");
+        for name in ["0000/x.ltx", "0001/y.ltx"] {
+            store.put(&key(name), create()).await.unwrap_or_else(|error| panic!("{prefix:?}: {error}"));
+        }
+        let names = async || store.list("").await.map(|l| l.into_iter().map(|l| l.name).collect::<Vec<_>>());
+        assert_eq!(names().await.expect(prefix), ["0000/x.ltx", "0001/y.ltx"], "{prefix:?}");
+        let again = store.put(&key("0000/x.ltx"), create()).await.expect_err("exists");
+        assert!(matches!(again, StoreError::AlreadyExists { .. }), "{prefix:?}: {again}");
+        store.delete(&[key("0000/x.ltx"), key("0001/y.ltx")]).await.expect("delete");
+        assert_eq!(names().await.expect(prefix), Vec::<String>::new(), "{prefix:?}");
+    }
+}
+
+fn listing_of(keys: &[String]) -> Reply {
+    let entries: String = keys.iter().map(|k| format!("<Contents><Key>{k}</Key><Size>5</Size></Contents>")).collect();
+    Reply::status(200, &format!("<ListBucketResult>{entries}</ListBucketResult>"))
+}
+
+#[tokio::test]
+async fn a_listing_that_cannot_be_understood_is_an_error() {
+    for (answer, expected) in [
+        (listing_of(&["else/where/0000/x.ltx".into()]), "not under this path"),
+        (listing_of(&["pre/fix/0000/x.ltx".into(), "PRE/FIX/0000/y.ltx".into()]), "not under this path"),
+        (
+            Reply::status(200, "<ListBucketResult><Contents><Size>5</Size></Contents></ListBucketResult>"),
+            "without a key",
+        ),
+        (
+            Reply::status(
+                200,
+                "<ListBucketResult><CommonPrefixes><Prefix>pre/fix/0000/</Prefix></CommonPrefixes></ListBucketResult>",
+            ),
+            "by folder",
+        ),
+    ] {
+        let answer = std::sync::Mutex::new(Some(answer));
+        let stub = Stub::start(move |_, _| answer.lock().expect("no panic").take().expect("one LIST")).await;
+        let error = stub.store().await.list("").await.expect_err(expected);
+        assert!(matches!(error, StoreError::Permanent { .. }) && error.to_string().contains(expected), "{error}");
+    }
+}
+
+/// AWS and its like: `/data/app.db` and `data/app.db` are two places, and the second is somebody else's.
+#[tokio::test]
+async fn a_server_that_keeps_keys_is_not_asked_for_the_neighbours_backup() {
+    for (status, expected) in [(404, None), (403, Some("Denied")), (400, Some("Permanent")), (200, Some("found"))] {
+        let stub = Stub::start(move |request, _| match request.target.contains("list-type") {
+            true if request.target.contains("prefix=%2F") => listing_of(&[]),
+            true => listing_of(&["data/app.db/".into(), "data/app.db/0000/x.ltx".into()]),
+            false => Reply::status(status, ""),
+        })
+        .await;
+        let settings = Settings { prefix: "/data/app.db".into(), ..stub.settings() };
+        let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
+        let listed = store.list("").await;
+        let told = match &listed {
+            Ok(found) if found.is_empty() => None,
+            Ok(_) => Some("found"),
+            Err(StoreError::Denied { .. }) => Some("Denied"),
+            Err(StoreError::Permanent { .. }) => Some("Permanent"),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(told, expected, "HTTP {status}");
+        assert_eq!(stub.requests()[2].target.split('?').next(), Some("/bucket//data/app.db/0000/x.ltx"));
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_may_have_a_path() {
+    for (path, name, target) in [
+        ("/storage/v1/s3", "pre/fix", "/storage/v1/s3/bucket/pre/fix/k"),
+        ("/storage/v1/s3/", "/lead", "/storage/v1/s3/bucket//lead/k"),
+        ("/x", "", "/x/bucket//k"),
+        ("/", "p", "/bucket/p/k"),
+    ] {
+        let stub = Stub::start(|request, _| match request.target.contains("list-type") {
+            true => listing_of(&[]),
+            false => Reply::ok(),
+        })
+        .await;
+        let settings =
+            Settings { endpoint: Some(format!("{}{path}", stub.endpoint)), prefix: name.into(), ..stub.settings() };
+        let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
+        store.put(&key("k"), create()).await.expect("put");
+        store.list("").await.expect("list");
+        let requests = stub.requests();
+        let seen = |n: usize| requests[n].target.split('?').next().unwrap_or_default().trim_end_matches('/').to_owned();
+        assert_eq!((seen(0).as_str(), seen(1)), (target, format!("{}/bucket", path.trim_end_matches('/'))), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_told_at_once() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    let tries = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = tries.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            use std::io::{Read, Write};
+            seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let mut stream = stream.expect("accept");
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n400 Bad Request");
+        }
+    });
+    for skip_verify in [false, true] {
+        let mut settings = Settings::new("bucket", "pre/fix");
+        settings.endpoint = Some(format!("https://{address}"));
+        settings.force_path_style = true;
+        settings.skip_verify = skip_verify;
+        settings.credentials = Some(Credentials {
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: Secret::new("hush-secret"),
+            session_token: None,
+        });
+        let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
+        let error = store.list("").await.expect_err("no TLS");
+        let told = error.to_string();
+        assert!(matches!(error, StoreError::Permanent { .. }), "{told}");
+        assert!(told.contains("does not speak TLS") && told.contains("write http://"), "{told}");
+    }
+    assert_eq!(tries.load(std::sync::atomic::Ordering::SeqCst), 2, "it is not tried again");
+}
+
+pub(super) fn key(name: &str) -> Key {
     Key::new(name).expect("a valid key")
 }
 
-fn create() -> Put {
+pub(super) fn create() -> Put {
     Put { metadata: vec![("litestream-timestamp", "2026-11-21T19:20:37.5Z".into())], ..Put::create("hello") }
 }
 
-async fn read(store: &S3Store, range: Range) -> Result<Bytes> {
+pub(super) async fn read(store: &S3Store, range: Range) -> Result<Bytes> {
     let chunks: Vec<Bytes> = store.get(&key("k"), range).await?.try_collect().await?;
     Ok(chunks.concat().into())
 }
@@ -144,7 +278,7 @@ async fn keys_are_litestreams_byte_for_byte() {
 async fn reads_are_tried_again_creates_are_not() {
     let stub = Stub::start(|_, nth| match nth {
         0 => Reply::error(503, "SlowDown"),
-        _ => Reply::status(200, "hello"),
+        _ => Reply::object("hello"),
     })
     .await;
     assert_eq!(read(&stub.store().await, Range::WHOLE).await.expect("second try"), "hello");
@@ -192,11 +326,14 @@ async fn cannot_tell_is_never_an_empty_listing() {
                    </ListBucketResult>";
     let listing = "<ListBucketResult></ListBucketResult>";
     for (reply, expected) in [
-        (Reply::status(404, "<html>not here</html>"), "Permanent"),
+        (Reply::status(404, "<html>not here</html>"), "Transient"),
+        (Reply::status(404, "404 page not found"), "Transient"),
+        (Reply::status(404, ""), "Permanent"),
         (Reply::error(404, "NoSuchBucket"), "Permanent"),
         (Reply::error(200, "InternalError"), "Transient"),
         (Reply::status(200, "<html><body>Welcome to the hotel</body></html>"), "Transient"),
         (Reply::status(200, ""), "Transient"),
+        (Reply::status(200, "<ListBucketResult><Contents><Key>pre/fix/a</Key><Size>1</Size></Contents>"), "Transient"),
         (Reply::status(200, truncated), "Permanent"),
         (Reply::status(200, looping), "Permanent"),
         (Reply::error(403, "AccessDenied"), "Denied"),
@@ -212,7 +349,7 @@ async fn cannot_tell_is_never_an_empty_listing() {
 }
 
 #[tokio::test]
-async fn pages_are_followed_sorted_and_freed_of_foreign_keys() {
+async fn pages_are_followed_sorted_and_freed_of_neighbours() {
     let page = |keys: &[&str], next: &str| {
         let contents: String =
             keys.iter().map(|k| format!("<Contents><Key>{k}</Key><Size>1</Size></Contents>")).collect();
@@ -222,7 +359,7 @@ async fn pages_are_followed_sorted_and_freed_of_foreign_keys() {
             !next.is_empty()
         )
     };
-    let first = page(&["pre/fix/b", "pre/fix/", "elsewhere/x", "pre/fixed"], "to/ken+1");
+    let first = page(&["pre/fix/b", "pre/fix/", "pre/fix", "pre/fixed/0000/x.ltx"], "to/ken+1");
     let second = page(&["pre/fix/c", "pre/fix/a", "pre/fix/b"], "");
     let stub = Stub::start(move |request, _| {
         let on = request.target.contains("continuation-token=to%2Fken%2B1");
@@ -247,17 +384,25 @@ async fn a_success_that_is_not_s3s_is_no_success() {
 }
 
 #[tokio::test]
-async fn an_ignored_range_is_an_error_not_a_backup() {
-    let stub = Stub::start(|_, _| Reply::status(200, "0123456789")).await;
+async fn a_store_that_ignores_ranges_is_read_all_the_same() {
+    let stub = Stub::start(|_, _| Reply::object("0123456789")).await;
     let store = stub.store().await;
-    for range in [Range { start: 2, len: 3 }, Range { start: 0, len: 3 }] {
-        let error = read(&store, range).await.expect_err("the whole object came");
-        assert!(matches!(error, StoreError::Permanent { .. }), "{error:?}");
+    for (start, len, expected) in [(2, 3, "234"), (0, 3, "012"), (0, 10, "0123456789"), (7, 100, "789")] {
+        assert_eq!(read(&store, Range { start, len }).await.expect("a part of all of it"), expected);
     }
-    assert_eq!(read(&store, Range { start: 0, len: 10 }).await.expect("all of it"), "0123456789");
+    let error = read(&store, Range { start: 10, len: 1 }).await.expect_err("past the end");
+    assert!(matches!(error, StoreError::NotFound { .. }), "{error:?}");
     let asked: Vec<_> = stub.requests().iter().map(|r| r.header("range").map(str::to_owned)).collect();
-    let expected = ["bytes=2-4", "bytes=0-2", "bytes=0-9"].map(|r| Some(r.to_owned()));
+    let expected = ["bytes=2-4", "bytes=0-2", "bytes=0-9", "bytes=7-106", "bytes=10-10"].map(|r| Some(r.to_owned()));
     assert_eq!(asked, expected);
+}
+
+#[tokio::test]
+async fn another_range_than_the_one_asked_for_is_an_error_not_a_backup() {
+    let headers = || vec![("content-range", "bytes 0-2/10".to_owned())];
+    let stub = Stub::start(move |_, _| Reply::Http { status: 206, headers: headers(), body: "012".into() }).await;
+    let error = read(&stub.store().await, Range { start: 2, len: 3 }).await.expect_err("another range");
+    assert!(error.is_transient() && error.to_string().contains("another range"), "{error:?}");
 }
 
 #[tokio::test]
@@ -370,7 +515,7 @@ async fn a_store_without_batch_deletes_is_asked_once() {
 }
 
 /// Answers a multipart upload; `complete` is what the completion gets.
-fn multipart(request: &Request, complete: fn() -> Reply) -> Reply {
+pub(super) fn multipart(request: &Request, complete: impl Fn() -> Reply) -> Reply {
     match (request.method.as_str(), request.target.as_str()) {
         ("POST", target) if target.contains("uploads") => {
             Reply::status(200, "<InitiateMultipartUploadResult><UploadId>U1</UploadId></InitiateMultipartUploadResult>")
@@ -382,14 +527,21 @@ fn multipart(request: &Request, complete: fn() -> Reply) -> Reply {
     }
 }
 
-fn large(len: usize) -> Put {
+/// As S3 answers the completion of an upload of such parts, all of sevens.
+pub(super) fn completed(parts: &[usize]) -> Reply {
+    let sums: Vec<_> = parts.iter().map(|len| proof::md5(&vec![7; *len])).collect();
+    let etag = proof::etag_of_parts(&sums);
+    let body = format!("<CompleteMultipartUploadResult><ETag>\"{etag}\"</ETag></CompleteMultipartUploadResult>");
+    Reply::status(200, &body)
+}
+
+pub(super) fn large(len: usize) -> Put {
     Put { body: Body::Bytes(vec![7; len].into()), ..create() }
 }
 
 #[tokio::test]
 async fn large_bodies_go_in_equal_parts_and_appear_on_condition() {
-    let done =
-        || Reply::status(200, "<CompleteMultipartUploadResult><ETag>\"1\"</ETag></CompleteMultipartUploadResult>");
+    let done = || completed(&[5 << 20, 5 << 20, 100]);
     let stub = Stub::start(move |request, _| multipart(request, done)).await;
     let size = (5 << 20) * 2 + 100;
     stub.store().await.put(&key("k"), large(size)).await.expect("put");
@@ -410,8 +562,7 @@ async fn large_bodies_go_in_equal_parts_and_appear_on_condition() {
 /// A stream is cut by what it may become, not by what it turns out to be: the parts must be equal (R2) and at most 10,000.
 #[tokio::test]
 async fn long_streams_have_larger_parts() {
-    let done =
-        || Reply::status(200, "<CompleteMultipartUploadResult><ETag>\"1\"</ETag></CompleteMultipartUploadResult>");
+    let done = || completed(&[7 << 20, 7 << 20, 1 << 20]);
     let stub = Stub::start(move |request, _| multipart(request, done)).await;
     let (writer, body) = Body::channel(1, 60 << 30);
     let writing = tokio::task::spawn_blocking(move || {
@@ -467,7 +618,8 @@ async fn customer_keys_travel_with_every_request_for_bytes() {
     let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
     store.put(&key("k"), create()).await.expect("put");
     store.head(&key("k")).await.expect("head");
-    drop(store.get(&key("k"), Range::WHOLE).await.expect("get"));
+    // Nothing is in it, so there is no range.
+    drop(store.get(&key("k"), Range::WHOLE).await);
     for request in stub.requests() {
         assert_eq!(request.header("x-amz-server-side-encryption-customer-algorithm"), Some("AES256"));
         // MD5 of 32 zero bytes.

@@ -29,6 +29,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::super::{Result, StoreError};
+use super::proxy::{self, Bypass};
+use super::route::routed;
 
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Shorter than the minute after which common load balancers drop an idle connection.
@@ -49,17 +51,25 @@ pub(super) fn verifying_with(roots: &[CertificateDer<'_>]) -> Result<SharedHttpC
         .with_trust_store(trust)
         .build()
         .map_err(|e| StoreError::Permanent { detail: format!("TLS: {e}") })?;
-    Ok(Builder::new().build_with_connector_fn(move |settings, components| {
+    let client = |proxy: ProxyConfig| client(context.clone(), proxy);
+    let env = |name: &str| std::env::var(name).ok();
+    // A second client only where there is a proxy: it costs memory.
+    let proxied = proxy::is_set(env).then(|| (client(ProxyConfig::from_env()), Bypass::parse(&proxy::no_proxy(env))));
+    Ok(routed(client(ProxyConfig::disabled()), proxied))
+}
+
+fn client(context: TlsContext, proxy: ProxyConfig) -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder();
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(|c| c.sleep_impl()));
         connector
-            .proxy_config(ProxyConfig::from_env())
+            .proxy_config(proxy.clone())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .tls_context(context.clone())
             .build()
-    }))
+    })
 }
 
 /// The client for `skip-verify`: any certificate will do. It knows no proxies.
@@ -80,7 +90,7 @@ pub(super) fn unverified() -> Result<SharedHttpClient> {
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .build(HttpsConnector::from((tcp, config)));
     let connector = SharedHttpConnector::new(Unverified(client));
-    Ok(http_client_fn(move |_, _| connector.clone()))
+    Ok(routed(http_client_fn(move |_, _| connector.clone()), None))
 }
 
 /// The certificates to trust, every one of them parsable.

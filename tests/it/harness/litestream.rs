@@ -2,11 +2,21 @@
 
 use std::path::Path;
 
-use super::process::{Finished, Invocation, setting};
+use super::process::{Invocation, setting};
 
-/// Litestream 0.5.17. `AWS_CA_BUNDLE` is not passed on by any invocation: 0.5.17 does not start with it.
-pub fn litestream(home: &Path) -> Invocation {
-    with_keys(Invocation::new(setting("MILLSTREAM_TEST_LITESTREAM"), home))
+/// The version that is meant where none is named.
+pub const NEWEST: &str = "0.5.17";
+
+/// Versions of the LTX format's time: the first three write LZ4 frames and read nothing else, the last one writes blocks.
+pub const VERSIONS: [&str; 4] = ["0.5.9", "0.5.12", "0.5.15", NEWEST];
+
+/// One of [`VERSIONS`]. `AWS_CA_BUNDLE` is not passed on by any invocation: 0.5.17 does not start with it.
+pub fn litestream(version: &str, home: &Path) -> Invocation {
+    let name = match version {
+        NEWEST => "MILLSTREAM_TEST_LITESTREAM".into(),
+        older => format!("MILLSTREAM_TEST_LITESTREAM_{}", older.replace('.', "_")),
+    };
+    with_keys(Invocation::new(setting(&name), home))
 }
 
 /// Litestream 0.3.13, whose replicas are generations, snapshots and WAL segments.
@@ -22,9 +32,4 @@ pub fn with_keys(invocation: Invocation) -> Invocation {
             .env("AWS_SECRET_ACCESS_KEY", setting("MILLSTREAM_TEST_S3_SECRET_KEY")),
         None => invocation,
     }
-}
-
-/// `litestream restore` of a replica's URL into `output`.
-pub fn restore_with_litestream(home: &Path, url: &str, output: &Path) -> Finished {
-    litestream(home).args(["restore", "-o"]).args([output.as_os_str().to_owned(), url.into()]).finish()
 }

@@ -7,10 +7,11 @@
 //!
 //! ```text
 //!   rig ── place (directory, database, acks)          oracle ── reads acks and restored databases
-//!    ├──── remote (file or S3 prefix) ── proxy        litestream ── the real one, reader and writer
+//!    ├──── remote (file or S3 prefix) ── proxy, gateway   litestream ── the real one, reader and writer
 //!    └──── process (spawn, signal, wait, kill all)
 //! ```
 
+pub mod gateway;
 pub mod litestream;
 pub mod oracle;
 pub mod process;

@@ -71,7 +71,7 @@ impl Remote {
             Remote::S3 { prefix, .. } => {
                 let root = format!("{prefix}/");
                 let names = block_on(s3_keys(root.clone()));
-                names.into_iter().filter_map(|key| Some((key.strip_prefix(&root)?.into(), self.get(&key)?))).collect()
+                names.into_iter().filter_map(|key| Some((key.strip_prefix(&root)?.into(), fetch(&key)?))).collect()
             }
         }
     }
@@ -111,7 +111,7 @@ impl Remote {
                 let (level, min, max) = ltx_name(&name)?;
                 let bytes = match self {
                     Remote::File(dir) => fs::read(dir.join(&name)).ok(),
-                    Remote::S3 { prefix, .. } => self.get(&format!("{prefix}/{name}")),
+                    Remote::S3 { prefix, .. } => fetch(&format!("{prefix}/{name}")),
                 };
                 // The header says when its newest transaction was shipped.
                 let time = |bytes: &[u8]| u64::from_be_bytes(bytes[32..40].try_into().expect("eight bytes"));
@@ -153,15 +153,6 @@ impl Remote {
             }
         }
     }
-
-    /// `None` when it is gone since it was listed: retention is at work while tests look.
-    fn get(&self, key: &str) -> Option<Vec<u8>> {
-        let key = key.to_owned();
-        block_on(async {
-            let reply = client().get_object().bucket(BUCKET).key(key).send().await.ok()?;
-            Some(reply.body.collect().await.ok()?.to_vec())
-        })
-    }
 }
 
 /// Level and TXIDs of an LTX object's name, in either layout.
@@ -200,6 +191,15 @@ fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
             }
         }
     }
+}
+
+/// The object of this key in the test's bucket. `None` when it is gone since it was listed: retention is at work while tests look.
+pub fn fetch(key: &str) -> Option<Vec<u8>> {
+    let key = key.to_owned();
+    block_on(async {
+        let reply = client().get_object().bucket(BUCKET).key(key).send().await.ok()?;
+        Some(reply.body.collect().await.ok()?.to_vec())
+    })
 }
 
 async fn s3_keys(prefix: String) -> Vec<String> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::litestream::{litestream, restore_with_litestream, with_keys};
+use super::litestream::{self, with_keys};
 use super::oracle::Oracle;
 use super::process::{Finished, Invocation, PATIENCE, binary};
 use super::remote::Remote;
@@ -22,6 +22,8 @@ pub struct Rig {
     pub settings: String,
     /// An application that never creates its database is none that failed: most of ours have nothing to do with one.
     pub optional: bool,
+    /// Of the real Litestream that is called.
+    pub version: &'static str,
     restores: usize,
 }
 
@@ -41,7 +43,14 @@ impl Rig {
     fn new(dir: TempDir, remote: Remote) -> Rig {
         fs::create_dir(dir.path().join("data")).expect("create a directory");
         let oracle = Oracle::new(dir.path().join("acks"));
-        Rig { dir, remote, oracle, settings: "grace: 20s\n".into(), optional: true, restores: 0 }
+        let settings = "grace: 20s\n".into();
+        Rig { dir, remote, oracle, settings, optional: true, version: litestream::NEWEST, restores: 0 }
+    }
+
+    /// The same with this version of the real Litestream.
+    pub fn with(mut self, version: &'static str) -> Rig {
+        self.version = version;
+        self
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -96,7 +105,7 @@ impl Rig {
 
     /// The real Litestream with the same keys.
     pub fn litestream<S: Into<OsString>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
-        litestream(self.dir.path()).args(args)
+        litestream::litestream(self.version, self.dir.path()).args(args)
     }
 
     /// Writes litestream.yml for the database and the replica.
@@ -134,8 +143,13 @@ impl Rig {
     #[track_caller]
     pub fn restored_by_litestream(&mut self) -> PathBuf {
         let output = self.next_output();
-        restore_with_litestream(self.dir.path(), &self.remote.url(), &output).assert_code(0);
+        self.restore_by_litestream(&output).assert_code(0);
         output
+    }
+
+    /// The real `litestream restore -o OUTPUT URL`.
+    pub fn restore_by_litestream(&self, output: &Path) -> Finished {
+        self.litestream([OsString::from("restore"), "-o".into(), output.into(), self.remote.url().into()]).finish()
     }
 
     /// Restores by our binary, from the replica alone.

@@ -29,7 +29,9 @@ pub enum Fate {
     /// It is not carried out: 403.
     Refused,
     /// It is never answered; it may be carried out all the same.
-    Hangs { carried_out: bool },
+    Hangs {
+        carried_out: bool,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq)]

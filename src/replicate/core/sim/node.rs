@@ -42,7 +42,10 @@ pub struct Disk {
 enum Progress {
     /// The first so many commits are captured, up to this TXID.
     Known(u64, usize),
-    Unknown { last: u64, reason: ImageReason },
+    Unknown {
+        last: u64,
+        reason: ImageReason,
+    },
 }
 
 /// What a kill ends.
@@ -58,8 +61,6 @@ pub struct Process {
     pub wal_from: usize,
     /// The core has let the application start.
     pub was_opened: bool,
-    /// The core has asked for its end.
-    pub is_fenced: bool,
 }
 
 pub struct Node {
@@ -111,7 +112,6 @@ impl Node {
             batch: None,
             wal_from: 0,
             was_opened: false,
-            is_fenced: false,
         });
     }
 
@@ -133,7 +133,7 @@ impl Node {
     pub fn seen(&self, bucket: &Bucket, at: std::time::Duration) -> Seen {
         let newest = bucket.newest();
         let is_ahead = newest.is_some_and(|(txid, _)| self.own(newest).is_some_and(|own| own < txid));
-        Seen { is_ahead, at }
+        Seen { is_ahead, is_foreign: false, at }
     }
 
     /// What waits to be sent from memory or a file.
@@ -162,7 +162,9 @@ impl Node {
     }
 
     fn note_sending(&mut self) {
-        let Some(next) = self.outgoing().filter(|batch| !matches!(batch.kind, BatchKind::Unverified(_))) else { return };
+        let Some(next) = self.outgoing().filter(|batch| !matches!(batch.kind, BatchKind::Unverified(_))) else {
+            return;
+        };
         if self.disk.in_step.is_some() {
             self.disk.sending = Some(next.object.made_by);
         }
@@ -207,6 +209,7 @@ impl Node {
                 self.disk.spill.clear();
                 LocalDone::TailKept
             }
+            LocalOrder::TakeUp => return Err("nothing was replaced".into()),
             LocalOrder::Verify | LocalOrder::Compare | LocalOrder::Send => unreachable!("it waits for the bucket"),
         })
     }

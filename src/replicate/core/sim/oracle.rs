@@ -30,7 +30,9 @@ impl Oracle {
     pub fn confirmed(&self, node: usize, txid: Txid, bucket: &Bucket) -> Result<(), Violation> {
         match bucket.objects.get(&txid.get()) {
             None => Err(format!("node {node} confirmed TXID {txid}, which is not in the bucket")),
-            Some(object) if object.made_by.0 != node => Err(format!("node {node} confirmed TXID {txid}, which is not its own")),
+            Some(object) if object.made_by.0 != node => {
+                Err(format!("node {node} confirmed TXID {txid}, which is not its own"))
+            }
             Some(_) => Ok(()),
         }
     }

@@ -29,15 +29,40 @@ const LATE_MS: u64 = 200;
 /// Something that comes at its time. `life` tells whether the process that asked for it still lives.
 #[derive(Debug)]
 enum Due {
-    Timer { node: usize, life: u32 },
-    Local { node: usize, life: u32, order: LocalOrder },
+    Timer {
+        node: usize,
+        life: u32,
+    },
+    Local {
+        node: usize,
+        life: u32,
+        order: LocalOrder,
+    },
     /// The bucket carries a request out; its answer comes later.
-    Request { node: usize, life: u32, request: Request, fate: Fate },
-    Answer { node: usize, life: u32, answer: Answer },
-    Measured { node: usize, life: u32 },
-    Commit { node: usize, life: u32 },
+    Request {
+        node: usize,
+        life: u32,
+        request: Request,
+        fate: Fate,
+    },
+    Answer {
+        node: usize,
+        life: u32,
+        answer: Answer,
+    },
+    Measured {
+        node: usize,
+        life: u32,
+    },
+    Commit {
+        node: usize,
+        life: u32,
+    },
     /// The application has stopped, and it is time to end.
-    Stopped { node: usize, life: u32 },
+    Stopped {
+        node: usize,
+        life: u32,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -269,7 +294,11 @@ impl World {
 
     fn timer(&mut self, node: usize) -> Result<(), Violation> {
         let now = self.now();
-        let is_due = self.nodes[node].process.as_ref().and_then(|process| process.core.wake_at()).is_some_and(|at| at <= now.instant);
+        let is_due = self.nodes[node]
+            .process
+            .as_ref()
+            .and_then(|process| process.core.wake_at())
+            .is_some_and(|at| at <= now.instant);
         if is_due { self.tell(node, Event::Timer) } else { Ok(()) }
     }
 
@@ -364,7 +393,9 @@ impl World {
                 }
                 self.fenced_at[node] = Some(self.now_ms);
             }
-            Effect::Report(Report::Confirmed(txid)) if self.bucket.objects.get(&txid.get()).is_none_or(|o| o.made_by.0 == node) => {
+            Effect::Report(Report::Confirmed(txid))
+                if self.bucket.objects.get(&txid.get()).is_none_or(|o| o.made_by.0 == node) =>
+            {
                 self.oracle.confirmed(node, txid, &self.bucket)?;
             }
             Effect::Report(_) | Effect::Say(_) | Effect::Maintain(_) | Effect::MissedEvent => {}
@@ -456,8 +487,12 @@ impl World {
                 Answer::Local(LocalDone::Compared(self.with(node, |node, around| node.compare(around)).0))
             }
             Request::Compare => Answer::Local(LocalDone::Compared(Err(failed()))),
-            Request::Create(batch) => Answer::Remote(RemoteDone::Sent(self.sent(node, &batch, created, is_answered, failed))),
-            Request::Send(batch) => Answer::Local(LocalDone::Sent(self.sent(node, &batch, created, is_answered, failed))),
+            Request::Create(batch) => {
+                Answer::Remote(RemoteDone::Sent(self.sent(node, &batch, created, is_answered, failed)))
+            }
+            Request::Send(batch) => {
+                Answer::Local(LocalDone::Sent(self.sent(node, &batch, created, is_answered, failed)))
+            }
         };
         let pause = self.dice.roll(5);
         self.later(pause, Due::Answer { node, life, answer });

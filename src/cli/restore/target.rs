@@ -1,0 +1,108 @@
+//! What `restore` may write to: a regular file or a new name, that no program has open.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+
+use super::Order;
+use crate::cli::args::Restore;
+use crate::cli::destination::Destination;
+use crate::config::{Options, default_meta_path};
+use crate::db::Lock;
+use crate::fsx::{self, FsError};
+use crate::restore::{RestoreError, check_target};
+use crate::run::exit::{CANNOT_WRITE, Failure, USAGE};
+use crate::run::restore_failure;
+use crate::sqlite::{Presence, look_at_file};
+
+/// Refuses a device, a FIFO, a directory: a rename would put a file in its place.
+pub(super) fn check_kind(destination: &Destination) -> Result<(), Failure> {
+    let path = match destination {
+        Destination::Database(path) | Destination::Gzip(path) => path,
+        Destination::Stdout if destination.is_terminal() => {
+            let why = "a database is nothing for a terminal: send stdout to a file or a pipe";
+            return Err(Failure::new(USAGE, anyhow!(why)));
+        }
+        Destination::Stdout => return Ok(()),
+    };
+    let hint = "to try a restore without keeping it there is `millstream verify -deep`, and `-o -` writes to stdout";
+    match fsx::regular_file_if_exists(path) {
+        Err(error) if error.verb == "use" => Err(Failure::new(CANNOT_WRITE, anyhow!("{error}; {hint}"))),
+        found => found.map(drop).map_err(cannot_look),
+    }
+}
+
+/// What exists is only replaced with -force; `Some` is the exit code that this ends with.
+pub(super) fn refuse_existing(command: &Restore, destination: &Destination) -> Result<Option<u8>, Failure> {
+    let path = destination.path();
+    let exists = match destination {
+        Destination::Stdout => false,
+        Destination::Gzip(path) => fsx::metadata_if_exists(path).map_err(cannot_look)?.is_some(),
+        Destination::Database(path) => matches!(look_at_file(path).map_err(cannot_look)?, Presence::Database(_)),
+    };
+    if exists && command.if_db_not_exists {
+        tracing::info!("database already exists, skipping: {}", path.display());
+        return Ok(Some(0));
+    }
+    match destination {
+        Destination::Database(path) => check_target(path, command.force, true).map(drop).map_err(restore_failure)?,
+        _ if exists && !command.force => {
+            return Err(restore_failure(RestoreError::TargetExists { path: path.to_owned() }));
+        }
+        _ => {}
+    }
+    Ok(None)
+}
+
+fn cannot_look(error: FsError) -> Failure {
+    restore_failure(error.into())
+}
+
+/// Where the note for replication goes: a file that nobody will replicate needs none, and is left alone in its directory.
+pub(super) fn meta_path(destination: &Destination, options: Option<&Options>) -> Option<PathBuf> {
+    let Destination::Database(path) = destination else { return None };
+    let target = real(path);
+    let configured = options.and_then(|options| options.databases.iter().find(|d| real(&d.path) == target));
+    match configured {
+        Some(database) => Some(database.meta_path.clone()),
+        None => beside(path).find(|directory| directory.is_dir()),
+    }
+}
+
+/// Keeps replicators away from the target, of which one that runs is named.
+pub(super) fn lock(order: &Order) -> Result<Vec<Lock>, Failure> {
+    let Destination::Database(path) = &order.destination else { return Ok(Vec::new()) };
+    let owner = order.owner.map(|owner| (owner.uid, owner.gid));
+    fsx::create_dir_all_for(fsx::parent(path), owner).map_err(cannot_look)?;
+    let mut directories: Vec<PathBuf> = beside(path).filter(|directory| directory.is_dir()).collect();
+    directories.extend(order.meta_path.clone());
+    directories.sort();
+    directories.dedup();
+    let mut locks = Vec::new();
+    for directory in directories {
+        match Lock::try_take(path, &directory) {
+            Ok(Some(lock)) => locks.push(lock),
+            // The notes of another user: a replicator that runs has the database open, and is found by that.
+            Err(error) => tracing::debug!("{error}"),
+            Ok(None) => {
+                let (path, holder) = (path.display(), Lock::holder(&directory));
+                let error = anyhow!("not restored: {path} is being replicated by {holder}: stop it first");
+                return Err(Failure::new(CANNOT_WRITE, error));
+            }
+        }
+    }
+    Ok(locks)
+}
+
+/// Where notes lie beside a database, by the name that was given and by its own.
+fn beside(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let (given, real) = (default_meta_path(path), default_meta_path(&real(path)));
+    let other = (real != given).then_some(real);
+    std::iter::once(given).chain(other)
+}
+
+/// The path behind all links, also of what is not there yet.
+fn real(path: &Path) -> PathBuf {
+    let new = || Some(std::fs::canonicalize(fsx::parent(path)).ok()?.join(path.file_name()?));
+    std::fs::canonicalize(path).ok().or_else(new).unwrap_or_else(|| path.to_owned())
+}

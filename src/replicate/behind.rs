@@ -1,0 +1,191 @@
+//! Is the database here exactly an earlier state of the history, with no commit of its own?
+//!
+//! A node that ended in order, or was killed when everything was in the replica, and comes back after another node had its turn; a
+//! power loss that took the last frames of the WAL. Such a disk has nothing that the history has not, so it is replaced by the
+//! newest state before the application starts (`run/forward.rs`). A disk with commits of its own is not behind: what
+//! becomes of it is decided later (`start.rs`).
+//!
+//! Proofs, the cheapest first; what is not proved is not behind:
+//!
+//! 1. the note of how far this disk is in step names the frame of the WAL, or says that the file is that TXID, and nothing follows;
+//! 2. a level-0 object ends at the very frame at which the WAL ends, and its pages are the pages of those frames;
+//! 3. every page is what the history has at the TXID of the note.
+//!
+//! The history may have gone on from this very disk, too: what proves that it is the end is looked for first.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::difference::is_exactly;
+use super::look::{End, Seen, look};
+use super::on_thread::{OnThread, blocking};
+use super::start::fetch_pages;
+use crate::db::{
+    Accepted, Db, DbError, History, Kinship, Origin, Own, Position, SPILL_DIRECTORY, Side, Spill, Standing, Tuning,
+    litestream_was_here,
+};
+use crate::ltx::{Header, Txid};
+use crate::page::PageSize;
+use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
+
+/// How long the start of the application may wait to hear where the history ends.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// A database that is an earlier state of the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behind {
+    pub here: Txid,
+    pub page_size: PageSize,
+    pub pages: u32,
+    /// Where the history ends.
+    pub end: Txid,
+}
+
+/// The database to look at.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub path: PathBuf,
+    pub meta_path: PathBuf,
+    pub tuning: Tuning,
+}
+
+/// Why it could not be found out; the replication, which begins next, says it in its own way.
+#[derive(Debug, thiserror::Error)]
+pub enum NotKnown {
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("{0} does not answer in {LOOK_TIME:?}")]
+    Silent(String),
+}
+
+/// Looks whether the database is behind. Nobody else in this process may have it open; the lock must be held.
+pub async fn look_behind(place: &Place, remote: &Remote) -> Result<Option<Behind>, NotKnown> {
+    let (path, meta) = (&place.path, &place.meta_path);
+    if Accepted::look(path, meta) == Accepted::ThisFile || !is_empty(&meta.join(SPILL_DIRECTORY)) {
+        return Ok(None);
+    }
+    let silent = |_| NotKnown::Silent(remote.address().to_owned());
+    let Seen { listing, end, .. } = tokio::time::timeout(LOOK_TIME, look(remote)).await.map_err(silent)??;
+    let Some(end) = end else { return Ok(None) };
+    let (opened, tuning) = (path.clone(), place.tuning);
+    let db = blocking(move || Db::open(&opened, tuning)).await?;
+    let mut search = Search { place, remote, history: History::load(meta, remote.address()), db: OnThread::new(db) };
+    let found = match search.is_the_end(&end).await? {
+        true => None,
+        false => search.earlier(&end, &listing).await?,
+    };
+    let (page_size, pages) = search.ask(Db::size);
+    Ok(found.filter(|here| *here < end.txid).map(|here| Behind { here, page_size, pages, end: end.txid }))
+}
+
+/// What was captured here and never uploaded is a commit of its own.
+fn is_empty(spill: &Path) -> bool {
+    !spill.exists() || Spill::open(spill).is_ok_and(|spill| spill.is_empty())
+}
+
+struct Search<'a> {
+    place: &'a Place,
+    remote: &'a Remote,
+    history: History,
+    db: OnThread<Db>,
+}
+
+impl Search<'_> {
+    fn ask<T>(&self, question: impl FnOnce(&Db) -> T) -> T {
+        question(&self.db.here())
+    }
+
+    /// Whether the database came to the end of the history, and perhaps went on from there.
+    async fn is_the_end(&mut self, end: &End) -> Result<bool, NotKnown> {
+        if self.is_at_by_note(end.txid)?.is_some() {
+            return Ok(true);
+        }
+        let Some((object, header)) = &end.l0 else { return Ok(false) };
+        if litestream_was_here(&self.place.path, &self.place.meta_path, header)
+            || self.ask(|db| db.kinship(header)) == Kinship::Later
+        {
+            return Ok(true);
+        }
+        Ok(matches!(self.ask(|db| db.side_of(header)), Side::Before | Side::Here)
+            && self.confirmed(header, object).await?.is_some())
+    }
+
+    /// The TXID that it is, if it is one.
+    async fn earlier(&mut self, end: &End, listing: &Listing) -> Result<Option<Txid>, NotKnown> {
+        let own = self.history.txid();
+        if let Some(own) = own
+            && let Some(position) = self.is_at_by_note(own)?
+            && self.ask(|db| db.ends_at(&position))
+        {
+            return Ok(Some(own));
+        }
+        if let Some(txid) = self.by_wal(listing).await? {
+            return Ok(Some(txid));
+        }
+        let Some(own) = self.own_and_sent(listing).await?.filter(|own| *own < end.txid) else { return Ok(None) };
+        Ok(is_exactly(&self.db, self.remote, listing, own).await?.then_some(own))
+    }
+
+    /// How far the history is this disk's own, with the object that was under way when its replicator was killed.
+    async fn own_and_sent(&self, listing: &Listing) -> Result<Option<Txid>, NotKnown> {
+        let own = self.history.txid();
+        let next = own.and_then(Txid::next);
+        let Some(object) = listing.level(Level::L0).iter().find(|object| Some(object.min_txid) == next) else {
+            return Ok(own);
+        };
+        let header = self.remote.check_header(object).await?.ok();
+        Ok(self.history.own(header.as_ref()).and_then(Own::txid))
+    }
+
+    /// Where `txid` is found here, by a note.
+    fn is_at_by_note(&self, txid: Txid) -> Result<Option<Position>, NotKnown> {
+        let (path, meta, replica) = (&self.place.path, &self.place.meta_path, self.remote.address());
+        if let Some(position) = Origin::position_of(path, meta, replica).filter(|origin| origin.txid == txid) {
+            return Ok(Some(position));
+        }
+        let noted = self.history.standing().filter(|note| note.is_of(replica, txid)).cloned();
+        for note in [noted, Standing::load(meta, replica, txid)].into_iter().flatten() {
+            if let Some(position) = self.ask(|db| db.standing(&note))? {
+                return Ok(Some(position));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The level-0 object that ends where the WAL ends. Objects made from one WAL end further and further in it, so it is found
+    /// by halving.
+    async fn by_wal(&mut self, listing: &Listing) -> Result<Option<Txid>, NotKnown> {
+        let objects = listing.level(Level::L0);
+        let (mut from, mut to) = (0, objects.len());
+        while from < to {
+            let at = from + (to - from) / 2;
+            let Ok(header) = self.remote.check_header(&objects[at]).await? else { return Ok(None) };
+            let is_before = match self.ask(|db| db.side_of(&header)) {
+                Side::Here => {
+                    let position = self.confirmed(&header, &objects[at]).await?;
+                    return Ok(position
+                        .filter(|position| self.ask(|db| db.ends_at(position)))
+                        .map(|_| header.max_txid));
+                }
+                Side::Before => true,
+                Side::Behind => false,
+                // Another disk's: before this one was restored from it, or after this one had its turn.
+                Side::Elsewhere => self.history.txid() >= Some(header.max_txid),
+            };
+            if is_before { from = at + 1 } else { to = at }
+        }
+        Ok(None)
+    }
+
+    /// The position of the object's end in the WAL, if its pages are the pages of the frames that it claims.
+    async fn confirmed(&mut self, header: &Header, object: &LtxObject) -> Result<Option<Position>, NotKnown> {
+        let Ok(candidate) = self.ask(|db| db.candidate(header))? else { return Ok(None) };
+        let pages = match candidate.has_pages() {
+            true => fetch_pages(self.remote, &candidate, object).await?,
+            false => Vec::new(),
+        };
+        Ok(self.ask(|db| db.confirm(&candidate, &pages))?)
+    }
+}

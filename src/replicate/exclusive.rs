@@ -1,0 +1,166 @@
+//! A program keeps the database to itself with `PRAGMA locking_mode=EXCLUSIVE`: it cannot be replicated. Pure but for the note.
+//!
+//! At the first start of such an application there is no database yet: it takes the lock, and arming waits for it. At the next
+//! start arming would come first, and the application would die of "database is locked" without a word why. Both shall go alike:
+//! when the lock is found, it is noted for the next start, which then lets the application open the database first; and each time the
+//! application that has the lock is stopped and named, because it runs without a backup.
+//!
+//! A transaction in a rollback mode may be alone with the database for a long time, too. But one that writes to the database has a
+//! journal until it ends: a database that changes beside a journal without content has seen a commit, after which the lock was
+//! kept. Where no such proof comes, it takes longer, and the database must have stood still.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::db::{note_exclusive, was_exclusive};
+use crate::fsx;
+use crate::sqlite::{Holder, Journal, Locked};
+
+/// How long somebody must have been alone with the database without a break.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same without a proof that it is no transaction.
+const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(60);
+/// How long the start waits for the application to open the database first.
+const OPENS_WITHIN: Duration = Duration::from_secs(60);
+
+/// What was seen of the lock so far.
+#[derive(Debug, Default)]
+pub(super) struct Exclusive {
+    held: Option<Held>,
+}
+
+/// Somebody is alone with the database.
+#[derive(Debug)]
+struct Held {
+    last: Holder,
+    since: Instant,
+    /// It is no transaction.
+    is_proved: bool,
+    /// Between two looks nothing changed.
+    stood_still: bool,
+}
+
+impl Held {
+    fn since(now: Instant, holder: Holder) -> Held {
+        Held { since: now, is_proved: holder.is_wal, stood_still: false, last: holder }
+    }
+
+    /// By the next look at the same holder.
+    fn goes_on(self, holder: Holder) -> Held {
+        let is_blank = |holder: &Holder| matches!(holder.journal, Journal::Blank(_));
+        let has_committed = is_blank(&self.last) && is_blank(&holder) && self.last.stamp != holder.stamp;
+        let stands_still = self.last == holder && holder.journal != Journal::Hot;
+        Held {
+            since: self.since,
+            is_proved: self.is_proved || holder.is_wal || has_committed,
+            stood_still: self.stood_still || stands_still,
+            last: holder,
+        }
+    }
+
+    fn is_for_good(&self, now: Instant) -> bool {
+        let held_for = now.saturating_duration_since(self.since);
+        self.is_proved && held_for >= PATIENCE || self.stood_still && held_for >= PATIENCE_IN_DOUBT
+    }
+}
+
+impl Exclusive {
+    /// Takes in a look at the lock; returns who is alone with the database for good, once for each [`PATIENCE`].
+    pub fn see(&mut self, locked: Locked, now: Instant) -> Option<Holder> {
+        let Locked::Exclusively(holder) = locked else {
+            self.held = None;
+            return None;
+        };
+        let held = match self.held.take() {
+            Some(held) if held.last.name == holder.name => held.goes_on(holder),
+            _ => Held::since(now, holder),
+        };
+        if held.is_for_good(now) {
+            return Some(held.last);
+        }
+        self.held = Some(held);
+        None
+    }
+}
+
+/// The application opens the database before we do, as the note of an earlier start asks.
+#[derive(Debug)]
+pub(super) struct After {
+    until: Instant,
+}
+
+impl After {
+    /// By the note in `directory`.
+    pub fn by_note(directory: &Path, now: Instant) -> Option<After> {
+        was_exclusive(directory).then(|| After { until: now + OPENS_WITHIN })
+    }
+
+    /// Whether the database may be opened now: somebody is alone with it, so that opening it changes nothing, or nobody will be.
+    pub fn is_over(&self, locked: &Locked, now: Instant) -> bool {
+        *locked != Locked::No || now >= self.until
+    }
+}
+
+/// Leaves the note for the next start, or removes it.
+pub(super) fn note(directory: &Path, is_exclusive: bool) {
+    let noted: fsx::Result<()> = note_exclusive(directory, is_exclusive);
+    if let Err(error) = noted {
+        tracing::debug!("{error}");
+    }
+}
+
+/// What is said of it, and what to do.
+pub(super) fn refusal(path: &str, holder: &Holder) -> String {
+    format!(
+        "{path} cannot be replicated: {} keeps it to itself with PRAGMA locking_mode=EXCLUSIVE, and runs without a backup; remove that \
+         pragma from the application",
+        holder.name
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(name: &str, is_wal: bool, journal: Journal, len: u64) -> Locked {
+        Locked::Exclusively(Holder { name: name.into(), is_wal, journal, stamp: (len, 0, 0) })
+    }
+
+    /// Looks each second at what `at` shows; after how many of them somebody is found.
+    fn found_after(at: impl Fn(u64) -> Locked) -> Option<u64> {
+        let (start, mut exclusive) = (Instant::now(), Exclusive::default());
+        (0..100).find(|second| exclusive.see(at(*second), start + Duration::from_secs(*second)).is_some())
+    }
+
+    #[test]
+    fn who_is_alone_for_good_is_told_from_a_transaction() {
+        use Journal::{Hot, Missing};
+        let blank = |len: u64| Journal::Blank((len, 0, 0));
+        let wal = |name: &str| holder(name, true, Missing, 1);
+        assert_eq!(found_after(|_| wal("a")), Some(10));
+        assert_eq!(found_after(|s| holder("a", true, Missing, s)), Some(10), "it writes all the time");
+        assert_eq!(found_after(|s| holder("a", false, blank(1), s)), Some(10), "it commits, and keeps the lock");
+        assert_eq!(found_after(|_| holder("a", false, blank(1), 1)), Some(60), "or does nothing for long");
+        assert_eq!(found_after(|_| Locked::No), None);
+        assert_eq!(found_after(|s| holder("a", false, Hot, s)), None, "a transaction");
+        assert_eq!(found_after(|s| holder("a", false, blank(s), 1)), None, "one that has not written to the database");
+        assert_eq!(found_after(|s| holder("a", false, Missing, s)), None, "one without a journal");
+        assert_eq!(found_after(|s| wal(if s < 8 { "a" } else { "b" })), Some(18), "another program");
+        assert_eq!(found_after(|s| if s == 8 { Locked::No } else { wal("a") }), Some(19));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_application_comes_first_when_the_note_says_so() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let now = Instant::now();
+        assert!(After::by_note(dir.path(), now).is_none());
+        note(dir.path(), true);
+        let after = After::by_note(dir.path(), now).expect("noted");
+        assert!(!after.is_over(&Locked::No, now) && after.is_over(&holder("a", true, Journal::Missing, 1), now));
+        assert!(after.is_over(&Locked::No, now + OPENS_WITHIN));
+        note(dir.path(), false);
+        assert!(After::by_note(dir.path(), now).is_none());
+    }
+}

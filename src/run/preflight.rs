@@ -1,0 +1,20 @@
+//! Before anything is asked of a bucket, opened or started: can the database at this path be replicated at all?
+
+use super::exit::{CANNOT_WRITE, Failure};
+use super::revive::no_database;
+use crate::config::Database;
+use crate::fsx::{Context, FsError};
+use crate::sqlite::{Presence, check_access, look_at_file};
+
+/// Fails for what is no regular file, is no database, or cannot be written to by this user. What is missing is fine.
+pub(super) fn check(database: &Database) -> Result<(), Failure> {
+    let cannot_use = |error: FsError| Failure::told(CANNOT_WRITE, error);
+    match look_at_file(&database.path).map_err(cannot_use)? {
+        Presence::Missing | Presence::Empty => Ok(()),
+        Presence::NoDatabase(content) => Err(no_database(&database.path, content)),
+        Presence::Database(_) => {
+            let path = std::fs::canonicalize(&database.path).on("open", &database.path).map_err(cannot_use)?;
+            check_access(&path).map_err(|error| Failure::told(CANNOT_WRITE, error))
+        }
+    }
+}

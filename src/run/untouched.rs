@@ -1,0 +1,39 @@
+//! Did the application end at once without having written to a database? One that wants the database for itself does.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Job;
+use crate::fsx;
+
+/// After this time it was no refused lock that ended the application.
+const SOON: Duration = Duration::from_secs(60);
+
+/// The databases as they were when the application started.
+pub(super) struct Untouched {
+    began: Instant,
+    stamps: Vec<Option<Stamp>>,
+}
+
+type Stamp = (u64, i64, i64);
+
+impl Untouched {
+    pub fn look(job: &Job) -> Untouched {
+        Untouched { began: Instant::now(), stamps: stamps(job) }
+    }
+
+    /// Whether there is a database, none was written to, and not much time has passed.
+    pub fn is_so_still(&self, job: &Job) -> bool {
+        self.began.elapsed() < SOON && self.stamps.iter().any(Option::is_some) && self.stamps == stamps(job)
+    }
+}
+
+/// Of each database and its WAL; what is only looked at keeps them.
+fn stamps(job: &Job) -> Vec<Option<Stamp>> {
+    let stamp = |found: Metadata| (found.len(), found.mtime(), found.mtime_nsec());
+    let of = |path: &std::path::Path| fs::metadata(path).ok().map(stamp);
+    job.options.databases.iter().flat_map(|d| [of(&d.path), of(&fsx::with_suffix(&d.path, "-wal"))]).collect()
+}
