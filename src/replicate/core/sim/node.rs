@@ -110,7 +110,8 @@ impl Node {
             has_stopped: false,
             progress: Progress::Unknown { last: 0, reason: ImageReason::FirstBackup },
             batch: None,
-            wal_from: 0,
+            // Nothing is left of what an earlier life had in the WAL.
+            wal_from: self.disk.content.len(),
             was_opened: false,
         });
     }
