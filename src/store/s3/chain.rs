@@ -65,8 +65,11 @@ fn check(found: SdkCredentials) -> Result<SdkCredentials, CredentialsError> {
 /// Whether a service that gives credentials refuses to, as a person must change.
 pub(super) fn is_refused(error: &CredentialsError) -> bool {
     let text = causes_of(error);
-    let status = ["code: 40", "StatusCode(40", "forbidden", "AccessDenied"];
-    matches!(error, CredentialsError::ProviderError(_)) && status.iter().any(|said| text.contains(said))
+    let refusals = ["code: 40", "StatusCode(40", "forbidden", "AccessDenied"];
+    // So the SDK calls what the metadata services of other clouds answer (404, 400): they know no such credentials.
+    let strangers = ["did not contain a TTL", "TTL was invalid", "invalid request parameters"];
+    matches!(error, CredentialsError::ProviderError(_))
+        && refusals.iter().chain(&strangers).any(|said| text.contains(said))
 }
 
 /// What went wrong, in few words: the SDK's own are hundreds of characters, some of them a debug print of an answer.

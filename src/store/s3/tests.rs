@@ -105,6 +105,7 @@ async fn a_server_that_keeps_keys_is_not_asked_for_the_neighbours_backup() {
         let stub = Stub::start(move |request, _| match request.target.contains("list-type") {
             true if request.target.contains("prefix=%2F") => listing_of(&[]),
             true => listing_of(&["data/app.db/".into(), "data/app.db/0000/x.ltx".into()]),
+            false if status == 200 => Reply::ok(),
             false => Reply::status(status, ""),
         })
         .await;
