@@ -21,6 +21,8 @@ const BUDGET: u64 = 60;
 const TURNS: u64 = 60;
 /// With nothing in the way, everything must be in the bucket after this time.
 const PEACE_MS: u64 = 120_000;
+/// A request that nobody answers fails after this time.
+const GIVEN_UP_MS: u64 = 20_000;
 /// Between a fence and the end of the application.
 const FENCED_MS: u64 = 500;
 /// Between the deadline and the end.
@@ -463,7 +465,7 @@ impl World {
         if let (true, Request::Create(batch) | Request::Send(batch)) = (is_carried_out, &request) {
             created = Some(self.create(batch)?);
         }
-        if matches!(fate, Fate::Hangs { .. }) || !self.lives(node, life) {
+        if !self.lives(node, life) {
             return Ok(());
         }
         let failed = || Trouble::Passing { why: format!("{fate:?}"), refused: fate == Fate::Refused };
@@ -494,7 +496,8 @@ impl World {
                 Answer::Local(LocalDone::Sent(self.sent(node, &batch, created, is_answered, failed)))
             }
         };
-        let pause = self.dice.roll(5);
+        // What is never answered is given up in the end (`upload.rs`, and the stores themselves).
+        let pause = if let Fate::Hangs { .. } = fate { GIVEN_UP_MS } else { self.dice.roll(5) };
         self.later(pause, Due::Answer { node, life, answer });
         Ok(())
     }
