@@ -45,10 +45,12 @@ fn a_pattern_or_a_directory_as_a_path_is_said_to_be_none() {
     let ended = with_path(&rig, &rig.path("data/*.db"), "", &["run", "--"]).args(app.clone()).finish();
     ended.assert_code(74).assert_says(&["patterns stand for nothing", "data/app.db ("]);
     // Nothing is restored to a directory, and nothing is started.
-    let ended = with_path(&rig, &rig.path("data"), "", &["run", "--"]).args(app.clone()).finish();
-    ended.assert_code(73).assert_says(&["data", "directory"]);
-    let ended = with_path(&rig, &rig.path("data"), "", &["replicate", "-exec", &shell(app)]).finish();
-    ended.assert_code(74).assert_says(&["was a directory", "data/app.db ("]);
+    let directory = rig.path("data/directory");
+    std::fs::create_dir(&directory).expect("create a directory");
+    let ended = with_path(&rig, &directory, "", &["run", "--"]).args(app.clone()).finish();
+    ended.assert_code(73).assert_says(&["data/directory", "it is a directory"]);
+    let ended = with_path(&rig, &directory, "", &["replicate", "-exec", &shell(app)]).finish();
+    ended.assert_code(73).assert_says(&["data/directory", "it is a directory"]);
 }
 
 #[test]
@@ -76,9 +78,9 @@ fn an_optional_database_may_be_missing() {
 fn replicate_without_an_application_tells_too() {
     let rig = Rig::on_file();
     rig.run_bare(&["create", "rows:1"]);
-    let mut running = with_path(&rig, &rig.path("data"), "", &["replicate"]).spawn();
+    let mut running = with_path(&rig, &rig.path("data/ap.db"), "", &["replicate"]).spawn();
     // By then it waits for signals only.
-    running.wait_until_says(0, &["WARN", "was a directory", "data/app.db ("]);
+    running.wait_until_says(0, &["WARN", "no database at", "data/app.db ("]);
     running.signal(Signal::SIGTERM);
-    running.wait().assert_code(74).assert_says(&["was a directory", "data/app.db ("]);
+    running.wait().assert_code(74).assert_says(&["data/ap.db", "data/app.db ("]);
 }

@@ -177,7 +177,9 @@ fn two_running_writers_never_mix() {
     newcomer.signal_if_running(Signal::SIGTERM);
     first.signal_if_running(Signal::SIGTERM);
     let codes = [first.wait().code(), newcomer.wait().code()];
-    assert!(codes.contains(&Some(75)) || codes == [Some(143); 2], "{codes:?}");
+    // The newcomer may find in time that its database is another one, and not start at all.
+    let is_refused = codes[1] == Some(73);
+    assert!(is_refused || codes.contains(&Some(75)) || codes == [Some(143); 2], "{codes:?}");
     // One history, whole: all rows of a prefix of a, perhaps followed by rows of b that were committed on top of it.
     let output = rig.next_output();
     rig.restore(&output).assert_code(0);

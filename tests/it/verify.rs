@@ -217,8 +217,8 @@ fn every_planted_fault_is_found_and_named() {
             .damage("damaged", l0(3)),
         case("a strange database goes on", move |objects| drop(objects.insert(l0(TXIDS + 1), strange.clone())))
             .deep_damage("not-restored", l0(TXIDS + 1)),
-        case("a foreign file", |objects| drop(objects.insert("notes.txt".into(), b"hello".to_vec())))
-            .remark("foreign", "notes.txt"),
+        case("a foreign file", |objects| drop(objects.insert("ltx/0/notes.txt".into(), b"hello".to_vec())))
+            .remark("foreign", "ltx/0/notes.txt"),
         case("an unfinished name", |objects| drop(objects.insert("ltx/1/x.ltx".into(), vec![7; 500])))
             .remark("foreign", "ltx/1/x.ltx"),
         case("half a compaction", |objects| {

@@ -51,6 +51,10 @@ async fn list_as_kept(store: &S3Store, prefix: &str, what: &str) -> Result<Vec<L
             Ok(_) => is_ours = true,
             // The server tells the two places apart, and in ours there is nothing.
             Err(StoreError::NotFound { .. }) => return Ok(Vec::new()),
+            // A server that refuses keys with such parts has none.
+            Err(StoreError::Permanent { .. }) if store.root.split('/').any(|part| matches!(part, "." | "..")) => {
+                return Ok(Vec::new());
+            }
             Err(error) => return Err(error),
         }
     }
