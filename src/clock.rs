@@ -45,11 +45,11 @@ impl Backoff {
     }
 
     /// The next pause; each is twice the last until the cap.
-    pub fn next_pause(&mut self) -> Duration {
+    pub fn next_pause(&mut self, dice: &mut Dice) -> Duration {
         let step = self.step;
         self.step = (step * 2).min(self.cap);
         let half = step / 2;
-        half + half.mul_f64(random_u64() as f64 / u64::MAX as f64)
+        half + half.mul_f64(dice.roll(1 << 20) as f64 / f64::from(1 << 20))
     }
 
     pub fn reset(&mut self) {
@@ -57,12 +57,18 @@ impl Backoff {
     }
 }
 
-/// What a random test draws from; the seed is printed, and `MILLSTREAM_TEST_SEED` replays it.
-#[cfg(test)]
+/// Numbers that look random and follow from a seed: for jitter, and for tests that can be replayed.
+#[derive(Clone, Debug)]
 pub struct Dice(u64);
 
-#[cfg(test)]
 impl Dice {
+    /// With a seed of the operating system's.
+    pub fn thrown() -> Dice {
+        Dice(random_u64())
+    }
+
+    /// With the seed that `MILLSTREAM_TEST_SEED` names, or a new one, which is printed.
+    #[cfg(test)]
     pub fn from_env() -> Dice {
         let seed = std::env::var("MILLSTREAM_TEST_SEED").ok().map(|text| text.parse().expect("a number"));
         let seed = seed.unwrap_or_else(random_u64);
@@ -87,14 +93,15 @@ mod tests {
 
     #[test]
     fn backoff_doubles_up_to_its_cap_and_resets() {
+        let mut dice = Dice::from_env();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(350));
         for step_ms in [100, 200, 350, 350] {
-            let pause = backoff.next_pause();
+            let pause = backoff.next_pause(&mut dice);
             let step = Duration::from_millis(step_ms);
             assert!(pause >= step / 2 && pause <= step, "{pause:?} for a step of {step:?}");
         }
         backoff.reset();
-        assert!(backoff.next_pause() <= Duration::from_millis(100));
+        assert!(backoff.next_pause(&mut dice) <= Duration::from_millis(100));
     }
 
     #[test]

@@ -72,7 +72,7 @@ struct Note {
 }
 
 /// The note, and what it says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct History {
     path: PathBuf,
     replica: String,

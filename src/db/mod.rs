@@ -78,6 +78,7 @@ pub use open::{Db, DbError, Tuning};
 pub use origin::Origin;
 pub use position::{ImageReason, Position};
 pub use proof::{KnownFile, Standing};
+pub use replaced::Remains;
 pub use reset::{Obstacle, Reset};
 pub use resume::{Candidate, Kinship, Side};
 pub use rows::{RowSample, Rows};

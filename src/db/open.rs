@@ -89,6 +89,12 @@ pub struct Db {
     pub(super) flavour: Flavour,
 }
 
+impl AsMut<Db> for Db {
+    fn as_mut(&mut self) -> &mut Db {
+        self
+    }
+}
+
 impl Db {
     /// Opens an existing database, converts it to WAL if it is not, and pins the WAL. Until told otherwise
     /// ([`Db::continue_from`]), the first capture is a full image.

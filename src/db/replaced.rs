@@ -9,8 +9,9 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use super::identity::Identity;
-use super::open::Db;
+use super::open::{Db, DbError, Tuning};
 use crate::fsx;
+use crate::sqlite::Connection;
 
 /// `UNIX_SHM_DMS` of SQLite's unix VFS: every connection that uses the `-shm` has a shared lock on this byte of it.
 const SHM_IN_USE_BYTE: libc::off_t = 128;
@@ -26,6 +27,16 @@ impl Db {
     /// What will be left of it when this value is gone.
     pub fn remains(&self) -> Remains {
         self.files.remains()
+    }
+
+    /// Opens the file that lies at `path` now. The connections to the old one end first, also where this fails: then it is to be
+    /// tried again before anything else is done.
+    pub fn reopen(&mut self, path: &Path, tuning: Tuning, remains: &Remains) -> Result<(), DbError> {
+        self.checkpoint_lock.release();
+        (self.reader, self.spare) = (Connection::to_nothing()?, Connection::to_nothing()?);
+        remains.clear()?;
+        *self = Db { flavour: self.flavour, ..Db::open(path, tuning)? };
+        Ok(())
     }
 }
 

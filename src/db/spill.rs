@@ -5,12 +5,13 @@
 //! level-0 objects, already numbered, and are uploaded in order and removed one by one. If somebody else has taken their numbers
 //! meanwhile, they are moved aside: they hold commits that were acknowledged.
 //!
-//! The first file may have been sent already with its reply lost, so it is never changed. Everything behind it was never sent
-//! and is merged into one file, so the directory holds at most about twice the database.
+//! The first file may have been sent already with its reply lost, so it is never changed. What lies behind it was never sent,
+//! and is merged into one file when there are more than a few: the directory holds at most about twice the database, and those few.
 //!
 //! ```text
 //! 0000000000000007-0000000000000007.ltx   first: kept as it is
-//! 0000000000000008-0000000000000008.ltx   everything after it, merged
+//! 0000000000000008-0000000000000008.ltx   what came after it, merged now and then
+//! 0000000000000009-0000000000000009.ltx
 //! ```
 
 use std::collections::VecDeque;
@@ -22,6 +23,9 @@ use super::notes;
 use super::open::DbError;
 use crate::fsx::{self, Context, FsError};
 use crate::ltx::{Decoder, Encoded, Header, LtxError, Txid, WalPosition, merge};
+
+/// So many files may wait before those that were never sent are merged: each merge reads and writes all of them.
+const FILES_MAX: usize = 8;
 
 /// Where the files lie below the local state of a database.
 pub const SPILL_DIRECTORY: &str = "spill";
@@ -119,15 +123,9 @@ impl Spill {
         })
     }
 
-    /// Hands the queue over, for work on another thread; an empty one stays behind.
-    pub fn take(&mut self) -> Spill {
-        let empty = Spill { directory: self.directory.clone(), files: VecDeque::new(), unsynced: false };
-        std::mem::replace(self, empty)
-    }
-
     /// Makes everything appended durable, and merges what was never sent.
     pub fn sync(&mut self) -> Result<(), SpillError> {
-        if self.files.len() > 2 {
+        if self.files.len() > FILES_MAX {
             self.merge_unsent()?;
         }
         if self.unsynced {

@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::difference::is_exactly;
-use super::look::{End, FirstLook, Seen};
+use super::look::{End, Seen, look};
+use super::on_thread::{OnThread, blocking};
 use super::start::fetch_pages;
-use super::upload::blocking;
 use crate::db::{
     Accepted, Db, DbError, History, Kinship, Origin, Own, Position, SPILL_DIRECTORY, Side, Spill, Standing, Tuning,
     litestream_was_here,
@@ -66,19 +66,17 @@ pub async fn look_behind(place: &Place, remote: &Remote) -> Result<Option<Behind
     if Accepted::look(path, meta) == Accepted::ThisFile || !is_empty(&meta.join(SPILL_DIRECTORY)) {
         return Ok(None);
     }
-    let mut look = FirstLook::begin(remote);
-    let silent = || NotKnown::Silent(remote.address().to_owned());
-    tokio::time::timeout(LOOK_TIME, look.wait()).await.map_err(|_| silent())?;
-    let Seen { listing, end, .. } = look.take(remote).await?;
+    let silent = |_| NotKnown::Silent(remote.address().to_owned());
+    let Seen { listing, end, .. } = tokio::time::timeout(LOOK_TIME, look(remote)).await.map_err(silent)??;
     let Some(end) = end else { return Ok(None) };
     let (opened, tuning) = (path.clone(), place.tuning);
     let db = blocking(move || Db::open(&opened, tuning)).await?;
-    let mut search = Search { place, remote, history: History::load(meta, remote.address()), db: Some(db) };
+    let mut search = Search { place, remote, history: History::load(meta, remote.address()), db: OnThread::new(db) };
     let found = match search.is_the_end(&end).await? {
         true => None,
         false => search.earlier(&end, &listing).await?,
     };
-    let (page_size, pages) = search.db().size();
+    let (page_size, pages) = search.ask(Db::size);
     Ok(found.filter(|here| *here < end.txid).map(|here| Behind { here, page_size, pages, end: end.txid }))
 }
 
@@ -91,13 +89,12 @@ struct Search<'a> {
     place: &'a Place,
     remote: &'a Remote,
     history: History,
-    /// `None` only while a blocking task has it.
-    db: Option<Db>,
+    db: OnThread<Db>,
 }
 
 impl Search<'_> {
-    fn db(&self) -> &Db {
-        self.db.as_ref().expect("the database is here between steps")
+    fn ask<T>(&self, question: impl FnOnce(&Db) -> T) -> T {
+        question(&self.db.here())
     }
 
     /// Whether the database came to the end of the history, and perhaps went on from there.
@@ -107,11 +104,11 @@ impl Search<'_> {
         }
         let Some((object, header)) = &end.l0 else { return Ok(false) };
         if litestream_was_here(&self.place.path, &self.place.meta_path, header)
-            || self.db().kinship(header) == Kinship::Later
+            || self.ask(|db| db.kinship(header)) == Kinship::Later
         {
             return Ok(true);
         }
-        Ok(matches!(self.db().side_of(header), Side::Before | Side::Here)
+        Ok(matches!(self.ask(|db| db.side_of(header)), Side::Before | Side::Here)
             && self.confirmed(header, object).await?.is_some())
     }
 
@@ -120,7 +117,7 @@ impl Search<'_> {
         let own = self.history.txid();
         if let Some(own) = own
             && let Some(position) = self.is_at_by_note(own)?
-            && self.db().ends_at(&position)
+            && self.ask(|db| db.ends_at(&position))
         {
             return Ok(Some(own));
         }
@@ -128,10 +125,7 @@ impl Search<'_> {
             return Ok(Some(txid));
         }
         let Some(own) = self.own_and_sent(listing).await?.filter(|own| *own < end.txid) else { return Ok(None) };
-        let db = self.db.take().expect("the database is here between steps");
-        let (db, is_it) = is_exactly(db, self.remote, listing, own).await;
-        self.db = Some(db);
-        Ok(is_it?.then_some(own))
+        Ok(is_exactly(&self.db, self.remote, listing, own).await?.then_some(own))
     }
 
     /// How far the history is this disk's own, with the object that was under way when its replicator was killed.
@@ -153,7 +147,7 @@ impl Search<'_> {
         }
         let noted = self.history.standing().filter(|note| note.is_of(replica, txid)).cloned();
         for note in [noted, Standing::load(meta, replica, txid)].into_iter().flatten() {
-            if let Some(position) = self.db().standing(&note)? {
+            if let Some(position) = self.ask(|db| db.standing(&note))? {
                 return Ok(Some(position));
             }
         }
@@ -168,10 +162,12 @@ impl Search<'_> {
         while from < to {
             let at = from + (to - from) / 2;
             let Ok(header) = self.remote.check_header(&objects[at]).await? else { return Ok(None) };
-            let is_before = match self.db().side_of(&header) {
+            let is_before = match self.ask(|db| db.side_of(&header)) {
                 Side::Here => {
                     let position = self.confirmed(&header, &objects[at]).await?;
-                    return Ok(position.filter(|position| self.db().ends_at(position)).map(|_| header.max_txid));
+                    return Ok(position
+                        .filter(|position| self.ask(|db| db.ends_at(position)))
+                        .map(|_| header.max_txid));
                 }
                 Side::Before => true,
                 Side::Behind => false,
@@ -185,11 +181,11 @@ impl Search<'_> {
 
     /// The position of the object's end in the WAL, if its pages are the pages of the frames that it claims.
     async fn confirmed(&mut self, header: &Header, object: &LtxObject) -> Result<Option<Position>, NotKnown> {
-        let Ok(candidate) = self.db().candidate(header)? else { return Ok(None) };
+        let Ok(candidate) = self.ask(|db| db.candidate(header))? else { return Ok(None) };
         let pages = match candidate.has_pages() {
             true => fetch_pages(self.remote, &candidate, object).await?,
             false => Vec::new(),
         };
-        Ok(self.db().confirm(&candidate, &pages)?)
+        Ok(self.ask(|db| db.confirm(&candidate, &pages))?)
     }
 }

@@ -5,19 +5,19 @@
 //! has looked at what comes before. So that is done here: by the listing that is at hand, and rarely one header.
 
 use super::error::StepError;
-use super::road::Traveller;
+use super::local::LocalSide;
 use crate::db::ImageReason;
 use crate::ltx::Header;
 use crate::remote::{Listing, ReadError, Remote, plan};
 use crate::sqlite::WAL_HEADER_LEN;
 
-impl Traveller {
+impl LocalSide {
     /// Makes the next capture an image, and a snapshot too, if nothing leads to the object with this header.
     pub async fn leave_dead_end(&mut self, listing: &Listing, newest: &Header) -> Result<(), StepError> {
         let Some(reason) = dead_end(&self.remote, listing, newest).await? else { return Ok(()) };
         let (name, txid, address) = (self.name(), newest.max_txid, self.remote.address());
         tracing::warn!(db = %name, "no restore from {address} gets to TXID {txid}: {reason}: uploading the whole database");
-        self.db().start_over(Some(txid), reason);
+        self.disk.here().db.start_over(Some(txid), reason);
         Ok(())
     }
 }

@@ -45,9 +45,10 @@ use tokio::time::Instant;
 use self::join::{CompareError, How, compare};
 use self::judge::{Found, Local, SMALL_BYTES, Scope, Size, Verdict, files_apart, judge, refuse, skip};
 use super::Stop;
+use super::disk::{Pending, pending_of};
 use super::error::StepError;
-use super::road::Traveller;
-use super::ship::{Pending, pending_of};
+use super::local::LocalSide;
+use super::on_thread::blocking;
 use crate::db::{Batch, Comparison, ImageReason, KnownFile, Origin, Own, Rows, Standing};
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
@@ -74,17 +75,14 @@ pub(super) struct Doubts {
 }
 
 impl Doubts {
-    pub fn about(is_foreign: bool) -> Doubts {
-        Doubts { is_foreign, ..Doubts::default() }
-    }
-
     /// The file belongs to the history, or there is none.
     pub fn belongs(&mut self) {
         self.is_foreign = false;
     }
 
-    pub fn suspect(&mut self, own: Option<Own>) {
-        self.suspicion = own;
+    /// The history may have gone on since the disk was in step with it up to `own`, or be another database's.
+    pub fn suspect(&mut self, own: Option<Own>, is_foreign: bool) {
+        (self.suspicion, self.is_foreign) = (own, is_foreign);
     }
 
     /// Whether it may turn out that the history went on elsewhere, or is another database's.
@@ -93,43 +91,20 @@ impl Doubts {
     }
 }
 
-impl Traveller {
-    /// Looks into the doubt that waits in `pending`, and puts there what is to be uploaded instead; nothing if the database is
+impl LocalSide {
+    /// Looks into the doubt that waits in the queue, and puts there what is to be uploaded instead; nothing if the database is
     /// proved to be what the bucket has. On an error it waits there again.
-    pub async fn settle_doubt(&mut self, pending: &mut Option<Pending>) -> Result<(), StepError> {
-        let batch = match pending.take() {
-            Some(Pending::Doubted(batch)) => batch,
-            other => {
-                *pending = other;
-                return Ok(());
-            }
+    pub async fn settle_doubt(&mut self) -> Result<(), StepError> {
+        let batch = match &self.disk.here().batch {
+            Some(Pending::Unverified(batch)) => batch.clone(),
+            _ => return Ok(()),
         };
-        let settled = self.settle(&batch).await;
-        match settled {
-            Ok(next) => {
-                self.doubts.failures = 0;
-                self.doubts.suspicion = None;
-                self.doubts.belongs();
-                if let Some(next) = &next {
-                    self.board.captured(next.txid(), Instant::now());
-                }
-                *pending = next;
-                Ok(())
-            }
-            Err(error) => {
-                *pending = Some(Pending::Doubted(batch));
-                Err(error)
-            }
-        }
-    }
-
-    /// A doubt that waits keeps the WAL. Giving it up costs nothing: the next capture meets it again.
-    pub fn put_doubt_back(&mut self, pending: &mut Option<Pending>) {
-        if let Some(Pending::Doubted(batch)) = pending {
-            let (last, reason) = (before(batch), batch.image.unwrap_or(ImageReason::LocalChanges));
-            *pending = None;
-            self.db().start_over(last, reason);
-        }
+        let next = self.settle(&batch).await?;
+        self.doubts.failures = 0;
+        self.doubts.suspicion = None;
+        self.doubts.belongs();
+        self.disk.here().batch = next;
+        Ok(())
     }
 
     async fn settle(&mut self, batch: &Batch) -> Result<Option<Pending>, StepError> {
@@ -222,12 +197,9 @@ impl Traveller {
         if let Some(why) = refuse(&files, newest.commit, batch.content_len(), local) {
             return Ok(Found::Skipped(why));
         }
-        let db = self.db.take().expect("the database is here between steps");
         let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubts.until));
         let how = local.suspected.map_or(How::Bounded, How::Since);
-        let (db, compared) = compare(db, batch.clone(), &remote, &files, (how, !local.is_known), limit).await;
-        self.db = Some(db);
-        match compared {
+        match compare(&self.disk, batch.clone(), &remote, &files, (how, !local.is_known), limit).await {
             Ok((comparison, scope)) => Ok(Found::Compared(comparison, scope)),
             Err(CompareError::Interrupted) => Ok(Found::Skipped(NO_TIME.into())),
             Err(CompareError::PageSize(rows)) => Ok(Found::PageSize(rows)),
@@ -290,7 +262,7 @@ impl Traveller {
         let pending = self.with_db(move |db| pending_of(db, db.narrow(&batch, comparison)?)).await?;
         let size = match &pending {
             Pending::Encoded { ours, .. } => Size(ours.size),
-            Pending::Streamed(batch) | Pending::Doubted(batch) => Size(batch.content_len()),
+            Pending::Streamed(batch) | Pending::Unverified(batch) => Size(batch.content_len()),
         };
         tracing::warn!(
             db = %self.name(),
@@ -319,18 +291,20 @@ impl Traveller {
             "compared {pages} pages with TXID {txid} ({} read): proved equal to TXID {txid}, nothing to upload",
             Size(scope.bytes)
         );
-        self.note_known_file();
-        self.is_in_step_with(Own::up_to(Some(txid)));
+        self.note_known_file().await;
+        self.is_in_step_with(Own::up_to(Some(txid))).await;
         Ok(())
     }
 
     /// The file at the path belongs to the history from now on. Said once in the life of a road.
-    pub fn note_known_file(&mut self) {
+    pub async fn note_known_file(&mut self) {
         if self.doubts.is_noted {
             return;
         }
-        let noted: Result<(), FsError> = KnownFile::of(&self.settings.path, self.remote.address())
-            .and_then(|note| note.save(&self.settings.meta_path));
+        let (settings, address) = (self.settings.clone(), self.remote.address().to_owned());
+        let noted: Result<(), FsError> =
+            blocking(move || KnownFile::of(&settings.path, &address).and_then(|note| note.save(&settings.meta_path)))
+                .await;
         match noted {
             Ok(()) => self.doubts.is_noted = true,
             Err(error) => tracing::debug!(db = %self.name(), "{error}"),

@@ -2,6 +2,7 @@
 //!
 //! Every message names the database, the replica, and what to do. What comes of each is decided in `ship.rs`.
 
+use super::core::RemoteOrder;
 use super::upload::UploadError;
 use crate::db::{DbError, Own, SpillError};
 use crate::fsx::FsError;
@@ -45,6 +46,9 @@ pub(super) enum StepError {
     Db(#[from] DbError),
     #[error(transparent)]
     Spill(#[from] SpillError),
+    /// An order without what it needs: a mistake of ours, which trying again may mend.
+    #[error("internal error: there is nothing to send for {0:?}")]
+    Missing(RemoteOrder),
 }
 
 impl StepError {

@@ -1,8 +1,5 @@
-//! Where the history in the bucket ends, and the first look at it, which is under way while the database is still being opened.
-//!
-//! Its answer decides whether the application may start at once. It knows nothing of the database.
+//! Where the history in the bucket ends. It knows nothing of the database.
 
-use std::pin::Pin;
 use std::time::Duration;
 
 use super::lifecycle::bring_over;
@@ -33,54 +30,8 @@ pub(super) struct Seen {
     pub at: Duration,
 }
 
-type Asking = Pin<Box<dyn Future<Output = Result<Seen, ReadError>> + Send>>;
-
-/// A look that was begun early. It goes on while somebody waits for it, or for something beside it.
-pub(super) struct FirstLook {
-    asking: Option<Asking>,
-    answer: Option<Result<Seen, ReadError>>,
-}
-
-impl FirstLook {
-    pub fn begin(remote: &Remote) -> FirstLook {
-        let remote = remote.clone();
-        FirstLook { asking: Some(Box::pin(async move { look(&remote).await })), answer: None }
-    }
-
-    /// Does the work, and goes on looking meanwhile.
-    pub async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return done,
-                () = self.wait(), if self.asking.is_some() => {}
-            }
-        }
-    }
-
-    pub async fn wait(&mut self) {
-        if let Some(asking) = &mut self.asking {
-            self.answer = Some(asking.await);
-            self.asking = None;
-        }
-    }
-
-    /// The end of the history, as far as it was seen by now.
-    pub fn end(&self) -> Option<&End> {
-        self.answer.as_ref()?.as_ref().ok()?.end.as_ref()
-    }
-
-    /// The answer, once; then a new look.
-    pub async fn take(&mut self, remote: &Remote) -> Result<Seen, ReadError> {
-        self.wait().await;
-        match self.answer.take() {
-            Some(answer) => answer,
-            None => look(remote).await,
-        }
-    }
-}
-
-async fn look(remote: &Remote) -> Result<Seen, ReadError> {
+/// Looks at the bucket: one LIST, and rarely more than one header.
+pub(super) async fn look(remote: &Remote) -> Result<Seen, ReadError> {
     let at = clock::since_boot();
     let mut listing = remote.listing().await.map_err(ReadError::Store)?;
     let mut end = find_end(remote, &mut listing).await?;

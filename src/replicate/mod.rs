@@ -1,47 +1,50 @@
-//! The road up: from a commit to the bucket.
+//! Up: from a commit to the bucket.
 //!
-//! One road per database. It joins the local side (`db/`) and the bucket side (`remote/`), which do not know each other.
+//! One replication per database. It joins the local side (`db/`) and the bucket side (`remote/`), which do not know each other.
 //!
 //! ```text
-//!   road.rs     wait for the file → take the lock → arm → find the place in the history → ship until told to stop
 //!   absent.rs   pure: there is no database: when to warn, and what to say
 //!   behind.rs   before all that: is the database an earlier state of the history, with no commit of its own?
-//!   look.rs     where the history in the bucket ends
+//!   open.rs     wait for the file → take the lock → open and pin
+//!   exclusive   a program that keeps the database to itself
+//!   core/       pure: what to do next
+//!   driver.rs   waits for events, carries out what the core asks for
+//!   local.rs    the database's lane: one order at a time
+//!   disk.rs     … and what is done there on a thread: capture, follow, spill, reset
 //!   start.rs    from which TXID, and is the WAL its continuation?
 //!   dead_end.rs no restore gets to that place: begin anew
 //!   difference  where that cannot be proved: compare, and upload only what differs
-//!   exclusive   a program that keeps the database to itself
-//!   ship.rs     capture → upload → confirm, and the final sync
-//!   relief.rs   reset the WAL; spill what the bucket does not have yet
-//!   upload.rs   create the next level-0 object; ours or another writer's?
-//!   fence.rs    another writer owns the history: freeze, keep the tail aside, say which TXIDs
 //!   replaced.rs another file lies at the path: go on with it, if it is the same application's
+//!   upload.rs   create the next level-0 object; ours or another writer's?
+//!   look.rs     where the history in the bucket ends
+//!   aside.rs    commits that are in no history are kept
 //!   halt.rs     replication has ended, the application runs on: say so, again and again
 //!   error.rs    why a step did not succeed
-//!   lifecycle/  beside the road: compaction, snapshots, retention
-//!   pace.rs     pure: when the next upload may begin
-//!   outage.rs   pure: what to say and when to retry
+//!   say.rs      the core's notices in words
+//!   lifecycle/  beside it all: compaction, snapshots, retention
 //! ```
 //!
 //! The WAL is the queue: while an upload is in flight, the next commits gather in the WAL and leave as one batch. Three
 //! watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL.
 
 mod absent;
+mod aside;
 mod behind;
+mod core;
 mod dead_end;
 mod difference;
+mod disk;
+mod driver;
 mod error;
 mod exclusive;
-mod fence;
 mod halt;
 mod lifecycle;
+mod local;
 mod look;
-mod outage;
-mod pace;
-mod relief;
+mod on_thread;
+mod open;
 mod replaced;
-mod road;
-mod ship;
+mod say;
 mod start;
 mod upload;
 
@@ -56,12 +59,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::db::{Tuning, Watches};
+use self::core::Core;
+use self::difference::Doubts;
+use self::disk::Disk;
+use self::driver::{Driver, FirstLook, Noted, Parts, now};
+use self::local::LocalSide;
+use self::on_thread::{OnThread, blocking};
+use self::open::{Announce, look_around, wait_for_arming, wait_for_database, wait_for_lock};
+use crate::clock;
+use crate::db::{Accepted, Db, History, KnownFile, Lock, SPILL_DIRECTORY, Spill, SpillError, Tuning, Watch, Watches};
 use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::status::{Board, Status};
 
 pub use behind::{Behind, Place, look_behind};
+use lifecycle::do_chores;
 pub use lifecycle::{Chores, Policy};
 
 /// How one database is replicated.
@@ -158,7 +170,7 @@ impl Road {
         let task = tokio::spawn(async move {
             // Kept to the end, whatever it is: no second process must begin where this one has given up.
             let mut lock = None;
-            let ended = road::travel(settings, remote, events.clone(), board, stopped.clone(), watch, &mut lock).await;
+            let ended = replicate(settings, remote, events.clone(), board, stopped.clone(), watch, &mut lock).await;
             if let Ended::Failed { why } = &ended {
                 let name = path.display().to_string();
                 tracing::error!(db = %name, "replication has ended: {why}");
@@ -194,5 +206,136 @@ impl Road {
             Ok(ended) => ended,
             Err(error) => Ended::Failed { why: format!("replication ended unexpectedly: {error}") },
         }
+    }
+}
+
+/// How long the start of the application may wait to hear where the history ends. It waits only after an end in the middle, and
+/// for a file that was not replicated from here before.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// From the appearance of the database to the end.
+async fn replicate(
+    settings: Settings,
+    remote: Remote,
+    events: mpsc::Sender<Event>,
+    board: Board,
+    mut stop: watch::Receiver<Stop>,
+    mut watch: Watch,
+    lock: &mut Option<Lock>,
+) -> Ended {
+    let mut ready = Announce::new(events.clone());
+    let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
+        if settings.optional {
+            return Ended::NoDatabase;
+        }
+        let seen = look_around(&settings).await;
+        return Ended::NeverAppeared { why: absent::verdict(&settings.path, &seen) };
+    };
+    match wait_for_lock(&settings, &mut stop, &mut ready).await {
+        Ok(Some(taken)) => *lock = Some(taken),
+        Ok(None) => return Ended::Standby,
+        Err(error) => return Ended::Failed { why: error.to_string() },
+    }
+    let look = FirstLook::begin(&remote);
+    let db = match wait_for_arming(&settings, &mut stop, &mut ready).await {
+        Ok(db) => db,
+        Err(error) => return Ended::Failed { why: error.to_string() },
+    };
+    let settings = Arc::new(settings);
+    let (disk, noted) = match open_notes(&settings, &remote, db).await {
+        Ok(opened) => opened,
+        Err(error) => return Ended::Failed { why: error.to_string() },
+    };
+    // A bucket that does not answer must not keep the application from its own disk.
+    let now = now();
+    let is_waited_for = noted.history.was_cut_off() || !noted.is_known;
+    let gate_until = if is_waited_for { now.instant + LOOK_TIME } else { now.instant };
+    let core = Core::new(core_config(&settings), clock::random_u64(), now, gate_until);
+    let local = LocalSide {
+        settings: settings.clone(),
+        remote: remote.clone(),
+        stop: stop.clone(),
+        disk: OnThread::new(disk),
+        seen: None,
+        created_anew: waited,
+        is_known: noted.is_known,
+        accepted: false,
+        confirmed: None,
+        doubts: Doubts::default(),
+    };
+    let (once, policy, bucket, stopped) = (settings.once, settings.lifecycle.clone(), remote.clone(), stop.clone());
+    let parts = Parts { settings, remote, board, stop, events, watch, ready };
+    let (ended, local) = Driver::new(parts, core, local, look, noted).run().await;
+    if let (Ended::Synced(_), Some(mut local)) = (&ended, local) {
+        local.close_history().await;
+    }
+    finish_once(ended, once, policy, bucket, stopped).await
+}
+
+/// Reads what earlier runs left beside the database.
+async fn open_notes(settings: &Arc<Settings>, remote: &Remote, db: Db) -> Result<(Disk, Noted), SpillError> {
+    let (settings, address) = (settings.clone(), remote.address().to_owned());
+    blocking(move || {
+        let mut history = History::load(&settings.meta_path, &address);
+        let is_accepted = Accepted::look(&settings.path, &settings.meta_path) == Accepted::ThisFile;
+        let is_known = KnownFile::is_at(&settings.path, &settings.meta_path, &address);
+        let noted = Noted { history: history.clone(), is_accepted, is_known };
+        if let Err(error) = history.reopen() {
+            tracing::debug!(db = %settings.path.display(), "{error}");
+        }
+        let spill = Spill::open(&settings.meta_path.join(SPILL_DIRECTORY))?;
+        Ok((Disk::new(db, spill, history), noted))
+    })
+    .await
+}
+
+/// What was asked for once everything is in the bucket. The lock is still ours.
+async fn finish_once(
+    ended: Ended,
+    once: Option<Chores>,
+    policy: Option<Policy>,
+    bucket: Remote,
+    stopped: watch::Receiver<Stop>,
+) -> Ended {
+    let (Ended::Synced(Some(newest)), Some(chores), Some(policy)) = (&ended, once, policy) else { return ended };
+    tokio::select! {
+        done = do_chores(chores, &policy, &bucket, *newest) => match done {
+            Ok(()) => ended,
+            Err(error) => Ended::Failed { why: format!("every commit is in the replica, but {error}") },
+        },
+        () = deadline_passes(stopped) => {
+            let why = "every commit is in the replica, but there was no time for the snapshot or retention".into();
+            Ended::Failed { why }
+        }
+    }
+}
+
+/// Returns when the deadline is set and has passed; it may be moved meanwhile.
+async fn deadline_passes(mut stop: watch::Receiver<Stop>) {
+    loop {
+        let deadline = *stop.borrow_and_update();
+        let passed = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now));
+        let changed = tokio::select! {
+            () = passed, if deadline.is_some() => return,
+            changed = stop.changed() => changed,
+        };
+        if changed.is_err() {
+            // Nobody can move it any more.
+            return tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)).await;
+        }
+    }
+}
+
+fn core_config(settings: &Settings) -> core::Config {
+    core::Config {
+        monitor_interval: settings.monitor_interval,
+        checkpoint_interval: settings.checkpoint_interval,
+        min_checkpoint_page_count: settings.tuning.min_checkpoint_page_count,
+        truncate_page_n: settings.tuning.truncate_page_n,
+        sync_interval: settings.sync_interval,
+        max_sync_wal_bytes: settings.max_sync_wal_bytes,
+        final_retry_interval: settings.final_retry_interval,
+        proof_lasts: settings.proof_lasts,
+        once: settings.once.is_some(),
     }
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::core::Trouble;
 use super::difference::Doubts;
-use super::road::Traveller;
-use super::ship::Pending;
-use super::upload::blocking;
-use crate::db::{Db, DbError, ImageReason};
+use super::disk::Pending;
+use super::local::LocalSide;
+use super::on_thread::blocking;
+use crate::db::{Db, DbError, ImageReason, Remains};
 use crate::sqlite::{Presence, look_at_file};
 
 /// How long to wait for a file where there is none any more.
@@ -22,47 +23,37 @@ const TORN_TIME: Duration = Duration::from_millis(1500);
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-impl Traveller {
-    /// What has really happened to the files, if a step has failed with this. A removed WAL may be the beginning of more.
-    pub async fn cause_of(&mut self, error: DbError) -> DbError {
-        let began = Instant::now();
-        loop {
-            match self.with_db(|db| db.check_identity()).await {
-                Err(DbError::Torn { .. }) if began.elapsed() < TORN_TIME => tokio::time::sleep(RETRY_INTERVAL).await,
-                // What SQLite says of a file that was taken away in the middle of a step is only a symptom.
-                checked => return checked.err().unwrap_or(error),
-            }
-        }
-    }
-
-    /// Goes on with the file that lies at the path now; `Err` says why not.
-    pub async fn take_up(&mut self, error: DbError, pending: &mut Option<Pending>) -> Result<(), String> {
-        if self.settings.once.is_some() {
-            return Err(error.to_string());
-        }
-        let db = self.open_replacement(error).await?;
-        self.db = Some(db);
-        if let Some(Pending::Streamed(_) | Pending::Doubted(_)) = pending {
-            // Its pages were in the old file.
-            *pending = None;
-        }
-        let spilled = self.spill.back().map(|file| file.header.max_txid);
-        let last = self.confirmed.max(spilled).max(pending.as_ref().map(Pending::txid));
-        self.db().start_over(last, last.map_or(ImageReason::FirstBackup, |_| ImageReason::FileReplaced));
+impl LocalSide {
+    /// Goes on with the file that lies at the path now.
+    pub async fn take_up(&mut self) -> Result<(), Trouble> {
+        let last_confirmed = self.confirmed;
+        self.open_replacement().await?;
+        self.disk
+            .with(move |disk| {
+                if let Some(Pending::Streamed(_) | Pending::Unverified(_)) = &disk.batch {
+                    // Its pages were in the old file.
+                    disk.batch = None;
+                }
+                let spilled = disk.spill.back().map(|file| file.header.max_txid);
+                let waiting = disk.batch.as_ref().map(|batch| batch.header().max_txid);
+                let last = last_confirmed.max(spilled).max(waiting);
+                disk.db.start_over(last, last.map_or(ImageReason::FirstBackup, |_| ImageReason::FileReplaced));
+            })
+            .await;
         self.doubts = Doubts::default();
-        self.unpublished = None;
-        (self.last_reset, self.no_reset_before) = (Instant::now(), Instant::now());
         Ok(())
     }
 
-    async fn open_replacement(&mut self, error: DbError) -> Result<Db, String> {
-        let (name, path, tuning) = (self.name(), self.settings.path.clone(), self.settings.tuning);
-        let remains = self.db().remains();
+    async fn open_replacement(&mut self) -> Result<(), Trouble> {
+        let (name, path) = (self.name(), self.settings.path.clone());
+        let gone = format!("{name} was deleted or replaced while it was replicated, and no database lies there now");
+        let remains = self.disk.with(|disk| disk.db.remains()).await;
         tracing::warn!(db = %name, "another file lies in the place of the database that was replicated: looking at it");
         let (began, mut last_said) = (Instant::now(), None::<Instant>);
         loop {
-            let is_there = matches!(look_at_file(&path), Ok(Presence::Database(_)));
-            let user = remains.user();
+            let (looked, left) = (path.clone(), remains.clone());
+            let (is_there, user) =
+                blocking(move || (matches!(look_at_file(&looked), Ok(Presence::Database(_))), left.user())).await;
             if let (true, Some(pid)) = (is_there, user) {
                 if last_said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
                     last_said = Some(Instant::now());
@@ -73,24 +64,41 @@ impl Traveller {
                     );
                 }
             } else if is_there {
-                // Connections to the old file end here, before anything beside it is touched.
-                drop(self.db.take());
-                let (opened, left) = (path.clone(), remains.clone());
-                let db = blocking(move || {
-                    left.clear()?;
-                    Db::open(&opened, tuning)
-                });
-                match db.await {
-                    Err(error) if error.is_busy() => {}
-                    done => return done.map_err(|error| error.to_string()),
+                if self.reopen(remains.clone()).await? {
+                    return Ok(());
                 }
             } else if began.elapsed() >= MISSING_TIME {
-                return Err(error.to_string());
+                return Err(Trouble::Halt(gone));
             }
             if self.deadline().is_some_and(|deadline| Instant::now() + RETRY_INTERVAL >= deadline) {
-                return Err(error.to_string());
+                return Err(Trouble::Halt(gone));
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+    }
+
+    /// Whether the new file could be opened; `false` while something keeps it busy. The connections to the old file have to
+    /// end before anything beside it is touched.
+    async fn reopen(&mut self, remains: Remains) -> Result<bool, Trouble> {
+        let (path, tuning) = (self.settings.path.clone(), self.settings.tuning);
+        let reopened =
+            self.disk.with(move |disk| -> Result<(), DbError> { disk.db.reopen(&path, tuning, &remains) }).await;
+        match reopened {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_busy() => Ok(false),
+            Err(error) => Err(Trouble::Halt(error.to_string())),
+        }
+    }
+}
+
+/// What has really happened to the files, if a step has failed with this. A removed WAL may be the beginning of more.
+pub(super) fn cause_of(db: &Db, error: DbError) -> DbError {
+    let began = std::time::Instant::now();
+    loop {
+        match db.check_identity() {
+            Err(DbError::Torn { .. }) if began.elapsed() < TORN_TIME => std::thread::sleep(RETRY_INTERVAL),
+            // What SQLite says of a file that was taken away in the middle of a step is only a symptom.
+            checked => return checked.err().unwrap_or(error),
         }
     }
 }

@@ -55,8 +55,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::StepError;
-use super::look::{End, Seen};
-use super::road::Traveller;
+use super::local::LocalSide;
+use super::look::{End, Seen, look};
 use super::upload::{Fingerprint, UploadError, is_ours};
 use crate::db::{
     Accepted, Candidate, ImageReason, Kinship, KnownFile, Origin, Own, Position, Standing, litestream_was_here,
@@ -72,18 +72,18 @@ const SAMPLED_PAGES: usize = 32;
 /// To send a copy of what is kept aside to the bucket.
 const ASIDE_TIME: Duration = Duration::from_secs(5);
 
-impl Traveller {
+impl LocalSide {
     /// Finds the newest TXID and decides from where to continue.
     pub async fn find_start(&mut self) -> Result<(), StepError> {
-        let Seen { listing, end, at } = self.look.take(&self.remote).await?;
+        let Seen { listing, end, .. } = match self.seen.take() {
+            Some(seen) => seen,
+            None => look(&self.remote).await?,
+        };
         self.remote.announce(&listing);
-        self.proved_at = at;
-        self.db().write_in(Flavour::after(end.as_ref().and_then(|end| end.flavour)));
+        let flavour = Flavour::after(end.as_ref().and_then(|end| end.flavour));
+        self.disk.here().db.write_in(flavour);
         self.confirmed = end.as_ref().map(|end| end.txid);
-        if let Some(txid) = self.confirmed {
-            self.board.confirmed(txid);
-        }
-        self.doubts.suspect(None);
+        self.doubts.suspect(None, !self.is_known && self.confirmed.is_some());
         if self.is_accepted() {
             // What was captured since the order, and not uploaded, is in the image.
             self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
@@ -95,17 +95,18 @@ impl Traveller {
             return Err(StepError::NewDatabase { path: self.name(), address, txid });
         }
         self.sort_spill(end.as_ref().and_then(End::header)).await?;
-        if let Some(last) = self.spill.back().map(|file| file.header) {
+        let last = self.disk.here().spill.back().map(|file| file.header);
+        if let Some(last) = last {
             // What an earlier run captured and could not upload is the newest history there is.
             if let Err(reason) = self.prove(&last, None).await? {
-                self.db().start_over(Some(last.max_txid), reason);
+                self.disk.here().db.start_over(Some(last.max_txid), reason);
             }
             return Ok(());
         }
         match end {
             None => {
                 tracing::info!(db = %self.name(), "no backup in {}: starting a new history", self.remote.address());
-                self.db().start_over(None, ImageReason::FirstBackup);
+                self.disk.here().db.start_over(None, ImageReason::FirstBackup);
                 Ok(())
             }
             Some(end) => self.continue_after(end, &listing).await,
@@ -115,13 +116,13 @@ impl Traveller {
     /// Goes on after the end of the history, if it can be proved that the database here is that; else the next capture is in doubt.
     async fn continue_after(&mut self, end: End, listing: &Listing) -> Result<(), StepError> {
         let (txid, newest) = (end.txid, end.header().copied());
-        let own = self.history.own(newest.as_ref());
+        let own = self.disk.here().history.own(newest.as_ref());
         let proved = match end.l0 {
             Some((object, header)) => self.prove(&header, Some((&object, listing))).await?,
             None => self.prove_by_note(txid).await?.ok_or(ImageReason::NoPosition),
         };
         let Err(reason) = proved else {
-            self.is_in_step_with(Own::up_to(Some(txid)));
+            self.is_in_step_with(Own::up_to(Some(txid))).await;
             return Ok(());
         };
         let kinship = match newest {
@@ -135,9 +136,10 @@ impl Traveller {
         let made_here = kinship == Kinship::Later
             || kinship == Kinship::Same && is_known()
             || newest.as_ref().is_some_and(by_litestream);
-        self.doubts.suspect(own.filter(|own| own.is_before(txid) && !made_here));
+        let is_foreign = !self.is_known;
+        self.doubts.suspect(own.filter(|own| own.is_before(txid) && !made_here), is_foreign);
         // The doubt shows itself, and is looked into, when the next capture is an image.
-        self.db().start_over(Some(txid), reason);
+        self.disk.here().db.start_over(Some(txid), reason);
         Ok(())
     }
 
@@ -172,34 +174,34 @@ impl Traveller {
             None => tracing::info!(db = %name, "no backup in {address}: starting a new history"),
         }
         let reason = last.map_or(ImageReason::FirstBackup, |_| ImageReason::Accepted);
-        self.db().start_over(last, reason);
+        self.disk.here().db.start_over(last, reason);
     }
 
     /// Removes spilled files that the bucket has already. What it has from somebody else, or what does not continue it, is moved
     /// aside: it is in no history, and was acknowledged here.
     async fn sort_spill(&mut self, newest: Option<&Header>) -> Result<(), StepError> {
-        while let Some(file) = self.spill.front() {
+        while let Some(file) = self.front_file() {
             let txid = file.header.min_txid;
             if self.confirmed < Some(txid) {
                 break;
             }
-            if !is_ours_still(&self.remote, &Fingerprint::of(file)).await? {
+            if !is_ours_still(&self.remote, &Fingerprint::of(&file)).await? {
                 let before = Own::up_to(Txid::new(txid.get() - 1));
-                let own = self.history.own(newest).map_or(before, |own| own.min(before));
+                let own = self.disk.here().history.own(newest).map_or(before, |own| own.min(before));
                 tracing::warn!(
                     db = %self.name(),
                     "TXID {txid}, which waited here for its upload, is in {} from somebody else: it and what follows it are kept aside",
                     self.remote.address()
                 );
                 // First: without the files nothing else would tell the next start.
-                self.is_in_step_with(own);
+                self.is_in_step_with(own).await;
                 self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
                 return Ok(());
             }
-            self.spill.pop_front()?;
-            self.is_in_step_with(Own::up_to(Some(txid)));
+            self.disk.with(|disk| disk.spill.pop_front()).await?;
+            self.is_in_step_with(Own::up_to(Some(txid))).await;
         }
-        let Some(first) = self.spill.front() else { return Ok(()) };
+        let Some(first) = self.front_file() else { return Ok(()) };
         if self.confirmed.map_or(Some(Txid::FIRST), Txid::next) != Some(first.header.min_txid) {
             tracing::warn!(
                 db = %self.name(),
@@ -223,8 +225,8 @@ impl Traveller {
             Ok(candidate) => match self.confirm(candidate, object.map(|(object, _)| object)).await? {
                 Some(position) => {
                     tracing::info!(db = %self.name(), "continuing the history after TXID {txid}");
-                    self.db().continue_from(position);
-                    self.note_known_file();
+                    self.disk.here().db.continue_from(position);
+                    self.note_known_file().await;
                     if let Some((_, listing)) = object {
                         self.leave_dead_end(listing, newest).await?;
                     }
@@ -249,8 +251,8 @@ impl Traveller {
         };
         let Some(position) = position else { return Ok(None) };
         tracing::info!(db = %self.name(), "continuing the history after TXID {txid}, which this database is by our own note");
-        self.db().continue_from(position);
-        self.note_known_file();
+        self.disk.here().db.continue_from(position);
+        self.note_known_file().await;
         Ok(Some(()))
     }
 

@@ -3,16 +3,17 @@
 //! The log is the lock: whoever creates TXID n+1 owns the history from there on. "Already exists" has two meanings, told apart
 //! by reading the object back: it is ours (an earlier attempt whose reply was lost), or another writer's.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::task::JoinError;
 
-use crate::db::{Batch, Db, DbError, Spilled};
+use super::disk::Disk;
+use super::on_thread::{OnThread, blocking};
+use crate::db::{Batch, DbError, Spilled};
 use crate::fsx::{self, Context};
-use crate::ltx::{HEADER_LEN, Header};
+use crate::ltx::{Decoder, HEADER_LEN, Header, Txid, WalPosition, merge};
 use crate::remote::{Level, ReadError, Remote};
 use crate::store::{Body, BodyError, BodyWriter, Key, StoreError};
 
@@ -78,52 +79,58 @@ pub async fn create_from_file(remote: &Remote, file: &Spilled) -> Result<(), Upl
     settle(remote, &ours, stored).await
 }
 
-/// Creates the object while it is encoded. Takes the database into a thread of its own and gives it back.
+/// Creates the object while it is encoded from the database.
 pub async fn create_from_database(
     remote: &Remote,
-    db: Db,
+    disk: &OnThread<Disk>,
     batch: Batch,
-) -> (Db, Batch, Result<Fingerprint, UploadError>) {
+) -> Result<Fingerprint, UploadError> {
     let header = batch.header;
     let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, batch.encoded_len_max());
-    let encoder = tokio::task::spawn_blocking(move || {
-        let encoded = db.encode(&batch, ChunkWriter::new(writer)).and_then(|encoded| {
-            encoded.writer.finish().on("send", db.path())?;
-            Ok(Fingerprint { header, size: encoded.size, checksum: encoded.checksum })
-        });
-        (db, batch, encoded)
-    });
+    let encode = encode_into(disk, batch.clone(), writer);
     let placeholder = Fingerprint { header, size: 0, checksum: 0 };
-    let stored = put(remote, &placeholder, body).await;
-    let (db, batch, encoded) = outcome(encoder).await;
-    let (db, batch, ours) = match (encoded, &stored) {
-        (Ok(ours), _) => (db, batch, Ok(ours)),
+    let (stored, encoded) = tokio::join!(put(remote, &placeholder, body), encode);
+    let ours = match (encoded, &stored) {
+        (Ok(ours), _) => ours,
         // The store refused before it had read everything: the fingerprint is still needed to tell whose object is there.
-        (Err(_), Err(StoreError::AlreadyExists { .. })) => fingerprint(db, batch).await,
-        (Err(error), _) => (db, batch, Err(error)),
+        (Err(_), Err(StoreError::AlreadyExists { .. })) => fingerprint(disk, batch).await?,
+        (Err(error), _) => return Err(stored.err().map_or_else(|| error.into(), UploadError::from)),
     };
-    let result = match (ours, stored) {
-        (Ok(ours), stored) => settle(remote, &ours, stored).await.map(|()| ours),
-        (Err(_), Err(error)) => Err(error.into()),
-        (Err(error), Ok(())) => Err(error.into()),
-    };
-    (db, batch, result)
+    settle(remote, &ours, stored).await.map(|()| ours)
 }
 
 /// Creates the snapshot that makes an image, which the bucket has, the beginning of every later restore. One that is there
 /// already came from an attempt whose reply was lost: nobody else owns the TXID.
-pub async fn create_snapshot(remote: &Remote, db: Db, image: Batch) -> (Db, Result<(), UploadError>) {
+pub async fn create_snapshot(remote: &Remote, disk: &OnThread<Disk>, image: Batch) -> Result<(), UploadError> {
     let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, image.encoded_len_max());
     let snapshot = image.into_snapshot();
     let header = snapshot.header;
-    let encoder = tokio::task::spawn_blocking(move || {
-        let encoded = db.encode(&snapshot, ChunkWriter::new(writer));
-        let sent = encoded.and_then(|encoded| Ok(encoded.writer.finish().on("send", db.path())?));
-        (db, sent)
+    let (stored, sent) = tokio::join!(remote.put(Level::SNAPSHOT, &header, body), encode_into(disk, snapshot, writer));
+    snapshot_outcome(remote, &header, stored, sent.map(|_| ())).await
+}
+
+/// The same from a local file that holds the image.
+pub async fn create_snapshot_from_file(remote: &Remote, file: &Spilled) -> Result<(), UploadError> {
+    let header = Header { min_txid: Txid::FIRST, wal: WalPosition::default(), ..file.header };
+    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, file.size);
+    let path = file.path.clone();
+    let encode = blocking(move || -> Result<(), DbError> {
+        let image = Decoder::new(BufReader::new(fsx::open(&path)?))?;
+        let encoded = merge(vec![image], header, ChunkWriter::new(writer))?;
+        encoded.writer.finish().on("send", &path)?;
+        Ok(())
     });
-    let stored = remote.put(Level::SNAPSHOT, &header, body).await;
-    let (db, sent) = outcome(encoder).await;
-    let result = match (stored, sent) {
+    let (stored, sent) = tokio::join!(remote.put(Level::SNAPSHOT, &header, body), encode);
+    snapshot_outcome(remote, &header, stored, sent).await
+}
+
+async fn snapshot_outcome(
+    remote: &Remote,
+    header: &Header,
+    stored: Result<(), StoreError>,
+    sent: Result<(), DbError>,
+) -> Result<(), UploadError> {
+    match (stored, sent) {
         (Ok(()), Ok(())) => Ok(()),
         (Err(StoreError::AlreadyExists { .. }), _) => {
             let key = remote.layout().key(Level::SNAPSHOT, header.min_txid, header.max_txid);
@@ -131,15 +138,25 @@ pub async fn create_snapshot(remote: &Remote, db: Db, image: Batch) -> (Db, Resu
         }
         (Err(error), _) => Err(error.into()),
         (Ok(()), Err(error)) => Err(error.into()),
-    };
-    (db, result)
+    }
 }
 
-async fn fingerprint(db: Db, batch: Batch) -> (Db, Batch, Result<Fingerprint, DbError>) {
-    blocking(move || {
-        let encoded = db.encode(&batch, io::sink());
-        let ours = encoded.map(|e| Fingerprint { header: batch.header, size: e.size, checksum: e.checksum });
-        (db, batch, ours)
+fn encode_into(
+    disk: &OnThread<Disk>,
+    batch: Batch,
+    writer: BodyWriter,
+) -> impl Future<Output = Result<Fingerprint, DbError>> + Send + use<> {
+    disk.with(move |disk| {
+        let encoded = disk.db.encode(&batch, ChunkWriter::new(writer))?;
+        encoded.writer.finish().on("send", disk.db.path())?;
+        Ok(Fingerprint { header: batch.header, size: encoded.size, checksum: encoded.checksum })
+    })
+}
+
+async fn fingerprint(disk: &OnThread<Disk>, batch: Batch) -> Result<Fingerprint, DbError> {
+    disk.with(move |disk| {
+        let encoded = disk.db.encode(&batch, io::sink())?;
+        Ok(Fingerprint { header: batch.header, size: encoded.size, checksum: encoded.checksum })
     })
     .await
 }
@@ -191,20 +208,6 @@ async fn require_ltx(remote: &Remote, key: &Key) -> Result<Header, UploadError> 
     let bytes = remote.read_range(key, 0, HEADER_LEN as u64).await.map_err(UploadError::ReadBack)?;
     let invalid = |source| UploadError::ReadBack(ReadError::Invalid { name: key.clone(), source });
     Header::decode(bytes.as_ref().try_into().expect("that many bytes were read")).map_err(invalid)
-}
-
-/// Runs blocking work on the pool; a panic there is a panic here.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    outcome(tokio::task::spawn_blocking(work)).await
-}
-
-pub async fn outcome<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
-    match task.await.map_err(JoinError::try_into_panic) {
-        Ok(done) => done,
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        // The runtime is being shut down, and this future with it.
-        Err(Err(_)) => std::future::pending().await,
-    }
 }
 
 fn send_file(path: &Path, writer: BodyWriter) {

@@ -54,6 +54,14 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// To an empty database in memory, in the place of one that must be closed.
+    pub fn to_nothing() -> Result<Connection, SqliteError> {
+        let path = PathBuf::from(":memory:");
+        let conn = rusqlite::Connection::open_in_memory()
+            .map_err(|error| SqliteError::from_rusqlite("open", &path, &error))?;
+        Ok(Connection { conn, path })
+    }
+
     /// Opens an existing database; `path` must be absolute (a relative one could be read as a URI), and [`check_access`]
     /// must have allowed it.
     ///

@@ -6,34 +6,26 @@ use crate::db::{Db, ImageReason};
 use crate::ltx::Txid;
 use crate::remote::{Listing, LtxObject, Remote, plan};
 use crate::replicate::behind::NotKnown;
-use crate::replicate::upload::blocking;
+use crate::replicate::on_thread::OnThread;
 
 /// Whether the database is, page for page, what the history has at `txid`, as far as its files can tell: `false` when none of
 /// them ends there. Reads no further than to the first page that differs.
-pub async fn is_exactly(mut db: Db, remote: &Remote, listing: &Listing, txid: Txid) -> (Db, Result<bool, NotKnown>) {
+pub async fn is_exactly(db: &OnThread<Db>, remote: &Remote, listing: &Listing, txid: Txid) -> Result<bool, NotKnown> {
     let files: Vec<LtxObject> = plan::files_up_to(listing, txid).into_iter().cloned().collect();
     if files.last().is_none_or(|newest| newest.max_txid != txid) {
-        return (db, Ok(false));
+        return Ok(false);
     }
-    db.start_over(Some(txid), ImageReason::NoPosition);
-    let (db, captured) = blocking(move || {
-        let captured = db.capture(clock::unix_ms);
-        (db, captured)
-    })
-    .await;
-    let batch = match captured {
-        Ok(Some(batch)) => batch,
-        Ok(None) => return (db, Ok(false)),
-        Err(error) => return (db, Err(error.into())),
-    };
+    let captured = db.with(move |db| {
+        db.start_over(Some(txid), ImageReason::NoPosition);
+        db.capture(clock::unix_ms)
+    });
+    let Some(batch) = captured.await? else { return Ok(false) };
     let pages = batch.header.commit;
-    let (db, compared) =
-        compare(db, batch, remote, &files, (How::Exactly, false), None::<std::future::Pending<()>>).await;
-    let is_equal = match compared {
+    let no_limit = None::<std::future::Pending<()>>;
+    match compare(db, batch, remote, &files, (How::Exactly, false), no_limit).await {
         Ok((comparison, scope)) => Ok(comparison.whole && comparison.differing == 0 && pages == scope.other_pages),
         Err(CompareError::Read(error)) => Err(error.into()),
         Err(CompareError::Db(error)) => Err(error.into()),
         Err(CompareError::Interrupted | CompareError::PageSize(_) | CompareError::Damaged(_)) => Ok(false),
-    };
-    (db, is_equal)
+    }
 }

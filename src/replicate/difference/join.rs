@@ -10,7 +10,7 @@ use crate::db::{Batch, Comparison, Db, DbError, Limits, OtherPages, Own, RowSamp
 use crate::ltx::{Decoder, LtxError, Merged, Versions};
 use crate::page::Pgno;
 use crate::remote::{LtxObject, RangeReader, ReadError, Remote};
-use crate::replicate::upload::outcome;
+use crate::replicate::on_thread::OnThread;
 
 pub(super) enum CompareError {
     Read(ReadError),
@@ -54,14 +54,14 @@ pub(super) enum How {
 
 /// Compares on a thread of its own, which ends within one read when this future is dropped or `limit` returns; and, if it is
 /// said so, by rows, too.
-pub(super) async fn compare(
-    db: Db,
+pub(super) async fn compare<T: AsMut<Db> + Send + 'static>(
+    on: &OnThread<T>,
     batch: Batch,
     remote: &Remote,
     files: &[LtxObject],
     (how, rows): (How, bool),
     limit: Option<impl Future<Output = ()>>,
-) -> (Db, Result<(Comparison, Scope), CompareError>) {
+) -> Result<(Comparison, Scope), CompareError> {
     let readers: Vec<RangeReader> = files.iter().map(|file| RangeReader::new(remote, file, files.len())).collect();
     let mut guards: Vec<_> = readers.iter().map(RangeReader::cancel_on_drop).collect();
     // Only a file that lies wholly behind that point was surely written since.
@@ -70,17 +70,14 @@ pub(super) async fn compare(
         How::Bounded | How::Exactly => None,
     };
     let split = split.unwrap_or(files.len());
-    let mut work = tokio::task::spawn_blocking(move || {
-        let compared = join(&db, &batch, readers, split, (how, rows));
-        (db, compared)
-    });
-    if let Some(done) = within(limit, outcome(&mut work)).await {
+    let work = on.with(move |value| join(value.as_mut(), &batch, readers, split, (how, rows)));
+    tokio::pin!(work);
+    if let Some(done) = within(limit, &mut work).await {
         return done;
     }
     guards.clear();
-    let (db, compared) = outcome(work).await;
     // It may have come to its end at the very last moment.
-    (db, compared.or(Err(CompareError::Interrupted)))
+    work.await.or(Err(CompareError::Interrupted))
 }
 
 /// Both sides, page by page; files from number `split` on were written since.

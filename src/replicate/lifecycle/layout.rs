@@ -9,7 +9,8 @@ use std::io;
 
 use super::write::{Input, WriteError, write};
 use crate::remote::{Layout, Level, Listing, LtxObject, OtherLayout, RangeReader, ReadError, Remote, plan};
-use crate::replicate::upload::{ChunkWriter, outcome};
+use crate::replicate::on_thread::outcome;
+use crate::replicate::upload::ChunkWriter;
 use crate::store::{Body, StoreError, Unread};
 
 const CHUNKS_IN_FLIGHT: usize = 2;

@@ -21,7 +21,7 @@ use crate::clock;
 use crate::ltx::Txid;
 use crate::remote::{Layout, Level, Listing, LtxObject, ReadError, Remote};
 use crate::replicate::Stop;
-use crate::replicate::outage::Outage;
+use crate::replicate::core::Outage;
 use crate::status::RefusalBoard;
 use crate::store::{Deleted, Key, StoreError};
 
@@ -383,7 +383,7 @@ impl Keeper {
     /// Says it if it must be said, and leaves this part alone for a while.
     fn failed(&mut self, part: Part, error: &dyn std::fmt::Display, now: Instant) {
         let trouble = self.trouble.entry(part).or_insert_with(|| Trouble { outage: Outage::new(), until: now });
-        let failure = trouble.outage.failed(now, false);
+        let failure = trouble.outage.failed(now, false, &mut clock::Dice::thrown());
         trouble.until = now + failure.pause;
         if failure.say.is_some() {
             let what = match part {
@@ -398,7 +398,7 @@ impl Keeper {
     /// Leaves this part alone for a moment, without a word.
     fn hold(&mut self, part: Part, now: Instant) {
         let trouble = self.trouble.entry(part).or_insert_with(|| Trouble { outage: Outage::new(), until: now });
-        trouble.until = now + trouble.outage.failed(now, false).pause;
+        trouble.until = now + trouble.outage.failed(now, false, &mut clock::Dice::thrown()).pause;
     }
 
     fn deleted(&mut self, objects: &[LtxObject], deleted: Deleted, now: Instant) {

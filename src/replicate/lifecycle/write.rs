@@ -12,7 +12,8 @@ use super::inspect;
 use crate::clock;
 use crate::ltx::{Decoder, Header, LtxError, Txid, merge, merged_header};
 use crate::remote::{Cancelled, Layout, Level, LtxObject, RangeReader, ReadError, Remote};
-use crate::replicate::upload::{ChunkWriter, Fingerprint, outcome};
+use crate::replicate::on_thread::outcome;
+use crate::replicate::upload::{ChunkWriter, Fingerprint};
 use crate::store::{Body, BodyWriter, StoreError, Unread};
 
 const CHUNKS_IN_FLIGHT: usize = 2;

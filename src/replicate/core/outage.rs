@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::Backoff;
+use crate::clock::{Backoff, Dice};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_CAP: Duration = Duration::from_secs(4);
@@ -38,9 +38,9 @@ impl Outage {
     }
 
     /// `may_pass`: time alone may cure it.
-    pub fn failed(&mut self, now: Instant, may_pass: bool) -> Failure {
+    pub fn failed(&mut self, now: Instant, may_pass: bool, dice: &mut Dice) -> Failure {
         let since = *self.since.get_or_insert(now);
-        let pause = if may_pass { &mut self.backoff } else { &mut self.refused }.next_pause();
+        let pause = if may_pass { &mut self.backoff } else { &mut self.refused }.next_pause(dice);
         // Rather a little early than at the failure after this one.
         let due = self.last_said.is_none_or(|said| (now + pause).saturating_duration_since(said) > SAY_EVERY);
         if due {
@@ -64,26 +64,27 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_said_at_once_then_every_minute_and_at_the_end() {
+        let mut dice = Dice::from_env();
         let mut outage = Outage::new();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut said = Vec::new();
         for second in 0..=200 {
-            said.extend(outage.failed(at(second), true).say.map(|lasted| lasted.as_secs()));
+            said.extend(outage.failed(at(second), true, &mut dice).say.map(|lasted| lasted.as_secs()));
         }
         assert_eq!((said[0], said.len()), (0, 4), "{said:?}");
         assert!(said.windows(2).all(|pair| (55..=60).contains(&(pair[1] - pair[0]))), "{said:?}");
         assert_eq!(outage.ended(at(201)), Some(Duration::from_secs(201)));
         assert_eq!(outage.ended(at(202)), None);
-        assert_eq!(outage.failed(at(203), true).say, Some(Duration::ZERO), "a new outage is said at once");
+        assert_eq!(outage.failed(at(203), true, &mut dice).say, Some(Duration::ZERO), "a new outage is said at once");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_probed_every_few_seconds_and_a_refusal_less_often() {
         for (may_pass, cap) in [(true, PAUSE_CAP), (false, PAUSE_CAP_REFUSED)] {
-            let mut outage = Outage::new();
+            let (mut outage, mut dice) = (Outage::new(), Dice::from_env());
             let now = Instant::now();
-            let pauses: Vec<Duration> = (0..20).map(|_| outage.failed(now, may_pass).pause).collect();
+            let pauses: Vec<Duration> = (0..20).map(|_| outage.failed(now, may_pass, &mut dice).pause).collect();
             assert!(pauses[0] <= FIRST_PAUSE);
             assert!(pauses[19] >= cap / 2 && pauses[19] <= cap);
         }

@@ -1,0 +1,245 @@
+//! What happens to a core, and what it asks for in return.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::batch::Queue;
+use crate::db::Reset;
+use crate::ltx::Txid;
+
+/// The moment of an event, by both clocks that count.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Runs while the machine runs: for pauses and deadlines.
+    pub instant: Instant,
+    /// Runs while the machine is suspended, too: for how long ago the bucket was seen.
+    pub boot: Duration,
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// inotify tells of a change of the database or its WAL.
+    Woke,
+    /// The moment has come that [`super::Core::wake_at`] named.
+    Timer,
+    /// Everything must be in the bucket by then; a later one moves the deadline.
+    Finish(Instant),
+    /// The order that the database's lane was given is carried out.
+    Local(LocalDone, Lane),
+    /// The order that the bucket's lane was given is carried out.
+    Remote(RemoteDone),
+    /// Length of the `-wal` file, while the lane of the database is lent to an upload.
+    WalMeasured(u64),
+}
+
+/// What every order on the database's lane tells besides its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lane {
+    pub queue: Queue,
+    /// Frames in the WAL that a reset would free.
+    pub wal_frames: u32,
+    /// Every change is told by inotify: a poll is only for the unexpected.
+    pub woken_reliably: bool,
+}
+
+#[derive(Debug)]
+pub enum LocalDone {
+    /// The database was compared with the end of the history.
+    Verified(Result<Start, Trouble>),
+    /// Whether the WAL holds frames beyond the last capture.
+    Glanced(Result<bool, Trouble>),
+    /// Whether there was something to capture; it is in the queue.
+    Captured(Result<bool, Trouble>),
+    /// WAL bytes that hold commits which are not captured.
+    Followed(Result<u64, Trouble>),
+    /// Captured commits were moved to local files if they had to be, and the WAL was reset if it could be.
+    Relieved(Result<Reset, Trouble>),
+    /// What waits in memory is in a local file.
+    Spilled(Result<(), Trouble>),
+    /// Local files that the bucket has are removed.
+    Dropped(Result<(), Trouble>),
+    /// The unverified image in the queue was compared with the bucket: the queue holds what is to be sent instead, perhaps nothing.
+    Compared(Result<(), Trouble>),
+    /// The batch was sent from the database itself.
+    Sent(Result<Txid, Trouble>),
+    /// The database begins anew after objects were lost: its image is in the queue.
+    BegunAnew(Result<(), Trouble>),
+    /// The file in the database's place is open, and nothing of it is captured.
+    TakenUp(Result<(), Trouble>),
+    /// Whether no commit is possible any more.
+    Frozen(bool),
+    Thawed,
+    TailKept,
+    LetGo,
+}
+
+#[derive(Debug)]
+pub enum RemoteDone {
+    Looked(Result<Seen, Trouble>),
+    /// The newest TXID in the bucket.
+    Proved(Result<Option<Txid>, Trouble>),
+    Sent(Result<Txid, Trouble>),
+}
+
+/// What a first look at the bucket shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The history ends beyond the newest TXID that this disk was in step with.
+    pub is_ahead: bool,
+    /// The file was not replicated from here before, and there is a history.
+    pub is_foreign: bool,
+    /// Boot-clock time of the look.
+    pub at: Duration,
+}
+
+/// From where replication goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The newest TXID of the history.
+    pub confirmed: Option<Txid>,
+    /// It may still turn out that another node has gone on.
+    pub suspected: bool,
+}
+
+/// Why an order was not carried out, by what follows from it. The text names the object and what to do.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The bucket, the disk or a lock: try again. `refused` says that time alone does not cure it.
+    Passing { why: String, refused: bool },
+    /// The work was interrupted because the WAL has grown too much meanwhile.
+    Interrupted,
+    /// Another writer owns the history.
+    Foreign(String),
+    /// Another file lies in the database's place.
+    Replaced(String),
+    /// The database cannot be replicated as it is: it is another one, or gone, or cannot be read.
+    Halt(String),
+}
+
+impl Trouble {
+    pub fn passing(why: impl ToString) -> Trouble {
+        Trouble::Passing { why: why.to_string(), refused: false }
+    }
+}
+
+/// What a core asks for. The order in the list counts.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    Local(LocalOrder),
+    Remote(RemoteOrder),
+    /// Give the lane of the database back, at once; its order ends as [`Trouble::Interrupted`].
+    Interrupt,
+    MeasureWal,
+    /// The application may start: no commit can be missed from here on.
+    Open,
+    /// Compaction, snapshots and retention may work on the replica, or must not any more.
+    Maintain(bool),
+    /// The application must stop, or not start at all.
+    Fence,
+    Report(Report),
+    Say(Notice),
+    /// A poll found a change that inotify had not told.
+    MissedEvent,
+}
+
+/// Orders for the lane of the database; one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalOrder {
+    /// Find out from where to go on. Asks the bucket.
+    Verify,
+    Glance,
+    Capture,
+    /// Move the read transaction on, and checkpoint for the application.
+    Follow,
+    /// Let the application checkpoint again.
+    LetGo,
+    /// Move what the bucket does not have to local files, and reset the WAL.
+    Relieve(Relief),
+    /// Move what waits in memory to a local file.
+    Spill,
+    /// Remove the local files up to this TXID.
+    Drop(Txid),
+    /// Compare the unverified image in the queue with the bucket. Asks the bucket.
+    Compare,
+    /// Send the batch while it is read from the database.
+    Send,
+    BeginAnew(Txid),
+    /// Go on with the file that lies in the database's place.
+    TakeUp,
+    Freeze,
+    Thaw,
+    /// Keep what is in no history aside, and send a copy while there is time.
+    KeepTail(Instant),
+}
+
+impl LocalOrder {
+    /// Whether the order waits for the bucket, which may never answer.
+    pub fn is_lent(self) -> bool {
+        matches!(self, LocalOrder::Verify | LocalOrder::Compare | LocalOrder::Send)
+    }
+}
+
+/// How far to go for a shorter WAL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relief {
+    /// Everything captured is in the bucket: the tail alone may have to be kept in a local file.
+    Reset,
+    /// More is committed than the bucket has taken: keep all of it in local files first.
+    Spill,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoteOrder {
+    Look,
+    /// List again: the last proof that the history is ours is too old.
+    Prove,
+    /// Create the object from the batch in memory.
+    SendBatch(Txid),
+    /// Create the object from the oldest local file.
+    SendFile(Txid),
+}
+
+/// For the status of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// There is something to upload.
+    Noticed,
+    Captured(Txid),
+    Confirmed(Txid),
+    /// Nothing is left to upload.
+    Idle,
+}
+
+/// For the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The bucket, or whatever else passes, does not let us go on.
+    Outage {
+        why: String,
+        lasting: Duration,
+    },
+    Back {
+        after: Duration,
+    },
+    /// The start of the application waits: the history goes on beyond this disk.
+    CheckingHistory,
+    /// The start of the application waits: the file may be another database's.
+    CheckingFile,
+    ReliefFailed(String),
+    CheckpointBlocked(crate::db::Obstacle),
+    HistoryGone,
+    Fenced(String),
+    /// The write lock is held against the application.
+    Frozen,
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The bucket alone restores the last commit.
+    Synced,
+    Unsynced(String),
+    Fenced(String),
+    Halted(String),
+}

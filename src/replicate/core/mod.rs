@@ -1,0 +1,352 @@
+//! What replication does next: a state machine without I/O, clocks or tasks.
+//!
+//! [`Core::on_event`] takes what happened and returns what to do; `driver.rs` waits for events and carries effects out, and
+//! `sim/` does the same with a model of the database and of the bucket. It can be read as the specification of replication.
+//!
+//! ```text
+//!           ┌──────────┐  place found   ┌───────────┐  time to end, and all of it is in the bucket   ┌───────┐
+//! armed ──▶ │ Locating │ ─────────────▶ │ Streaming │ ─────────────────────────────────────────────▶ │ Ended │
+//!           └────┬─────┘                └─────┬─────┘                                                └───▲───┘
+//!                │     another writer owns the history                                                   │
+//!                └──────────────┬─────────────┘                                                          │
+//!                               ▼                                                                        │
+//!                          ┌─────────┐  the application has stopped, and its last commits are kept aside │
+//!                          │ Fencing │ ──────────────────────────────────────────────────────────────────┘
+//!                          └─────────┘
+//! ```
+//!
+//! Work goes on in two lanes, one order at a time in each: the database's ([`LocalOrder`]) and the bucket's ([`RemoteOrder`]). While
+//! the bucket does not answer, the database's lane goes on: the WAL is kept within its budget (`relief.rs`). Orders that need
+//! both are carried out in the database's lane, and are interrupted when the WAL grows too much meanwhile.
+//!
+//! Three watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL. A captured commit is in the bucket,
+//! in the queue, or both, and the WAL is reset only when the queue's part of it is in local files.
+//!
+//! ```text
+//!   event.rs    what happens, and what is asked for
+//!   batch.rs    what a batch is; the queue
+//!   locate.rs   where the history ends, and when the application may start
+//!   stream.rs   capture, upload, confirm
+//!   relief.rs   what keeps the WAL short
+//!   fence.rs    another writer owns the history
+//!   pace.rs     when the next upload may begin
+//!   outage.rs   what to say of a failure, and when to try again
+//! ```
+
+mod batch;
+mod event;
+mod fence;
+mod locate;
+mod outage;
+mod pace;
+mod relief;
+mod stream;
+
+#[cfg(test)]
+mod sim;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::clock::Dice;
+
+pub use batch::{BatchKind, Queue, Waiting};
+pub use event::{
+    Effect, Event, Lane, LocalDone, LocalOrder, Notice, Now, Outcome, Relief, RemoteDone, RemoteOrder, Report, Seen,
+    Start, Trouble,
+};
+use fence::Fencing;
+use locate::Locating;
+pub use outage::Outage;
+use pace::Pace;
+use relief::{Lent, WalRelief};
+use stream::Streaming;
+
+/// At the end, a store that refuses (permissions, a bucket that does not exist) is asked this often; one that cannot be reached
+/// until the deadline.
+const FINAL_REFUSALS_MAX: u32 = 3;
+
+/// What a core is told once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How often to poll without being woken.
+    pub monitor_interval: Duration,
+    /// The WAL is reset after this time even if it is short.
+    pub checkpoint_interval: Duration,
+    /// The WAL is reset when it holds this many frames.
+    pub min_checkpoint_page_count: u32,
+    /// A WAL beyond this many frames is worth a warning even if only a checkpoint is in the way.
+    pub truncate_page_n: u32,
+    /// The average time between two uploads.
+    pub sync_interval: Duration,
+    /// WAL bytes that may wait for the bucket before they are moved to local files.
+    pub max_sync_wal_bytes: u64,
+    /// Pause between attempts at the end.
+    pub final_retry_interval: Duration,
+    /// Create-if-absent forgets deleted keys: after this time without an upload the history is listed again before the next.
+    pub proof_lasts: Duration,
+    /// End as soon as everything is in the bucket.
+    pub once: bool,
+}
+
+/// When to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finish {
+    No,
+    /// As soon as everything is in the bucket.
+    WhenDone,
+    /// The same, by then at the latest.
+    By(Instant),
+}
+
+impl Finish {
+    fn is_called_for(self) -> bool {
+        self != Finish::No
+    }
+
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Finish::By(deadline) => Some(deadline),
+            Finish::No | Finish::WhenDone => None,
+        }
+    }
+}
+
+/// Whether the application may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    /// The first look at the bucket is waited for until then.
+    OpensAt(Instant),
+    /// The history went on since this disk was in step with it: what that means is found out first.
+    Held,
+    Open,
+}
+
+/// Who has the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Busy {
+    Free,
+    /// An order that ends by itself.
+    Working,
+    /// An order that waits for the bucket.
+    Lent(Lent),
+}
+
+enum State {
+    Locating(Locating),
+    Streaming(Box<Streaming>),
+    Fencing(Fencing),
+    Ended(Outcome),
+}
+
+/// What every state needs.
+struct Common {
+    config: Config,
+    dice: Dice,
+    finish: Finish,
+    gate: Gate,
+    busy: Busy,
+    lane: Lane,
+    outage: Outage,
+    /// How often the store has refused since it is time to end.
+    final_refusals: u32,
+    relief: WalRelief,
+}
+
+pub struct Core {
+    common: Common,
+    state: State,
+    wake_at: Option<Instant>,
+}
+
+/// What is to be done now, and when to plan again if nothing happens until then.
+#[derive(Default)]
+struct Plan {
+    effects: Vec<Effect>,
+    wake_at: Option<Instant>,
+}
+
+impl Plan {
+    fn push(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    fn wake(&mut self, at: Instant) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Whether `at` has come; if not, it is waited for.
+    fn is_due(&mut self, at: Instant, now: Now) -> bool {
+        let is_due = at <= now.instant;
+        if !is_due {
+            self.wake(at);
+        }
+        is_due
+    }
+}
+
+impl Core {
+    /// The database is armed and a first look at the bucket is under way. Until `gate_until` the start of the application
+    /// waits for it.
+    pub fn new(config: Config, seed: u64, now: Now, gate_until: Instant) -> Core {
+        let finish = if config.once { Finish::WhenDone } else { Finish::No };
+        let common = Common {
+            dice: Dice::of(seed),
+            finish,
+            gate: Gate::OpensAt(gate_until),
+            busy: Busy::Free,
+            lane: Lane { woken_reliably: true, ..Lane::default() },
+            outage: Outage::new(),
+            final_refusals: 0,
+            relief: WalRelief::new(now.instant),
+            config,
+        };
+        Core { common, state: State::Locating(Locating::begin()), wake_at: Some(gate_until) }
+    }
+
+    /// What is to be done after `event`.
+    pub fn on_event(&mut self, event: Event, now: Now) -> Vec<Effect> {
+        let mut plan = Plan::default();
+        self.common.take_note(&event, now, &mut plan);
+        let next = match &mut self.state {
+            State::Locating(state) => state.on_event(event, &mut self.common, now, &mut plan),
+            State::Streaming(state) => state.on_event(event, &mut self.common, now, &mut plan),
+            State::Fencing(state) => state.on_event(event, &mut plan),
+            State::Ended(_) => None,
+        };
+        self.enter(next, &mut plan);
+        let next = match &mut self.state {
+            State::Locating(state) => state.plan(&mut self.common, now, &mut plan),
+            State::Streaming(state) => state.plan(&mut self.common, now, &mut plan),
+            State::Fencing(state) => state.plan(&mut self.common, now, &mut plan),
+            State::Ended(_) => None,
+        };
+        self.enter(next, &mut plan);
+        self.wake_at = plan.wake_at;
+        plan.effects
+    }
+
+    /// When [`Event::Timer`] is due.
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.wake_at
+    }
+
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.state {
+            State::Ended(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    fn enter(&mut self, next: Option<State>, plan: &mut Plan) {
+        let Some(next) = next else { return };
+        match &next {
+            State::Fencing(fencing) => {
+                plan.push(Effect::Maintain(false));
+                plan.push(Effect::Say(Notice::Fenced(fencing.why().to_owned())));
+            }
+            State::Ended(_) => plan.push(Effect::Maintain(false)),
+            State::Locating(_) | State::Streaming(_) => {}
+        }
+        self.state = next;
+    }
+}
+
+impl Common {
+    /// What an event means in every state.
+    fn take_note(&mut self, event: &Event, now: Now, plan: &mut Plan) {
+        match event {
+            Event::Woke => self.relief.woke(),
+            Event::Finish(deadline) => self.finish = Finish::By(*deadline),
+            Event::Local(done, lane) => {
+                (self.busy, self.lane) = (Busy::Free, *lane);
+                self.relief.on_done(done, lane, &self.config, now.instant, plan);
+            }
+            Event::WalMeasured(len) => {
+                let budget = self.config.max_sync_wal_bytes;
+                if let Busy::Lent(lent) = &mut self.busy
+                    && lent.measured(*len, budget, &self.relief, now.instant)
+                {
+                    plan.push(Effect::Interrupt);
+                }
+            }
+            Event::Timer | Event::Remote(_) => {}
+        }
+    }
+
+    fn is_free(&self) -> bool {
+        self.busy == Busy::Free
+    }
+
+    /// Gives an order to the database's lane, which must be free.
+    fn order(&mut self, order: LocalOrder, now: Now, plan: &mut Plan) {
+        debug_assert!(self.is_free(), "{order:?} while the database is busy");
+        self.busy = match order.is_lent() {
+            true => Busy::Lent(Lent::begin(now.instant)),
+            false => Busy::Working,
+        };
+        self.relief.on_order(order, now.instant);
+        plan.push(Effect::Local(order));
+        if order.is_lent() {
+            plan.wake(now.instant);
+        }
+    }
+
+    fn open_gate(&mut self, plan: &mut Plan) {
+        if self.gate != Gate::Open {
+            self.gate = Gate::Open;
+            plan.push(Effect::Open);
+        }
+    }
+
+    /// The application does not start before it is known what became of the history. Too late if it has started.
+    fn hold_gate(&mut self, why: Notice, plan: &mut Plan) {
+        if matches!(self.gate, Gate::OpensAt(_)) {
+            self.gate = Gate::Held;
+            plan.push(Effect::Say(why));
+        }
+    }
+
+    /// Nobody waits for a bucket that does not answer.
+    fn open_gate_in_time(&mut self, now: Now, plan: &mut Plan) {
+        if let Gate::OpensAt(at) = self.gate
+            && plan.is_due(at, now)
+        {
+            self.open_gate(plan);
+        }
+    }
+
+    /// An order was not carried out: when to try again, or what becomes of the replication.
+    fn failed(&mut self, trouble: Trouble, now: Now, plan: &mut Plan) -> Result<Instant, State> {
+        let (why, refused) = match trouble {
+            Trouble::Interrupted => return Ok(now.instant),
+            Trouble::Foreign(why) => return Err(State::Fencing(Fencing::begin(why, now))),
+            Trouble::Replaced(why) | Trouble::Halt(why) => return Err(State::Ended(Outcome::Halted(why))),
+            Trouble::Passing { why, refused } => (why, refused),
+        };
+        let failure = self.outage.failed(now.instant, !refused, &mut self.dice);
+        if let Some(lasting) = failure.say {
+            plan.push(Effect::Say(Notice::Outage { why: why.clone(), lasting }));
+        }
+        let Some(deadline) = self.finish.deadline() else { return Ok(now.instant + failure.pause) };
+        self.final_refusals += u32::from(refused);
+        let next = now.instant + failure.pause.min(self.config.final_retry_interval);
+        match next >= deadline || self.final_refusals >= FINAL_REFUSALS_MAX {
+            true => Err(State::Ended(Outcome::Unsynced(why))),
+            false => Ok(next),
+        }
+    }
+
+    /// The deadline has passed.
+    fn out_of_time(&mut self, now: Now, plan: &mut Plan) -> Option<State> {
+        let is_over = self.finish.deadline().is_some_and(|deadline| plan.is_due(deadline, now));
+        is_over.then(|| State::Ended(Outcome::Unsynced("the storage did not take the last commits in time".into())))
+    }
+
+    fn is_back(&mut self, now: Now, plan: &mut Plan) {
+        if let Some(after) = self.outage.ended(now.instant) {
+            plan.push(Effect::Say(Notice::Back { after }));
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Executors that are wrong on purpose. What the oracle does not catch it does not check.
+
+/// One mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// An upload is confirmed before it is answered.
+    ConfirmsBeforeTheAnswer,
+    /// A failed upload counts as confirmed.
+    ConfirmsFailures,
+    /// "Exists already" counts as ours, without reading it back.
+    NeverReadsBack,
+    /// "Exists already" replaces what is there.
+    Overwrites,
+    /// Local files are removed when their upload fails.
+    DropsFailedFiles,
+    /// A reset frees captured commits that are nowhere else.
+    ResetsTooEarly,
+    /// The application may start before the database is armed.
+    StartsTheApplicationFirst,
+    /// A fence does not stop the application.
+    IgnoresTheFence,
+    /// A history that went on elsewhere is continued as if it were ours.
+    ContinuesAnything,
+    /// The tail that was captured when the WAL was reset is forgotten.
+    ForgetsTheTail,
+    /// What was captured before a kill is taken for uploaded by the next start.
+    TrustsMemory,
+    /// While an upload hangs, the database's lane does nothing.
+    WaitsForTheBucket,
+    /// The deadline is not told.
+    MissesTheDeadline,
+}
+
+impl Broken {
+    pub const ALL: [Broken; 13] = [
+        Broken::ConfirmsBeforeTheAnswer,
+        Broken::ConfirmsFailures,
+        Broken::NeverReadsBack,
+        Broken::Overwrites,
+        Broken::DropsFailedFiles,
+        Broken::ResetsTooEarly,
+        Broken::StartsTheApplicationFirst,
+        Broken::IgnoresTheFence,
+        Broken::ContinuesAnything,
+        Broken::ForgetsTheTail,
+        Broken::TrustsMemory,
+        Broken::WaitsForTheBucket,
+        Broken::MissesTheDeadline,
+    ];
+}

@@ -1,0 +1,60 @@
+//! What must hold after every step, and at the end. It looks at the bucket and the disks only, never into a core.
+
+use super::bucket::{Bucket, Content, Object};
+use super::node::Batch;
+use crate::ltx::Txid;
+
+pub type Violation = String;
+
+#[derive(Debug, Default)]
+pub struct Oracle;
+
+impl Oracle {
+    /// An object is created: it continues the history, whole and in order (I1, I4).
+    pub fn created(&self, txid: u64, object: &Object, before: &Bucket) -> Result<(), Violation> {
+        if before.objects.contains_key(&txid) {
+            return Err(format!("TXID {txid} was replaced"));
+        }
+        let newest = before.newest();
+        if newest.map_or(0, |(newest, _)| newest) + 1 != txid {
+            return Err(format!("TXID {txid} follows {:?}", newest.map(|(newest, _)| newest)));
+        }
+        match (&object.base, newest) {
+            (None, _) => Ok(()),
+            (Some(base), Some((_, last))) if *base == last.content => Ok(()),
+            (Some(_), _) => Err(format!("TXID {txid} does not apply to what is before it: a restore mixes two states")),
+        }
+    }
+
+    /// What is confirmed is in the bucket, and it is ours (I3).
+    pub fn confirmed(&self, node: usize, txid: Txid, bucket: &Bucket) -> Result<(), Violation> {
+        match bucket.objects.get(&txid.get()) {
+            None => Err(format!("node {node} confirmed TXID {txid}, which is not in the bucket")),
+            Some(object) if object.made_by.0 != node => {
+                Err(format!("node {node} confirmed TXID {txid}, which is not its own"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// A local copy may go: the bucket has the very same (I2).
+    pub fn is_safe(&self, batch: &Batch, bucket: &Bucket) -> Result<(), Violation> {
+        match bucket.objects.get(&batch.txid) {
+            Some(there) if there.made_by == batch.object.made_by => Ok(()),
+            _ => Err(format!("TXID {} was dropped, and the bucket does not have it", batch.txid)),
+        }
+    }
+
+    /// "Synced": the bucket alone restores the last commit (I2).
+    pub fn synced(&self, node: usize, content: &Content, bucket: &Bucket) -> Result<(), Violation> {
+        let restored = bucket.newest().map_or(&[][..], |(_, object)| &object.content);
+        match restored.starts_with(content) {
+            true => Ok(()),
+            false => Err(format!(
+                "node {node} ended as synced with {} commits, of which a restore gives {}",
+                content.len(),
+                restored.len()
+            )),
+        }
+    }
+}

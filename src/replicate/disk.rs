@@ -1,0 +1,271 @@
+//! The local half of replication: the database, what is captured from it, and what is noted beside it.
+//!
+//! Everything here blocks and is called on a thread for that (`on_thread.rs`). Nothing here waits for the bucket.
+
+use bytes::Bytes;
+
+use super::core::{BatchKind, Queue, Relief, Waiting};
+use super::error::StepError;
+use super::upload::{self, Fingerprint};
+use crate::clock;
+use crate::db::{Batch, Db, DbError, History, ImageReason, Reset, Spill, SpillError, Spilled};
+use crate::fsx::FsError;
+use crate::ltx::{Header, Txid};
+
+/// A batch with this much content at most is encoded in memory and sent as one piece.
+const IN_MEMORY_CONTENT: u64 = upload::IN_MEMORY_BYTES;
+/// Rounds of capturing before the tail is short enough for the write lock.
+const ROUNDS_MAX: u32 = 6;
+
+/// A captured batch that is not known to be in the bucket.
+#[derive(Clone)]
+pub(super) enum Pending {
+    /// Encoded at once, so that the read transaction may move on.
+    Encoded { ours: Fingerprint, bytes: Bytes, kind: BatchKind },
+    /// Encoded while it is sent, from the WAL or the database itself: too large for memory, or needed twice.
+    Streamed(Batch),
+    /// An image for no other reason than doubt: compared with the bucket first.
+    Unverified(Batch),
+}
+
+impl Pending {
+    pub fn header(&self) -> &Header {
+        match self {
+            Pending::Encoded { ours, .. } => &ours.header,
+            Pending::Streamed(batch) | Pending::Unverified(batch) => &batch.header,
+        }
+    }
+
+    fn waiting(&self) -> Waiting {
+        let (kind, in_memory) = match self {
+            Pending::Encoded { kind, .. } => (*kind, true),
+            Pending::Streamed(batch) => (BatchKind::verified(batch), false),
+            Pending::Unverified(batch) => (BatchKind::captured(batch), false),
+        };
+        Waiting { txid: self.header().min_txid, kind, in_memory }
+    }
+}
+
+/// What is sent next, for whoever sends it.
+#[derive(Clone, Default)]
+pub(super) struct Outbox {
+    pub file: Option<Spilled>,
+    /// The file is an image to which nothing leads: a snapshot of it has to follow.
+    pub is_rebase: bool,
+    pub batch: Option<(Fingerprint, Bytes, BatchKind)>,
+}
+
+pub(super) struct Disk {
+    pub db: Db,
+    pub spill: Spill,
+    pub batch: Option<Pending>,
+    pub history: History,
+    /// A spilled image to which nothing leads.
+    rebase: Option<Txid>,
+    /// The header that the history's note has as the next to be sent.
+    noted_sending: Option<Header>,
+    /// The note could not be written, and that was said.
+    has_complained: bool,
+}
+
+impl AsMut<Db> for Disk {
+    fn as_mut(&mut self) -> &mut Db {
+        &mut self.db
+    }
+}
+
+impl Disk {
+    pub fn new(db: Db, spill: Spill, history: History) -> Disk {
+        Disk { db, spill, batch: None, history, rebase: None, noted_sending: None, has_complained: false }
+    }
+
+    pub fn queue(&self) -> Queue {
+        let files = self.spill.front().zip(self.spill.back());
+        Queue {
+            files: files.map(|(first, last)| (first.header.min_txid, last.header.max_txid)),
+            batch: self.batch.as_ref().map(Pending::waiting),
+        }
+    }
+
+    pub fn outbox(&self) -> Outbox {
+        let file = self.spill.front().cloned();
+        let is_rebase = file.as_ref().is_some_and(|file| self.rebase == Some(file.header.min_txid));
+        let batch = match &self.batch {
+            Some(Pending::Encoded { ours, bytes, kind }) => Some((*ours, bytes.clone(), *kind)),
+            _ => None,
+        };
+        Outbox { file, is_rebase, batch }
+    }
+
+    /// Captures what is committed into the empty queue. Whether there was something.
+    pub fn capture(&mut self) -> Result<bool, DbError> {
+        self.db.let_go();
+        let Some(batch) = self.db.capture(clock::unix_ms)? else { return Ok(false) };
+        self.batch = Some(match batch.doubt() {
+            Some(_) => Pending::Unverified(batch),
+            None => pending_of(&self.db, batch)?,
+        });
+        Ok(true)
+    }
+
+    /// Moves the read transaction on, unless what waits is still read from where it stands. Returns the WAL bytes that hold
+    /// commits which are not captured.
+    pub fn follow(&mut self) -> Result<u64, DbError> {
+        match &self.batch {
+            Some(Pending::Streamed(_) | Pending::Unverified(_)) => self.db.backlog_bytes(),
+            Some(Pending::Encoded { .. }) | None => self.db.follow(),
+        }
+    }
+
+    /// Makes the WAL shorter; with [`Relief::Spill`], by local files for what the bucket does not have.
+    pub fn relieve(&mut self, relief: Relief) -> Result<Reset, StepError> {
+        self.put_doubt_back();
+        // Where nothing is known of the history's end, commits cannot be numbered. The image that is taken in the end holds
+        // them too.
+        if relief == Relief::Spill && self.db.has_position() {
+            self.spill_batch()?;
+            self.spill_new_commits()?;
+        }
+        let reset = self.reset();
+        self.spill.sync()?;
+        if let Some(last) = self.spill.back() {
+            self.db.renumber(last.header.max_txid);
+        }
+        reset
+    }
+
+    fn reset(&mut self) -> Result<Reset, StepError> {
+        for _ in 0..ROUNDS_MAX {
+            // What a reset frees must be safe elsewhere.
+            self.spill_batch()?;
+            let spill = &mut self.spill;
+            let save =
+                |batch: Batch, bytes: Vec<u8>| -> Result<(), SpillError> { spill.append_bytes(&batch.header, &bytes) };
+            match self.db.reset_wal(clock::unix_ms, save)? {
+                Reset::CaptureFirst if self.spill.is_empty() => {
+                    self.capture()?;
+                    if matches!(self.batch, Some(Pending::Unverified(_))) {
+                        // Whether all of the database has to be shipped is found out before the next upload.
+                        return Ok(Reset::CaptureFirst);
+                    }
+                }
+                Reset::CaptureFirst => self.spill_new_commits()?,
+                done => return Ok(done),
+            }
+        }
+        Ok(Reset::CaptureFirst)
+    }
+
+    /// Writes the batch that waits to a local file.
+    pub fn spill_batch(&mut self) -> Result<(), StepError> {
+        match &self.batch {
+            None => {}
+            Some(Pending::Encoded { ours, bytes, kind }) => {
+                // Perhaps it is already there, and is being sent from memory.
+                if self.spill.back().is_none_or(|file| file.header.max_txid < ours.header.min_txid) {
+                    self.spill.append_bytes(&ours.header, bytes)?;
+                }
+                self.note_rebase(*kind, ours.header.min_txid);
+            }
+            Some(Pending::Streamed(batch) | Pending::Unverified(batch)) => {
+                let (kind, txid) = (BatchKind::verified(batch), batch.header.min_txid);
+                spill(&self.db, &mut self.spill, batch)?;
+                self.note_rebase(kind, txid);
+            }
+        }
+        self.batch = None;
+        Ok(())
+    }
+
+    fn note_rebase(&mut self, kind: BatchKind, txid: Txid) {
+        if let BatchKind::Rebase(_) = kind {
+            self.rebase = Some(txid);
+        }
+    }
+
+    /// Captures what is committed straight into a local file.
+    pub fn spill_new_commits(&mut self) -> Result<(), StepError> {
+        if let Some(batch) = self.db.capture(clock::unix_ms)? {
+            spill(&self.db, &mut self.spill, &batch)?;
+        }
+        Ok(())
+    }
+
+    /// The bucket has everything up to `txid`.
+    pub fn drop_up_to(&mut self, txid: Txid) -> Result<(), StepError> {
+        while self.spill.front().is_some_and(|file| file.header.max_txid <= txid) {
+            self.spill.pop_front()?;
+        }
+        self.batch.take_if(|batch| batch.header().max_txid <= txid);
+        self.rebase.take_if(|rebase| *rebase <= txid);
+        Ok(())
+    }
+
+    /// A doubt that waits keeps the WAL. Giving it up costs nothing: the next capture meets it again.
+    pub fn put_doubt_back(&mut self) {
+        if let Some(Pending::Unverified(batch)) = &self.batch {
+            let last = Txid::new(batch.header.min_txid.get() - 1);
+            self.db.start_over(last, batch.image.unwrap_or(ImageReason::LocalChanges));
+            self.batch = None;
+        }
+    }
+
+    /// Objects of the history after which the database stands are gone: takes an image as the TXID after `last`.
+    pub fn begin_anew(&mut self, last: Txid) -> Result<(), StepError> {
+        while !self.spill.is_empty() {
+            self.spill.pop_front()?;
+        }
+        self.batch = None;
+        self.db.start_over(Some(last), ImageReason::HistoryGone);
+        self.capture()?;
+        Ok(())
+    }
+
+    /// Notes what is sent next: a header holds the salts of our WAL and a time, so an object with that header is ours, also if
+    /// we end before the reply comes.
+    pub fn note_sending(&mut self) {
+        let batch = match &self.batch {
+            Some(Pending::Encoded { ours, .. }) => Some(ours.header),
+            Some(Pending::Streamed(batch)) => Some(batch.header),
+            Some(Pending::Unverified(_)) | None => None,
+        };
+        let next = self.spill.front().map(|file| file.header).or(batch);
+        if let Some(header) = next
+            && self.noted_sending != Some(header)
+        {
+            self.noted_sending = Some(header);
+            let noted = self.history.sending(&header);
+            self.complain_of(noted);
+        }
+    }
+
+    pub fn complain_of(&mut self, noted: Result<(), FsError>) {
+        if let Err(error) = noted
+            && !std::mem::replace(&mut self.has_complained, true)
+        {
+            tracing::warn!(
+                db = %self.db.path().display(),
+                "{error}: should the history go on elsewhere, a later start here cannot tell"
+            );
+        }
+    }
+}
+
+/// Small batches are encoded at once, so that the read transaction may move on.
+pub(super) fn pending_of(db: &Db, batch: Batch) -> Result<Pending, DbError> {
+    let kind = BatchKind::verified(&batch);
+    // What becomes a snapshot as well is encoded twice.
+    if matches!(kind, BatchKind::Rebase(_)) || batch.content_len() > IN_MEMORY_CONTENT {
+        return Ok(Pending::Streamed(batch));
+    }
+    let encoded = db.encode(&batch, Vec::new())?;
+    let ours = Fingerprint { header: batch.header, size: encoded.size, checksum: encoded.checksum };
+    Ok(Pending::Encoded { ours, bytes: encoded.writer.into(), kind })
+}
+
+fn spill(db: &Db, spill: &mut Spill, batch: &Batch) -> Result<(), SpillError> {
+    spill.append(&batch.header, |writer| {
+        let encoded = db.encode(batch, writer)?;
+        Ok((encoded.size, encoded.checksum))
+    })
+}

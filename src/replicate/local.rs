@@ -1,0 +1,274 @@
+//! The database's lane: carries out one order of the core at a time.
+//!
+//! Orders that need no answer of the bucket are a piece of work on a thread (`disk.rs`). Three wait for the bucket, with the
+//! database at hand: where the history ends and whether it is continued here (`start.rs`), what differs (`difference.rs`), and
+//! sending what is too large for memory. Those end early when the core asks for the database back.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::Stop;
+use super::core::{BatchKind, Lane, LocalDone, LocalOrder, Start, Trouble};
+use super::difference::Doubts;
+use super::disk::{Disk, Outbox, Pending};
+use super::error::StepError;
+use super::lifecycle::Shipped;
+use super::look::Seen;
+use super::on_thread::OnThread;
+use super::replaced::cause_of;
+use super::upload::{create_from_database, create_snapshot};
+use crate::db::{Accepted, Db, DbError, Origin, Own, Standing};
+use crate::fsx::FsError;
+use crate::ltx::Txid;
+use crate::remote::Remote;
+
+pub(super) struct LocalSide {
+    pub settings: Arc<Settings>,
+    pub remote: Remote,
+    pub stop: watch::Receiver<Stop>,
+    pub disk: OnThread<Disk>,
+    /// The last look at the bucket that nothing was made of yet.
+    pub seen: Option<Seen>,
+    /// The database did not exist when we started: it is nobody's continuation.
+    pub created_anew: bool,
+    /// It is the file that was replicated before.
+    pub is_known: bool,
+    /// A human has said that this database is the newest state.
+    pub accepted: bool,
+    /// The newest TXID of the history at the start.
+    pub confirmed: Option<Txid>,
+    /// The database cannot be proved to continue the history.
+    pub doubts: Doubts,
+}
+
+/// What an order came to.
+pub(super) struct Done {
+    pub done: LocalDone,
+    pub lane: Lane,
+    pub outbox: Outbox,
+    /// For maintenance: an object that was created from the database itself.
+    pub shipped: Option<Shipped>,
+}
+
+impl LocalSide {
+    pub async fn carry_out(mut self, order: LocalOrder, interrupt: CancellationToken) -> (LocalSide, Done) {
+        let mut shipped = None;
+        let done = match order {
+            LocalOrder::Verify => LocalDone::Verified(self.interruptible(&interrupt, async |l| l.verify().await).await),
+            LocalOrder::Compare => LocalDone::Compared(self.compare(&interrupt).await),
+            LocalOrder::Send => LocalDone::Sent(self.send(&interrupt).await.map(|sent| {
+                let txid = sent.header.max_txid;
+                shipped = Some(sent);
+                txid
+            })),
+            LocalOrder::TakeUp => LocalDone::TakenUp(self.take_up().await),
+            LocalOrder::KeepTail(deadline) => {
+                self.keep_tail(deadline).await;
+                LocalDone::TailKept
+            }
+            LocalOrder::Drop(txid) => LocalDone::Dropped(self.note_confirmed(txid).await),
+            order => self.disk.with(move |disk| carry_out(order, disk)).await,
+        };
+        let (lane, outbox) = self.disk.with(describe).await;
+        (self, Done { done, lane, outbox, shipped })
+    }
+
+    /// Ends early, with the database at rest, when the interrupt comes.
+    async fn interruptible<T>(
+        &mut self,
+        interrupt: &CancellationToken,
+        work: impl AsyncFnOnce(&mut LocalSide) -> Result<T, StepError>,
+    ) -> Result<T, Trouble> {
+        let done = tokio::select! {
+            done = work(self) => done,
+            () = interrupt.cancelled() => {
+                // A thread may still be in the middle of a piece of work.
+                self.disk.with(|_| ()).await;
+                return Err(Trouble::Interrupted);
+            }
+        };
+        match done {
+            Ok(done) => Ok(done),
+            Err(error) => Err(self.trouble(error).await),
+        }
+    }
+
+    async fn verify(&mut self) -> Result<Start, StepError> {
+        self.find_start().await?;
+        if self.disk.here().db.has_position() || self.confirmed.is_none() || self.accepted {
+            self.doubts.belongs();
+        }
+        Ok(Start { confirmed: self.confirmed, suspected: self.doubts.is_suspected() })
+    }
+
+    async fn compare(&mut self, interrupt: &CancellationToken) -> Result<(), Trouble> {
+        let compared = self.interruptible(interrupt, async |local| local.settle_doubt().await).await;
+        if let Err(Trouble::Interrupted) = compared {
+            self.disk.with(Disk::put_doubt_back).await;
+        }
+        compared
+    }
+
+    /// Sends the batch while it is read from the database; an image to which nothing leads is sent as a snapshot, too.
+    async fn send(&mut self, interrupt: &CancellationToken) -> Result<Shipped, Trouble> {
+        let batch = match &self.disk.here().batch {
+            Some(Pending::Streamed(batch)) => batch.clone(),
+            _ => return Err(Trouble::passing("there is no batch to send")),
+        };
+        self.interruptible(interrupt, async |local| {
+            let ours = create_from_database(&local.remote, &local.disk, batch.clone()).await?;
+            let kind = BatchKind::verified(&batch);
+            if let BatchKind::Rebase(_) = kind {
+                create_snapshot(&local.remote, &local.disk, batch).await?;
+            }
+            Ok(Shipped { header: ours.header, size: ours.size, bytes: None, image: Some(kind.is_image()) })
+        })
+        .await
+    }
+
+    /// The bucket has everything up to `txid`: local copies go, and it is noted that this disk is in step.
+    async fn note_confirmed(&mut self, txid: Txid) -> Result<(), Trouble> {
+        self.confirmed = Some(txid);
+        self.is_in_step_with(Own::up_to(Some(txid))).await;
+        self.note_known_file().await;
+        if std::mem::take(&mut self.accepted) {
+            let meta = self.settings.meta_path.clone();
+            if let Err(error) = super::on_thread::blocking(move || Accepted::forget(&meta)).await {
+                tracing::warn!(db = %self.name(), "{error}: the next start uploads the whole database once more");
+            }
+        }
+        self.disk.with(move |disk| disk.drop_up_to(txid)).await.map_err(|error| Trouble::passing(&error))
+    }
+
+    /// What follows from an error.
+    pub async fn trouble(&mut self, error: StepError) -> Trouble {
+        match error {
+            StepError::Db(error) if !error.is_busy() => self.disk.with(move |disk| cause(&disk.db, error)).await,
+            error => trouble(error),
+        }
+    }
+
+    /// The database here is in step with the history up to there.
+    pub async fn is_in_step_with(&mut self, own: Own) {
+        let address = self.remote.address().to_owned();
+        self.disk
+            .with(move |disk| {
+                let position = disk.db.position().filter(|position| own == Own::up_to(Some(position.txid)));
+                let standing = position.and_then(|position| Standing::of(&position, &address));
+                let noted = disk.history.in_step_at(own, standing);
+                disk.complain_of(noted);
+            })
+            .await;
+    }
+
+    /// Replication ends in order: everything committed here is in the replica.
+    pub async fn close_history(&mut self) {
+        let (confirmed, settings, address) = (self.confirmed, self.settings.clone(), self.remote.address().to_owned());
+        self.disk
+            .with(move |disk| {
+                if let Some(txid) = confirmed.filter(|_| disk.db.has_position()) {
+                    let noted = disk.history.close(txid);
+                    disk.complain_of(noted);
+                    note_empty_wal(&disk.db, txid, &settings, &address);
+                }
+            })
+            .await;
+    }
+
+    /// Runs blocking work with the database.
+    pub async fn with_db<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Db) -> T + Send + 'static) -> T {
+        self.disk.with(move |disk| work(&mut disk.db)).await
+    }
+
+    pub fn name(&self) -> String {
+        self.settings.path.display().to_string()
+    }
+
+    /// The deadline, once it is time to end.
+    pub fn deadline(&self) -> Option<Instant> {
+        *self.stop.borrow()
+    }
+}
+
+/// With an empty WAL the file itself is that TXID.
+fn note_empty_wal(db: &Db, txid: Txid, settings: &Settings, address: &str) {
+    let position = db.position().filter(|position| position.txid == txid && matches!(db.wal_len(), Ok(0)));
+    let Some(position) = position else { return };
+    let noted = Origin::of(&settings.path, txid, position.page_size, position.pages, address);
+    if let Err(error) = noted.and_then(|note| note.save(&settings.meta_path)) {
+        tracing::debug!(db = %settings.path.display(), "{error}");
+    }
+}
+
+fn describe(disk: &mut Disk) -> (Lane, Outbox) {
+    disk.note_sending();
+    // Before anything is captured a reset would gain nothing.
+    let wal_frames = if disk.db.has_position() { disk.db.wal_frames() } else { 0 };
+    let lane = Lane { queue: disk.queue(), wal_frames, woken_reliably: true };
+    (lane, disk.outbox())
+}
+
+/// Orders that wait for nothing but the disk.
+fn carry_out(order: LocalOrder, disk: &mut Disk) -> LocalDone {
+    match order {
+        LocalOrder::Glance => LocalDone::Glanced(disk.db.glance().map_err(|error| cause(&disk.db, error))),
+        LocalOrder::Capture => LocalDone::Captured(disk.capture().map_err(|error| cause(&disk.db, error))),
+        LocalOrder::Follow => LocalDone::Followed(disk.follow().map_err(Trouble::passing)),
+        LocalOrder::Relieve(relief) => LocalDone::Relieved(disk.relieve(relief).map_err(Trouble::passing)),
+        LocalOrder::Spill => LocalDone::Spilled(disk.spill_batch().map_err(|error| step_cause(&disk.db, error))),
+        LocalOrder::BeginAnew(last) => {
+            LocalDone::BegunAnew(disk.begin_anew(last).map_err(|error| step_cause(&disk.db, error)))
+        }
+        LocalOrder::Freeze => LocalDone::Frozen(disk.db.freeze().unwrap_or_else(|error| {
+            tracing::debug!("{error}");
+            false
+        })),
+        LocalOrder::Thaw => {
+            if let Err(error) = disk.db.thaw() {
+                tracing::warn!("{error}");
+            }
+            LocalDone::Thawed
+        }
+        _ => {
+            disk.db.let_go();
+            LocalDone::LetGo
+        }
+    }
+}
+
+fn cause(db: &Db, error: DbError) -> Trouble {
+    if error.is_busy() {
+        return Trouble::passing(error);
+    }
+    match cause_of(db, error) {
+        error @ DbError::Replaced { .. } => Trouble::Replaced(error.to_string()),
+        error => Trouble::Halt(error.to_string()),
+    }
+}
+
+fn step_cause(db: &Db, error: StepError) -> Trouble {
+    match error {
+        StepError::Db(error) => cause(db, error),
+        error => trouble(error),
+    }
+}
+
+pub(super) fn trouble(error: StepError) -> Trouble {
+    match error {
+        StepError::Foreign(why) => Trouble::Foreign(why),
+        error @ StepError::MovedOn { .. } => Trouble::Foreign(error.to_string()),
+        error @ (StepError::NewDatabase { .. } | StepError::AnotherDatabase { .. }) => Trouble::Halt(error.to_string()),
+        StepError::Db(error) if !error.is_busy() => Trouble::Halt(error.to_string()),
+        error => Trouble::Passing { why: error.to_string(), refused: !error.may_pass() },
+    }
+}
+
+impl From<FsError> for Trouble {
+    fn from(error: FsError) -> Trouble {
+        Trouble::passing(error)
+    }
+}

@@ -1,0 +1,191 @@
+//! Before replication: the database file appears, its lock is taken, it is opened and its WAL pinned.
+//!
+//! Each stage is tried again until it succeeds or it is time to end; the application may start as soon as no commit can be
+//! missed, or where there is nothing to miss.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::absent::{self, Absence};
+use super::exclusive::{self, After, Exclusive};
+use super::on_thread::blocking;
+use super::{Event, Ready, Settings, Stop};
+use crate::db::{AtPath, Db, DbError, Lock, Surroundings, Watch};
+use crate::fsx::FsError;
+use crate::sqlite::{Presence, look_at_file, look_at_locks};
+
+/// How often a standby asks for the lock, and how often the database is tried while something keeps it busy.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// How long it may take to look around where there is no database.
+const AROUND_TIME: Duration = Duration::from_secs(1);
+
+/// Says once, at the first stage that allows it, that the application may start.
+pub(super) struct Announce {
+    events: mpsc::Sender<Event>,
+    done: bool,
+}
+
+impl Announce {
+    pub fn new(events: mpsc::Sender<Event>) -> Announce {
+        Announce { events, done: false }
+    }
+
+    pub async fn say(&mut self, ready: Ready) {
+        if !self.done {
+            self.done = true;
+            // Nobody listens any more only while the program ends.
+            let _ = self.events.send(Event::Ready(ready)).await;
+        }
+    }
+}
+
+/// Waits until there is a file with a SQLite header, and says whether it had to; `None` when it is time to end and there is
+/// none.
+pub(super) async fn wait_for_database(
+    settings: &Settings,
+    watch: &mut Watch,
+    stop: &mut watch::Receiver<Stop>,
+    ready: &mut Announce,
+) -> Option<bool> {
+    let mut waited = false;
+    let mut complaint = None;
+    let mut absence = Absence::begin(Instant::now(), settings.optional);
+    loop {
+        let stopping = stop.borrow_and_update().is_some();
+        // No connection of ours exists yet, so looking at the file drops no locks.
+        match look_at_file(&settings.path) {
+            Ok(Presence::Database(_)) => return Some(waited),
+            Ok(_) => {}
+            // Once, if it stays the same: that there is no database is said again and again.
+            Err(error) if complaint.as_ref() != Some(&error.to_string()) => {
+                tracing::warn!("{error}");
+                complaint = Some(error.to_string());
+            }
+            Err(_) => {}
+        }
+        if stopping || settings.once.is_some() {
+            return None;
+        }
+        waited = true;
+        if !ready.done {
+            tracing::info!(db = %settings.path.display(), "no database yet: replication begins when it appears");
+        }
+        ready.say(Ready::NoDatabaseYet).await;
+        if let Some(lasts) = absence.due(Instant::now()) {
+            tracing::warn!("{}", absent::warning(&settings.path, &look_around(settings).await, lasts));
+        }
+        let next_look = Instant::now() + settings.monitor_interval;
+        let next_look = absence.next_warning().map_or(next_look, |warning| warning.min(next_look));
+        tokio::select! {
+            () = watch.changed() => {}
+            () = tokio::time::sleep_until(next_look) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+pub(super) async fn look_around(settings: &Settings) -> Surroundings {
+    let (path, all) = (settings.path.clone(), settings.all.clone());
+    let look = blocking(move || Surroundings::look(&path, &all));
+    // A file system that does not answer must not keep replication from its end.
+    let nothing = |_| Surroundings { at_path: AtPath::Unknown("no answer".into()), neighbours: Vec::new() };
+    tokio::time::timeout(AROUND_TIME, look).await.unwrap_or_else(nothing)
+}
+
+/// Takes the lock, standing by while another process has it; `None` when it is time to end.
+pub(super) async fn wait_for_lock(
+    settings: &Settings,
+    stop: &mut watch::Receiver<Stop>,
+    ready: &mut Announce,
+) -> Result<Option<Lock>, FsError> {
+    let mut standby = false;
+    loop {
+        let stopping = stop.borrow_and_update().is_some();
+        if let Some(lock) = Lock::try_take(&settings.path, &settings.meta_path)? {
+            if standby {
+                tracing::info!(db = %settings.path.display(), "the other process ended: taking over the replication");
+            }
+            return Ok(Some(lock));
+        }
+        if stopping {
+            return Ok(None);
+        }
+        if !standby {
+            standby = true;
+            let path = settings.path.display();
+            tracing::warn!(db = %path, "another process replicates this database: standing by to take over");
+        }
+        ready.say(Ready::Standby).await;
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+/// Opens the database and pins its WAL; while something keeps it busy, again and again until the deadline.
+pub(super) async fn wait_for_arming(
+    settings: &Settings,
+    stop: &mut watch::Receiver<Stop>,
+    ready: &mut Announce,
+) -> Result<Db, DbError> {
+    let mut last_said: Option<Instant> = None;
+    let (mut exclusive, mut was_refused) = (Exclusive::default(), false);
+    let_the_application_open_it_first(settings, stop, ready).await?;
+    loop {
+        let deadline = *stop.borrow_and_update();
+        let (path, tuning) = (settings.path.clone(), settings.tuning);
+        let error = match blocking(move || Db::open(&path, tuning)).await {
+            Err(error) if error.is_busy() && deadline.is_none_or(|at| Instant::now() < at) => error,
+            done => {
+                if done.is_ok() && !was_refused {
+                    exclusive::note(&settings.meta_path, false);
+                }
+                return done;
+            }
+        };
+        // No connection of ours is open.
+        if let Some(holder) = exclusive.see(look_at_locks(&settings.path)?, Instant::now())
+            && ready.done
+        {
+            was_refused = true;
+            exclusive::note(&settings.meta_path, true);
+            let why = exclusive::refusal(&settings.path.display().to_string(), &holder);
+            // Nobody listens any more only while the program ends.
+            let _ = ready.events.send(Event::Exclusive { why }).await;
+        }
+        if last_said.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
+            last_said = Some(Instant::now());
+            tracing::warn!(
+                "{error}; trying again (if this lasts: is a program using it with PRAGMA locking_mode=EXCLUSIVE, or in another \
+                 journal mode than WAL?)"
+            );
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+/// After a life in which the application kept the database to itself: opened by us first, it would be closed to the
+/// application, which would die without saying why.
+async fn let_the_application_open_it_first(
+    settings: &Settings,
+    stop: &mut watch::Receiver<Stop>,
+    ready: &mut Announce,
+) -> Result<(), DbError> {
+    let Some(after) = After::by_note(&settings.meta_path, Instant::now()).filter(|_| settings.once.is_none()) else {
+        return Ok(());
+    };
+    ready.say(Ready::AfterApplication).await;
+    while !after.is_over(&look_at_locks(&settings.path)?, Instant::now()) && stop.borrow_and_update().is_none() {
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+            _ = stop.changed() => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! What the core has to say, in words.
+
+use std::path::Path;
+
+use tokio::time::Instant;
+
+use super::core::Notice;
+use crate::status::Status;
+
+pub(super) fn say(notice: &Notice, path: &Path, address: &str, status: &Status) {
+    let db = path.display();
+    match notice {
+        Notice::Outage { why, lasting } => {
+            let age = status.unshipped_for(Instant::now()).unwrap_or(*lasting).as_secs_f64();
+            tracing::error!(
+                db = %db,
+                "cannot replicate to {address}: {why}; the oldest commit that is not in the replica is {age:.1} s old; still retrying"
+            );
+        }
+        Notice::Back { after } => tracing::info!(db = %db, "{address} is back after {after:.1?}"),
+        Notice::CheckingHistory => tracing::info!(
+            db = %db,
+            "{address} has transactions newer than this disk: checking before starting the application"
+        ),
+        Notice::CheckingFile => tracing::info!(
+            db = %db,
+            "this file was not replicated from here before: checking whether it belongs to the history in {address} before \
+             starting the application"
+        ),
+        Notice::ReliefFailed(why) => tracing::warn!(db = %db, "{why}"),
+        Notice::CheckpointBlocked(obstacle) => {
+            tracing::warn!(db = %db, "the WAL cannot be reset and keeps growing: {obstacle}");
+        }
+        Notice::HistoryGone => tracing::error!(
+            db = %db,
+            "objects of the history are gone from {address}: uploading the whole database"
+        ),
+        Notice::Frozen => tracing::warn!(
+            db = %db,
+            "from here on the application's writes fail with \"database is locked\", because no restore would give them back"
+        ),
+        Notice::Fenced(why) => tracing::error!(db = %db, "{why}: stopping, nothing was overwritten"),
+    }
+}
