@@ -115,9 +115,10 @@ impl WalRelief {
             }
             LocalDone::Relieved(Ok(Reset::Deferred(obstacle))) => {
                 // Each attempt costs a checkpoint and may cost a writer a moment.
-                let pause =
-                    if self.last_relief == Relief::Spill { URGENT_PAUSE } else { pause_after(*obstacle, config) };
+                let is_urgent = self.last_relief == Relief::Spill;
+                let pause = if is_urgent && self.is_behind { URGENT_PAUSE } else { pause_after(*obstacle, config) };
                 self.no_reset_before = now + pause;
+                self.is_over_budget |= is_urgent;
                 self.complain(*obstacle, lane.wal_frames, config, now, plan);
             }
             LocalDone::Relieved(Ok(Reset::CaptureFirst)) => self.is_behind = true,

@@ -94,9 +94,9 @@ impl Node {
     /// The database is armed. A disk that has nothing takes what the bucket has.
     pub fn start(&mut self, core: Core, bucket: &Bucket, broken: Option<Broken>) {
         if self.disk.content.is_empty()
-            && let Some((_, newest)) = bucket.newest()
+            && let Some((txid, newest)) = bucket.newest()
         {
-            self.disk.content = newest.content.clone();
+            (self.disk.content, self.disk.in_step) = (newest.content.clone(), Some(txid));
         }
         if broken == Some(Broken::TrustsMemory) {
             self.disk.spill.clear();
@@ -281,6 +281,9 @@ impl Node {
         let is_descendant = image.object.content.starts_with(&base);
         if !is_descendant && self.own(around.bucket.newest()).is_some_and(|own| own < last) {
             return Err(Trouble::Foreign("the history went on elsewhere".into()));
+        }
+        if !is_descendant && self.disk.in_step.is_none() && !base.starts_with(&image.object.content) {
+            return Err(Trouble::Halt("it has nothing to do with the history".into()));
         }
         let object = Object { base: Some(base), ..image.object };
         self.prepare(Batch { kind: BatchKind::Delta, object, ..image })

@@ -434,9 +434,9 @@ impl World {
         let mut order = None;
         for due in self.due.values_mut() {
             match due {
-                Due::Request { node: n, life: l, request, fate } if *n == node && *l == life && is_lent(request) => {
+                Due::Request { node: n, life: l, request, .. } if *n == node && *l == life && is_lent(request) => {
                     order = Some(request.clone());
-                    *fate = Fate::Hangs { carried_out: *fate == Fate::Answered };
+                    *l = u32::MAX;
                 }
                 Due::Answer { node: n, life: l, answer: Answer::Local(_) } if *n == node && *l == life => *l = u32::MAX,
                 _ => {}
