@@ -220,10 +220,13 @@ impl Node {
         let newest = around.bucket.newest().map(|(txid, object)| (txid, object.clone()));
         let confirmed = newest.as_ref().map_or(0, |(txid, _)| *txid);
         self.sort_spill(confirmed, around.bucket);
-        let is_provable = around.dice.roll(5) > 0;
+        // Only a WAL that has all that came after can prove it, and not always.
+        let wal_from = self.process_mut().wal_from;
+        let is_lucky = around.dice.roll(5) > 0;
+        let proves = |len: usize| is_lucky && len >= wal_from;
         let start = |suspected| Start { confirmed: Txid::new(confirmed), suspected };
         if let Some(last) = self.disk.spill.back().cloned() {
-            match is_provable {
+            match proves(last.object.content.len()) {
                 true => self.continue_from(last.txid, last.object.content.len()),
                 false => self.start_over(last.txid, ImageReason::LocalChanges),
             }
@@ -234,7 +237,7 @@ impl Node {
             return Ok(start(false));
         };
         let is_ours = self.disk.content.starts_with(&object.content);
-        if is_ours && is_provable || around.broken == Some(Broken::ContinuesAnything) {
+        if is_ours && proves(object.content.len()) || around.broken == Some(Broken::ContinuesAnything) {
             self.continue_from(number, object.content.len().min(self.disk.content.len()));
             self.disk.in_step = Some(number);
             return Ok(start(false));
@@ -316,7 +319,8 @@ impl Node {
         }
     }
 
-    fn backlog(&self) -> usize {
+    /// Commits that are captured nowhere.
+    pub fn backlog(&self) -> usize {
         self.disk.content.len() - self.captured_len()
     }
 
@@ -365,6 +369,8 @@ impl Node {
         let is_careless = around.broken == Some(Broken::ResetsTooEarly);
         if relief == Relief::Spill && is_known && !is_careless {
             self.spill_batch();
+            let tail = self.next_batch();
+            self.disk.spill.extend(tail);
         }
         if around.has_reader {
             return Ok(Reset::Deferred(crate::db::Obstacle::Reader));
