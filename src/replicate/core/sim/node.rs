@@ -375,7 +375,7 @@ impl Node {
         if around.has_reader {
             return Ok(Reset::Deferred(crate::db::Obstacle::Reader));
         }
-        if is_known {
+        if is_known && !is_careless {
             // The tail that the write lock lets us capture.
             self.spill_batch();
             if let Some(tail) = self.next_batch()
@@ -406,7 +406,10 @@ impl Node {
         merged.object.content = last.object.content.clone();
         merged.object.made_by = made_by;
         let number = merged.txid;
-        self.continue_from(number, last.object.content.len());
+        match &mut self.process_mut().progress {
+            Progress::Known(txid, _) => *txid = number,
+            Progress::Unknown { last, .. } => *last = number,
+        }
     }
 
     fn spill_batch(&mut self) {

@@ -450,7 +450,9 @@ impl World {
         // Whatever was asked for goes on in the bucket, but no answer of it counts any more.
         for due in self.due.values_mut() {
             match due {
-                Due::Request { node: n, life: l, request, .. } if *n == node && *l == life && request.is_lent() => *l = u32::MAX,
+                Due::Request { node: n, life: l, request, .. } if *n == node && *l == life && request.is_lent() => {
+                    *l = u32::MAX
+                }
                 Due::Answer { node: n, life: l, answer: Answer::Local(_) } if *n == node && *l == life => *l = u32::MAX,
                 _ => {}
             }
