@@ -16,7 +16,7 @@
 //!          config/          litestream.yml + env + flags → typed Options; nothing below reads YAML or env
 //!             │
 //!     ┌───────┴────────┐
-//!  replicate/      restore/            the two roads: up and down
+//!  replicate/      restore/            up and down
 //!     │      ╲     ╱   │
 //!    db/     status   remote/          the two sides: the local file · the bucket (LTX names, written once for every store)
 //!     │               │
@@ -27,13 +27,14 @@
 //!
 //! # One commit, from the WAL to the bucket
 //!
-//! 1. `db/watch.rs` wakes up because the `-wal` file changed.
-//! 2. `sqlite/connection.rs` begins a read transaction that pins the WAL; `sqlite/mark.rs` says on which frame it stands.
-//! 3. `sqlite/wal.rs` reads the frames up to that mark and checks salts and checksums.
-//! 4. `db/capture.rs` makes a batch of them: the newest version of every changed page.
-//! 5. `ltx/encode.rs` turns the batch into the bytes of an LTX file.
-//! 6. `replicate/upload.rs` creates the next level-0 object, and finds out what it means if that exists already.
-//! 7. `store/s3/mod.rs` (or `store/file.rs`) makes the bytes durable; only then does the watermark move.
+//! 1. `db/watch.rs` wakes up `replicate/driver.rs`, because the `-wal` file changed.
+//! 2. `replicate/core/` decides what that calls for: a capture.
+//! 3. `sqlite/connection.rs` begins a read transaction that pins the WAL; `sqlite/mark.rs` says on which frame it stands.
+//! 4. `sqlite/wal.rs` reads the frames up to that mark and checks salts and checksums.
+//! 5. `db/capture.rs` makes a batch of them: the newest version of every changed page.
+//! 6. `ltx/encode.rs` turns the batch into the bytes of an LTX file.
+//! 7. `replicate/upload.rs` creates the next level-0 object, and finds out what it means if that exists already.
+//! 8. `store/s3/mod.rs` (or `store/file.rs`) makes the bytes durable; only then does the watermark move.
 
 mod clock;
 mod fsx;

@@ -178,8 +178,9 @@ impl Db {
 
     /// Captured files were merged and their TXIDs moved up: the next capture follows `txid`.
     pub fn renumber(&mut self, txid: Txid) {
-        if let Progress::Known(position) = &mut self.progress {
-            position.txid = txid;
+        match &mut self.progress {
+            Progress::Known(position) => position.txid = txid,
+            Progress::Unknown { last, .. } => *last = Some(txid),
         }
     }
 

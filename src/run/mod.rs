@@ -205,7 +205,7 @@ fn tell_policy(database: &Database) {
     let replica = &database.replica;
     tracing::info!(
         db = %database.path.display(),
-        "replicating to {} (at once when quiet, at most one upload per {:?} under sustained writes)",
+        "replicating to {} (at once when quiet, one upload per {:?} on average under sustained writes)",
         replica.url,
         replica.sync_interval
     );

@@ -140,14 +140,14 @@ fn a_file_that_is_no_database_is_left_where_it_is() {
             }
             assert_eq!(fs::read(&path).expect("there"), content, "{word}");
         }
-        let left: Vec<_> = names(&rig.path("")).into_iter().filter(|name| name.contains("orphaned")).collect();
+        let left: Vec<_> = names(&rig.path("data")).into_iter().filter(|name| name.contains("orphaned")).collect();
         assert!(left.is_empty(), "moved aside: {left:?}");
     }
     // By order of a human it is replaced, and kept all the same.
-    let path = full.path("other.db");
+    let path = full.path("data/other.db");
     restore(&full, &["-force"], &path).assert_code(0);
     oracle::assert_same_pages(&full.db(), &path);
-    assert!(names(&full.path("")).iter().any(|name| name.starts_with("other.db.orphaned-")));
+    assert!(names(&full.path("data")).iter().any(|name| name.starts_with("other.db.orphaned-")));
     // And zero bytes are nothing.
     fs::write(&path, "").expect("write");
     restore(&full, &[], &path).assert_code(0);

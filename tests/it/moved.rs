@@ -33,6 +33,9 @@ fn killed(rig: &Rig) {
     let before = rig.remote.level0().len();
     let mut running = rig.supervise(rig.app(&steps)).spawn();
     running.wait_until("its row is in the replica", || ready.exists() && rig.remote.level0().len() > before);
+    let newest = rig.remote.level0().last().map(|txid| format!("{txid:016x}")).expect("an object");
+    let note = meta(rig).join("own-history.json");
+    running.wait_until("that is noted", || fs::read_to_string(&note).is_ok_and(|note| note.contains(&newest)));
     running.kill_everything();
 }
 

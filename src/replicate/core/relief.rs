@@ -19,7 +19,10 @@ const MEASURE_EVERY: Duration = Duration::from_millis(50);
 /// After the application's own checkpoint was in the way.
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(5);
 /// After anything was in the way while more WAL waits than is allowed.
-const URGENT_PAUSE: Duration = Duration::from_millis(20);
+const URGENT_PAUSE: Duration = Duration::from_millis(100);
+/// A WAL of so many times the length at which it is reset is very long, and reset is tried more often.
+const VERY_LONG: u32 = 10;
+const VERY_LONG_PAUSE: Duration = Duration::from_millis(100);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(300);
 /// After local files could not be written, work that waits for the bucket is not interrupted for so long: it would begin again
 /// and again, for nothing.
@@ -70,6 +73,7 @@ pub(super) struct WalRelief {
     last_reset: Instant,
     /// The last attempt met a reader or writer of the application.
     no_reset_before: Instant,
+    no_spill_before: Instant,
     complained_at: Option<Instant>,
     no_interrupt_before: Option<Instant>,
 }
@@ -83,6 +87,7 @@ impl WalRelief {
             last_relief: Relief::Reset,
             last_reset: now,
             no_reset_before: now,
+            no_spill_before: now,
             complained_at: None,
             no_interrupt_before: None,
         }
@@ -115,9 +120,10 @@ impl WalRelief {
             }
             LocalDone::Relieved(Ok(Reset::Deferred(obstacle))) => {
                 // Each attempt costs a checkpoint and may cost a writer a moment.
-                let pause =
-                    if self.last_relief == Relief::Spill { URGENT_PAUSE } else { pause_after(*obstacle, config) };
-                self.no_reset_before = now + pause;
+                match self.last_relief {
+                    Relief::Reset => self.no_reset_before = now + pause_after(*obstacle, lane.wal_frames, config),
+                    Relief::Spill => (self.is_over_budget, self.no_spill_before) = (true, now + URGENT_PAUSE),
+                }
                 self.complain(*obstacle, lane.wal_frames, config, now, plan);
             }
             LocalDone::Relieved(Ok(Reset::CaptureFirst)) => self.is_behind = true,
@@ -132,11 +138,12 @@ impl WalRelief {
 
     /// Whether the WAL has to be made shorter before anything else may have the database.
     pub fn is_urgent(&self, now: Instant) -> bool {
-        self.is_over_budget && self.no_reset_before <= now
+        self.is_over_budget && self.no_spill_before <= now
     }
 
     fn failed(&mut self, trouble: &Trouble, config: &Config, now: Instant, plan: &mut Plan) {
         self.no_reset_before = now + config.monitor_interval;
+        self.no_spill_before = self.no_reset_before;
         if let Trouble::Passing { why, .. } = trouble {
             plan.push(Effect::Say(Notice::ReliefFailed(why.clone())));
         }
@@ -146,7 +153,7 @@ impl WalRelief {
         let limit = match obstacle {
             // It passes: worth a word when it happens so often that the file becomes huge.
             Obstacle::Checkpoint => config.truncate_page_n.max(1),
-            Obstacle::Writer | Obstacle::Reader => config.min_checkpoint_page_count.saturating_mul(10),
+            Obstacle::Writer | Obstacle::Reader => config.min_checkpoint_page_count.saturating_mul(VERY_LONG),
         };
         let is_due = self.complained_at.is_none_or(|at| now.saturating_duration_since(at) >= COMPLAIN_EVERY);
         if is_due && frames > limit {
@@ -165,11 +172,11 @@ impl Common {
             Busy::Free => {}
         }
         let relief = &self.relief;
-        if relief.is_over_budget && plan.is_due(relief.no_reset_before, now) {
+        if relief.is_over_budget && plan.is_due(relief.no_spill_before, now) {
             return self.order(LocalOrder::Relieve(Relief::Spill), now, plan);
         }
         let next_step = match relief.follow {
-            Follow::No => relief.no_reset_before.min(now.instant),
+            Follow::No => now.instant,
             Follow::Since(at) => at + FOLLOW_EVERY,
         };
         let is_behind = relief.is_behind || !self.lane.woken_reliably;
@@ -205,9 +212,11 @@ impl Common {
     }
 }
 
-fn pause_after(obstacle: Obstacle, config: &Config) -> Duration {
+fn pause_after(obstacle: Obstacle, frames: u32, config: &Config) -> Duration {
+    let is_very_long = frames > config.min_checkpoint_page_count.saturating_mul(VERY_LONG);
     match obstacle {
         Obstacle::Checkpoint => CHECKPOINT_PAUSE,
+        Obstacle::Writer | Obstacle::Reader if is_very_long => VERY_LONG_PAUSE.min(config.monitor_interval),
         Obstacle::Writer | Obstacle::Reader => config.monitor_interval,
     }
 }

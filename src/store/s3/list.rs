@@ -32,6 +32,9 @@ pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
     Ok(found)
 }
 
+/// Objects that are asked for before their place is taken for another's.
+const SAMPLES: usize = 3;
+
 /// Second look at an empty listing, where the path is one that servers rewrite: some of them do so with the key of a PUT and
 /// a GET, but not with the prefix of a LIST. Whether what lies under the rewritten path is ours, one HEAD tells.
 async fn list_as_kept(store: &S3Store, prefix: &str, what: &str) -> Result<Vec<Listed>> {
@@ -46,16 +49,27 @@ async fn list_as_kept(store: &S3Store, prefix: &str, what: &str) -> Result<Vec<L
         if is_ours {
             continue;
         }
-        let Some(sample) = found.iter().find_map(|listed| Key::new(listed.name.clone())) else { continue };
-        match store.head(&sample).await {
-            Ok(_) => is_ours = true,
-            // The server tells the two places apart, and in ours there is nothing.
-            Err(StoreError::NotFound { .. }) => return Ok(Vec::new()),
-            // A server that refuses keys with such parts has none.
-            Err(StoreError::Permanent { .. }) if store.root.split('/').any(|part| matches!(part, "." | "..")) => {
-                return Ok(Vec::new());
+        // Retention deletes the oldest first, so the newest is asked for first.
+        let mut samples: Vec<&Listed> = found.iter().collect();
+        samples.sort_by_key(|listed| std::cmp::Reverse(listed.modified_ms));
+        for listed in samples.into_iter().take(SAMPLES) {
+            let Some(sample) = Key::new(listed.name.clone()) else { continue };
+            match store.head(&sample).await {
+                Ok(_) => {
+                    is_ours = true;
+                    break;
+                }
+                Err(StoreError::NotFound { .. }) => {}
+                // A server that refuses keys with such parts has none.
+                Err(StoreError::Permanent { .. }) if store.root.split('/').any(|part| matches!(part, "." | "..")) => {
+                    return Ok(Vec::new());
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
+        }
+        if !is_ours && !found.is_empty() {
+            // The server tells the two places apart, and in ours there is nothing.
+            return Ok(Vec::new());
         }
     }
     Ok(if is_ours { found } else { Vec::new() })

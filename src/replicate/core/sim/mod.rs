@@ -8,7 +8,7 @@
 //!   broken.rs  executors that are wrong on purpose: each must be caught
 //! ```
 //!
-//! A history is a function of its seed: `MILLSTREAM_SIM_SEEDS=17..18 scripts/simulate` replays one and prints its trace.
+//! A history is a function of its seed: `scripts/simulate 17` replays one and prints what happened.
 
 mod broken;
 mod bucket;

@@ -94,9 +94,9 @@ impl Node {
     /// The database is armed. A disk that has nothing takes what the bucket has.
     pub fn start(&mut self, core: Core, bucket: &Bucket, broken: Option<Broken>) {
         if self.disk.content.is_empty()
-            && let Some((_, newest)) = bucket.newest()
+            && let Some((txid, newest)) = bucket.newest()
         {
-            self.disk.content = newest.content.clone();
+            (self.disk.content, self.disk.in_step) = (newest.content.clone(), Some(txid));
         }
         if broken == Some(Broken::TrustsMemory) {
             self.disk.spill.clear();
@@ -220,10 +220,13 @@ impl Node {
         let newest = around.bucket.newest().map(|(txid, object)| (txid, object.clone()));
         let confirmed = newest.as_ref().map_or(0, |(txid, _)| *txid);
         self.sort_spill(confirmed, around.bucket);
-        let is_provable = around.dice.roll(5) > 0;
+        // Only a WAL that has all that came after can prove it, and not always.
+        let wal_from = self.process_mut().wal_from;
+        let is_lucky = around.dice.roll(5) > 0;
+        let proves = |len: usize| is_lucky && len >= wal_from;
         let start = |suspected| Start { confirmed: Txid::new(confirmed), suspected };
         if let Some(last) = self.disk.spill.back().cloned() {
-            match is_provable {
+            match proves(last.object.content.len()) {
                 true => self.continue_from(last.txid, last.object.content.len()),
                 false => self.start_over(last.txid, ImageReason::LocalChanges),
             }
@@ -234,7 +237,7 @@ impl Node {
             return Ok(start(false));
         };
         let is_ours = self.disk.content.starts_with(&object.content);
-        if is_ours && is_provable || around.broken == Some(Broken::ContinuesAnything) {
+        if is_ours && proves(object.content.len()) || around.broken == Some(Broken::ContinuesAnything) {
             self.continue_from(number, object.content.len().min(self.disk.content.len()));
             self.disk.in_step = Some(number);
             return Ok(start(false));
@@ -282,6 +285,9 @@ impl Node {
         if !is_descendant && self.own(around.bucket.newest()).is_some_and(|own| own < last) {
             return Err(Trouble::Foreign("the history went on elsewhere".into()));
         }
+        if !is_descendant && self.disk.in_step.is_none() && !base.starts_with(&image.object.content) {
+            return Err(Trouble::Halt("it has nothing to do with the history".into()));
+        }
         let object = Object { base: Some(base), ..image.object };
         self.prepare(Batch { kind: BatchKind::Delta, object, ..image })
     }
@@ -313,7 +319,8 @@ impl Node {
         }
     }
 
-    fn backlog(&self) -> usize {
+    /// Commits that are captured nowhere.
+    pub fn backlog(&self) -> usize {
         self.disk.content.len() - self.captured_len()
     }
 
@@ -362,11 +369,13 @@ impl Node {
         let is_careless = around.broken == Some(Broken::ResetsTooEarly);
         if relief == Relief::Spill && is_known && !is_careless {
             self.spill_batch();
+            let tail = self.next_batch();
+            self.disk.spill.extend(tail);
         }
         if around.has_reader {
             return Ok(Reset::Deferred(crate::db::Obstacle::Reader));
         }
-        if is_known {
+        if is_known && !is_careless {
             // The tail that the write lock lets us capture.
             self.spill_batch();
             if let Some(tail) = self.next_batch()
@@ -397,7 +406,10 @@ impl Node {
         merged.object.content = last.object.content.clone();
         merged.object.made_by = made_by;
         let number = merged.txid;
-        self.continue_from(number, last.object.content.len());
+        match &mut self.process_mut().progress {
+            Progress::Known(txid, _) => *txid = number,
+            Progress::Unknown { last, .. } => *last = number,
+        }
     }
 
     fn spill_batch(&mut self) {

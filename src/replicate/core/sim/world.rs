@@ -1,6 +1,7 @@
 //! One clock, one queue of what is under way, one bucket, two nodes: and everything that can happen to them.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,6 +15,9 @@ use crate::replicate::core::{
     Config, Core, Effect, Event, LocalDone, LocalOrder, Now, Outcome, RemoteDone, RemoteOrder, Report, Trouble,
 };
 
+/// The same for every world, so that traces can be compared.
+static START: OnceLock<Instant> = OnceLock::new();
+
 const NODES: usize = 2;
 /// Commits that may wait in the WAL.
 const BUDGET: u64 = 60;
@@ -23,6 +27,8 @@ const TURNS: u64 = 60;
 const PEACE_MS: u64 = 120_000;
 /// A request that nobody answers fails after this time.
 const GIVEN_UP_MS: u64 = 20_000;
+/// Until a WAL that a reader has kept is reset.
+const READER_AFTERMATH_MS: u64 = 500;
 /// Between a fence and the end of the application.
 const FENCED_MS: u64 = 500;
 /// Between the deadline and the end.
@@ -79,6 +85,12 @@ enum Request {
     Send(Box<Batch>),
 }
 
+impl Request {
+    fn is_lent(&self) -> bool {
+        matches!(self, Request::Verify | Request::Compare | Request::Send(_))
+    }
+}
+
 #[derive(Debug)]
 enum Answer {
     Remote(RemoteDone),
@@ -100,6 +112,8 @@ pub struct World {
     reader_until: u64,
     deadlines: [Option<u64>; NODES],
     fenced_at: [Option<u64>; NODES],
+    /// The order that has the database and waits for the bucket.
+    lent: [Option<LocalOrder>; NODES],
     /// Events at the same moment: a core that never rests is a defect.
     at_once: u32,
     is_traced: bool,
@@ -111,7 +125,7 @@ impl World {
         World {
             dice: Dice::of(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1)),
             broken,
-            start: Instant::now(),
+            start: *START.get_or_init(Instant::now),
             now_ms: 1_000_000,
             due: BTreeMap::new(),
             serial: 0,
@@ -123,6 +137,7 @@ impl World {
             reader_until: 0,
             deadlines: [None; NODES],
             fenced_at: [None; NODES],
+            lent: [None; NODES],
             at_once: 0,
             is_traced,
             trace: Vec::new(),
@@ -167,7 +182,7 @@ impl World {
     fn end_in_peace(&mut self) -> Result<(), Violation> {
         self.say(|| "peace".into());
         self.bucket.weather = Weather::Fine;
-        (self.reader_until, self.commit_every_ms) = (0, 1_000_000_000);
+        (self.reader_until, self.commit_every_ms) = (self.reader_until.min(self.now_ms), 1_000_000_000);
         self.due.retain(|_, due| !matches!(due, Due::Commit { .. }));
         self.go_on_for(PEACE_MS)?;
         for node in 0..NODES {
@@ -365,6 +380,9 @@ impl World {
 
     fn effect(&mut self, node: usize, effect: Effect) -> Result<(), Violation> {
         let life = self.nodes[node].life;
+        if let Effect::Local(order) = &effect {
+            self.lent[node] = Some(*order).filter(|order| order.is_lent());
+        }
         match effect {
             Effect::Local(LocalOrder::Verify) => self.request(node, Request::Verify),
             Effect::Local(LocalOrder::Compare) => self.request(node, Request::Compare),
@@ -430,32 +448,21 @@ impl World {
     fn interrupt(&mut self, node: usize) {
         let life = self.nodes[node].life;
         // Whatever was asked for goes on in the bucket, but no answer of it counts any more.
-        let is_lent = |request: &Request| matches!(request, Request::Verify | Request::Compare | Request::Send(_));
-        let mut order = None;
         for due in self.due.values_mut() {
             match due {
-                Due::Request { node: n, life: l, request, fate } if *n == node && *l == life && is_lent(request) => {
-                    order = Some(request.clone());
-                    *fate = Fate::Hangs { carried_out: *fate == Fate::Answered };
+                Due::Request { node: n, life: l, request, .. } if *n == node && *l == life && request.is_lent() => {
+                    *l = u32::MAX
                 }
                 Due::Answer { node: n, life: l, answer: Answer::Local(_) } if *n == node && *l == life => *l = u32::MAX,
                 _ => {}
             }
         }
-        let done = match order.or_else(|| self.lent_request(node)) {
-            Some(Request::Verify) => LocalDone::Verified(Err(Trouble::Interrupted)),
-            Some(Request::Compare) => LocalDone::Compared(Err(Trouble::Interrupted)),
+        let done = match self.lent[node] {
+            Some(LocalOrder::Verify) => LocalDone::Verified(Err(Trouble::Interrupted)),
+            Some(LocalOrder::Compare) => LocalDone::Compared(Err(Trouble::Interrupted)),
             _ => LocalDone::Sent(Err(Trouble::Interrupted)),
         };
         self.later(1, Due::Answer { node, life, answer: Answer::Local(done) });
-    }
-
-    /// The request that has the database, if it hangs.
-    fn lent_request(&self, node: usize) -> Option<Request> {
-        self.nodes[node].batch().map(|batch| match batch.kind {
-            crate::replicate::core::BatchKind::Unverified(_) => Request::Compare,
-            _ => Request::Send(Box::new(batch)),
-        })
     }
 
     /// The bucket carries out a request, or not, and answers, or not.
@@ -537,15 +544,16 @@ impl World {
         Ok(self.bucket.create(batch.txid, &batch.object))
     }
 
-    /// The WAL is within its budget, and nobody overstays a deadline.
+    /// What waits in the WAL is within the budget, and nobody overstays a deadline.
     fn check_limits(&self) -> Result<(), Violation> {
         for node in &self.nodes {
             let Some(process) = &node.process else { continue };
-            let has_reader = self.now_ms < self.reader_until + 1500;
             // Each commit is a millisecond at full speed: what an order, a measurement and a reset take comes on top.
-            let limit = (3 * BUDGET + 400) * COMMIT_BYTES;
-            if !has_reader && process.is_open && node.wal_bytes() > limit {
-                return Err(format!("the WAL of node {} grew to {} bytes", node.number, node.wal_bytes()));
+            // Where nothing can be numbered yet, and a reader keeps the WAL, nothing can be done.
+            let has_reader = self.now_ms < self.reader_until + READER_AFTERMATH_MS;
+            let backlog = node.backlog() as u64;
+            if process.is_open && !has_reader && backlog > 3 * BUDGET + 200 {
+                return Err(format!("{backlog} commits wait in the WAL of node {}", node.number));
             }
             let is_fenced = self.fenced_at[node.number].is_some_and(|at| self.now_ms > at + FENCED_MS);
             if is_fenced && !process.has_stopped {
