@@ -23,8 +23,6 @@ pub enum Broken {
     ContinuesAnything,
     /// The tail that was captured when the WAL was reset is forgotten.
     ForgetsTheTail,
-    /// What was captured before a kill is taken for uploaded by the next start.
-    TrustsMemory,
     /// While an upload hangs, the database's lane does nothing.
     WaitsForTheBucket,
     /// The deadline is not told.
@@ -32,7 +30,7 @@ pub enum Broken {
 }
 
 impl Broken {
-    pub const ALL: [Broken; 13] = [
+    pub const ALL: [Broken; 12] = [
         Broken::ConfirmsBeforeTheAnswer,
         Broken::ConfirmsFailures,
         Broken::NeverReadsBack,
@@ -43,7 +41,6 @@ impl Broken {
         Broken::IgnoresTheFence,
         Broken::ContinuesAnything,
         Broken::ForgetsTheTail,
-        Broken::TrustsMemory,
         Broken::WaitsForTheBucket,
         Broken::MissesTheDeadline,
     ];

@@ -98,10 +98,6 @@ impl Node {
         {
             (self.disk.content, self.disk.in_step) = (newest.content.clone(), Some(txid));
         }
-        if broken == Some(Broken::TrustsMemory) {
-            self.disk.spill.clear();
-            self.disk.in_step = bucket.newest().map(|(txid, _)| txid);
-        }
         self.life += 1;
         self.process = Some(Process {
             core,
@@ -288,6 +284,8 @@ impl Node {
         if !is_descendant && self.disk.in_step.is_none() && !base.starts_with(&image.object.content) {
             return Err(Trouble::Halt("it has nothing to do with the history".into()));
         }
+        // What is not known here and equals an earlier state is taken for an older copy that somebody has put there on purpose.
+        around.oracle.older_copy_won |= !is_descendant;
         let object = Object { base: Some(base), ..image.object };
         self.prepare(Batch { kind: BatchKind::Delta, object, ..image })
     }

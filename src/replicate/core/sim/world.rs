@@ -131,7 +131,7 @@ impl World {
             serial: 0,
             bucket: Bucket::new(),
             nodes: (0..NODES).map(Node::new).collect(),
-            oracle: Oracle,
+            oracle: Oracle::default(),
             commits: 0,
             commit_every_ms: 20,
             reader_until: 0,
