@@ -83,7 +83,8 @@ fn replicas_inside_one_another_are_no_strangers_when_both_are_configured() {
         let staged = rig.path("staged.db");
         make_database(&staged);
         // The outer database is made by the application, when a whole replica lies below its place already.
-        let script = format!("test -e {0} || cp {1} {0}", outer_db.display(), staged.display());
+        // It appears whole: half a copy could be seen, and replicated.
+        let script = format!("test -e {0} || mv {1} {0}", outer_db.display(), staged.display());
         let run = |script: &str| {
             let args = [OsString::from("run"), "-config".into(), config.clone().into(), "--".into()];
             rig.millstream(args).args(["sh", "-c", script]).finish()
