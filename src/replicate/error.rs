@@ -1,6 +1,6 @@
 //! Why a step of a road did not succeed, and what is said of it.
 //!
-//! Every message names the database, the replica, and what to do. What comes of each is decided in `ship.rs`.
+//! Every message names the database, the replica, and what to do. `local.rs` says what kind of trouble each is, and the core what comes of it.
 
 use super::core::RemoteOrder;
 use super::upload::UploadError;

@@ -43,7 +43,7 @@
 //! files beside it (`db/litestream.rs`), or by its pages (`db/descent.rs`). Until that is found
 //! out the application is not started, except after an end in good order, which costs no wait for the bucket.
 //!
-//! *Fence* is what happens when another writer is met (`fence.rs`): the application is stopped, for it would commit into a branch that
+//! *Fence* is what happens when another writer is met (`core/fence.rs`): the application is stopped, for it would commit into a branch that
 //! nobody restores, and the exit code is 75.
 //!
 //! *Halt* is [`StepError::AnotherDatabase`], or an error of `db/`: nothing is uploaded, the history stays as it is, the application
