@@ -11,6 +11,7 @@
 use std::mem;
 
 use super::open::{Db, DbError, Progress};
+use super::position::Position;
 use crate::sqlite::{Checkpoint, CheckpointMode, Connection, Mark, SqliteError, frame_len};
 
 /// SQLite's default for `wal_autocheckpoint`: below it, the application does not think of checkpoints.
@@ -28,6 +29,11 @@ impl Db {
     /// does not checkpoint from here on until [`Db::let_go`]; follow again, or let go, within milliseconds. A batch whose
     /// pages are still to be read must not be pending.
     pub fn follow(&mut self) -> Result<u64, DbError> {
+        // After a reset the next writer, who may be asleep in its busy handler still, starts the WAL over only if no read transaction is
+        // pinned to its old frames.
+        if self.is_resting() && !self.glance()? {
+            return Ok(0);
+        }
         let mark = self.spare.pin()?;
         mem::swap(&mut self.reader, &mut self.spare);
         self.mark = mark;
@@ -37,6 +43,10 @@ impl Db {
             self.checkpoint_lock.hold();
         }
         Ok(self.uncaptured_bytes(&mark))
+    }
+
+    fn is_resting(&self) -> bool {
+        matches!(self.progress, Progress::Known(Position { sealed: true, .. }))
     }
 
     /// The application may checkpoint again.

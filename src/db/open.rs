@@ -19,6 +19,9 @@ pub struct Tuning {
     pub min_checkpoint_page_count: u32,
     /// A WAL file that grew beyond this many pages is truncated after a reset.
     pub truncate_page_n: u32,
+    /// WAL bytes that may wait for the bucket before they are spilled to local files; beyond it, an application that writes all the time
+    /// may have to wait for a reset.
+    pub max_sync_wal_bytes: u64,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! PASSIVE checkpoint up to our mark          no lock; a long tail is captured and checkpointed first
+//! sync both files                            so that the checkpoint under the lock has little to wait for
 //! BEGIN IMMEDIATE on the spare connection    the barrier: nobody can commit until it ends
 //! capture the tail                           usually nothing
 //! end the read transaction
@@ -19,19 +20,33 @@ use std::time::{Duration, Instant};
 use super::capture::Batch;
 use super::follow::By;
 use super::open::{Db, DbError, Progress};
-use crate::sqlite::{Checkpoint, CheckpointMode, SqliteError, frame_len};
+use crate::sqlite::{Checkpoint, CheckpointMode, Mark, SqliteError, frame_len};
 
 /// How long to try for the write lock: a reset can always be done later.
 const BARRIER_TIMEOUT: Duration = Duration::from_millis(30);
 const KNOCK_EVERY: Duration = Duration::from_micros(50);
 
-/// A longer tail is captured and checkpointed without the lock first.
-const TAIL_BYTES_MAX: u64 = 1 << 20;
+/// A longer tail than this part of the WAL is captured and checkpointed without the lock first. Of a long WAL more is worth a wait:
+/// a writer at full speed makes some megabytes in the time of one sync, so that a fixed limit would never be met.
+const TAIL_PART: u64 = 8;
+const TAIL_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=16 << 20;
+/// The tail is encoded in memory.
+const TAIL_CONTENT_MAX: u64 = 32 << 20;
+/// How long nobody may have written before a huge WAL is truncated: while that lasts, which is long for a huge file, nobody can.
+const QUIET_BEFORE_TRUNCATE: Duration = Duration::from_millis(20);
 
 /// How long to try for a checkpoint: the application may be in one of its own.
 const PATIENCE: Duration = Duration::from_millis(30);
 /// The same under the write lock, where the application's has nothing left to copy.
 const PATIENCE_UNDER_LOCK: Duration = Duration::from_millis(2);
+
+/// Of a WAL that is beyond its budget all of the tail is taken: better a writer that waits once than a disk that fills up.
+fn tail_max(wal: u64, budget: u64) -> u64 {
+    match wal > budget.saturating_add(budget / 4) {
+        true => u64::MAX,
+        false => (wal / TAIL_PART).clamp(*TAIL_BYTES.start(), *TAIL_BYTES.end()),
+    }
+}
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reset {
@@ -74,16 +89,38 @@ impl Db {
         if let Some(not_yet) = self.too_much_left(&copied)? {
             return Ok(not_yet);
         }
-        if !self.take_barrier()? {
-            return Ok(Reset::Deferred(Obstacle::Writer));
+        let was_held = self.checkpoint_lock.is_held();
+        // The application's automatic checkpoint, after each of its commits, must not be in the way now.
+        self.checkpoint_lock.hold();
+        let result = self.reset_with_checkpoint_lock(now_ms, save);
+        if !was_held {
+            self.checkpoint_lock.release();
         }
-        let result = self.reset_under_barrier(now_ms, save);
-        self.spare.end().map_err(DbError::from)?;
         let result = result?;
         if result == Reset::Done {
             self.truncate_if_huge()?;
         }
         Ok(result)
+    }
+
+    fn reset_with_checkpoint_lock<E: From<DbError>>(
+        &mut self,
+        now_ms: impl FnOnce() -> i64,
+        save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
+    ) -> Result<Reset, E> {
+        self.spare.sync_ahead();
+        if !self.take_barrier()? {
+            return Ok(Reset::Deferred(Obstacle::Writer));
+        }
+        let result = self.reset_under_barrier(now_ms, save);
+        self.spare.end().map_err(DbError::from)?;
+        result
+    }
+
+    /// How much may be captured and copied under the write lock, with the WAL up to `mark`.
+    fn tail_max(&self, mark: &Mark) -> u64 {
+        let wal = u64::from(mark.wal.map_or(0, |wal| wal.frames)) * frame_len(mark.page_size);
+        tail_max(wal, self.tuning.max_sync_wal_bytes)
     }
 
     fn checkpoint_within(&mut self, patience: Duration, by: By) -> Result<Checkpoint, SqliteError> {
@@ -105,11 +142,12 @@ impl Db {
             // Nothing can be captured under the lock either.
             return Ok(None);
         }
-        if self.backlog_bytes()? > TAIL_BYTES_MAX {
+        let tail_max = self.tail_max(&self.mark);
+        if self.backlog_bytes()? > tail_max {
             return Ok(Some(Reset::CaptureFirst));
         }
         let left = u64::from(copied.frames - copied.backfilled) * frame_len(self.mark.page_size);
-        Ok((left > TAIL_BYTES_MAX).then_some(Reset::Deferred(Obstacle::Reader)))
+        Ok((left > tail_max).then_some(Reset::Deferred(Obstacle::Reader)))
     }
 
     /// Knocks often instead of waiting in SQLite's busy handler, whose pauses of milliseconds never meet the short gaps
@@ -138,11 +176,12 @@ impl Db {
             self.reader.end().map_err(DbError::from)?;
             let mark = self.reader.pin().map_err(DbError::from)?;
             self.mark = mark;
-            if self.uncaptured_bytes(&mark) > TAIL_BYTES_MAX {
+            let tail_max = self.tail_max(&mark);
+            if self.uncaptured_bytes(&mark) > tail_max {
                 return Ok(Reset::CaptureFirst);
             }
             if let Some(batch) = self.plan(mark, now_ms())? {
-                if batch.image.is_some() || batch.content_len() > TAIL_BYTES_MAX {
+                if batch.image.is_some() || batch.content_len() > tail_max.min(TAIL_CONTENT_MAX) {
                     return Ok(Reset::CaptureFirst);
                 }
                 let encoded = self.encode(&batch, Vec::new())?;
@@ -172,6 +211,10 @@ impl Db {
         if limit == 0 || self.wal_len()? <= limit {
             return Ok(());
         }
+        std::thread::sleep(QUIET_BEFORE_TRUNCATE);
+        if self.glance()? {
+            return Ok(());
+        }
         self.spare.set_busy_timeout(Duration::ZERO)?;
         let truncated = self.checkpoint(By::Spare, CheckpointMode::Truncate);
         self.spare.set_busy_timeout(self.tuning.busy_timeout)?;
@@ -182,5 +225,22 @@ impl Db {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MB: u64 = 1 << 20;
+
+    #[test]
+    fn the_longer_the_wal_the_more_is_worth_a_wait() {
+        let budget = 64 * MB;
+        assert_eq!(tail_max(4 * MB, budget), MB);
+        assert_eq!(tail_max(40 * MB, budget), 5 * MB);
+        assert_eq!(tail_max(80 * MB, budget), 10 * MB);
+        assert_eq!(tail_max(81 * MB, budget), u64::MAX, "beyond the budget the writer has to wait");
+        assert_eq!(tail_max(1000 * MB, u64::MAX), 16 * MB);
     }
 }

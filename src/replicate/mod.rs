@@ -93,8 +93,6 @@ pub struct Settings {
     pub checkpoint_interval: Duration,
     /// The least time between two uploads under sustained writes.
     pub sync_interval: Duration,
-    /// WAL bytes that may wait for the bucket before they are spilled to local files.
-    pub max_sync_wal_bytes: u64,
     /// Pause between attempts of the final sync.
     pub final_retry_interval: Duration,
     /// Create-if-absent forgets deleted keys: after this long without an upload, the history is looked at again before the
@@ -333,7 +331,7 @@ fn core_config(settings: &Settings) -> core::Config {
         min_checkpoint_page_count: settings.tuning.min_checkpoint_page_count,
         truncate_page_n: settings.tuning.truncate_page_n,
         sync_interval: settings.sync_interval,
-        max_sync_wal_bytes: settings.max_sync_wal_bytes,
+        max_sync_wal_bytes: settings.tuning.max_sync_wal_bytes,
         final_retry_interval: settings.final_retry_interval,
         proof_lasts: settings.proof_lasts,
         once: settings.once.is_some(),

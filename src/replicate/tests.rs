@@ -150,11 +150,15 @@ fn settings(path: PathBuf) -> Settings {
         optional: false,
         all: [path.clone()].into(),
         path,
-        tuning: Tuning { busy_timeout: Duration::from_secs(1), min_checkpoint_page_count: 100, truncate_page_n: 0 },
+        tuning: Tuning {
+            busy_timeout: Duration::from_secs(1),
+            min_checkpoint_page_count: 100,
+            truncate_page_n: 0,
+            max_sync_wal_bytes: 64 << 20,
+        },
         monitor_interval: Duration::from_millis(50),
         checkpoint_interval: Duration::from_secs(60),
         sync_interval: Duration::ZERO,
-        max_sync_wal_bytes: 64 << 20,
         final_retry_interval: Duration::from_millis(50),
         proof_lasts: Duration::from_secs(150),
         lifecycle: None,
@@ -339,7 +343,7 @@ async fn a_history_that_was_deleted_begins_again_with_an_image() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_is_survived_with_a_bounded_wal() {
-    let mut rig = Rig::new(|settings| settings.max_sync_wal_bytes = 100_000);
+    let mut rig = Rig::new(|settings| settings.tuning.max_sync_wal_bytes = 100_000);
     rig.start();
     rig.until_objects(1).await;
     rig.store.inject(Op::Put, Fault::Fail(transient), usize::MAX);
@@ -362,7 +366,7 @@ async fn an_outage_is_survived_with_a_bounded_wal() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_during_an_outage_loses_nothing() {
-    let mut rig = Rig::new(|settings| settings.max_sync_wal_bytes = 50_000);
+    let mut rig = Rig::new(|settings| settings.tuning.max_sync_wal_bytes = 50_000);
     rig.start();
     rig.until_objects(1).await;
     rig.store.inject(Op::Put, Fault::Fail(transient), usize::MAX);
@@ -426,7 +430,7 @@ const HANG_BUDGETS_MAX: u64 = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wal_stays_within_its_budget_while_a_put_hangs() {
-    let mut rig = Rig::new(|settings| settings.max_sync_wal_bytes = HANG_BUDGET);
+    let mut rig = Rig::new(|settings| settings.tuning.max_sync_wal_bytes = HANG_BUDGET);
     rig.run("PRAGMA wal_autocheckpoint=0");
     rig.start();
     rig.until_objects(1).await;
@@ -444,7 +448,7 @@ async fn the_wal_stays_within_its_budget_while_a_put_hangs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wal_stays_within_its_budget_while_an_image_hangs() {
-    let mut rig = Rig::new(|settings| settings.max_sync_wal_bytes = HANG_BUDGET);
+    let mut rig = Rig::new(|settings| settings.tuning.max_sync_wal_bytes = HANG_BUDGET);
     rig.run("PRAGMA wal_autocheckpoint=0");
     // Larger than what is sent from memory.
     rig.write(12 << 20);
@@ -460,7 +464,7 @@ async fn the_wal_stays_within_its_budget_while_an_image_hangs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wal_stays_within_its_budget_while_the_first_list_hangs() {
-    let mut rig = Rig::new(|settings| settings.max_sync_wal_bytes = HANG_BUDGET);
+    let mut rig = Rig::new(|settings| settings.tuning.max_sync_wal_bytes = HANG_BUDGET);
     rig.run("PRAGMA wal_autocheckpoint=0");
     rig.store.inject(Op::List, Fault::Hang, 1);
     rig.start();
@@ -557,7 +561,7 @@ async fn whatever_happens_the_bucket_gives_the_database_back() {
     let mut random = clock::Dice::from_env();
     let mut dice = move |sides| random.roll(sides);
     let mut rig = Rig::new(|settings| {
-        settings.max_sync_wal_bytes = 60_000;
+        settings.tuning.max_sync_wal_bytes = 60_000;
         settings.tuning.min_checkpoint_page_count = 20;
     });
     rig.run("PRAGMA wal_autocheckpoint=30");

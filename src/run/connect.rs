@@ -103,11 +103,11 @@ pub fn settings(database: &Database, options: &Options, all: Arc<[PathBuf]>) -> 
             busy_timeout: capture.busy_timeout,
             min_checkpoint_page_count: capture.min_checkpoint_page_count,
             truncate_page_n: capture.truncate_page_n,
+            max_sync_wal_bytes: capture.max_sync_wal_bytes,
         },
         monitor_interval: capture.monitor_interval,
         checkpoint_interval: capture.checkpoint_interval,
         sync_interval: database.replica.sync_interval,
-        max_sync_wal_bytes: capture.max_sync_wal_bytes,
         final_retry_interval: options.shutdown.sync_interval,
         // Half of the time that level-0 objects are kept, if they do not stay for ever.
         proof_lasts: match options.lifecycle.l0_retention {

@@ -45,6 +45,10 @@ impl CheckpointLock {
         self.held = self.set(libc::F_WRLCK);
     }
 
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// Takes it back after SQLite has given it away, if it was held.
     pub fn renew(&mut self) {
         if self.held {

@@ -13,6 +13,7 @@
 //!   mark.rs        on which frame a read transaction stands
 //!   connection.rs  open, pin, rest, barrier, checkpoint
 //!   checkpoint_lock.rs  one party checkpoints
+//!   sync.rs        dirty pages to the disk ahead of a checkpoint
 //!   varint.rs      the integers in records and cells
 //!   pages.rs       page images through `sqlite_dbpage`, always of one snapshot
 //!   version.rs     the WAL-reset bug gate
@@ -35,6 +36,7 @@ mod header;
 mod mark;
 mod pages;
 mod presence;
+mod sync;
 mod varint;
 mod version;
 mod wal;

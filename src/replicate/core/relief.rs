@@ -2,7 +2,8 @@
 //!
 //! A WAL can be reset when everything in it is captured and safe: in the bucket, or in local files. While uploads keep up, it is
 //! reset when it is long, or when its time has come. While they do not, the read transaction follows the writer every few
-//! milliseconds (which also spares the application its own checkpoints), and beyond the budget the commits move to local files.
+//! milliseconds (which also spares the application its own checkpoints), and beyond half of the budget the commits move to local files:
+//! the other half is for what is committed until that is done.
 
 use std::time::Duration;
 
@@ -111,7 +112,7 @@ impl WalRelief {
     /// An order that `lane` tells of is carried out.
     pub fn on_done(&mut self, done: &LocalDone, lane: &Lane, config: &Config, now: Instant, plan: &mut Plan) {
         match done {
-            LocalDone::Followed(Ok(backlog)) => self.is_over_budget = *backlog > config.max_sync_wal_bytes,
+            LocalDone::Followed(Ok(backlog)) => self.is_over_budget = *backlog > config.max_sync_wal_bytes / 2,
             LocalDone::Verified(Err(Trouble::Interrupted))
             | LocalDone::Compared(Err(Trouble::Interrupted))
             | LocalDone::Sent(Err(Trouble::Interrupted)) => self.is_over_budget = true,

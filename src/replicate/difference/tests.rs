@@ -700,7 +700,7 @@ async fn an_upload_of_which_nobody_heard_is_not_somebody_elses() {
 async fn what_waited_and_was_overtaken_is_kept_and_stops_nobody() {
     let mut rig = shipped().await;
     let mut other = copied_node(&mut rig).await;
-    rig.settings.max_sync_wal_bytes = 20_000;
+    rig.settings.tuning.max_sync_wal_bytes = 20_000;
     rig.start();
     rig.until("the start", |rig| rig.store.calls(Op::List) > 0).await;
     rig.store.inject(Op::Put, Fault::Fail(transient), usize::MAX);
