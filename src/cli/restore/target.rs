@@ -8,12 +8,12 @@ use super::Order;
 use crate::cli::args::Restore;
 use crate::cli::destination::Destination;
 use crate::config::{Options, default_meta_path};
-use crate::db::Lock;
 use crate::fsx::{self, FsError};
 use crate::restore::{RestoreError, check_target};
 use crate::run::exit::{CANNOT_WRITE, Failure, USAGE};
 use crate::run::restore_failure;
 use crate::sqlite::{Presence, look_at_file};
+use crate::state::Lock;
 
 /// Refuses a device, a FIFO, a directory: a rename would put a file in its place.
 pub(super) fn check_kind(destination: &Destination) -> Result<(), Failure> {

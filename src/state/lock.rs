@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 
-use super::notes;
+use super::ownership;
 use crate::fsx::weak::Ability;
 use crate::fsx::{self, Context};
 use crate::sqlite::lock_holders;
@@ -37,7 +37,7 @@ enum Held {
 impl Lock {
     /// Takes the lock of this database in `directory`, which is created if missing; `None` when another process holds it.
     pub fn try_take(database: &Path, directory: &Path) -> fsx::Result<Option<Lock>> {
-        notes::prepare(database, directory)?;
+        ownership::prepare(database, directory)?;
         let path = directory.join(LOCK_FILE);
         let file = OpenOptions::new()
             .read(true)
@@ -55,7 +55,7 @@ impl Lock {
         };
         match locked {
             Ok(file) => {
-                notes::settle(&file, &path);
+                ownership::settle(&file, &path);
                 Ok(Some(Lock { _file: Held::Flock { _file: file } }))
             }
             Err((_, error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -73,7 +73,7 @@ impl Lock {
             Ok(())
         });
         match locked {
-            Ok(()) => notes::settle(&file, path),
+            Ok(()) => ownership::settle(&file, path),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => return Ok(None),
             Err(error) if Ability::OfdLock.is_lacking(&error) => Ability::OfdLock.is_missed_at(path),
             Err(error) => return Err(error).on("lock", path),
