@@ -15,8 +15,8 @@ pub(super) fn restore_marker(position: &Position, txid: Txid, address: &str) -> 
     RestoreMarker { replica: address.to_owned(), txid, page_size: position.page_size, pages: position.pages }
 }
 
-/// Where this TXID of the replica is found in the database, by the marker of a restore, or by the first of these points that the
-/// WAL still confirms.
+/// Where this TXID of the replica is found in the database, by the marker of a restore, or by the
+/// first of these points that the WAL still confirms.
 pub(super) fn position_of(
     db: &Db,
     (state, replica): (&LocalState, &ReplicaState),

@@ -1,7 +1,7 @@
 //! Which file at the database's path belongs to the history in a replica.
 //!
-//! A file of another identity may be the same database (a volume was copied), an older one, or a stranger's; its content has to tell
-//! (`replicate/difference.rs`). A lost note costs a comparison.
+//! A file of another identity may be the same database (a volume was copied), an older one, or a
+//! stranger's; its content has to tell (`replicate/difference.rs`). A lost note costs a comparison.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -21,7 +21,8 @@ pub(super) const EARLIER_KNOWN_FILE: &str = "known-file.json";
 pub(super) struct KnownFile {
     device: u64,
     inode: u64,
-    /// Inodes are used again; a file's time of birth is its own. Zero where the file system does not tell.
+    /// Inodes are used again; a file's time of birth is its own. Zero where the file system does
+    /// not tell.
     born_ns: u64,
 }
 
@@ -39,7 +40,8 @@ impl ReplicaState {
         self.note(KNOWN_FILE, EARLIER_KNOWN_FILE)
     }
 
-    /// Whether the file at the database's path is the one that is known to belong to the history in this replica.
+    /// Whether the file at the database's path is the one that is known to belong to the history in
+    /// this replica.
     pub fn is_known_file(&self) -> bool {
         let noted: Option<KnownFile> = self.known_file().load();
         noted.is_some() && noted == KnownFile::at(&self.database).ok()

@@ -1,17 +1,20 @@
-//! The note of how far this disk's own history goes: the newest TXID of a replica that the database here was in step with.
+//! The note of how far this disk's own history goes: the newest TXID of a replica that the database
+//! here was in step with.
 //!
-//! *In step* means: continued from there, found to be equal, or uploaded by us. If the replica has gone on further, and nothing
-//! shows that it was from here, then somebody else has gone on, and what lies here is a branch that nobody restores any more
-//! (`replicate/start.rs`).
+//! *In step* means: continued from there, found to be equal, or uploaded by us. If the replica has
+//! gone on further, and nothing shows that it was from here, then somebody else has gone on, and
+//! what lies here is a branch that nobody restores any more (`replicate/start.rs`).
 //!
-//! The first PUT after a TXID is told to the note before it is made: a header holds the salts of our WAL and a time, so an object
-//! with that very header is ours, also when we died before the reply came.
+//! The first PUT after a TXID is told to the note before it is made: a header holds the salts of
+//! our WAL and a time, so an object with that very header is ours, also when we died before the
+//! reply came.
 //!
-//! With the TXID goes the frame of the WAL at which the database is that TXID ([`ResumePoint`]): a later start can tell that nothing
-//! was committed here since (`replicate/behind.rs`).
+//! With the TXID goes the frame of the WAL at which the database is that TXID ([`ResumePoint`]): a
+//! later start can tell that nothing was committed here since (`replicate/behind.rs`).
 //!
-//! It is written around every upload, so in place. A lost note is no note, and then nothing is suspected; one that a power loss has
-//! taken back says less than it could, and the WAL proves the rest.
+//! It is written around every upload, so in place. A lost note is no note, and then nothing is
+//! suspected; one that a power loss has taken back says less than it could, and the WAL proves the
+//! rest.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! One replicator per database: an advisory lock on a file of our own.
 //!
-//! Two processes on one volume (a rolling deploy) may both run their application, since SQLite allows that; only one may
-//! replicate. The lock goes away with its holder, however that ends.
+//! Two processes on one volume (a rolling deploy) may both run their application, since SQLite
+//! allows that; only one may replicate. The lock goes away with its holder, however that ends.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -35,7 +35,8 @@ enum Held {
 }
 
 impl Lock {
-    /// Takes the lock of this database in `directory`, which is created if missing; `None` when another process holds it.
+    /// Takes the lock of this database in `directory`, which is created if missing; `None` when
+    /// another process holds it.
     pub fn try_take(database: &Path, directory: &Path) -> fsx::Result<Option<Lock>> {
         ownership::prepare(database, directory)?;
         let path = directory.join(LOCK_FILE);
@@ -64,8 +65,9 @@ impl Lock {
         }
     }
 
-    /// For file systems without `flock`. Where there is no lock at all the history is still safe: its objects are created, never
-    /// replaced, so a second replicator is found out by its first upload.
+    /// For file systems without `flock`. Where there is no lock at all the history is still safe:
+    /// its objects are created, never replaced, so a second replicator is found out by its first
+    /// upload.
     fn try_otherwise(file: File, path: &Path) -> fsx::Result<Option<Lock>> {
         let whole = libc::flock { l_type: libc::F_WRLCK as libc::c_short, ..NO_RANGE };
         let locked = Ability::OfdLock.attempt(|| {

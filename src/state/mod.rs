@@ -1,38 +1,43 @@
 //! What we note beside a database, in its directory of local state (`.app.db-millstream`).
 //!
-//! The rooms above decide with these notes; this one only keeps them. It knows neither how a database is read (`db/`) nor what lies
-//! in a bucket (`remote/`): a note holds plain data.
+//! The rooms above decide with these notes; this one only keeps them. It knows neither how a
+//! database is read (`db/`) nor what lies in a bucket (`remote/`): a note holds plain data.
 //!
 //! ```text
 //! .app.db-millstream/
-//!   lock                    one replicator per database                                          lock.rs
-//!   restore-marker.json     this very file is TXID n of a replica                                restore_marker.rs
-//!   reset-order.json        a human says: this database is the newest state                      reset_order.rs
-//!   exclusive.json          a program kept the database to itself                                exclusive.rs
-//!   spill/                  captured, numbered, and not uploaded yet                             spill.rs
-//!   orphaned/               captured, and in no history
-//!   replicas/<hash>/        what is true of one replica, by its address
-//!     last-synced.json      the newest TXID that the database was in step with, and what is sent  last_synced.rs
-//!     resume-point.json     the frame of the WAL at which the database is a TXID                  resume_point.rs
-//!     known-file.json       which file belongs to the replica's history                           known_file.rs
+//!   lock                   lock.rs            one replicator per database
+//!   restore-marker.json    restore_marker.rs  this very file is TXID n of a replica
+//!   reset-order.json       reset_order.rs     a human says: this database is the newest state
+//!   exclusive.json         exclusive.rs       a program kept the database to itself
+//!   spill/                 spill.rs           captured, numbered, and not uploaded yet
+//!   orphaned/                                 captured, and in no history
+//!   replicas/<hash>/                          what is true of one replica, by its address
+//!     last-synced.json     last_synced.rs     the newest TXID in step with it; what is being sent
+//!     resume-point.json    resume_point.rs    the frame of the WAL that is a TXID of it
+//!     known-file.json      known_file.rs      which file belongs to its history
 //! ```
 //!
-//! `note_file.rs` is the one way to read and write a note, `ownership.rs` says to whom all of it belongs.
+//! `note_file.rs` is the one way to read and write a note, `ownership.rs` says to whom all of it
+//! belongs.
 //!
 //! # Of the database or of a replica?
 //!
-//! - A database has one history, so what is captured is numbered once: the *spill* is the database's, whoever lacks it.
-//! - The *reset order* is about the file at the path, whatever any replica holds: it is the database's.
-//! - So is the *restore marker*: there is one file, and one place that it was restored from. It names that replica, because a TXID
-//!   means nothing in a replica whose history is not proved to be the same.
-//! - How far a replica is, what is being sent to it, where in the WAL its newest TXID is found, and whether the file at the path was
-//!   ever compared with it, is true of that replica alone.
+//! - A database has one history, so what is captured is numbered once: the *spill* is the
+//!   database's, whoever lacks it.
+//! - The *reset order* is about the file at the path, whatever any replica holds: it is the
+//!   database's.
+//! - So is the *restore marker*: there is one file, and one place that it was restored from. It
+//!   names that replica, because a TXID means nothing in a replica whose history is not proved to
+//!   be the same.
+//! - How far a replica is, what is being sent to it, where in the WAL its newest TXID is found, and
+//!   whether the file at the path was ever compared with it, is true of that replica alone.
 //!
 //! # Losing a note
 //!
-//! A note that is missing, damaged or of an unknown version is "not known", which is said at debug level, and then the database is
-//! compared with the replica. It never ends the replication. Notes of earlier builds, which knew one replica and lay in the directory
-//! itself, are read until there is a newer one, and stay for those builds.
+//! A note that is missing, damaged or of an unknown version is "not known", which is said at debug
+//! level, and then the database is compared with the replica. It never ends the replication. Notes
+//! of earlier builds, which knew one replica and lay in the directory itself, are read until there
+//! is a newer one, and stay for those builds.
 //!
 //! Everything here blocks: call it on a thread for that (`replicate/on_thread.rs`).
 
@@ -96,7 +101,8 @@ impl LocalState {
         }
     }
 
-    /// Creates the directory if it is missing, and gives everything in it to the owner of the database.
+    /// Creates the directory if it is missing, and gives everything in it to the owner of the
+    /// database.
     pub fn prepare(&self) -> fsx::Result<()> {
         ownership::prepare(&self.database, &self.directory)
     }

@@ -1,12 +1,14 @@
 //! The one way to read and to write a note.
 //!
-//! A note is one line of JSON: the version of its format, the replica that it speaks of (if it is about one), a checksum, and what it
-//! says.
+//! A note is one line of JSON: the version of its format, the replica that it speaks of (if it is
+//! about one), a checksum, and what it says. It is filled up with spaces.
 //!
-//! [`NoteFile::replace`] writes a temporary file, fsyncs it, renames it over the note and fsyncs the directory: whoever reads sees
-//! the old note or the new one, after a power loss too. That takes two waits for the disk (11 ms where it was measured), so a note that is
-//! written with every upload goes on with [`NoteFile::overwrite`] once it exists: one `write` of one page, which a killed process cannot tear,
-//! into a file whose blocks and length a power loss cannot take. If the disk tears it nevertheless, the checksum tells.
+//! [`NoteFile::replace`] writes a temporary file, fsyncs it, renames it over the note and fsyncs
+//! the directory: whoever reads sees the old note or the new one, after a power loss too. That
+//! takes two waits for the disk (11 ms where it was measured), so a note that is written with every
+//! upload goes on with [`NoteFile::overwrite`] once it exists: one `write` of one page, which a
+//! killed process cannot tear, into a file whose blocks and length a power loss cannot take. If the
+//! disk tears it nevertheless, the checksum tells.
 //!
 //! What cannot be read is not known: [`NoteFile::load`] has no error.
 
@@ -23,6 +25,8 @@ use super::ownership;
 use crate::fsx::{self, Context};
 
 const VERSION: u64 = 1;
+/// Notes are filled up to a multiple of this with spaces.
+const LEN_STEP: usize = 1024;
 
 /// The file of one note.
 #[derive(Clone, Debug)]
@@ -135,7 +139,8 @@ impl NoteFile {
         fsx::sync_dir(directory)
     }
 
-    /// Writes it in place if it exists, for a note that is written with every upload; else as a whole.
+    /// Writes it in place if it exists, for a note that is written with every upload; else as a
+    /// whole.
     pub fn overwrite(&self, note: &impl Serialize) -> fsx::Result<()> {
         match open(&self.path, File::options().write(true)) {
             Err(error) if error.kind() == ErrorKind::NotFound => self.replace(note),
@@ -167,6 +172,8 @@ impl NoteFile {
         let envelope = |note| serde_json::to_vec(&Envelope::around(self.replica.clone(), note));
         let text = serde_json::to_value(note).and_then(envelope);
         let mut text = text.map_err(io::Error::other).on("encode", &self.path)?;
+        // Always as long, so that one that is written in place changes neither length nor blocks.
+        text.resize((text.len() + 1).next_multiple_of(LEN_STEP) - 1, b' ');
         text.push(b'\n');
         Ok(text)
     }
@@ -227,8 +234,10 @@ mod tests {
         let old = std::fs::read(&note.path).expect("read");
         note.replace(&said(2, "new")).expect("write");
         let new = std::fs::read(&note.path).expect("read");
+        assert_eq!((old.len(), new.len()), (LEN_STEP, LEN_STEP));
+        let said_len = 1 + new.iter().rposition(|byte| *byte == b'}').expect("JSON");
         let temporary = fsx::with_suffix(&note.path, ".tmp");
-        for len in 0..=new.len() {
+        for len in 0..=said_len + 1 {
             // Killed before the rename.
             std::fs::write(&note.path, &old).expect("write");
             std::fs::write(&temporary, &new[..len]).expect("write");
@@ -242,11 +251,23 @@ mod tests {
                 "{len}: {found:?}"
             );
             std::fs::write(&note.path, &new[..len]).expect("write");
-            let is_whole = len + 1 >= new.len();
+            let is_whole = len >= said_len;
             assert_eq!(note.load::<Said>(), is_whole.then(|| said(2, "new")), "cut to {len} bytes");
         }
         note.replace(&said(3, "")).expect("a temporary file of an earlier run is in the way of nothing");
         assert_eq!((note.load(), temporary.exists()), (Some(said(3, "")), false));
+    }
+
+    #[test]
+    fn a_note_of_any_length_is_filled_up() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let note = of(dir.path(), "r");
+        for len in LEN_STEP - 200..=LEN_STEP {
+            let text = "x".repeat(len);
+            note.overwrite(&said(1, &text)).expect("write");
+            assert_eq!(note.load(), Some(said(1, &text)), "{len}");
+            assert_eq!(std::fs::metadata(&note.path).expect("stat").len() % LEN_STEP as u64, 0);
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! To whom the directory of the notes belongs, and what is in it.
 //!
-//! A restore may run as root and the replication as the application's user, or the other way round. So nothing here is left to the
-//! user that happens to create it: as root the directory is given to the owner of the database (while there is none of his own:
-//! to the owner of its directory), and whoever may read or write the database may do the same with the notes. A new file takes
-//! owner, group and mode from the directory that it is created in.
+//! A restore may run as root and the replication as the application's user, or the other way round.
+//! So nothing here is left to the user that happens to create it: as root the directory is given to
+//! the owner of the database (while there is none of his own: to the owner of its directory), and
+//! whoever may read or write the database may do the same with the notes. A new file takes owner,
+//! group and mode from the directory that it is created in.
 //!
 //! The directory may lie where another user can put links in our way: none is followed.
 
@@ -46,7 +47,8 @@ impl Ownership {
     }
 }
 
-/// Creates the directory if it is missing, and gives it, and what is in it, to whom it has to belong.
+/// Creates the directory if it is missing, and gives it, and what is in it, to whom it has to
+/// belong.
 pub(super) fn prepare(database: &Path, directory: &Path) -> fsx::Result<()> {
     if let Err(error) = DirBuilder::new().mode(0o700).create(directory) {
         match error.kind() {
@@ -61,7 +63,8 @@ pub(super) fn prepare(database: &Path, directory: &Path) -> fsx::Result<()> {
     Ok(())
 }
 
-/// Best effort: what is not ours to give is usable as it is, or the next step names what is in the way.
+/// Best effort: what is not ours to give is usable as it is, or the next step names what is in the
+/// way.
 fn give(path: &Path, ownership: Ownership) {
     let Ok(found) = fs::symlink_metadata(path) else { return };
     let (is_root, is_ours) = (geteuid().is_root(), found.uid() == geteuid().as_raw());

@@ -1,8 +1,9 @@
-//! Starting over by order of a human: the local notes go, and one note stays that says "this database is the newest state".
+//! Starting over by order of a human: the local notes go, and one note stays that says "this
+//! database is the newest state".
 //!
-//! The order is for the file that lay at the path when it was given, and for one start: it goes when the image that it caused is in
-//! the replica. Captured commits that were not uploaded are the database's too, but nobody can know what else they are good for:
-//! they are moved to `orphaned`.
+//! The order is for the file that lay at the path when it was given, and for one start: it goes
+//! when the image that it caused is in the replica. Captured commits that were not uploaded are the
+//! database's too, but nobody can know what else they are good for: they are moved to `orphaned`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -70,7 +71,8 @@ impl LocalState {
         self.reset_order_file().remove()
     }
 
-    /// What has to be done before the database can become the newest state. `branch` names what is moved.
+    /// What has to be done before the database can become the newest state. `branch` names what is
+    /// moved.
     pub fn plan_reset(&self, branch: &str) -> fsx::Result<Vec<ResetStep>> {
         let mut steps = Vec::new();
         for path in self.notes_about_the_past()? {
@@ -86,8 +88,8 @@ impl LocalState {
         Ok(steps)
     }
 
-    /// Does these, and leaves the order to take the file at the path as the newest state. The order is given last: without it the
-    /// next start compares.
+    /// Does these, and leaves the order to take the file at the path as the newest state. The order
+    /// is given last: without it the next start compares.
     pub fn order_reset(&self, steps: &[ResetStep]) -> fsx::Result<()> {
         for step in steps {
             match step {

@@ -1,10 +1,12 @@
 //! The note that a restore leaves: this very file is the state at TXID n.
 //!
-//! The replica knows what a TXID contains but not which file on which disk it became. With the note, replication continues
-//! after a restore without uploading the database again. It is believed only while device, inode, length and modification
-//! time are exactly those of the restored file: then no checkpoint has touched it, and whatever the WAL holds comes on top.
+//! The replica knows what a TXID contains but not which file on which disk it became. With the
+//! note, replication continues after a restore without uploading the database again. It is believed
+//! only while device, inode, length and modification time are exactly those of the restored file:
+//! then no checkpoint has touched it, and whatever the WAL holds comes on top.
 //!
-//! It is left for a file with an empty WAL, too, that was found to be that TXID, or that replication ended with.
+//! It is left for a file with an empty WAL, too, that was found to be that TXID, or that
+//! replication ended with.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -65,7 +67,8 @@ impl LocalState {
         self.note(RESTORE_MARKER_FILE).or_earlier(self.directory.join(EARLIER_RESTORE_MARKER_FILE))
     }
 
-    /// What the file at the database's path still is; `None` when it was touched, or nothing is noted.
+    /// What the file at the database's path still is; `None` when it was touched, or nothing is
+    /// noted.
     pub fn restore_marker(&self) -> Option<RestoreMarker> {
         let stored: Stored = self.restore_marker_file().load()?;
         let is_untouched = Untouched::of(&self.database).is_ok_and(|now| now == stored.file);

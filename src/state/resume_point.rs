@@ -1,8 +1,9 @@
 //! The frame of the WAL at which the database is a TXID of a replica.
 //!
-//! A comparison found the database equal to TXID n, so nothing was uploaded, and no object in the bucket says where in this WAL
-//! TXID n ends. The note does. It is believed only for the same replica and TXID, and only if the WAL still holds that generation up
-//! to that frame with the very checksum, which covers every byte before it (`db/resume.rs`). A lost note costs a comparison.
+//! A comparison found the database equal to TXID n, so nothing was uploaded, and no object in the
+//! bucket says where in this WAL TXID n ends. The note does. It is believed only for the same
+//! replica and TXID, and only if the WAL still holds that generation up to that frame with the very
+//! checksum, which covers every byte before it (`db/resume.rs`). A lost note costs a comparison.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,12 +1,14 @@
 //! Captured but not yet uploaded: LTX files on local disk.
 //!
-//! Normally there is none: the WAL is the queue. Files appear here when the WAL must be reset before its frames reached the
-//! bucket (the storage is away and the WAL passes its budget, or a tail was captured under the write lock). They are the next
-//! level-0 objects, already numbered, and are uploaded in order and removed one by one. If somebody else has taken their numbers
+//! Normally there is none: the WAL is the queue. Files appear here when the WAL must be reset
+//! before its frames reached the bucket (the storage is away and the WAL passes its budget, or a
+//! tail was captured under the write lock). They are the next level-0 objects, already numbered,
+//! and are uploaded in order and removed one by one. If somebody else has taken their numbers
 //! meanwhile, they are moved aside: they hold commits that were acknowledged.
 //!
-//! The first file may have been sent already with its reply lost, so it is never changed. What lies behind it was never sent,
-//! and is merged into one file when there are more than a few: the directory holds at most about twice the database, and those few.
+//! The first file may have been sent already with its reply lost, so it is never changed. What lies
+//! behind it was never sent, and is merged into one file when there are more than a few: the
+//! directory holds at most about twice the database, and those few.
 //!
 //! ```text
 //! 0000000000000007-0000000000000007.ltx   first: kept as it is
@@ -23,7 +25,8 @@ use super::ownership;
 use crate::fsx::{self, Context, FsError};
 use crate::ltx::{Decoder, Encoded, Header, LtxError, Txid, WalPosition, merge};
 
-/// So many files may wait before those that were never sent are merged: each merge reads and writes all of them.
+/// So many files may wait before those that were never sent are merged: each merge reads and writes
+/// all of them.
 const FILES_MAX: usize = 8;
 
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +57,9 @@ pub struct Spill {
 }
 
 impl Spill {
-    /// Reads what an earlier run left in `directory`. A file that is damaged (a power loss before it was synced) ends the
-    /// queue: it and all after it are removed, and what they held is shipped again from the database.
+    /// Reads what an earlier run left in `directory`. A file that is damaged (a power loss before
+    /// it was synced) ends the queue: it and all after it are removed, and what they held is
+    /// shipped again from the database.
     pub(super) fn open(directory: &Path) -> Result<Spill, SpillError> {
         let mut spill = Spill { directory: directory.to_owned(), files: VecDeque::new(), unsynced: false };
         for unfinished in files_with(directory, "tmp")? {
@@ -86,7 +90,8 @@ impl Spill {
         self.files.is_empty()
     }
 
-    /// Appends a file whose bytes `write` produces. It is on disk for good only after [`Spill::sync`].
+    /// Appends a file whose bytes `write` produces. It is on disk for good only after
+    /// [`Spill::sync`].
     pub fn append<E: From<SpillError>>(
         &mut self,
         header: &Header,
@@ -160,7 +165,8 @@ impl Spill {
         let writer = BufWriter::new(ownership::create_new(&temporary)?);
         let Encoded { mut writer, size, checksum, .. } = merge(inputs, header, writer)?;
         writer.flush().on("write", &temporary)?;
-        // The newest parts go first: a crash in between leaves a queue that is shorter, never one with a hole.
+        // The newest parts go first: a crash in between leaves a queue that is shorter, never one
+        // with a hole.
         for file in unsent.iter().skip(1).rev() {
             fsx::remove_file(&file.path)?;
         }
