@@ -2,7 +2,7 @@
 
 use crate::db::{Db, DbError, Position};
 use crate::ltx::Txid;
-use crate::state::{LocalState, ReplicaState, RestoreMarker, ResumePoint};
+use crate::state::{KnownFile, LocalState, ReplicaState, RestoreMarker, ResumePoint};
 
 /// `None` when the position is not a frame of a WAL.
 pub(super) fn resume_point(position: &Position) -> Option<ResumePoint> {
@@ -10,9 +10,24 @@ pub(super) fn resume_point(position: &Position) -> Option<ResumePoint> {
     Some(ResumePoint { txid: position.txid, page_size: position.page_size, pages: position.pages, wal })
 }
 
-/// The file, with an empty WAL, is that TXID of the replica.
-pub(super) fn restore_marker(position: &Position, txid: Txid, address: &str) -> RestoreMarker {
-    RestoreMarker { replica: address.to_owned(), txid, page_size: position.page_size, pages: position.pages }
+/// Notes that the file, with an empty WAL, is that position in the replica.
+pub(super) fn mark_file(
+    db: &Db,
+    (state, replica): (&LocalState, &ReplicaState),
+    position: &Position,
+) -> Result<(), DbError> {
+    let Position { txid, page_size, pages, .. } = *position;
+    let marker = RestoreMarker::of(db.path(), replica.address(), txid, page_size, pages)?;
+    // Not of a file that has been put in its place since.
+    db.check_identity()?;
+    Ok(state.mark_restored(&marker)?)
+}
+
+/// Notes that the file that is open belongs to the history in the replica.
+pub(super) fn note_known_file(db: &Db, replica: &ReplicaState) -> Result<(), DbError> {
+    let file = KnownFile::at(db.path())?;
+    db.check_identity()?;
+    Ok(replica.note_known_file(&file)?)
 }
 
 /// Where this TXID of the replica is found in the database, by the marker of a restore, or by the

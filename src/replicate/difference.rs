@@ -45,13 +45,12 @@ use tokio::time::Instant;
 use self::join::{CompareError, How, compare};
 use self::judge::{Found, Local, SMALL_BYTES, Scope, Size, Verdict, files_apart, judge, refuse, skip};
 use super::Stop;
-use super::by_note::{restore_marker, resume_point};
+use super::by_note::{mark_file, note_known_file, resume_point};
 use super::disk::{Pending, pending_of};
 use super::error::StepError;
 use super::local::LocalSide;
 use super::on_thread::blocking;
-use crate::db::{Batch, Comparison, ImageReason, Rows};
-use crate::fsx::FsError;
+use crate::db::{Batch, Comparison, Db, DbError, ImageReason, Rows};
 use crate::ltx::{Header, Txid};
 use crate::remote::{LtxObject, ReadError, ReadPolicy, Remote, plan};
 use crate::state::SyncedTo;
@@ -284,12 +283,12 @@ impl LocalSide {
         let image = batch.clone();
         let position = self.with_db(move |db| db.continue_at_mark(&image, txid)).await;
         let (state, replica) = self.notes();
-        let note = move || match resume_point(&position) {
-            Some(point) => replica.note_resume_point(&point),
+        let note = move |db: &mut Db| match resume_point(&position) {
+            Some(point) => Ok(replica.note_resume_point(&point)?),
             // While the snapshot is pinned no checkpoint can reach the file, so with an empty WAL it is TXID n as it lies there.
-            None => state.mark_restored(&restore_marker(&position, txid, replica.address())),
+            None => mark_file(db, (&state, &replica), &position),
         };
-        let noted: Result<(), FsError> = blocking(note).await;
+        let noted: Result<(), DbError> = self.with_db(note).await;
         if let Err(error) = noted {
             tracing::warn!(db = %self.name(), "{error}: the next start compares again");
         }
@@ -309,7 +308,7 @@ impl LocalSide {
             return;
         }
         let (_, replica) = self.notes();
-        match blocking(move || replica.note_known_file()).await {
+        match self.with_db(move |db| note_known_file(db, &replica)).await {
             Ok(()) => self.doubts.is_noted = true,
             Err(error) => tracing::debug!(db = %self.name(), "{error}"),
         }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::Stop;
-use super::by_note::{restore_marker, resume_point};
+use super::by_note::{mark_file, resume_point};
 use super::core::{BatchKind, Lane, LocalDone, LocalOrder, Start, Trouble};
 use super::difference::Doubts;
 use super::disk::{Disk, Outbox, Pending};
@@ -203,7 +203,7 @@ impl LocalSide {
 fn note_empty_wal(db: &Db, txid: Txid, state: &LocalState, replica: &ReplicaState) {
     let position = db.position().filter(|position| position.txid == txid && matches!(db.wal_len(), Ok(0)));
     let Some(position) = position else { return };
-    if let Err(error) = state.mark_restored(&restore_marker(&position, txid, replica.address())) {
+    if let Err(error) = mark_file(db, (state, replica), &position) {
         tracing::debug!(db = %db.path().display(), "{error}");
     }
 }

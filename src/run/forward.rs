@@ -104,9 +104,9 @@ struct Forward<'a> {
 }
 
 /// What changes when somebody uses the file.
-type Stamp = (u64, u64, i64, i64, bool);
+type LastUse = (u64, u64, i64, i64, bool);
 
-fn stamp(path: &Path) -> Result<Stamp, FsError> {
+fn last_use(path: &Path) -> Result<LastUse, FsError> {
     let file = fsx::metadata(path)?;
     let has_wal = fsx::metadata_if_exists(&fsx::with_suffix(path, "-wal"))?.is_some();
     Ok((file.ino(), file.len(), file.mtime(), file.mtime_nsec(), has_wal))
@@ -118,13 +118,13 @@ async fn replace(forward: &Forward<'_>, cancel: &CancellationToken) -> Result<()
     let state = LocalState::open(path, &database.meta_path);
     let mut revival = Revival::of_database(database, true);
     let staged = staging(path);
-    let before = {
+    let old = {
         let (path, staged, state, behind) = (path.clone(), staged.clone(), state.clone(), *behind);
         let replica = remote.address().to_owned();
         let began = blocking(move || begin(&path, &staged, &state, behind, replica));
         began.await.map_err(cannot_write)?
     };
-    keep_owner_and_mode(&mut revival, &before, database);
+    keep_owner_and_mode(&mut revival, &old, database);
     revival.request.output = staged.clone();
     let restored = match restore_and_note(remote, &revival, cancel, announce_progress).await {
         Ok(restored) => restored,
@@ -137,7 +137,7 @@ async fn replace(forward: &Forward<'_>, cancel: &CancellationToken) -> Result<()
     let (path, address) = (path.clone(), remote.address().to_owned());
     let shown = path.display().to_string();
     let ended = blocking(move || {
-        if stamp(&path)? != before.stamp {
+        if last_use(&path)? != old.last_use {
             // Best effort: the next look removes it.
             let _ = std::fs::remove_file(&staged);
             return Ok(false);
@@ -158,20 +158,20 @@ async fn replace(forward: &Forward<'_>, cancel: &CancellationToken) -> Result<()
 }
 
 /// The file that is replaced, before anything was done.
-struct Before {
-    stamp: Stamp,
+struct OldFile {
+    last_use: LastUse,
     mode: u32,
     owner: FileOwner,
 }
 
 /// Notes which TXID the file is, and makes room for the new one.
-fn begin(path: &Path, staged: &Path, state: &LocalState, behind: Behind, replica: String) -> Result<Before, FsError> {
-    let stamp = stamp(path)?;
+fn begin(path: &Path, staged: &Path, state: &LocalState, behind: Behind, replica: String) -> Result<OldFile, FsError> {
+    let last_use = last_use(path)?;
     let Behind { here, page_size, pages, .. } = behind;
-    state.mark_restored(&RestoreMarker { replica, txid: here, page_size, pages })?;
+    state.mark_restored(&RestoreMarker::of(path, &replica, here, page_size, pages)?)?;
     fsx::remove_file_if_exists(staged)?;
-    let old = fsx::metadata(path)?;
-    Ok(Before { stamp, mode: old.mode() & 0o777, owner: FileOwner { uid: old.uid(), gid: old.gid() } })
+    let file = fsx::metadata(path)?;
+    Ok(OldFile { last_use, mode: file.mode() & 0o777, owner: FileOwner { uid: file.uid(), gid: file.gid() } })
 }
 
 /// The file that the newest state is restored to, beside the database.
@@ -182,7 +182,7 @@ fn staging(path: &Path) -> PathBuf {
 }
 
 /// The new file belongs to whom the old one belonged to, unless the configuration says otherwise.
-fn keep_owner_and_mode(revival: &mut Revival, old: &Before, database: &Database) {
+fn keep_owner_and_mode(revival: &mut Revival, old: &OldFile, database: &Database) {
     if database.file_mode.is_none() {
         revival.request.mode = Some(old.mode);
     }

@@ -143,10 +143,12 @@ pub async fn restore_and_note(
         (&revival.meta_path, revival.request.target, restored.reached)
     {
         let state = LocalState::open(&revival.request.output, meta_path);
-        let replica = remote.address().to_owned();
-        let marker = RestoreMarker { replica, txid, page_size: header.page_size, pages: header.commit };
+        let (output, replica) = (revival.request.output.clone(), remote.address().to_owned());
         // The restored file may belong to somebody else than what the directory was prepared for.
-        let marked = blocking(move || state.prepare().and_then(|()| state.mark_restored(&marker)));
+        let marked = blocking(move || {
+            let marker = RestoreMarker::of(&output, &replica, txid, header.page_size, header.commit)?;
+            state.prepare().and_then(|()| state.mark_restored(&marker))
+        });
         // Without the marker replication begins with an image: slower, never wrong.
         if let Err(error) = marked.await {
             tracing::warn!("{error}: the first upload will be the whole database");

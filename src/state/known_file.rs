@@ -18,7 +18,7 @@ pub(super) const EARLIER_KNOWN_FILE: &str = "known-file.json";
 
 /// Which file it is, whatever it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct KnownFile {
+pub struct KnownFile {
     device: u64,
     inode: u64,
     /// Inodes are used again; a file's time of birth is its own. Zero where the file system does
@@ -27,6 +27,7 @@ pub(super) struct KnownFile {
 }
 
 impl KnownFile {
+    /// The file that lies at the path now.
     pub fn at(path: &Path) -> fsx::Result<KnownFile> {
         let file = fsx::metadata(path)?;
         let born = file.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
@@ -47,13 +48,9 @@ impl ReplicaState {
         noted.is_some() && noted == KnownFile::at(&self.database).ok()
     }
 
-    /// The file at the database's path belongs to the history in this replica from now on.
-    pub fn note_known_file(&self) -> fsx::Result<()> {
-        // Most starts find it so, and need not wait for the disk.
-        if self.is_known_file() {
-            return Ok(());
-        }
-        self.known_file().replace(&KnownFile::at(&self.database)?)
+    /// This file belongs to the history in this replica from now on.
+    pub fn note_known_file(&self, file: &KnownFile) -> fsx::Result<()> {
+        self.known_file().replace(file)
     }
 }
 
@@ -68,18 +65,22 @@ mod tests {
         let path = dir.path().join("app.db");
         let state = |address: &str| LocalState::open(&path, &dir.path().join("meta")).replica(address);
         let is_known = |address: &str| state(address).is_known_file();
+        let note = |address: &str| {
+            let file = KnownFile::at(&path).expect("stat");
+            state(address).note_known_file(&file).expect("save");
+        };
         std::fs::write(&path, b"content").expect("write");
         assert!(!is_known("r"));
-        state("r").note_known_file().expect("save");
+        note("r");
         assert!(is_known("r") && !is_known("other"));
         std::fs::write(&path, b"changed").expect("write");
         assert!(is_known("r"), "content is not identity");
         let copy = dir.path().join("copy");
         std::fs::copy(&path, &copy).and_then(|_| std::fs::rename(&copy, &path)).expect("replace");
         assert!(!is_known("r"));
-        state("other").note_known_file().expect("save");
+        note("other");
         assert!(is_known("other") && !is_known("r"), "each replica has its own note");
-        state("r").note_known_file().expect("save");
+        note("r");
         assert!(is_known("other") && is_known("r"));
     }
 

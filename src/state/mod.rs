@@ -52,6 +52,7 @@ mod restore_marker;
 mod resume_point;
 mod spill;
 
+pub use known_file::KnownFile;
 pub use last_synced::{LastSynced, SyncedTo};
 pub use lock::Lock;
 pub use reset_order::{ResetOrder, ResetStep};

@@ -13,7 +13,7 @@
 //! What cannot be read is not known: [`NoteFile::load`] has no error.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -85,8 +85,7 @@ impl NoteFile {
 
     fn read(&self) -> Option<(&Path, Vec<u8>)> {
         for path in std::iter::once(&self.path).chain(&self.earlier) {
-            // Behind no link, and a FIFO is nothing to wait for.
-            match open(path, File::options().read(true)).and_then(|mut file| read_some(&mut file)) {
+            match read(path) {
                 Ok(text) => return Some((path, text)),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
@@ -121,9 +120,13 @@ impl NoteFile {
         serde_json::from_value(note).map(Some).map_err(|error| error.to_string())
     }
 
-    /// Writes it as a whole, and durably.
+    /// Writes it as a whole, and durably. A note that says the same already stays: most starts and
+    /// ends find it so, and need not wait for the disk.
     pub fn replace(&self, note: &impl Serialize) -> fsx::Result<()> {
         let text = self.encode(note)?;
+        if read(&self.path).is_ok_and(|found| found == text) {
+            return Ok(());
+        }
         let directory = fsx::parent(&self.path);
         // The directory of a replica lies in another one that may be missing.
         if self.replica.is_some() {
@@ -179,20 +182,23 @@ impl NoteFile {
     }
 }
 
+/// Behind no link, and a FIFO is nothing to wait for.
 fn open(path: &Path, options: &mut std::fs::OpenOptions) -> io::Result<File> {
     options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
 /// A note is short: whatever is longer is none.
-fn read_some(file: &mut File) -> io::Result<Vec<u8>> {
+fn read(path: &Path) -> io::Result<Vec<u8>> {
     const LEN_MAX: u64 = 64 * 1024;
     let mut text = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file, LEN_MAX), &mut text)?;
+    open(path, File::options().read(true))?.take(LEN_MAX).read_to_end(&mut text)?;
     Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,6 +227,10 @@ mod tests {
         assert_eq!((note.load(), other.load::<Said>()), (Some(said(2, "")), None));
         note.replace(&said(u64::MAX, "é\n")).expect("write");
         assert_eq!(note.load(), Some(said(u64::MAX, "é\n")));
+        let inode = || std::fs::metadata(&note.path).expect("stat").ino();
+        let before = inode();
+        note.replace(&said(u64::MAX, "é\n")).expect("it says so already");
+        assert_eq!(inode(), before);
         assert!(!dir.path().join("replicas/x/note.json.tmp").exists());
         note.remove().expect("remove");
         assert_eq!((note.load::<Said>(), note.paths_there().expect("stat").len()), (None, 0));

@@ -152,7 +152,8 @@ mod tests {
         }
         for replica in ["r", "mirror"] {
             state.replica(replica).last_synced().in_step(SyncedTo::up_to(None)).expect("write");
-            state.replica(replica).note_known_file().expect("write");
+            let file = KnownFile::at(&path).expect("stat");
+            state.replica(replica).note_known_file(&file).expect("write");
         }
         let steps = state.plan_reset("b").expect("list");
         let moved = |name: &str| ResetStep::Move {

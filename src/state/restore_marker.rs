@@ -31,6 +31,7 @@ pub struct RestoreMarker {
     pub page_size: PageSize,
     /// Size of the database in pages.
     pub pages: u32,
+    file: FileStamp,
 }
 
 /// As it is written.
@@ -42,23 +43,31 @@ struct Stored {
     pages: u32,
     replica: String,
     #[serde(flatten)]
-    file: Untouched,
+    file: FileStamp,
 }
 
 /// What changes when a file is written to, or is another one.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Untouched {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct FileStamp {
     device: u64,
     inode: u64,
     size: u64,
     modified_ns: i64,
 }
 
-impl Untouched {
-    fn of(path: &Path) -> fsx::Result<Untouched> {
+impl FileStamp {
+    fn of(path: &Path) -> fsx::Result<FileStamp> {
         let file = fsx::metadata(path)?;
         let modified_ns = file.mtime() * 1_000_000_000 + file.mtime_nsec();
-        Ok(Untouched { device: file.dev(), inode: file.ino(), size: file.len(), modified_ns })
+        Ok(FileStamp { device: file.dev(), inode: file.ino(), size: file.len(), modified_ns })
+    }
+}
+
+impl RestoreMarker {
+    /// Of the file that lies at the path now. It is for the caller to know that it is the right one.
+    pub fn of(path: &Path, replica: &str, txid: Txid, page_size: PageSize, pages: u32) -> fsx::Result<RestoreMarker> {
+        let file = FileStamp::of(path)?;
+        Ok(RestoreMarker { replica: replica.to_owned(), txid, page_size, pages, file })
     }
 }
 
@@ -71,16 +80,14 @@ impl LocalState {
     /// noted.
     pub fn restore_marker(&self) -> Option<RestoreMarker> {
         let stored: Stored = self.restore_marker_file().load()?;
-        let is_untouched = Untouched::of(&self.database).is_ok_and(|now| now == stored.file);
         let (txid, page_size) = (Txid::parse_hex(&stored.txid)?, PageSize::new(stored.page_size)?);
-        is_untouched.then_some(RestoreMarker { replica: stored.replica, txid, page_size, pages: stored.pages })
+        let now = RestoreMarker::of(&self.database, &stored.replica, txid, page_size, stored.pages).ok()?;
+        (now.file == stored.file).then_some(now)
     }
 
-    /// Notes what the file at the database's path is.
     pub fn mark_restored(&self, marker: &RestoreMarker) -> fsx::Result<()> {
-        let (txid, page_size) = (marker.txid.to_string(), marker.page_size.get());
-        let file = Untouched::of(&self.database)?;
-        let (pages, replica) = (marker.pages, marker.replica.clone());
+        let RestoreMarker { replica, txid, page_size, pages, file } = marker.clone();
+        let (txid, page_size) = (txid.to_string(), page_size.get());
         self.restore_marker_file().replace(&Stored { txid, page_size, pages, replica, file })
     }
 }
@@ -94,9 +101,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("app.db");
         let state = LocalState::open(&path, &dir.path().join("meta"));
-        let marker =
-            RestoreMarker { replica: "s3://b/p".into(), txid: Txid::FIRST, page_size: PageSize::MAX, pages: 3 };
         std::fs::write(&path, b"content").expect("write");
+        let marker = RestoreMarker::of(&path, "s3://b/p", Txid::FIRST, PageSize::MAX, 3).expect("stat");
         assert_eq!(state.restore_marker(), None);
         state.mark_restored(&marker).expect("save");
         assert_eq!(state.restore_marker(), Some(marker));
@@ -111,7 +117,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("app.db");
         std::fs::write(&path, b"content").expect("write");
-        let Untouched { device, inode, size, modified_ns } = Untouched::of(&path).expect("stat");
+        let FileStamp { device, inode, size, modified_ns } = FileStamp::of(&path).expect("stat");
         let text = format!(
             "{{\n  \"txid\": \"0000000000000001\",\n  \"page_size\": 512,\n  \"pages\": 3,\n  \"replica\": \"r\",\n  \"device\": {device},\n  \
              \"inode\": {inode},\n  \"size\": {size},\n  \"modified_ns\": {modified_ns}\n}}"
