@@ -18,8 +18,8 @@
 //!     ┌───────┴────────┐
 //!  replicate/      restore/            up and down
 //!     │      ╲     ╱   │
-//!    db/     status   remote/          the two sides: the local file · the bucket (LTX names, written once for every store)
-//!     │               │
+//!    db/  state/   remote/  status      the local file · our notes beside it · the bucket (LTX names, once for every store)
+//!     │      │        │
 //!  sqlite/  ltx/    store/  supervise/ formats and ports: SQLite's files · LTX codec · bytes by key · child processes
 //!     └──────┴───┬────┘
 //!         page · fsx · clock           words
@@ -47,6 +47,7 @@ mod supervise;
 
 mod db;
 mod remote;
+mod state;
 mod status;
 
 mod replicate;

@@ -11,11 +11,11 @@ use super::args::Reset as Command;
 use super::{Environment, printed, variable};
 use crate::clock;
 use crate::config::{Options, default_meta_path};
-use crate::db::{Act, Lock, accept, plan_reset};
 use crate::fsx::{self, FsError};
 use crate::run::Failure;
 use crate::run::exit::{CANNOT_WRITE, CONFIG};
 use crate::sqlite::{Presence, look_at_file};
+use crate::state::{LocalState, Lock, ResetStep};
 
 pub fn reset(command: &Command) -> Result<u8, Failure> {
     let (path, meta_path) = paths(command)?;
@@ -41,11 +41,12 @@ pub fn reset(command: &Command) -> Result<u8, Failure> {
         }
     }
     let branch = format!("reset-{}", clock::unix_ms());
-    let acts = plan_reset(&meta_path, &branch).map_err(failed)?;
+    let state = LocalState::open(&path, &meta_path);
+    let steps = state.plan_reset(&branch).map_err(failed)?;
     if !command.dry_run {
-        accept(&path, &meta_path, &acts).map_err(failed)?;
+        state.order_reset(&steps).map_err(failed)?;
     }
-    printed(tell(&path, &acts, command.dry_run, &mut io::stdout()))
+    printed(tell(&path, &steps, command.dry_run, &mut io::stdout()))
 }
 
 /// Where the database is, and our state of it.
@@ -67,10 +68,10 @@ fn paths(command: &Command) -> Result<(PathBuf, PathBuf), Failure> {
     }
 }
 
-fn tell(path: &Path, acts: &[Act], dry_run: bool, out: &mut dyn Write) -> io::Result<()> {
+fn tell(path: &Path, steps: &[ResetStep], dry_run: bool, out: &mut dyn Write) -> io::Result<()> {
     let (would, becomes) = if dry_run { ("would ", "would become") } else { ("", "becomes") };
-    for act in acts {
-        writeln!(out, "{would}{act}")?;
+    for step in steps {
+        writeln!(out, "{would}{step}")?;
     }
     writeln!(out, "{} {becomes} the newest state of its replica at the next start", path.display())
 }
@@ -83,12 +84,12 @@ mod tests {
     fn what_is_done_is_told() {
         let said = |dry_run| {
             let mut out = Vec::new();
-            let acts = [Act::Remove("/m/standing.json".into())];
-            tell(Path::new("/data/app.db"), &acts, dry_run, &mut out).expect("memory");
+            let steps = [ResetStep::Remove("/m/known-file.json".into())];
+            tell(Path::new("/data/app.db"), &steps, dry_run, &mut out).expect("memory");
             String::from_utf8(out).expect("text")
         };
         let end = "the newest state of its replica at the next start\n";
-        assert_eq!(said(false), format!("remove /m/standing.json\n/data/app.db becomes {end}"));
-        assert_eq!(said(true), format!("would remove /m/standing.json\n/data/app.db would become {end}"));
+        assert_eq!(said(false), format!("remove /m/known-file.json\n/data/app.db becomes {end}"));
+        assert_eq!(said(true), format!("would remove /m/known-file.json\n/data/app.db would become {end}"));
     }
 }

@@ -17,6 +17,7 @@ use super::{Environment, install, logger, progress, variable};
 use crate::clock;
 use crate::config::{self, Database, Logging, Options, Replica};
 use crate::ltx::Txid;
+use crate::replicate::blocking;
 use crate::restore::{self as road, FileOwner, Found, Integrity, Request, RestoreError, Target};
 use crate::run::exit::{CONFIG, Failure, INTERNAL, USAGE};
 use crate::run::{Revival, connect, restore_and_note, restore_failure, unless_signalled};
@@ -42,7 +43,8 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
     let order = order(&command)?;
     let revival = revival(&command, &order)?;
     // At once: nothing is asked of the bucket for a target that is none.
-    target::check_kind(&order.destination)?;
+    let destination = order.destination.clone();
+    blocking(move || target::check_kind(&destination)).await?;
     if command.dry_run {
         let remote = connect(&order.replica).await?;
         let target = revival.request.target;
@@ -53,10 +55,12 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
             Err(error) => without_backup(&command, error),
         };
     }
-    if let Some(code) = target::refuse_existing(&command, &order.destination)? {
+    let (destination, force, skip) = (order.destination.clone(), command.force, command.if_db_not_exists);
+    if let Some(code) = blocking(move || target::refuse_existing(&destination, force, skip)).await? {
         return Ok(code);
     }
-    let _locks = target::lock(&order)?;
+    let (destination, owner, meta_path) = (order.destination.clone(), order.owner, order.meta_path.clone());
+    let _locks = blocking(move || target::lock(&destination, owner, meta_path)).await?;
     let remote = connect(&order.replica).await?;
     let began = Instant::now();
     let staging = order.destination.staging().map_err(|error| restore_failure(error.into()))?.map(Arc::new);

@@ -1,6 +1,7 @@
 //! The local side: one SQLite database, from which every commit is captured and to which nothing is ever written.
 //!
-//! This room knows SQLite and LTX. It must never know the bucket: what a capture becomes is the road's business (`replicate/`).
+//! This room knows SQLite and LTX. It must never know the bucket, nor which replicas there are, nor what is noted about them beside
+//! the database (`state/`): what a capture becomes is decided in `replicate/`.
 //!
 //! ```text
 //!   watch.rs     wakes when the -wal changes
@@ -14,14 +15,7 @@
 //!   kin.rs       pure: pages that tell of one lineage
 //!   rows.rs      pure: rows that do, wherever they lie
 //!   descent.rs   pure: a page that shows that it came after another copy
-//!   proof.rs     the notes of what was proved, for the next start
-//!   spill.rs     captured but not yet uploaded, on local disk
-//!   origin.rs    the note a restore leaves: this file is TXID n
-//!   history.rs   the note of how far this disk is in step with the replica
 //!   litestream.rs  what Litestream leaves beside a database
-//!   acceptance.rs  by order of a human: this database is the newest state
-//!   notes.rs     the directory of all these, and to whom it belongs
-//!   lock.rs      one replicator per database
 //!   nearby.rs    there is no database: what lies at and around its path
 //!   identity.rs  is this still the file we opened?
 //!   replaced.rs  it is not: what the old one left
@@ -40,47 +34,33 @@
 //! [`Position::sealed`] is that fact; a new WAL generation continues the old one only when it is set. In every other case
 //! of a new generation the next capture is a full image: never a guess.
 
-mod acceptance;
 mod capture;
 mod compare;
 mod descent;
 mod follow;
-mod history;
 mod identity;
 mod kin;
 mod litestream;
-mod lock;
 mod nearby;
-mod notes;
 mod open;
-mod origin;
 mod position;
-mod proof;
 mod replaced;
 mod reset;
 mod resume;
 mod rows;
-mod spill;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
-pub use acceptance::{Accepted, Act, accept, plan_reset};
 pub use capture::Batch;
 pub use compare::{Comparison, Limits, OtherPages};
-pub use history::{History, Own};
 pub use litestream::litestream_was_here;
-pub use lock::Lock;
 pub use nearby::{AtPath, Neighbour, Surroundings};
-pub use notes::{create_dir_within, note_exclusive, prepare as prepare_notes, was_exclusive};
 pub use open::{Db, DbError, Tuning};
-pub use origin::Origin;
 pub use position::{ImageReason, Position};
-pub use proof::{KnownFile, Standing};
 pub use replaced::Remains;
 pub use reset::{Obstacle, Reset};
 pub use resume::{Candidate, Kinship, Side};
 pub use rows::{RowSample, Rows};
-pub use spill::{ASIDE_DIRECTORY, SPILL_DIRECTORY, Spill, SpillError, Spilled};
 pub use watch::{Watch, Watches};

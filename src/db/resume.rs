@@ -14,10 +14,9 @@ use std::cmp::Ordering;
 use super::capture::newest_of_each;
 use super::open::{Db, DbError};
 use super::position::{ImageReason, Position};
-use super::proof::Standing;
-use crate::ltx::Header;
+use crate::ltx::{Header, WalPosition};
 use crate::page::Pgno;
-use crate::sqlite::{FrameChecksum, Salts, Wal, WalError, WalMark, frame_len};
+use crate::sqlite::{FrameChecksum, Salts, Wal, WalError, WalMark, frame_len, frame_offset};
 
 /// More restarts of one WAL than happen while nobody replicates. Two WALs that were created anew are that close by chance once in
 /// 65,536 times.
@@ -194,11 +193,11 @@ impl Db {
         Ok(Some(candidate.position))
     }
 
-    /// The position that an earlier comparison left a note of, if the pinned WAL still stands by it.
-    pub fn standing(&self, note: &Standing) -> Result<Option<Position>, DbError> {
-        let Some(header) = note.header() else { return Ok(None) };
-        let Ok(candidate) = self.candidate(&header)? else { return Ok(None) };
-        Ok(Some(candidate.position).filter(|position| note.vouches_for(position, self.mark.wal)))
+    /// That position once more, if the pinned WAL still holds what it held when the position was noted.
+    pub fn resume_at(&self, noted: &Position) -> Result<Option<Position>, DbError> {
+        let Some(end) = noted.wal else { return Ok(None) };
+        let Ok(candidate) = self.candidate(&header_ending_at(noted, &end))? else { return Ok(None) };
+        Ok(Some(candidate.position).filter(|position| is_same_end(&end, position, self.mark.wal)))
     }
 
     fn same_generation(&self, wal: &Wal, claim: &Claim, now: WalMark) -> Result<Found, DbError> {
@@ -249,11 +248,43 @@ impl Db {
     }
 }
 
+/// The header that an object which ends at this position would have.
+fn header_ending_at(position: &Position, end: &WalMark) -> Header {
+    let Position { txid, page_size, pages, .. } = *position;
+    let offset = frame_offset(end.frames, page_size);
+    let wal = WalPosition { offset, size: 0, salt1: end.salts.0, salt2: end.salts.1 };
+    Header { page_size, commit: pages, min_txid: txid, max_txid: txid, timestamp_ms: 0, wal }
+}
+
+/// Whether the position that was found is the one that was noted. In a later generation of the WAL there is no checksum to compare:
+/// what is left of this one has proved that it went no further.
+fn is_same_end(noted: &WalMark, found: &Position, current: Option<WalMark>) -> bool {
+    let is_current = found.wal.map(|wal| wal.salts) == current.map(|wal| wal.salts);
+    !is_current || found.wal.is_some_and(|wal| wal.checksum == noted.checksum)
+}
+
 type Found = Result<(Vec<(Pgno, u32)>, WalMark, bool), ImageReason>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ltx::Txid;
+    use crate::page::PageSize;
+
+    #[test]
+    fn a_noted_position_is_believed_for_its_very_frames() {
+        let noted = WalMark { salts: Salts(4, 7), frames: 5, checksum: FrameChecksum(1, 2) };
+        let found =
+            |wal| Position { txid: Txid::FIRST, page_size: PageSize::MAX, pages: 3, wal: Some(wal), sealed: false };
+        let header = header_ending_at(&found(noted), &noted);
+        assert_eq!((header.wal.end(), header.commit), (frame_offset(5, PageSize::MAX), 3));
+        let now = Some(WalMark { frames: 9, checksum: FrameChecksum(8, 8), ..noted });
+        assert!(is_same_end(&noted, &found(noted), now));
+        let rewritten = found(WalMark { checksum: FrameChecksum(9, 9), ..noted });
+        assert!(!is_same_end(&noted, &rewritten, now));
+        let restarted = now.map(|wal| WalMark { salts: Salts(5, 1), ..wal });
+        assert!(is_same_end(&noted, &rewritten, restarted));
+    }
 
     #[test]
     fn the_end_of_an_object_is_told_from_the_end_of_the_wal() {

@@ -13,9 +13,9 @@ use super::error::StepError;
 use super::local::LocalSide;
 use super::on_thread::blocking;
 use crate::clock;
-use crate::db::{ASIDE_DIRECTORY, Spilled, create_dir_within};
 use crate::fsx;
 use crate::remote::Remote;
+use crate::state::SpilledFile;
 use crate::store::{Key, Put};
 
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,9 +49,8 @@ impl LocalSide {
         if self.front_file().is_none() {
             return Ok(0);
         }
-        let directory = self.settings.meta_path.join(ASIDE_DIRECTORY);
-        let created = directory.clone();
-        blocking(move || create_dir_within(&created)).await?;
+        let (state, _) = self.notes();
+        let directory = blocking(move || state.orphaned()).await?;
         let branch = format!("{}-{:08x}", clock::unix_ms(), clock::random_u64() as u32);
         let mut kept = 0;
         while let Some(file) = self.front_file() {
@@ -67,7 +66,7 @@ impl LocalSide {
     }
 
     /// The oldest local file.
-    pub fn front_file(&self) -> Option<Spilled> {
+    pub fn front_file(&self) -> Option<SpilledFile> {
         self.disk.here().spill.front().cloned()
     }
 }
@@ -83,7 +82,7 @@ fn spill_tail(disk: &mut Disk) -> Result<(), StepError> {
 }
 
 /// Best effort: the local file is kept in any case.
-async fn upload_aside(remote: &Remote, file: &Spilled, name: &str, deadline: Instant) {
+async fn upload_aside(remote: &Remote, file: &SpilledFile, name: &str, deadline: Instant) {
     let path: PathBuf = file.path.clone();
     let upload = async {
         let bytes = blocking(move || fsx::read(&path)).await.map_err(|e| e.to_string())?;

@@ -13,20 +13,19 @@
 //!
 //! The history may have gone on from this very disk, too: what proves that it is the end is looked for first.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::by_note;
 use super::difference::is_exactly;
 use super::look::{End, Seen, look};
 use super::on_thread::{OnThread, blocking};
 use super::start::fetch_pages;
-use crate::db::{
-    Accepted, Db, DbError, History, Kinship, Origin, Own, Position, SPILL_DIRECTORY, Side, Spill, Standing, Tuning,
-    litestream_was_here,
-};
+use crate::db::{Db, DbError, Kinship, Position, Side, Tuning, litestream_was_here};
 use crate::ltx::{Header, Txid};
 use crate::page::PageSize;
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
+use crate::state::{LastSynced, LocalState, ReplicaState, ResetOrder, SyncedTo};
 
 /// How long the start of the application may wait to hear where the history ends.
 const LOOK_TIME: Duration = Duration::from_secs(2);
@@ -62,96 +61,94 @@ pub enum NotKnown {
 
 /// Looks whether the database is behind. Nobody else in this process may have it open; the lock must be held.
 pub async fn look_behind(place: &Place, remote: &Remote) -> Result<Option<Behind>, NotKnown> {
-    let (path, meta) = (&place.path, &place.meta_path);
-    if Accepted::look(path, meta) == Accepted::ThisFile || !is_empty(&meta.join(SPILL_DIRECTORY)) {
-        return Ok(None);
-    }
+    let state = LocalState::open(&place.path, &place.meta_path);
+    let replica = state.replica(remote.address());
+    let (noted, of_replica) = (state.clone(), replica.clone());
+    let last_synced = blocking(move || {
+        // What was captured here and never uploaded is a commit of its own.
+        let is_spill_empty = noted.spill().is_ok_and(|spill| spill.is_empty());
+        (noted.reset_order() != ResetOrder::ThisFile && is_spill_empty).then(|| of_replica.last_synced())
+    });
+    let Some(last_synced) = last_synced.await else { return Ok(None) };
     let silent = |_| NotKnown::Silent(remote.address().to_owned());
     let Seen { listing, end, .. } = tokio::time::timeout(LOOK_TIME, look(remote)).await.map_err(silent)??;
     let Some(end) = end else { return Ok(None) };
-    let (opened, tuning) = (path.clone(), place.tuning);
+    let (opened, tuning) = (place.path.clone(), place.tuning);
     let db = blocking(move || Db::open(&opened, tuning)).await?;
-    let mut search = Search { place, remote, history: History::load(meta, remote.address()), db: OnThread::new(db) };
+    let notes = (state, replica);
+    let mut search = Search { place, remote, notes, last_synced, db: OnThread::new(db) };
     let found = match search.is_the_end(&end).await? {
         true => None,
         false => search.earlier(&end, &listing).await?,
     };
-    let (page_size, pages) = search.ask(Db::size);
+    let (page_size, pages) = search.ask(|db| db.size()).await;
     Ok(found.filter(|here| *here < end.txid).map(|here| Behind { here, page_size, pages, end: end.txid }))
-}
-
-/// What was captured here and never uploaded is a commit of its own.
-fn is_empty(spill: &Path) -> bool {
-    !spill.exists() || Spill::open(spill).is_ok_and(|spill| spill.is_empty())
 }
 
 struct Search<'a> {
     place: &'a Place,
     remote: &'a Remote,
-    history: History,
+    notes: (LocalState, ReplicaState),
+    last_synced: LastSynced,
     db: OnThread<Db>,
 }
 
 impl Search<'_> {
-    fn ask<T>(&self, question: impl FnOnce(&Db) -> T) -> T {
-        question(&self.db.here())
+    async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&Db) -> T + Send + 'static) -> T {
+        self.db.with(|db| question(db)).await
     }
 
     /// Whether the database came to the end of the history, and perhaps went on from there.
     async fn is_the_end(&mut self, end: &End) -> Result<bool, NotKnown> {
-        if self.is_at_by_note(end.txid)?.is_some() {
+        if self.is_at_by_note(end.txid).await?.is_some() {
             return Ok(true);
         }
         let Some((object, header)) = &end.l0 else { return Ok(false) };
-        if litestream_was_here(&self.place.path, &self.place.meta_path, header)
-            || self.ask(|db| db.kinship(header)) == Kinship::Later
-        {
-            return Ok(true);
-        }
-        Ok(matches!(self.ask(|db| db.side_of(header)), Side::Before | Side::Here)
-            && self.confirmed(header, object).await?.is_some())
+        let (place, newest) = (self.place.clone(), *header);
+        let (was_made_here, side) = self
+            .ask(move |db| {
+                let by_litestream = litestream_was_here(&place.path, &place.meta_path, &newest);
+                (by_litestream || db.kinship(&newest) == Kinship::Later, db.side_of(&newest))
+            })
+            .await;
+        Ok(was_made_here
+            || matches!(side, Side::Before | Side::Here) && self.confirmed(header, object).await?.is_some())
     }
 
     /// The TXID that it is, if it is one.
     async fn earlier(&mut self, end: &End, listing: &Listing) -> Result<Option<Txid>, NotKnown> {
-        let own = self.history.txid();
-        if let Some(own) = own
-            && let Some(position) = self.is_at_by_note(own)?
-            && self.ask(|db| db.ends_at(&position))
+        if let Some(txid) = self.last_synced.txid()
+            && let Some(position) = self.is_at_by_note(txid).await?
+            && self.ask(move |db| db.ends_at(&position)).await
         {
-            return Ok(Some(own));
+            return Ok(Some(txid));
         }
         if let Some(txid) = self.by_wal(listing).await? {
             return Ok(Some(txid));
         }
-        let Some(own) = self.own_and_sent(listing).await?.filter(|own| *own < end.txid) else { return Ok(None) };
-        Ok(is_exactly(&self.db, self.remote, listing, own).await?.then_some(own))
+        let Some(txid) = self.synced_and_sent(listing).await?.filter(|txid| *txid < end.txid) else { return Ok(None) };
+        Ok(is_exactly(&self.db, self.remote, listing, txid).await?.then_some(txid))
     }
 
     /// How far the history is this disk's own, with the object that was under way when its replicator was killed.
-    async fn own_and_sent(&self, listing: &Listing) -> Result<Option<Txid>, NotKnown> {
-        let own = self.history.txid();
-        let next = own.and_then(Txid::next);
+    async fn synced_and_sent(&self, listing: &Listing) -> Result<Option<Txid>, NotKnown> {
+        let noted = self.last_synced.txid();
+        let next = noted.and_then(Txid::next);
         let Some(object) = listing.level(Level::L0).iter().find(|object| Some(object.min_txid) == next) else {
-            return Ok(own);
+            return Ok(noted);
         };
         let header = self.remote.check_header(object).await?.ok();
-        Ok(self.history.own(header.as_ref()).and_then(Own::txid))
+        Ok(self.last_synced.synced_to(header.as_ref()).and_then(SyncedTo::txid))
     }
 
     /// Where `txid` is found here, by a note.
-    fn is_at_by_note(&self, txid: Txid) -> Result<Option<Position>, NotKnown> {
-        let (path, meta, replica) = (&self.place.path, &self.place.meta_path, self.remote.address());
-        if let Some(position) = Origin::position_of(path, meta, replica).filter(|origin| origin.txid == txid) {
-            return Ok(Some(position));
-        }
-        let noted = self.history.standing().filter(|note| note.is_of(replica, txid)).cloned();
-        for note in [noted, Standing::load(meta, replica, txid)].into_iter().flatten() {
-            if let Some(position) = self.ask(|db| db.standing(&note))? {
-                return Ok(Some(position));
-            }
-        }
-        Ok(None)
+    async fn is_at_by_note(&self, txid: Txid) -> Result<Option<Position>, NotKnown> {
+        let ((state, replica), synced) = (self.notes.clone(), self.last_synced.resume_point());
+        let look = move |db: &Db| {
+            let points = synced.into_iter().chain(replica.resume_point(txid));
+            by_note::position_of(db, (&state, &replica), txid, points)
+        };
+        Ok(self.ask(look).await?)
     }
 
     /// The level-0 object that ends where the WAL ends. Objects made from one WAL end further and further in it, so it is found
@@ -162,17 +159,16 @@ impl Search<'_> {
         while from < to {
             let at = from + (to - from) / 2;
             let Ok(header) = self.remote.check_header(&objects[at]).await? else { return Ok(None) };
-            let is_before = match self.ask(|db| db.side_of(&header)) {
+            let is_before = match self.ask(move |db| db.side_of(&header)).await {
                 Side::Here => {
-                    let position = self.confirmed(&header, &objects[at]).await?;
-                    return Ok(position
-                        .filter(|position| self.ask(|db| db.ends_at(position)))
-                        .map(|_| header.max_txid));
+                    let Some(position) = self.confirmed(&header, &objects[at]).await? else { return Ok(None) };
+                    let is_end = self.ask(move |db| db.ends_at(&position)).await;
+                    return Ok(is_end.then_some(header.max_txid));
                 }
                 Side::Before => true,
                 Side::Behind => false,
                 // Another disk's: before this one was restored from it, or after this one had its turn.
-                Side::Elsewhere => self.history.txid() >= Some(header.max_txid),
+                Side::Elsewhere => self.last_synced.txid() >= Some(header.max_txid),
             };
             if is_before { from = at + 1 } else { to = at }
         }
@@ -181,11 +177,12 @@ impl Search<'_> {
 
     /// The position of the object's end in the WAL, if its pages are the pages of the frames that it claims.
     async fn confirmed(&mut self, header: &Header, object: &LtxObject) -> Result<Option<Position>, NotKnown> {
-        let Ok(candidate) = self.ask(|db| db.candidate(header))? else { return Ok(None) };
+        let header = *header;
+        let Ok(candidate) = self.ask(move |db| db.candidate(&header)).await? else { return Ok(None) };
         let pages = match candidate.has_pages() {
             true => fetch_pages(self.remote, &candidate, object).await?,
             false => Vec::new(),
         };
-        Ok(self.ask(|db| db.confirm(&candidate, &pages))?)
+        Ok(self.ask(move |db| db.confirm(&candidate, &pages)).await?)
     }
 }

@@ -13,7 +13,7 @@
 //! *No lock is held against anybody*, but the pinned snapshot keeps the WAL from being reset: it grows while the comparison
 //! reads. An image has the same effect for as long as it is uploaded.
 //!
-//! *Whose is it?* A file that is not the one that was replicated before ([`KnownFile`]) has to show by its content that it is of
+//! *Whose is it?* A file that is not the one that was replicated before (`state/known_file.rs`) has to show by its content that it is of
 //! the same lineage: enough pages that are the same in the same place, or more than half of the history's rows. An older backup
 //! that an admin put there shows that, and becomes the newest state, with a warning; the states before it stay restorable. A
 //! stranger or a database created anew does not: replication stops and the history stays as it is. The same file is believed to
@@ -31,7 +31,7 @@
 //! proved, and the other half belongs to an image. Not for a file of unknown lineage: it is compared or not shipped at all.
 //!
 //! *What a later start needs*: an object n+1 says where in the WAL it ends, as always. If nothing was uploaded, a local note says
-//! where TXID n is found in the WAL ([`Standing`]), or, if the WAL is empty, that the file is TXID n ([`Origin`]).
+//! where TXID n is found in the WAL ([`ResumePoint`](crate::state::ResumePoint)), or, if the WAL is empty, that the file is TXID n ([`RestoreMarker`](crate::state::RestoreMarker)).
 
 mod exactly;
 mod join;
@@ -45,14 +45,15 @@ use tokio::time::Instant;
 use self::join::{CompareError, How, compare};
 use self::judge::{Found, Local, SMALL_BYTES, Scope, Size, Verdict, files_apart, judge, refuse, skip};
 use super::Stop;
+use super::by_note::{mark_file, note_known_file, resume_point};
 use super::disk::{Pending, pending_of};
 use super::error::StepError;
 use super::local::LocalSide;
 use super::on_thread::blocking;
-use crate::db::{Batch, Comparison, ImageReason, KnownFile, Origin, Own, Rows, Standing};
-use crate::fsx::FsError;
+use crate::db::{Batch, Comparison, Db, DbError, ImageReason, Rows};
 use crate::ltx::{Header, Txid};
 use crate::remote::{LtxObject, ReadError, ReadPolicy, Remote, plan};
+use crate::state::SyncedTo;
 use crate::store::StoreError;
 
 const NO_TIME: &str = "there was no time left to compare it";
@@ -69,7 +70,7 @@ pub(super) struct Doubts {
     /// The note of the file's identity is up to date.
     is_noted: bool,
     /// The history went on since this disk was in step with it; how far it was.
-    suspicion: Option<Own>,
+    suspicion: Option<SyncedTo>,
     /// Whether the file belongs to the history at all has not been found out yet.
     is_foreign: bool,
 }
@@ -81,7 +82,7 @@ impl Doubts {
     }
 
     /// The history may have gone on since the disk was in step with it up to `own`, or be another database's.
-    pub fn suspect(&mut self, own: Option<Own>, is_foreign: bool) {
+    pub fn suspect(&mut self, own: Option<SyncedTo>, is_foreign: bool) {
         (self.suspicion, self.is_foreign) = (own, is_foreign);
     }
 
@@ -121,7 +122,7 @@ impl LocalSide {
             let text = format!(
                 "the history in {address} ends with TXID {txid}, but {reason}: comparing the database with it{hint}"
             );
-            match self.is_harmless(reason) {
+            match self.is_harmless(reason).await {
                 true => tracing::info!(db = %self.name(), "{text}"),
                 false => tracing::warn!(db = %self.name(), "{text}"),
             }
@@ -129,7 +130,7 @@ impl LocalSide {
         let local = Local {
             pages: batch.header.commit,
             is_small: batch.content_len() <= SMALL_BYTES,
-            is_known: KnownFile::is_at(&self.settings.path, &self.settings.meta_path, &address),
+            is_known: self.is_known_file().await,
             is_blank: self.with_db(|db| db.is_blank()).await?,
             suspected: self.doubts.suspicion,
         };
@@ -138,9 +139,9 @@ impl LocalSide {
             None => self.look(batch, txid, local).await?,
         };
         match (judge(local, &found), found) {
-            (Verdict::MovedOn(own, why), _) => {
+            (Verdict::MovedOn(synced_to, why), _) => {
                 let path = self.name();
-                Err(StepError::MovedOn { path, address, txid, own, why })
+                Err(StepError::MovedOn { path, address, txid, synced_to, why })
             }
             (Verdict::Stranger(why), _) => {
                 let path = self.name();
@@ -231,9 +232,14 @@ impl LocalSide {
     }
 
     /// Whether it happens to a database that nothing happened to: another program closed it, or a checkpoint came between.
-    fn is_harmless(&self, reason: ImageReason) -> bool {
-        let is_known = KnownFile::is_at(&self.settings.path, &self.settings.meta_path, self.remote.address());
-        is_known && self.doubts.suspicion.is_none() && reason.is_ordinary()
+    async fn is_harmless(&self, reason: ImageReason) -> bool {
+        self.doubts.suspicion.is_none() && reason.is_ordinary() && self.is_known_file().await
+    }
+
+    /// Whether the file at the path now is known to belong to the history.
+    async fn is_known_file(&self) -> bool {
+        let (_, replica) = self.notes();
+        blocking(move || replica.is_known_file()).await
     }
 
     async fn prepare(&mut self, batch: Batch) -> Result<Pending, StepError> {
@@ -242,8 +248,8 @@ impl LocalSide {
 
     async fn ship_image(&mut self, batch: &Batch, why: &str) -> Result<Pending, StepError> {
         let (size, name, txid) = (Size(batch.content_len()), self.name(), batch.header.min_txid);
-        match self.is_harmless(batch.image.unwrap_or(ImageReason::HistoryBroken)) && batch.content_len() <= SMALL_BYTES
-        {
+        let is_harmless = self.is_harmless(batch.image.unwrap_or(ImageReason::HistoryBroken)).await;
+        match is_harmless && batch.content_len() <= SMALL_BYTES {
             true => tracing::info!(db = %name, "uploading the whole database ({size}) as TXID {txid}: {why}"),
             false => tracing::warn!(db = %name, "uploading the whole database ({size}) as TXID {txid}: {why}"),
         }
@@ -276,13 +282,13 @@ impl LocalSide {
     async fn go_on_after(&mut self, batch: &Batch, txid: Txid, pages: u32, scope: Scope) -> Result<(), StepError> {
         let image = batch.clone();
         let position = self.with_db(move |db| db.continue_at_mark(&image, txid)).await;
-        let (meta, replica) = (&self.settings.meta_path, self.remote.address());
-        // While the snapshot is pinned no checkpoint can reach the file, so with an empty WAL it is TXID n as it lies there.
-        let noted = match Standing::of(&position, replica) {
-            Some(note) => note.save(meta),
-            None => Origin::of(&self.settings.path, txid, position.page_size, position.pages, replica)
-                .and_then(|note| note.save(meta)),
+        let (state, replica) = self.notes();
+        let note = move |db: &mut Db| match resume_point(&position) {
+            Some(point) => Ok(replica.note_resume_point(&point)?),
+            // While the snapshot is pinned no checkpoint can reach the file, so with an empty WAL it is TXID n as it lies there.
+            None => mark_file(db, (&state, &replica), &position),
         };
+        let noted: Result<(), DbError> = self.with_db(note).await;
         if let Err(error) = noted {
             tracing::warn!(db = %self.name(), "{error}: the next start compares again");
         }
@@ -292,20 +298,17 @@ impl LocalSide {
             Size(scope.bytes)
         );
         self.note_known_file().await;
-        self.is_in_step_with(Own::up_to(Some(txid))).await;
+        self.is_in_step_with(SyncedTo::up_to(Some(txid))).await;
         Ok(())
     }
 
-    /// The file at the path belongs to the history from now on. Said once in the life of a road.
+    /// The file at the path belongs to the history from now on. Noted once in a run.
     pub async fn note_known_file(&mut self) {
         if self.doubts.is_noted {
             return;
         }
-        let (settings, address) = (self.settings.clone(), self.remote.address().to_owned());
-        let noted: Result<(), FsError> =
-            blocking(move || KnownFile::of(&settings.path, &address).and_then(|note| note.save(&settings.meta_path)))
-                .await;
-        match noted {
+        let (_, replica) = self.notes();
+        match self.with_db(move |db| note_known_file(db, &replica)).await {
             Ok(()) => self.doubts.is_noted = true,
             Err(error) => tracing::debug!(db = %self.name(), "{error}"),
         }
@@ -325,7 +328,7 @@ fn half_way(now: Instant, deadline: Instant) -> Instant {
 async fn files_of(
     remote: &Remote,
     txid: Txid,
-    suspected: Option<Own>,
+    suspected: Option<SyncedTo>,
 ) -> Result<(Vec<LtxObject>, Result<Header, String>), StepError> {
     let listing = remote.listing().await?;
     let apart = suspected.and_then(|own| files_apart(&listing, own, txid));

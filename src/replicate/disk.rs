@@ -8,9 +8,10 @@ use super::core::{BatchKind, Queue, Relief, Waiting};
 use super::error::StepError;
 use super::upload::{self, Fingerprint};
 use crate::clock;
-use crate::db::{Batch, Db, DbError, History, ImageReason, Reset, Spill, SpillError, Spilled};
+use crate::db::{Batch, Db, DbError, ImageReason, Reset};
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
+use crate::state::{LastSynced, Spill, SpilledFile};
 
 /// A batch with this much content at most is encoded in memory and sent as one piece.
 const IN_MEMORY_CONTENT: u64 = upload::IN_MEMORY_BYTES;
@@ -49,7 +50,7 @@ impl Pending {
 /// What is sent next, for whoever sends it.
 #[derive(Clone, Default)]
 pub(super) struct Outbox {
-    pub file: Option<Spilled>,
+    pub file: Option<SpilledFile>,
     /// The file is an image to which nothing leads: a snapshot of it has to follow.
     pub is_rebase: bool,
     pub batch: Option<(Fingerprint, Bytes, BatchKind)>,
@@ -59,10 +60,10 @@ pub(super) struct Disk {
     pub db: Db,
     pub spill: Spill,
     pub batch: Option<Pending>,
-    pub history: History,
+    pub last_synced: LastSynced,
     /// A spilled image to which nothing leads.
     rebase: Option<Txid>,
-    /// The header that the history's note has as the next to be sent.
+    /// The header that is noted as the next to be sent.
     noted_sending: Option<Header>,
     /// The note could not be written, and that was said.
     has_complained: bool,
@@ -75,8 +76,8 @@ impl AsMut<Db> for Disk {
 }
 
 impl Disk {
-    pub fn new(db: Db, spill: Spill, history: History) -> Disk {
-        Disk { db, spill, batch: None, history, rebase: None, noted_sending: None, has_complained: false }
+    pub fn new(db: Db, spill: Spill, last_synced: LastSynced) -> Disk {
+        Disk { db, spill, batch: None, last_synced, rebase: None, noted_sending: None, has_complained: false }
     }
 
     pub fn queue(&self) -> Queue {
@@ -139,8 +140,9 @@ impl Disk {
             // What a reset frees must be safe elsewhere.
             self.spill_batch()?;
             let spill = &mut self.spill;
-            let save =
-                |batch: Batch, bytes: Vec<u8>| -> Result<(), SpillError> { spill.append_bytes(&batch.header, &bytes) };
+            let save = |batch: Batch, bytes: Vec<u8>| -> Result<(), StepError> {
+                Ok(spill.append_bytes(&batch.header, &bytes)?)
+            };
             match self.db.reset_wal(clock::unix_ms, save)? {
                 Reset::CaptureFirst if self.spill.is_empty() => {
                     self.capture()?;
@@ -234,7 +236,7 @@ impl Disk {
             && self.noted_sending != Some(header)
         {
             self.noted_sending = Some(header);
-            let noted = self.history.sending(&header);
+            let noted = self.last_synced.sending(&header);
             self.complain_of(noted);
         }
     }
@@ -263,7 +265,7 @@ pub(super) fn pending_of(db: &Db, batch: Batch) -> Result<Pending, DbError> {
     Ok(Pending::Encoded { ours, bytes: encoded.writer.into(), kind })
 }
 
-fn spill(db: &Db, spill: &mut Spill, batch: &Batch) -> Result<(), SpillError> {
+fn spill(db: &Db, spill: &mut Spill, batch: &Batch) -> Result<(), StepError> {
     spill.append(&batch.header, |writer| {
         let encoded = db.encode(batch, writer)?;
         Ok((encoded.size, encoded.checksum))

@@ -26,9 +26,10 @@ use super::open::Announce;
 use super::upload::{create_from_file, create_from_memory, create_snapshot_from_file};
 use super::{Ended, Event, Ready, Settings, Stop, say};
 use crate::clock;
-use crate::db::{History, Watch};
+use crate::db::Watch;
 use crate::ltx::Txid;
 use crate::remote::Remote;
+use crate::state::LastSynced;
 use crate::status::Board;
 
 /// What came of an order on the bucket's lane, or of a measurement.
@@ -77,7 +78,7 @@ impl FirstLook {
 
 /// What was noted beside the database when it was opened.
 pub(super) struct Noted {
-    pub history: History,
+    pub last_synced: LastSynced,
     /// `millstream reset` was called for this very file.
     pub is_accepted: bool,
     /// It is the file that was replicated before.
@@ -88,7 +89,7 @@ impl Noted {
     /// Whether the history goes on beyond what this disk was in step with, and that counts.
     fn is_behind(&self, seen: &Seen) -> bool {
         let Some(end) = seen.end.as_ref().filter(|_| !self.is_accepted) else { return false };
-        self.history.own(end.header()).is_some_and(|own| own.is_before(end.txid))
+        self.last_synced.synced_to(end.header()).is_some_and(|synced_to| synced_to.is_before(end.txid))
     }
 }
 

@@ -4,10 +4,11 @@
 
 use super::core::RemoteOrder;
 use super::upload::UploadError;
-use crate::db::{DbError, Own, SpillError};
+use crate::db::DbError;
 use crate::fsx::FsError;
 use crate::ltx::Txid;
 use crate::remote::ReadError;
+use crate::state::{SpillError, SyncedTo};
 use crate::store::StoreError;
 
 /// Why a step did not succeed. Variants are the road's next move.
@@ -36,11 +37,11 @@ pub(super) enum StepError {
     AnotherDatabase { path: String, address: String, txid: Txid, why: String },
     /// The history went on elsewhere: what lies here is a branch that nobody restores.
     #[error(
-        "the history in {address} goes on to TXID {txid}, but this disk was in step with it only up to {own}, and {path} did not come \
+        "the history in {address} goes on to TXID {txid}, but this disk was in step with it only up to {synced_to}, and {path} did not come \
              after that ({why}): another node has gone on, or this disk has lost what it had; nothing was uploaded: move the database \
              away and start again, it is then restored; or make it the newest state with `millstream reset {path}`"
     )]
-    MovedOn { path: String, address: String, txid: Txid, own: Own, why: String },
+    MovedOn { path: String, address: String, txid: Txid, synced_to: SyncedTo, why: String },
     /// The database or the disk; busy ones are retried.
     #[error(transparent)]
     Db(#[from] DbError),

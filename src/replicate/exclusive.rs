@@ -1,4 +1,5 @@
-//! A program keeps the database to itself with `PRAGMA locking_mode=EXCLUSIVE`: it cannot be replicated. Pure but for the note.
+//! A program keeps the database to itself with `PRAGMA locking_mode=EXCLUSIVE`: it cannot be replicated. Pure: the note
+//! itself is in `state/exclusive.rs`.
 //!
 //! At the first start of such an application there is no database yet: it takes the lock, and arming waits for it. At the next
 //! start arming would come first, and the application would die of "database is locked" without a word why. Both shall go alike:
@@ -9,13 +10,10 @@
 //! journal until it ends: a database that changes beside a journal without content has seen a commit, after which the lock was
 //! kept. Where no such proof comes, it takes longer, and the database must have stood still.
 
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::db::{note_exclusive, was_exclusive};
-use crate::fsx;
 use crate::sqlite::{Holder, Journal, Locked};
 
 /// How long somebody must have been alone with the database without a break.
@@ -92,22 +90,13 @@ pub(super) struct After {
 }
 
 impl After {
-    /// By the note in `directory`.
-    pub fn by_note(directory: &Path, now: Instant) -> Option<After> {
-        was_exclusive(directory).then(|| After { until: now + OPENS_WITHIN })
+    pub fn begin(now: Instant) -> After {
+        After { until: now + OPENS_WITHIN }
     }
 
     /// Whether the database may be opened now: somebody is alone with it, so that opening it changes nothing, or nobody will be.
     pub fn is_over(&self, locked: &Locked, now: Instant) -> bool {
         *locked != Locked::No || now >= self.until
-    }
-}
-
-/// Leaves the note for the next start, or removes it.
-pub(super) fn note(directory: &Path, is_exclusive: bool) {
-    let noted: fsx::Result<()> = note_exclusive(directory, is_exclusive);
-    if let Err(error) = noted {
-        tracing::debug!("{error}");
     }
 }
 
@@ -152,15 +141,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_application_comes_first_when_the_note_says_so() {
-        let dir = tempfile::tempdir().expect("tempdir");
+    async fn the_application_comes_first_until_it_has_the_database_or_does_not_want_it() {
         let now = Instant::now();
-        assert!(After::by_note(dir.path(), now).is_none());
-        note(dir.path(), true);
-        let after = After::by_note(dir.path(), now).expect("noted");
+        let after = After::begin(now);
         assert!(!after.is_over(&Locked::No, now) && after.is_over(&holder("a", true, Journal::Missing, 1), now));
         assert!(after.is_over(&Locked::No, now + OPENS_WITHIN));
-        note(dir.path(), false);
-        assert!(After::by_note(dir.path(), now).is_none());
     }
 }

@@ -12,19 +12,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::Stop;
+use super::by_note::{mark_file, resume_point};
 use super::core::{BatchKind, Lane, LocalDone, LocalOrder, Start, Trouble};
 use super::difference::Doubts;
 use super::disk::{Disk, Outbox, Pending};
 use super::error::StepError;
 use super::lifecycle::Shipped;
 use super::look::Seen;
-use super::on_thread::OnThread;
+use super::on_thread::{OnThread, blocking};
 use super::replaced::cause_of;
 use super::upload::{create_from_database, create_snapshot};
-use crate::db::{Accepted, Db, DbError, Origin, Own, Standing};
+use crate::db::{Db, DbError};
 use crate::fsx::FsError;
 use crate::ltx::Txid;
 use crate::remote::Remote;
+use crate::state::{LocalState, ReplicaState, SyncedTo};
 
 pub(super) struct LocalSide {
     pub settings: Arc<Settings>,
@@ -133,11 +135,11 @@ impl LocalSide {
     /// The bucket has everything up to `txid`: local copies go, and it is noted that this disk is in step.
     async fn note_confirmed(&mut self, txid: Txid) -> Result<(), Trouble> {
         self.confirmed = Some(txid);
-        self.is_in_step_with(Own::up_to(Some(txid))).await;
+        self.is_in_step_with(SyncedTo::up_to(Some(txid))).await;
         self.note_known_file().await;
         if std::mem::take(&mut self.accepted) {
-            let meta = self.settings.meta_path.clone();
-            if let Err(error) = super::on_thread::blocking(move || Accepted::forget(&meta)).await {
+            let (state, _) = self.notes();
+            if let Err(error) = blocking(move || state.forget_reset_order()).await {
                 tracing::warn!(db = %self.name(), "{error}: the next start uploads the whole database once more");
             }
         }
@@ -153,13 +155,11 @@ impl LocalSide {
     }
 
     /// The database here is in step with the history up to there.
-    pub async fn is_in_step_with(&mut self, own: Own) {
-        let address = self.remote.address().to_owned();
+    pub async fn is_in_step_with(&mut self, synced_to: SyncedTo) {
         self.disk
             .with(move |disk| {
-                let position = disk.db.position().filter(|position| own == Own::up_to(Some(position.txid)));
-                let standing = position.and_then(|position| Standing::of(&position, &address));
-                let noted = disk.history.in_step_at(own, standing);
+                let position = disk.db.position().filter(|position| synced_to.txid() == Some(position.txid));
+                let noted = disk.last_synced.in_step_at(synced_to, position.as_ref().and_then(resume_point));
                 disk.complain_of(noted);
             })
             .await;
@@ -167,13 +167,13 @@ impl LocalSide {
 
     /// Replication ends in order: everything committed here is in the replica.
     pub async fn close_history(&mut self) {
-        let (confirmed, settings, address) = (self.confirmed, self.settings.clone(), self.remote.address().to_owned());
+        let (confirmed, (state, replica)) = (self.confirmed, self.notes());
         self.disk
             .with(move |disk| {
                 if let Some(txid) = confirmed.filter(|_| disk.db.has_position()) {
-                    let noted = disk.history.close(txid);
+                    let noted = disk.last_synced.close(txid);
                     disk.complain_of(noted);
-                    note_empty_wal(&disk.db, txid, &settings, &address);
+                    note_empty_wal(&disk.db, txid, &state, &replica);
                 }
             })
             .await;
@@ -182,6 +182,11 @@ impl LocalSide {
     /// Runs blocking work with the database.
     pub async fn with_db<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Db) -> T + Send + 'static) -> T {
         self.disk.with(move |disk| work(&mut disk.db)).await
+    }
+
+    /// What is noted beside the database. Reading or writing a note blocks.
+    pub fn notes(&self) -> (LocalState, ReplicaState) {
+        self.settings.notes(self.remote.address())
     }
 
     pub fn name(&self) -> String {
@@ -195,12 +200,11 @@ impl LocalSide {
 }
 
 /// With an empty WAL the file itself is that TXID.
-fn note_empty_wal(db: &Db, txid: Txid, settings: &Settings, address: &str) {
+fn note_empty_wal(db: &Db, txid: Txid, state: &LocalState, replica: &ReplicaState) {
     let position = db.position().filter(|position| position.txid == txid && matches!(db.wal_len(), Ok(0)));
     let Some(position) = position else { return };
-    let noted = Origin::of(&settings.path, txid, position.page_size, position.pages, address);
-    if let Err(error) = noted.and_then(|note| note.save(&settings.meta_path)) {
-        tracing::debug!(db = %settings.path.display(), "{error}");
+    if let Err(error) = mark_file(db, (state, replica), &position) {
+        tracing::debug!(db = %db.path().display(), "{error}");
     }
 }
 

@@ -16,6 +16,7 @@
 //!   difference  where that cannot be proved: compare, and upload only what differs
 //!   replaced.rs another file lies at the path: go on with it, if it is the same application's
 //!   upload.rs   create the next level-0 object; ours or another writer's?
+//!   by_note.rs  positions of the database, as our notes beside it have them
 //!   look.rs     where the history in the bucket ends
 //!   aside.rs    commits that are in no history are kept
 //!   halt.rs     replication has ended, the application runs on: say so, again and again
@@ -30,6 +31,7 @@
 mod absent;
 mod aside;
 mod behind;
+mod by_note;
 mod core;
 mod dead_end;
 mod difference;
@@ -64,17 +66,19 @@ use self::difference::Doubts;
 use self::disk::Disk;
 use self::driver::{Driver, FirstLook, Noted, Parts, now};
 use self::local::LocalSide;
-use self::on_thread::{OnThread, blocking};
+use self::on_thread::OnThread;
 use self::open::{Announce, look_around, wait_for_arming, wait_for_database, wait_for_lock};
 use crate::clock;
-use crate::db::{Accepted, Db, History, KnownFile, Lock, SPILL_DIRECTORY, Spill, SpillError, Tuning, Watch, Watches};
+use crate::db::{Db, Tuning, Watch, Watches};
 use crate::ltx::Txid;
 use crate::remote::Remote;
+use crate::state::{LocalState, Lock, ReplicaState, ResetOrder, SpillError};
 use crate::status::{Board, Status};
 
 pub use behind::{Behind, Place, look_behind};
 use lifecycle::do_chores;
 pub use lifecycle::{Chores, Policy};
+pub use on_thread::blocking;
 
 /// How one database is replicated.
 #[derive(Clone, Debug)]
@@ -102,6 +106,15 @@ pub struct Settings {
     pub lifecycle: Option<Policy>,
     /// End as soon as everything is shipped and these are done.
     pub once: Option<Chores>,
+}
+
+impl Settings {
+    /// Handles of what is noted beside the database, and of what is noted about the replica at this address.
+    fn notes(&self, address: &str) -> (LocalState, ReplicaState) {
+        let state = LocalState::open(&self.path, &self.meta_path);
+        let replica = state.replica(address);
+        (state, replica)
+    }
 }
 
 /// What a road tells while it runs.
@@ -246,7 +259,7 @@ async fn replicate(
     };
     // A bucket that does not answer must not keep the application from its own disk.
     let now = now();
-    let is_waited_for = noted.history.was_cut_off() || !noted.is_known;
+    let is_waited_for = noted.last_synced.was_cut_off() || !noted.is_known;
     let gate_until = if is_waited_for { now.instant + LOOK_TIME } else { now.instant };
     let core = Core::new(core_config(&settings), clock::random_u64(), now, gate_until);
     let local = LocalSide {
@@ -274,15 +287,14 @@ async fn replicate(
 async fn open_notes(settings: &Arc<Settings>, remote: &Remote, db: Db) -> Result<(Disk, Noted), SpillError> {
     let (settings, address) = (settings.clone(), remote.address().to_owned());
     blocking(move || {
-        let mut history = History::load(&settings.meta_path, &address);
-        let is_accepted = Accepted::look(&settings.path, &settings.meta_path) == Accepted::ThisFile;
-        let is_known = KnownFile::is_at(&settings.path, &settings.meta_path, &address);
-        let noted = Noted { history: history.clone(), is_accepted, is_known };
-        if let Err(error) = history.reopen() {
+        let (state, replica) = settings.notes(&address);
+        let mut last_synced = replica.last_synced();
+        let is_accepted = state.reset_order() == ResetOrder::ThisFile;
+        let noted = Noted { last_synced: last_synced.clone(), is_accepted, is_known: replica.is_known_file() };
+        if let Err(error) = last_synced.reopen() {
             tracing::debug!(db = %settings.path.display(), "{error}");
         }
-        let spill = Spill::open(&settings.meta_path.join(SPILL_DIRECTORY))?;
-        Ok((Disk::new(db, spill, history), noted))
+        Ok((Disk::new(db, state.spill()?, last_synced), noted))
     })
     .await
 }

@@ -12,9 +12,10 @@ use super::absent::{self, Absence};
 use super::exclusive::{self, After, Exclusive};
 use super::on_thread::blocking;
 use super::{Event, Ready, Settings, Stop};
-use crate::db::{AtPath, Db, DbError, Lock, Surroundings, Watch};
+use crate::db::{AtPath, Db, DbError, Surroundings, Watch};
 use crate::fsx::FsError;
-use crate::sqlite::{Presence, look_at_file, look_at_locks};
+use crate::sqlite::{Locked, Presence, look_at_file, look_at_locks};
+use crate::state::{LocalState, Lock};
 
 /// How often a standby asks for the lock, and how often the database is tried while something keeps it busy.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -55,7 +56,8 @@ pub(super) async fn wait_for_database(
     loop {
         let stopping = stop.borrow_and_update().is_some();
         // No connection of ours exists yet, so looking at the file drops no locks.
-        match look_at_file(&settings.path) {
+        let path = settings.path.clone();
+        match blocking(move || look_at_file(&path)).await {
             Ok(Presence::Database(_)) => return Some(waited),
             Ok(_) => {}
             // Once, if it stays the same: that there is no database is said again and again.
@@ -103,7 +105,8 @@ pub(super) async fn wait_for_lock(
     let mut standby = false;
     loop {
         let stopping = stop.borrow_and_update().is_some();
-        if let Some(lock) = Lock::try_take(&settings.path, &settings.meta_path)? {
+        let (path, directory) = (settings.path.clone(), settings.meta_path.clone());
+        if let Some(lock) = blocking(move || Lock::try_take(&path, &directory)).await? {
             if standby {
                 tracing::info!(db = %settings.path.display(), "the other process ended: taking over the replication");
             }
@@ -141,17 +144,17 @@ pub(super) async fn wait_for_arming(
             Err(error) if error.is_busy() && deadline.is_none_or(|at| Instant::now() < at) => error,
             done => {
                 if done.is_ok() && !was_refused {
-                    exclusive::note(&settings.meta_path, false);
+                    note_exclusive(settings, false).await;
                 }
                 return done;
             }
         };
         // No connection of ours is open.
-        if let Some(holder) = exclusive.see(look_at_locks(&settings.path)?, Instant::now())
+        if let Some(holder) = exclusive.see(locks_of(settings).await?, Instant::now())
             && ready.done
         {
             was_refused = true;
-            exclusive::note(&settings.meta_path, true);
+            note_exclusive(settings, true).await;
             let why = exclusive::refusal(&settings.path.display().to_string(), &holder);
             // Nobody listens any more only while the program ends.
             let _ = ready.events.send(Event::Exclusive { why }).await;
@@ -177,15 +180,30 @@ async fn let_the_application_open_it_first(
     stop: &mut watch::Receiver<Stop>,
     ready: &mut Announce,
 ) -> Result<(), DbError> {
-    let Some(after) = After::by_note(&settings.meta_path, Instant::now()).filter(|_| settings.once.is_none()) else {
+    let state = LocalState::open(&settings.path, &settings.meta_path);
+    if settings.once.is_some() || !blocking(move || state.was_kept_exclusively()).await {
         return Ok(());
-    };
+    }
+    let after = After::begin(Instant::now());
     ready.say(Ready::AfterApplication).await;
-    while !after.is_over(&look_at_locks(&settings.path)?, Instant::now()) && stop.borrow_and_update().is_none() {
+    while !after.is_over(&locks_of(settings).await?, Instant::now()) && stop.borrow_and_update().is_none() {
         tokio::select! {
             () = tokio::time::sleep(RETRY_INTERVAL) => {}
             _ = stop.changed() => {}
         }
     }
     Ok(())
+}
+
+async fn locks_of(settings: &Settings) -> Result<Locked, FsError> {
+    let path = settings.path.clone();
+    blocking(move || look_at_locks(&path)).await
+}
+
+/// Leaves the note for the next start, or removes it.
+async fn note_exclusive(settings: &Settings, is_exclusive: bool) {
+    let state = LocalState::open(&settings.path, &settings.meta_path);
+    if let Err(error) = blocking(move || state.note_exclusive(is_exclusive)).await {
+        tracing::debug!("{error}");
+    }
 }

@@ -8,7 +8,7 @@
 //! | everything was killed between a PUT and its reply (`tests/it/moved.rs`) | continue |
 //! | a checkpoint by others, after which the WAL was not reset, or once and its old end still shows (`db/resume.rs`) | continue |
 //! | the `-shm` was deleted | continue |
-//! | a restore to the newest TXID (`db/origin.rs`) | continue |
+//! | a restore to the newest TXID (`state/restore_marker.rs`) | continue |
 //! | the WAL was checkpointed and deleted, nothing was committed | equal: nothing to upload |
 //! | a reset by others of a WAL that was never longer, and commits; commits, a reset (ours, too) and commits; two resets; the WAL truncated; deleted with commits in it | difference |
 //! | `journal_mode=DELETE`, and back or not; growth; `auto_vacuum` | difference |
@@ -37,7 +37,7 @@
 //! A disk that is exactly an earlier state, with no commit of its own, is brought forward before (`behind.rs`), if something is to be
 //! started here.
 //!
-//! *The history went on elsewhere* is suspected when it ends beyond the newest TXID that this disk was in step with (`db/history.rs`) and
+//! *The history went on elsewhere* is suspected when it ends beyond the newest TXID that this disk was in step with (`state/last_synced.rs`) and
 //! neither the WAL nor a note proves that it is what lies here. Then the database has to show that it came after that end: by its WAL,
 //! if the newest object was made from it and the file is the one that was replicated, or from an earlier generation, or by Litestream's own
 //! files beside it (`db/litestream.rs`), or by its pages (`db/descent.rs`). Until that is found
@@ -54,16 +54,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::by_note;
 use super::error::StepError;
 use super::local::LocalSide;
 use super::look::{End, Seen, look};
+use super::on_thread::blocking;
 use super::upload::{Fingerprint, UploadError, is_ours};
-use crate::db::{
-    Accepted, Candidate, ImageReason, Kinship, KnownFile, Origin, Own, Position, Standing, litestream_was_here,
-};
+use crate::db::{Candidate, Db, ImageReason, Kinship, Position, litestream_was_here};
 use crate::ltx::{Decoder, Entry, Flavour, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
 use crate::remote::{Listing, LtxObject, ReadError, Remote};
+use crate::state::{ResetOrder, SyncedTo};
 use crate::store::StoreError;
 
 /// Newest objects up to this size are compared with the WAL whole; of larger ones only some pages.
@@ -84,7 +85,7 @@ impl LocalSide {
         self.disk.here().db.write_in(flavour);
         self.confirmed = end.as_ref().map(|end| end.txid);
         self.doubts.suspect(None, !self.is_known && self.confirmed.is_some());
-        if self.is_accepted() {
+        if self.is_accepted().await {
             // What was captured since the order, and not uploaded, is in the image.
             self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
             self.begin_as_told();
@@ -116,13 +117,13 @@ impl LocalSide {
     /// Goes on after the end of the history, if it can be proved that the database here is that; else the next capture is in doubt.
     async fn continue_after(&mut self, end: End, listing: &Listing) -> Result<(), StepError> {
         let (txid, newest) = (end.txid, end.header().copied());
-        let own = self.disk.here().history.own(newest.as_ref());
+        let synced_to = self.disk.here().last_synced.synced_to(newest.as_ref());
         let proved = match end.l0 {
             Some((object, header)) => self.prove(&header, Some((&object, listing))).await?,
             None => self.prove_by_note(txid).await?.ok_or(ImageReason::NoPosition),
         };
         let Err(reason) = proved else {
-            self.is_in_step_with(Own::up_to(Some(txid))).await;
+            self.is_in_step_with(SyncedTo::up_to(Some(txid))).await;
             return Ok(());
         };
         let kinship = match newest {
@@ -130,29 +131,32 @@ impl LocalSide {
             None => Kinship::None,
         };
         // A copy of this WAL may have been written on elsewhere. A power loss leaves the file the one that it was.
-        let is_known = || KnownFile::is_at(&self.settings.path, &self.settings.meta_path, self.remote.address());
-        let by_litestream =
-            |header: &Header| litestream_was_here(&self.settings.path, &self.settings.meta_path, header);
-        let made_here = kinship == Kinship::Later
-            || kinship == Kinship::Same && is_known()
-            || newest.as_ref().is_some_and(by_litestream);
+        let (settings, (_, replica)) = (self.settings.clone(), self.notes());
+        let made_here = blocking(move || {
+            let by_litestream = |header: &Header| litestream_was_here(&settings.path, &settings.meta_path, header);
+            kinship == Kinship::Later
+                || kinship == Kinship::Same && replica.is_known_file()
+                || newest.as_ref().is_some_and(by_litestream)
+        })
+        .await;
         let is_foreign = !self.is_known;
-        self.doubts.suspect(own.filter(|own| own.is_before(txid) && !made_here), is_foreign);
+        self.doubts.suspect(synced_to.filter(|synced_to| synced_to.is_before(txid) && !made_here), is_foreign);
         // The doubt shows itself, and is looked into, when the next capture is an image.
         self.disk.here().db.start_over(Some(txid), reason);
         Ok(())
     }
 
     /// Whether `millstream reset` was called for the file that lies here.
-    fn is_accepted(&mut self) -> bool {
-        let (path, meta) = (&self.settings.path, &self.settings.meta_path);
-        self.accepted = match Accepted::look(path, meta) {
-            Accepted::ThisFile => true,
-            Accepted::No => false,
-            Accepted::AnotherFile => {
+    async fn is_accepted(&mut self) -> bool {
+        let (state, _) = self.notes();
+        let ordered = state.clone();
+        self.accepted = match blocking(move || ordered.reset_order()).await {
+            ResetOrder::ThisFile => true,
+            ResetOrder::None => false,
+            ResetOrder::AnotherFile => {
                 let name = self.name();
                 tracing::warn!(db = %name, "`millstream reset` was called for another file than this: it is compared with the replica");
-                if let Err(error) = Accepted::forget(meta) {
+                if let Err(error) = blocking(move || state.forget_reset_order()).await {
                     tracing::warn!(db = %name, "{error}");
                 }
                 false
@@ -186,20 +190,21 @@ impl LocalSide {
                 break;
             }
             if !is_ours_still(&self.remote, &Fingerprint::of(&file)).await? {
-                let before = Own::up_to(Txid::new(txid.get() - 1));
-                let own = self.disk.here().history.own(newest).map_or(before, |own| own.min(before));
+                let before = SyncedTo::up_to(Txid::new(txid.get() - 1));
+                let noted = self.disk.here().last_synced.synced_to(newest);
+                let synced_to = noted.map_or(before, |synced_to| synced_to.min(before));
                 tracing::warn!(
                     db = %self.name(),
                     "TXID {txid}, which waited here for its upload, is in {} from somebody else: it and what follows it are kept aside",
                     self.remote.address()
                 );
                 // First: without the files nothing else would tell the next start.
-                self.is_in_step_with(own).await;
+                self.is_in_step_with(synced_to).await;
                 self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
                 return Ok(());
             }
             self.disk.with(|disk| disk.spill.pop_front()).await?;
-            self.is_in_step_with(Own::up_to(Some(txid))).await;
+            self.is_in_step_with(SyncedTo::up_to(Some(txid))).await;
         }
         let Some(first) = self.front_file() else { return Ok(()) };
         if self.confirmed.map_or(Some(Txid::FIRST), Txid::next) != Some(first.header.min_txid) {
@@ -242,14 +247,9 @@ impl LocalSide {
     /// Continues if the file is one that was restored to exactly `txid`, or found to be that, and not checkpointed since; or if a
     /// comparison found the WAL to be there at a frame that still stands.
     async fn prove_by_note(&mut self, txid: Txid) -> Result<Option<()>, StepError> {
-        let (meta, replica) = (self.settings.meta_path.clone(), self.remote.address().to_owned());
-        let restored = Origin::position_of(&self.settings.path, &meta, &replica).filter(|origin| origin.txid == txid);
-        let position = match (restored, Standing::load(&meta, &replica, txid)) {
-            (Some(position), _) => Some(position),
-            (None, Some(note)) => self.with_db(move |db| db.standing(&note)).await?,
-            (None, None) => None,
-        };
-        let Some(position) = position else { return Ok(None) };
+        let (state, replica) = self.notes();
+        let look = move |db: &mut Db| by_note::position_of(db, (&state, &replica), txid, replica.resume_point(txid));
+        let Some(position) = self.with_db(look).await? else { return Ok(None) };
         tracing::info!(db = %self.name(), "continuing the history after TXID {txid}, which this database is by our own note");
         self.disk.here().db.continue_from(position);
         self.note_known_file().await;

@@ -101,7 +101,7 @@ impl Rig {
         let _ = road.task.await;
         // A blocking piece of work may still hold the database for a moment.
         let (path, meta) = (self.settings.path.clone(), self.settings.meta_path.clone());
-        self.until("the lock", |_| crate::db::Lock::try_take(&path, &meta).expect("lock").is_some()).await;
+        self.until("the lock", |_| crate::state::Lock::try_take(&path, &meta).expect("lock").is_some()).await;
     }
 
     /// Applies all level-0 objects and compares the result with the database.

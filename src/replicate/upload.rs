@@ -11,10 +11,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::disk::Disk;
 use super::on_thread::{OnThread, blocking};
-use crate::db::{Batch, DbError, Spilled};
+use crate::db::{Batch, DbError};
 use crate::fsx::{self, Context};
 use crate::ltx::{Decoder, HEADER_LEN, Header, Txid, WalPosition, merge};
 use crate::remote::{Level, ReadError, Remote};
+use crate::state::SpilledFile;
 use crate::store::{Body, BodyError, BodyWriter, Key, StoreError};
 
 /// A file up to this size is sent as one piece of memory.
@@ -37,7 +38,7 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub fn of(file: &Spilled) -> Fingerprint {
+    pub fn of(file: &SpilledFile) -> Fingerprint {
         Fingerprint { header: file.header, size: file.size, checksum: file.checksum }
     }
 }
@@ -63,7 +64,7 @@ pub async fn create_from_memory(remote: &Remote, ours: &Fingerprint, bytes: Byte
 }
 
 /// Creates the object from a file.
-pub async fn create_from_file(remote: &Remote, file: &Spilled) -> Result<(), UploadError> {
+pub async fn create_from_file(remote: &Remote, file: &SpilledFile) -> Result<(), UploadError> {
     let ours = Fingerprint::of(file);
     if file.size <= IN_MEMORY_BYTES {
         let path = file.path.clone();
@@ -110,7 +111,7 @@ pub async fn create_snapshot(remote: &Remote, disk: &OnThread<Disk>, image: Batc
 }
 
 /// The same from a local file that holds the image.
-pub async fn create_snapshot_from_file(remote: &Remote, file: &Spilled) -> Result<(), UploadError> {
+pub async fn create_snapshot_from_file(remote: &Remote, file: &SpilledFile) -> Result<(), UploadError> {
     let header = Header { min_txid: Txid::FIRST, wal: WalPosition::default(), ..file.header };
     let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, file.size);
     let path = file.path.clone();

@@ -18,12 +18,12 @@ use super::connect;
 use super::exit::{CANNOT_WRITE, Failure};
 use super::revive::{Revival, announce_progress, restore_and_note, restore_failure};
 use crate::config::{Database, Options};
-use crate::db::{History, Lock, Origin, Own};
 use crate::fsx::{self, FsError};
 use crate::remote::{ReadPolicy, Remote};
-use crate::replicate::{Behind, Place, look_behind};
+use crate::replicate::{Behind, Place, blocking, look_behind};
 use crate::restore::{FileOwner, Reached};
 use crate::sqlite::{Presence, fold_wal, look_at_file};
+use crate::state::{LocalState, Lock, RestoreMarker, SyncedTo};
 
 /// Databases that are looked at side by side.
 const PARALLEL: usize = 16;
@@ -46,12 +46,9 @@ async fn forward_one(
 ) -> Result<(), Failure> {
     // Nothing of ours is open yet whose locks could be lost.
     let settings = connect::settings(database, options, [].into());
-    let Ok(path) = std::fs::canonicalize(&database.path) else { return Ok(()) };
-    if !matches!(look_at_file(&path), Ok(Presence::Database(_))) {
-        return Ok(());
-    }
+    let (given, meta_path) = (database.path.clone(), settings.meta_path.clone());
     // Another process that replicates it knows better; what else is wrong is said where the replication begins.
-    let Ok(Some(_lock)) = Lock::try_take(&path, &settings.meta_path) else { return Ok(()) };
+    let Some((path, _lock)) = blocking(move || locked(&given, &meta_path)).await else { return Ok(()) };
     let place = Place { path: path.clone(), meta_path: settings.meta_path.clone(), tuning: settings.tuning };
     let impatient = remote.clone().with_policy(ReadPolicy::impatient());
     let looked = cancel.run_until_cancelled(look_behind(&place, &impatient)).await;
@@ -84,6 +81,14 @@ async fn forward_one(
     replace(&Forward { database, remote, path, behind }, cancel).await
 }
 
+/// The database behind symbolic links, with its lock; `None` when there is none, or somebody else has the lock.
+fn locked(path: &Path, meta_path: &Path) -> Option<(PathBuf, Lock)> {
+    let path = std::fs::canonicalize(path).ok()?;
+    let is_there = matches!(look_at_file(&path), Ok(Presence::Database(_)));
+    let lock = is_there.then(|| Lock::try_take(&path, meta_path))?.ok()??;
+    Some((path, lock))
+}
+
 async fn fold(path: &Path) -> anyhow::Result<bool> {
     let path = path.to_owned();
     Ok(tokio::task::spawn_blocking(move || fold_wal(&path)).await??)
@@ -99,7 +104,9 @@ struct Forward<'a> {
 }
 
 /// What changes when somebody uses the file.
-fn stamp(path: &Path) -> Result<(u64, u64, i64, i64, bool), FsError> {
+type LastUse = (u64, u64, i64, i64, bool);
+
+fn last_use(path: &Path) -> Result<LastUse, FsError> {
     let file = fsx::metadata(path)?;
     let has_wal = fsx::metadata_if_exists(&fsx::with_suffix(path, "-wal"))?.is_some();
     Ok((file.ino(), file.len(), file.mtime(), file.mtime_nsec(), has_wal))
@@ -108,32 +115,63 @@ fn stamp(path: &Path) -> Result<(u64, u64, i64, i64, bool), FsError> {
 async fn replace(forward: &Forward<'_>, cancel: &CancellationToken) -> Result<(), Failure> {
     let Forward { database, remote, path, behind } = forward;
     let cannot_write = |error: FsError| Failure::new(CANNOT_WRITE, error);
-    let (meta, address) = (&database.meta_path, remote.address());
-    let before = stamp(path).map_err(cannot_write)?;
-    let note = Origin::of(path, behind.here, behind.page_size, behind.pages, address);
-    note.and_then(|note| note.save(meta)).map_err(cannot_write)?;
+    let state = LocalState::open(path, &database.meta_path);
     let mut revival = Revival::of_database(database, true);
     let staged = staging(path);
-    fsx::remove_file_if_exists(&staged).map_err(cannot_write)?;
-    keep_owner_and_mode(&mut revival, path, database).map_err(cannot_write)?;
+    let old = {
+        let (path, staged, state, behind) = (path.clone(), staged.clone(), state.clone(), *behind);
+        let replica = remote.address().to_owned();
+        let began = blocking(move || begin(&path, &staged, &state, behind, replica));
+        began.await.map_err(cannot_write)?
+    };
+    keep_owner_and_mode(&mut revival, &old, database);
     revival.request.output = staged.clone();
     let restored = match restore_and_note(remote, &revival, cancel, announce_progress).await {
         Ok(restored) => restored,
         Err(error) => return Err(restore_failure(error)),
     };
-    if stamp(path).map_err(cannot_write)? != before {
-        // Best effort: the next look removes it.
-        let _ = std::fs::remove_file(&staged);
+    let reached = match restored.reached {
+        Reached::Ltx { txid, .. } => Some(txid),
+        Reached::Old { .. } => None,
+    };
+    let (path, address) = (path.clone(), remote.address().to_owned());
+    let shown = path.display().to_string();
+    let ended = blocking(move || {
+        if last_use(&path)? != old.last_use {
+            // Best effort: the next look removes it.
+            let _ = std::fs::remove_file(&staged);
+            return Ok(false);
+        }
+        fsx::rename(&staged, &path).and_then(|()| fsx::sync_dir(fsx::parent(&path)))?;
+        if let Some(txid) = reached
+            && let Err(error) = state.replica(&address).last_synced().in_step(SyncedTo::up_to(Some(txid)))
+        {
+            tracing::debug!(db = %path.display(), "{error}");
+        }
+        Ok(true)
+    });
+    if !ended.await.map_err(cannot_write)? {
         let why = "another program used the database while its newest state was restored: close it and start again";
-        return Err(Failure::new(CANNOT_WRITE, anyhow::anyhow!("{}: {why}", path.display())));
-    }
-    fsx::rename(&staged, path).and_then(|()| fsx::sync_dir(fsx::parent(path))).map_err(cannot_write)?;
-    if let Reached::Ltx { txid, .. } = restored.reached
-        && let Err(error) = History::load(meta, address).in_step(Own::up_to(Some(txid)))
-    {
-        tracing::debug!(db = %path.display(), "{error}");
+        return Err(Failure::new(CANNOT_WRITE, anyhow::anyhow!("{shown}: {why}")));
     }
     Ok(())
+}
+
+/// The file that is replaced, before anything was done.
+struct OldFile {
+    last_use: LastUse,
+    mode: u32,
+    owner: FileOwner,
+}
+
+/// Notes which TXID the file is, and makes room for the new one.
+fn begin(path: &Path, staged: &Path, state: &LocalState, behind: Behind, replica: String) -> Result<OldFile, FsError> {
+    let last_use = last_use(path)?;
+    let Behind { here, page_size, pages, .. } = behind;
+    state.mark_restored(&RestoreMarker::of(path, &replica, here, page_size, pages)?)?;
+    fsx::remove_file_if_exists(staged)?;
+    let file = fsx::metadata(path)?;
+    Ok(OldFile { last_use, mode: file.mode() & 0o777, owner: FileOwner { uid: file.uid(), gid: file.gid() } })
 }
 
 /// The file that the newest state is restored to, beside the database.
@@ -144,14 +182,12 @@ fn staging(path: &Path) -> PathBuf {
 }
 
 /// The new file belongs to whom the old one belonged to, unless the configuration says otherwise.
-fn keep_owner_and_mode(revival: &mut Revival, path: &Path, database: &Database) -> Result<(), FsError> {
-    let old = fsx::metadata(path)?;
+fn keep_owner_and_mode(revival: &mut Revival, old: &OldFile, database: &Database) {
     if database.file_mode.is_none() {
-        revival.request.mode = Some(old.mode() & 0o777);
+        revival.request.mode = Some(old.mode);
     }
     // Only root can give a file away.
     if database.file_owner.is_none() && nix::unistd::geteuid().is_root() {
-        revival.request.owner = Some(FileOwner { uid: old.uid(), gid: old.gid() });
+        revival.request.owner = Some(old.owner);
     }
-    Ok(())
 }

@@ -128,7 +128,7 @@ pub async fn run(job: Job, mut signals: Signals, nursery: Nursery) -> u8 {
 
 async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u8, Failure> {
     let budget = Budget::of(&job.options.shutdown);
-    job.options.databases.iter().try_for_each(preflight::check)?;
+    preflight::check_all(&job.options.databases).await?;
     let mut lines = Vec::new();
     let mut clients = Clients::default();
     for database in &job.options.databases {

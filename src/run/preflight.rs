@@ -4,10 +4,17 @@ use super::exit::{CANNOT_WRITE, Failure};
 use super::revive::no_database;
 use crate::config::Database;
 use crate::fsx::{Context, FsError};
+use crate::replicate::blocking;
 use crate::sqlite::{Presence, check_access, look_at_file};
 
+/// Checks each of them, on a thread: a file system may not answer at once.
+pub(super) async fn check_all(databases: &[Database]) -> Result<(), Failure> {
+    let databases = databases.to_vec();
+    blocking(move || databases.iter().try_for_each(check)).await
+}
+
 /// Fails for what is no regular file, is no database, or cannot be written to by this user. What is missing is fine.
-pub(super) fn check(database: &Database) -> Result<(), Failure> {
+fn check(database: &Database) -> Result<(), Failure> {
     let cannot_use = |error: FsError| Failure::told(CANNOT_WRITE, error);
     match look_at_file(&database.path).map_err(cannot_use)? {
         Presence::Missing | Presence::Empty => Ok(()),

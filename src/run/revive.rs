@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::connect::store_failure;
 use super::exit::{BACKUP, CANNOT_WRITE, Failure, INTERNAL};
 use crate::config::Database;
-use crate::db::{Lock, Origin, prepare_notes};
 use crate::fsx;
 use crate::remote::Remote;
+use crate::replicate::blocking;
 use crate::restore::{FileOwner, Progress, Reached, Request, RestoreError, Restored, Target, restore};
 use crate::sqlite::{Content, Presence, look_at_file};
+use crate::state::{LocalState, Lock, RestoreMarker};
 
 const LOCK_RETRY: Duration = Duration::from_millis(200);
 const LOG_EVERY: Duration = Duration::from_secs(5);
@@ -46,33 +47,31 @@ impl Revival {
 pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToken) -> Result<(), Failure> {
     let path = &revival.request.output;
     let cannot_write = |error: fsx::FsError| Failure::told(CANNOT_WRITE, error);
-    let exists = || match look_at_file(path) {
-        Ok(Presence::Missing | Presence::Empty) => Ok(false),
-        Ok(Presence::Database(_)) => Ok(true),
-        Ok(Presence::NoDatabase(content)) => Err(no_database(path, content)),
-        Err(error) => Err(cannot_write(error)),
-    };
-    if exists()? {
+    let looked = path.clone();
+    if blocking(move || exists(&looked)).await? {
         tracing::debug!(db = %path.display(), "the database exists: not restored");
         return Ok(());
     }
     let owner = revival.request.owner.map(|owner| (owner.uid, owner.gid));
-    fsx::create_dir_all_for(fsx::parent(path), owner).map_err(cannot_write)?;
+    let made = path.clone();
+    blocking(move || fsx::create_dir_all_for(fsx::parent(&made), owner)).await.map_err(cannot_write)?;
     // Another process on this volume may be restoring it right now.
     let _lock = loop {
-        let Some(meta_path) = &revival.meta_path else { break None };
-        match Lock::try_take(path, meta_path).map_err(cannot_write)? {
-            Some(lock) => break Some(lock),
-            None if exists()? => return Ok(()),
-            None => tokio::time::sleep(LOCK_RETRY).await,
+        let Some(meta_path) = revival.meta_path.clone() else { break None };
+        let path = path.clone();
+        let taken = blocking(move || {
+            let lock = Lock::try_take(&path, &meta_path).map_err(|error| Failure::told(CANNOT_WRITE, error))?;
+            exists(&path).map(|exists| (lock, exists))
+        });
+        match taken.await? {
+            (_, true) => return Ok(()),
+            (Some(lock), false) => break Some(lock),
+            (None, false) => tokio::time::sleep(LOCK_RETRY).await,
         }
         if cancel.is_cancelled() {
             return Ok(());
         }
     };
-    if exists()? {
-        return Ok(());
-    }
     let mut attempt = 1;
     let done = loop {
         match restore_and_note(remote, revival, &cancel, announce_progress).await {
@@ -93,6 +92,15 @@ pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToke
             let Failure { code, error } = restore_failure(error);
             Err(Failure::new(code, error.context("not started")))
         }
+    }
+}
+
+fn exists(path: &Path) -> Result<bool, Failure> {
+    match look_at_file(path) {
+        Ok(Presence::Missing | Presence::Empty) => Ok(false),
+        Ok(Presence::Database(_)) => Ok(true),
+        Ok(Presence::NoDatabase(content)) => Err(no_database(path, content)),
+        Err(error) => Err(Failure::told(CANNOT_WRITE, error)),
     }
 }
 
@@ -134,14 +142,15 @@ pub async fn restore_and_note(
     if let (Some(meta_path), Target::Latest, Reached::Ltx { txid, header }) =
         (&revival.meta_path, revival.request.target, restored.reached)
     {
-        let note = Origin::of(&revival.request.output, txid, header.page_size, header.commit, remote.address());
+        let state = LocalState::open(&revival.request.output, meta_path);
+        let (output, replica) = (revival.request.output.clone(), remote.address().to_owned());
         // The restored file may belong to somebody else than what the directory was prepared for.
-        let saved = note.and_then(|note| {
-            prepare_notes(&revival.request.output, meta_path)?;
-            note.save(meta_path)
+        let marked = blocking(move || {
+            let marker = RestoreMarker::of(&output, &replica, txid, header.page_size, header.commit)?;
+            state.prepare().and_then(|()| state.mark_restored(&marker))
         });
-        // Without the note replication begins with an image: slower, never wrong.
-        if let Err(error) = saved {
+        // Without the marker replication begins with an image: slower, never wrong.
+        if let Err(error) = marked.await {
             tracing::warn!("{error}: the first upload will be the whole database");
         }
     }

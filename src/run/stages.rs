@@ -137,9 +137,9 @@ pub async fn live(
             };
             let app =
                 Command { line: app, what: "the application", policy, limit: None, may_be_refused: true, strip_env };
-            let before = Untouched::look(job);
+            let before = Untouched::look(job).await;
             let lived = command(app, signals, nursery, heard, budget).await?;
-            if lived.course.code != 0 && lived.asked_at.is_none() && before.is_so_still(job) {
+            if lived.course.code != 0 && lived.asked_at.is_none() && before.is_so_still(job).await {
                 tracing::warn!(
                     "{} soon after its start, and wrote to no database: if it says \"database is locked\", it uses PRAGMA \
                      locking_mode=EXCLUSIVE, and cannot be replicated before that is removed",

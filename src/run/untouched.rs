@@ -2,12 +2,14 @@
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Job;
 use crate::fsx;
+use crate::replicate::blocking;
 
 /// After this time it was no refused lock that ended the application.
 const SOON: Duration = Duration::from_secs(60);
@@ -21,19 +23,20 @@ pub(super) struct Untouched {
 type Stamp = (u64, i64, i64);
 
 impl Untouched {
-    pub fn look(job: &Job) -> Untouched {
-        Untouched { began: Instant::now(), stamps: stamps(job) }
+    pub async fn look(job: &Job) -> Untouched {
+        Untouched { began: Instant::now(), stamps: stamps(job).await }
     }
 
     /// Whether there is a database, none was written to, and not much time has passed.
-    pub fn is_so_still(&self, job: &Job) -> bool {
-        self.began.elapsed() < SOON && self.stamps.iter().any(Option::is_some) && self.stamps == stamps(job)
+    pub async fn is_so_still(&self, job: &Job) -> bool {
+        self.began.elapsed() < SOON && self.stamps.iter().any(Option::is_some) && self.stamps == stamps(job).await
     }
 }
 
 /// Of each database and its WAL; what is only looked at keeps them.
-fn stamps(job: &Job) -> Vec<Option<Stamp>> {
+async fn stamps(job: &Job) -> Vec<Option<Stamp>> {
+    let databases = job.options.databases.iter();
+    let paths: Vec<PathBuf> = databases.flat_map(|d| [d.path.clone(), fsx::with_suffix(&d.path, "-wal")]).collect();
     let stamp = |found: Metadata| (found.len(), found.mtime(), found.mtime_nsec());
-    let of = |path: &std::path::Path| fs::metadata(path).ok().map(stamp);
-    job.options.databases.iter().flat_map(|d| [of(&d.path), of(&fsx::with_suffix(&d.path, "-wal"))]).collect()
+    blocking(move || paths.iter().map(|path| fs::metadata(path).ok().map(stamp)).collect()).await
 }

@@ -10,7 +10,7 @@ const ROWS: &[&[&str]] = &[
     &["run"],
     &["config"],
     &["replicate", "restore"],
-    &["db", "status", "remote"],
+    &["db", "state", "remote", "status"],
     &["sqlite", "ltx", "store", "supervise"],
     &["page", "fsx", "clock"],
 ];

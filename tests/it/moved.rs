@@ -34,7 +34,7 @@ fn killed(rig: &Rig) {
     let mut running = rig.supervise(rig.app(&steps)).spawn();
     running.wait_until("its row is in the replica", || ready.exists() && rig.remote.level0().len() > before);
     let newest = rig.remote.level0().last().map(|txid| format!("{txid:016x}")).expect("an object");
-    let note = meta(rig).join("own-history.json");
+    let note = note(rig);
     running.wait_until("that is noted", || fs::read_to_string(&note).is_ok_and(|note| note.contains(&newest)));
     running.kill_everything();
 }
@@ -82,6 +82,13 @@ fn meta(rig: &Rig) -> PathBuf {
     rig.path("data/.app.db-millstream")
 }
 
+/// What is noted of the newest TXID of its one replica.
+fn note(rig: &Rig) -> PathBuf {
+    let mut replicas = fs::read_dir(meta(rig).join("replicas")).expect("notes about a replica");
+    let replica = replicas.next().expect("a replica").expect("list");
+    replica.path().join("last-synced.json")
+}
+
 fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("create a directory");
     for entry in fs::read_dir(from).expect("list").map(|entry| entry.expect("list").path()) {
@@ -110,7 +117,7 @@ fn commits_that_were_left_behind_stop_the_start_until_a_human_decides() {
 
     let planned = reset(&a, &["-dry-run"]);
     planned.assert_code(0);
-    assert!(planned.stdout.contains("would remove") && planned.stdout.contains("own-history.json"), "{planned}");
+    assert!(planned.stdout.contains("would remove") && planned.stdout.contains("last-synced.json"), "{planned}");
     assert!(!comes_back(&a), "a dry run accepts nothing");
     reset(&a, &[]).assert_code(0);
     let ended = a.supervise(a.app(&["open"])).finish();
@@ -160,7 +167,7 @@ fn a_node_that_was_fenced_does_no_harm_however_often_it_is_restarted() {
 /// Everything that was not synced is gone: the last frames of the WAL, and what our note said of them, unless that survived.
 fn lose_power(rig: &Rig, is_note_lost: bool) {
     killed(rig);
-    let (wal, note) = (rig.path("data/app.db-wal"), meta(rig).join("own-history.json"));
+    let (wal, note) = (rig.path("data/app.db-wal"), note(rig));
     let kept = (fs::metadata(&wal).expect("stat").len(), fs::read(&note).expect("read"));
     killed(rig);
     let cut = fs::File::options().write(true).open(&wal).and_then(|wal| wal.set_len(kept.0));
@@ -373,7 +380,7 @@ fn commits_that_waited_for_their_upload_and_were_overtaken_stop_no_start_for_eve
         // What was captured is in the database, too.
         sql_killed(&a.db(), "UPDATE t SET life = 'x' WHERE seq = 4");
         if !has_note {
-            fs::remove_file(meta(&a).join("own-history.json")).expect("remove");
+            fs::remove_file(note(&a)).expect("remove");
         }
         let mut b = another_node(&a);
         a_life_elsewhere(&b, 2);
@@ -492,7 +499,7 @@ fn a_reset_is_refused_where_it_makes_no_sense() {
 fn a_note_that_is_old_or_lost_stops_nobody_whose_wal_proves_it() {
     for lost in [false, true] {
         let mut rig = replicated();
-        let note = meta(&rig).join("own-history.json");
+        let note = note(&rig);
         let old = fs::read(&note).expect("a note");
         killed(&rig);
         match lost {

@@ -4,16 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 
-use super::Order;
-use crate::cli::args::Restore;
 use crate::cli::destination::Destination;
 use crate::config::{Options, default_meta_path};
-use crate::db::Lock;
 use crate::fsx::{self, FsError};
-use crate::restore::{RestoreError, check_target};
+use crate::restore::{FileOwner, RestoreError, check_target};
 use crate::run::exit::{CANNOT_WRITE, Failure, USAGE};
 use crate::run::restore_failure;
 use crate::sqlite::{Presence, look_at_file};
+use crate::state::Lock;
 
 /// Refuses a device, a FIFO, a directory: a rename would put a file in its place.
 pub(super) fn check_kind(destination: &Destination) -> Result<(), Failure> {
@@ -32,21 +30,22 @@ pub(super) fn check_kind(destination: &Destination) -> Result<(), Failure> {
     }
 }
 
-/// What exists is only replaced with -force; `Some` is the exit code that this ends with.
-pub(super) fn refuse_existing(command: &Restore, destination: &Destination) -> Result<Option<u8>, Failure> {
+/// What exists is only replaced with `force`; `Some` is the exit code that this ends with, because
+/// what exists is to be skipped.
+pub(super) fn refuse_existing(destination: &Destination, force: bool, skip: bool) -> Result<Option<u8>, Failure> {
     let path = destination.path();
     let exists = match destination {
         Destination::Stdout => false,
         Destination::Gzip(path) => fsx::metadata_if_exists(path).map_err(cannot_look)?.is_some(),
         Destination::Database(path) => matches!(look_at_file(path).map_err(cannot_look)?, Presence::Database(_)),
     };
-    if exists && command.if_db_not_exists {
+    if exists && skip {
         tracing::info!("database already exists, skipping: {}", path.display());
         return Ok(Some(0));
     }
     match destination {
-        Destination::Database(path) => check_target(path, command.force, true).map(drop).map_err(restore_failure)?,
-        _ if exists && !command.force => {
+        Destination::Database(path) => check_target(path, force, true).map(drop).map_err(restore_failure)?,
+        _ if exists && !force => {
             return Err(restore_failure(RestoreError::TargetExists { path: path.to_owned() }));
         }
         _ => {}
@@ -70,12 +69,16 @@ pub(super) fn meta_path(destination: &Destination, options: Option<&Options>) ->
 }
 
 /// Keeps replicators away from the target, of which one that runs is named.
-pub(super) fn lock(order: &Order) -> Result<Vec<Lock>, Failure> {
-    let Destination::Database(path) = &order.destination else { return Ok(Vec::new()) };
-    let owner = order.owner.map(|owner| (owner.uid, owner.gid));
+pub(super) fn lock(
+    destination: &Destination,
+    owner: Option<FileOwner>,
+    meta_path: Option<PathBuf>,
+) -> Result<Vec<Lock>, Failure> {
+    let Destination::Database(path) = destination else { return Ok(Vec::new()) };
+    let owner = owner.map(|owner| (owner.uid, owner.gid));
     fsx::create_dir_all_for(fsx::parent(path), owner).map_err(cannot_look)?;
     let mut directories: Vec<PathBuf> = beside(path).filter(|directory| directory.is_dir()).collect();
-    directories.extend(order.meta_path.clone());
+    directories.extend(meta_path);
     directories.sort();
     directories.dedup();
     let mut locks = Vec::new();

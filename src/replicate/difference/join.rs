@@ -6,11 +6,12 @@ use std::rc::Rc;
 
 use super::judge::{Scope, differing_max, kin_wanted};
 use super::within;
-use crate::db::{Batch, Comparison, Db, DbError, Limits, OtherPages, Own, RowSample, Rows};
+use crate::db::{Batch, Comparison, Db, DbError, Limits, OtherPages, RowSample, Rows};
 use crate::ltx::{Decoder, LtxError, Merged, Versions};
 use crate::page::Pgno;
 use crate::remote::{LtxObject, RangeReader, ReadError, Remote};
 use crate::replicate::on_thread::OnThread;
+use crate::state::SyncedTo;
 
 pub(super) enum CompareError {
     Read(ReadError),
@@ -47,7 +48,7 @@ pub(super) enum How {
     /// As long as the result may be of use.
     Bounded,
     /// To the end, to tell of the pages that were written since the database was in step up to there.
-    Since(Own),
+    Since(SyncedTo),
     /// Up to the first page that differs.
     Exactly,
 }

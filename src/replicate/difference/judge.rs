@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use crate::db::{Comparison, ImageReason, Own, Rows};
+use crate::db::{Comparison, ImageReason, Rows};
 use crate::ltx::Txid;
 use crate::remote::{Listing, LtxObject, plan};
+use crate::state::SyncedTo;
 
 /// Up to this size the whole database is one small PUT, no dearer than the LIST and the GETs of a comparison.
 pub(super) const SMALL_BYTES: u64 = 64 * 1024;
@@ -41,7 +42,7 @@ pub(super) struct Local {
     /// It has no table.
     pub is_blank: bool,
     /// The history went on since it was in step with it; how far it was.
-    pub suspected: Option<Own>,
+    pub suspected: Option<SyncedTo>,
 }
 
 impl Local {
@@ -61,7 +62,7 @@ pub(super) enum Verdict {
     Beginning(ImageReason, String),
     Stranger(String),
     /// The history went on elsewhere since the database was in step with it up to there.
-    MovedOn(Own, String),
+    MovedOn(SyncedTo, String),
 }
 
 /// What a comparison read.
@@ -96,7 +97,7 @@ pub(super) fn refuse(files: &[LtxObject], other_pages: u32, live_bytes: u64, loc
 
 /// The files that make the database of `txid`, each of which lies wholly before the end of `own` or wholly behind it, if there are
 /// such: they show best what was written since. Pure.
-pub(super) fn files_apart(listing: &Listing, own: Own, txid: Txid) -> Option<Vec<LtxObject>> {
+pub(super) fn files_apart(listing: &Listing, own: SyncedTo, txid: Txid) -> Option<Vec<LtxObject>> {
     let mut apart = listing.clone();
     apart.retain(|file| own.is_before(file.min_txid) || !own.is_before(file.max_txid));
     let files: Vec<LtxObject> = plan::files_up_to(&apart, txid).into_iter().cloned().collect();

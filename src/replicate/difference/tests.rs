@@ -7,6 +7,7 @@ use super::*;
 use crate::fsx;
 use crate::ltx::Decoder;
 use crate::remote::Level;
+use crate::state::{LocalState, SyncedTo};
 use crate::store::Key;
 use crate::store::memory::{Fault, Op};
 
@@ -484,7 +485,7 @@ fn the_bucket_is_asked_only_where_it_pays() {
     assert!(!refused(&[file(2000)], known, 100));
     assert!(refused(&[file(2001)], known, 100) && !refused(&[file(2001)], unknown, 100));
     assert!(refused(&vec![file(1); PLAN_FILES_MAX + 1], known, 100));
-    let suspected = Local { suspected: Some(Own::up_to(Some(Txid::FIRST))), ..known };
+    let suspected = Local { suspected: Some(SyncedTo::up_to(Some(Txid::FIRST))), ..known };
     assert!(skip(suspected, reason, FAILURES_MAX).is_none(), "what went on elsewhere must be found out");
     assert!(!refused(&vec![file(2001); PLAN_FILES_MAX + 1], suspected, 100));
     assert!(!refused(&[file(2000)], Local { is_small: true, ..suspected }, 100));
@@ -554,7 +555,7 @@ fn a_comparison_with_what_was_written_since_avoids_files_from_before_and_after()
         });
     }
     let ranges = |listing: &_, own, end| {
-        let files = files_apart(listing, Own::up_to(own), txid(end))?;
+        let files = files_apart(listing, SyncedTo::up_to(own), txid(end))?;
         Some(files.iter().map(|file| (file.min_txid.get(), file.max_txid.get())).collect::<Vec<_>>())
     };
     assert_eq!(ranges(&listing, Some(txid(2)), 4), Some(vec![(1, 1), (2, 2), (3, 3), (4, 4)]));
@@ -566,7 +567,7 @@ fn a_comparison_with_what_was_written_since_avoids_files_from_before_and_after()
 
 #[test]
 fn a_history_that_went_on_is_continued_only_by_what_came_after_it() {
-    let own = Own::up_to(Some(Txid::FIRST));
+    let own = SyncedTo::up_to(Some(Txid::FIRST));
     let local = Local { pages: 160, is_small: false, is_known: true, is_blank: false, suspected: Some(own) };
     let seen = |local: Local, differing, moved, kept| {
         let comparison = Comparison::made_up(160, differing, 100, false).since(moved, kept);
@@ -662,8 +663,9 @@ async fn a_disk_that_was_left_behind_is_never_the_newest_state() {
     synced(&mut other).await;
     other.assert_restores();
     // Until a human decides.
-    let acts = crate::db::plan_reset(&rig.settings.meta_path, "x").expect("plan");
-    crate::db::accept(&rig.settings.path, &rig.settings.meta_path, &acts).expect("accept");
+    let state = LocalState::open(&rig.settings.path, &rig.settings.meta_path);
+    let steps = state.plan_reset("x").expect("plan");
+    state.order_reset(&steps).expect("order");
     let images = rig.images();
     rig.start();
     assert!(matches!(rig.event().await, Event::Ready(_)));

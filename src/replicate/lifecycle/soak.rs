@@ -199,7 +199,8 @@ mod tests {
             road.task.abort();
             drop(road);
             for _ in 0..2000 {
-                if crate::db::Lock::try_take(&self.settings.path, &self.settings.meta_path).expect("lock").is_some() {
+                if crate::state::Lock::try_take(&self.settings.path, &self.settings.meta_path).expect("lock").is_some()
+                {
                     return;
                 }
                 tokio::time::sleep(ms(5)).await;

@@ -1,12 +1,14 @@
 //! Captured but not yet uploaded: LTX files on local disk.
 //!
-//! Normally there is none: the WAL is the queue. Files appear here when the WAL must be reset before its frames reached the
-//! bucket (the storage is away and the WAL passes its budget, or a tail was captured under the write lock). They are the next
-//! level-0 objects, already numbered, and are uploaded in order and removed one by one. If somebody else has taken their numbers
+//! Normally there is none: the WAL is the queue. Files appear here when the WAL must be reset
+//! before its frames reached the bucket (the storage is away and the WAL passes its budget, or a
+//! tail was captured under the write lock). They are the next level-0 objects, already numbered,
+//! and are uploaded in order and removed one by one. If somebody else has taken their numbers
 //! meanwhile, they are moved aside: they hold commits that were acknowledged.
 //!
-//! The first file may have been sent already with its reply lost, so it is never changed. What lies behind it was never sent,
-//! and is merged into one file when there are more than a few: the directory holds at most about twice the database, and those few.
+//! The first file may have been sent already with its reply lost, so it is never changed. What lies
+//! behind it was never sent, and is merged into one file when there are more than a few: the
+//! directory holds at most about twice the database, and those few.
 //!
 //! ```text
 //! 0000000000000007-0000000000000007.ltx   first: kept as it is
@@ -19,18 +21,13 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::notes;
-use super::open::DbError;
+use super::ownership;
 use crate::fsx::{self, Context, FsError};
 use crate::ltx::{Decoder, Encoded, Header, LtxError, Txid, WalPosition, merge};
 
-/// So many files may wait before those that were never sent are merged: each merge reads and writes all of them.
+/// So many files may wait before those that were never sent are merged: each merge reads and writes
+/// all of them.
 const FILES_MAX: usize = 8;
-
-/// Where the files lie below the local state of a database.
-pub const SPILL_DIRECTORY: &str = "spill";
-/// And where those that are in no history.
-pub const ASIDE_DIRECTORY: &str = "orphaned";
 
 #[derive(Debug, thiserror::Error)]
 pub enum SpillError {
@@ -38,13 +35,11 @@ pub enum SpillError {
     Io(#[from] FsError),
     #[error("keep captured commits on local disk: {0}")]
     Ltx(#[from] LtxError),
-    #[error(transparent)]
-    Db(#[from] DbError),
 }
 
 /// One file that waits for its upload.
 #[derive(Clone, Debug)]
-pub struct Spilled {
+pub struct SpilledFile {
     pub header: Header,
     pub path: PathBuf,
     pub size: u64,
@@ -56,21 +51,22 @@ pub struct Spilled {
 #[derive(Debug)]
 pub struct Spill {
     directory: PathBuf,
-    files: VecDeque<Spilled>,
+    files: VecDeque<SpilledFile>,
     /// The newest file is not known to be on disk yet.
     unsynced: bool,
 }
 
 impl Spill {
-    /// Reads what an earlier run left in `directory`. A file that is damaged (a power loss before it was synced) ends the
-    /// queue: it and all after it are removed, and what they held is shipped again from the database.
-    pub fn open(directory: &Path) -> Result<Spill, SpillError> {
+    /// Reads what an earlier run left in `directory`. A file that is damaged (a power loss before
+    /// it was synced) ends the queue: it and all after it are removed, and what they held is
+    /// shipped again from the database.
+    pub(super) fn open(directory: &Path) -> Result<Spill, SpillError> {
         let mut spill = Spill { directory: directory.to_owned(), files: VecDeque::new(), unsynced: false };
         for unfinished in files_with(directory, "tmp")? {
             fsx::remove_file(&unfinished)?;
         }
         for path in ltx_files(directory)? {
-            let follows = |last: Option<&Spilled>, next: &Spilled| {
+            let follows = |last: Option<&SpilledFile>, next: &SpilledFile| {
                 last.is_none_or(|last| last.header.max_txid.next() == Some(next.header.min_txid))
             };
             match check(&path) {
@@ -82,11 +78,11 @@ impl Spill {
         Ok(spill)
     }
 
-    pub fn front(&self) -> Option<&Spilled> {
+    pub fn front(&self) -> Option<&SpilledFile> {
         self.files.front()
     }
 
-    pub fn back(&self) -> Option<&Spilled> {
+    pub fn back(&self) -> Option<&SpilledFile> {
         self.files.back()
     }
 
@@ -94,21 +90,22 @@ impl Spill {
         self.files.is_empty()
     }
 
-    /// Appends a file whose bytes `write` produces. It is on disk for good only after [`Spill::sync`].
+    /// Appends a file whose bytes `write` produces. It is on disk for good only after
+    /// [`Spill::sync`].
     pub fn append<E: From<SpillError>>(
         &mut self,
         header: &Header,
         write: impl FnOnce(&mut BufWriter<File>) -> Result<(u64, u64), E>,
     ) -> Result<(), E> {
-        notes::create_dir_within(&self.directory).map_err(SpillError::from)?;
+        ownership::create_dir_within(&self.directory).map_err(SpillError::from)?;
         let path = self.path_of(header.min_txid);
         let temporary = fsx::with_suffix(&path, ".tmp");
         fsx::remove_file_if_exists(&temporary).map_err(SpillError::from)?;
-        let mut writer = BufWriter::new(notes::create_new(&temporary).map_err(SpillError::from)?);
+        let mut writer = BufWriter::new(ownership::create_new(&temporary).map_err(SpillError::from)?);
         let (size, checksum) = write(&mut writer)?;
         writer.flush().on("write", &temporary).map_err(SpillError::from)?;
         fsx::rename(&temporary, &path).map_err(SpillError::from)?;
-        self.files.push_back(Spilled { header: *header, path, size, checksum });
+        self.files.push_back(SpilledFile { header: *header, path, size, checksum });
         self.unsynced = true;
         Ok(())
     }
@@ -157,7 +154,7 @@ impl Spill {
 
     /// Merges everything behind the first file into one file with the first TXID of them.
     fn merge_unsent(&mut self) -> Result<(), SpillError> {
-        let unsent: Vec<Spilled> = self.files.iter().skip(1).cloned().collect();
+        let unsent: Vec<SpilledFile> = self.files.iter().skip(1).cloned().collect();
         let (Some(first), Some(last)) = (unsent.first(), unsent.last()) else { return Ok(()) };
         let txid = first.header.min_txid;
         // Where the last of them ends in the WAL is where the merged file ends.
@@ -165,16 +162,17 @@ impl Spill {
         let inputs = unsent.iter().map(open_decoder).collect::<Result<Vec<_>, SpillError>>()?;
         let temporary = fsx::with_suffix(&self.path_of(txid), ".tmp");
         fsx::remove_file_if_exists(&temporary)?;
-        let writer = BufWriter::new(notes::create_new(&temporary)?);
+        let writer = BufWriter::new(ownership::create_new(&temporary)?);
         let Encoded { mut writer, size, checksum, .. } = merge(inputs, header, writer)?;
         writer.flush().on("write", &temporary)?;
-        // The newest parts go first: a crash in between leaves a queue that is shorter, never one with a hole.
+        // The newest parts go first: a crash in between leaves a queue that is shorter, never one
+        // with a hole.
         for file in unsent.iter().skip(1).rev() {
             fsx::remove_file(&file.path)?;
         }
         fsx::rename(&temporary, &first.path)?;
         self.files.truncate(1);
-        self.files.push_back(Spilled { header, path: first.path.clone(), size, checksum });
+        self.files.push_back(SpilledFile { header, path: first.path.clone(), size, checksum });
         self.unsynced = true;
         Ok(())
     }
@@ -213,7 +211,7 @@ fn files_with(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, FsError
 }
 
 /// Decodes the whole file; only one that verifies is worth uploading.
-fn check(path: &Path) -> Result<Spilled, SpillError> {
+fn check(path: &Path) -> Result<SpilledFile, SpillError> {
     let size = fsx::metadata(path)?.len();
     let mut decoder = Decoder::new(BufReader::new(fsx::open(path)?))?;
     let header = *decoder.header();
@@ -223,9 +221,9 @@ fn check(path: &Path) -> Result<Spilled, SpillError> {
     if header.min_txid != header.max_txid || header.wal == WalPosition::default() && header.min_txid != Txid::FIRST {
         return Err(LtxError::Malformed("it is not a level-0 file".into()).into());
     }
-    Ok(Spilled { header, path: path.to_owned(), size, checksum: decoded.checksum })
+    Ok(SpilledFile { header, path: path.to_owned(), size, checksum: decoded.checksum })
 }
 
-fn open_decoder(file: &Spilled) -> Result<Decoder<BufReader<File>>, SpillError> {
+fn open_decoder(file: &SpilledFile) -> Result<Decoder<BufReader<File>>, SpillError> {
     Ok(Decoder::new(BufReader::new(fsx::open(&file.path)?))?)
 }

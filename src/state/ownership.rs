@@ -1,14 +1,15 @@
-//! The directory of what we note beside a database, and to whom it belongs.
+//! To whom the directory of the notes belongs, and what is in it.
 //!
-//! A restore may run as root and the replication as the application's user, or the other way round. So nothing here is left to the
-//! user that happens to create it: as root the directory is given to the owner of the database (while there is none of his own:
-//! to the owner of its directory), and whoever may read or write the database may do the same with the notes. A new file takes
-//! owner, group and mode from the directory that it is created in.
+//! A restore may run as root and the replication as the application's user, or the other way round.
+//! So nothing here is left to the user that happens to create it: as root the directory is given to
+//! the owner of the database (while there is none of his own: to the owner of its directory), and
+//! whoever may read or write the database may do the same with the notes. A new file takes owner,
+//! group and mode from the directory that it is created in.
 //!
 //! The directory may lie where another user can put links in our way: none is followed.
 
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown, lchown};
 use std::path::Path;
 
@@ -46,8 +47,9 @@ impl Ownership {
     }
 }
 
-/// Creates the directory if it is missing, and gives it, and what is in it, to whom it has to belong.
-pub fn prepare(database: &Path, directory: &Path) -> fsx::Result<()> {
+/// Creates the directory if it is missing, and gives it, and what is in it, to whom it has to
+/// belong.
+pub(super) fn prepare(database: &Path, directory: &Path) -> fsx::Result<()> {
     if let Err(error) = DirBuilder::new().mode(0o700).create(directory) {
         match error.kind() {
             ErrorKind::AlreadyExists => {}
@@ -61,7 +63,8 @@ pub fn prepare(database: &Path, directory: &Path) -> fsx::Result<()> {
     Ok(())
 }
 
-/// Best effort: what is not ours to give is usable as it is, or the next step names what is in the way.
+/// Best effort: what is not ours to give is usable as it is, or the next step names what is in the
+/// way.
 fn give(path: &Path, ownership: Ownership) {
     let Ok(found) = fs::symlink_metadata(path) else { return };
     let (is_root, is_ours) = (geteuid().is_root(), found.uid() == geteuid().as_raw());
@@ -85,7 +88,7 @@ fn give(path: &Path, ownership: Ownership) {
 }
 
 /// Creates a directory below that of the notes, if it is missing.
-pub fn create_dir_within(directory: &Path) -> fsx::Result<()> {
+pub(super) fn create_dir_within(directory: &Path) -> fsx::Result<()> {
     match DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
         // The directory of the notes is gone.
@@ -95,7 +98,7 @@ pub fn create_dir_within(directory: &Path) -> fsx::Result<()> {
     if let Ok(above) = fs::metadata(fsx::parent(directory)) {
         give(directory, Ownership::within(&above));
     }
-    Ok(())
+    fsx::sync_dir(fsx::parent(directory))
 }
 
 /// Gives a file that was just created in a directory of the notes what it has to have.
@@ -119,36 +122,17 @@ pub(super) fn create_new(path: &Path) -> fsx::Result<File> {
     Ok(file)
 }
 
-/// Writes a note as a whole: whoever reads it sees the old or the new one. Not synced.
-pub(super) fn write(directory: &Path, name: &str, text: &[u8]) -> fsx::Result<()> {
-    create_dir_within(directory)?;
-    let path = directory.join(name);
-    let temporary = fsx::with_suffix(&path, ".tmp");
-    fsx::remove_file_if_exists(&temporary)?;
-    create_new(&temporary)?.write_all(text).on("write", &temporary)?;
-    fsx::rename(&temporary, &path)
-}
-
-/// There when a program kept the database to itself in its last life.
-const EXCLUSIVE_FILE: &str = "exclusive.json";
-
-/// Notes whether a program keeps the database to itself.
-pub fn note_exclusive(directory: &Path, is_exclusive: bool) -> fsx::Result<()> {
-    match is_exclusive {
-        true => write(directory, EXCLUSIVE_FILE, b"{}"),
-        false => fsx::remove_file_if_exists(&directory.join(EXCLUSIVE_FILE)).map(drop),
-    }
-}
-
-pub fn was_exclusive(directory: &Path) -> bool {
-    directory.join(EXCLUSIVE_FILE).exists()
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::state::note_file::NoteFile;
+
+    /// A note in that directory.
+    fn write(directory: &Path, name: &str) -> fsx::Result<()> {
+        NoteFile::of_database(directory.join(name)).replace(&1)
+    }
 
     fn mode(path: &Path) -> u32 {
         fs::symlink_metadata(path).expect("stat").mode() & 0o777
@@ -160,14 +144,14 @@ mod tests {
         let (database, notes) = (dir.path().join("app.db"), dir.path().join("above/notes"));
         prepare(&database, &notes).expect("prepared");
         assert_eq!(mode(&notes), 0o700, "before there is a database");
-        write(&notes, "a.json", b"1").expect("written");
+        write(&notes, "a.json").expect("written");
         assert_eq!(mode(&notes.join("a.json")), 0o600);
         for (of_database, of_notes, of_files) in [(0o660, 0o770, 0o660), (0o644, 0o755, 0o644), (0o600, 0o700, 0o600)] {
             fs::write(&database, "x").expect("write");
             fs::set_permissions(&database, Permissions::from_mode(of_database)).expect("chmod");
             prepare(&database, &notes).expect("prepared");
             create_dir_within(&notes.join("spill")).expect("created");
-            write(&notes, "b.json", b"2").expect("written");
+            write(&notes, "b.json").expect("written");
             assert_eq!((mode(&notes), mode(&notes.join("spill"))), (of_notes, of_notes));
             assert_eq!((mode(&notes.join("a.json")), mode(&notes.join("b.json"))), (of_files, of_files));
         }
@@ -187,14 +171,14 @@ mod tests {
         lchown(dir.path(), Some(4711), Some(4712)).expect("chown");
         prepare(&database, &notes).expect("prepared");
         assert_eq!(owner(&notes), (4711, 4712), "as the directory that the database will be in");
-        write(&notes, "a.json", b"1").expect("written");
+        write(&notes, "a.json").expect("written");
         symlink(&database, notes.join("link")).expect("link");
         fs::write(&database, "x").expect("write");
         prepare(&database, &notes).expect("prepared");
         assert_eq!(owner(&notes), (4711, 4712), "root's own database tells nothing");
         lchown(&database, Some(815), Some(816)).expect("chown");
         prepare(&database, &notes).expect("prepared");
-        write(&notes, "b.json", b"1").expect("written");
+        write(&notes, "b.json").expect("written");
         for name in ["", "a.json", "b.json"] {
             assert_eq!(owner(&notes.join(name)), (815, 816), "{name}");
         }

@@ -1,7 +1,7 @@
 //! One replicator per database: an advisory lock on a file of our own.
 //!
-//! Two processes on one volume (a rolling deploy) may both run their application, since SQLite allows that; only one may
-//! replicate. The lock goes away with its holder, however that ends.
+//! Two processes on one volume (a rolling deploy) may both run their application, since SQLite
+//! allows that; only one may replicate. The lock goes away with its holder, however that ends.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 
-use super::notes;
+use super::ownership;
 use crate::fsx::weak::Ability;
 use crate::fsx::{self, Context};
 use crate::sqlite::lock_holders;
@@ -35,9 +35,10 @@ enum Held {
 }
 
 impl Lock {
-    /// Takes the lock of this database in `directory`, which is created if missing; `None` when another process holds it.
+    /// Takes the lock of this database in `directory`, which is created if missing; `None` when
+    /// another process holds it.
     pub fn try_take(database: &Path, directory: &Path) -> fsx::Result<Option<Lock>> {
-        notes::prepare(database, directory)?;
+        ownership::prepare(database, directory)?;
         let path = directory.join(LOCK_FILE);
         let file = OpenOptions::new()
             .read(true)
@@ -55,7 +56,7 @@ impl Lock {
         };
         match locked {
             Ok(file) => {
-                notes::settle(&file, &path);
+                ownership::settle(&file, &path);
                 Ok(Some(Lock { _file: Held::Flock { _file: file } }))
             }
             Err((_, error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -64,8 +65,9 @@ impl Lock {
         }
     }
 
-    /// For file systems without `flock`. Where there is no lock at all the history is still safe: its objects are created, never
-    /// replaced, so a second replicator is found out by its first upload.
+    /// For file systems without `flock`. Where there is no lock at all the history is still safe:
+    /// its objects are created, never replaced, so a second replicator is found out by its first
+    /// upload.
     fn try_otherwise(file: File, path: &Path) -> fsx::Result<Option<Lock>> {
         let whole = libc::flock { l_type: libc::F_WRLCK as libc::c_short, ..NO_RANGE };
         let locked = Ability::OfdLock.attempt(|| {
@@ -73,7 +75,7 @@ impl Lock {
             Ok(())
         });
         match locked {
-            Ok(()) => notes::settle(&file, path),
+            Ok(()) => ownership::settle(&file, path),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => return Ok(None),
             Err(error) if Ability::OfdLock.is_lacking(&error) => Ability::OfdLock.is_missed_at(path),
             Err(error) => return Err(error).on("lock", path),
