@@ -14,7 +14,7 @@ use libc::rlimit;
 const ENOUGH: libc::rlim_t = 1 << 20;
 
 /// The runtime, the signals, the watch and one database with its store take about so many.
-const NEEDED: usize = 24;
+const NEEDED: usize = 21;
 
 /// This process could not work.
 #[derive(Debug, thiserror::Error)]

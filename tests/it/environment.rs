@@ -171,7 +171,7 @@ fn a_variable_that_is_no_text_is_named_and_78() {
 #[test]
 fn too_few_files_that_can_be_opened_are_one_sentence() {
     let rig = Rig::on_file();
-    for limit in [6, 8, 10, 12, 13, 14, 16, 20, 24, 26] {
+    for limit in [6, 8, 10, 12, 13, 14, 16, 20, 22] {
         let script = format!("ulimit -n {limit}; exec \"$@\"");
         let run = rig.supervise(["true"]).under("sh", ["-c", &script, "sh"]);
         let ended = run.finish();

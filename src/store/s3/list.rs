@@ -3,6 +3,7 @@
 //! Which prefix was sent is known, so every key of the answer begins with it, in one of the forms that servers give to keys
 //! (`spelling.rs`), or the answer is not one to that question. A backup that is there never counts as an empty listing.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
@@ -23,13 +24,15 @@ pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
     while let Some(page) = pages.next().await? {
         looked.add(&page, Path { root: &store.root, is_rewritten: false }, prefix, &what)?;
     }
+    let is_respelled = looked.is_respelled;
     let mut found = looked.end(&pages)?;
     for elsewhere in spelling::rewritten(&store.root) {
-        // AWS keeps keys as they are.
-        if store.is_aws || !found.is_empty() && store.habits.keeps_keys.load(Relaxed) {
+        // AWS keeps keys as they are. A server that rewrites the prefix like the keys has listed everything.
+        let is_all = is_respelled || store.habits.keeps_keys.load(Relaxed);
+        if store.is_aws || is_all && !found.is_empty() {
             break;
         }
-        match list_rewritten(store, &elsewhere, prefix, &what).await {
+        match list_rewritten(store, &elsewhere, prefix, &what, &found).await {
             // A policy may allow this path and no other. With nothing found, it is not known whether that is all.
             Err(StoreError::Denied { .. }) if !found.is_empty() => {}
             more => found.extend(more?),
@@ -44,13 +47,22 @@ pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
 const SAMPLES: usize = 3;
 
 /// Another look, where the path is one that servers rewrite: some of them do so with the key of a PUT and a GET, but not with
-/// the prefix of a LIST. Whether what lies under the rewritten path is ours, one HEAD tells.
-async fn list_rewritten(store: &S3Store, elsewhere: &str, prefix: &str, what: &str) -> Result<Vec<Listed>> {
+/// the prefix of a LIST. Whether what lies under the rewritten path is ours, one HEAD tells. What was found before says nothing
+/// about that: another's objects may have the same names.
+async fn list_rewritten(
+    store: &S3Store,
+    elsewhere: &str,
+    prefix: &str,
+    what: &str,
+    found: &[Listed],
+) -> Result<Vec<Listed>> {
+    let known: HashSet<&str> = found.iter().map(|listed| listed.name.as_str()).collect();
     let mut looked = Looked::default();
     let mut is_ours = false;
     let mut pages = Pages::of(store, format!("{elsewhere}{prefix}"), what.to_owned());
     while let Some(page) = pages.next().await? {
         looked.add(&page, Path { root: elsewhere, is_rewritten: true }, prefix, what)?;
+        looked.found.retain(|listed| !known.contains(listed.name.as_str()));
         if is_ours || looked.found.is_empty() {
             continue;
         }
@@ -100,6 +112,8 @@ struct Path<'a> {
 #[derive(Default)]
 struct Looked {
     found: Vec<Listed>,
+    /// Some keys were listed otherwise than they were sent.
+    is_respelled: bool,
     /// Keys that do not begin with the prefix that was sent, though with a part of it; and one of them.
     unasked: usize,
     example: Option<String>,
@@ -119,6 +133,7 @@ impl Looked {
             match meant {
                 Meaning::Below(name) if name.starts_with(prefix) => {
                     let (size, modified_ms) = (size(object.size()), unix_ms(object.last_modified()));
+                    self.is_respelled |= !key.starts_with(root);
                     self.found.push(Listed { name, size, modified_ms });
                 }
                 Meaning::Folder => {}
@@ -138,19 +153,20 @@ impl Looked {
     /// What was found, unless it cannot be told whether that is all.
     fn end(self, pages: &Pages<'_>) -> Result<Vec<Listed>> {
         let Some(example) = self.example else { return Ok(self.found) };
-        let (what, sent, count) = (&pages.what, &pages.prefix, self.unasked);
+        let (what, sent) = (&pages.what, &pages.prefix);
+        let unasked = match self.unasked {
+            1 => format!("the key {example:?}"),
+            count => format!("{count} keys such as {example:?}"),
+        };
         if self.found.is_empty() {
             let detail = format!(
-                "{what}: {count} keys such as {example:?} were listed and none that begins with {sent:?}, as was asked for, \
-                 so it cannot be told what is there"
+                "{what}: the answer lists {unasked} and nothing that begins with {sent:?}, as was asked for, so it cannot be told \
+                 what is there"
             );
             return Err(StoreError::Permanent { detail });
         }
         if !pages.store.habits.lists_unasked.swap(true, Relaxed) {
-            tracing::warn!(
-                "{what}: the server also lists {count} keys such as {example:?}, which do not begin with {sent:?} as was asked \
-                 for; they are passed over"
-            );
+            tracing::warn!("{what}: {unasked} passed over: the server lists more than what begins with {sent:?}");
         }
         Ok(self.found)
     }

@@ -192,8 +192,8 @@ async fn where_nothing_of_ours_lies_a_neighbours_is_never_taken_for_it() {
 async fn keys_of_neighbours_alone_are_an_error_that_names_them() {
     for (listed, expected) in [
         (&["application/0000/x.ltx", "app.db/0000/x.ltx"][..], "2 keys such as \"application/0000/x.ltx\""),
-        (&["app"], "1 keys such as \"app\""),
-        (&["app0000/x.ltx"], "1 keys such as \"app0000/x.ltx\""),
+        (&["app"], "lists the key \"app\" and nothing that begins with \"app/\""),
+        (&["app0000/x.ltx"], "lists the key \"app0000/x.ltx\""),
         (&["else/where"], "the key \"else/where\", which is not under this path"),
         (&[""], "the key \"\", which is not under this path"),
     ] {
@@ -226,6 +226,19 @@ async fn an_empty_answer_to_another_question_is_an_error() {
             Some(expected) => assert!(told.as_ref().is_some_and(|told| told.contains(expected)), "{answer}: {told:?}"),
             None => assert_eq!(told, None, "{answer}"),
         }
+    }
+}
+
+/// `s3://bucket` has the path `.`, which some servers rewrite to nothing. Where they do not, what lies there is another replica, with
+/// names like ours.
+#[tokio::test]
+async fn a_replica_without_a_path_is_not_mixed_with_one_at_the_top_of_its_bucket() {
+    let others = ["0000/x.ltx", "0000/z.ltx", "app/0000/x.ltx"];
+    for root in [".", "", "/"] {
+        let (_stub, store) = server(PLAIN, root, &others).await;
+        assert_eq!(names(store.list("").await).expect("list"), Vec::<String>::new(), "{root:?}");
+        store.put(&key("0000/x.ltx"), create()).await.expect("put");
+        assert_eq!(names(store.list("").await).expect("list"), ["0000/x.ltx"], "{root:?}");
     }
 }
 
