@@ -8,12 +8,13 @@
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout · progress.rs  the bar
 //!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset
-//!   logger.rs     where log lines go, and what they look like · stderr.rs  the thread that writes them
+//!   logger.rs     where log lines go, and what they look like · stderr.rs  the thread that writes them · defect.rs  panics
 //! ```
 
 mod args;
 mod argv;
 mod databases;
+mod defect;
 mod destination;
 mod logger;
 mod ltx;
@@ -27,19 +28,21 @@ mod source;
 mod stderr;
 mod verify;
 
+use std::env::VarError;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use args::Command;
 
-use crate::config::{Loaded, Options, Sources};
+use crate::config::{self, Loaded, Options, Replica, Sources};
 use crate::run::Failure;
 use crate::run::exit::{CONFIG, INTERNAL};
 use crate::{sqlite, supervise};
 
 pub fn main() -> ExitCode {
-    stderr::report_panics();
+    defect::report();
     let code = match args::parse(std::env::args_os()) {
         Ok(command) => dispatch(command).unwrap_or_else(|failure| {
             stderr::say(&format!("Error: {}", failure.sentence()));
@@ -51,6 +54,7 @@ pub fn main() -> ExitCode {
         }
     };
     stderr::flush();
+    let code = if supervise::defect::happened() { INTERNAL } else { code };
     code.into()
 }
 
@@ -77,6 +81,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
 
 /// Two threads are enough: the heavy work runs on the blocking pool.
 fn with_runtime(work: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+    supervise::make_room().map_err(|error| Failure::new(CONFIG, error))?;
     sqlite::check_version().map_err(|error| Failure::new(INTERNAL, anyhow::anyhow!(error)))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -116,7 +121,9 @@ impl Environment {
         &self,
         sources: impl FnOnce(&'a dyn Fn(&str) -> Option<String>, std::path::PathBuf) -> Sources<'a>,
     ) -> Result<Loaded, Failure> {
-        Options::load(&sources(&variable, self.cwd.clone())).map_err(|error| Failure::new(CONFIG, error))
+        let loaded = Options::load(&sources(&variable, self.cwd.clone()));
+        all_is_text()?;
+        loaded.map_err(|error| Failure::new(CONFIG, error))
     }
 }
 
@@ -134,8 +141,31 @@ fn timestamp(unix_ms: i64) -> String {
     second.map_or_else(|_| unix_ms.to_string(), |time| time.to_string())
 }
 
+/// The first variable that was asked for and is no text. It must not count as unset.
+static NO_TEXT: OnceLock<String> = OnceLock::new();
+
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    match std::env::var(name) {
+        Ok(value) => Some(value),
+        Err(VarError::NotPresent) => None,
+        Err(VarError::NotUnicode(_)) => {
+            NO_TEXT.get_or_init(|| name.to_owned());
+            None
+        }
+    }
+}
+
+/// Refuses what was made without a variable that could not be read.
+fn all_is_text() -> Result<(), Failure> {
+    let refuse = |name| Err(Failure::told(CONFIG, format!("the environment variable {name} is not valid UTF-8")));
+    NO_TEXT.get().map_or(Ok(()), refuse)
+}
+
+/// The replica that a URL describes.
+fn replica_at(url: &str) -> Result<Replica, Failure> {
+    let replica = config::replica_from_url(url, &variable);
+    all_is_text()?;
+    replica.map_err(|error| Failure::new(CONFIG, error))
 }
 
 /// Signals are caught before anything else, so that none is lost between the stages.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use super::args::Reset as Command;
-use super::{Environment, printed, variable};
+use super::{Environment, all_is_text, printed, variable};
 use crate::clock;
 use crate::config::{Options, default_meta_path};
 use crate::fsx::{self, FsError};
@@ -57,7 +57,9 @@ fn paths(command: &Command) -> Result<(PathBuf, PathBuf), Failure> {
     if !command.names_a_file() && !sources.has_file() {
         return Ok((path.clone(), default_meta_path(&path)));
     }
-    let loaded = Options::load(&sources).map_err(|error| Failure::new(CONFIG, error))?;
+    let loaded = Options::load(&sources);
+    all_is_text()?;
+    let loaded = loaded.map_err(|error| Failure::new(CONFIG, error))?;
     match loaded.options.find(&path) {
         Some(database) => Ok((path, database.meta_path.clone())),
         None if command.names_a_file() => {

@@ -13,7 +13,7 @@ use super::args::{IntegrityCheck, Restore};
 use super::destination::{Destination, Staging};
 use super::moment::Moment;
 use super::source::Source;
-use super::{Environment, install, logger, progress, variable};
+use super::{Environment, install, logger, progress, replica_at, variable};
 use crate::clock;
 use crate::config::{self, Database, Logging, Options, Replica};
 use crate::ltx::Txid;
@@ -118,7 +118,7 @@ fn order(command: &Restore) -> Result<Order, Failure> {
     match command.source() {
         Source::Url(url) => {
             start_logging(command, None);
-            let replica = config::replica_from_url(&url, &variable).map_err(|error| Failure::new(CONFIG, error))?;
+            let replica = replica_at(&url)?;
             let output = command.output.clone().context("-o is required with a URL");
             let destination = output.and_then(|path| Ok(Destination::parse(&path)?));
             let destination = destination.map_err(|error| Failure::new(USAGE, error))?;

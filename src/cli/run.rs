@@ -1,11 +1,11 @@
 //! `run` and `replicate`: the same life, with Litestream's defaults for the second.
 
 use super::args::{LifeFlags, Replicate, Run};
-use super::{Environment, install, logger};
+use super::{Environment, defect, install, logger};
 use crate::config::{Loaded, Options};
 use crate::run::exit::{CONFIG, Failure};
 use crate::run::{self, Job, Restoring};
-use crate::supervise::CommandLine;
+use crate::supervise::{self, CommandLine};
 
 pub async fn run(command: Run) -> Result<u8, Failure> {
     let (signals, nursery) = install()?;
@@ -42,6 +42,8 @@ pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
 
 fn begin(loaded: &Loaded) -> Result<(), Failure> {
     logger::start(&loaded.options.logging);
+    supervise::defect::allow(loaded.options.shutdown.grace);
+    defect::rehearse();
     loaded.require_databases().map_err(config)?;
     let near = loaded.refuse_shared_fate().map_err(config)?;
     loaded.warnings.iter().chain(&near).for_each(|warning| tracing::warn!("{warning}"));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 
-use super::{Environment, logger, variable};
+use super::{Environment, logger, replica_at, variable};
 use crate::config::{self, Logging, Replica, Sources};
 use crate::run::Failure;
 use crate::run::exit::CONFIG;
@@ -26,7 +26,7 @@ pub fn find<'a>(
     match source {
         Source::Url(url) => {
             logger::start(&Logging { level: config::LogLevel::default(), format: config::LogFormat::default() });
-            config::replica_from_url(url, &variable).map_err(configuration)
+            replica_at(url)
         }
         Source::Database(path) => {
             let environment = Environment::of_process()?;

@@ -58,22 +58,6 @@ pub fn flush() {
     }
 }
 
-/// Lets a panic, ours or a dependency's, end with a sentence that cannot be held up either.
-pub fn report_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
-        let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
-        let what = panic.payload_as_str().unwrap_or("no message");
-        let sentence = format!("a defect of millstream, please report it: {what} (thread {thread}{place})");
-        if tracing::dispatcher::has_been_set() {
-            tracing::error!("{sentence}");
-        } else {
-            say(&format!("Error: {sentence}"));
-        }
-        flush();
-    }));
-}
-
 /// For the logger: what is written at once is one line.
 #[derive(Clone, Copy, Debug)]
 pub struct Lines;

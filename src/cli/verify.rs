@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::args::Verify as Command;
 use super::source::Source;
-use super::{Environment, install, logger, timestamp, variable};
+use super::{Environment, install, logger, replica_at, timestamp, variable};
 use crate::config::{self, Database, Logging, Replica};
 use crate::fsx::{self, FsError};
 use crate::remote::{Finding, Severity, Span};
@@ -121,7 +121,7 @@ fn subjects(command: &Command) -> Result<Vec<Subject>, Failure> {
     let configuration = |error: anyhow::Error| Failure::new(CONFIG, error);
     if let Some(Source::Url(url)) = command.source() {
         logger::start(&Logging { level: config::LogLevel::default(), format: config::LogFormat::default() });
-        let replica = config::replica_from_url(&url, &variable).map_err(configuration)?;
+        let replica = replica_at(&url)?;
         let file = |db| config::database_file(db).map(std::borrow::Cow::into_owned);
         let database = command.db.as_deref().map(file).transpose();
         let database = database.map_err(|why| configuration(anyhow!("-db: {why}")))?;

@@ -132,6 +132,7 @@ fn bucket_target(
     let settings = Settings {
         region: keys.value("region").or_else(|| tidy(location.region.as_deref())).or(by_default),
         endpoint,
+        scheme_is_assumed: keys.value("endpoint").map_or(location.scheme_is_assumed, |e| !e.contains("://")),
         credentials,
         force_path_style,
         skip_verify: location.skip_verify.or_else(|| keys.bool("skip-verify")).unwrap_or(plain.skip_verify),

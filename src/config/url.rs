@@ -25,6 +25,8 @@ pub struct S3Location {
     pub prefix: String,
     pub region: Option<String>,
     pub endpoint: Option<String>,
+    /// The query's endpoint has none.
+    pub scheme_is_assumed: bool,
     /// From the query, or as the provider's host asks for it.
     pub force_path_style: Option<bool>,
     /// The query says so.

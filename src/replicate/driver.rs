@@ -282,7 +282,7 @@ impl Driver {
         let status = self.board.get();
         match outcome {
             Outcome::Synced => Ended::Synced(status.confirmed),
-            Outcome::Fenced(message) => Ended::Fenced { message: message.clone() },
+            Outcome::Fenced(_) => Ended::Fenced,
             Outcome::Halted(why) => Ended::Failed { why: why.clone() },
             Outcome::Unsynced(why) => {
                 let show = |txid: Option<Txid>| txid.map_or_else(|| "none".to_owned(), |txid| txid.to_string());

@@ -154,8 +154,8 @@ pub enum Ended {
     Standby,
     /// Commits are not in the bucket.
     Unsynced { why: String },
-    /// Another writer owns the history.
-    Fenced { message: String },
+    /// Another writer owns the history, which has been said in full.
+    Fenced,
     /// The database could not be opened or read, or is no longer the one that was opened.
     Failed { why: String },
 }

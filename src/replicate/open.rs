@@ -3,7 +3,8 @@
 //! Each stage is tried again until it succeeds or it is time to end; the application may start as soon as no commit can be
 //! missed, or where there is nothing to miss.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -13,8 +14,8 @@ use super::exclusive::{self, After, Exclusive};
 use super::on_thread::blocking;
 use super::{Event, Ready, Settings, Stop};
 use crate::db::{AtPath, Db, DbError, Surroundings, Watch};
-use crate::fsx::FsError;
-use crate::sqlite::{Locked, Presence, look_at_file, look_at_locks};
+use crate::fsx::{self, FsError};
+use crate::sqlite::{Locked, Presence, SqliteError, look_at_file, look_at_locks};
 use crate::state::{LocalState, Lock};
 
 /// How often a standby asks for the lock, and how often the database is tried while something keeps it busy.
@@ -128,7 +129,8 @@ pub(super) async fn wait_for_lock(
     }
 }
 
-/// Opens the database and pins its WAL; while something keeps it busy, again and again until the deadline.
+/// Opens the database and pins its WAL; while something keeps it busy, again and again until the deadline. One that looks damaged may
+/// still be on its way to this path, by `cp` for example: that ends when nothing is written any more.
 pub(super) async fn wait_for_arming(
     settings: &Settings,
     stop: &mut watch::Receiver<Stop>,
@@ -136,12 +138,30 @@ pub(super) async fn wait_for_arming(
 ) -> Result<Db, DbError> {
     let mut last_said: Option<Instant> = None;
     let (mut exclusive, mut was_refused) = (Exclusive::default(), false);
+    let mut arrival = Arrival::default();
     let_the_application_open_it_first(settings, stop, ready).await?;
     loop {
         let deadline = *stop.borrow_and_update();
         let (path, tuning) = (settings.path.clone(), settings.tuning);
         let error = match blocking(move || Db::open(&path, tuning)).await {
             Err(error) if error.is_busy() && deadline.is_none_or(|at| Instant::now() < at) => error,
+            Err(error) if may_be_a_part(&error) && deadline.is_none() => {
+                let first = arrival.since.is_none();
+                if !arrival.goes_on(Extent::of(&settings.path), Instant::now()) {
+                    return Err(error);
+                }
+                if first {
+                    tracing::warn!(
+                        "{error}; trying again until nothing has been written there for {} s: is it still being copied?",
+                        ARRIVAL_QUIET.as_secs()
+                    );
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY_INTERVAL) => {}
+                    _ = stop.changed() => {}
+                }
+                continue;
+            }
             done => {
                 if done.is_ok() && !was_refused {
                     note_exclusive(settings, false).await;
@@ -170,6 +190,47 @@ pub(super) async fn wait_for_arming(
             () = tokio::time::sleep(RETRY_INTERVAL) => {}
             _ = stop.changed() => {}
         }
+    }
+}
+
+/// Whether a database of which only the first part is there is refused like this.
+fn may_be_a_part(error: &DbError) -> bool {
+    matches!(error, DbError::Sqlite(SqliteError::Corrupt { .. }))
+}
+
+/// A file that is still being written has not been left alone for so long.
+const ARRIVAL_QUIET: Duration = Duration::from_secs(5);
+
+/// Size and time of a file, without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Extent {
+    len: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Extent {
+    fn of(path: &Path) -> Option<Extent> {
+        let metadata = fsx::metadata_if_exists(path).ok()??;
+        Some(Extent { len: metadata.len(), modified: metadata.modified().ok() })
+    }
+}
+
+/// A file that may still be coming.
+#[derive(Debug, Default)]
+struct Arrival {
+    seen: Option<Extent>,
+    /// When it was last seen to change.
+    since: Option<Instant>,
+}
+
+impl Arrival {
+    /// Whether there is something to wait for, at this look.
+    fn goes_on(&mut self, seen: Option<Extent>, now: Instant) -> bool {
+        if self.seen != seen {
+            self.seen = seen;
+            self.since = Some(now);
+        }
+        now < *self.since.get_or_insert(now) + ARRIVAL_QUIET
     }
 }
 
@@ -205,5 +266,20 @@ async fn note_exclusive(settings: &Settings, is_exclusive: bool) {
     let state = LocalState::open(&settings.path, &settings.meta_path);
     if let Err(error) = blocking(move || state.note_exclusive(is_exclusive)).await {
         tracing::debug!("{error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_is_waited_for_as_long_as_it_is_written() {
+        let start = Instant::now();
+        let extent = |len| Some(Extent { len, modified: None });
+        let mut arrival = Arrival::default();
+        let mut look = |second, len| arrival.goes_on(extent(len), start + Duration::from_secs(second));
+        assert!(look(0, 10) && look(4, 10) && look(4, 20) && look(8, 20) && look(300, 30), "it grows");
+        assert!(look(304, 30) && !look(305, 30), "it stays a part");
     }
 }

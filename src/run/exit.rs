@@ -72,7 +72,7 @@ pub fn code(course: Course, roads: &[Ended]) -> u8 {
     let absent = course.ran && any(|ended| matches!(ended, Ended::NeverAppeared { .. }));
     match course.code {
         // The application was stopped because of it; its own code says nothing.
-        _ if any(|ended| matches!(ended, Ended::Fenced { .. })) => FENCED,
+        _ if any(|ended| matches!(ended, Ended::Fenced)) => FENCED,
         own if course.failed => own,
         // Death by a signal that we passed on is how most applications stop: it must not hide this.
         _ if unsynced || absent => UNSYNCED,
@@ -89,7 +89,7 @@ pub fn problem(roads: &[Ended]) -> Option<String> {
             Ended::Unsynced { why } => Some(format!("the last commits are NOT in the replica: {why}")),
             Ended::Failed { why } => Some(format!("replication had ended: {why}")),
             Ended::NeverAppeared { why } => Some(why.clone()),
-            Ended::Fenced { message } => Some(message.clone()),
+            Ended::Fenced => Some("another writer owns the history (see above)".into()),
         })
         .collect();
     let named = clauses.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join("; ");
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn the_table() {
         let synced = || Ended::Synced(None);
-        let fenced = || Ended::Fenced { message: "x".into() };
+        let fenced = || Ended::Fenced;
         let failed = || Ended::Failed { why: "x".into() };
         let well = |code| Course { code, failed: false, ran: true };
         let crashed = |code| Course { failed: true, ..well(code) };

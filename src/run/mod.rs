@@ -43,7 +43,7 @@ use crate::db::Watches;
 use crate::remote::ReadPolicy;
 use crate::replicate::{Chores, Ended, Road};
 use crate::store::s3::Clients;
-use crate::supervise::{CommandLine, Nursery, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
+use crate::supervise::{self, CommandLine, Nursery, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
 use connect::connect_beside;
 pub use connect::{connect, probe_fencing, store_failure};
@@ -192,7 +192,7 @@ fn starts_something(job: &Job) -> bool {
 
 /// One last line, and the code.
 fn conclude(lived: &stages::Lived, roads: &[Ended]) -> u8 {
-    let code = exit::code(lived.course, roads);
+    let code = if supervise::defect::happened() { exit::INTERNAL } else { exit::code(lived.course, roads) };
     let problem = exit::problem(roads);
     match problem {
         None => tracing::info!("{}; {}; exit code {code}", lived.what, exit::confirmation(roads)),

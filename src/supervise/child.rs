@@ -8,6 +8,7 @@ use libc::pid_t;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::defect;
 use super::escalate::Scope;
 use super::exit::Exit;
 use super::nursery::{Latest, Nursery};
@@ -51,6 +52,7 @@ pub struct GroupEnd {
 
 impl Child {
     pub(super) fn new(spawned: Spawned, changes: watch::Receiver<Latest>, nursery: Nursery, program: String) -> Child {
+        defect::command_runs(spawned.pid);
         Child { pid: spawned.pid, terminal: spawned.terminal, changes, seen: 0, nursery, program }
     }
 
@@ -140,6 +142,9 @@ impl Child {
                 pause = (pause * 2).min(POLL_MAX);
                 left = self.nursery.sweep(self.pid, Vec::new()).await;
             }
+        }
+        if end.survivors.is_empty() {
+            defect::command_is_gone(self.pid);
         }
         asked.sort_unstable();
         asked.dedup();

@@ -4,6 +4,7 @@
 //! every database takes several descriptors; so the soft limit becomes the hard one, as programs in Go have it.
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use libc::rlimit;
@@ -11,6 +12,16 @@ use libc::rlimit;
 /// A hard limit may be a thousand million. Helpers that others start in this process inherit the limit, and some of them close every
 /// descriptor up to it, one by one.
 const ENOUGH: libc::rlim_t = 1 << 20;
+
+/// The runtime, the signals, the watch and one database with its store take about so many.
+const NEEDED: usize = 21;
+
+/// This process could not work.
+#[derive(Debug, thiserror::Error)]
+#[error("this process can open only {room} more files, and needs at least {NEEDED}: raise its limit (ulimit -n)")]
+pub struct TooFew {
+    room: usize,
+}
 
 /// As this process was started; empty if that could not be read.
 static AT_START: OnceLock<rlimit> = OnceLock::new();
@@ -28,6 +39,25 @@ pub fn raise() -> io::Result<()> {
     match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+/// Raises the limit, and tries whether it is enough.
+pub fn make_room() -> Result<(), TooFew> {
+    // What can be opened counts, whatever the limit is.
+    let _ = raise();
+    let tried: Vec<OwnedFd> = std::iter::from_fn(descriptor).take(NEEDED).collect();
+    match tried.len() {
+        NEEDED => Ok(()),
+        room => Err(TooFew { room }),
+    }
+}
+
+fn descriptor() -> Option<OwnedFd> {
+    // SAFETY: plain values only; a descriptor that is returned is ours alone.
+    match unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) } {
+        -1 => None,
+        fd => Some(unsafe { OwnedFd::from_raw_fd(fd) }),
     }
 }
 

@@ -36,6 +36,7 @@
 
 mod child;
 mod command;
+pub mod defect;
 mod drive;
 mod escalate;
 mod exit;
@@ -66,11 +67,17 @@ pub use signals::{InstallError, Signals};
 /// Makes this process a supervisor. To be called within a runtime, before anything else that takes time.
 pub fn install() -> Result<(Signals, Nursery), InstallError> {
     let signals = Signals::install()?;
+    defect::hears();
     if let Err(error) = limits::raise() {
         tracing::debug!(%error, "the limit of open descriptors stays as it is");
     }
     let nursery = Nursery::start()?;
     Ok((signals, nursery))
+}
+
+/// Sees to it that this process can open enough files to work, before anything is begun that needs them.
+pub fn make_room() -> Result<(), limits::TooFew> {
+    limits::make_room()
 }
 
 /// What must not end this process. A child gets back what this process was started with (`spawn.rs`).

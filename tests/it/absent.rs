@@ -84,3 +84,34 @@ fn replicate_without_an_application_tells_too() {
     running.signal(Signal::SIGTERM);
     running.wait().assert_code(74).assert_says(&["data/ap.db", "data/app.db ("]);
 }
+
+/// A database that is copied onto the path while it is waited for: at first only a part of it is there.
+#[test]
+fn a_database_that_is_still_being_copied_is_waited_for() {
+    use std::io::Write;
+    let mut rig = Rig::on_file();
+    let source = rig.path("source.db");
+    rig.run_bare(&["create", "rows:200"]);
+    let db = crate::harness::oracle::open(&rig.db());
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("checkpoint");
+    drop(db);
+    fs::rename(rig.db(), &source).expect("move");
+    let bytes = fs::read(&source).expect("read");
+    let (first, rest) = bytes.split_at(bytes.len() / 2);
+    let mut running = with_path(&rig, &rig.db(), "", &["replicate"]).spawn();
+    running.wait_until_says(0, &["INFO", "no database yet"]);
+    let mut copy = fs::File::create(rig.db()).expect("create");
+    copy.write_all(first).expect("write");
+    running.wait_until_says(0, &["WARN", "is it still being copied?"]);
+    copy.write_all(rest).expect("write");
+    running.wait_until_says(0, &["INFO", "the first upload of this run is made"]);
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(0);
+    let restored = rig.restored();
+    crate::harness::oracle::assert_same_pages(&source, &restored);
+    // A part that stays a part is said to be damaged.
+    fs::write(rig.db(), first).expect("write");
+    let ended = with_path(&rig, &rig.db(), "", &["replicate", "-once"]).finish();
+    assert_ne!(ended.code(), Some(0), "{ended}");
+    ended.assert_says(&["malformed"]);
+}

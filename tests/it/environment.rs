@@ -122,3 +122,66 @@ fn without_credentials_the_reason_is_one_short_sentence() {
         assert_one_short_sentence(&ended);
     }
 }
+
+/// A profile may name the endpoint, for all services or for S3 alone.
+#[test]
+fn an_endpoint_of_a_profile_is_used() {
+    let endpoint = setting("MILLSTREAM_TEST_S3_ENDPOINT");
+    for text in [
+        format!("[default]\nendpoint_url = {endpoint}\n"),
+        format!("[default]\nservices = here\n[services here]\ns3 =\n  endpoint_url = {endpoint}\n"),
+    ] {
+        let rig = Rig::on_s3();
+        let profile = rig.path("aws-config");
+        std::fs::write(&profile, text).expect("write the profile");
+        let profile = profile.display().to_string();
+        // A path that the server rewrites and AWS would not.
+        let path = format!("/of-a-profile-{}-{:p}/app.db", std::process::id(), &rig);
+        let replica =
+            format!("type: s3, bucket: {BUCKET}, path: \"{path}\", region: us-east-1, force-path-style: true");
+        let env = [("AWS_CONFIG_FILE", profile.as_str())];
+        run_with(&rig, &replica, &["create", "rows:3"], &env).assert_code(0);
+        rig.lose_the_disk();
+        run_with(&rig, &replica, &["open", "rows:2"], &env).assert_code(0);
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_named_and_78() {
+    use std::os::unix::ffi::OsStringExt;
+    let rig = Rig::on_file();
+    let config = rig.path("env.yml");
+    let text = format!("dbs:\n  - path: {}\n    replica: {{ path: \"${{WHERE}}/x\" }}\n", rig.db().display());
+    std::fs::write(&config, text).expect("write the configuration");
+    for (name, command) in [
+        ("WHERE", vec!["run".into(), "-config".into(), config.clone().into_os_string(), "--".into(), "true".into()]),
+        ("WHERE", vec!["databases".into(), "-config".into(), config.clone().into_os_string()]),
+        ("LITESTREAM_CONFIG", vec!["databases".into()]),
+        ("AWS_ENDPOINT_URL", vec!["ltx".into(), "s3://bucket/path".into()]),
+        ("LITESTREAM_SECRET_ACCESS_KEY", vec!["ltx".into(), "s3://bucket/path".into()]),
+    ] {
+        let value = std::ffi::OsString::from_vec(b"/hush\xff".to_vec());
+        let run = rig
+            .millstream::<std::ffi::OsString>(command)
+            .env("AWS_ACCESS_KEY_ID", "")
+            .env("LITESTREAM_ACCESS_KEY_ID", "id");
+        let ended = run.env(name, value).finish();
+        ended.assert_code(78).assert_says(&[name, "not valid UTF-8"]);
+        assert!(!ended.stderr.contains("hush"), "{ended}");
+        assert_eq!(ended.stderr.matches(name).count(), 1, "{ended}");
+    }
+}
+
+#[test]
+fn too_few_files_that_can_be_opened_are_one_sentence() {
+    let rig = Rig::on_file();
+    for limit in [6, 8, 10, 12, 13, 14, 16, 20, 22] {
+        let script = format!("ulimit -n {limit}; exec \"$@\"");
+        let run = rig.supervise(["true"]).under("sh", ["-c", &script, "sh"]);
+        let ended = run.finish();
+        ended.assert_code(78).assert_says(&["more files", "ulimit -n"]);
+        assert_eq!(ended.stderr.lines().count(), 1, "{limit}: {ended}");
+    }
+    let run = rig.supervise(rig.app(&["create", "rows:1"])).under("sh", ["-c", "ulimit -n 40; exec \"$@\"", "sh"]);
+    run.finish().assert_code(0);
+}

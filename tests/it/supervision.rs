@@ -398,3 +398,16 @@ fn a_signal_during_the_start_is_said_as_what_it_is_with_and_without_an_applicati
         assert!(!ended.stderr.contains("application was started"), "{ended}");
     }
 }
+
+/// A panic ends the program in order: the application is told, what it commits last is replicated, and the code is 70.
+#[test]
+fn a_defect_of_our_own_ends_the_application_in_order() {
+    let mut rig = Rig::on_file();
+    let trigger = rig.path("hush-trigger");
+    let steps = ["create", "rows:3", &format!("touch:{}", trigger.display()), "forever:20", "term-row", "term-exit:0"];
+    let ended = rig.supervise(rig.app(&steps)).env("MILLSTREAM_TEST_PANIC", &trigger).finish();
+    ended.assert_code(70).assert_says(&["a defect of millstream, please report it", "src/cli/defect.rs:"]);
+    ended.assert_says(&["exit code 70"]);
+    assert!(!ended.stderr.contains("hush"), "the words of a panic may hold anything\n{ended}");
+    assert!(rig.assert_all_rows_are_safe() >= 4);
+}

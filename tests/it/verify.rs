@@ -219,6 +219,10 @@ fn every_planted_fault_is_found_and_named() {
             .deep_damage("not-restored", l0(TXIDS + 1)),
         case("a foreign file", |objects| drop(objects.insert("ltx/0/notes.txt".into(), b"hello".to_vec())))
             .remark("foreign", "ltx/0/notes.txt"),
+        case("a foreign file beside the replica", |objects| {
+            drop(objects.insert("notes.txt".into(), b"hello".to_vec()))
+        })
+        .remark("foreign", "notes.txt"),
         case("an unfinished name", |objects| drop(objects.insert("ltx/1/x.ltx".into(), vec![7; 500])))
             .remark("foreign", "ltx/1/x.ltx"),
         case("half a compaction", |objects| {

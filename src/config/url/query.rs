@@ -52,7 +52,10 @@ pub fn apply(location: &mut S3Location, query: &str) -> Result<(), String> {
 fn set_parameter(location: &mut S3Location, parameter: &str, value: &str) -> Result<(), String> {
     let text = || Some(value.to_owned());
     match parameter {
-        "endpoint" => location.endpoint = Some(endpoint_url(value)),
+        "endpoint" => {
+            location.endpoint = Some(endpoint_url(value));
+            location.scheme_is_assumed = !value.contains("://");
+        }
         "region" => location.region = text(),
         "force-path-style" => {
             location.force_path_style = Some(scalar::parse_go_bool(value)?);

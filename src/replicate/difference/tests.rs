@@ -652,7 +652,7 @@ async fn a_disk_that_was_left_behind_is_never_the_newest_state() {
         let said = all_events(&mut rig).await;
         assert!(!cut_off || said == ["fenced"], "{said:?}");
         match rig.finish().await {
-            Ended::Fenced { message } => assert!(message.contains("millstream reset"), "{message}"),
+            Ended::Fenced => {}
             ended => panic!("{ended:?}"),
         }
         assert_eq!(rig.objects(), objects, "nothing was uploaded");
@@ -720,7 +720,7 @@ async fn what_waited_and_was_overtaken_is_kept_and_stops_nobody() {
     for _ in 0..2 {
         rig.start();
         assert_eq!(all_events(&mut rig).await, ["fenced"]);
-        assert!(matches!(rig.finish().await, Ended::Fenced { .. }));
+        assert!(matches!(rig.finish().await, Ended::Fenced));
         assert_eq!((spilled(&rig), rig.objects()), (0, objects.clone()));
         let kept = std::fs::read_dir(rig.settings.meta_path.join("orphaned")).expect("kept").count();
         assert!(kept > 0 && rig.store.names().iter().any(|name| name.starts_with("orphaned/")));

@@ -74,9 +74,13 @@ async fn only_what_is_ours_is_walked_and_the_rest_is_glanced_at() {
 
     fs::create_dir_all(dir.path().join("ltx/0")).expect("mkdir");
     fs::write(dir.path().join("ltx/0/b.ltx"), "x").expect("write");
-    assert_eq!(names().await.expect("list"), ["ltx/0/b.ltx"], "strangers cost nothing once there is a replica");
+    let beside = ["0000", "app.db", "ltx/0/b.ltx"];
+    assert_eq!(names().await.expect("list"), beside, "once there is a replica only its own directories are walked");
     set_mode(0o700);
     if !is_root {
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o300)).expect("chmod");
+        assert_eq!(names().await.expect("what lies beside a replica is no part of it"), ["ltx/0/b.ltx"]);
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).expect("chmod");
         fs::set_permissions(dir.path().join("ltx"), fs::Permissions::from_mode(0o000)).expect("chmod");
         let error = names().await.expect_err("what is ours must be read");
         assert!(matches!(error, StoreError::Denied { .. }), "{error}");

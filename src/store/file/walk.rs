@@ -1,7 +1,8 @@
 //! Going through directories: listings, deletes, and sweeping up what killed writers left.
 //!
 //! A replica may share its directory with anything, at the root of a volume with `lost+found` for example. Only what lies under
-//! its own prefixes is walked as a whole, and must be readable. The rest is glanced at, and only while nothing of its own is there.
+//! its own prefixes is walked as a whole, and must be readable. The rest is glanced at: the files beside them, and while nothing of its
+//! own is there, what lies below other directories too.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -32,7 +33,7 @@ pub(super) fn list(root: &Path, prefix: &str) -> Result<Vec<Listed>> {
 /// How many entries that are not the replica's own are looked at.
 const GLANCE_MAX: usize = 10_000;
 
-/// What lies under the prefixes; if nothing does, what else lies there.
+/// What lies under the prefixes, and the files beside them; if nothing does, what else lies there.
 pub(super) fn list_own(root: &Path, prefixes: &[String]) -> Result<Vec<Listed>> {
     let mut walk = Walk { prefix: "", ancestors: Vec::new(), found: Vec::new() };
     for name in prefixes.iter().map(|prefix| prefix.trim_end_matches('/')) {
@@ -46,16 +47,23 @@ pub(super) fn list_own(root: &Path, prefixes: &[String]) -> Result<Vec<Listed>> 
             walk.directory(&dir, name)?;
         }
     }
-    if walk.found.is_empty() {
-        walk.found = glance(root)?;
-    }
+    let depth = if walk.found.is_empty() { Depth::All } else { Depth::Names };
+    walk.found.extend(glance(root, depth)?);
     walk.found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(walk.found)
 }
 
+/// How far a glance goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// The files of the root itself.
+    Names,
+    All,
+}
+
 /// Files of strangers, nearest first, up to a limit. Directories that cannot be read and hidden ones are passed over, links are not
 /// followed: they lead anywhere.
-fn glance(root: &Path) -> Result<Vec<Listed>> {
+fn glance(root: &Path, depth: Depth) -> Result<Vec<Listed>> {
     let mut found = Vec::new();
     let mut left = GLANCE_MAX;
     let mut ahead = VecDeque::from([(root.to_owned(), String::new())]);
@@ -63,7 +71,7 @@ fn glance(root: &Path) -> Result<Vec<Listed>> {
         let entries = match fs::read_dir(&dir).on("list", &dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) if parent.is_empty() => return Err(failure(error)),
+            Err(error) if parent.is_empty() && depth == Depth::All => return Err(failure(error)),
             Err(error) => {
                 tracing::debug!("passed over: {error}");
                 continue;
@@ -78,7 +86,9 @@ fn glance(root: &Path) -> Result<Vec<Listed>> {
             let (Some(file_name), Ok(kind)) = (file_name.to_str(), entry.file_type()) else { continue };
             let name = if parent.is_empty() { file_name.to_owned() } else { format!("{parent}/{file_name}") };
             if kind.is_dir() && !file_name.starts_with('.') {
-                ahead.push_back((entry.path(), name));
+                if depth == Depth::All {
+                    ahead.push_back((entry.path(), name));
+                }
             } else if let (true, false, Ok(metadata)) = (kind.is_file(), is_temp(file_name), entry.metadata()) {
                 found.push(Listed { name, size: metadata.len(), modified_ms: modified_ms(&metadata) });
             }

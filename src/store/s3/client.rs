@@ -23,13 +23,16 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::error::BoxError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use aws_types::service_config::ServiceConfigKey;
 
 use super::super::{Result, StoreError};
 use super::answer::Suspicious;
 use super::condition::Habits;
+use super::plain::Assumed;
 use super::provider::DEFAULT_REGION;
 use super::settings::{Credentials, Settings, endpoint_url};
-use super::{chain, error, provider, proxy, tls, value};
+use super::tls::Ways;
+use super::{chain, error, provider, tls, unverified, value};
 
 /// For one try of a request without a body, until the answer begins.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,28 +42,50 @@ const SLOWEST_BYTES_PER_S: u64 = 32 * 1024;
 /// Clients made so far. Replicas in the same place with the same keys share one, and with it connections, credentials and
 /// trusted roots: a thousand databases need not hold them a thousand times.
 #[derive(Default)]
-pub struct Clients(Vec<(Settings, Client, Arc<Habits>)>);
+pub struct Clients(Vec<(Settings, Connected)>);
+
+/// A client, what is learned about its store, and whether that is AWS.
+pub(super) type Connected = (Client, Arc<Habits>, bool);
 
 impl Clients {
-    pub(super) async fn get(&mut self, settings: &Settings) -> Result<(Client, Arc<Habits>)> {
+    pub(super) async fn get(&mut self, settings: &Settings) -> Result<Connected> {
         let key = settings.of_client();
-        if let Some((_, client, habits)) = self.0.iter().find(|(other, ..)| *other == key) {
-            return Ok((client.clone(), habits.clone()));
+        if let Some((_, connected)) = self.0.iter().find(|(other, _)| *other == key) {
+            return Ok(connected.clone());
         }
-        let (client, habits) = (build(settings).await?, Arc::<Habits>::default());
-        self.0.push((key, client.clone(), habits.clone()));
-        Ok((client, habits))
+        if let Some(name) = unreadable_variable() {
+            let detail = format!("the environment variable {name} is not valid UTF-8");
+            return Err(StoreError::Permanent { detail });
+        }
+        let ways = Ways::of_environment();
+        let (client, is_aws) = build_over(settings, http_client(settings, &ways)?, &ways.assumed).await?;
+        let connected = (client, Arc::default(), is_aws);
+        self.0.push((key, connected.clone()));
+        Ok(connected)
     }
 }
 
-pub(super) async fn build(settings: &Settings) -> Result<Client> {
-    build_over(settings, http_client(settings)?).await
+/// A variable that we or the SDK ask for and that is no text: it would count as unset.
+fn unreadable_variable() -> Option<String> {
+    let is_asked_for = |name: &str| name.starts_with("AWS_") || name.to_ascii_uppercase().ends_with("_PROXY");
+    let names = std::env::vars_os().filter(|(_, value)| value.to_str().is_none());
+    names.filter_map(|(name, _)| name.into_string().ok()).find(|name| is_asked_for(name))
 }
 
-/// The client over a given HTTP client.
-pub(super) async fn build_over(settings: &Settings, http: SharedHttpClient) -> Result<Client> {
+/// The client over a given HTTP client, and whether it speaks to AWS.
+pub(super) async fn build_over(
+    settings: &Settings,
+    http: SharedHttpClient,
+    assumed: &Assumed,
+) -> Result<(Client, bool)> {
     let sdk = load(settings, &http).await;
-    let endpoint = endpoint(settings, &sdk);
+    let as_written = endpoint(settings, &sdk);
+    let endpoint = as_written.as_deref().map(endpoint_url);
+    if let Some(endpoint) = &endpoint
+        && (settings.scheme_is_assumed || as_written.is_some_and(|written| !written.contains("://")))
+    {
+        assumed.of(endpoint);
+    }
     let problem = endpoint.as_deref().and_then(value::endpoint_problem);
     // What the configuration says has been checked; this is what the environment and the profile say.
     let problem = problem.or_else(|| sdk.region().and_then(|region| value::region_problem(region.as_ref())));
@@ -68,26 +93,26 @@ pub(super) async fn build_over(settings: &Settings, http: SharedHttpClient) -> R
         return Err(StoreError::Permanent { detail: format!("the AWS settings of the environment: {problem}") });
     }
     let region = region(settings, endpoint.as_deref(), &http, &sdk).await?;
-    Ok(Client::from_conf(config(settings, &sdk, endpoint.as_deref(), region).build()))
+    let is_aws = endpoint.as_deref().is_none_or(provider::is_aws);
+    Ok((Client::from_conf(config(settings, &sdk, endpoint.as_deref(), region).build()), is_aws))
 }
 
-fn http_client(settings: &Settings) -> Result<SharedHttpClient> {
-    if settings.skip_verify {
-        return tls::unverified();
-    }
-    if speaks_plainly(settings) {
-        return tls::verifying_with(&[]);
-    }
+fn http_client(settings: &Settings, ways: &Ways) -> Result<SharedHttpClient> {
     let ca_bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|v| !v.is_empty()).map(PathBuf::from);
-    tls::verifying(ca_bundle.as_deref())
+    if settings.skip_verify {
+        return unverified::client(ca_bundle.as_deref(), ways);
+    }
+    match speaks_plainly(settings, ways) {
+        true => tls::verifying_with(&[], ways),
+        false => tls::verifying(ca_bundle.as_deref(), ways),
+    }
 }
 
 /// Whether no TLS connection will ever be made, so that loading the roots can be spared at start-up.
-fn speaks_plainly(settings: &Settings) -> bool {
+fn speaks_plainly(settings: &Settings, ways: &Ways) -> bool {
     let endpoint = settings.endpoint.as_deref().map(endpoint_url);
-    let proxy = proxy::is_set(|name| std::env::var(name).ok());
     // Without keys at hand, credentials may have to be fetched from somewhere that speaks TLS.
-    endpoint.is_some_and(|e| e.starts_with("http://")) && settings.credentials.is_some() && !proxy
+    endpoint.is_some_and(|e| e.starts_with("http://")) && settings.credentials.is_some() && ways.proxies.is_empty()
 }
 
 /// What the environment and the profile say. The region is looked up without the instance metadata service: where this
@@ -113,18 +138,12 @@ fn sdk_credentials(given: &Credentials) -> SdkCredentials {
     SdkCredentials::new(&given.access_key_id, given.secret_access_key.expose(), token, None, "configuration")
 }
 
-/// Whether nothing but a profile could say that this is not AWS.
-pub(super) fn seems_aws(settings: &Settings) -> bool {
-    let named = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|v| std::env::var_os(v).is_some());
-    settings.endpoint.as_deref().map_or(!named, provider::is_aws)
-}
-
-/// The endpoint, also when only the environment names one. `None`: AWS.
+/// The endpoint as it is written, also when only the environment or the profile names one. `None`: AWS.
 fn endpoint(settings: &Settings, sdk: &SdkConfig) -> Option<String> {
-    let from_env = || std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|v| !v.is_empty());
-    let given = settings.endpoint.clone().filter(|e| !e.is_empty());
-    let endpoint = given.or_else(from_env).or_else(|| sdk.endpoint_url().map(str::to_owned))?;
-    value::trimmed(&endpoint).map(endpoint_url)
+    let of_s3 = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+    let for_s3 = || sdk.service_config()?.load_config(of_s3.ok()?);
+    let given = [settings.endpoint.clone(), for_s3(), sdk.endpoint_url().map(str::to_owned)];
+    given.iter().flatten().find_map(|endpoint| value::trimmed(endpoint)).map(str::to_owned)
 }
 
 /// What the configuration says; then what the endpoint's host says, which is never wrong; then the environment. For AWS the
@@ -198,8 +217,12 @@ fn config(settings: &Settings, sdk: &SdkConfig, endpoint: Option<&str>, region: 
         if provider::wants_consistency_header(endpoint) {
             config = config.interceptor(Consistent);
         }
-    } else if settings.force_path_style {
-        config = config.force_path_style(true);
+    } else {
+        // An empty variable would be taken for one.
+        config.set_endpoint_url(None);
+        if settings.force_path_style {
+            config = config.force_path_style(true);
+        }
     }
     config
 }
@@ -309,5 +332,34 @@ mod tests {
         assert_eq!(region_for(&settings, None).await, "eu-north-1");
         settings.region = Some("given".into());
         assert_eq!(region_for(&settings, Some("https://s3.us-west-004.backblazeb2.com")).await, "given");
+    }
+
+    /// What the environment or a profile says about the service S3.
+    #[derive(Debug)]
+    struct ForS3(&'static str);
+
+    impl aws_types::service_config::LoadServiceConfig for ForS3 {
+        fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+            let asked = (key.service_id(), key.env(), key.profile());
+            (asked == ("S3", "AWS_ENDPOINT_URL", "endpoint_url")).then(|| self.0.to_owned())
+        }
+    }
+
+    #[test]
+    fn the_endpoint_is_found_wherever_it_is_named() {
+        let mut settings = Settings::new("bucket", "");
+        let sdk = |general: &str, for_s3: Option<&'static str>| {
+            let mut sdk = SdkConfig::builder();
+            sdk.set_endpoint_url(Some(general.to_owned()).filter(|url| !url.is_empty()));
+            sdk.set_service_config(for_s3.map(ForS3));
+            sdk.build()
+        };
+        let found = |settings: &Settings, sdk: SdkConfig| endpoint(settings, &sdk).unwrap_or_default();
+        assert_eq!(found(&settings, sdk("", None)), "");
+        assert_eq!(found(&settings, sdk("http://general", None)), "http://general");
+        assert_eq!(found(&settings, sdk("http://general", Some("minio:9000\n"))), "minio:9000");
+        assert_eq!(found(&settings, sdk("http://general", Some(""))), "http://general");
+        settings.endpoint = Some("http://configured".into());
+        assert_eq!(found(&settings, sdk("http://general", Some("http://of-s3"))), "http://configured");
     }
 }

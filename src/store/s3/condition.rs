@@ -25,6 +25,10 @@ pub(super) struct Habits {
     pub refuses_conditions: AtomicBool,
     /// It answers a range with the whole object.
     pub ignores_ranges: AtomicBool,
+    /// It keeps keys as they are sent, also those that others rewrite.
+    pub keeps_keys: AtomicBool,
+    /// It lists keys that do not begin with the prefix.
+    pub lists_unasked: AtomicBool,
 }
 
 /// Codes that say what else is wrong with the request.

@@ -11,7 +11,8 @@ use futures_util::{StreamExt, stream};
 
 use super::super::{Deleted, Key, Result, StoreError};
 use super::error::{self, Asked};
-use super::{S3Store, base64_md5, list};
+use super::spelling::{Meaning, meaning};
+use super::{S3Store, base64_md5};
 
 /// S3's limit.
 const BATCH: usize = 1000;
@@ -57,7 +58,11 @@ async fn at_once(store: &S3Store, batch: &[Key]) -> Result<Deleted> {
 
     let mut refused = Vec::new();
     for entry in answer.errors() {
-        let key = entry.key().and_then(|k| list::name_below(&store.root, k)).and_then(Key::new);
+        let name = entry.key().and_then(|key| match meaning(&store.root, key) {
+            Meaning::Below(name) => Some(name),
+            Meaning::Folder | Meaning::Beside | Meaning::Elsewhere => None,
+        });
+        let key = name.and_then(Key::new);
         let what = store.what("delete", key.as_ref().map_or("?", Key::as_str));
         let error = match error::map_code(&what, entry.code(), entry.message()) {
             StoreError::NotFound { .. } => continue,

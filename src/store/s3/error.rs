@@ -11,7 +11,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use super::super::StoreError;
 use super::answer::{self, Foreign};
 use super::chain;
-use super::route::SpeaksPlainly;
+use super::plain::SpeaksPlainly;
+use super::route::BadProxy;
 
 /// What was asked; decides what a 404 and a 501 mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ struct Facts {
     bucket_region: Option<String>,
     /// Somebody else answered.
     foreign: bool,
+    /// `HOST:PORT` of a server that answers in plain HTTP.
+    plain_at: Option<String>,
 }
 
 /// Failures before any answer that do not pass by themselves.
@@ -48,6 +51,7 @@ enum Hopeless {
     BadCredentialsSetting,
     UntrustedCertificate,
     NoTls,
+    BadProxy,
     BadRequest,
 }
 
@@ -111,8 +115,7 @@ where
             }
         }
         SdkError::ResponseError(_) => {
-            let causes = || std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
-            let foreign = causes().find_map(|cause| cause.downcast_ref::<Foreign>());
+            let foreign = causes(error).find_map(|cause| cause.downcast_ref::<Foreign>());
             facts.foreign = true;
             facts.message = foreign.map_or_else(|| not_s3s(chain(error)), not_s3s);
         }
@@ -124,6 +127,7 @@ where
         _ => {
             facts.hopeless = hopeless(error);
             facts.message = unanswered(error);
+            facts.plain_at = causes(error).find_map(|cause| cause.downcast_ref::<SpeaksPlainly>()?.address.clone());
         }
     }
     facts
@@ -135,16 +139,24 @@ fn not_s3s(why: impl std::fmt::Display) -> String {
 
 /// Why there was no answer. What the SDK says of credentials is too long for anybody.
 fn unanswered(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = || std::iter::successors(Some(error), |e| e.source());
-    if let Some(plain) = causes().find_map(|cause| cause.downcast_ref::<SpeaksPlainly>()) {
+    if let Some(plain) = causes(error).find_map(|cause| cause.downcast_ref::<SpeaksPlainly>()) {
         return plain.to_string();
     }
-    causes().find_map(|cause| cause.downcast_ref()).map_or_else(|| chain(error), chain::told)
+    if let Some(proxy) = causes(error).find_map(|cause| cause.downcast_ref::<BadProxy>()) {
+        return proxy.to_string();
+    }
+    causes(error).find_map(|cause| cause.downcast_ref()).map_or_else(|| chain(error), chain::told)
+}
+
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |e| e.source())
 }
 
 /// Looks for the reasons that a person must remove.
 fn hopeless(error: &(dyn std::error::Error + 'static)) -> Option<Hopeless> {
-    for cause in std::iter::successors(Some(error), |e| e.source()) {
+    for cause in causes(error) {
         match cause.downcast_ref::<CredentialsError>() {
             Some(CredentialsError::CredentialsNotLoaded(_)) => return Some(Hopeless::NoCredentials),
             Some(CredentialsError::InvalidConfiguration(_)) => return Some(Hopeless::BadCredentialsSetting),
@@ -153,6 +165,9 @@ fn hopeless(error: &(dyn std::error::Error + 'static)) -> Option<Hopeless> {
         }
         if cause.is::<SpeaksPlainly>() {
             return Some(Hopeless::NoTls);
+        }
+        if cause.is::<BadProxy>() {
+            return Some(Hopeless::BadProxy);
         }
         // hyper buries rustls' error in `io::Error`s, whose payload is no `source`: its words are all that comes through.
         if cause.to_string().contains("invalid peer certificate") {
@@ -165,7 +180,7 @@ fn hopeless(error: &(dyn std::error::Error + 'static)) -> Option<Hopeless> {
 /// The error and its causes on one line.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
-    for cause in std::iter::successors(Some(error), |e| e.source()) {
+    for cause in causes(error) {
         let part = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         if !text.ends_with(&part) {
             if !text.is_empty() {
@@ -290,6 +305,9 @@ fn hint(asked: Asked, facts: &Facts) -> Option<String> {
     {
         return Some(format!("the bucket is in region {region}; set region: {region}"));
     }
+    if let Some(address) = &facts.plain_at {
+        return Some(format!("it answers in plain HTTP; write http://{address}"));
+    }
     let hint = match (code, facts.status) {
         ("NoSuchBucket", _) => "create the bucket, or correct its name",
         ("RequestTimeTooSkewed", _) => "the clock of this machine is wrong",
@@ -312,6 +330,7 @@ fn hint(asked: Asked, facts: &Facts) -> Option<String> {
                 "the server's certificate is not trusted; name its CA in AWS_CA_BUNDLE or SSL_CERT_FILE"
             }
             Hopeless::NoTls => "write http:// in front of the endpoint, if it is the right one",
+            Hopeless::BadProxy => "correct it, or name the host in NO_PROXY",
             Hopeless::BadCredentialsSetting | Hopeless::BadRequest => return None,
         },
     };

@@ -7,6 +7,7 @@ use aws_sdk_s3::types::MultipartUpload;
 
 use super::super::{OpenUpload, Result, StoreError};
 use super::error::{self, Asked};
+use super::spelling::{Meaning, meaning};
 use super::{S3Store, unix_ms};
 
 /// Pages of the listing, of a thousand uploads each: more is for another time.
@@ -31,11 +32,11 @@ pub(super) async fn list(store: &S3Store) -> Result<Vec<OpenUpload>> {
 }
 
 fn open(store: &S3Store, upload: &MultipartUpload) -> Option<OpenUpload> {
-    let name = upload.key()?.strip_prefix(&store.object(""))?;
+    let Meaning::Below(name) = meaning(&store.root, upload.key()?) else { return None };
     let id = upload.upload_id().filter(|id| !id.is_empty())?;
     // What does not say since when it is open may have been begun a moment ago.
     let since_ms = Some(unix_ms(upload.initiated())).filter(|ms| *ms > 0)?;
-    Some(OpenUpload { name: name.to_owned(), id: id.to_owned(), since_ms })
+    Some(OpenUpload { name, id: id.to_owned(), since_ms })
 }
 
 pub(super) async fn end(store: &S3Store, uploads: &[OpenUpload]) -> Result<()> {

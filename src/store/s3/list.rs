@@ -1,31 +1,42 @@
 //! Listings: ListObjectsV2, to the last page.
 //!
-//! Some servers keep keys in a form of their own: they trim a slash in front, join `//`, resolve `./` (MinIO, SeaweedFS and
-//! whatever stands on a file system). What such a server lists is understood where it means our keys, and is an error where
-//! nothing of ours can be recognised. A backup that is there never counts as an empty listing.
+//! Which prefix was sent is known, so every key of the answer begins with it, in one of the forms that servers give to keys
+//! (`spelling.rs`), or the answer is not one to that question. A backup that is there never counts as an empty listing.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering::Relaxed;
 
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
-use aws_sdk_s3::types::Object;
 
 use super::super::{Key, Listed, Result, Store, StoreError};
 use super::error::{self, Asked};
-use super::{S3Store, client, settings, size, unix_ms};
+use super::spelling::{self, Meaning, meaning};
+use super::{S3Store, settings, size, unix_ms};
 
 pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
+    let directory = prefix.rfind('/').map_or("", |slash| &prefix[..slash]);
+    if !directory.is_empty() && Key::new(directory).is_none() {
+        return Ok(Vec::new()); // No key can begin like this.
+    }
     let what = store.what("list", prefix);
-    let mut found = Vec::new();
+    let mut looked = Looked::default();
     let mut pages = Pages::of(store, store.object(prefix), what.clone());
     while let Some(page) = pages.next().await? {
-        for object in page.contents() {
-            found.extend(understood(object, &store.root, prefix, &what)?);
-        }
+        looked.add(&page, Path { root: &store.root, is_rewritten: false }, prefix, &what)?;
     }
-    if found.is_empty() && settings::kept_form(&store.root) != store.root {
-        found = match list_as_kept(store, prefix, &what).await {
-            // AWS keeps keys as they are; a policy may allow this path and no other.
-            Err(StoreError::Denied { .. }) if client::seems_aws(&store.settings) => Vec::new(),
-            looked => looked?,
-        };
+    let is_respelled = looked.is_respelled;
+    let mut found = looked.end(&pages)?;
+    for elsewhere in spelling::rewritten(&store.root) {
+        // AWS keeps keys as they are. A server that rewrites the prefix like the keys has listed everything.
+        let is_all = is_respelled || store.habits.keeps_keys.load(Relaxed);
+        if store.is_aws || is_all && !found.is_empty() {
+            break;
+        }
+        match list_rewritten(store, &elsewhere, prefix, &what, &found).await {
+            // A policy may allow this path and no other. With nothing found, it is not known whether that is all.
+            Err(StoreError::Denied { .. }) if !found.is_empty() => {}
+            more => found.extend(more?),
+        }
     }
     found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     found.dedup_by(|a, b| a.name == b.name);
@@ -35,95 +46,130 @@ pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
 /// Objects that are asked for before their place is taken for another's.
 const SAMPLES: usize = 3;
 
-/// Second look at an empty listing, where the path is one that servers rewrite: some of them do so with the key of a PUT and
-/// a GET, but not with the prefix of a LIST. Whether what lies under the rewritten path is ours, one HEAD tells.
-async fn list_as_kept(store: &S3Store, prefix: &str, what: &str) -> Result<Vec<Listed>> {
-    let kept = settings::kept_form(&store.root);
-    let mut found: Vec<Listed> = Vec::new();
+/// Another look, where the path is one that servers rewrite: some of them do so with the key of a PUT and a GET, but not with
+/// the prefix of a LIST. Whether what lies under the rewritten path is ours, one HEAD tells. What was found before says nothing
+/// about that: another's objects may have the same names.
+async fn list_rewritten(
+    store: &S3Store,
+    elsewhere: &str,
+    prefix: &str,
+    what: &str,
+    found: &[Listed],
+) -> Result<Vec<Listed>> {
+    let known: HashSet<&str> = found.iter().map(|listed| listed.name.as_str()).collect();
+    let mut looked = Looked::default();
     let mut is_ours = false;
-    let mut pages = Pages::of(store, format!("{kept}{prefix}"), what.to_owned());
+    let mut pages = Pages::of(store, format!("{elsewhere}{prefix}"), what.to_owned());
     while let Some(page) = pages.next().await? {
-        for object in page.contents() {
-            found.extend(understood(object, &kept, prefix, what)?);
-        }
-        if is_ours {
+        looked.add(&page, Path { root: elsewhere, is_rewritten: true }, prefix, what)?;
+        looked.found.retain(|listed| !known.contains(listed.name.as_str()));
+        if is_ours || looked.found.is_empty() {
             continue;
         }
-        // Retention deletes the oldest first, so the newest is asked for first.
-        let mut samples: Vec<&Listed> = found.iter().collect();
-        samples.sort_by_key(|listed| std::cmp::Reverse(listed.modified_ms));
-        for listed in samples.into_iter().take(SAMPLES) {
-            let Some(sample) = Key::new(listed.name.clone()) else { continue };
-            match store.head(&sample).await {
-                Ok(_) => {
-                    is_ours = true;
-                    break;
+        match is_one_ours(store, &looked.found).await? {
+            Some(true) => is_ours = true,
+            Some(false) => {
+                // The server tells the two places apart.
+                store.habits.keeps_keys.store(true, Relaxed);
+                return Ok(Vec::new());
+            }
+            None => return Ok(Vec::new()),
+        }
+    }
+    looked.end(&pages)
+}
+
+/// Whether what the listing of the rewritten path names is there under this path too. `None`: no key of ours can be there.
+async fn is_one_ours(store: &S3Store, found: &[Listed]) -> Result<Option<bool>> {
+    // Retention deletes the oldest first, so the newest is asked for first.
+    let mut samples: Vec<&Listed> = found.iter().collect();
+    samples.sort_by_key(|listed| std::cmp::Reverse(listed.modified_ms));
+    let mut asked = false;
+    for sample in samples.into_iter().filter_map(|listed| Key::new(listed.name.clone())).take(SAMPLES) {
+        asked = true;
+        match store.head(&sample).await {
+            Ok(_) => return Ok(Some(true)),
+            Err(StoreError::NotFound { .. }) => {}
+            // A server that refuses keys with such parts has none.
+            Err(StoreError::Permanent { .. }) if store.root.split('/').any(|part| matches!(part, "." | "..")) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(asked.then_some(false))
+}
+
+/// What stands in front of the names of a listing.
+#[derive(Clone, Copy)]
+struct Path<'a> {
+    root: &'a str,
+    /// It is not the store's own.
+    is_rewritten: bool,
+}
+
+/// What the pages of one listing hold.
+#[derive(Default)]
+struct Looked {
+    found: Vec<Listed>,
+    /// Some keys were listed otherwise than they were sent.
+    is_respelled: bool,
+    /// Keys that do not begin with the prefix that was sent, though with a part of it; and one of them.
+    unasked: usize,
+    example: Option<String>,
+}
+
+impl Looked {
+    fn add(&mut self, page: &ListObjectsV2Output, path: Path<'_>, prefix: &str, what: &str) -> Result<()> {
+        let Path { root, is_rewritten } = path;
+        let refuse = |why: String| Err(StoreError::Permanent { detail: format!("{what}: {why}") });
+        for object in page.contents() {
+            let Some(key) = object.key() else { return refuse("the listing has an entry without a key".into()) };
+            // Of what follows the path a server makes the same as of the path.
+            let meant = match meaning(root, key) {
+                Meaning::Below(name) if is_rewritten => Meaning::Below(settings::kept_form(&name)),
+                meant => meant,
+            };
+            match meant {
+                Meaning::Below(name) if name.starts_with(prefix) => {
+                    let (size, modified_ms) = (size(object.size()), unix_ms(object.last_modified()));
+                    self.is_respelled |= !key.starts_with(root);
+                    self.found.push(Listed { name, size, modified_ms });
                 }
-                Err(StoreError::NotFound { .. }) => {}
-                // A server that refuses keys with such parts has none.
-                Err(StoreError::Permanent { .. }) if store.root.split('/').any(|part| matches!(part, "." | "..")) => {
-                    return Ok(Vec::new());
+                Meaning::Folder => {}
+                Meaning::Below(_) | Meaning::Beside => {
+                    self.unasked += 1;
+                    self.example.get_or_insert_with(|| key.to_owned());
                 }
-                Err(error) => return Err(error),
+                Meaning::Elsewhere => {
+                    let of_it = "which is not under this path, so it cannot be trusted";
+                    return refuse(format!("the listing names the key {key:?}, {of_it}"));
+                }
             }
         }
-        if !is_ours && !found.is_empty() {
-            // The server tells the two places apart, and in ours there is nothing.
-            return Ok(Vec::new());
+        Ok(())
+    }
+
+    /// What was found, unless it cannot be told whether that is all.
+    fn end(self, pages: &Pages<'_>) -> Result<Vec<Listed>> {
+        let Some(example) = self.example else { return Ok(self.found) };
+        let (what, sent) = (&pages.what, &pages.prefix);
+        let unasked = match self.unasked {
+            1 => format!("the key {example:?}"),
+            count => format!("{count} keys such as {example:?}"),
+        };
+        if self.found.is_empty() {
+            let detail = format!(
+                "{what}: the answer lists {unasked} and nothing that begins with {sent:?}, as was asked for, so it cannot be told \
+                 what is there"
+            );
+            return Err(StoreError::Permanent { detail });
         }
-    }
-    Ok(if is_ours { found } else { Vec::new() })
-}
-
-/// An entry of the listing; `None` for what is no object below the path.
-fn understood(object: &Object, root: &str, prefix: &str, what: &str) -> Result<Option<Listed>> {
-    let refuse = |why: String| StoreError::Permanent { detail: format!("{what}: {why}") };
-    let key = object.key().ok_or_else(|| refuse("the listing has an entry without a key".into()))?;
-    let named = name_below(root, key).ok_or_else(|| {
-        refuse(format!("the listing names the key {key:?}, which is not under this path, so it cannot be trusted"))
-    })?;
-    // The name "" is the marker that consoles create for a folder. What does not begin with the prefix was not asked for.
-    let name = Some(named).filter(|name| !name.is_empty() && name.starts_with(prefix));
-    let (size, modified_ms) = (size(object.size()), unix_ms(object.last_modified()));
-    Ok(name.map(|name| Listed { name, size, modified_ms }))
-}
-
-/// What stands behind the root in a key, as the server spells it: verbatim, rewritten, or percent-encoded. `""` is no object
-/// below the root, `None` a key from elsewhere.
-pub(super) fn name_below(root: &str, key: &str) -> Option<String> {
-    if let Some(name) = key.strip_prefix(root) {
-        return Some(name.to_owned());
-    }
-    let kept_root = settings::kept_form(root);
-    let spellings = [Some(key.to_owned()), percent_encoding(key)];
-    let spellings: Vec<String> = spellings.into_iter().flatten().map(|key| settings::kept_form(&key)).collect();
-    if let Some(name) = spellings.iter().find_map(|key| key.strip_prefix(&kept_root)) {
-        return Some(name.to_owned());
-    }
-    // An object of the path's own name, or a neighbour whose name begins alike: the server leaves out the last slash.
-    let path = kept_root.strip_suffix('/')?;
-    let goes_on = |rest: &str| rest.chars().next().is_none_or(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    spellings.iter().any(|key| key.strip_prefix(path).is_some_and(goes_on)).then(String::new)
-}
-
-/// The key without its percent-encoding, if it has one.
-fn percent_encoding(key: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(key.len());
-    let mut rest = key.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.filter(|_| first == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
+        if !pages.store.habits.lists_unasked.swap(true, Relaxed) {
+            tracing::warn!("{what}: {unasked} passed over: the server lists more than what begins with {sent:?}");
         }
+        Ok(self.found)
     }
-    String::from_utf8(bytes).ok().filter(|decoded| decoded != key)
 }
 
 /// The pages of one listing.
@@ -151,6 +197,15 @@ impl Pages<'_> {
         if !page.common_prefixes().is_empty() {
             return refuse("the listing sums keys up by folder, which was not asked for");
         }
+        if page.contents().is_empty() {
+            if let Some(count) = page.key_count().filter(|count| *count > 0) {
+                return refuse(&format!("the listing counts {count} keys and shows none"));
+            }
+            let echo = page.prefix().filter(|echo| !echo.is_empty() && !spelling::is_echo(&self.prefix, echo));
+            if let Some(echo) = echo {
+                return refuse(&format!("the answer is about {echo:?} and not about {:?}, as was asked", self.prefix));
+            }
+        }
         let next = page.next_continuation_token().map(str::to_owned);
         self.ended = !page.is_truncated().unwrap_or(next.is_some());
         if !self.ended && (next.is_none() || next == self.token) {
@@ -159,52 +214,5 @@ impl Pages<'_> {
         }
         self.token = next;
         Ok(Some(page))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_understood_however_the_server_spells_them() {
-        for (root, key, name) in [
-            ("app/", "app/0000/x.ltx", Some("0000/x.ltx")),
-            ("app/", "app/", Some("")),
-            ("app/", "app", Some("")),
-            ("app/", "/app/0000/x.ltx", Some("0000/x.ltx")),
-            ("app/", "application/0000/x.ltx", Some("")),
-            ("app/", "elsewhere/x", None),
-            ("app/", "App/0000/x.ltx", None),
-            ("/data/app.db/", "data/app.db/0000/x.ltx", Some("0000/x.ltx")),
-            ("/data/app.db/", "/data/app.db/0000/x.ltx", Some("0000/x.ltx")),
-            ("/", "0000/x.ltx", Some("0000/x.ltx")),
-            ("./", "0000/x.ltx", Some("0000/x.ltx")),
-            ("//", "/0000/x.ltx", Some("0000/x.ltx")),
-            ("a//b/", "a/b/0000/x.ltx", Some("0000/x.ltx")),
-            ("a//", "a/0000/x.ltx", Some("0000/x.ltx")),
-            ("./a/", "a/0000/x.ltx", Some("0000/x.ltx")),
-            ("x/../a/", "a/0000/x.ltx", Some("0000/x.ltx")),
-            ("sp ace/ü/", "sp%20ace/%C3%BC/0000/x.ltx", Some("0000/x.ltx")),
-            ("pre/fix/", "pre%2Ffix%2F0000%2Fx.ltx", Some("0000/x.ltx")),
-            ("pre/fix/", "pre/fix%2F0000%2Fx.ltx", Some("0000/x.ltx")),
-            ("pre/fix/", "pre/fix\\\\0000", None),
-            ("100%/", "100%/0000/x.ltx", Some("0000/x.ltx")),
-            ("100%/", "100%25/0000/x.ltx", Some("0000/x.ltx")),
-        ] {
-            assert_eq!(name_below(root, key).as_deref(), name, "{root:?} {key:?}");
-        }
-    }
-
-    proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
-
-        #[test]
-        fn a_key_of_ours_is_always_understood(prefix in "[a/.%2é ]{0,8}", name in "[a-f0-9]{1,4}(/[a-f0-9]{1,4}){0,2}") {
-            let root = format!("{prefix}/");
-            let key = format!("{root}{name}");
-            proptest::prop_assert_eq!(name_below(&root, &key), Some(name.clone()));
-            proptest::prop_assert_eq!(name_below(&root, &settings::kept_form(&key)), Some(name));
-        }
     }
 }

@@ -8,7 +8,7 @@
 //!   put ── body < part size ──▶ PutObject (If-None-Match: *)      single.rs  one try: a lost reply must stay visible
 //!       └─ else ─▶ CreateMultipartUpload ▶ UploadPart × n ▶ Complete (If-None-Match: *)      multipart.rs
 //!   get ── Range, the answer's Content-Range is checked ──▶ chunks            download.rs
-//!   list ─ ListObjectsV2, to the last page   list.rs · delete ─ DeleteObjects × 1000    delete.rs
+//!   list ─ ListObjectsV2, to the last page   list.rs, spelling.rs · delete ─ DeleteObjects × 1000    delete.rs
 //! ```
 //!
 //! No answer is believed for its status alone: `answer.rs` tells what is not S3's, `proof.rs` what proves that a body is stored,
@@ -25,18 +25,25 @@ mod error;
 mod hostile;
 mod leftover;
 mod list;
+#[cfg(test)]
+mod listings;
 mod multipart;
+#[cfg(test)]
+mod network;
+mod plain;
 mod proof;
 pub mod provider;
 mod proxy;
 mod route;
 mod settings;
 mod single;
+mod spelling;
 #[cfg(test)]
 mod stub;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unverified;
 mod value;
 
 use std::collections::HashMap;
@@ -77,6 +84,8 @@ pub struct S3Store {
     root: String,
     customer_key: Option<Arc<CustomerKey>>,
     habits: Arc<Habits>,
+    /// By the endpoint that is really used, whoever named it.
+    is_aws: bool,
 }
 
 struct CustomerKey {
@@ -89,8 +98,8 @@ impl S3Store {
     /// Builds the client. No request is made, except to find the region of an AWS bucket when nobody named it.
     pub async fn connect(settings: Settings, clients: &mut Clients) -> Result<S3Store> {
         settings.validate()?;
-        let (client, habits) = clients.get(&settings).await?;
-        Ok(S3Store { habits, ..S3Store::over(client, settings) })
+        let (client, habits, is_aws) = clients.get(&settings).await?;
+        Ok(S3Store { habits, is_aws, ..S3Store::over(client, settings) })
     }
 
     fn over(client: Client, settings: Settings) -> S3Store {
@@ -104,6 +113,7 @@ impl S3Store {
             root: format!("{}/", settings.prefix),
             customer_key,
             habits: Arc::default(),
+            is_aws: false,
             settings: Arc::new(settings),
         }
     }

@@ -1,4 +1,4 @@
-//! Which connections go to their server without the proxy of `HTTP_PROXY` and `HTTPS_PROXY`. Pure.
+//! The proxies of `HTTP_PROXY` and `HTTPS_PROXY`, and which connections go to their server without. Pure.
 //!
 //! As Go and curl decide: never through a proxy to this machine, nor to what `NO_PROXY` names, in all the forms that either of
 //! them reads. The metadata services that give credentials are never behind a proxy either.
@@ -35,10 +35,42 @@ pub(super) fn no_proxy(env: impl Fn(&str) -> Option<String>) -> String {
     ["NO_PROXY", "no_proxy"].into_iter().filter_map(env).find(|value| !value.trim().is_empty()).unwrap_or_default()
 }
 
-/// Whether the environment names a proxy at all.
-pub(super) fn is_set(env: impl Fn(&str) -> Option<String>) -> bool {
-    let names = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-    names.into_iter().filter_map(env).any(|value| !value.trim().is_empty())
+/// A proxy of the environment. Its address may hold a password.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Proxy {
+    pub variable: &'static str,
+    pub url: String,
+}
+
+/// The proxies that the environment names, by the scheme of what is asked for.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Proxies {
+    pub http: Option<Proxy>,
+    pub https: Option<Proxy>,
+}
+
+impl Proxies {
+    /// Of a scheme's variables, and then of those for all, the first that is not empty counts.
+    pub fn of(env: impl Fn(&str) -> Option<String>) -> Proxies {
+        let first = |variables: [&'static str; 4]| {
+            variables.into_iter().find_map(|variable| {
+                let value = env(variable)?;
+                let value = Some(value.trim()).filter(|value| !value.is_empty())?;
+                let scheme = if value.contains("://") { "" } else { "http://" };
+                Some(Proxy { variable, url: format!("{scheme}{value}") })
+            })
+        };
+        // Of a CGI program this variable is a header of whoever asks it something.
+        let upper = if env("REQUEST_METHOD").is_some() { "http_proxy" } else { "HTTP_PROXY" };
+        Proxies {
+            http: first([upper, "http_proxy", "ALL_PROXY", "all_proxy"]),
+            https: first(["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.http.is_none() && self.https.is_none()
+    }
 }
 
 impl Bypass {
@@ -188,13 +220,29 @@ mod tests {
 
     #[test]
     fn the_first_variable_that_says_something_counts() {
+        let proxies = |set: &'static [(&str, &str)]| {
+            let env = move |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+            let proxies = Proxies::of(env);
+            assert_eq!(proxies.is_empty(), proxies == Proxies::default());
+            let shown = |proxy: Option<Proxy>| proxy.map_or_else(String::new, |p| format!("{} {}", p.variable, p.url));
+            (shown(proxies.http), shown(proxies.https))
+        };
+        let pair = |http: &str, https: &str| (http.to_owned(), https.to_owned());
+        assert_eq!(proxies(&[]), pair("", ""));
+        assert_eq!(proxies(&[("HTTP_PROXY", ""), ("https_proxy", " ")]), pair("", ""));
+        assert_eq!(proxies(&[("HTTP_PROXY", ""), ("http_proxy", "p:1")]), pair("http_proxy http://p:1", ""));
+        assert_eq!(proxies(&[("HTTPS_PROXY", " "), ("https_proxy", "https://p\n")]), pair("", "https_proxy https://p"));
+        assert_eq!(proxies(&[("HTTP_PROXY", "a"), ("http_proxy", "b")]), pair("HTTP_PROXY http://a", ""));
+        assert_eq!(
+            proxies(&[("all_proxy", "socks5://s"), ("HTTPS_PROXY", "b")]),
+            pair("all_proxy socks5://s", "HTTPS_PROXY http://b")
+        );
+        assert_eq!(proxies(&[("REQUEST_METHOD", "GET"), ("HTTP_PROXY", "evil")]), pair("", ""));
         let env = |name: &str| match name {
             "NO_PROXY" => Some(" ".to_owned()),
             "no_proxy" => Some("minio".to_owned()),
-            "https_proxy" => Some("http://proxy:3128".to_owned()),
             _ => None,
         };
         assert_eq!(no_proxy(env), "minio");
-        assert!(is_set(env) && !is_set(|_| Some(String::new())));
     }
 }

@@ -1,4 +1,6 @@
-//! One request's way: directly or through the proxy; and what it means when the server does not speak TLS.
+//! One request's way: directly or through a proxy; and what it means when the server does not speak TLS.
+
+use std::sync::Arc;
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
@@ -6,20 +8,39 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 
+use super::plain::{Assumed, SpeaksPlainly};
 use super::proxy::Bypass;
 
-/// The server answered a TLS greeting with something else. Trying again would not help.
-#[derive(Debug, thiserror::Error)]
-#[error("the server does not speak TLS")]
-pub(super) struct SpeaksPlainly;
+/// The proxy of the environment is none that we can use.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the proxy that {variable} names cannot be used: {why}")]
+pub(super) struct BadProxy {
+    pub variable: &'static str,
+    pub why: &'static str,
+}
 
-/// The client that goes `direct` where the bypass covers the host, and `proxied` elsewhere.
-pub(super) fn routed(direct: SharedHttpClient, proxied: Option<(SharedHttpClient, Bypass)>) -> SharedHttpClient {
+/// A client for one scheme, or why there is none.
+pub(super) type Proxied = Option<Result<SharedHttpClient, BadProxy>>;
+
+/// The clients of the environment's proxies, by the scheme of what is asked for, and which hosts go without.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Detour {
+    pub http: Proxied,
+    pub https: Proxied,
+    pub bypass: Bypass,
+}
+
+/// The client that goes `direct` where there is no proxy or the bypass covers the host.
+pub(super) fn routed(direct: SharedHttpClient, detour: Detour, assumed: Arc<Assumed>) -> SharedHttpClient {
     http_client_fn(move |settings, components| {
         let connector = |client: &SharedHttpClient| client.http_connector(settings, components);
+        let proxied = |client: &Proxied| Some(client.as_ref()?.as_ref().map(connector).map_err(Clone::clone));
         SharedHttpConnector::new(Route {
             direct: connector(&direct),
-            proxied: proxied.as_ref().map(|(client, bypass)| (connector(client), bypass.clone())),
+            http: proxied(&detour.http),
+            https: proxied(&detour.https),
+            bypass: detour.bypass.clone(),
+            assumed: assumed.clone(),
         })
     })
 }
@@ -27,25 +48,43 @@ pub(super) fn routed(direct: SharedHttpClient, proxied: Option<(SharedHttpClient
 #[derive(Debug)]
 struct Route {
     direct: SharedHttpConnector,
-    proxied: Option<(SharedHttpConnector, Bypass)>,
+    http: Option<Result<SharedHttpConnector, BadProxy>>,
+    https: Option<Result<SharedHttpConnector, BadProxy>>,
+    bypass: Bypass,
+    assumed: Arc<Assumed>,
+}
+
+impl Route {
+    /// The proxy for this address. `None`: directly.
+    fn proxy(&self, uri: &str) -> Option<&Result<SharedHttpConnector, BadProxy>> {
+        let by_scheme = if uri.starts_with("https:") { &self.https } else { &self.http };
+        let proxy = by_scheme.as_ref()?;
+        let goes_directly = ::url::Url::parse(uri).is_ok_and(|url| {
+            let port = url.port_or_known_default().unwrap_or_default();
+            url.host_str().is_some_and(|host| self.bypass.covers(host, port))
+        });
+        (!goes_directly).then_some(proxy)
+    }
 }
 
 impl HttpConnector for Route {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let goes_directly = |bypass: &Bypass| {
-            ::url::Url::parse(request.uri()).is_ok_and(|url| {
-                let port = url.port_or_known_default().unwrap_or_default();
-                url.host_str().is_some_and(|host| bypass.covers(host, port))
-            })
+        let (answer, server) = match self.proxy(request.uri()) {
+            None => {
+                let server = self.assumed.server_of(request.uri());
+                (self.direct.call(request), server)
+            }
+            Some(Ok(proxied)) => (proxied.call(request), None),
+            Some(Err(bad)) => return HttpConnectorFuture::ready(Err(ConnectorError::user(bad.clone().into()))),
         };
-        let connector = match &self.proxied {
-            Some((proxied, bypass)) if !goes_directly(bypass) => proxied,
-            _ => &self.direct,
-        };
-        let answer = connector.call(request);
+        let assumed = self.assumed.clone();
         HttpConnectorFuture::new(async move {
-            answer.await.map_err(|error| match is_no_tls(&error) {
-                true => ConnectorError::other(SpeaksPlainly.into(), None),
+            let answer = match server {
+                Some(server) => assumed.watch(server, answer).await,
+                None => answer.await,
+            };
+            answer.map_err(|error| match is_no_tls(&error) {
+                true => ConnectorError::other(SpeaksPlainly { address: None }.into(), None),
                 false => error,
             })
         })

@@ -78,6 +78,8 @@ pub struct Settings {
     pub region: Option<String>,
     /// `None`: AWS. Without a scheme it means https, or http for a private address.
     pub endpoint: Option<String>,
+    /// The endpoint was written without its scheme.
+    pub scheme_is_assumed: bool,
     /// `None`: AWS's chain (environment, profile, web identity, container, instance).
     pub credentials: Option<Credentials>,
     pub force_path_style: bool,
@@ -131,6 +133,7 @@ impl Settings {
             prefix: prefix.into(),
             region: None,
             endpoint: None,
+            scheme_is_assumed: false,
             credentials: None,
             force_path_style: false,
             skip_verify: false,
@@ -148,6 +151,7 @@ impl Settings {
         Settings {
             region: self.region.clone(),
             endpoint: self.endpoint.clone(),
+            scheme_is_assumed: self.scheme_is_assumed,
             credentials: self.credentials.clone(),
             force_path_style: self.force_path_style,
             skip_verify: self.skip_verify,

@@ -261,6 +261,8 @@ async fn keys_are_litestreams_byte_for_byte() {
         .await;
         let settings = Settings { prefix: prefix.into(), ..stub.settings() };
         let store = S3Store::connect(settings, &mut Clients::default()).await.expect("connect");
+        // As on AWS, where a path is what it is.
+        let store = S3Store { is_aws: true, ..store };
         store.put(&key("0000/x.ltx"), create()).await.expect("put");
         let listed = store.list("0000/").await.expect("list");
         let expected = Listed { name: "0000/x.ltx".into(), size: 5, modified_ms: 1_795_288_837_575 };
@@ -633,8 +635,9 @@ async fn customer_keys_travel_with_every_request_for_bytes() {
 async fn certificates_are_verified_unless_told_otherwise() {
     let stub = Stub::start_tls(|_, _| Reply::ok()).await;
     let ca = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/s3/testdata/ca.pem");
-    let with_bundle = tls::verifying(Some(ca.as_ref())).expect("a good bundle");
-    let client = client::build_over(&stub.settings(), with_bundle).await.expect("client");
+    let with_bundle = tls::verifying(Some(ca.as_ref()), &tls::Ways::default()).expect("a good bundle");
+    let (client, _) =
+        client::build_over(&stub.settings(), with_bundle, &plain::Assumed::default()).await.expect("client");
     S3Store::over(client, stub.settings()).put(&key("k"), create()).await.expect("the bundle's CA is trusted");
 
     let settings = Settings { skip_verify: true, ..stub.settings() };
@@ -646,8 +649,9 @@ async fn certificates_are_verified_unless_told_otherwise() {
         .expect("anyone is trusted");
     assert_eq!(stub.requests().len(), 2);
 
-    let built_in = tls::verifying_with(webpki_root_certs::TLS_SERVER_ROOT_CERTS).expect("client");
-    let client = client::build_over(&stub.settings(), built_in).await.expect("client");
+    let built_in =
+        tls::verifying_with(webpki_root_certs::TLS_SERVER_ROOT_CERTS, &tls::Ways::default()).expect("client");
+    let (client, _) = client::build_over(&stub.settings(), built_in, &plain::Assumed::default()).await.expect("client");
     let error = S3Store::over(client, stub.settings()).put(&key("k"), create()).await.expect_err("a stranger");
     assert!(matches!(error, StoreError::Permanent { .. }) && error.to_string().contains("AWS_CA_BUNDLE"), "{error:?}");
     assert_eq!(stub.requests().len(), 2, "nothing was said to a stranger");
@@ -659,8 +663,7 @@ async fn missing_credentials_are_a_matter_for_a_person() {
     let nobody = aws_sdk_s3::config::SharedCredentialsProvider::new(
         aws_config::meta::credentials::CredentialsProviderChain::first_try("file", NoCredentials),
     );
-    let client = client::build(&stub.settings()).await.expect("client");
-    let config = client.config().to_builder().credentials_provider(nobody).build();
+    let config = stub.store().await.client.config().to_builder().credentials_provider(nobody).build();
     let store = S3Store::over(Client::from_conf(config), stub.settings());
     let error = store.put(&key("k"), create()).await.expect_err("nobody to sign as");
     assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");

@@ -1,4 +1,4 @@
-//! The HTTP client under the SDK: TLS roots, proxies, and the choice not to verify.
+//! The HTTP client under the SDK: TLS roots and proxies. (`unverified.rs` is the one for `skip-verify`.)
 //!
 //! Roots come from the first of: `AWS_CA_BUNDLE`, the system (`SSL_CERT_FILE` and `SSL_CERT_DIR` included), the roots of
 //! Mozilla built into this binary, so that an image made from scratch works. Every certificate is checked here, because
@@ -12,50 +12,82 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector};
-use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_types::body::SdkBody;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector as TcpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use rustls::RootCertStore;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::super::{Result, StoreError};
-use super::proxy::{self, Bypass};
-use super::route::routed;
+use super::plain::Assumed;
+use super::proxy::{self, Bypass, Proxies, Proxy};
+use super::route::{BadProxy, Detour, routed};
 
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Shorter than the minute after which common load balancers drop an idle connection.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+pub(super) const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// How the HTTP client is to be made.
+#[derive(Clone, Default)]
+pub(super) struct Ways {
+    pub proxies: Proxies,
+    pub bypass: Bypass,
+    /// Of an endpoint without a scheme.
+    pub assumed: Arc<Assumed>,
+}
+
+impl Ways {
+    pub fn of_environment() -> Ways {
+        let env = |name: &str| std::env::var(name).ok();
+        Ways { proxies: Proxies::of(env), bypass: Bypass::parse(&proxy::no_proxy(env)), assumed: Arc::default() }
+    }
+}
 
 /// The client that verifies certificates and obeys `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
-pub(super) fn verifying(ca_bundle: Option<&Path>) -> Result<SharedHttpClient> {
-    verifying_with(&roots(ca_bundle)?)
+pub(super) fn verifying(ca_bundle: Option<&Path>, ways: &Ways) -> Result<SharedHttpClient> {
+    verifying_with(&roots(ca_bundle)?, ways)
 }
 
 /// The same with these roots alone; every one of them must be parsable.
-pub(super) fn verifying_with(roots: &[CertificateDer<'_>]) -> Result<SharedHttpClient> {
+pub(super) fn verifying_with(roots: &[CertificateDer<'_>], ways: &Ways) -> Result<SharedHttpClient> {
+    let context = context(roots)?;
+    let proxies = &ways.proxies;
+    let through = |proxy: &Option<Proxy>| proxy.as_ref().map(|proxy| through(&context, proxy));
+    let http = through(&proxies.http);
+    // A client of its own only where it differs: it costs memory.
+    let same = proxies.http.as_ref().map(|p| &p.url) == proxies.https.as_ref().map(|p| &p.url);
+    let https = if same { http.clone() } else { through(&proxies.https) };
+    let detour = Detour { http, https, bypass: ways.bypass.clone() };
+    Ok(routed(client(context.clone(), ProxyConfig::disabled()), detour, ways.assumed.clone()))
+}
+
+pub(super) fn context(roots: &[CertificateDer<'_>]) -> Result<TlsContext> {
     let mut trust = TrustStore::empty();
     for certificate in roots {
         trust.add_pem_certificate(pem(certificate));
     }
-    let context = TlsContext::builder()
-        .with_trust_store(trust)
-        .build()
-        .map_err(|e| StoreError::Permanent { detail: format!("TLS: {e}") })?;
-    let client = |proxy: ProxyConfig| client(context.clone(), proxy);
-    let env = |name: &str| std::env::var(name).ok();
-    // A second client only where there is a proxy: it costs memory.
-    let proxied = proxy::is_set(env).then(|| (client(ProxyConfig::from_env()), Bypass::parse(&proxy::no_proxy(env))));
-    Ok(routed(client(ProxyConfig::disabled()), proxied))
+    let context = TlsContext::builder().with_trust_store(trust).build();
+    context.map_err(|e| StoreError::Permanent { detail: format!("TLS: {e}") })
+}
+
+/// The client whose connections all go through this proxy.
+pub(super) fn through(context: &TlsContext, proxy: &Proxy) -> std::result::Result<SharedHttpClient, BadProxy> {
+    usable(proxy)?;
+    let config = ProxyConfig::all(proxy.url.as_str()).map_err(|_| no_address(proxy))?;
+    Ok(client(context.clone(), config))
+}
+
+pub(super) fn usable(proxy: &Proxy) -> std::result::Result<(), BadProxy> {
+    match ::url::Url::parse(&proxy.url) {
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+            Err(BadProxy { variable: proxy.variable, why: "only http:// and https:// are supported" })
+        }
+        Ok(url) if url.has_host() => Ok(()),
+        _ => Err(no_address(proxy)),
+    }
+}
+
+pub(super) fn no_address(proxy: &Proxy) -> BadProxy {
+    BadProxy { variable: proxy.variable, why: "its value is not the address of a server" }
 }
 
 fn client(context: TlsContext, proxy: ProxyConfig) -> SharedHttpClient {
@@ -72,29 +104,8 @@ fn client(context: TlsContext, proxy: ProxyConfig) -> SharedHttpClient {
     })
 }
 
-/// The client for `skip-verify`: any certificate will do. It knows no proxies.
-pub(super) fn unverified() -> Result<SharedHttpClient> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| StoreError::Permanent { detail: format!("TLS: {e}") })?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-        .with_no_client_auth();
-    let mut tcp = TcpConnector::new();
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    tcp.enforce_http(false);
-    let client = legacy::Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .build(HttpsConnector::from((tcp, config)));
-    let connector = SharedHttpConnector::new(Unverified(client));
-    Ok(routed(http_client_fn(move |_, _| connector.clone()), None))
-}
-
 /// The certificates to trust, every one of them parsable.
-fn roots(ca_bundle: Option<&Path>) -> Result<Vec<CertificateDer<'static>>> {
+pub(super) fn roots(ca_bundle: Option<&Path>) -> Result<Vec<CertificateDer<'static>>> {
     if let Some(path) = ca_bundle {
         return bundle(path);
     }
@@ -138,64 +149,6 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
     text
 }
 
-/// The SDK's way to hyper for connections that are not verified.
-#[derive(Debug)]
-struct Unverified(legacy::Client<HttpsConnector<TcpConnector>, SdkBody>);
-
-impl HttpConnector for Unverified {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let request = match request.try_into_http1x() {
-            Ok(request) => request,
-            Err(error) => return HttpConnectorFuture::ready(Err(ConnectorError::user(error.into()))),
-        };
-        let response = self.0.request(request);
-        HttpConnectorFuture::new(async move {
-            let response = response.await.map_err(|e| ConnectorError::io(e.into()))?;
-            HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
-                .map_err(|e| ConnectorError::other(e.into(), None))
-        })
-    }
-}
-
-/// Accepts whoever answers, but still insists that they own the key of the certificate they show.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,7 +166,7 @@ mod tests {
             if let Some(content) = content {
                 std::fs::write(&path, content).expect("write");
             }
-            let error = verifying(Some(&path)).expect_err(name).to_string();
+            let error = verifying(Some(&path), &Ways::default()).expect_err(name).to_string();
             assert!(error.contains("AWS_CA_BUNDLE") && error.contains(name), "{error}");
         }
     }
@@ -226,7 +179,7 @@ mod tests {
         let nonsense = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
         std::fs::write(&path, format!("# our own CA\n{good}{nonsense}")).expect("write");
         assert_eq!(roots(Some(&path)).expect("one is enough"), webpki_root_certs::TLS_SERVER_ROOT_CERTS[..1]);
-        verifying(Some(&path)).expect("usable");
+        verifying(Some(&path), &Ways::default()).expect("usable");
     }
 
     #[test]
