@@ -57,6 +57,7 @@ pub(super) fn position_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::Tuning;
     use crate::page::PageSize;
     use crate::sqlite::{FrameChecksum, Salts, WalMark};
 
@@ -67,5 +68,30 @@ mod tests {
         assert_eq!((resume_point(&position(None)), resume_point(&position(Some(wal(0))))), (None, None));
         let point = resume_point(&position(Some(wal(5)))).expect("a frame");
         assert_eq!((point.txid, point.pages, point.wal), (Txid::FIRST, 3, wal(5)));
+    }
+
+    #[test]
+    fn a_file_that_was_put_in_the_place_of_the_open_one_is_not_noted() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("app.db");
+        let create = |path: &std::path::Path| {
+            let connection = rusqlite::Connection::open(path).expect("open");
+            connection.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x)").expect("create");
+        };
+        create(&path);
+        let tuning = Tuning {
+            busy_timeout: std::time::Duration::from_secs(1),
+            min_checkpoint_page_count: 1000,
+            truncate_page_n: 0,
+        };
+        let db = Db::open(&path, tuning).expect("open");
+        let state = LocalState::open(&path, &dir.path().join("meta"));
+        let replica = state.replica("r");
+        let position = Position { txid: Txid::FIRST, page_size: PageSize::MAX, pages: 3, wal: None, sealed: true };
+        let other = dir.path().join("other.db");
+        create(&other);
+        std::fs::rename(&other, &path).expect("replace");
+        assert!(note_known_file(&db, &replica).is_err() && mark_file(&db, (&state, &replica), &position).is_err());
+        assert!(!replica.is_known_file() && state.restore_marker().is_none());
     }
 }
