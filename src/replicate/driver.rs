@@ -227,6 +227,7 @@ impl Driver {
             Effect::Maintain(true) => self.maintain(),
             // Nobody listens any more only while the program ends.
             Effect::Fence => drop(self.events.send(Event::Fenced).await),
+            Effect::Synced(..) => {}
             Effect::Report(report) => self.report(report),
             Effect::Say(notice) => say::say(&notice, &self.settings.path, self.remote.address(), &self.board.get()),
             Effect::MissedEvent => self.watch.missed(),

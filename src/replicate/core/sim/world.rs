@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::broken::Broken;
 use super::bucket::{Bucket, Created, Fate, Weather};
+use super::callers::Callers;
 use super::node::{Batch, COMMIT_BYTES, Node, Surroundings};
 use super::oracle::{Oracle, Violation};
 use crate::clock::Dice;
@@ -31,6 +32,8 @@ const GIVEN_UP_MS: u64 = 20_000;
 const READER_AFTERMATH_MS: u64 = 500;
 /// Between a fence and the end of the application.
 const FENCED_MS: u64 = 500;
+/// One commit of so many is followed by a request to sync.
+const COMMITS_PER_SYNC: u64 = 40;
 /// Between the deadline and the end.
 const LATE_MS: u64 = 200;
 
@@ -107,6 +110,7 @@ pub struct World {
     bucket: Bucket,
     nodes: Vec<Node>,
     oracle: Oracle,
+    callers: Callers,
     commits: u32,
     commit_every_ms: u64,
     reader_until: u64,
@@ -114,6 +118,8 @@ pub struct World {
     fenced_at: [Option<u64>; NODES],
     /// The order that has the database and waits for the bucket.
     lent: [Option<LocalOrder>; NODES],
+    /// Commits in the WAL when it began: a reader may have kept them, and its end alone does not interrupt the order.
+    lent_with: [u64; NODES],
     /// Events at the same moment: a core that never rests is a defect.
     at_once: u32,
     is_traced: bool,
@@ -132,12 +138,14 @@ impl World {
             bucket: Bucket::new(),
             nodes: (0..NODES).map(Node::new).collect(),
             oracle: Oracle::default(),
+            callers: Callers::default(),
             commits: 0,
             commit_every_ms: 20,
             reader_until: 0,
             deadlines: [None; NODES],
             fenced_at: [None; NODES],
             lent: [None; NODES],
+            lent_with: [0; NODES],
             at_once: 0,
             is_traced,
             trace: Vec::new(),
@@ -173,6 +181,10 @@ impl World {
                 self.say(|| format!("node {node} loses its disk"));
                 self.nodes[node].disk = Default::default();
             }
+            15 => {
+                let patience = self.dice.roll(5000);
+                self.ask(node, patience, false)?;
+            }
             _ => {}
         }
         Ok(())
@@ -184,6 +196,7 @@ impl World {
         self.bucket.weather = Weather::Fine;
         (self.reader_until, self.commit_every_ms) = (self.reader_until.min(self.now_ms), 1_000_000_000);
         self.due.retain(|_, due| !matches!(due, Due::Commit { .. }));
+        (0..NODES).try_for_each(|node| self.ask(node, PEACE_MS - 1000, true))?;
         self.go_on_for(PEACE_MS)?;
         for node in 0..NODES {
             let Some(process) = &self.nodes[node].process else { continue };
@@ -226,6 +239,17 @@ impl World {
     fn kill(&mut self, node: usize) {
         self.say(|| format!("node {node} is killed"));
         self.nodes[node].process = None;
+        self.callers.gone(node);
+    }
+
+    /// Somebody asks for a sync.
+    fn ask(&mut self, node: usize, patience_ms: u64, is_in_peace: bool) -> Result<(), Violation> {
+        if self.nodes[node].process.is_none() {
+            return Ok(());
+        }
+        let by = self.now().instant + Duration::from_millis(patience_ms);
+        let id = self.callers.ask(node, &self.nodes[node].disk.content, self.now_ms + patience_ms, is_in_peace);
+        self.tell(node, Event::Sync(id, by))
     }
 
     fn stop(&mut self, node: usize) {
@@ -332,7 +356,14 @@ impl World {
         self.commits += 1;
         let number = self.commits;
         self.nodes[node].commit(number);
-        self.tell(node, Event::Woke)
+        self.tell(node, Event::Woke)?;
+        match self.dice.roll(COMMITS_PER_SYNC) {
+            0 => {
+                let patience = 1 << self.dice.roll(13);
+                self.ask(node, patience, false)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn done(&mut self, node: usize, done: LocalDone) -> Result<(), Violation> {
@@ -370,6 +401,9 @@ impl World {
                 self.oracle.synced(node, &self.nodes[node].disk.content, &self.bucket)?;
             }
             self.nodes[node].process = None;
+            if !self.callers.of(node).is_empty() {
+                return Err(format!("node {node} ended, and somebody still waits for a sync"));
+            }
         } else if let Some(at) = wake_at {
             let pause = at.saturating_duration_since(now.instant);
             let pause = u64::try_from(pause.as_nanos().div_ceil(1_000_000)).expect("not that long");
@@ -382,6 +416,7 @@ impl World {
         let life = self.nodes[node].life;
         if let Effect::Local(order) = &effect {
             self.lent[node] = Some(*order).filter(|order| order.is_lent());
+            self.lent_with[node] = self.lent[node].map_or(0, |_| self.nodes[node].backlog() as u64);
         }
         match effect {
             Effect::Local(LocalOrder::Verify) => self.request(node, Request::Verify),
@@ -413,12 +448,25 @@ impl World {
                 }
                 self.fenced_at[node] = Some(self.now_ms);
             }
+            // Where callers are told too early, they do not wait any more.
+            Effect::Synced(id, answer) if self.callers.of(node).contains(&id) || self.broken.is_none() => {
+                self.callers.answered(id, &answer, self.now_ms, &self.bucket, &self.oracle)?;
+            }
+            Effect::Report(Report::Captured(txid)) if self.broken == Some(Broken::AnswersSyncsWhenCaptured) => {
+                for id in self.callers.of(node) {
+                    self.callers.answered(id, &Ok(Some(txid)), self.now_ms, &self.bucket, &self.oracle)?;
+                }
+            }
             Effect::Report(Report::Confirmed(txid))
                 if self.bucket.objects.get(&txid.get()).is_none_or(|o| o.made_by.0 == node) =>
             {
                 self.oracle.confirmed(node, txid, &self.bucket)?;
             }
-            Effect::Report(_) | Effect::Say(_) | Effect::Maintain(_) | Effect::MissedEvent => {}
+            Effect::Report(_)
+            | Effect::Say(_)
+            | Effect::Maintain(_)
+            | Effect::MissedEvent
+            | Effect::Synced(..) => {}
         }
         Ok(())
     }
@@ -546,13 +594,14 @@ impl World {
 
     /// What waits in the WAL is within the budget, and nobody overstays a deadline.
     fn check_limits(&self) -> Result<(), Violation> {
+        self.callers.check(self.now_ms)?;
         for node in &self.nodes {
             let Some(process) = &node.process else { continue };
             // Each commit is a millisecond at full speed: what an order, a measurement and a reset take comes on top.
             // Where nothing can be numbered yet, and a reader keeps the WAL, nothing can be done.
             let has_reader = self.now_ms < self.reader_until + READER_AFTERMATH_MS;
             let backlog = node.backlog() as u64;
-            if process.is_open && !has_reader && backlog > 3 * BUDGET + 200 {
+            if process.is_open && !has_reader && backlog > 3 * BUDGET + 200 + self.lent_with[node.number] {
                 return Err(format!("{backlog} commits wait in the WAL of node {}", node.number));
             }
             let is_fenced = self.fenced_at[node.number].is_some_and(|at| self.now_ms > at + FENCED_MS);
