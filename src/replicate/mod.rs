@@ -19,6 +19,8 @@
 //!   look.rs     where the history in the bucket ends
 //!   aside.rs    commits that are in no history are kept
 //!   halt.rs     replication has ended, the application runs on: say so, again and again
+//!   mailbox.rs  what others may ask of it
+//!   governor.rs what all of them may do and hold at the same time
 //!   error.rs    why a step did not succeed
 //!   say.rs      the core's notices in words
 //!   lifecycle/  beside it all: compaction, snapshots, retention
@@ -37,10 +39,12 @@ mod disk;
 mod driver;
 mod error;
 mod exclusive;
+mod governor;
 mod halt;
 mod lifecycle;
 mod local;
 mod look;
+mod mailbox;
 mod on_thread;
 mod open;
 mod replaced;
@@ -51,12 +55,14 @@ mod upload;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use self::core::Core;
@@ -73,8 +79,11 @@ use crate::remote::Remote;
 use crate::status::{Board, Status};
 
 pub use behind::{Behind, Place, look_behind};
+pub use core::SyncError;
+pub use governor::{Governor, Limits};
 use lifecycle::do_chores;
-pub use lifecycle::{Chores, Policy};
+pub use lifecycle::{Chores, Policy, SnapshotError, spread_of};
+use mailbox::{Command, Mailbox, Request};
 
 /// How one database is replicated.
 #[derive(Clone, Debug)]
@@ -86,7 +95,7 @@ pub struct Settings {
     /// It may be missing to the end.
     pub optional: bool,
     /// The databases of this process, this one included: none of their files may be opened by name.
-    pub all: Arc<[PathBuf]>,
+    pub all: watch::Receiver<Arc<BTreeSet<PathBuf>>>,
     /// How often to look without being woken.
     pub monitor_interval: Duration,
     /// The WAL is reset after this time even if it is small.
@@ -106,8 +115,12 @@ pub struct Settings {
     pub once: Option<Chores>,
 }
 
-/// What a road tells while it runs.
-#[derive(Debug)]
+/// Names a database of this process. A number is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatabaseId(pub u64);
+
+/// What a replication tells while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The application may start: no commit can be missed from here on.
     Ready(Ready),
@@ -119,7 +132,7 @@ pub enum Event {
     Failed { why: String },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ready {
     Armed,
     /// There is no database yet; it is picked up when it appears.
@@ -130,8 +143,23 @@ pub enum Ready {
     Standby,
 }
 
-/// How a road ended.
-#[derive(Debug)]
+/// Where the events of one database go.
+#[derive(Clone)]
+struct Events {
+    id: DatabaseId,
+    sender: mpsc::UnboundedSender<(DatabaseId, Event)>,
+}
+
+impl Events {
+    /// Never waits: each database has few events in its life.
+    fn send(&self, event: Event) {
+        // Nobody listens any more only while the program ends.
+        let _ = self.sender.send((self.id, event));
+    }
+}
+
+/// How a replication ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The bucket alone restores the last commit.
     Synced(Option<Txid>),
@@ -149,41 +177,69 @@ pub enum Ended {
     Failed { why: String },
 }
 
-/// When to end: not yet, or everything shipped by the deadline.
+/// When to end: not yet, or everything in the bucket by the deadline.
 pub type Stop = Option<Instant>;
 
-/// A running road.
-pub struct Road {
-    stop: watch::Sender<Stop>,
-    status: watch::Receiver<Status>,
-    task: JoinHandle<Ended>,
+/// What the replications of a process share.
+#[derive(Clone)]
+pub struct Resources {
+    pub events: mpsc::UnboundedSender<(DatabaseId, Event)>,
+    pub watches: Watches,
+    pub governor: Governor,
 }
 
-impl Road {
-    /// Starts shipping; `events` hears what the rest of the program must act on. Roads share their `watches`.
-    pub fn start(settings: Settings, remote: Remote, events: mpsc::Sender<Event>, watches: &Watches) -> Road {
+/// One database's replication, as others see it. It ends when the last of its handles is dropped, too.
+#[derive(Clone)]
+pub struct Replication {
+    commands: mpsc::UnboundedSender<Command>,
+    status: watch::Receiver<Status>,
+    end: Shared<BoxFuture<'static, Ended>>,
+    #[cfg(test)]
+    task: tokio::task::AbortHandle,
+}
+
+impl Replication {
+    /// Starts replicating.
+    pub fn start(id: DatabaseId, settings: Settings, remote: Remote, resources: &Resources) -> Replication {
+        let (commands, heard) = mpsc::unbounded_channel();
+        let (requests, asked) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(None);
         let (board, status) = Board::new();
-        let (path, is_for_once) = (settings.path.clone(), settings.once.is_some());
-        let (watch, files) = (watches.watch(&path), watches.watch(&path));
-        let seen = status.clone();
+        let mailbox = Mailbox { commands: heard, stop, requests };
+        let life = Life {
+            files: resources.watches.watch(&settings.path),
+            watch: resources.watches.watch(&settings.path),
+            events: Events { id, sender: resources.events.clone() },
+            governor: resources.governor.clone(),
+            settings,
+            remote,
+            board,
+            status: status.clone(),
+            stop: stopped,
+            requests: asked,
+        };
         let task = tokio::spawn(async move {
-            // Kept to the end, whatever it is: no second process must begin where this one has given up.
-            let mut lock = None;
-            let ended = replicate(settings, remote, events.clone(), board, stopped.clone(), watch, &mut lock).await;
-            if let Ended::Failed { why } = &ended {
-                let name = path.display().to_string();
-                tracing::error!(db = %name, "replication has ended: {why}");
-                // Nobody listens any more only while the program ends.
-                let _ = events.send(Event::Failed { why: why.clone() }).await;
-                drop(events);
-                if lock.is_some() && !is_for_once {
-                    halt::keep_saying(&name, why, &seen, files, stopped).await;
-                }
+            tokio::select! {
+                biased;
+                ended = life.run() => ended,
+                never = mailbox.serve() => match never {},
             }
-            ended
         });
-        Road { stop, status, task }
+        #[cfg(test)]
+        let abort = task.abort_handle();
+        let end = async move {
+            match task.await {
+                Ok(ended) => ended,
+                Err(error) => Ended::Failed { why: format!("replication ended unexpectedly: {error}") },
+            }
+        };
+        Replication {
+            commands,
+            status,
+            end: end.boxed().shared(),
+            #[cfg(test)]
+            task: abort,
+        }
     }
 
     pub fn status(&self) -> Status {
@@ -195,18 +251,97 @@ impl Road {
         self.status.clone()
     }
 
-    /// Tells the road to ship what is left and to end, by the deadline at the latest. A later call moves the deadline.
+    /// Tells it to bring what is left into the bucket and to end, by the deadline at the latest. A later call moves the deadline.
     pub fn finish_by(&self, deadline: Instant) {
-        self.stop.send_replace(Some(deadline));
+        // It may have ended.
+        let _ = self.commands.send(Command::Stop(deadline));
     }
 
-    /// Waits for the end: after [`Road::finish_by`], with `once`, or after a failure.
-    pub async fn ended(&mut self) -> Ended {
-        match (&mut self.task).await {
-            Ok(ended) => ended,
-            Err(error) => Ended::Failed { why: format!("replication ended unexpectedly: {error}") },
+    /// Returns at the end: after [`Replication::finish_by`], with `once`, or after a failure. Anybody may wait for it, again and
+    /// again.
+    pub fn ended(&self) -> impl Future<Output = Ended> + Send + use<> {
+        self.end.clone()
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Waits until everything that is committed now is in the bucket; returns the newest TXID there.
+    pub fn sync(&self, by: Instant) -> impl Future<Output = Result<Option<Txid>, SyncError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.commands.send(Command::Ask(Request::Sync { by, reply })).is_ok();
+        async move {
+            let gone = || Err(SyncError::Ended("it does not run any more".into()));
+            if !asked {
+                return gone();
+            }
+            match tokio::time::timeout_at(by, answer).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => gone(),
+                // Before the database is open nobody there looks at the clock.
+                Err(_) => Err(SyncError::TimedOut { why: None }),
+            }
         }
     }
+
+    /// Makes a snapshot of what is in the bucket now; returns the TXID that it ends with.
+    pub fn snapshot(&self) -> impl Future<Output = Result<Txid, SnapshotError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.commands.send(Command::Ask(Request::Snapshot { reply })).is_ok();
+        async move {
+            match answer.await {
+                Ok(answer) if asked => answer,
+                _ => Err(SnapshotError::NotMaintained),
+            }
+        }
+    }
+}
+
+/// Everything that a replication's task has from the start.
+struct Life {
+    settings: Settings,
+    remote: Remote,
+    events: Events,
+    governor: Governor,
+    board: Board,
+    status: watch::Receiver<Status>,
+    stop: watch::Receiver<Stop>,
+    requests: mpsc::UnboundedReceiver<Request>,
+    watch: Watch,
+    /// For after a failure.
+    files: Watch,
+}
+
+impl Life {
+    async fn run(self) -> Ended {
+        let (name, is_for_once) = (self.settings.path.display().to_string(), self.settings.once.is_some());
+        let (events, status, stopped) = (self.events.clone(), self.status.clone(), self.stop.clone());
+        let Life { settings, remote, governor, board, stop, requests, watch, files, .. } = self;
+        // Kept to the end, whatever it is: no second process must begin where this one has given up.
+        let mut lock = None;
+        let outside = Outside { remote, governor, board, stop, events: self.events, requests, watch };
+        let ended = replicate(settings, outside, &mut lock).await;
+        if let Ended::Failed { why } = &ended {
+            tracing::error!(db = %name, "replication has ended: {why}");
+            events.send(Event::Failed { why: why.clone() });
+            if lock.is_some() && !is_for_once {
+                halt::keep_saying(&name, why, &status, files, stopped).await;
+            }
+        }
+        ended
+    }
+}
+
+/// What a replication works with besides the database.
+struct Outside {
+    remote: Remote,
+    governor: Governor,
+    board: Board,
+    stop: watch::Receiver<Stop>,
+    events: Events,
+    requests: mpsc::UnboundedReceiver<Request>,
+    watch: Watch,
 }
 
 /// How long the start of the application may wait to hear where the history ends. It waits only after an end in the middle, and
@@ -214,15 +349,8 @@ impl Road {
 const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// From the appearance of the database to the end.
-async fn replicate(
-    settings: Settings,
-    remote: Remote,
-    events: mpsc::Sender<Event>,
-    board: Board,
-    mut stop: watch::Receiver<Stop>,
-    mut watch: Watch,
-    lock: &mut Option<Lock>,
-) -> Ended {
+async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>) -> Ended {
+    let Outside { remote, governor, board, mut stop, events, requests, mut watch } = outside;
     let mut ready = Announce::new(events.clone());
     let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
         if settings.optional {
@@ -237,12 +365,12 @@ async fn replicate(
         Err(error) => return Ended::Failed { why: error.to_string() },
     }
     let look = FirstLook::begin(&remote);
-    let db = match wait_for_arming(&settings, &mut stop, &mut ready).await {
+    let db = match wait_for_arming(&settings, &mut stop, &mut ready, &governor).await {
         Ok(db) => db,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
     let settings = Arc::new(settings);
-    let (disk, noted) = match open_notes(&settings, &remote, db).await {
+    let (disk, noted) = match open_notes(&settings, &remote, db, governor.clone()).await {
         Ok(opened) => opened,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
@@ -263,17 +391,28 @@ async fn replicate(
         confirmed: None,
         doubts: Doubts::default(),
     };
-    let (once, policy, bucket, stopped) = (settings.once, settings.lifecycle.clone(), remote.clone(), stop.clone());
-    let parts = Parts { settings, remote, board, stop, events, watch, ready };
+    let chores = Finishing {
+        once: settings.once,
+        policy: settings.lifecycle.clone(),
+        remote: remote.clone(),
+        stop: stop.clone(),
+        governor: governor.clone(),
+    };
+    let parts = Parts { settings, remote, board, stop, events, watch, ready, requests, governor };
     let (ended, local) = Driver::new(parts, core, local, look, noted).run().await;
     if let (Ended::Synced(_), Some(mut local)) = (&ended, local) {
         local.close_history().await;
     }
-    finish_once(ended, once, policy, bucket, stopped).await
+    chores.finish(ended).await
 }
 
 /// Reads what earlier runs left beside the database.
-async fn open_notes(settings: &Arc<Settings>, remote: &Remote, db: Db) -> Result<(Disk, Noted), SpillError> {
+async fn open_notes(
+    settings: &Arc<Settings>,
+    remote: &Remote,
+    db: Db,
+    governor: Governor,
+) -> Result<(Disk, Noted), SpillError> {
     let (settings, address) = (settings.clone(), remote.address().to_owned());
     blocking(move || {
         let mut history = History::load(&settings.meta_path, &address);
@@ -284,28 +423,39 @@ async fn open_notes(settings: &Arc<Settings>, remote: &Remote, db: Db) -> Result
             tracing::debug!(db = %settings.path.display(), "{error}");
         }
         let spill = Spill::open(&settings.meta_path.join(SPILL_DIRECTORY))?;
-        Ok((Disk::new(db, spill, history), noted))
+        Ok((Disk::new(db, spill, history, governor), noted))
     })
     .await
 }
 
-/// What was asked for once everything is in the bucket. The lock is still ours.
-async fn finish_once(
-    ended: Ended,
+/// What was asked for once everything is in the bucket.
+struct Finishing {
     once: Option<Chores>,
     policy: Option<Policy>,
-    bucket: Remote,
-    stopped: watch::Receiver<Stop>,
-) -> Ended {
-    let (Ended::Synced(Some(newest)), Some(chores), Some(policy)) = (&ended, once, policy) else { return ended };
-    tokio::select! {
-        done = do_chores(chores, &policy, &bucket, *newest) => match done {
-            Ok(()) => ended,
-            Err(error) => Ended::Failed { why: format!("every commit is in the replica, but {error}") },
-        },
-        () = deadline_passes(stopped) => {
-            let why = "every commit is in the replica, but there was no time for the snapshot or retention".into();
-            Ended::Failed { why }
+    remote: Remote,
+    stop: watch::Receiver<Stop>,
+    governor: Governor,
+}
+
+impl Finishing {
+    /// The lock is still ours.
+    async fn finish(self, ended: Ended) -> Ended {
+        let (Ended::Synced(Some(newest)), Some(chores), Some(policy)) = (&ended, self.once, self.policy) else {
+            return ended;
+        };
+        let work = async {
+            let _turn = self.governor.merge().await;
+            do_chores(chores, &policy, &self.remote, *newest).await
+        };
+        tokio::select! {
+            done = work => match done {
+                Ok(()) => ended,
+                Err(error) => Ended::Failed { why: format!("every commit is in the replica, but {error}") },
+            },
+            () = deadline_passes(self.stop) => {
+                let why = "every commit is in the replica, but there was no time for the snapshot or retention".into();
+                Ended::Failed { why }
+            }
         }
     }
 }

@@ -356,7 +356,8 @@ impl Streaming {
                 common.order(LocalOrder::Glance, now, plan);
             }
             Wal::Ahead { again_at, .. } => {
-                let turn = if is_ending || is_asked { now.instant } else { self.pace.next_at(now.instant).max(*again_at) };
+                let turn =
+                    if is_ending || is_asked { now.instant } else { self.pace.next_at(now.instant).max(*again_at) };
                 if plan.is_due(turn, now) {
                     capture(common, now, plan);
                 }

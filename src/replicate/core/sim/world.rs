@@ -462,11 +462,7 @@ impl World {
             {
                 self.oracle.confirmed(node, txid, &self.bucket)?;
             }
-            Effect::Report(_)
-            | Effect::Say(_)
-            | Effect::Maintain(_)
-            | Effect::MissedEvent
-            | Effect::Synced(..) => {}
+            Effect::Report(_) | Effect::Say(_) | Effect::Maintain(_) | Effect::MissedEvent | Effect::Synced(..) => {}
         }
         Ok(())
     }
