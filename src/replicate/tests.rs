@@ -8,7 +8,7 @@ use super::*;
 use crate::clock;
 use crate::db::Watches;
 use crate::ltx::Decoder;
-use crate::remote::Layout;
+use crate::remote::{Layout, Remote};
 use crate::store::memory::{Fault, MemoryStore, Op};
 use crate::store::{Key, Put, Store, StoreError};
 

@@ -123,6 +123,7 @@ mod tests {
             move |cancel: CancellationToken| async move {
                 begun.set(begun.get() + 1);
                 if number == 1 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                     return Err(Failure::told(76, "the backup is damaged"));
                 }
                 cancel.cancelled().await;

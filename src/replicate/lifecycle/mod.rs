@@ -13,6 +13,7 @@
 //!   layout.rs    a history from another kind of store, made one of this
 //!   wanted.rs    pure: a snapshot on demand
 //!   once.rs      a snapshot and retention on demand, for `-once`
+//!   work.rs      one piece of work, carried out
 //!   task.rs      select, then apply: one piece of work at a time, one owner of what is known
 //! ```
 //!
@@ -29,6 +30,7 @@ mod retain;
 mod schedule;
 mod task;
 mod wanted;
+mod work;
 mod write;
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use super::cache::Cache;
 use super::retain::{self, Known};
 use super::schedule::{self, Step, View, earlier};
 use super::wanted::{self, SnapshotError, Wanted};
-use super::write::{Input, WriteError, write};
+use super::work::{Done, Work};
+use super::write::{Input, WriteError};
 use super::{News, Policy, Shipped, inspect};
 use crate::clock;
 use crate::ltx::Txid;
@@ -26,7 +27,7 @@ use crate::replicate::core::Outage;
 use crate::replicate::governor::Governor;
 use crate::replicate::mailbox::SnapshotReply;
 use crate::status::RefusalBoard;
-use crate::store::{Deleted, Key, StoreError};
+use crate::store::{Deleted, Key};
 
 /// The longest sleep: the wall clock may be set meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(600);
@@ -82,47 +83,6 @@ enum Plan {
     Work(Work),
     /// Until this time, Unix milliseconds; `None`: until something is shipped.
     Sleep(Option<i64>),
-}
-
-enum Work {
-    List,
-    Probe(LtxObject),
-    Write { level: Level, inputs: Vec<Input> },
-    Prove(LtxObject),
-    Delete(Vec<LtxObject>),
-}
-
-enum Done {
-    Listed(Result<Listing, StoreError>),
-    Probed(LtxObject, Result<bool, ReadError>),
-    Wrote(Level, Box<Result<LtxObject, WriteError>>),
-    Proved(LtxObject, Result<inspect::Verdict, ReadError>),
-    Deleted(Vec<LtxObject>, Result<Deleted, StoreError>),
-}
-
-impl Work {
-    async fn run(self, remote: Remote, governor: Governor) -> Done {
-        match self {
-            Work::List => Done::Listed(remote.listing().await),
-            Work::Probe(object) => {
-                let image = inspect::is_image(&remote, &object).await;
-                Done::Probed(object, image)
-            }
-            Work::Write { level, inputs } => {
-                let _turn = governor.merge().await;
-                Done::Wrote(level, Box::new(write(&remote, level, inputs).await))
-            }
-            Work::Prove(object) => {
-                let verdict = inspect::is_sound(&remote, &object).await;
-                Done::Proved(object, verdict)
-            }
-            Work::Delete(objects) => {
-                let keys: Vec<Key> = objects.iter().map(|o| o.name.clone()).collect();
-                let deleted = remote.store().delete(&keys).await;
-                Done::Deleted(objects, deleted)
-            }
-        }
-    }
 }
 
 /// What is tried again on its own after a failure.
