@@ -138,7 +138,11 @@ pub(super) async fn wait_for_arming(
         let deadline = *stop.borrow_and_update();
         let (path, tuning) = (settings.path.clone(), settings.tuning);
         let opened = {
-            let _turn = governor.start().await;
+            // At the end there is no time to wait for others.
+            let _turn = match deadline {
+                None => tokio::select! { turn = governor.start() => Some(turn), _ = stop.changed() => None },
+                Some(_) => None,
+            };
             blocking(move || Db::open(&path, tuning)).await
         };
         let error = match opened {
