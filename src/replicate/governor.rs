@@ -1,13 +1,14 @@
-//! What all databases of a process may do and hold at the same time, so that a thousand that wake up together do not need a
-//! thousand times what one needs.
+//! What all databases of a process may do and hold at the same time, so that a thousand that wake
+//! up together do not need a thousand times what one needs.
 //!
 //! | what | limit | when it is reached |
 //! |---|---|---|
 //! | restores and openings of databases | of the process | the next waits, in the order of asking |
-//! | uploads; merges | of each store, so that one that does not answer holds up nobody else's | the next waits, in the order of asking |
+//! | uploads; merges | of each store: a hanging one holds up no other | the next waits, in the order of asking |
 //! | bytes in memory | of the process | nobody waits: what does not fit goes to a local file first |
 //!
-//! A value that is handed down; there is no other state, and no task: idle databases cost nothing here.
+//! A value that is handed down; there is no other state, and no task: idle databases cost nothing
+//! here.
 
 use std::sync::Arc;
 

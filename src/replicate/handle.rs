@@ -14,7 +14,8 @@ use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::status::{Board, Status};
 
-/// One database's replication, as others see it. It ends when the last of its handles is dropped, too.
+/// One database's replication, as others see it. It ends when the last of its handles is dropped,
+/// too.
 #[derive(Clone)]
 pub struct Replication {
     commands: mpsc::UnboundedSender<Command>,
@@ -77,14 +78,15 @@ impl Replication {
         self.status.clone()
     }
 
-    /// Tells it to bring what is left into the bucket and to end, by the deadline at the latest. A later call moves the deadline.
+    /// Tells it to bring what is left into the bucket and to end, by the deadline at the latest. A
+    /// later call moves the deadline.
     pub fn finish_by(&self, deadline: Instant) {
         // It may have ended.
         let _ = self.commands.send(Command::Stop(deadline));
     }
 
-    /// Returns at the end: after [`Replication::finish_by`], with `once`, or after a failure. Anybody may wait for it, again and
-    /// again.
+    /// Returns at the end: after [`Replication::finish_by`], with `once`, or after a failure.
+    /// Anybody may wait for it, again and again.
     pub fn ended(&self) -> impl Future<Output = Ended> + Send + use<> {
         self.end.clone()
     }
@@ -93,7 +95,8 @@ impl Replication {
         self.commands.is_closed()
     }
 
-    /// Waits until everything that is committed now is in the bucket; returns the newest TXID there.
+    /// Waits until everything that is committed now is in the bucket; returns the newest TXID
+    /// there.
     pub fn sync(&self, by: Instant) -> impl Future<Output = Result<Option<Txid>, SyncError>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
         let asked = self.commands.send(Command::Ask(Request::Sync { by, reply })).is_ok();

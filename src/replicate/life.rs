@@ -42,7 +42,8 @@ impl Life {
         let (name, is_for_once) = (self.settings.path.display().to_string(), self.settings.once.is_some());
         let (events, status, stopped) = (self.events.clone(), self.status.clone(), self.stop.clone());
         let Life { settings, remote, governor, board, stop, requests, watch, files, .. } = self;
-        // Kept to the end, whatever it is: no second process must begin where this one has given up.
+        // Kept to the end, whatever it is: no second process must begin where this one has given
+        // up.
         let mut lock = None;
         let outside = Outside { remote, governor, board, stop, events: self.events, requests, watch };
         let ended = replicate(settings, outside, &mut lock).await;
@@ -68,8 +69,8 @@ struct Outside {
     watch: Watch,
 }
 
-/// How long the start of the application may wait to hear where the history ends. It waits only after an end in the middle, and
-/// for a file that was not replicated from here before.
+/// How long the start of the application may wait to hear where the history ends. It waits only
+/// after an end in the middle, and for a file that was not replicated from here before.
 const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// From the appearance of the database to the end.

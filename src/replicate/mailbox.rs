@@ -1,4 +1,5 @@
-//! What others may ask of a running replication, and who hears it: from the first moment to the last, whatever it is at.
+//! What others may ask of a running replication, and who hears it: from the first moment to the
+//! last, whatever it is at.
 //!
 //! Its status need not be asked for: it is always at hand (`status.rs`).
 
@@ -25,7 +26,8 @@ pub enum Command {
 
 #[derive(Debug)]
 pub enum Request {
-    /// Answered when everything that is committed now is in the bucket, or when the time has passed.
+    /// Answered when everything that is committed now is in the bucket, or when the time has
+    /// passed.
     Sync { by: Instant, reply: SyncReply },
     /// Answered when a snapshot holds everything that is in the bucket now.
     Snapshot { reply: SnapshotReply },

@@ -1,5 +1,5 @@
-//! Before anything is replicated: every database is connected to its store, restored if it is missing, and brought forward if it is
-//! behind; several at a time.
+//! Before anything is replicated: every database is connected to its store, restored if it is
+//! missing, and brought forward if it is behind; several at a time.
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -58,7 +58,8 @@ async fn prepare_one(job: &Job, line: &Line<'_>, cancel: CancellationToken) -> R
     }
 }
 
-/// Does all of the works, as many at a time as the governor lets. The first failure cancels the others, which are waited for.
+/// Does all of the works, as many at a time as the governor lets. The first failure cancels the
+/// others, which are waited for.
 async fn side_by_side<W, F>(
     governor: &Governor,
     cancel: &CancellationToken,

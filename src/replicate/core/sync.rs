@@ -6,9 +6,9 @@
 //!     └────── it failed ──────────┘
 //! ```
 //!
-//! A capture that began before the request may have missed what the caller has committed, so another one is waited for. Wherever
-//! it is not certain any more that a TXID of the queue holds the caller's commits, the request begins again: it is answered
-//! later then, never too early.
+//! A capture that began before the request may have missed what the caller has committed, so
+//! another one is waited for. Wherever it is not certain any more that a TXID of the queue holds
+//! the caller's commits, the request begins again: it is answered later then, never too early.
 
 use tokio::time::Instant;
 
@@ -104,7 +104,8 @@ impl Syncs {
             _ => None,
         });
         if queue.is_empty() {
-            // Local files were merged, and have fewer TXIDs now: another capture shows that nothing is left.
+            // Local files were merged, and have fewer TXIDs now: another capture shows that nothing
+            // is left.
             self.change(|stage| if let Stage::Captured(_) = stage { Stage::Asked } else { stage });
         }
     }

@@ -55,7 +55,8 @@ pub fn next(
     if wanted.is_empty() {
         return None;
     }
-    // What a full image holds need not be read again, and no merge crosses a change of the page size.
+    // What a full image holds need not be read again, and no merge crosses a change of the page
+    // size.
     let is_image = |o: &&LtxObject| o.level == Level::L0 && images.get(&o.max_txid) == Some(&true);
     let from = files.iter().rposition(is_image).unwrap_or(0);
     let view = View { listing, newest, images, blocked: &[] };

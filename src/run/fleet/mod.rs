@@ -13,9 +13,10 @@
 //!           one inotify, one governor for all
 //! ```
 //!
-//! Databases come and go while others are replicated. One that is stopped keeps its id and what is known of it, and can be started
-//! again; one that is removed is gone for good, and may come back under another id. Nothing here waits: what takes time is
-//! a future that the caller may wait for, or not.
+//! Databases come and go while others are replicated. One that is stopped keeps its id and what is
+//! known of it, and can be started again; one that is removed is gone for good, and may come back
+//! under another id. Nothing here waits: what takes time is a future that the caller may wait for,
+//! or not.
 
 mod stores;
 
@@ -40,7 +41,7 @@ use crate::status::Status;
 pub use stores::StoreKey;
 use stores::Stores;
 
-/// How and where to one database is replicated.
+/// What is known of one database: where it lies, how it is replicated, and to where.
 #[derive(Clone)]
 pub struct Registration {
     pub settings: Settings,
@@ -171,7 +172,8 @@ impl Fleet {
 /// What others ask for while it runs.
 #[cfg_attr(not(test), expect(dead_code, reason = "the control socket and the directory watch will call it"))]
 impl Fleet {
-    /// Removes a database after a last sync. The future is how that ended; it goes on if nobody waits for it.
+    /// Removes a database after a last sync. The future is how that ended; it goes on if nobody
+    /// waits for it.
     pub fn remove(
         &mut self,
         id: DatabaseId,

@@ -65,8 +65,9 @@ impl Stores {
 }
 
 impl Share {
-    /// Finds out whether the store keeps the promise that fencing stands on, once for all databases there, and says so if it
-    /// does not; then removes what killed processes left of this replica. Files need neither.
+    /// Finds out whether the store keeps the promise that fencing stands on, once for all databases
+    /// there, and says so if it does not; then removes what killed processes left of this replica.
+    /// Files need neither.
     pub fn probe(&self, remote: &Remote) {
         if remote.layout() == Layout::S3 {
             tokio::spawn(probe_fencing(self.clone(), remote.clone()));
@@ -101,7 +102,8 @@ async fn probe_fencing(share: Share, remote: Remote) {
     }
 }
 
-/// Where nothing is left this is one request. What is too young to be removed is looked at again when it is not.
+/// Where nothing is left this is one request. What is too young to be removed is looked at again
+/// when it is not.
 async fn remove_leftovers(share: &Share, remote: &Remote, mut now_ms: i64, mut probes: Vec<Listed>) {
     let debug = |error: StoreError| tracing::debug!("cannot look for what killed processes left: {error}");
     loop {

@@ -1,4 +1,5 @@
-//! Databases come and go while others are replicated. What a sync has answered is proved by a restore.
+//! Databases come and go while others are replicated. What a sync has answered is proved by a
+//! restore.
 
 use std::time::Duration;
 

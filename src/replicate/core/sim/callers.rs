@@ -1,4 +1,5 @@
-//! Callers that ask for a sync, as an application does that must know its commits in the bucket before it goes on.
+//! Callers that ask for a sync, as an application does that must know its commits in the bucket
+//! before it goes on.
 
 use super::bucket::Bucket;
 use super::oracle::{Oracle, Violation};
@@ -45,7 +46,8 @@ impl Callers {
         self.waiting.iter().filter(|caller| caller.node == node).map(|caller| caller.id).collect()
     }
 
-    /// What was committed when it was asked for must be in the bucket, and nobody is told too early that there was no time.
+    /// What was committed when it was asked for must be in the bucket, and nobody is told too early
+    /// that there was no time.
     pub fn answered(
         &mut self,
         id: SyncId,

@@ -5,7 +5,8 @@ use super::super::{
 };
 use super::*;
 
-/// A core that has found its place, at TXID 5, and its database in the same state. Nothing is ordered that is not looked at.
+/// A core that has found its place, at TXID 5, and its database in the same state. Nothing is
+/// ordered that is not looked at.
 struct Rig {
     core: Core,
     start: Instant,
