@@ -16,7 +16,7 @@ const LOOKS: &str =
 /// Shows the progress until it is dropped. Never returns.
 pub async fn show(progress: &Progress, json: bool) -> Infallible {
     if json || !std::io::stderr().is_terminal() {
-        return announce_progress(progress).await;
+        return announce_progress(progress, None).await;
     }
     // Dropped, the bar leaves the line to what is said next.
     let bar = ProgressBar::new(0).with_finish(ProgressFinish::AndClear);

@@ -181,7 +181,7 @@ impl LocalSide {
                 return Ok(Found::Skipped(NO_TIME.into()));
             }
         }
-        // This road tries again by itself, but not for every byte that is late.
+        // This replication tries again by itself, but not for every byte that is late.
         let remote = self.remote.clone().with_policy(ReadPolicy::default());
         let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubts.until));
         let Some(found) = within(limit, files_of(&self.remote, txid, local.suspected)).await else {
@@ -243,7 +243,7 @@ impl LocalSide {
     }
 
     async fn prepare(&mut self, batch: Batch) -> Result<Pending, StepError> {
-        Ok(self.with_db(move |db| pending_of(db, batch)).await?)
+        Ok(self.disk.with(move |disk| pending_of(&disk.db, batch, &disk.governor)).await?)
     }
 
     async fn ship_image(&mut self, batch: &Batch, why: &str) -> Result<Pending, StepError> {
@@ -265,7 +265,11 @@ impl LocalSide {
     ) -> Result<Pending, StepError> {
         let (pages, differing, image) = (comparison.compared, comparison.differing, Size(batch.content_len()));
         let batch = batch.clone();
-        let pending = self.with_db(move |db| pending_of(db, db.narrow(&batch, comparison)?)).await?;
+        let pending = self.disk.with(move |disk| {
+            let narrow = disk.db.narrow(&batch, comparison)?;
+            pending_of(&disk.db, narrow, &disk.governor)
+        });
+        let pending = pending.await?;
         let size = match &pending {
             Pending::Encoded { ours, .. } => Size(ours.size),
             Pending::Streamed(batch) | Pending::Unverified(batch) => Size(batch.content_len()),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::core::{BatchKind, Queue, Relief, Waiting};
 use super::error::StepError;
+use super::governor::Governor;
 use super::upload::{self, Fingerprint};
 use crate::clock;
 use crate::db::{Batch, Db, DbError, ImageReason, Reset};
@@ -61,6 +62,7 @@ pub(super) struct Disk {
     pub spill: Spill,
     pub batch: Option<Pending>,
     pub last_synced: LastSynced,
+    pub governor: Governor,
     /// A spilled image to which nothing leads.
     rebase: Option<Txid>,
     /// The header that is noted as the next to be sent.
@@ -76,8 +78,8 @@ impl AsMut<Db> for Disk {
 }
 
 impl Disk {
-    pub fn new(db: Db, spill: Spill, last_synced: LastSynced) -> Disk {
-        Disk { db, spill, batch: None, last_synced, rebase: None, noted_sending: None, has_complained: false }
+    pub fn new(db: Db, spill: Spill, last_synced: LastSynced, governor: Governor) -> Disk {
+        Disk { db, spill, batch: None, last_synced, governor, rebase: None, noted_sending: None, has_complained: false }
     }
 
     pub fn queue(&self) -> Queue {
@@ -104,7 +106,7 @@ impl Disk {
         let Some(batch) = self.db.capture(clock::unix_ms)? else { return Ok(false) };
         self.batch = Some(match batch.doubt() {
             Some(_) => Pending::Unverified(batch),
-            None => pending_of(&self.db, batch)?,
+            None => pending_of(&self.db, batch, &self.governor)?,
         });
         Ok(true)
     }
@@ -253,16 +255,17 @@ impl Disk {
     }
 }
 
-/// Small batches are encoded at once, so that the read transaction may move on.
-pub(super) fn pending_of(db: &Db, batch: Batch) -> Result<Pending, DbError> {
+/// Small batches are encoded at once, so that the read transaction may move on, if there is memory for them.
+pub(super) fn pending_of(db: &Db, batch: Batch, governor: &Governor) -> Result<Pending, DbError> {
     let kind = BatchKind::verified(&batch);
     // What becomes a snapshot as well is encoded twice.
     if matches!(kind, BatchKind::Rebase(_)) || batch.content_len() > IN_MEMORY_CONTENT {
         return Ok(Pending::Streamed(batch));
     }
+    let Some(memory) = governor.memory(batch.content_len()) else { return Ok(Pending::Streamed(batch)) };
     let encoded = db.encode(&batch, Vec::new())?;
     let ours = Fingerprint { header: batch.header, size: encoded.size, checksum: encoded.checksum };
-    Ok(Pending::Encoded { ours, bytes: encoded.writer.into(), kind })
+    Ok(Pending::Encoded { ours, bytes: memory.hold(encoded.writer), kind })
 }
 
 fn spill(db: &Db, spill: &mut Spill, batch: &Batch) -> Result<(), StepError> {

@@ -1,11 +1,13 @@
 //! Waits for events and carries out what the core makes of them. Nothing is decided here, and nothing is waited for in between.
 //!
 //! ```text
-//!   watch, timer, stop ──▶ ┌──────┐ ──▶ the database's lane   local.rs
+//!   watch, timer, stop,
+//!   mailbox ─────────────▶ ┌──────┐ ──▶ the database's lane   local.rs
 //!   done ────────────────▶ │ core │ ──▶ the bucket's lane     upload.rs, look.rs
 //!                          └──────┘ ──▶ status, log, maintenance, the program
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -15,16 +17,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::core::{
     Core, Effect, Event as CoreEvent, LocalOrder, Now, Outcome, RemoteDone, RemoteOrder, Report, Seen as CoreSeen,
-    Trouble,
+    SyncId, Trouble,
 };
 use super::disk::Outbox;
 use super::error::StepError;
-use super::lifecycle::{Lifecycle, Shipped};
+use super::governor::Governor;
+use super::lifecycle::{Lifecycle, Shipped, SnapshotError};
 use super::local::{Done, LocalSide, trouble};
 use super::look::{Seen, look, newest_txid};
+use super::mailbox::{Request, SyncReply};
 use super::open::Announce;
 use super::upload::{create_from_file, create_from_memory, create_snapshot_from_file};
-use super::{Ended, Event, Ready, Settings, Stop, say};
+use super::{Ended, Event, Events, Ready, Settings, Stop, say};
 use crate::clock;
 use crate::db::Watch;
 use crate::ltx::Txid;
@@ -40,17 +44,24 @@ enum Arrived {
     WalMeasured(u64),
 }
 
-pub(super) struct Driver {
+/// What a driver has from the start.
+pub(super) struct Parts {
     pub settings: Arc<Settings>,
     pub remote: Remote,
     pub board: Board,
     pub stop: watch::Receiver<Stop>,
-    pub events: mpsc::Sender<Event>,
+    pub events: Events,
     pub watch: Watch,
     pub ready: Announce,
-    pub core: Core,
+    pub requests: mpsc::UnboundedReceiver<Request>,
+    pub governor: Governor,
+}
+
+pub(super) struct Driver {
+    parts: Parts,
+    core: Core,
     /// The database's lane, while it has no order.
-    pub idle: Option<LocalSide>,
+    idle: Option<LocalSide>,
     local: JoinSet<(LocalSide, Done)>,
     interrupt: CancellationToken,
     bucket: JoinSet<Arrived>,
@@ -61,6 +72,9 @@ pub(super) struct Driver {
     has_uploaded: bool,
     /// Runs while the history is ours.
     lifecycle: Option<Lifecycle>,
+    /// Who waits for a sync.
+    callers: BTreeMap<SyncId, SyncReply>,
+    syncs: u64,
 }
 
 /// A look at the bucket that is under way while the database is opened.
@@ -93,27 +107,10 @@ impl Noted {
     }
 }
 
-pub(super) struct Parts {
-    pub settings: Arc<Settings>,
-    pub remote: Remote,
-    pub board: Board,
-    pub stop: watch::Receiver<Stop>,
-    pub events: mpsc::Sender<Event>,
-    pub watch: Watch,
-    pub ready: Announce,
-}
-
 impl Driver {
     pub fn new(parts: Parts, core: Core, local: LocalSide, look: FirstLook, noted: Noted) -> Driver {
-        let Parts { settings, remote, board, stop, events, watch, ready } = parts;
         Driver {
-            settings,
-            remote,
-            board,
-            stop,
-            events,
-            watch,
-            ready,
+            parts,
             core,
             idle: Some(local),
             local: JoinSet::new(),
@@ -124,16 +121,18 @@ impl Driver {
             noted,
             has_uploaded: false,
             lifecycle: None,
+            callers: BTreeMap::new(),
+            syncs: 0,
         }
     }
 
     /// Replicates until it is time to end.
     pub async fn run(mut self) -> (Ended, Option<LocalSide>) {
-        let stopping = *self.stop.borrow_and_update();
+        let stopping = *self.parts.stop.borrow_and_update();
         let mut event = stopping.map_or(CoreEvent::Woke, CoreEvent::Finish);
         loop {
             for effect in self.core.on_event(event, now()) {
-                self.carry_out(effect).await;
+                self.carry_out(effect);
             }
             if let Some(outcome) = self.core.outcome() {
                 let ended = self.ended(outcome);
@@ -159,13 +158,34 @@ impl Driver {
             biased;
             Some(arrived) = self.bucket.join_next() => self.arrived(super::on_thread::joined(arrived).await),
             Some(done) = self.local.join_next() => self.done(super::on_thread::joined(done).await),
-            changed = self.stop.changed() => CoreEvent::Finish(match changed {
-                Ok(()) => self.stop.borrow_and_update().unwrap_or_else(Instant::now),
+            changed = self.parts.stop.changed() => CoreEvent::Finish(match changed {
+                Ok(()) => self.parts.stop.borrow_and_update().unwrap_or_else(Instant::now),
                 // Nobody is left who could wait for the end.
                 Err(_) => Instant::now(),
             }),
+            Some(request) = self.parts.requests.recv() => self.asked(request),
             () = tokio::time::sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => CoreEvent::Timer,
-            () = self.watch.changed() => CoreEvent::Woke,
+            () = self.parts.watch.changed() => CoreEvent::Woke,
+        }
+    }
+
+    fn asked(&mut self, request: Request) -> CoreEvent {
+        match request {
+            Request::Sync { by, reply } => {
+                self.syncs += 1;
+                let id = SyncId(self.syncs);
+                self.callers.insert(id, reply);
+                CoreEvent::Sync(id, by)
+            }
+            Request::Snapshot { reply } => {
+                match (&self.lifecycle, self.parts.board.get().confirmed) {
+                    (Some(lifecycle), Some(newest)) => lifecycle.snapshot(newest, reply),
+                    (Some(_), None) => drop(reply.send(Err(SnapshotError::Nothing))),
+                    (None, _) => drop(reply.send(Err(SnapshotError::NotMaintained))),
+                }
+                // It is nothing to the core.
+                CoreEvent::Timer
+            }
         }
     }
 
@@ -185,7 +205,7 @@ impl Driver {
             self.shipped(shipped);
         }
         let mut lane = done.lane;
-        lane.woken_reliably = self.watch.is_reliable();
+        lane.woken_reliably = self.parts.watch.is_reliable();
         CoreEvent::Local(done.done, lane)
     }
 
@@ -199,7 +219,7 @@ impl Driver {
 
     fn shipped(&mut self, shipped: Shipped) -> Txid {
         let txid = shipped.header.max_txid;
-        let (db, address, size) = (self.settings.path.display(), self.remote.address(), shipped.size);
+        let (db, address, size) = (self.parts.settings.path.display(), self.parts.remote.address(), shipped.size);
         match std::mem::replace(&mut self.has_uploaded, true) {
             false => {
                 tracing::info!(db = %db, "the first upload of this run is made: TXID {txid} is in {address} ({size} bytes)");
@@ -212,25 +232,32 @@ impl Driver {
         txid
     }
 
-    async fn carry_out(&mut self, effect: Effect) {
+    fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Local(order) => self.order(order),
             Effect::Remote(order) => self.order_remote(order),
             Effect::Interrupt => self.interrupt.cancel(),
             Effect::MeasureWal => {
-                let wal = crate::fsx::with_suffix(&self.settings.path, "-wal");
+                let wal = crate::fsx::with_suffix(&self.parts.settings.path, "-wal");
                 self.bucket.spawn_blocking(move || {
                     Arrived::WalMeasured(std::fs::metadata(&wal).map_or(0, |metadata| metadata.len()))
                 });
             }
-            Effect::Open => self.ready.say(Ready::Armed).await,
+            Effect::Open => self.parts.ready.say(Ready::Armed),
             Effect::Maintain(false) => self.lifecycle = None,
             Effect::Maintain(true) => self.maintain(),
-            // Nobody listens any more only while the program ends.
-            Effect::Fence => drop(self.events.send(Event::Fenced).await),
+            Effect::Fence => self.parts.events.send(Event::Fenced),
+            Effect::Synced(id, answer) => {
+                if let Some(reply) = self.callers.remove(&id) {
+                    // Who has asked may be gone.
+                    let _ = reply.send(answer);
+                }
+            }
             Effect::Report(report) => self.report(report),
-            Effect::Say(notice) => say::say(&notice, &self.settings.path, self.remote.address(), &self.board.get()),
-            Effect::MissedEvent => self.watch.missed(),
+            Effect::Say(notice) => {
+                say::say(&notice, &self.parts.settings.path, self.parts.remote.address(), &self.parts.board.get())
+            }
+            Effect::MissedEvent => self.parts.watch.missed(),
         }
     }
 
@@ -247,7 +274,7 @@ impl Driver {
     }
 
     fn order_remote(&mut self, order: RemoteOrder) {
-        let (remote, outbox) = (self.remote.clone(), self.outbox.clone());
+        let (remote, outbox, governor) = (self.parts.remote.clone(), self.outbox.clone(), self.parts.governor.clone());
         self.bucket.spawn(async move {
             match order {
                 RemoteOrder::Look => {
@@ -255,6 +282,7 @@ impl Driver {
                 }
                 RemoteOrder::Prove => Arrived::Proved(prove(&remote).await.map_err(trouble)),
                 RemoteOrder::SendBatch(_) | RemoteOrder::SendFile(_) => {
+                    let _turn = governor.upload().await;
                     Arrived::Sent(send(&remote, order, outbox).await.map_err(trouble))
                 }
             }
@@ -262,24 +290,26 @@ impl Driver {
     }
 
     fn maintain(&mut self) {
-        if let (None, None, Some(policy)) = (&self.lifecycle, self.settings.once, &self.settings.lifecycle) {
-            let (remote, stop) = (self.remote.clone(), self.stop.clone());
-            self.lifecycle = Some(Lifecycle::start(policy.clone(), remote, self.board.refusals(), stop));
+        if let (None, None, Some(policy)) = (&self.lifecycle, self.parts.settings.once, &self.parts.settings.lifecycle)
+        {
+            let (remote, stop) = (self.parts.remote.clone(), self.parts.stop.clone());
+            let (board, governor) = (self.parts.board.refusals(), self.parts.governor.clone());
+            self.lifecycle = Some(Lifecycle::start(policy.clone(), remote, board, stop, governor));
         }
     }
 
     fn report(&mut self, report: Report) {
         let now = Instant::now();
         match report {
-            Report::Noticed => self.board.noticed(now),
-            Report::Captured(txid) => self.board.captured(txid, now),
-            Report::Confirmed(txid) => self.board.confirmed(txid),
-            Report::Idle => self.board.idle(),
+            Report::Noticed => self.parts.board.noticed(now),
+            Report::Captured(txid) => self.parts.board.captured(txid, now),
+            Report::Confirmed(txid) => self.parts.board.confirmed(txid),
+            Report::Idle => self.parts.board.idle(),
         }
     }
 
     fn ended(&self, outcome: &Outcome) -> Ended {
-        let status = self.board.get();
+        let status = self.parts.board.get();
         match outcome {
             Outcome::Synced => Ended::Synced(status.confirmed),
             Outcome::Fenced(_) => Ended::Fenced,

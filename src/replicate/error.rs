@@ -1,4 +1,4 @@
-//! Why a step of a road did not succeed, and what is said of it.
+//! Why a step of a replication did not succeed, and what is said of it.
 //!
 //! Every message names the database, the replica, and what to do. `local.rs` says what kind of trouble each is, and the core what comes of it.
 
@@ -11,7 +11,7 @@ use crate::remote::ReadError;
 use crate::state::{SpillError, SyncedTo};
 use crate::store::StoreError;
 
-/// Why a step did not succeed. Variants are the road's next move.
+/// Why a step did not succeed. Variants are the next move.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StepError {
     /// The bucket: retry for ever.

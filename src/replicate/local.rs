@@ -121,7 +121,9 @@ impl LocalSide {
             Some(Pending::Streamed(batch)) => batch.clone(),
             _ => return Err(Trouble::passing("there is no batch to send")),
         };
+        let governor = self.disk.here().governor.clone();
         self.interruptible(interrupt, async |local| {
+            let _turn = governor.upload().await;
             let ours = create_from_database(&local.remote, &local.disk, batch.clone()).await?;
             let kind = BatchKind::verified(&batch);
             if let BatchKind::Rebase(_) = kind {

@@ -20,6 +20,9 @@
 //!   look.rs     where the history in the bucket ends
 //!   aside.rs    commits that are in no history are kept
 //!   halt.rs     replication has ended, the application runs on: say so, again and again
+//!   handle.rs   one replication, as others see it; mailbox.rs: what they may ask of it
+//!   life.rs     from the appearance of the database to the end
+//!   governor.rs what all of them may do and hold at the same time
 //!   error.rs    why a step did not succeed
 //!   say.rs      the core's notices in words
 //!   lifecycle/  beside it all: compaction, snapshots, retention
@@ -39,10 +42,14 @@ mod disk;
 mod driver;
 mod error;
 mod exclusive;
+mod governor;
 mod halt;
+mod handle;
+mod life;
 mod lifecycle;
 mod local;
 mod look;
+mod mailbox;
 mod on_thread;
 mod open;
 mod replaced;
@@ -53,31 +60,23 @@ mod upload;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::core::Core;
-use self::difference::Doubts;
-use self::disk::Disk;
-use self::driver::{Driver, FirstLook, Noted, Parts, now};
-use self::local::LocalSide;
-use self::on_thread::OnThread;
-use self::open::{Announce, look_around, wait_for_arming, wait_for_database, wait_for_lock};
-use crate::clock;
-use crate::db::{Db, Tuning, Watch, Watches};
+use crate::db::{Tuning, Watches};
 use crate::ltx::Txid;
-use crate::remote::Remote;
-use crate::state::{LocalState, Lock, ReplicaState, ResetOrder, SpillError};
-use crate::status::{Board, Status};
+use crate::state::{LocalState, ReplicaState};
 
 pub use behind::{Behind, Place, look_behind};
-use lifecycle::do_chores;
-pub use lifecycle::{Chores, Policy};
+pub use core::SyncError;
+pub use governor::{Governor, Limits};
+pub use handle::Replication;
+pub use lifecycle::{Chores, Policy, SnapshotError, spread_of};
 pub use on_thread::blocking;
 
 /// How one database is replicated.
@@ -90,7 +89,7 @@ pub struct Settings {
     /// It may be missing to the end.
     pub optional: bool,
     /// The databases of this process, this one included: none of their files may be opened by name.
-    pub all: Arc<[PathBuf]>,
+    pub all: watch::Receiver<Arc<BTreeSet<PathBuf>>>,
     /// How often to look without being woken.
     pub monitor_interval: Duration,
     /// The WAL is reset after this time even if it is small.
@@ -117,8 +116,12 @@ impl Settings {
     }
 }
 
-/// What a road tells while it runs.
-#[derive(Debug)]
+/// Names a database of this process. A number is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatabaseId(pub u64);
+
+/// What a replication tells while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The application may start: no commit can be missed from here on.
     Ready(Ready),
@@ -130,7 +133,7 @@ pub enum Event {
     Failed { why: String },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ready {
     Armed,
     /// There is no database yet; it is picked up when it appears.
@@ -141,8 +144,23 @@ pub enum Ready {
     Standby,
 }
 
-/// How a road ended.
-#[derive(Debug)]
+/// Where the events of one database go.
+#[derive(Clone)]
+struct Events {
+    id: DatabaseId,
+    sender: mpsc::UnboundedSender<(DatabaseId, Event)>,
+}
+
+impl Events {
+    /// Never waits: each database has few events in its life.
+    fn send(&self, event: Event) {
+        // Nobody listens any more only while the program ends.
+        let _ = self.sender.send((self.id, event));
+    }
+}
+
+/// How a replication ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The bucket alone restores the last commit.
     Synced(Option<Txid>),
@@ -160,192 +178,13 @@ pub enum Ended {
     Failed { why: String },
 }
 
-/// When to end: not yet, or everything shipped by the deadline.
+/// When to end: not yet, or everything in the bucket by the deadline.
 pub type Stop = Option<Instant>;
 
-/// A running road.
-pub struct Road {
-    stop: watch::Sender<Stop>,
-    status: watch::Receiver<Status>,
-    task: JoinHandle<Ended>,
-}
-
-impl Road {
-    /// Starts shipping; `events` hears what the rest of the program must act on. Roads share their `watches`.
-    pub fn start(settings: Settings, remote: Remote, events: mpsc::Sender<Event>, watches: &Watches) -> Road {
-        let (stop, stopped) = watch::channel(None);
-        let (board, status) = Board::new();
-        let (path, is_for_once) = (settings.path.clone(), settings.once.is_some());
-        let (watch, files) = (watches.watch(&path), watches.watch(&path));
-        let seen = status.clone();
-        let task = tokio::spawn(async move {
-            // Kept to the end, whatever it is: no second process must begin where this one has given up.
-            let mut lock = None;
-            let ended = replicate(settings, remote, events.clone(), board, stopped.clone(), watch, &mut lock).await;
-            if let Ended::Failed { why } = &ended {
-                let name = path.display().to_string();
-                tracing::error!(db = %name, "replication has ended: {why}");
-                // Nobody listens any more only while the program ends.
-                let _ = events.send(Event::Failed { why: why.clone() }).await;
-                drop(events);
-                if lock.is_some() && !is_for_once {
-                    halt::keep_saying(&name, why, &seen, files, stopped).await;
-                }
-            }
-            ended
-        });
-        Road { stop, status, task }
-    }
-
-    pub fn status(&self) -> Status {
-        *self.status.borrow()
-    }
-
-    /// The same, to be looked at by others.
-    pub fn watch_status(&self) -> watch::Receiver<Status> {
-        self.status.clone()
-    }
-
-    /// Tells the road to ship what is left and to end, by the deadline at the latest. A later call moves the deadline.
-    pub fn finish_by(&self, deadline: Instant) {
-        self.stop.send_replace(Some(deadline));
-    }
-
-    /// Waits for the end: after [`Road::finish_by`], with `once`, or after a failure.
-    pub async fn ended(&mut self) -> Ended {
-        match (&mut self.task).await {
-            Ok(ended) => ended,
-            Err(error) => Ended::Failed { why: format!("replication ended unexpectedly: {error}") },
-        }
-    }
-}
-
-/// How long the start of the application may wait to hear where the history ends. It waits only after an end in the middle, and
-/// for a file that was not replicated from here before.
-const LOOK_TIME: Duration = Duration::from_secs(2);
-
-/// From the appearance of the database to the end.
-async fn replicate(
-    settings: Settings,
-    remote: Remote,
-    events: mpsc::Sender<Event>,
-    board: Board,
-    mut stop: watch::Receiver<Stop>,
-    mut watch: Watch,
-    lock: &mut Option<Lock>,
-) -> Ended {
-    let mut ready = Announce::new(events.clone());
-    let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
-        if settings.optional {
-            return Ended::NoDatabase;
-        }
-        let seen = look_around(&settings).await;
-        return Ended::NeverAppeared { why: absent::verdict(&settings.path, &seen) };
-    };
-    match wait_for_lock(&settings, &mut stop, &mut ready).await {
-        Ok(Some(taken)) => *lock = Some(taken),
-        Ok(None) => return Ended::Standby,
-        Err(error) => return Ended::Failed { why: error.to_string() },
-    }
-    let look = FirstLook::begin(&remote);
-    let db = match wait_for_arming(&settings, &mut stop, &mut ready).await {
-        Ok(db) => db,
-        Err(error) => return Ended::Failed { why: error.to_string() },
-    };
-    let settings = Arc::new(settings);
-    let (disk, noted) = match open_notes(&settings, &remote, db).await {
-        Ok(opened) => opened,
-        Err(error) => return Ended::Failed { why: error.to_string() },
-    };
-    // A bucket that does not answer must not keep the application from its own disk.
-    let now = now();
-    let is_waited_for = noted.last_synced.was_cut_off() || !noted.is_known;
-    let gate_until = if is_waited_for { now.instant + LOOK_TIME } else { now.instant };
-    let core = Core::new(core_config(&settings), clock::random_u64(), now, gate_until);
-    let local = LocalSide {
-        settings: settings.clone(),
-        remote: remote.clone(),
-        stop: stop.clone(),
-        disk: OnThread::new(disk),
-        seen: None,
-        created_anew: waited,
-        is_known: noted.is_known,
-        accepted: false,
-        confirmed: None,
-        doubts: Doubts::default(),
-    };
-    let (once, policy, bucket, stopped) = (settings.once, settings.lifecycle.clone(), remote.clone(), stop.clone());
-    let parts = Parts { settings, remote, board, stop, events, watch, ready };
-    let (ended, local) = Driver::new(parts, core, local, look, noted).run().await;
-    if let (Ended::Synced(_), Some(mut local)) = (&ended, local) {
-        local.close_history().await;
-    }
-    finish_once(ended, once, policy, bucket, stopped).await
-}
-
-/// Reads what earlier runs left beside the database.
-async fn open_notes(settings: &Arc<Settings>, remote: &Remote, db: Db) -> Result<(Disk, Noted), SpillError> {
-    let (settings, address) = (settings.clone(), remote.address().to_owned());
-    blocking(move || {
-        let (state, replica) = settings.notes(&address);
-        let mut last_synced = replica.last_synced();
-        let is_accepted = state.reset_order() == ResetOrder::ThisFile;
-        let noted = Noted { last_synced: last_synced.clone(), is_accepted, is_known: replica.is_known_file() };
-        if let Err(error) = last_synced.reopen() {
-            tracing::debug!(db = %settings.path.display(), "{error}");
-        }
-        Ok((Disk::new(db, state.spill()?, last_synced), noted))
-    })
-    .await
-}
-
-/// What was asked for once everything is in the bucket. The lock is still ours.
-async fn finish_once(
-    ended: Ended,
-    once: Option<Chores>,
-    policy: Option<Policy>,
-    bucket: Remote,
-    stopped: watch::Receiver<Stop>,
-) -> Ended {
-    let (Ended::Synced(Some(newest)), Some(chores), Some(policy)) = (&ended, once, policy) else { return ended };
-    tokio::select! {
-        done = do_chores(chores, &policy, &bucket, *newest) => match done {
-            Ok(()) => ended,
-            Err(error) => Ended::Failed { why: format!("every commit is in the replica, but {error}") },
-        },
-        () = deadline_passes(stopped) => {
-            let why = "every commit is in the replica, but there was no time for the snapshot or retention".into();
-            Ended::Failed { why }
-        }
-    }
-}
-
-/// Returns when the deadline is set and has passed; it may be moved meanwhile.
-async fn deadline_passes(mut stop: watch::Receiver<Stop>) {
-    loop {
-        let deadline = *stop.borrow_and_update();
-        let passed = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now));
-        let changed = tokio::select! {
-            () = passed, if deadline.is_some() => return,
-            changed = stop.changed() => changed,
-        };
-        if changed.is_err() {
-            // Nobody can move it any more.
-            return tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)).await;
-        }
-    }
-}
-
-fn core_config(settings: &Settings) -> core::Config {
-    core::Config {
-        monitor_interval: settings.monitor_interval,
-        checkpoint_interval: settings.checkpoint_interval,
-        min_checkpoint_page_count: settings.tuning.min_checkpoint_page_count,
-        truncate_page_n: settings.tuning.truncate_page_n,
-        sync_interval: settings.sync_interval,
-        max_sync_wal_bytes: settings.tuning.max_sync_wal_bytes,
-        final_retry_interval: settings.final_retry_interval,
-        proof_lasts: settings.proof_lasts,
-        once: settings.once.is_some(),
-    }
+/// What the replications of a process share.
+#[derive(Clone)]
+pub struct Resources {
+    pub events: mpsc::UnboundedSender<(DatabaseId, Event)>,
+    pub watches: Watches,
+    pub governor: Governor,
 }

@@ -6,13 +6,14 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::absent::{self, Absence};
 use super::exclusive::{self, After, Exclusive};
+use super::governor::Governor;
 use super::on_thread::blocking;
-use super::{Event, Ready, Settings, Stop};
+use super::{Event, Events, Ready, Settings, Stop};
 use crate::db::{AtPath, Db, DbError, Surroundings, Watch};
 use crate::fsx::{self, FsError};
 use crate::sqlite::{Locked, Presence, SqliteError, look_at_file, look_at_locks};
@@ -25,20 +26,18 @@ const AROUND_TIME: Duration = Duration::from_secs(1);
 
 /// Says once, at the first stage that allows it, that the application may start.
 pub(super) struct Announce {
-    events: mpsc::Sender<Event>,
+    events: Events,
     done: bool,
 }
 
 impl Announce {
-    pub fn new(events: mpsc::Sender<Event>) -> Announce {
+    pub fn new(events: Events) -> Announce {
         Announce { events, done: false }
     }
 
-    pub async fn say(&mut self, ready: Ready) {
-        if !self.done {
-            self.done = true;
-            // Nobody listens any more only while the program ends.
-            let _ = self.events.send(Event::Ready(ready)).await;
+    pub fn say(&mut self, ready: Ready) {
+        if !std::mem::replace(&mut self.done, true) {
+            self.events.send(Event::Ready(ready));
         }
     }
 }
@@ -75,7 +74,7 @@ pub(super) async fn wait_for_database(
         if !ready.done {
             tracing::info!(db = %settings.path.display(), "no database yet: replication begins when it appears");
         }
-        ready.say(Ready::NoDatabaseYet).await;
+        ready.say(Ready::NoDatabaseYet);
         if let Some(lasts) = absence.due(Instant::now()) {
             tracing::warn!("{}", absent::warning(&settings.path, &look_around(settings).await, lasts));
         }
@@ -90,8 +89,8 @@ pub(super) async fn wait_for_database(
 }
 
 pub(super) async fn look_around(settings: &Settings) -> Surroundings {
-    let (path, all) = (settings.path.clone(), settings.all.clone());
-    let look = blocking(move || Surroundings::look(&path, &all));
+    let (path, all) = (settings.path.clone(), settings.all.borrow().clone());
+    let look = blocking(move || Surroundings::look(&path, &all.iter().cloned().collect::<Vec<_>>()));
     // A file system that does not answer must not keep replication from its end.
     let nothing = |_| Surroundings { at_path: AtPath::Unknown("no answer".into()), neighbours: Vec::new() };
     tokio::time::timeout(AROUND_TIME, look).await.unwrap_or_else(nothing)
@@ -121,7 +120,7 @@ pub(super) async fn wait_for_lock(
             let path = settings.path.display();
             tracing::warn!(db = %path, "another process replicates this database: standing by to take over");
         }
-        ready.say(Ready::Standby).await;
+        ready.say(Ready::Standby);
         tokio::select! {
             () = tokio::time::sleep(RETRY_INTERVAL) => {}
             _ = stop.changed() => {}
@@ -135,6 +134,7 @@ pub(super) async fn wait_for_arming(
     settings: &Settings,
     stop: &mut watch::Receiver<Stop>,
     ready: &mut Announce,
+    governor: &Governor,
 ) -> Result<Db, DbError> {
     let mut last_said: Option<Instant> = None;
     let (mut exclusive, mut was_refused) = (Exclusive::default(), false);
@@ -143,7 +143,15 @@ pub(super) async fn wait_for_arming(
     loop {
         let deadline = *stop.borrow_and_update();
         let (path, tuning) = (settings.path.clone(), settings.tuning);
-        let error = match blocking(move || Db::open(&path, tuning)).await {
+        let opened = {
+            // At the end there is no time to wait for others.
+            let _turn = match deadline {
+                None => tokio::select! { turn = governor.start() => Some(turn), _ = stop.changed() => None },
+                Some(_) => None,
+            };
+            blocking(move || Db::open(&path, tuning)).await
+        };
+        let error = match opened {
             Err(error) if error.is_busy() && deadline.is_none_or(|at| Instant::now() < at) => error,
             Err(error) if may_be_a_part(&error) && deadline.is_none() => {
                 let first = arrival.since.is_none();
@@ -176,8 +184,7 @@ pub(super) async fn wait_for_arming(
             was_refused = true;
             note_exclusive(settings, true).await;
             let why = exclusive::refusal(&settings.path.display().to_string(), &holder);
-            // Nobody listens any more only while the program ends.
-            let _ = ready.events.send(Event::Exclusive { why }).await;
+            ready.events.send(Event::Exclusive { why });
         }
         if last_said.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
             last_said = Some(Instant::now());
@@ -246,7 +253,7 @@ async fn let_the_application_open_it_first(
         return Ok(());
     }
     let after = After::begin(Instant::now());
-    ready.say(Ready::AfterApplication).await;
+    ready.say(Ready::AfterApplication);
     while !after.is_over(&locks_of(settings).await?, Instant::now()) && stop.borrow_and_update().is_none() {
         tokio::select! {
             () = tokio::time::sleep(RETRY_INTERVAL) => {}

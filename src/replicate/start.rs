@@ -1,4 +1,4 @@
-//! Where in the history a road begins: one LIST, one header, and proof. What cannot be proved is compared (`difference.rs`).
+//! Where in the history a replication begins: one LIST, one header, and proof. What cannot be proved is compared (`difference.rs`).
 //!
 //! What happened, and its outcome; each is a test (`tests/it/doubt.rs` unless another place is named), and none is silent:
 //!

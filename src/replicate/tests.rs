@@ -1,4 +1,4 @@
-//! The road over a store with faults, and a real database under it. Whatever happens, the objects alone must give the
+//! Replication to a store with faults, and a real database under it. Whatever happens, the objects alone must give the
 //! database back: an oracle applies them one after the other and compares page for page.
 
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::*;
 use crate::clock;
 use crate::db::Watches;
 use crate::ltx::Decoder;
-use crate::remote::Layout;
+use crate::remote::{Layout, Remote};
 use crate::store::memory::{Fault, MemoryStore, Op};
 use crate::store::{Key, Put, Store, StoreError};
 
@@ -16,8 +16,8 @@ pub(super) struct Rig {
     pub dir: tempfile::TempDir,
     pub app: rusqlite::Connection,
     pub store: MemoryStore,
-    road: Option<Road>,
-    heard: mpsc::Receiver<Event>,
+    replication: Option<Replication>,
+    heard: mpsc::UnboundedReceiver<(DatabaseId, Event)>,
     pub settings: Settings,
 }
 
@@ -35,20 +35,22 @@ impl Rig {
         .expect("create");
         let mut settings = settings(path);
         change(&mut settings);
-        let (_, heard) = mpsc::channel(1);
-        Rig { dir, app, store: MemoryStore::new(), road: None, heard, settings }
+        let (_, heard) = mpsc::unbounded_channel();
+        Rig { dir, app, store: MemoryStore::new(), replication: None, heard, settings }
     }
 
     pub fn start(&mut self) {
-        let (events, heard) = mpsc::channel(16);
+        let (events, heard) = mpsc::unbounded_channel();
+        let governor = Governor::new(Limits::default());
+        let resources = Resources { events, watches: Watches::start(), governor };
         let remote = Remote::new(Arc::new(self.store.clone()), Layout::S3);
         self.heard = heard;
-        self.road = Some(Road::start(self.settings.clone(), remote, events, &Watches::start()));
+        self.replication = Some(Replication::start(DatabaseId(7), self.settings.clone(), remote, &resources));
     }
 
     pub async fn event(&mut self) -> Event {
         let event = tokio::time::timeout(Duration::from_secs(20), self.heard.recv()).await;
-        event.expect("an event in time").expect("the road lives")
+        event.expect("an event in time").expect("the replication lives").1
     }
 
     pub fn write(&self, bytes: u32) {
@@ -79,26 +81,26 @@ impl Rig {
     }
 
     pub async fn finish(&mut self) -> Ended {
-        let mut road = self.road.take().expect("started");
-        road.finish_by(Instant::now() + Duration::from_secs(20));
-        road.ended().await
+        let replication = self.replication.take().expect("started");
+        replication.finish_by(Instant::now() + Duration::from_secs(20));
+        replication.ended().await
     }
 
     /// The TXID up to which everything is safe, if it is.
     pub async fn finish_within(&mut self, time: Duration) -> Option<u64> {
-        let mut road = self.road.take().expect("started");
-        road.finish_by(Instant::now() + time);
-        match road.ended().await {
+        let replication = self.replication.take().expect("started");
+        replication.finish_by(Instant::now() + time);
+        match replication.ended().await {
             Ended::Synced(txid) => txid.map(Txid::get),
             _ => None,
         }
     }
 
-    /// Everything of the road is gone at once, as with SIGKILL.
+    /// Everything of the replication is gone at once, as with SIGKILL.
     pub async fn crash(&mut self) {
-        let road = self.road.take().expect("started");
-        road.task.abort();
-        let _ = road.task.await;
+        let replication = self.replication.take().expect("started");
+        replication.task.abort();
+        replication.ended().await;
         // A blocking piece of work may still hold the database for a moment.
         let (path, meta) = (self.settings.path.clone(), self.settings.meta_path.clone());
         self.until("the lock", |_| crate::state::Lock::try_take(&path, &meta).expect("lock").is_some()).await;
@@ -148,7 +150,7 @@ fn settings(path: PathBuf) -> Settings {
     Settings {
         meta_path: path.with_file_name(".meta"),
         optional: false,
-        all: [path.clone()].into(),
+        all: watch::channel(Arc::new(BTreeSet::from([path.clone()]))).1,
         path,
         tuning: Tuning {
             busy_timeout: Duration::from_secs(1),
@@ -214,7 +216,7 @@ async fn a_writer_that_never_pauses_gets_its_wal_reset_at_the_pace_of_uploads() 
     while began.elapsed() < Duration::from_secs(3) || commits < 1000 {
         rig.write(3000);
         commits += 1;
-        // Not a pause: it lets the road run where there is one core.
+        // Not a pause: it lets the replication run where there is one core.
         tokio::task::yield_now().await;
     }
     // What was saved up leaves at a tenth of the interval (`core/pace.rs`).
@@ -392,9 +394,9 @@ async fn the_end_tells_the_truth_about_an_outage() {
     rig.until_objects(1).await;
     rig.store.inject(Op::Put, Fault::Fail(transient), usize::MAX);
     rig.write(10);
-    let mut road = rig.road.take().expect("started");
-    road.finish_by(Instant::now() + Duration::from_millis(300));
-    assert!(matches!(road.ended().await, Ended::Unsynced { .. }));
+    let replication = rig.replication.take().expect("started");
+    replication.finish_by(Instant::now() + Duration::from_millis(300));
+    assert!(matches!(replication.ended().await, Ended::Unsynced { .. }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -405,9 +407,9 @@ async fn a_hanging_store_does_not_outlive_the_deadline() {
     rig.store.inject(Op::Put, Fault::Hang, usize::MAX);
     rig.write(10);
     rig.until("the put", |rig| rig.store.calls(Op::Put) >= 2).await;
-    let mut road = rig.road.take().expect("started");
-    road.finish_by(Instant::now() + Duration::from_millis(200));
-    assert!(matches!(road.ended().await, Ended::Unsynced { .. }));
+    let replication = rig.replication.take().expect("started");
+    replication.finish_by(Instant::now() + Duration::from_millis(200));
+    assert!(matches!(replication.ended().await, Ended::Unsynced { .. }));
 }
 
 /// A writer of so many bytes of frames, while uploads hang. The largest WAL that was seen.
@@ -525,7 +527,7 @@ async fn a_second_replicator_stands_by_and_takes_over() {
     let mut rig = Rig::new(|_| {});
     rig.start();
     rig.until_objects(1).await;
-    let first = rig.road.take().expect("started");
+    let first = rig.replication.take().expect("started");
     rig.start();
     assert!(matches!(rig.event().await, Event::Ready(Ready::Standby)));
     rig.write(10);

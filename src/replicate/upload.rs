@@ -43,7 +43,7 @@ impl Fingerprint {
     }
 }
 
-/// Variants are the road's next move.
+/// Variants are the next move.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// Not stored, or not known to be: try again.

@@ -1,22 +1,24 @@
 //! From typed options to the stores and settings of the rooms below.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::exit::{CONFIG, DENIED, Failure, UNAVAILABLE};
-use crate::clock;
 use crate::config::{Database, Options, Replica, Target};
 use crate::db::Tuning;
 use crate::remote::{Layout, Remote};
-use crate::replicate::{Policy, Settings};
+use crate::replicate::{Policy, Settings, spread_of};
 use crate::store::s3::{Clients, S3Store};
-use crate::store::{FileStore, Listed, StoreError, probe};
+use crate::store::{FileStore, StoreError};
 
 /// What may be deleted stays so long for those who are reading it.
 const DELETE_GRACE: Duration = Duration::from_secs(60);
 /// Compaction and retention rely on one LIST for so many checks of level 0: five minutes by default. What they do themselves they
-/// know; what others do is found by the road at its next upload, or by a read that finds nothing.
+/// know; what others do is found by the replication at its next upload, or by a read that finds nothing.
 const CHECKS_PER_LISTING: u32 = 20;
 
 /// Opens the store of one replica.
@@ -51,60 +53,15 @@ pub fn store_failure(error: &StoreError) -> Failure {
     Failure::new(code, anyhow::anyhow!("{error}"))
 }
 
-/// Finds out whether the store keeps the promise that fencing stands on, and says so if it does not; then removes what killed
-/// processes left there. Files need neither.
-pub async fn probe_fencing(remote: Remote) {
-    if remote.layout() != Layout::S3 {
-        return;
-    }
-    match probe::probe(remote.store().as_ref()).await {
-        Ok(probed) => {
-            if !probed.honours_create {
-                tracing::warn!(
-                    "{} ignores If-None-Match: two writers on this path could overwrite each other; make sure that there is one",
-                    remote.address()
-                );
-            }
-            if let Some(now_ms) = probed.now_ms {
-                remove_leftovers(&remote, now_ms, probed.beside).await;
-            }
-        }
-        Err(error) => tracing::debug!("could not find out whether the store honours If-None-Match: {error}"),
-    }
-}
-
-/// Where nothing is left this is one request. What is too young to be removed is looked at again when it is not.
-async fn remove_leftovers(remote: &Remote, mut now_ms: i64, mut probes: Vec<Listed>) {
-    let debug = |error: StoreError| tracing::debug!("cannot look for what killed processes left: {error}");
-    while let Some(wait) = remote.remove_leftovers(now_ms, &probes).await.unwrap_or_else(|error| {
-        debug(error);
-        None
-    }) {
-        let before = clock::since_boot();
-        tokio::time::sleep(wait).await;
-        let slept = clock::since_boot().saturating_sub(before);
-        now_ms = now_ms.saturating_add(i64::try_from(slept.as_millis()).unwrap_or(i64::MAX));
-        probes = match probe::list(remote.store().as_ref()).await {
-            Ok(probes) => probes,
-            Err(error) => return debug(error),
-        };
-    }
-}
-
 /// `all` are the paths of the databases of this process.
-pub fn settings(database: &Database, options: &Options, all: Arc<[PathBuf]>) -> Settings {
+pub fn settings(database: &Database, options: &Options, all: watch::Receiver<Arc<BTreeSet<PathBuf>>>) -> Settings {
     let capture = &database.capture;
     Settings {
         path: database.path.clone(),
         meta_path: database.meta_path.clone(),
         optional: database.optional,
         all,
-        tuning: Tuning {
-            busy_timeout: capture.busy_timeout,
-            min_checkpoint_page_count: capture.min_checkpoint_page_count,
-            truncate_page_n: capture.truncate_page_n,
-            max_sync_wal_bytes: capture.max_sync_wal_bytes,
-        },
+        tuning: tuning(database),
         monitor_interval: capture.monitor_interval,
         checkpoint_interval: capture.checkpoint_interval,
         sync_interval: database.replica.sync_interval,
@@ -116,6 +73,17 @@ pub fn settings(database: &Database, options: &Options, all: Arc<[PathBuf]>) -> 
         },
         lifecycle: Some(policy(database, options)),
         once: None,
+    }
+}
+
+/// How SQLite is used.
+pub fn tuning(database: &Database) -> Tuning {
+    let capture = &database.capture;
+    Tuning {
+        busy_timeout: capture.busy_timeout,
+        min_checkpoint_page_count: capture.min_checkpoint_page_count,
+        truncate_page_n: capture.truncate_page_n,
+        max_sync_wal_bytes: capture.max_sync_wal_bytes,
     }
 }
 
@@ -134,6 +102,7 @@ fn policy(database: &Database, options: &Options) -> Policy {
             kept => DELETE_GRACE.min(kept),
         },
         delete: lifecycle.retention_enabled,
+        spread: spread_of(&database.path, &database.replica.url),
         listing_lasts: lifecycle.l0_retention_check_interval.saturating_mul(CHECKS_PER_LISTING),
     }
 }

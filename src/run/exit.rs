@@ -66,8 +66,8 @@ pub struct Course {
 }
 
 /// The code of the whole program, from the commands' end and how each database's replication ended.
-pub fn code(course: Course, roads: &[Ended]) -> u8 {
-    let any = |is: fn(&Ended) -> bool| roads.iter().any(is);
+pub fn code(course: Course, ends: &[Ended]) -> u8 {
+    let any = |is: fn(&Ended) -> bool| ends.iter().any(is);
     let unsynced = any(|ended| matches!(ended, Ended::Unsynced { .. } | Ended::Failed { .. }));
     let absent = course.ran && any(|ended| matches!(ended, Ended::NeverAppeared { .. }));
     match course.code {
@@ -81,8 +81,8 @@ pub fn code(course: Course, roads: &[Ended]) -> u8 {
 }
 
 /// What is wrong with the replication, as a clause of the last line.
-pub fn problem(roads: &[Ended]) -> Option<String> {
-    let clauses: Vec<String> = roads
+pub fn problem(ends: &[Ended]) -> Option<String> {
+    let clauses: Vec<String> = ends
         .iter()
         .filter_map(|ended| match ended {
             Ended::Synced(_) | Ended::NoDatabase | Ended::Standby => None,
@@ -101,8 +101,8 @@ pub fn problem(roads: &[Ended]) -> Option<String> {
 }
 
 /// What is right with it: up to which TXID everything is safe.
-pub fn confirmation(roads: &[Ended]) -> String {
-    let newest: Vec<String> = roads
+pub fn confirmation(ends: &[Ended]) -> String {
+    let newest: Vec<String> = ends
         .iter()
         .filter_map(|ended| match ended {
             Ended::Synced(txid) => txid.map(|txid| txid.to_string()),
@@ -169,10 +169,10 @@ mod tests {
             (not_run(143), vec![absent()], 143),
             (not_run(143), vec![unsynced()], 74),
         ];
-        for (course, roads, expected) in table {
-            assert_eq!(code(course, &roads), expected, "{course:?} with {roads:?}");
-            let is_fine = roads.iter().all(|r| matches!(r, Ended::Synced(_) | Ended::NoDatabase | Ended::Standby));
-            assert_eq!(problem(&roads).is_none(), is_fine);
+        for (course, ends, expected) in table {
+            assert_eq!(code(course, &ends), expected, "{course:?} with {ends:?}");
+            let is_fine = ends.iter().all(|r| matches!(r, Ended::Synced(_) | Ended::NoDatabase | Ended::Standby));
+            assert_eq!(problem(&ends).is_none(), is_fine);
         }
     }
 

@@ -11,13 +11,12 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use futures_util::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use super::connect;
 use super::exit::{CANNOT_WRITE, Failure};
 use super::revive::{Revival, announce_progress, restore_and_note, restore_failure};
-use crate::config::{Database, Options};
+use crate::config::Database;
 use crate::fsx::{self, FsError};
 use crate::remote::{ReadPolicy, Remote};
 use crate::replicate::{Behind, Place, blocking, look_behind};
@@ -25,31 +24,13 @@ use crate::restore::{FileOwner, Reached};
 use crate::sqlite::{Presence, fold_wal, look_at_file};
 use crate::state::{LocalState, Lock, RestoreMarker, SyncedTo};
 
-/// Databases that are looked at side by side.
-const PARALLEL: usize = 16;
-
-/// Brings forward what is behind. An error means that the application must not start.
-pub async fn bring_forward(
-    lines: &[(&Database, Remote)],
-    options: &Options,
-    cancel: CancellationToken,
-) -> Result<(), Failure> {
-    let looks = lines.iter().map(|(database, remote)| forward_one(database, remote, options, &cancel));
-    futures_util::stream::iter(looks).buffer_unordered(PARALLEL).try_collect().await
-}
-
-async fn forward_one(
-    database: &Database,
-    remote: &Remote,
-    options: &Options,
-    cancel: &CancellationToken,
-) -> Result<(), Failure> {
+/// Brings a database forward if it is behind. An error means that the application must not start.
+pub async fn forward_one(database: &Database, remote: &Remote, cancel: &CancellationToken) -> Result<(), Failure> {
     // Nothing of ours is open yet whose locks could be lost.
-    let settings = connect::settings(database, options, [].into());
-    let (given, meta_path) = (database.path.clone(), settings.meta_path.clone());
+    let (given, meta_path) = (database.path.clone(), database.meta_path.clone());
     // Another process that replicates it knows better; what else is wrong is said where the replication begins.
     let Some((path, _lock)) = blocking(move || locked(&given, &meta_path)).await else { return Ok(()) };
-    let place = Place { path: path.clone(), meta_path: settings.meta_path.clone(), tuning: settings.tuning };
+    let place = Place { path: path.clone(), meta_path: database.meta_path.clone(), tuning: connect::tuning(database) };
     let impatient = remote.clone().with_policy(ReadPolicy::impatient());
     let looked = cancel.run_until_cancelled(look_behind(&place, &impatient)).await;
     let behind = match looked {
@@ -126,10 +107,11 @@ async fn replace(forward: &Forward<'_>, cancel: &CancellationToken) -> Result<()
     };
     keep_owner_and_mode(&mut revival, &old, database);
     revival.request.output = staged.clone();
-    let restored = match restore_and_note(remote, &revival, cancel, announce_progress).await {
-        Ok(restored) => restored,
-        Err(error) => return Err(restore_failure(error)),
-    };
+    let restored =
+        match restore_and_note(remote, &revival, cancel, async |p| announce_progress(p, Some(path)).await).await {
+            Ok(restored) => restored,
+            Err(error) => return Err(restore_failure(error)),
+        };
     let reached = match restored.reached {
         Reached::Ltx { txid, .. } => Some(txid),
         Reached::Old { .. } => None,

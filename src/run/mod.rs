@@ -1,7 +1,7 @@
 //! The composition root: boot order, one event loop, shutdown order.
 //!
 //! ```text
-//!   connect ─▶ restore if missing, or behind ─▶ roads armed ─▶ migrate ─▶ application ─▶ its process group gone ─▶ final sync ─▶ exit code
+//!   connect ─▶ restore if missing, or behind ─▶ replication armed ─▶ migrate ─▶ application ─▶ its process group gone ─▶ final sync ─▶ exit code
 //! ```
 //!
 //! A stage that fails ends the program with its own exit code, and the application does not start. A signal in any stage before
@@ -11,18 +11,22 @@
 //! ```text
 //!   mod.rs      the stages in order
 //!   preflight.rs  is each path one of a database that we may write to?
+//!   boot.rs     every database ready to be replicated, several at a time
 //!   connect.rs  typed options → stores and settings of the rooms below
 //!   revive.rs   restore one database: the lock, the log lines, the note for replication
 //!   forward.rs  bring a database forward that is an earlier state of the history
-//!   stages.rs   run a command to its end; wait for the roads
+//!   fleet/      the databases that are replicated now
+//!   stages.rs   run a command to its end; wait for the databases
 //!   untouched.rs  did the application write to its databases?
-//!   verify.rs   beside the roads: prove the replicas, now and then
+//!   verify.rs   beside it all: prove the replicas, now and then
 //!   exit.rs     pure: the exit code that tells the truth
 //! ```
 
 pub mod exit;
 
+mod boot;
 mod connect;
+mod fleet;
 mod forward;
 mod preflight;
 mod revive;
@@ -30,30 +34,23 @@ mod stages;
 mod untouched;
 mod verify;
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::{Database, Options, Shutdown};
-use crate::db::Watches;
-use crate::remote::ReadPolicy;
-use crate::replicate::{Chores, Ended, Road};
-use crate::store::s3::Clients;
+use crate::replicate::{Chores, Ended, Limits};
 use crate::supervise::{self, CommandLine, Nursery, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
-use connect::connect_beside;
-pub use connect::{connect, probe_fencing, store_failure};
+use boot::Line;
+pub use connect::{connect, store_failure};
+use exit::CONFIG;
 pub use exit::Failure;
-pub use revive::{Revival, announce_progress, restore_and_note, restore_failure, revive};
+use fleet::{Fleet, Registration, StoreKey};
+pub use revive::{Revival, announce_progress, restore_and_note, restore_failure};
 pub use stages::unless_signalled;
-use verify::Ward;
-
-/// Events of all roads together; each sends at most a few in its life.
-const EVENTS_IN_FLIGHT: usize = 64;
+use verify::ProofRound;
 
 /// Which databases are restored when they are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +64,7 @@ pub enum Restoring {
 pub struct Job {
     pub options: Options,
     pub migrate: Option<CommandLine>,
-    /// Without an application the roads run until a signal.
+    /// Without an application replication goes on until a signal.
     pub app: Option<CommandLine>,
     pub restoring: Restoring,
     /// A migration that takes longer is stopped.
@@ -129,50 +126,29 @@ pub async fn run(job: Job, mut signals: Signals, nursery: Nursery) -> u8 {
 async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u8, Failure> {
     let budget = Budget::of(&job.options.shutdown);
     preflight::check_all(&job.options.databases).await?;
-    let mut lines = Vec::new();
-    let mut clients = Clients::default();
-    for database in &job.options.databases {
-        let below =
-            job.options.databases.iter().filter_map(|other| database.replica.target.path_below(&other.replica.target));
-        let remote = connect_beside(&database.replica, &mut clients).await?.beside(below);
-        if job.restoring == Restoring::All || database.restore_if_db_not_exists {
-            let revival = Revival::of_database(database, job.options.require_backup);
-            stages::unless_signalled(signals, |cancel| revive(&remote, &revival, cancel)).await??;
-        }
-        lines.push((database, remote));
+    let (mut fleet, mut heard) = Fleet::new(Limits::default());
+    let governor = fleet.governor().clone();
+    let prepare = |cancel| boot::prepare(&job, &governor, cancel);
+    let lines = stages::unless_signalled(signals, prepare).await??;
+    let mut proofs = Vec::new();
+    for Line { database, remote } in lines {
+        let mut settings = connect::settings(database, &job.options, fleet.paths());
+        settings.once = job.once;
+        tell_policy(database);
+        let store = StoreKey::of(&database.replica.target);
+        let registered = fleet.add(Registration { settings, remote: remote.clone(), store });
+        let status = registered.and_then(|id| fleet.watch_status(id)).map_err(|error| Failure::new(CONFIG, error))?;
+        proofs.extend(ProofRound::of(database, &job.options, remote, status));
     }
-    if starts_something(&job) {
-        let forward = |cancel| forward::bring_forward(&lines, &job.options, cancel);
-        stages::unless_signalled(signals, forward).await??;
-    }
-    let (events, mut heard) = mpsc::channel(EVENTS_IN_FLIGHT);
-    let watches = Watches::start();
-    let all: Arc<[PathBuf]> = job.options.databases.iter().map(|database| database.path.clone()).collect();
-    let mut wards = Vec::new();
-    let roads: Vec<Road> = lines
-        .into_iter()
-        .map(|(database, remote)| {
-            let mut settings = connect::settings(database, &job.options, all.clone());
-            settings.once = job.once;
-            tell_policy(database);
-            tokio::spawn(probe_fencing(remote.clone()));
-            // A road retries for ever, and says so in its own way.
-            let road =
-                Road::start(settings, remote.clone().with_policy(ReadPolicy::impatient()), events.clone(), &watches);
-            wards.extend(Ward::of(database, &job.options, remote, road.watch_status()));
-            road
-        })
-        .collect();
-    drop(events);
     if job.once.is_some() {
-        return Ok(stages::ship_once(roads, signals, &budget).await);
+        return Ok(stages::ship_once(&fleet, signals, &budget).await);
     }
-    let lived = match stages::wait_until_ready(&mut heard, roads.len(), signals).await? {
+    let lived = match stages::wait_until_ready(&fleet, &mut heard, signals).await? {
         Some(not_started) => Ok(not_started),
-        None => verify::beside(wards, stages::live(&job, signals, nursery, &mut heard, &budget)).await,
+        None => verify::beside(proofs, stages::live(&job, &fleet, signals, nursery, &mut heard, &budget)).await,
     };
     let asked_at = lived.as_ref().map_or(None, |lived| lived.asked_at);
-    let ended = stages::final_sync(roads, signals, &budget, asked_at).await;
+    let ended = stages::final_sync(&fleet, signals, &budget, asked_at).await;
     // Only now: a command that could not start, or a migration that failed, has been replicated all the same.
     match lived {
         Ok(lived) => Ok(conclude(&lived, &ended)),
@@ -191,11 +167,11 @@ fn starts_something(job: &Job) -> bool {
 }
 
 /// One last line, and the code.
-fn conclude(lived: &stages::Lived, roads: &[Ended]) -> u8 {
-    let code = if supervise::defect::happened() { exit::INTERNAL } else { exit::code(lived.course, roads) };
-    let problem = exit::problem(roads);
+fn conclude(lived: &stages::Lived, ends: &[Ended]) -> u8 {
+    let code = if supervise::defect::happened() { exit::INTERNAL } else { exit::code(lived.course, ends) };
+    let problem = exit::problem(ends);
     match problem {
-        None => tracing::info!("{}; {}; exit code {code}", lived.what, exit::confirmation(roads)),
+        None => tracing::info!("{}; {}; exit code {code}", lived.what, exit::confirmation(ends)),
         Some(problem) => tracing::error!("{}; {problem}; exit code {code}", lived.what),
     }
     code

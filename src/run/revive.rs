@@ -74,7 +74,7 @@ pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToke
     };
     let mut attempt = 1;
     let done = loop {
-        match restore_and_note(remote, revival, &cancel, announce_progress).await {
+        match restore_and_note(remote, revival, &cancel, async |p| announce_progress(p, Some(path)).await).await {
             Err(RestoreError::CannotTell(error)) if error.is_transient() && attempt < ATTEMPTS => {
                 attempt += 1;
                 tracing::warn!("{error}; asking again, the application is not started before this is known");
@@ -164,12 +164,13 @@ pub async fn restore_and_note(
 }
 
 /// One line every few seconds, for those who read logs. Never returns.
-pub async fn announce_progress(progress: &Progress) -> Infallible {
+pub async fn announce_progress(progress: &Progress, db: Option<&Path>) -> Infallible {
+    let db = db.map(|path| tracing::field::display(path.display()));
     loop {
         tokio::time::sleep(LOG_EVERY).await;
         let done = progress.now();
         if let Some(percent) = (done.bytes_done * 100).checked_div(done.bytes_total) {
-            tracing::info!("restoring: {percent} % ({} of {} bytes)", done.bytes_done, done.bytes_total);
+            tracing::info!(db, "restoring: {percent} % ({} of {} bytes)", done.bytes_done, done.bytes_total);
         }
     }
 }

@@ -1,16 +1,18 @@
 //! The stages of a life, each ended by what it waits for or by a signal.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use tokio::sync::mpsc;
+use futures_util::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{self, CANNOT_WRITE, Course, Failure};
+use super::fleet::{Fleet, FleetEvents};
 use super::untouched::Untouched;
 use super::{Budget, Job};
-use crate::replicate::{Ended, Event, Ready, Road};
+use crate::replicate::{DatabaseId, Ended, Event, Ready};
 use crate::status::Refusals;
 use crate::supervise::{self, CommandLine, Nursery, Scope, Signal, Signals, SpawnOptions, StopPolicy, supervise};
 
@@ -49,7 +51,7 @@ where
 }
 
 impl Lived {
-    /// A road has found out in time that the application must not run.
+    /// A replication has found out in time that the application must not run.
     fn not_started(what: &str) -> Lived {
         Lived { course: Course { code: 0, failed: false, ran: false }, what: what.into(), asked_at: None }
     }
@@ -62,36 +64,35 @@ impl Lived {
     }
 }
 
-/// Waits until every road lets the application start; `Some` when one of them forbids it.
+/// Waits until every database lets the application start; `Some` when one of them forbids it.
 pub async fn wait_until_ready(
-    heard: &mut mpsc::Receiver<Event>,
-    roads: usize,
+    fleet: &Fleet,
+    heard: &mut FleetEvents,
     signals: &mut Signals,
 ) -> Result<Option<Lived>, Failure> {
-    let mut ready = 0;
-    while ready < roads {
-        let event = tokio::select! {
+    let mut waited_for: BTreeSet<DatabaseId> = fleet.ids().collect();
+    while !waited_for.is_empty() {
+        let (id, event) = tokio::select! {
             biased;
             signal = cancelling(signals) => return Err(ended_by(signal, "before the replication was ready")),
-            event = heard.recv() => event,
+            event = heard.next() => event,
         };
         match event {
-            Some(Event::Ready(how)) => {
-                tracing::debug!("{}", describe(&how));
-                ready += 1;
+            Event::Ready(how) => {
+                tracing::debug!("{}", describe(how));
+                waited_for.remove(&id);
             }
             // It has been logged where it happened.
-            Some(Event::Failed { why }) => {
+            Event::Failed { why } => {
                 tracing::debug!("{why}");
                 return Err(Failure::new(
                     CANNOT_WRITE,
                     anyhow!("the application is not started: see the error before this"),
                 ));
             }
-            Some(Event::Fenced) => return Ok(Some(Lived::not_started("nothing was started"))),
+            Event::Fenced => return Ok(Some(Lived::not_started("nothing was started"))),
             // Said only when an application may run.
-            Some(Event::Exclusive { .. }) => {}
-            None => break,
+            Event::Exclusive { .. } => {}
         }
     }
     Ok(None)
@@ -100,9 +101,10 @@ pub async fn wait_until_ready(
 /// Runs the migration and the application, or waits for a signal where there is none.
 pub async fn live(
     job: &Job,
+    fleet: &Fleet,
     signals: &mut Signals,
     nursery: &Nursery,
-    heard: &mut mpsc::Receiver<Event>,
+    heard: &mut FleetEvents,
     budget: &Budget,
 ) -> Result<Lived, Failure> {
     let strip_env = &job.options.strip_env;
@@ -148,13 +150,13 @@ pub async fn live(
             }
             Ok(lived)
         }
-        None => Ok(until_signalled(signals, heard).await),
+        None => Ok(until_signalled(fleet, signals, heard).await),
     }
 }
 
-/// Whether a road has found out, in the seam between two stages, that nothing may be committed here any more.
-fn is_forbidden(heard: &mut mpsc::Receiver<Event>) -> bool {
-    std::iter::from_fn(|| heard.try_recv().ok()).any(|event| matches!(event, Event::Fenced))
+/// Whether a replication has found out, in the seam between two stages, that nothing may be committed here any more.
+fn is_forbidden(heard: &mut FleetEvents) -> bool {
+    std::iter::from_fn(|| heard.try_next()).any(|(_, event)| event == Event::Fenced)
 }
 
 /// One command to run.
@@ -176,7 +178,7 @@ async fn command(
     Command { line, what, policy, limit, may_be_refused, strip_env }: Command<'_>,
     signals: &mut Signals,
     nursery: &Nursery,
-    heard: &mut mpsc::Receiver<Event>,
+    heard: &mut FleetEvents,
     budget: &Budget,
 ) -> Result<Lived, Failure> {
     if let Some(signal) = pending_cancel(signals) {
@@ -191,7 +193,6 @@ async fn command(
     let ended = {
         let running = supervise(&mut child, signals, policy, &stop);
         tokio::pin!(running);
-        let mut listening = true;
         let overdue = tokio::time::sleep(limit.unwrap_or(Duration::MAX));
         tokio::pin!(overdue);
         loop {
@@ -201,19 +202,18 @@ async fn command(
                     tracing::error!("{what} takes longer than {:?}: stopping it", limit.unwrap_or_default());
                     stop.cancel();
                 }
-                event = heard.recv(), if listening => match event {
-                    Some(Event::Fenced) => {
+                (_, event) = heard.next() => match event {
+                    Event::Fenced => {
                         tracing::error!("stopping {what}: its commits would be lost");
                         stop.cancel();
                     }
                     // A migration lets go of the database when it is done.
-                    Some(Event::Exclusive { why }) if may_be_refused => {
+                    Event::Exclusive { why } if may_be_refused => {
                         tracing::error!("stopping {what}: {why}");
                         refused = true;
                         stop.cancel();
                     }
-                    Some(Event::Ready(_) | Event::Failed { .. } | Event::Exclusive { .. }) => {}
-                    None => listening = false,
+                    Event::Ready(_) | Event::Failed { .. } | Event::Exclusive { .. } => {}
                 },
             }
         }
@@ -238,75 +238,69 @@ async fn command(
     })
 }
 
-/// Without an application: until somebody wants us to end, or a road cannot go on.
-async fn until_signalled(signals: &mut Signals, heard: &mut mpsc::Receiver<Event>) -> Lived {
+/// Without an application: until somebody wants us to end, or no database can be replicated any more.
+async fn until_signalled(fleet: &Fleet, signals: &mut Signals, heard: &mut FleetEvents) -> Lived {
     let course = Course { code: 0, failed: false, ran: true };
     let lived = |what: String, asked_at| Lived { course, what, asked_at };
     loop {
+        if heard.all_failed(fleet) {
+            return lived("no database is replicated any more".into(), None);
+        }
         tokio::select! {
             signal = cancelling(signals) => return lived(format!("told to end by {signal}"), Some(Instant::now())),
-            event = heard.recv() => match event {
-                Some(Event::Ready(_)) => {}
+            (_, event) = heard.next() => match event {
+                Event::Ready(_) => {}
                 // It is no child of ours, and not ours to stop.
-                Some(Event::Exclusive { why }) => tracing::error!("{why}"),
-                Some(Event::Failed { .. }) => tracing::warn!("the other databases are replicated on"),
-                Some(Event::Fenced) => return lived("fenced".into(), None),
-                None => return lived("no database is replicated any more".into(), None),
+                Event::Exclusive { why } => tracing::error!("{why}"),
+                Event::Failed { .. } if heard.all_failed(fleet) => {}
+                Event::Failed { .. } => tracing::warn!("the other databases are replicated on"),
+                Event::Fenced => return lived("fenced".into(), None),
             },
         }
     }
 }
 
-/// Ships what is left. A signal meanwhile starts the grace time; it never skips the sync.
+/// Brings what is left into the bucket. A signal meanwhile starts the grace time; it never skips the sync.
 pub async fn final_sync(
-    mut roads: Vec<Road>,
+    fleet: &Fleet,
     signals: &mut Signals,
     budget: &Budget,
     mut asked_at: Option<Instant>,
 ) -> Vec<Ended> {
     let deadline = budget.sync_deadline(asked_at, Instant::now());
-    if let Some(age) = roads.iter().filter_map(|road| road.status().unshipped_for(Instant::now())).max() {
+    if let Some(age) = fleet.statuses().filter_map(|(_, status)| status.unshipped_for(Instant::now())).max() {
         tracing::info!("final sync: the oldest commit to ship is {age:.1?} old");
     }
-    for road in &roads {
-        if let Some(Refusals { objects, since }) = road.status().refusals {
-            tracing::warn!("for {:.0?} the store has not let go of {objects} expired objects", since.elapsed());
-        }
-        road.finish_by(deadline);
+    for Refusals { objects, since } in fleet.statuses().filter_map(|(_, status)| status.refusals) {
+        tracing::warn!("for {:.0?} the store has not let go of {objects} expired objects", since.elapsed());
     }
-    let mut ended = Vec::with_capacity(roads.len());
-    for at in 0..roads.len() {
-        loop {
-            tokio::select! {
-                end = roads[at].ended() => break ended.push(end),
-                signal = signals.recv() => {
-                    if is_cancel(signal) && asked_at.is_none() {
-                        tracing::info!("{signal}: the final sync has {:.1?} left", budget.whole);
-                        asked_at = Some(Instant::now());
-                        let deadline = budget.sync_deadline(asked_at, Instant::now()).min(deadline);
-                        roads.iter().for_each(|road| road.finish_by(deadline));
-                    }
+    fleet.finish_by(deadline);
+    let ends = join_all(fleet.ends());
+    tokio::pin!(ends);
+    loop {
+        tokio::select! {
+            ended = &mut ends => return ended,
+            signal = signals.recv() => {
+                if is_cancel(signal) && asked_at.is_none() {
+                    tracing::info!("{signal}: the final sync has {:.1?} left", budget.whole);
+                    asked_at = Some(Instant::now());
+                    fleet.finish_by(budget.sync_deadline(asked_at, Instant::now()).min(deadline));
                 }
             }
         }
     }
-    ended
 }
 
-/// `-once`: every road ends by itself.
-pub async fn ship_once(mut roads: Vec<Road>, signals: &mut Signals, budget: &Budget) -> u8 {
-    let mut ended = Vec::with_capacity(roads.len());
-    for at in 0..roads.len() {
-        loop {
-            tokio::select! {
-                end = roads[at].ended() => break ended.push(end),
-                _ = cancelling(signals) => {
-                    let deadline = budget.sync_deadline(Some(Instant::now()), Instant::now());
-                    roads.iter().for_each(|road| road.finish_by(deadline));
-                }
-            }
+/// `-once`: every replication ends by itself.
+pub async fn ship_once(fleet: &Fleet, signals: &mut Signals, budget: &Budget) -> u8 {
+    let ends = join_all(fleet.ends());
+    tokio::pin!(ends);
+    let ended = loop {
+        tokio::select! {
+            ended = &mut ends => break ended,
+            _ = cancelling(signals) => fleet.finish_by(budget.sync_deadline(Some(Instant::now()), Instant::now())),
         }
-    }
+    };
     match exit::problem(&ended) {
         Some(problem) => tracing::error!("{problem}"),
         None => tracing::info!("{}", exit::confirmation(&ended)),
@@ -341,7 +335,7 @@ fn ended_by(signal: supervise::Signal, when: &str) -> Failure {
     Failure::new(signal.exit_code(), anyhow!("ended by {signal} {when}"))
 }
 
-fn describe(ready: &Ready) -> &'static str {
+fn describe(ready: Ready) -> &'static str {
     match ready {
         Ready::Armed => "armed: no commit can be missed from here on",
         Ready::NoDatabaseYet => "there is no database yet",

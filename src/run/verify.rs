@@ -24,7 +24,7 @@ use crate::status::{Proof, ProofBoard, Proofs, Status};
 const PARALLELISM: usize = 2;
 
 /// One database whose replica is to be proved.
-pub struct Ward {
+pub struct ProofRound {
     path: PathBuf,
     remote: Remote,
     settings: Verify,
@@ -34,14 +34,19 @@ pub struct Ward {
     proofs: watch::Receiver<Proofs>,
 }
 
-impl Ward {
+impl ProofRound {
     /// `None` when the configuration does not ask for it.
-    pub fn of(database: &Database, options: &Options, remote: Remote, status: watch::Receiver<Status>) -> Option<Ward> {
+    pub fn of(
+        database: &Database,
+        options: &Options,
+        remote: Remote,
+        status: watch::Receiver<Status>,
+    ) -> Option<ProofRound> {
         let settings = database.verify.clone()?;
         let (board, proofs) = ProofBoard::new();
         let window = options.lifecycle.retention_enabled.then_some(database.snapshot.retention);
         let remote = remote.throttled(settings.rate);
-        Some(Ward { path: database.path.clone(), remote, settings, window, status, board, proofs })
+        Some(ProofRound { path: database.path.clone(), remote, settings, window, status, board, proofs })
     }
 
     fn order(&self) -> Order {
@@ -112,11 +117,11 @@ fn moment(unix_ms: i64) -> String {
 
 /// Does the work, and proves the replicas meanwhile. When the work is done, a proof under way is dropped where it stands, and its
 /// temporary database with it.
-pub async fn beside<T>(wards: Vec<Ward>, work: impl Future<Output = T>) -> T {
+pub async fn beside<T>(proofs: Vec<ProofRound>, work: impl Future<Output = T>) -> T {
     tokio::select! {
         biased;
         done = work => done,
-        never = rounds(wards) => match never {},
+        never = rounds(proofs) => match never {},
     }
 }
 
@@ -126,14 +131,14 @@ fn first_turn(interval: Duration, random: u64) -> Duration {
 }
 
 /// One turn after the other, for ever.
-async fn rounds(wards: Vec<Ward>) -> Infallible {
+async fn rounds(proofs: Vec<ProofRound>) -> Infallible {
     let now = Instant::now();
-    let first = |ward: &Ward| now + first_turn(ward.settings.interval, clock::random_u64());
-    let mut due: Vec<Instant> = wards.iter().map(first).collect();
+    let first = |round: &ProofRound| now + first_turn(round.settings.interval, clock::random_u64());
+    let mut due: Vec<Instant> = proofs.iter().map(first).collect();
     while let Some((at, moment)) = due.iter().copied().enumerate().min_by_key(|(_, moment)| *moment) {
         tokio::time::sleep_until(moment).await;
-        wards[at].prove().await;
-        due[at] = Instant::now() + wards[at].settings.interval;
+        proofs[at].prove().await;
+        due[at] = Instant::now() + proofs[at].settings.interval;
     }
     std::future::pending().await
 }

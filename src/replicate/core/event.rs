@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::batch::Queue;
+use super::sync::{SyncError, SyncId};
 use crate::db::Reset;
 use crate::ltx::Txid;
 
@@ -29,6 +30,8 @@ pub enum Event {
     Local(LocalDone, Lane),
     /// The order that the bucket's lane was given is carried out.
     Remote(RemoteDone),
+    /// Somebody wants to know when everything that is committed now is in the bucket, and waits until then at most.
+    Sync(SyncId, Instant),
     /// Length of the `-wal` file, while the lane of the database is lent to an upload.
     WalMeasured(u64),
 }
@@ -137,6 +140,8 @@ pub enum Effect {
     Maintain(bool),
     /// The application must stop, or not start at all.
     Fence,
+    /// The answer to [`Event::Sync`]: the newest TXID in the bucket, which holds what was committed when it was asked for.
+    Synced(SyncId, Result<Option<Txid>, SyncError>),
     Report(Report),
     Say(Notice),
     /// A poll found a change that inotify had not told.
@@ -242,4 +247,15 @@ pub enum Outcome {
     Unsynced(String),
     Fenced(String),
     Halted(String),
+}
+
+impl Outcome {
+    /// What somebody hears who has asked for a sync that is not made any more.
+    pub fn as_sync_error(&self) -> SyncError {
+        match self {
+            Outcome::Synced => SyncError::Ended("it was told to end, and every commit is in the replica".into()),
+            Outcome::Unsynced(why) | Outcome::Halted(why) => SyncError::Ended(why.clone()),
+            Outcome::Fenced(why) => SyncError::Fenced(why.clone()),
+        }
+    }
 }

@@ -29,6 +29,7 @@
 //!   stream.rs   capture, upload, confirm
 //!   relief.rs   what keeps the WAL short
 //!   fence.rs    another writer owns the history
+//!   sync.rs     who waits until everything is in the bucket
 //!   pace.rs     when the next upload may begin
 //!   outage.rs   what to say of a failure, and when to try again
 //! ```
@@ -41,6 +42,7 @@ mod outage;
 mod pace;
 mod relief;
 mod stream;
+mod sync;
 
 #[cfg(test)]
 mod sim;
@@ -62,6 +64,8 @@ pub use outage::Outage;
 use pace::Pace;
 use relief::{Lent, WalRelief};
 use stream::Streaming;
+use sync::Syncs;
+pub use sync::{SyncError, SyncId};
 
 /// At the end, a store that refuses (permissions, a bucket that does not exist) is asked this often; one that cannot be reached
 /// until the deadline.
@@ -152,6 +156,7 @@ struct Common {
     /// How often the store has refused since it is time to end.
     final_refusals: u32,
     relief: WalRelief,
+    syncs: Syncs,
 }
 
 pub struct Core {
@@ -200,6 +205,7 @@ impl Core {
             outage: Outage::new(),
             final_refusals: 0,
             relief: WalRelief::new(now.instant),
+            syncs: Syncs::default(),
             config,
         };
         Core { common, state: State::Locating(Locating::begin()), wake_at: Some(gate_until) }
@@ -223,6 +229,7 @@ impl Core {
             State::Ended(_) => None,
         };
         self.enter(next, &mut plan);
+        self.answer_late_syncs(now, &mut plan);
         self.wake_at = plan.wake_at;
         plan.effects
     }
@@ -236,6 +243,16 @@ impl Core {
         match &self.state {
             State::Ended(outcome) => Some(outcome),
             _ => None,
+        }
+    }
+
+    /// Whoever waits hears of the end, or of the deadline.
+    fn answer_late_syncs(&mut self, now: Now, plan: &mut Plan) {
+        let syncs = &mut self.common.syncs;
+        match &self.state {
+            State::Locating(_) | State::Streaming(_) => syncs.expire(now, plan),
+            State::Fencing(fencing) => syncs.fail(&SyncError::Fenced(fencing.why().to_owned()), plan),
+            State::Ended(outcome) => syncs.fail(&outcome.as_sync_error(), plan),
         }
     }
 
@@ -258,6 +275,7 @@ impl Common {
     fn take_note(&mut self, event: &Event, now: Now, plan: &mut Plan) {
         match event {
             Event::Woke => self.relief.woke(),
+            Event::Sync(id, by) => self.syncs.ask(*id, *by),
             Event::Finish(deadline) => self.finish = Finish::By(*deadline),
             Event::Local(done, lane) => {
                 (self.busy, self.lane) = (Busy::Free, *lane);
@@ -325,6 +343,7 @@ impl Common {
             Trouble::Replaced(why) | Trouble::Halt(why) => return Err(State::Ended(Outcome::Halted(why))),
             Trouble::Passing { why, refused } => (why, refused),
         };
+        self.syncs.trouble(Some(&why));
         let failure = self.outage.failed(now.instant, !refused, &mut self.dice);
         if let Some(lasting) = failure.say {
             plan.push(Effect::Say(Notice::Outage { why: why.clone(), lasting }));
@@ -345,6 +364,7 @@ impl Common {
     }
 
     fn is_back(&mut self, now: Now, plan: &mut Plan) {
+        self.syncs.trouble(None);
         if let Some(after) = self.outage.ended(now.instant) {
             plan.push(Effect::Say(Notice::Back { after }));
         }

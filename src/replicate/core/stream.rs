@@ -88,7 +88,7 @@ impl Streaming {
             Event::Remote(RemoteDone::Sent(sent)) => return self.on_sent(sent, common, now, plan),
             Event::Remote(RemoteDone::Proved(Ok(newest))) => return self.on_proved(newest, common, now, plan),
             Event::Remote(RemoteDone::Proved(Err(trouble))) => return self.on_trouble(trouble, common, now, plan),
-            Event::Remote(RemoteDone::Looked(_)) | Event::Timer | Event::WalMeasured(_) => {}
+            Event::Remote(RemoteDone::Looked(_)) | Event::Timer | Event::WalMeasured(_) | Event::Sync(..) => {}
         }
         None
     }
@@ -103,7 +103,10 @@ impl Streaming {
     fn on_local(&mut self, done: LocalDone, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
         match done {
             LocalDone::Glanced(Ok(is_ahead)) => self.glanced(is_ahead, common, now, plan),
-            LocalDone::Captured(Ok(found)) => self.captured(found, common, now, plan),
+            LocalDone::Captured(Ok(found)) => {
+                common.syncs.captured(found, &common.lane.queue, self.confirmed, plan);
+                self.captured(found, common, now, plan);
+            }
             LocalDone::Compared(Ok(())) => {
                 self.upload = Upload::Idle;
                 self.is_suspected = false;
@@ -112,7 +115,10 @@ impl Streaming {
                 report_captured(common, plan);
             }
             LocalDone::BegunAnew(Ok(())) => (self.upload, self.proved_at) = (Upload::Proved, now.boot),
-            LocalDone::TakenUp(Ok(())) => (self.upload, self.wal) = (Upload::Idle, Wal::Changed),
+            LocalDone::TakenUp(Ok(())) => {
+                (self.upload, self.wal) = (Upload::Idle, Wal::Changed);
+                common.syncs.begin_again();
+            }
             LocalDone::Sent(sent) => return self.on_sent(sent, common, now, plan),
             LocalDone::Relieved(_) => {
                 if !common.lane.queue.is_empty() {
@@ -122,9 +128,13 @@ impl Streaming {
                 // What was not captured under the lock is captured now.
                 self.wal = Wal::Changed;
             }
-            LocalDone::Glanced(Err(trouble))
-            | LocalDone::Captured(Err(trouble))
-            | LocalDone::Compared(Err(trouble))
+            LocalDone::Glanced(Err(trouble)) | LocalDone::Captured(Err(trouble)) => {
+                // Nothing is known of the WAL, and no event may come that asks for another look.
+                self.woke();
+                common.syncs.begin_again();
+                return self.on_trouble(trouble, common, now, plan);
+            }
+            LocalDone::Compared(Err(trouble))
             | LocalDone::BegunAnew(Err(trouble))
             | LocalDone::TakenUp(Err(trouble))
             | LocalDone::Spilled(Err(trouble))
@@ -249,6 +259,7 @@ impl Streaming {
         {
             self.upload = Upload::Idle;
         }
+        common.syncs.settle(&common.lane.queue, self.confirmed, plan);
         let front = common.lane.queue.front();
         match (&self.upload, front) {
             (_, Some(front)) if self.confirmed >= Some(front.txid()) && common.is_free() => {
@@ -290,7 +301,7 @@ impl Streaming {
             plan.push(Effect::Remote(RemoteOrder::Prove));
             return;
         }
-        if let (Front::File(_), false) = (front, common.finish.is_called_for())
+        if let (Front::File(_), false) = (front, common.finish.is_called_for() || common.syncs.is_any())
             && !plan.is_due(self.pace.next_at(now.instant), now)
         {
             return;
@@ -329,11 +340,12 @@ impl Streaming {
         if !is_ending && common.reset_if_due(now, plan) {
             return None;
         }
+        let is_asked = common.syncs.is_capture_wanted();
         match &self.wal {
-            Wal::Quiet { .. } if is_ending => return Some(State::Ended(Outcome::Synced)),
-            Wal::Changed if is_ending => {
+            Wal::Quiet { .. } if is_ending && !is_asked => return Some(State::Ended(Outcome::Synced)),
+            Wal::Quiet { .. } | Wal::Changed if is_ending || is_asked => {
                 self.wal = Wal::Glancing { by_poll: false };
-                common.order(LocalOrder::Capture, now, plan);
+                capture(common, now, plan);
             }
             Wal::Changed => {
                 self.wal = Wal::Glancing { by_poll: false };
@@ -344,15 +356,21 @@ impl Streaming {
                 common.order(LocalOrder::Glance, now, plan);
             }
             Wal::Ahead { again_at, .. } => {
-                let turn = if is_ending { now.instant } else { self.pace.next_at(now.instant).max(*again_at) };
+                let turn =
+                    if is_ending || is_asked { now.instant } else { self.pace.next_at(now.instant).max(*again_at) };
                 if plan.is_due(turn, now) {
-                    common.order(LocalOrder::Capture, now, plan);
+                    capture(common, now, plan);
                 }
             }
             Wal::Quiet { .. } | Wal::Glancing { .. } => {}
         }
         None
     }
+}
+
+fn capture(common: &mut Common, now: Now, plan: &mut Plan) {
+    common.syncs.capture_begins();
+    common.order(LocalOrder::Capture, now, plan);
 }
 
 /// The newest TXID that has its number, for the status.

@@ -11,7 +11,7 @@ use crate::state::{LocalState, SyncedTo};
 use crate::store::Key;
 use crate::store::memory::{Fault, Op};
 
-/// A database of about 300 pages, shipped, and its road ended.
+/// A database of about 300 pages, shipped, and its replication ended.
 async fn shipped() -> Rig {
     let mut rig = Rig::new(|_| {});
     rig.run("PRAGMA auto_vacuum=INCREMENTAL; VACUUM");
@@ -34,11 +34,11 @@ fn open(rig: &mut Rig) {
     rig.run("PRAGMA busy_timeout=5000; PRAGMA wal_autocheckpoint=0");
 }
 
-/// Work with the database while no road runs, after which nothing of the old WAL is left.
+/// Work with the database while nothing replicates it, after which nothing of the old WAL is left.
 fn away(rig: &mut Rig, sql: &str) {
     close(rig);
     open(rig);
-    // A blocking piece of a crashed road's work may hold the database for a moment, and a change of the journal mode does not wait.
+    // A blocking piece of a crashed replication's work may hold the database for a moment, and a change of the journal mode does not wait.
     let is_busy = |error: &rusqlite::Error| error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while let Err(error) = rig.app.execute_batch(sql) {
@@ -261,7 +261,7 @@ async fn while_it_compares_the_application_writes_on() {
     assert_eq!(rig.images(), 1);
 }
 
-/// What the road says when it refuses what lies at the path.
+/// What replication says when it refuses what lies at the path.
 async fn refusal(rig: &mut Rig) -> String {
     let before = rig.objects();
     rig.start();
@@ -613,7 +613,7 @@ async fn copied_node(rig: &mut Rig) -> Rig {
     other
 }
 
-/// Everything that a road says until it ends.
+/// Everything that a replication says until it ends.
 async fn all_events(rig: &mut Rig) -> Vec<&'static str> {
     let mut said = Vec::new();
     loop {

@@ -1,7 +1,7 @@
 //! What becomes of the files of a replica as they grow old: compaction by levels, snapshots, retention.
 //!
 //! The replica stays small, under Litestream's names and rules, and every plan for a moment of the retention window stays
-//! possible. It runs beside the road and never delays it: the road tells what the bucket has confirmed, and that is all the two
+//! possible. It runs beside the replication and never delays it: the replication tells what the bucket has confirmed, and that is all the two
 //! have in common. Nothing here is fatal, and nothing happens while nothing was shipped: no request, no timer.
 //!
 //! ```text
@@ -11,7 +11,9 @@
 //!   write.rs     compaction and snapshots: a streaming merge into a new object, then proof that it is there
 //!   inspect.rs   looking into objects: is it whole, is it a full image?
 //!   layout.rs    a history from another kind of store, made one of this
+//!   wanted.rs    pure: a snapshot on demand
 //!   once.rs      a snapshot and retention on demand, for `-once`
+//!   work.rs      one piece of work, carried out
 //!   task.rs      select, then apply: one piece of work at a time, one owner of what is known
 //! ```
 //!
@@ -27,6 +29,8 @@ mod once;
 mod retain;
 mod schedule;
 mod task;
+mod wanted;
+mod work;
 mod write;
 
 #[cfg(test)]
@@ -43,13 +47,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::Stop;
-use crate::ltx::Header;
+use super::governor::Governor;
+use super::mailbox::SnapshotReply;
+use crate::ltx::{Header, Txid};
 use crate::remote::Remote;
 use crate::status::RefusalBoard;
 
 pub(super) use layout::bring_over;
 pub use once::Chores;
 pub(super) use once::run as do_chores;
+pub use schedule::spread_of;
+pub use wanted::SnapshotError;
 
 /// Uploads that may wait to be heard of. What is lost when that is not enough is found by the next LIST.
 const NEWS_DEPTH: usize = 64;
@@ -73,32 +81,40 @@ pub struct Policy {
     pub delete: bool,
     /// How long a LIST is good for.
     pub listing_lasts: Duration,
+    /// Shifts what is due within its interval, so that many databases do not begin at the same moment ([`spread_of`]).
+    pub spread: u64,
 }
 
 impl Policy {
-    fn level_ms(&self, index: usize) -> i64 {
-        ms(self.levels[index - 1])
+    /// When level `index` is to take in what was written at `modified_ms`.
+    fn level_due_ms(&self, index: usize, modified_ms: i64) -> i64 {
+        self.boundary_after(modified_ms, self.levels[index - 1])
     }
 
-    fn snapshot_ms(&self) -> i64 {
-        ms(self.snapshot_interval)
+    fn snapshot_due_ms(&self, modified_ms: i64) -> i64 {
+        self.boundary_after(modified_ms, self.snapshot_interval)
+    }
+
+    fn boundary_after(&self, at_ms: i64, interval: Duration) -> i64 {
+        schedule::boundary_after(at_ms, ms(interval), self.spread)
+    }
+
+    /// At a boundary of the check interval.
+    fn expires_ms(&self, modified_ms: i64, kept: Duration, check_interval: Duration) -> i64 {
+        self.boundary_after(modified_ms.saturating_add(ms(kept)), check_interval)
     }
 
     fn l0_expires_ms(&self, modified_ms: i64) -> i64 {
-        expires_ms(modified_ms, self.l0_retention.saturating_add(self.grace), self.l0_check_interval)
+        self.expires_ms(modified_ms, self.l0_retention.saturating_add(self.grace), self.l0_check_interval)
     }
 
     fn snapshot_expires_ms(&self, modified_ms: i64) -> i64 {
-        expires_ms(modified_ms, self.snapshot_retention.saturating_add(self.grace), self.snapshot_check_interval)
+        self.expires_ms(modified_ms, self.snapshot_retention.saturating_add(self.grace), self.snapshot_check_interval)
     }
 }
 
 fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn expires_ms(modified_ms: i64, kept: Duration, check_interval: Duration) -> i64 {
-    schedule::boundary_after(modified_ms.saturating_add(ms(kept)), ms(check_interval))
 }
 
 /// A level-0 object that the bucket has confirmed.
@@ -112,24 +128,47 @@ pub struct Shipped {
     pub image: Option<bool>,
 }
 
+/// What the task hears.
+enum News {
+    Shipped(Shipped),
+    /// Somebody wants a snapshot that holds this TXID, which is in the bucket.
+    Wanted(Txid, SnapshotReply),
+}
+
 /// The running task. Dropped, it ends at once and leaves nothing half-done visible.
 pub struct Lifecycle {
-    news: mpsc::Sender<Shipped>,
+    news: mpsc::Sender<News>,
     task: JoinHandle<()>,
 }
 
 impl Lifecycle {
     /// Nothing happens before the first [`Lifecycle::shipped`].
-    pub fn start(policy: Policy, remote: Remote, board: RefusalBoard, stop: watch::Receiver<Stop>) -> Lifecycle {
+    pub fn start(
+        policy: Policy,
+        remote: Remote,
+        board: RefusalBoard,
+        stop: watch::Receiver<Stop>,
+        governor: Governor,
+    ) -> Lifecycle {
         let (news, heard) = mpsc::channel(NEWS_DEPTH);
-        let task = tokio::spawn(task::run(policy, remote, board, heard, stop));
+        let task = tokio::spawn(task::run(task::Keeper::new(policy, remote, board, governor), heard, stop));
         Lifecycle { news, task }
     }
 
     /// Never waits.
     pub fn shipped(&self, shipped: Shipped) {
         // Full or gone: the task notices by itself that it missed something.
-        let _ = self.news.try_send(shipped);
+        let _ = self.news.try_send(News::Shipped(shipped));
+    }
+
+    /// Makes a snapshot now. `newest` is in the bucket.
+    pub fn snapshot(&self, newest: Txid, reply: SnapshotReply) {
+        if let Err(full) = self.news.try_send(News::Wanted(newest, reply))
+            && let News::Wanted(_, reply) = full.into_inner()
+        {
+            // Who has asked may be gone.
+            let _ = reply.send(Err(SnapshotError::NotMaintained));
+        }
     }
 }
 

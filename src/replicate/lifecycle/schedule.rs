@@ -1,6 +1,7 @@
 //! What is due. Pure: a listing, the time and the policy in, one step out.
 //!
-//! Levels are compacted at wall-clock multiples of their intervals, as Litestream does it, but only when there is something:
+//! Levels are compacted once in each of their intervals, counted by the wall clock as Litestream does it, but only when there is
+//! something, and each database at a moment of its own within the interval ([`spread_of`]):
 //! a step is due when its oldest input is older than the beginning of the current interval. So a history without new
 //! commits drains from level to level into a snapshot, and then nothing is due any more, ever.
 //!
@@ -20,6 +21,8 @@
 //! the level above takes in what ends before a hole before anything is written behind it.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::Policy;
 use crate::ltx::Txid;
@@ -78,10 +81,19 @@ pub fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
     }
 }
 
-/// The first multiple of the interval after `ms`.
-pub fn boundary_after(ms: i64, interval_ms: i64) -> i64 {
+/// The first moment after `ms` that is a multiple of the interval, shifted by what `spread` makes within it.
+pub fn boundary_after(ms: i64, interval_ms: i64, spread: u64) -> i64 {
     let interval_ms = interval_ms.max(1);
-    ms.saturating_sub(ms.rem_euclid(interval_ms)).saturating_add(interval_ms)
+    let shift = i64::try_from(spread % interval_ms.unsigned_abs()).unwrap_or(0);
+    let into = ms.saturating_sub(shift).rem_euclid(interval_ms);
+    ms.saturating_sub(into).saturating_add(interval_ms)
+}
+
+/// The same at every start: FNV-1a of where the database lies and of where its replica does. A thousand databases of one process
+/// are told apart by the first, a thousand containers with one database each by the second.
+pub fn spread_of(path: &Path, address: &str) -> u64 {
+    let bytes = path.as_os_str().as_bytes().iter().chain(&[0]).chain(address.as_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn level(index: usize) -> Level {
@@ -97,7 +109,7 @@ impl View<'_> {
         }
         let reached = self.reached(index);
         let mut pending = self.pending(index, reached).peekable();
-        let due_ms = boundary_after(pending.peek()?.modified_ms, policy.level_ms(index));
+        let due_ms = policy.level_due_ms(index, pending.peek()?.modified_ms);
         if due_ms > now_ms && !forced {
             return Some(Step::Wait(Some(due_ms)));
         }
@@ -187,7 +199,7 @@ impl View<'_> {
         let whole = self.listing.objects().filter(known).filter(|o| o.min_txid == Txid::FIRST);
         let covered = whole.map(|o| o.max_txid).max()?;
         let later = self.listing.objects().filter(known).filter(|o| o.max_txid > covered);
-        let due_ms = boundary_after(later.map(|o| o.modified_ms).min()?, policy.snapshot_ms());
+        let due_ms = policy.snapshot_due_ms(later.map(|o| o.modified_ms).min()?);
         if due_ms > now_ms {
             return Some(Step::Wait(Some(due_ms)));
         }

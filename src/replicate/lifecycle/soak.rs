@@ -1,4 +1,4 @@
-//! The whole road with a real database, accelerated: writes, deletes, VACUUM, crashes and faults, while days of compaction,
+//! Replication with a real database, accelerated: writes, deletes, VACUUM, crashes and faults, while days of compaction,
 //! snapshots and retention pass in seconds. After every round the replica, as it lies there, must restore its newest
 //! transaction and whatever the window promises, page for page what was recorded when it was shipped.
 
@@ -19,7 +19,7 @@ mod tests {
     use crate::db::Tuning;
     use crate::ltx::{Decoder, Txid};
     use crate::remote::{Layout, Level, Listing, ReadPolicy, Remote};
-    use crate::replicate::{Ended, Policy, Road, Settings};
+    use crate::replicate::{DatabaseId, Ended, Governor, Limits, Policy, Replication, Resources, Settings};
     use crate::restore::{Reached, Request, Target, restore};
     use crate::store::memory::{Fault, MemoryStore, Op};
     use crate::store::{Key, Put, Store, StoreError};
@@ -89,7 +89,7 @@ mod tests {
         settings: Settings,
         app: Option<rusqlite::Connection>,
         store: Twisted<Recorder>,
-        road: Option<Road>,
+        replication: Option<Replication>,
         states: States,
         restores: usize,
         random: Dice,
@@ -110,6 +110,7 @@ mod tests {
             grace: ms(20),
             delete: true,
             listing_lasts: ms(50),
+            spread: 0,
         }
     }
 
@@ -120,7 +121,7 @@ mod tests {
             let settings = Settings {
                 meta_path: path.with_file_name(".meta"),
                 optional: false,
-                all: [path.clone()].into(),
+                all: tokio::sync::watch::channel(Arc::default()).1,
                 path,
                 tuning: Tuning {
                     busy_timeout: ms(1000),
@@ -137,7 +138,7 @@ mod tests {
                 once: None,
             };
             let (store, states) = (Twisted::<Recorder>::default(), States::default());
-            let mut soak = Soak { dir, settings, app: None, store, road: None, states, restores: 0, random };
+            let mut soak = Soak { dir, settings, app: None, store, replication: None, states, restores: 0, random };
             soak.open();
             soak.run(
                 "CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE TABLE ballast AS SELECT randomblob(90000) AS b",
@@ -161,7 +162,7 @@ mod tests {
             self.app.as_ref().expect("open").execute_batch(sql).expect("sql");
         }
 
-        /// A blocking piece of a crashed road's work may hold the database for a moment, and a change of the journal mode does not wait.
+        /// A blocking piece of a crashed replication's work may hold the database for a moment, and a change of the journal mode does not wait.
         async fn change_page_size(&self) {
             let sql = "PRAGMA journal_mode=DELETE; PRAGMA page_size=4096; VACUUM; PRAGMA journal_mode=WAL";
             let app = self.app.as_ref().expect("open");
@@ -185,19 +186,17 @@ mod tests {
         }
 
         fn start(&mut self) {
-            let (events, _) = mpsc::channel(64);
-            self.road = Some(Road::start(
-                self.settings.clone(),
-                Self::remote(self.store.clone()),
-                events,
-                &crate::db::Watches::start(),
-            ));
+            let (events, _) = mpsc::unbounded_channel();
+            let governor = Governor::new(Limits::default());
+            let resources = Resources { events, watches: crate::db::Watches::start(), governor };
+            let remote = Self::remote(self.store.clone());
+            self.replication = Some(Replication::start(DatabaseId(0), self.settings.clone(), remote, &resources));
         }
 
         async fn crash(&mut self) {
-            let road = self.road.take().expect("started");
-            road.task.abort();
-            drop(road);
+            let replication = self.replication.take().expect("started");
+            replication.task.abort();
+            drop(replication);
             for _ in 0..2000 {
                 if crate::state::Lock::try_take(&self.settings.path, &self.settings.meta_path).expect("lock").is_some()
                 {
@@ -328,9 +327,9 @@ mod tests {
         soak.check().await;
         let levels: Vec<&str> = left.iter().filter_map(|name| name.split('/').next()).collect();
         assert!(levels.contains(&"0009") && levels.contains(&"0000"), "{left:?}");
-        let mut road = soak.road.take().expect("started");
-        road.finish_by(Instant::now() + Duration::from_secs(20));
-        assert!(matches!(road.ended().await, Ended::Synced(_)));
+        let replication = soak.replication.take().expect("started");
+        replication.finish_by(Instant::now() + Duration::from_secs(20));
+        assert!(matches!(replication.ended().await, Ended::Synced(_)));
         // What was shipped is what the application sees.
         let mut statement =
             soak.app.as_ref().expect("open").prepare("SELECT data FROM sqlite_dbpage('main')").expect("dbpage");
@@ -397,10 +396,10 @@ mod tests {
     async fn is_restored_after_the_next_start(soak: &mut Soak) {
         soak.settings.lifecycle = None;
         soak.start();
-        let mut road = soak.road.take().expect("started");
+        let replication = soak.replication.take().expect("started");
         tokio::time::sleep(ms(50)).await;
-        road.finish_by(Instant::now() + Duration::from_secs(20));
-        let ended = road.ended().await;
+        replication.finish_by(Instant::now() + Duration::from_secs(20));
+        let ended = replication.ended().await;
         assert!(matches!(ended, Ended::Synced(_)), "{ended:?}");
         let (copy, listing) = soak.frozen().await;
         let newest = listing.newest_l0().expect("shipped").max_txid;
@@ -409,10 +408,10 @@ mod tests {
         soak.states.assert_is(txid, &file, "latest");
         // Once is enough.
         soak.start();
-        let mut road = soak.road.take().expect("started");
+        let replication = soak.replication.take().expect("started");
         tokio::time::sleep(ms(50)).await;
-        road.finish_by(Instant::now() + Duration::from_secs(20));
-        assert!(matches!(road.ended().await, Ended::Synced(_)));
+        replication.finish_by(Instant::now() + Duration::from_secs(20));
+        assert!(matches!(replication.ended().await, Ended::Synced(_)));
         assert_eq!(soak.newest().await, Some(newest));
     }
 

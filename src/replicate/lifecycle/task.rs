@@ -1,6 +1,6 @@
 //! Select, then apply: one piece of work at a time, and one owner of what is known of the replica.
 //!
-//! What is known begins with a LIST and is kept up to date by what the road ships and what is done here; before work is done
+//! What is known begins with a LIST and is kept up to date by what is replicated and what is done here; before work is done
 //! it is looked at again if the last look is too old. So a round costs one LIST at most, and a quiet replica none. Before a
 //! long sleep it is forgotten: an idle database takes no memory either.
 
@@ -14,16 +14,20 @@ use tokio::time::Instant;
 
 use super::cache::Cache;
 use super::retain::{self, Known};
-use super::schedule::{self, Step, View, boundary_after, earlier};
-use super::write::{Input, WriteError, write};
-use super::{Policy, Shipped, inspect};
+use super::schedule::{self, Step, View, earlier};
+use super::wanted::{self, SnapshotError, Wanted};
+use super::work::{Done, Work};
+use super::write::{Input, WriteError};
+use super::{News, Policy, Shipped, inspect};
 use crate::clock;
 use crate::ltx::Txid;
 use crate::remote::{Layout, Level, Listing, LtxObject, ReadError, Remote};
 use crate::replicate::Stop;
 use crate::replicate::core::Outage;
+use crate::replicate::governor::Governor;
+use crate::replicate::mailbox::SnapshotReply;
 use crate::status::RefusalBoard;
-use crate::store::{Deleted, Key, StoreError};
+use crate::store::{Deleted, Key};
 
 /// The longest sleep: the wall clock may be set meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(600);
@@ -36,14 +40,8 @@ const LISTING_KEPT_MS: i64 = 600_000;
 /// Objects deleted in one go.
 const DELETES_MAX: usize = 1000;
 
-pub async fn run(
-    policy: Policy,
-    remote: Remote,
-    board: RefusalBoard,
-    mut heard: mpsc::Receiver<Shipped>,
-    mut stop: watch::Receiver<Stop>,
-) {
-    let mut keeper = Keeper::new(policy, remote.clone(), board);
+pub(super) async fn run(mut keeper: Keeper, mut heard: mpsc::Receiver<News>, mut stop: watch::Receiver<Stop>) {
+    let (remote, governor) = (keeper.remote.clone(), keeper.governor.clone());
     let mut job: Option<BoxFuture<'static, Done>> = None;
     let mut wake: Option<i64> = None;
     let mut look = false;
@@ -52,7 +50,7 @@ pub async fn run(
             look = false;
             wake = None;
             match keeper.plan(clock::unix_ms(), Instant::now()) {
-                Plan::Work(work) => job = Some(work.run(remote.clone()).boxed()),
+                Plan::Work(work) => job = Some(work.run(remote.clone(), governor.clone()).boxed()),
                 Plan::Sleep(until) => {
                     wake = until;
                     keeper.rest(until, clock::unix_ms());
@@ -64,7 +62,11 @@ pub async fn run(
         tokio::select! {
             changed = stop.changed() => if changed.is_err() { return },
             news = heard.recv() => match news {
-                Some(shipped) => wake = earlier(wake, keeper.shipped(shipped)),
+                Some(News::Shipped(shipped)) => wake = earlier(wake, keeper.shipped(shipped)),
+                Some(News::Wanted(newest, reply)) => {
+                    keeper.want(newest, reply);
+                    look = true;
+                }
                 None => return,
             },
             done = async { job.as_mut().expect("checked").await }, if job.is_some() => {
@@ -83,44 +85,6 @@ enum Plan {
     Sleep(Option<i64>),
 }
 
-enum Work {
-    List,
-    Probe(LtxObject),
-    Write { level: Level, inputs: Vec<Input> },
-    Prove(LtxObject),
-    Delete(Vec<LtxObject>),
-}
-
-enum Done {
-    Listed(Result<Listing, StoreError>),
-    Probed(LtxObject, Result<bool, ReadError>),
-    Wrote(Level, Box<Result<LtxObject, WriteError>>),
-    Proved(LtxObject, Result<inspect::Verdict, ReadError>),
-    Deleted(Vec<LtxObject>, Result<Deleted, StoreError>),
-}
-
-impl Work {
-    async fn run(self, remote: Remote) -> Done {
-        match self {
-            Work::List => Done::Listed(remote.listing().await),
-            Work::Probe(object) => {
-                let image = inspect::is_image(&remote, &object).await;
-                Done::Probed(object, image)
-            }
-            Work::Write { level, inputs } => Done::Wrote(level, Box::new(write(&remote, level, inputs).await)),
-            Work::Prove(object) => {
-                let verdict = inspect::is_sound(&remote, &object).await;
-                Done::Proved(object, verdict)
-            }
-            Work::Delete(objects) => {
-                let keys: Vec<Key> = objects.iter().map(|o| o.name.clone()).collect();
-                let deleted = remote.store().delete(&keys).await;
-                Done::Deleted(objects, deleted)
-            }
-        }
-    }
-}
-
 /// What is tried again on its own after a failure.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
@@ -134,15 +98,16 @@ struct Trouble {
     until: Instant,
 }
 
-struct Keeper {
+pub(super) struct Keeper {
     policy: Policy,
     remote: Remote,
     board: RefusalBoard,
+    governor: Governor,
     /// What lies there, as far as is known; `None`: look first.
     listing: Option<Listing>,
     /// Boot-clock time of the last LIST.
     listed_at: Duration,
-    /// The newest TXID that was shipped by this road; `None`: nothing was.
+    /// The newest TXID that was shipped by this process; `None`: nothing was.
     newest: Option<Txid>,
     cache: Cache,
     images: BTreeMap<Txid, bool>,
@@ -159,14 +124,17 @@ struct Keeper {
     trouble: HashMap<Part, Trouble>,
     /// Inputs of a merge that failed: one of them may not be what its name says.
     suspects: Vec<LtxObject>,
+    /// Who waits for a snapshot.
+    wanted: Vec<Wanted>,
 }
 
 impl Keeper {
-    fn new(policy: Policy, remote: Remote, board: RefusalBoard) -> Keeper {
+    pub fn new(policy: Policy, remote: Remote, board: RefusalBoard, governor: Governor) -> Keeper {
         Keeper {
             policy,
             remote,
             board,
+            governor,
             listing: None,
             listed_at: Duration::ZERO,
             newest: None,
@@ -180,6 +148,20 @@ impl Keeper {
             refusals: 0,
             trouble: HashMap::new(),
             suspects: Vec::new(),
+            wanted: Vec::new(),
+        }
+    }
+
+    fn want(&mut self, newest: Txid, reply: SnapshotReply) {
+        let newest = self.newest.max(Some(newest)).unwrap_or(newest);
+        self.newest = Some(newest);
+        self.wanted.push(Wanted { txid: newest, reply });
+    }
+
+    fn fail_wanted(&mut self, why: &dyn std::fmt::Display) {
+        let address = self.remote.address();
+        for wanted in self.wanted.drain(..) {
+            wanted.answer(Err(SnapshotError::Failed { address: address.to_owned(), why: why.to_string() }));
         }
     }
 
@@ -206,11 +188,11 @@ impl Keeper {
         if let Some(listing) = &mut self.listing {
             listing.insert(object.clone());
         }
-        self.cache.note(object, shipped.bytes);
+        self.cache.note(object, shipped.bytes.filter(|_| self.governor.has_room()));
         self.images.extend(shipped.image.map(|image| (txid, image)));
         self.newest = Some(txid);
-        let level_1 = (!self.policy.levels.is_empty()).then(|| boundary_after(modified_ms, self.policy.level_ms(1)));
-        let others = boundary_after(modified_ms, self.policy.snapshot_ms()).min(self.policy.l0_expires_ms(modified_ms));
+        let level_1 = (!self.policy.levels.is_empty()).then(|| self.policy.level_due_ms(1, modified_ms));
+        let others = self.policy.snapshot_due_ms(modified_ms).min(self.policy.l0_expires_ms(modified_ms));
         earlier(level_1, Some(others))
     }
 
@@ -221,15 +203,29 @@ impl Keeper {
         }
     }
 
-    fn plan(&self, now_ms: i64, now: Instant) -> Plan {
+    fn plan(&mut self, now_ms: i64, now: Instant) -> Plan {
+        self.wanted.retain(|wanted| !wanted.reply.is_closed());
         let Some(newest) = self.newest else { return Plan::Sleep(None) };
         let at_ms = |at: Instant| now_ms.saturating_add(super::ms(at.saturating_duration_since(now)).max(1));
-        if let Some(trouble) = self.trouble.get(&Part::Rest).filter(|trouble| trouble.until > now) {
+        if let Some(trouble) =
+            self.trouble.get(&Part::Rest).filter(|trouble| trouble.until > now && self.wanted.is_empty())
+        {
             return Plan::Sleep(Some(at_ms(trouble.until)));
         }
         let Some(listing) = &self.listing else { return Plan::Work(Work::List) };
         if let Some(suspect) = self.suspects.last() {
             return Plan::Work(Work::Prove(suspect.clone()));
+        }
+        let cache = &self.cache;
+        let input = |object: LtxObject| Input { bytes: cache.bytes(&object), object };
+        let is_fresh = clock::since_boot().saturating_sub(self.listed_at) <= self.policy.listing_lasts;
+        if !self.wanted.is_empty() {
+            if !is_fresh {
+                return Plan::Work(Work::List);
+            }
+            if let Some((level, inputs)) = wanted::next(&mut self.wanted, listing, newest, &self.images, &self.policy) {
+                return Plan::Work(Work::Write { level, inputs: inputs.into_iter().map(input).collect() });
+            }
         }
         let held = self.trouble.iter().filter(|(_, trouble)| trouble.until > now);
         let held: Vec<(Level, Instant)> = held
@@ -240,7 +236,6 @@ impl Keeper {
             .collect();
         let blocked: Vec<Level> = held.iter().map(|(level, _)| *level).collect();
         let view = View { listing, newest, images: &self.images, blocked: &blocked };
-        let input = |object: LtxObject| Input { bytes: self.cache.bytes(&object), object };
         let work = match schedule::next(&view, &self.policy, now_ms) {
             Step::Compact { level, inputs } => Work::Write { level, inputs: inputs.into_iter().map(input).collect() },
             Step::Snapshot { inputs } => {
@@ -266,7 +261,7 @@ impl Keeper {
                 }
             }
         };
-        if clock::since_boot().saturating_sub(self.listed_at) > self.policy.listing_lasts {
+        if !is_fresh {
             return Plan::Work(Work::List);
         }
         Plan::Work(work)
@@ -345,6 +340,11 @@ impl Keeper {
 
     fn not_written(&mut self, level: Level, error: WriteError, now: Instant) {
         let part = Part::Level(level);
+        let is_news = |o: &LtxObject| o.level == Level::L0 && !self.images.contains_key(&o.max_txid);
+        // Once that is known, the merge begins with it.
+        if !matches!(&error, WriteError::PageSize(image) if is_news(image)) {
+            self.fail_wanted(&error);
+        }
         match error {
             WriteError::PageSize(object) if object.level == Level::L0 => {
                 // What has another page size can only be a full image.
@@ -382,6 +382,9 @@ impl Keeper {
 
     /// Says it if it must be said, and leaves this part alone for a while.
     fn failed(&mut self, part: Part, error: &dyn std::fmt::Display, now: Instant) {
+        if part == Part::Rest {
+            self.fail_wanted(error);
+        }
         let trouble = self.trouble.entry(part).or_insert_with(|| Trouble { outage: Outage::new(), until: now });
         let failure = trouble.outage.failed(now, false, &mut clock::Dice::thrown());
         trouble.until = now + failure.pause;

@@ -44,6 +44,7 @@ pub fn policy() -> Policy {
         grace: ms(5),
         delete: true,
         listing_lasts: ms(20),
+        spread: 0,
     }
 }
 

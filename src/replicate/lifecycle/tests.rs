@@ -94,6 +94,10 @@ async fn small_history() -> (MemoryStore, Remote) {
 const L1_2_3: &str = "0001/0000000000000002-0000000000000003.ltx";
 const L9_1_3: &str = "0009/0000000000000001-0000000000000003.ltx";
 
+fn governor() -> Governor {
+    Governor::new(crate::replicate::Limits::default())
+}
+
 #[tokio::test]
 async fn levels_and_snapshots_hold_what_their_inputs_hold() {
     let (store, remote) = small_history().await;
@@ -257,7 +261,7 @@ impl Twist for Keeping {
 /// A running task over `remote`.
 fn start(remote: &Remote) -> (Lifecycle, watch::Sender<Stop>) {
     let (stop, stopped) = watch::channel(None);
-    (Lifecycle::start(policy(), remote.clone(), Board::new().0.refusals(), stopped), stop)
+    (Lifecycle::start(policy(), remote.clone(), Board::new().0.refusals(), stopped, governor()), stop)
 }
 
 /// Ships TXIDs `numbers` at the present time.
@@ -314,7 +318,7 @@ async fn a_store_that_keeps_everything_stops_nothing() {
         let remote = remote_on(keeping);
         let (board, status) = Board::new();
         let (_stop, stopped) = watch::channel(None);
-        let lifecycle = Lifecycle::start(policy(), remote.clone(), board.refusals(), stopped);
+        let lifecycle = Lifecycle::start(policy(), remote.clone(), board.refusals(), stopped, governor());
         ship_all(&lifecycle, &remote, 1..=40).await;
         until_quiet(&store).await;
         let listing = remote.listing().await.expect("list");

@@ -27,10 +27,12 @@ pub enum Broken {
     WaitsForTheBucket,
     /// The deadline is not told.
     MissesTheDeadline,
+    /// A sync is answered when its commits are captured, not when they are confirmed.
+    AnswersSyncsWhenCaptured,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 12] = [
+    pub const ALL: [Broken; 13] = [
         Broken::ConfirmsBeforeTheAnswer,
         Broken::ConfirmsFailures,
         Broken::NeverReadsBack,
@@ -43,5 +45,6 @@ impl Broken {
         Broken::ForgetsTheTail,
         Broken::WaitsForTheBucket,
         Broken::MissesTheDeadline,
+        Broken::AnswersSyncsWhenCaptured,
     ];
 }

@@ -49,6 +49,17 @@ impl Oracle {
         }
     }
 
+    /// A sync was answered: the bucket has what was committed before it was asked for (I2).
+    pub fn holds(&self, node: usize, committed: Option<(usize, u32)>, bucket: &Bucket) -> Result<(), Violation> {
+        let Some((len, last)) = committed else { return Ok(()) };
+        let restored = bucket.newest().map_or(&[][..], |(_, object)| &object.content);
+        // Commits have numbers of their own, and whoever has one has all before it.
+        match restored.get(len - 1) == Some(&last) || self.older_copy_won {
+            true => Ok(()),
+            false => Err(format!("node {node} answered a sync, and a restore does not give commit {last}")),
+        }
+    }
+
     /// "Synced": the bucket alone restores the last commit (I2).
     pub fn synced(&self, node: usize, content: &Content, bucket: &Bucket) -> Result<(), Violation> {
         let restored = bucket.newest().map_or(&[][..], |(_, object)| &object.content);

@@ -1,19 +1,21 @@
 //! One clock, one queue of what is under way, one bucket, two nodes: and everything that can happen to them.
 
+mod requests;
+
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::requests::{Answer, Request};
 use super::broken::Broken;
-use super::bucket::{Bucket, Created, Fate, Weather};
-use super::node::{Batch, COMMIT_BYTES, Node, Surroundings};
+use super::bucket::{Bucket, Fate, Weather};
+use super::callers::Callers;
+use super::node::{COMMIT_BYTES, Node, Surroundings};
 use super::oracle::{Oracle, Violation};
 use crate::clock::Dice;
-use crate::replicate::core::{
-    Config, Core, Effect, Event, LocalDone, LocalOrder, Now, Outcome, RemoteDone, RemoteOrder, Report, Trouble,
-};
+use crate::replicate::core::{Config, Core, Effect, Event, LocalDone, LocalOrder, Now, Outcome, RemoteOrder, Report};
 
 /// The same for every world, so that traces can be compared.
 static START: OnceLock<Instant> = OnceLock::new();
@@ -31,6 +33,8 @@ const GIVEN_UP_MS: u64 = 20_000;
 const READER_AFTERMATH_MS: u64 = 500;
 /// Between a fence and the end of the application.
 const FENCED_MS: u64 = 500;
+/// One commit of so many is followed by a request to sync.
+const COMMITS_PER_SYNC: u64 = 40;
 /// Between the deadline and the end.
 const LATE_MS: u64 = 200;
 
@@ -73,30 +77,6 @@ enum Due {
     },
 }
 
-#[derive(Clone, Debug)]
-enum Request {
-    Look,
-    Prove,
-    Verify,
-    Compare,
-    /// From memory or a file.
-    Create(Box<Batch>),
-    /// From the database.
-    Send(Box<Batch>),
-}
-
-impl Request {
-    fn is_lent(&self) -> bool {
-        matches!(self, Request::Verify | Request::Compare | Request::Send(_))
-    }
-}
-
-#[derive(Debug)]
-enum Answer {
-    Remote(RemoteDone),
-    Local(LocalDone),
-}
-
 pub struct World {
     dice: Dice,
     broken: Option<Broken>,
@@ -107,6 +87,7 @@ pub struct World {
     bucket: Bucket,
     nodes: Vec<Node>,
     oracle: Oracle,
+    callers: Callers,
     commits: u32,
     commit_every_ms: u64,
     reader_until: u64,
@@ -114,6 +95,8 @@ pub struct World {
     fenced_at: [Option<u64>; NODES],
     /// The order that has the database and waits for the bucket.
     lent: [Option<LocalOrder>; NODES],
+    /// Commits in the WAL when it began: a reader may have kept them, and its end alone does not interrupt the order.
+    lent_with: [u64; NODES],
     /// Events at the same moment: a core that never rests is a defect.
     at_once: u32,
     is_traced: bool,
@@ -132,12 +115,14 @@ impl World {
             bucket: Bucket::new(),
             nodes: (0..NODES).map(Node::new).collect(),
             oracle: Oracle::default(),
+            callers: Callers::default(),
             commits: 0,
             commit_every_ms: 20,
             reader_until: 0,
             deadlines: [None; NODES],
             fenced_at: [None; NODES],
             lent: [None; NODES],
+            lent_with: [0; NODES],
             at_once: 0,
             is_traced,
             trace: Vec::new(),
@@ -173,6 +158,10 @@ impl World {
                 self.say(|| format!("node {node} loses its disk"));
                 self.nodes[node].disk = Default::default();
             }
+            15 => {
+                let patience = self.dice.roll(5000);
+                self.ask(node, patience, false)?;
+            }
             _ => {}
         }
         Ok(())
@@ -184,6 +173,7 @@ impl World {
         self.bucket.weather = Weather::Fine;
         (self.reader_until, self.commit_every_ms) = (self.reader_until.min(self.now_ms), 1_000_000_000);
         self.due.retain(|_, due| !matches!(due, Due::Commit { .. }));
+        (0..NODES).try_for_each(|node| self.ask(node, PEACE_MS - 1000, true))?;
         self.go_on_for(PEACE_MS)?;
         for node in 0..NODES {
             let Some(process) = &self.nodes[node].process else { continue };
@@ -226,6 +216,17 @@ impl World {
     fn kill(&mut self, node: usize) {
         self.say(|| format!("node {node} is killed"));
         self.nodes[node].process = None;
+        self.callers.gone(node);
+    }
+
+    /// Somebody asks for a sync.
+    fn ask(&mut self, node: usize, patience_ms: u64, is_in_peace: bool) -> Result<(), Violation> {
+        if self.nodes[node].process.is_none() {
+            return Ok(());
+        }
+        let by = self.now().instant + Duration::from_millis(patience_ms);
+        let id = self.callers.ask(node, &self.nodes[node].disk.content, self.now_ms + patience_ms, is_in_peace);
+        self.tell(node, Event::Sync(id, by))
     }
 
     fn stop(&mut self, node: usize) {
@@ -332,7 +333,14 @@ impl World {
         self.commits += 1;
         let number = self.commits;
         self.nodes[node].commit(number);
-        self.tell(node, Event::Woke)
+        self.tell(node, Event::Woke)?;
+        match self.dice.roll(COMMITS_PER_SYNC) {
+            0 => {
+                let patience = 1 << self.dice.roll(13);
+                self.ask(node, patience, false)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn done(&mut self, node: usize, done: LocalDone) -> Result<(), Violation> {
@@ -370,6 +378,9 @@ impl World {
                 self.oracle.synced(node, &self.nodes[node].disk.content, &self.bucket)?;
             }
             self.nodes[node].process = None;
+            if !self.callers.of(node).is_empty() {
+                return Err(format!("node {node} ended, and somebody still waits for a sync"));
+            }
         } else if let Some(at) = wake_at {
             let pause = at.saturating_duration_since(now.instant);
             let pause = u64::try_from(pause.as_nanos().div_ceil(1_000_000)).expect("not that long");
@@ -382,6 +393,7 @@ impl World {
         let life = self.nodes[node].life;
         if let Effect::Local(order) = &effect {
             self.lent[node] = Some(*order).filter(|order| order.is_lent());
+            self.lent_with[node] = self.lent[node].map_or(0, |_| self.nodes[node].backlog() as u64);
         }
         match effect {
             Effect::Local(LocalOrder::Verify) => self.request(node, Request::Verify),
@@ -413,12 +425,21 @@ impl World {
                 }
                 self.fenced_at[node] = Some(self.now_ms);
             }
+            // Where callers are told too early, they do not wait any more.
+            Effect::Synced(id, answer) if self.callers.of(node).contains(&id) || self.broken.is_none() => {
+                self.callers.answered(id, &answer, self.now_ms, &self.bucket, &self.oracle)?;
+            }
+            Effect::Report(Report::Captured(txid)) if self.broken == Some(Broken::AnswersSyncsWhenCaptured) => {
+                for id in self.callers.of(node) {
+                    self.callers.answered(id, &Ok(Some(txid)), self.now_ms, &self.bucket, &self.oracle)?;
+                }
+            }
             Effect::Report(Report::Confirmed(txid))
                 if self.bucket.objects.get(&txid.get()).is_none_or(|o| o.made_by.0 == node) =>
             {
                 self.oracle.confirmed(node, txid, &self.bucket)?;
             }
-            Effect::Report(_) | Effect::Say(_) | Effect::Maintain(_) | Effect::MissedEvent => {}
+            Effect::Report(_) | Effect::Say(_) | Effect::Maintain(_) | Effect::MissedEvent | Effect::Synced(..) => {}
         }
         Ok(())
     }
@@ -432,127 +453,16 @@ impl World {
         Ok(())
     }
 
-    fn request(&mut self, node: usize, request: Request) {
-        let life = self.nodes[node].life;
-        let fate = self.bucket.fate(&mut self.dice);
-        if self.broken == Some(Broken::ConfirmsBeforeTheAnswer)
-            && let Request::Create(batch) = &request
-        {
-            let txid = crate::ltx::Txid::new(batch.txid).expect("not zero");
-            self.later(0, Due::Answer { node, life, answer: Answer::Remote(RemoteDone::Sent(Ok(txid))) });
-        }
-        let pause = 1 + self.dice.roll(10);
-        self.later(pause, Due::Request { node, life, request, fate });
-    }
-
-    fn interrupt(&mut self, node: usize) {
-        let life = self.nodes[node].life;
-        // Whatever was asked for goes on in the bucket, but no answer of it counts any more.
-        for due in self.due.values_mut() {
-            match due {
-                Due::Request { node: n, life: l, request, .. } if *n == node && *l == life && request.is_lent() => {
-                    *l = u32::MAX
-                }
-                Due::Answer { node: n, life: l, answer: Answer::Local(_) } if *n == node && *l == life => *l = u32::MAX,
-                _ => {}
-            }
-        }
-        let done = match self.lent[node] {
-            Some(LocalOrder::Verify) => LocalDone::Verified(Err(Trouble::Interrupted)),
-            Some(LocalOrder::Compare) => LocalDone::Compared(Err(Trouble::Interrupted)),
-            _ => LocalDone::Sent(Err(Trouble::Interrupted)),
-        };
-        self.later(1, Due::Answer { node, life, answer: Answer::Local(done) });
-    }
-
-    /// The bucket carries out a request, or not, and answers, or not.
-    fn carry_out(&mut self, node: usize, life: u32, request: Request, fate: Fate) -> Result<(), Violation> {
-        let is_carried_out = !matches!(fate, Fate::Failed | Fate::Refused | Fate::Hangs { carried_out: false });
-        let mut created = None;
-        if let (true, Request::Create(batch) | Request::Send(batch)) = (is_carried_out, &request) {
-            created = Some(self.create(batch)?);
-        }
-        if !self.lives(node, life) {
-            return Ok(());
-        }
-        let failed = || Trouble::Passing { why: format!("{fate:?}"), refused: fate == Fate::Refused };
-        let is_answered = fate == Fate::Answered;
-        let answer = match request {
-            Request::Look if is_answered => {
-                let seen = self.nodes[node].seen(&self.bucket, self.now().boot);
-                Answer::Remote(RemoteDone::Looked(Ok(seen)))
-            }
-            Request::Look => Answer::Remote(RemoteDone::Looked(Err(failed()))),
-            Request::Prove if is_answered => {
-                let newest = self.bucket.newest().and_then(|(txid, _)| crate::ltx::Txid::new(txid));
-                Answer::Remote(RemoteDone::Proved(Ok(newest)))
-            }
-            Request::Prove => Answer::Remote(RemoteDone::Proved(Err(failed()))),
-            Request::Verify if is_answered => {
-                Answer::Local(LocalDone::Verified(self.with(node, |node, around| node.verify(around)).0))
-            }
-            Request::Verify => Answer::Local(LocalDone::Verified(Err(failed()))),
-            Request::Compare if is_answered => {
-                Answer::Local(LocalDone::Compared(self.with(node, |node, around| node.compare(around)).0))
-            }
-            Request::Compare => Answer::Local(LocalDone::Compared(Err(failed()))),
-            Request::Create(batch) => {
-                Answer::Remote(RemoteDone::Sent(self.sent(node, &batch, created, is_answered, failed)))
-            }
-            Request::Send(batch) => {
-                Answer::Local(LocalDone::Sent(self.sent(node, &batch, created, is_answered, failed)))
-            }
-        };
-        // What is never answered is given up in the end (`upload.rs`, and the stores themselves).
-        let pause = if let Fate::Hangs { .. } = fate { GIVEN_UP_MS } else { self.dice.roll(5) };
-        self.later(pause, Due::Answer { node, life, answer });
-        Ok(())
-    }
-
-    fn sent(
-        &mut self,
-        node: usize,
-        batch: &Batch,
-        created: Option<Created>,
-        is_answered: bool,
-        failed: impl Fn() -> Trouble,
-    ) -> Result<crate::ltx::Txid, Trouble> {
-        let txid = crate::ltx::Txid::new(batch.txid).expect("not zero");
-        match created {
-            Some(created) if is_answered => self.with(node, |node, around| node.settle(batch, created, around)).0,
-            _ if self.broken == Some(Broken::ConfirmsFailures) => Ok(txid),
-            _ => {
-                if self.broken == Some(Broken::DropsFailedFiles) {
-                    self.nodes[node].disk.spill.pop_front();
-                }
-                Err(failed())
-            }
-        }
-    }
-
-    fn create(&mut self, batch: &Batch) -> Result<Created, Violation> {
-        if self.broken == Some(Broken::Overwrites) {
-            let is_new = self.bucket.objects.get(&batch.txid).is_none_or(|there| there.made_by == batch.object.made_by);
-            if !is_new {
-                self.oracle.created(batch.txid, &batch.object, &self.bucket)?;
-            }
-        }
-        if !self.bucket.objects.contains_key(&batch.txid) {
-            self.oracle.created(batch.txid, &batch.object, &self.bucket)?;
-            self.say(|| format!("bucket: TXID {} by {:?}", batch.txid, batch.object.made_by));
-        }
-        Ok(self.bucket.create(batch.txid, &batch.object))
-    }
-
     /// What waits in the WAL is within the budget, and nobody overstays a deadline.
     fn check_limits(&self) -> Result<(), Violation> {
+        self.callers.check(self.now_ms)?;
         for node in &self.nodes {
             let Some(process) = &node.process else { continue };
             // Each commit is a millisecond at full speed: what an order, a measurement and a reset take comes on top.
             // Where nothing can be numbered yet, and a reader keeps the WAL, nothing can be done.
             let has_reader = self.now_ms < self.reader_until + READER_AFTERMATH_MS;
             let backlog = node.backlog() as u64;
-            if process.is_open && !has_reader && backlog > 3 * BUDGET + 200 {
+            if process.is_open && !has_reader && backlog > 3 * BUDGET + 200 + self.lent_with[node.number] {
                 return Err(format!("{backlog} commits wait in the WAL of node {}", node.number));
             }
             let is_fenced = self.fenced_at[node.number].is_some_and(|at| self.now_ms > at + FENCED_MS);

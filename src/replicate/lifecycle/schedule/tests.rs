@@ -44,8 +44,29 @@ fn boundaries_are_multiples_of_the_interval() {
     for (ms, interval, wanted) in
         [(0, 10, 10), (9, 10, 10), (10, 10, 20), (-1, 10, 0), (5, 0, 6), (i64::MAX, 7, i64::MAX)]
     {
-        assert_eq!(boundary_after(ms, interval), wanted, "{ms} {interval}");
+        assert_eq!(boundary_after(ms, interval, 0), wanted, "{ms} {interval}");
     }
+}
+
+#[test]
+fn many_databases_are_due_all_over_the_interval_and_each_always_at_the_same_moment_of_it() {
+    let day = 86_400_000;
+    let mut due: Vec<i64> = (0..1000)
+        .map(|n| {
+            let path = format!("/data/tenant-{n}.db");
+            let spread = spread_of(path.as_ref(), "s3://backup/tenants");
+            assert_eq!(spread, spread_of(path.as_ref(), "s3://backup/tenants"));
+            let due = boundary_after(5 * day, day, spread);
+            assert!((5 * day + 1..=6 * day).contains(&due), "once in every interval");
+            assert_eq!(boundary_after(due, day, spread), due + day);
+            assert_eq!(boundary_after(due - 1, day, spread), due);
+            due
+        })
+        .collect();
+    due.sort_unstable();
+    let busiest = due.chunk_by(|a, b| b / (day / 100) == a / (day / 100)).map(<[i64]>::len).max();
+    assert!(busiest < Some(40), "{busiest:?} of 1,000 in one hundredth of the day");
+    assert_ne!(spread_of("/data/app.db".as_ref(), "s3://a/1"), spread_of("/data/app.db".as_ref(), "s3://a/2"));
 }
 
 #[test]

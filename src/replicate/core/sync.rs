@@ -1,0 +1,153 @@
+//! Callers that wait until what is committed now is in the bucket. They do not wait for the pace.
+//!
+//! ```text
+//!   Asked ──capture begins──▶ Capturing ──it found commits──▶ Captured(TXID) ──confirmed──▶ answered
+//!     ▲                           │ └─────it found none─────────────────────────────────────▲
+//!     └────── it failed ──────────┘
+//! ```
+//!
+//! A capture that began before the request may have missed what the caller has committed, so
+//! another one is waited for. Wherever it is not certain any more that a TXID of the queue holds
+//! the caller's commits, the request begins again: it is answered later then, never too early.
+
+use tokio::time::Instant;
+
+use super::batch::Queue;
+use super::event::Effect;
+use super::{BatchKind, Now, Plan};
+use crate::ltx::Txid;
+
+/// Names one request; who has asked is known to the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SyncId(pub u64);
+
+/// Why a request to sync was not answered with a TXID.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SyncError {
+    #[error("the deadline passed before every commit was in the replica{}", because(.why))]
+    TimedOut { why: Option<String> },
+    #[error("another writer owns the history: {0}")]
+    Fenced(String),
+    #[error("replication has ended: {0}")]
+    Ended(String),
+}
+
+fn because(why: &Option<String>) -> String {
+    why.as_ref().map_or_else(String::new, |why| format!(": {why}"))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// No capture has begun since.
+    Asked,
+    /// One is under way that has.
+    Capturing,
+    /// Everything up to the moment of the request is in the history when this TXID is.
+    Captured(Txid),
+}
+
+#[derive(Debug)]
+struct Waiter {
+    id: SyncId,
+    by: Instant,
+    stage: Stage,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Syncs {
+    waiting: Vec<Waiter>,
+    /// What keeps the bucket from taking uploads.
+    trouble: Option<String>,
+}
+
+impl Syncs {
+    pub fn ask(&mut self, id: SyncId, by: Instant) {
+        self.waiting.push(Waiter { id, by, stage: Stage::Asked });
+    }
+
+    /// Whether anybody waits: then uploads do not wait for their pace.
+    pub fn is_any(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether a capture must begin now.
+    pub fn is_capture_wanted(&self) -> bool {
+        self.waiting.iter().any(|waiter| waiter.stage == Stage::Asked)
+    }
+
+    pub fn capture_begins(&mut self) {
+        self.change(|stage| if stage == Stage::Asked { Stage::Capturing } else { stage });
+    }
+
+    /// A capture into the empty queue has ended.
+    pub fn captured(&mut self, found: bool, queue: &Queue, confirmed: Option<Txid>, plan: &mut Plan) {
+        if !found {
+            // The queue was empty, so whatever is captured is confirmed.
+            return self.answer(plan, |stage| (stage == Stage::Capturing).then_some(confirmed));
+        }
+        // An image that has to be compared first may turn out to be another TXID, or none.
+        let is_numbered = |kind| !matches!(kind, BatchKind::Unverified(_));
+        let point = queue.batch.filter(|batch| is_numbered(batch.kind)).map(|batch| batch.txid);
+        let next = point.map_or(Stage::Asked, Stage::Captured);
+        self.change(|stage| if stage == Stage::Capturing { next } else { stage });
+    }
+
+    /// Nothing is certain any more of what the queue holds.
+    pub fn begin_again(&mut self) {
+        self.change(|_| Stage::Asked);
+    }
+
+    /// Answers those whose commits are in the bucket.
+    pub fn settle(&mut self, queue: &Queue, confirmed: Option<Txid>, plan: &mut Plan) {
+        self.answer(plan, |stage| match stage {
+            Stage::Captured(point) if confirmed >= Some(point) => Some(confirmed),
+            _ => None,
+        });
+        if queue.is_empty() {
+            // Local files were merged, and have fewer TXIDs now: another capture shows that nothing
+            // is left.
+            self.change(|stage| if let Stage::Captured(_) = stage { Stage::Asked } else { stage });
+        }
+    }
+
+    /// The bucket does not take uploads, or does again.
+    pub fn trouble(&mut self, why: Option<&str>) {
+        self.trouble = why.map(str::to_owned);
+    }
+
+    /// Deadlines pass whatever the bucket does.
+    pub fn expire(&mut self, now: Now, plan: &mut Plan) {
+        let why = &self.trouble;
+        self.waiting.retain(|waiter| {
+            let is_over = plan.is_due(waiter.by, now);
+            if is_over {
+                plan.push(Effect::Synced(waiter.id, Err(SyncError::TimedOut { why: why.clone() })));
+            }
+            !is_over
+        });
+    }
+
+    pub fn fail(&mut self, error: &SyncError, plan: &mut Plan) {
+        for waiter in self.waiting.drain(..) {
+            plan.push(Effect::Synced(waiter.id, Err(error.clone())));
+        }
+    }
+
+    fn change(&mut self, next: impl Fn(Stage) -> Stage) {
+        self.waiting.iter_mut().for_each(|waiter| waiter.stage = next(waiter.stage));
+    }
+
+    /// `reached` is the answer, once there is one.
+    fn answer(&mut self, plan: &mut Plan, reached: impl Fn(Stage) -> Option<Option<Txid>>) {
+        self.waiting.retain(|waiter| match reached(waiter.stage) {
+            Some(txid) => {
+                plan.push(Effect::Synced(waiter.id, Ok(txid)));
+                false
+            }
+            None => true,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! One replication, as others see it: started, asked, told to end.
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::core::SyncError;
+use super::life::Life;
+use super::lifecycle::SnapshotError;
+use super::mailbox::{Command, Mailbox, Request};
+use super::{DatabaseId, Ended, Events, Resources, Settings};
+use crate::ltx::Txid;
+use crate::remote::Remote;
+use crate::status::{Board, Status};
+
+/// One database's replication, as others see it. It ends when the last of its handles is dropped,
+/// too.
+#[derive(Clone)]
+pub struct Replication {
+    commands: mpsc::UnboundedSender<Command>,
+    status: watch::Receiver<Status>,
+    end: Shared<BoxFuture<'static, Ended>>,
+    #[cfg(test)]
+    pub(super) task: tokio::task::AbortHandle,
+}
+
+impl Replication {
+    /// Starts replicating.
+    pub fn start(id: DatabaseId, settings: Settings, remote: Remote, resources: &Resources) -> Replication {
+        let (commands, heard) = mpsc::unbounded_channel();
+        let (requests, asked) = mpsc::unbounded_channel();
+        let (stop, stopped) = watch::channel(None);
+        let (board, status) = Board::new();
+        let mailbox = Mailbox { commands: heard, stop, requests };
+        let life = Life {
+            files: resources.watches.watch(&settings.path),
+            watch: resources.watches.watch(&settings.path),
+            events: Events { id, sender: resources.events.clone() },
+            governor: resources.governor.clone(),
+            settings,
+            remote,
+            board,
+            status: status.clone(),
+            stop: stopped,
+            requests: asked,
+        };
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                ended = life.run() => ended,
+                never = mailbox.serve() => match never {},
+            }
+        });
+        #[cfg(test)]
+        let abort = task.abort_handle();
+        let end = async move {
+            match task.await {
+                Ok(ended) => ended,
+                Err(error) => Ended::Failed { why: format!("replication ended unexpectedly: {error}") },
+            }
+        };
+        Replication {
+            commands,
+            status,
+            end: end.boxed().shared(),
+            #[cfg(test)]
+            task: abort,
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        *self.status.borrow()
+    }
+
+    /// The same, to be looked at by others.
+    pub fn watch_status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Tells it to bring what is left into the bucket and to end, by the deadline at the latest. A
+    /// later call moves the deadline.
+    pub fn finish_by(&self, deadline: Instant) {
+        // It may have ended.
+        let _ = self.commands.send(Command::Stop(deadline));
+    }
+
+    /// Returns at the end: after [`Replication::finish_by`], with `once`, or after a failure.
+    /// Anybody may wait for it, again and again.
+    pub fn ended(&self) -> impl Future<Output = Ended> + Send + use<> {
+        self.end.clone()
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Waits until everything that is committed now is in the bucket; returns the newest TXID
+    /// there.
+    pub fn sync(&self, by: Instant) -> impl Future<Output = Result<Option<Txid>, SyncError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.commands.send(Command::Ask(Request::Sync { by, reply })).is_ok();
+        async move {
+            let gone = || Err(SyncError::Ended("it does not run any more".into()));
+            if !asked {
+                return gone();
+            }
+            match tokio::time::timeout_at(by, answer).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => gone(),
+                // Before the database is open nobody there looks at the clock.
+                Err(_) => Err(SyncError::TimedOut { why: None }),
+            }
+        }
+    }
+
+    /// Makes a snapshot of what is in the bucket now; returns the TXID that it ends with.
+    pub fn snapshot(&self) -> impl Future<Output = Result<Txid, SnapshotError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.commands.send(Command::Ask(Request::Snapshot { reply })).is_ok();
+        async move {
+            match answer.await {
+                Ok(answer) if asked => answer,
+                _ => Err(SnapshotError::NotMaintained),
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! From the appearance of the database to the end of its replication.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::core::{self, Core};
+use super::difference::Doubts;
+use super::disk::Disk;
+use super::driver::{Driver, FirstLook, Noted, Parts, now};
+use super::governor::Governor;
+use super::lifecycle::{Chores, Policy, do_chores};
+use super::local::LocalSide;
+use super::mailbox::Request;
+use super::on_thread::{OnThread, blocking};
+use super::open::{Announce, look_around, wait_for_arming, wait_for_database, wait_for_lock};
+use super::{Ended, Event, Events, Settings, Stop, absent, halt};
+use crate::clock;
+use crate::db::{Db, Watch};
+use crate::remote::Remote;
+use crate::state::{Lock, ResetOrder, SpillError};
+use crate::status::{Board, Status};
+
+/// Everything that a replication's task has from the start.
+pub(super) struct Life {
+    pub settings: Settings,
+    pub remote: Remote,
+    pub events: Events,
+    pub governor: Governor,
+    pub board: Board,
+    pub status: watch::Receiver<Status>,
+    pub stop: watch::Receiver<Stop>,
+    pub requests: mpsc::UnboundedReceiver<Request>,
+    pub watch: Watch,
+    /// For after a failure.
+    pub files: Watch,
+}
+
+impl Life {
+    pub async fn run(self) -> Ended {
+        let (name, is_for_once) = (self.settings.path.display().to_string(), self.settings.once.is_some());
+        let (events, status, stopped) = (self.events.clone(), self.status.clone(), self.stop.clone());
+        let Life { settings, remote, governor, board, stop, requests, watch, files, .. } = self;
+        // Kept to the end, whatever it is: no second process must begin where this one has given
+        // up.
+        let mut lock = None;
+        let outside = Outside { remote, governor, board, stop, events: self.events, requests, watch };
+        let ended = replicate(settings, outside, &mut lock).await;
+        if let Ended::Failed { why } = &ended {
+            tracing::error!(db = %name, "replication has ended: {why}");
+            events.send(Event::Failed { why: why.clone() });
+            if lock.is_some() && !is_for_once {
+                halt::keep_saying(&name, why, &status, files, stopped).await;
+            }
+        }
+        ended
+    }
+}
+
+/// What a replication works with besides the database.
+struct Outside {
+    remote: Remote,
+    governor: Governor,
+    board: Board,
+    stop: watch::Receiver<Stop>,
+    events: Events,
+    requests: mpsc::UnboundedReceiver<Request>,
+    watch: Watch,
+}
+
+/// How long the start of the application may wait to hear where the history ends. It waits only
+/// after an end in the middle, and for a file that was not replicated from here before.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// From the appearance of the database to the end.
+async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>) -> Ended {
+    let Outside { remote, governor, board, mut stop, events, requests, mut watch } = outside;
+    let mut ready = Announce::new(events.clone());
+    let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
+        if settings.optional {
+            return Ended::NoDatabase;
+        }
+        let seen = look_around(&settings).await;
+        return Ended::NeverAppeared { why: absent::verdict(&settings.path, &seen) };
+    };
+    match wait_for_lock(&settings, &mut stop, &mut ready).await {
+        Ok(Some(taken)) => *lock = Some(taken),
+        Ok(None) => return Ended::Standby,
+        Err(error) => return Ended::Failed { why: error.to_string() },
+    }
+    let look = FirstLook::begin(&remote);
+    let db = match wait_for_arming(&settings, &mut stop, &mut ready, &governor).await {
+        Ok(db) => db,
+        Err(error) => return Ended::Failed { why: error.to_string() },
+    };
+    let settings = Arc::new(settings);
+    let (disk, noted) = match open_notes(&settings, &remote, db, governor.clone()).await {
+        Ok(opened) => opened,
+        Err(error) => return Ended::Failed { why: error.to_string() },
+    };
+    // A bucket that does not answer must not keep the application from its own disk.
+    let now = now();
+    let is_waited_for = noted.last_synced.was_cut_off() || !noted.is_known;
+    let gate_until = if is_waited_for { now.instant + LOOK_TIME } else { now.instant };
+    let core = Core::new(core_config(&settings), clock::random_u64(), now, gate_until);
+    let local = LocalSide {
+        settings: settings.clone(),
+        remote: remote.clone(),
+        stop: stop.clone(),
+        disk: OnThread::new(disk),
+        seen: None,
+        created_anew: waited,
+        is_known: noted.is_known,
+        accepted: false,
+        confirmed: None,
+        doubts: Doubts::default(),
+    };
+    let chores = Finishing {
+        once: settings.once,
+        policy: settings.lifecycle.clone(),
+        remote: remote.clone(),
+        stop: stop.clone(),
+        governor: governor.clone(),
+    };
+    let parts = Parts { settings, remote, board, stop, events, watch, ready, requests, governor };
+    let (ended, local) = Driver::new(parts, core, local, look, noted).run().await;
+    if let (Ended::Synced(_), Some(mut local)) = (&ended, local) {
+        local.close_history().await;
+    }
+    chores.finish(ended).await
+}
+
+/// Reads what earlier runs left beside the database.
+async fn open_notes(
+    settings: &Arc<Settings>,
+    remote: &Remote,
+    db: Db,
+    governor: Governor,
+) -> Result<(Disk, Noted), SpillError> {
+    let (settings, address) = (settings.clone(), remote.address().to_owned());
+    blocking(move || {
+        let (state, replica) = settings.notes(&address);
+        let mut last_synced = replica.last_synced();
+        let is_accepted = state.reset_order() == ResetOrder::ThisFile;
+        let noted = Noted { last_synced: last_synced.clone(), is_accepted, is_known: replica.is_known_file() };
+        if let Err(error) = last_synced.reopen() {
+            tracing::debug!(db = %settings.path.display(), "{error}");
+        }
+        Ok((Disk::new(db, state.spill()?, last_synced, governor), noted))
+    })
+    .await
+}
+
+/// What was asked for once everything is in the bucket.
+struct Finishing {
+    once: Option<Chores>,
+    policy: Option<Policy>,
+    remote: Remote,
+    stop: watch::Receiver<Stop>,
+    governor: Governor,
+}
+
+impl Finishing {
+    /// The lock is still ours.
+    async fn finish(self, ended: Ended) -> Ended {
+        let (Ended::Synced(Some(newest)), Some(chores), Some(policy)) = (&ended, self.once, self.policy) else {
+            return ended;
+        };
+        let work = async {
+            let _turn = self.governor.merge().await;
+            do_chores(chores, &policy, &self.remote, *newest).await
+        };
+        tokio::select! {
+            done = work => match done {
+                Ok(()) => ended,
+                Err(error) => Ended::Failed { why: format!("every commit is in the replica, but {error}") },
+            },
+            () = deadline_passes(self.stop) => {
+                let why = "every commit is in the replica, but there was no time for the snapshot or retention".into();
+                Ended::Failed { why }
+            }
+        }
+    }
+}
+
+/// Returns when the deadline is set and has passed; it may be moved meanwhile.
+async fn deadline_passes(mut stop: watch::Receiver<Stop>) {
+    loop {
+        let deadline = *stop.borrow_and_update();
+        let passed = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now));
+        let changed = tokio::select! {
+            () = passed, if deadline.is_some() => return,
+            changed = stop.changed() => changed,
+        };
+        if changed.is_err() {
+            // Nobody can move it any more.
+            return tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)).await;
+        }
+    }
+}
+
+fn core_config(settings: &Settings) -> core::Config {
+    core::Config {
+        monitor_interval: settings.monitor_interval,
+        checkpoint_interval: settings.checkpoint_interval,
+        min_checkpoint_page_count: settings.tuning.min_checkpoint_page_count,
+        truncate_page_n: settings.tuning.truncate_page_n,
+        sync_interval: settings.sync_interval,
+        max_sync_wal_bytes: settings.tuning.max_sync_wal_bytes,
+        final_retry_interval: settings.final_retry_interval,
+        proof_lasts: settings.proof_lasts,
+        once: settings.once.is_some(),
+    }
+}

@@ -1,0 +1,58 @@
+//! What others may ask of a running replication, and who hears it: from the first moment to the
+//! last, whatever it is at.
+//!
+//! Its status need not be asked for: it is always at hand (`status.rs`).
+
+use std::convert::Infallible;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::Stop;
+use super::core::SyncError;
+use super::lifecycle::SnapshotError;
+use crate::ltx::Txid;
+
+pub type SyncReply = oneshot::Sender<Result<Option<Txid>, SyncError>>;
+pub type SnapshotReply = oneshot::Sender<Result<Txid, SnapshotError>>;
+
+#[derive(Debug)]
+pub enum Command {
+    /// For the driver.
+    Ask(Request),
+    /// Everything must be in the bucket by then; a later one moves the deadline.
+    Stop(Instant),
+}
+
+#[derive(Debug)]
+pub enum Request {
+    /// Answered when everything that is committed now is in the bucket, or when the time has
+    /// passed.
+    Sync { by: Instant, reply: SyncReply },
+    /// Answered when a snapshot holds everything that is in the bucket now.
+    Snapshot { reply: SnapshotReply },
+}
+
+/// The receiving side.
+pub struct Mailbox {
+    pub commands: mpsc::UnboundedReceiver<Command>,
+    pub stop: watch::Sender<Stop>,
+    /// To the driver; before there is one they wait, and after it nobody gets an answer.
+    pub requests: mpsc::UnboundedSender<Request>,
+}
+
+impl Mailbox {
+    /// Runs beside the replication, and ends with it.
+    pub async fn serve(mut self) -> Infallible {
+        while let Some(command) = self.commands.recv().await {
+            // Who has asked may be gone, and the driver, too.
+            match command {
+                Command::Ask(request) => drop(self.requests.send(request)),
+                Command::Stop(by) => drop(self.stop.send_replace(Some(by))),
+            }
+        }
+        // Nobody is left who could wait for the end.
+        drop(self.stop);
+        std::future::pending().await
+    }
+}

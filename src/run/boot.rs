@@ -1,0 +1,140 @@
+//! Before anything is replicated: every database is connected to its store, restored if it is
+//! missing, and brought forward if it is behind; several at a time.
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio_util::sync::CancellationToken;
+
+use super::connect::connect_beside;
+use super::exit::Failure;
+use super::forward::forward_one;
+use super::revive::{Revival, revive};
+use super::{Job, Restoring, starts_something};
+use crate::config::Database;
+use crate::remote::Remote;
+use crate::replicate::Governor;
+use crate::store::s3::Clients;
+
+/// A database of the configuration and its replica.
+pub struct Line<'a> {
+    pub database: &'a Database,
+    pub remote: Remote,
+}
+
+/// Makes all databases ready to be replicated. An error means that the application must not start.
+pub async fn prepare<'a>(
+    job: &'a Job,
+    governor: &Governor,
+    cancel: CancellationToken,
+) -> Result<Vec<Line<'a>>, Failure> {
+    let lines = match cancel.run_until_cancelled(connect_all(job)).await {
+        Some(connected) => connected?,
+        None => return Ok(Vec::new()),
+    };
+    side_by_side(governor, &cancel, lines.iter().map(|line| |cancel| prepare_one(job, line, cancel))).await?;
+    Ok(lines)
+}
+
+async fn connect_all(job: &Job) -> Result<Vec<Line<'_>>, Failure> {
+    let databases = &job.options.databases;
+    let (mut lines, mut clients) = (Vec::with_capacity(databases.len()), Clients::default());
+    for database in databases {
+        let below = databases.iter().filter_map(|other| database.replica.target.path_below(&other.replica.target));
+        let remote = connect_beside(&database.replica, &mut clients).await?.beside(below);
+        lines.push(Line { database, remote });
+    }
+    Ok(lines)
+}
+
+async fn prepare_one(job: &Job, line: &Line<'_>, cancel: CancellationToken) -> Result<(), Failure> {
+    let Line { database, remote } = line;
+    if job.restoring == Restoring::All || database.restore_if_db_not_exists {
+        let revival = Revival::of_database(database, job.options.require_backup);
+        revive(remote, &revival, cancel.clone()).await?;
+    }
+    match starts_something(job) && !cancel.is_cancelled() {
+        true => forward_one(database, remote, &cancel).await,
+        false => Ok(()),
+    }
+}
+
+/// Does all of the works, as many at a time as the governor lets. The first failure cancels the
+/// others, which are waited for.
+async fn side_by_side<W, F>(
+    governor: &Governor,
+    cancel: &CancellationToken,
+    works: impl Iterator<Item = W>,
+) -> Result<(), Failure>
+where
+    W: FnOnce(CancellationToken) -> F,
+    F: Future<Output = Result<(), Failure>>,
+{
+    let cancel = cancel.child_token();
+    let in_turn = |work: W| {
+        let cancel = cancel.clone();
+        async move {
+            let _turn = governor.start().await;
+            if cancel.is_cancelled() { Ok(()) } else { work(cancel).await }
+        }
+    };
+    let mut running: FuturesUnordered<_> = works.map(in_turn).collect();
+    let mut first = Ok(());
+    while let Some(done) = running.next().await {
+        if done.is_err() && first.is_ok() {
+            first = done;
+            cancel.cancel();
+        }
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::replicate::Limits;
+
+    fn governor() -> Governor {
+        Governor::new(Limits { starts: 3, ..Limits::default() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_at_a_time_and_all_of_them() {
+        let (now, most, done) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        let work = async |_| {
+            now.set(now.get() + 1);
+            most.set(most.get().max(now.get()));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            now.set(now.get() - 1);
+            done.set(done.get() + 1);
+            Ok(())
+        };
+        let works = (0..100).map(|_| work);
+        side_by_side(&governor(), &CancellationToken::new(), works).await.expect("none fails");
+        assert_eq!((most.get(), done.get()), (3, 100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_failure_ends_the_others_and_is_what_is_told() {
+        let (begun, ended) = (Cell::new(0), Cell::new(0));
+        let (begun, ended) = (&begun, &ended);
+        let works = (0..100_u8).map(|number| {
+            move |cancel: CancellationToken| async move {
+                begun.set(begun.get() + 1);
+                if number == 1 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    return Err(Failure::told(76, "the backup is damaged"));
+                }
+                cancel.cancelled().await;
+                ended.set(ended.get() + 1);
+                Err(Failure::told(70, "cancelled"))
+            }
+        });
+        let cancel = CancellationToken::new();
+        let failure = side_by_side(&governor(), &cancel, works).await.expect_err("one fails");
+        assert_eq!((failure.code, begun.get(), ended.get()), (76, 3, 2), "those under way were waited for");
+        assert!(!cancel.is_cancelled(), "whose token it is decides for itself");
+    }
+}

@@ -1,0 +1,151 @@
+//! What the databases of one store share: turns, and what was found out about it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+
+use crate::clock;
+use crate::config::Target;
+use crate::remote::{Layout, Remote};
+use crate::replicate::Governor;
+use crate::store::{Listed, StoreError, probe};
+
+/// Names a store: the bucket, whatever the paths in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StoreKey(String);
+
+impl StoreKey {
+    pub fn of(target: &Target) -> StoreKey {
+        match target {
+            Target::File { .. } => StoreKey("files".into()),
+            Target::S3(settings) => {
+                let (endpoint, region) = (settings.endpoint.as_deref(), settings.region.as_deref());
+                StoreKey(format!("{} {} {}", endpoint.unwrap_or(""), region.unwrap_or(""), settings.bucket))
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub fn named(name: &str) -> StoreKey {
+        StoreKey(name.into())
+    }
+}
+
+/// What a store answered to the probe.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    /// Its time, Unix milliseconds, and the boot clock then.
+    at: Option<(i64, Duration)>,
+}
+
+/// One store's share.
+#[derive(Clone)]
+pub struct Share {
+    pub governor: Governor,
+    answered: Arc<OnceCell<Answered>>,
+}
+
+pub struct Stores {
+    governor: Governor,
+    shares: BTreeMap<StoreKey, Share>,
+}
+
+impl Stores {
+    pub fn new(governor: Governor) -> Stores {
+        Stores { governor, shares: BTreeMap::new() }
+    }
+
+    pub fn share(&mut self, key: &StoreKey) -> Share {
+        let governor = &self.governor;
+        let new = || Share { governor: governor.for_store(), answered: Arc::default() };
+        self.shares.entry(key.clone()).or_insert_with(new).clone()
+    }
+}
+
+impl Share {
+    /// Finds out whether the store keeps the promise that fencing stands on, once for all databases
+    /// there, and says so if it does not; then removes what killed processes left of this replica.
+    /// Files need neither.
+    pub fn probe(&self, remote: &Remote) {
+        if remote.layout() == Layout::S3 {
+            tokio::spawn(probe_fencing(self.clone(), remote.clone()));
+        }
+    }
+}
+
+async fn probe_fencing(share: Share, remote: Remote) {
+    let mut beside = None;
+    let answered = share.answered.get_or_try_init(|| async {
+        let probed = probe::probe(remote.store().as_ref()).await?;
+        if !probed.honours_create {
+            tracing::warn!(
+                "{} ignores If-None-Match: two writers on this path could overwrite each other; make sure that there is one",
+                remote.address()
+            );
+        }
+        beside = Some(probed.beside);
+        Ok(Answered { at: probed.now_ms.map(|now_ms| (now_ms, clock::since_boot())) })
+    });
+    match answered.await {
+        Ok(Answered { at: Some((then_ms, then)) }) => {
+            let since = clock::since_boot().saturating_sub(*then);
+            let now_ms = then_ms.saturating_add(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+            remove_leftovers(&share, &remote, now_ms, beside.unwrap_or_default()).await;
+        }
+        Ok(Answered { at: None }) => {}
+        // The next database of the store asks again.
+        Err::<_, StoreError>(error) => {
+            tracing::debug!("could not find out whether the store honours If-None-Match: {error}");
+        }
+    }
+}
+
+/// Where nothing is left this is one request. What is too young to be removed is looked at again
+/// when it is not.
+async fn remove_leftovers(share: &Share, remote: &Remote, mut now_ms: i64, mut probes: Vec<Listed>) {
+    let debug = |error: StoreError| tracing::debug!("cannot look for what killed processes left: {error}");
+    loop {
+        let removed = {
+            let _turn = share.governor.merge().await;
+            remote.remove_leftovers(now_ms, &probes).await
+        };
+        let wait = match removed {
+            Ok(Some(wait)) => wait,
+            Ok(None) => return,
+            Err(error) => return debug(error),
+        };
+        let before = clock::since_boot();
+        tokio::time::sleep(wait).await;
+        let slept = clock::since_boot().saturating_sub(before);
+        now_ms = now_ms.saturating_add(i64::try_from(slept.as_millis()).unwrap_or(i64::MAX));
+        probes = match probe::list(remote.store().as_ref()).await {
+            Ok(probes) => probes,
+            Err(error) => return debug(error),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replicate::Limits;
+    use crate::store::memory::{Fault, MemoryStore, Op};
+
+    #[tokio::test]
+    async fn a_store_is_probed_once_for_all_its_databases_and_again_after_a_failure() {
+        let store = MemoryStore::new();
+        let remote = Remote::new(Arc::new(store.clone()), Layout::S3);
+        let mut stores = Stores::new(Governor::new(Limits::default()));
+        let [share, other] = ["a", "b"].map(|name| stores.share(&StoreKey::named(name)));
+        store.inject(Op::Put, Fault::Fail(|detail| StoreError::Transient { detail }), 1);
+        probe_fencing(share.clone(), remote.clone()).await;
+        assert_eq!(store.calls(Op::Put), 1, "it failed");
+        let many = (0..100).map(|_| probe_fencing(stores.share(&StoreKey::named("a")), remote.clone()));
+        futures_util::future::join_all(many).await;
+        assert_eq!(store.calls(Op::Put), 3, "one probe creates twice");
+        probe_fencing(other, remote).await;
+        assert_eq!(store.calls(Op::Put), 5, "another store is another promise");
+    }
+}

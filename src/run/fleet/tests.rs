@@ -1,0 +1,316 @@
+//! Databases come and go while others are replicated. What a sync has answered is proved by a
+//! restore.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::db::Tuning;
+use crate::remote::Layout;
+use crate::replicate::{Chores, Policy, Ready};
+use crate::restore::{Request, restore};
+use crate::store::memory::{Fault, MemoryStore, Op};
+use crate::store::{Chunks, Deleted, FileStore, Head, Key, Listed, Put, Range, Store, StoreError};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// An application's database, and its replica.
+struct App {
+    path: PathBuf,
+    connection: rusqlite::Connection,
+    remote: Remote,
+}
+
+impl App {
+    fn new(dir: &tempfile::TempDir, name: &str, store: impl Store + 'static) -> App {
+        let path = dir.path().canonicalize().expect("tempdir").join(name);
+        let connection = rusqlite::Connection::open(&path).expect("open");
+        connection.busy_timeout(Duration::from_secs(5)).expect("timeout");
+        connection.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x)").expect("create");
+        App { path, connection, remote: Remote::new(Arc::new(store), Layout::Directories) }
+    }
+
+    fn write(&self, bytes: u32) {
+        self.connection.execute("INSERT INTO t(x) VALUES (randomblob(?1))", [bytes]).expect("insert");
+    }
+
+    fn registration(&self) -> Registration {
+        let hour = Duration::from_secs(3600);
+        let policy = Policy {
+            levels: vec![hour],
+            snapshot_interval: hour,
+            snapshot_retention: hour,
+            snapshot_check_interval: hour,
+            l0_retention: hour,
+            l0_check_interval: hour,
+            grace: hour,
+            delete: true,
+            listing_lasts: hour,
+            spread: 0,
+        };
+        let settings = Settings {
+            meta_path: fsx_meta(&self.path),
+            optional: false,
+            all: watch::channel(Arc::default()).1,
+            path: self.path.clone(),
+            tuning: Tuning {
+                busy_timeout: Duration::from_secs(1),
+                min_checkpoint_page_count: 1000,
+                truncate_page_n: 0,
+                max_sync_wal_bytes: 64 << 20,
+            },
+            monitor_interval: Duration::from_millis(50),
+            checkpoint_interval: hour,
+            // Nothing but a sync uploads more than what was saved up.
+            sync_interval: hour,
+            final_retry_interval: Duration::from_millis(50),
+            proof_lasts: hour,
+            lifecycle: Some(policy),
+            once: None,
+        };
+        Registration { settings, remote: self.remote.clone(), store: StoreKey::named("memory") }
+    }
+
+    /// Rows that a restore gives back.
+    async fn restored(&self) -> u32 {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let output = dir.path().canonicalize().expect("tempdir").join("copy.db");
+        let restored = restore(&self.remote, &Request::new(&output), &CancellationToken::new(), &Arc::default()).await;
+        restored.expect("a restore");
+        let copy = rusqlite::Connection::open(output).expect("open");
+        copy.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).expect("rows")
+    }
+}
+
+fn fsx_meta(path: &std::path::Path) -> PathBuf {
+    crate::fsx::with_suffix(path, ".meta")
+}
+
+fn fleet() -> (Fleet, FleetEvents) {
+    Fleet::new(Limits::default())
+}
+
+fn soon() -> Instant {
+    Instant::now() + SOON
+}
+
+async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON * 2, work).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+async fn until_ready(heard: &mut FleetEvents, ids: &[DatabaseId]) {
+    let mut waited_for: BTreeSet<DatabaseId> = ids.iter().copied().collect();
+    while !waited_for.is_empty() {
+        let (id, event) = in_time("readiness", heard.next()).await;
+        assert_eq!(event, Event::Ready(Ready::Armed), "{id:?}");
+        assert!(waited_for.remove(&id), "{id:?} was ready twice, or was never added");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn databases_come_and_go_while_others_are_replicated() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let bucket = dir.path().join("bucket");
+    let [one, two] = ["one.db", "two.db"].map(|name| App::new(&dir, name, MemoryStore::new()));
+    let three = App::new(&dir, "three.db", FileStore::new(bucket));
+    let (mut fleet, mut heard) = fleet();
+    let [a, b] = [&one, &two].map(|app| fleet.add(app.registration()).expect("new"));
+    until_ready(&mut heard, &[a, b]).await;
+    assert_eq!(fleet.add(one.registration()), Err(FleetError::Known(one.path.clone())));
+    one.write(10);
+    two.write(10);
+    for (app, id) in [(&one, a), (&two, b)] {
+        in_time("a sync", fleet.sync(id, soon()).expect("runs")).await.expect("synced");
+        assert_eq!(app.restored().await, 1);
+    }
+
+    // One stops, with its last commit safe; another comes meanwhile, and the second goes on.
+    one.write(10);
+    let stopped = fleet.stop(a, soon()).expect("runs");
+    let c = fleet.add(three.registration()).expect("new");
+    until_ready(&mut heard, &[c]).await;
+    assert!(matches!(in_time("the end", stopped).await, Ended::Synced(Some(_))));
+    assert_eq!(one.restored().await, 2);
+    assert_eq!(fleet.sync(a, soon()).err(), Some(FleetError::Stopped(one.path.clone())));
+    assert_eq!(fleet.start(b), Err(FleetError::Running(two.path.clone())));
+    one.write(10);
+    three.write(10);
+    in_time("a sync", fleet.sync(c, soon()).expect("runs")).await.expect("synced");
+    assert_eq!((one.restored().await, three.restored().await), (2, 1));
+
+    // It starts again under its id, and has what was committed meanwhile.
+    fleet.start(a).expect("stopped");
+    until_ready(&mut heard, &[a]).await;
+    in_time("a sync", fleet.sync(a, soon()).expect("runs")).await.expect("synced");
+    assert_eq!(one.restored().await, 3);
+
+    // One goes for good, and may come back.
+    two.write(10);
+    let gone = fleet.remove(b, soon()).expect("registered");
+    assert_eq!(fleet.status(b).err(), Some(FleetError::Unknown));
+    assert!(matches!(in_time("the end", gone).await, Ended::Synced(Some(_))));
+    assert_eq!(two.restored().await, 2);
+    assert_eq!(fleet.ids().collect::<Vec<_>>(), [a, c]);
+    let d = fleet.add(two.registration()).expect("it is gone");
+    assert!(d > c, "a number is never used again");
+    until_ready(&mut heard, &[d]).await;
+
+    fleet.finish_by(soon());
+    let ended = in_time("all ends", join_all(fleet.ends())).await;
+    assert!(ended.iter().all(|ended| matches!(ended, Ended::Synced(Some(_)))), "{ended:?}");
+    assert_eq!(fleet.statuses().count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_waits_for_the_bucket_and_not_for_the_pace() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = MemoryStore::new();
+    let app = App::new(&dir, "app.db", store.clone());
+    let (mut fleet, mut heard) = fleet();
+    let id = fleet.add(app.registration()).expect("new");
+    until_ready(&mut heard, &[id]).await;
+    for rows in 1..20 {
+        app.write(10);
+        if rows % 3 == 0 {
+            store.inject(Op::Put, Fault::Delay(Duration::from_millis(30)), 1);
+        }
+        let txid = in_time("a sync", fleet.sync(id, soon()).expect("runs")).await.expect("synced");
+        assert_eq!(app.restored().await, rows, "at TXID {txid:?}");
+    }
+    // Nothing to do is an answer, too, and no request.
+    let puts = store.calls(Op::Put);
+    let answers: Vec<_> = (0..100).map(|_| fleet.sync(id, soon()).expect("runs")).collect();
+    assert!(in_time("many syncs", join_all(answers)).await.iter().all(Result::is_ok));
+    assert_eq!(store.calls(Op::Put), puts);
+
+    store.inject(Op::Put, Fault::Fail(|detail| StoreError::Transient { detail }), u64::MAX as usize);
+    app.write(10);
+    let by = Instant::now() + Duration::from_millis(500);
+    let answer = in_time("the deadline", fleet.sync(id, by).expect("runs")).await;
+    let Err(SyncError::TimedOut { .. }) = answer else { panic!("{answer:?}") };
+    let waiting = fleet.sync(id, soon()).expect("runs");
+    let ended = fleet.stop(id, Instant::now() + Duration::from_millis(300)).expect("runs");
+    assert!(matches!(in_time("the end", ended).await, Ended::Unsynced { .. }));
+    assert!(matches!(in_time("the answer", waiting).await, Err(SyncError::Ended(_))), "whoever waits hears of the end");
+    store.heal();
+    fleet.start(id).expect("stopped");
+    until_ready(&mut heard, &[id]).await;
+    in_time("a sync", fleet.sync(id, soon()).expect("runs")).await.expect("synced");
+    assert_eq!(app.restored().await, 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_is_made_when_somebody_asks() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = MemoryStore::new();
+    let app = App::new(&dir, "app.db", store.clone());
+    let (mut fleet, mut heard) = fleet();
+    let id = fleet.add(app.registration()).expect("new");
+    until_ready(&mut heard, &[id]).await;
+    for _ in 0..3 {
+        app.write(10);
+        in_time("a sync", fleet.sync(id, soon()).expect("runs")).await.expect("synced");
+    }
+    let newest = fleet.status(id).expect("runs").confirmed.expect("synced");
+    let txid = in_time("a snapshot", fleet.snapshot(id).expect("runs")).await.expect("made");
+    assert_eq!(txid, newest);
+    let name = format!("ltx/9/{:016x}-{:016x}.ltx", 1, newest.get());
+    assert!(store.names().contains(&name), "{:?}", store.names());
+    let puts = store.calls(Op::Put);
+    assert_eq!(in_time("a snapshot", fleet.snapshot(id).expect("runs")).await, Ok(newest), "it is there already");
+    assert_eq!(store.calls(Op::Put), puts);
+    store.inject(Op::Put, Fault::Fail(|detail| StoreError::Permanent { detail }), 1000);
+    app.write(10);
+    store.heal();
+    in_time("a sync", fleet.sync(id, soon()).expect("runs")).await.expect("synced");
+    store.inject(Op::Put, Fault::Fail(|detail| StoreError::Permanent { detail }), 1000);
+    let failed = in_time("a failure", fleet.snapshot(id).expect("runs")).await;
+    assert!(matches!(failed, Err(SnapshotError::Failed { .. })), "{failed:?}");
+}
+
+/// A bucket that takes its time, and counts who is there.
+#[derive(Clone, Default)]
+struct Counting {
+    inner: MemoryStore,
+    count: Arc<std::sync::Mutex<(usize, usize)>>,
+}
+
+#[async_trait]
+impl Store for Counting {
+    fn address(&self) -> &str {
+        self.inner.address()
+    }
+
+    async fn put(&self, key: &Key, put: Put) -> crate::store::Result<()> {
+        {
+            let mut count = self.count.lock().expect("count");
+            count.0 += 1;
+            count.1 = count.1.max(count.0);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let done = self.inner.put(key, put).await;
+        self.count.lock().expect("count").0 -= 1;
+        done
+    }
+
+    async fn get(&self, key: &Key, range: Range) -> crate::store::Result<Chunks> {
+        self.inner.get(key, range).await
+    }
+
+    async fn head(&self, key: &Key) -> crate::store::Result<Head> {
+        self.inner.head(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> crate::store::Result<Vec<Listed>> {
+        self.inner.list(prefix).await
+    }
+
+    async fn delete(&self, keys: &[Key]) -> crate::store::Result<Deleted> {
+        self.inner.delete(keys).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn databases_that_wake_up_together_take_turns_and_share_the_memory() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let count = Arc::default();
+    // Less memory than one of the writes below needs for each of five databases.
+    let limits = Limits { starts: 2, uploads: 3, memory_bytes: 5 * 40_000, ..Limits::default() };
+    let (mut fleet, mut heard) = Fleet::new(limits);
+    let apps: Vec<App> = (0..30)
+        .map(|n| App::new(&dir, &format!("{n}.db"), Counting { count: Arc::clone(&count), ..Counting::default() }))
+        .collect();
+    let ids: Vec<_> = apps.iter().map(|app| fleet.add(app.registration()).expect("new")).collect();
+    until_ready(&mut heard, &ids).await;
+    for round in 1..4 {
+        apps.iter().for_each(|app| app.write(30_000));
+        let syncs: Vec<_> = ids.iter().map(|id| fleet.sync(*id, soon()).expect("runs")).collect();
+        let answers = in_time("all syncs", join_all(syncs)).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        for app in [&apps[0], &apps[29]] {
+            assert_eq!(app.restored().await, round);
+        }
+    }
+    let most = count.lock().expect("count").1;
+    assert!((2..=3).contains(&most), "{most} uploads at the same time");
+    fleet.finish_by(soon());
+    in_time("all ends", join_all(fleet.ends())).await;
+    assert!(fleet.governor().memory_in_use() <= 5 * 40_960);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_databases_end_by_themselves_although_nobody_listens() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let (mut fleet, _heard) = fleet();
+    for n in 0..100 {
+        let app = App::new(&dir, &format!("{n}.db"), MemoryStore::new());
+        let mut registration = app.registration();
+        registration.settings.once = Some(Chores::default());
+        fleet.add(registration).expect("new");
+    }
+    let ended = in_time("all ends", join_all(fleet.ends())).await;
+    assert!(ended.iter().all(|ended| matches!(ended, Ended::Synced(Some(_)))), "{ended:?}");
+}
