@@ -15,6 +15,7 @@
 //!             │
 //!          config/          litestream.yml + env + flags → typed Options; nothing below reads YAML or env
 //!             │
+//!          verify/          does a replica restore: the proof, which writes nothing
 //!     ┌───────┴────────┐
 //!  replicate/      restore/            up and down
 //!     │      ╲     ╱   │
@@ -51,6 +52,8 @@ mod status;
 
 mod replicate;
 mod restore;
+
+mod verify;
 
 mod config;
 

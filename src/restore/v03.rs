@@ -30,7 +30,7 @@ pub use plan::OldPlan;
 pub(super) use plan::{NoOldPlan, best_snapshot_ms, plan};
 
 /// Whether the names show an unbroken way to the newest state; `Err` says what is wrong.
-pub(super) fn check(replica: &OldReplica) -> Result<(), String> {
+pub fn check(replica: &OldReplica) -> Result<(), String> {
     match plan(replica, None) {
         Ok(_) | Err(NoOldPlan::Nothing | NoOldPlan::TooEarly) => Ok(()),
         Err(NoOldPlan::Gap { generation, missing, beyond, last_ms }) => {

@@ -9,6 +9,7 @@ const ROWS: &[&[&str]] = &[
     &["cli"],
     &["run"],
     &["config"],
+    &["verify"],
     &["replicate", "restore"],
     &["db", "status", "remote"],
     &["sqlite", "ltx", "store", "supervise"],
