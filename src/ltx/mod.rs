@@ -81,6 +81,7 @@ mod header;
 mod index;
 mod merge;
 mod outline;
+mod page_head;
 mod txid;
 mod xxh32;
 

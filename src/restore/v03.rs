@@ -29,6 +29,9 @@ use feed::Broken;
 pub use plan::OldPlan;
 pub(super) use plan::{NoOldPlan, best_snapshot_ms, plan};
 
+/// Large objects are read in ranges of this many bytes.
+const RANGE: u64 = 4 * 1024 * 1024;
+
 /// Whether the names show an unbroken way to the newest state; `Err` says what is wrong.
 pub fn check(replica: &OldReplica) -> Result<(), String> {
     match plan(replica, None) {

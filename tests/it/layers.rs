@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod circles;
+
 /// From the top down, as drawn in `src/lib.rs`.
 const ROWS: &[&[&str]] = &[
     &["cli"],
