@@ -11,6 +11,13 @@
 //! The result is an error or a database that was there at some commit; until the rename nothing is visible under the target's
 //! name, and whatever an interrupted run leaves behind is removed by the next. Memory is bounded by `parallelism`, not by the
 //! database: an index is read as a stream, and one bit is kept for each page and for each frame of the files in hand.
+//!
+//! # Invariants
+//!
+//! I1: what comes out is an error, or equals the source page for page at some commit. Hence every byte that was read is covered by a
+//! checksum before the rename, and the database never gets its name before it is whole and durable. I5: "no backup" is said only if
+//! nothing in the listing resembles one (`absence.rs`); whatever could not be read or understood is an error of another kind. I7:
+//! memory depends on `parallelism` alone.
 
 mod absence;
 mod engine;

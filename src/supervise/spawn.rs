@@ -49,6 +49,7 @@ pub fn spawn(image: &Image) -> Result<Spawned, SpawnError> {
         // SAFETY: the child calls nothing but `in_child`, which is async-signal-safe and never returns. All signals are
         // blocked, so none of our handlers runs in the child.
         match unsafe { libc::fork() } {
+            // SAFETY: this is the child, right after the fork, on memory that was prepared before it.
             0 => unsafe { prepared.in_child() },
             -1 => Err(io::Error::last_os_error()),
             pid => Ok(pid),

@@ -9,6 +9,8 @@
 //!
 //! Nothing is written but the temporary file, which is gone when the future is done or dropped. Objects come and go while they
 //! are looked at: what is missing is looked for a second time before it is called damage.
+//!
+//! It is the proof of I1 without a database that would have to be replaced; what cannot be told is an error, never a finding.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};

@@ -15,6 +15,7 @@ const ROWS: &[&[&str]] = &[
     &["replicate", "restore"],
     &["db", "status", "remote"],
     &["sqlite", "ltx", "store", "supervise"],
+    &["fuzz"],
     &["page", "fsx", "clock"],
 ];
 
