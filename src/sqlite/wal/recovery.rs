@@ -97,10 +97,10 @@ pub(super) fn by_us(database: &[u8], wal: &[u8]) -> Recovered {
         pages.resize(pages.len().max(frame.pgno.index() + 1), vec![0; PAGE]);
         let page = &mut pages[frame.pgno.index()];
         file.read_page(frame.number, page, PageSize::new(512).expect("valid")).expect("read");
-        if frame.commit > 0 {
-            // Pages that are in no frame and not in the database are holes in its file.
-            pages.resize(frame.commit as usize, vec![0; PAGE]);
-        }
+    }
+    if let Some(last) = frames[..end].last() {
+        // Pages that are in no frame and not in the database are holes in its file.
+        pages.resize(last.commit as usize, vec![0; PAGE]);
     }
     (u32::try_from(end).expect("small"), pages)
 }
