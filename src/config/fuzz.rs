@@ -38,7 +38,8 @@ fn check_file(bytes: &[u8], path: &PathBuf, load: Load) {
             // Where the value was made a key, or a path, it is one.
             let is_value = text.match_indices(SECRET).all(|(at, _)| {
                 let line = &text[text[..at].rfind('\n').map_or(0, |end| end + 1)..at];
-                line.contains("secret-access-key: ") || line.contains("?sse-customer-key=")
+                let is_url = line.trim_start().starts_with("url: ") && line.ends_with("?sse-customer-key=");
+                line.trim_start().starts_with("secret-access-key: ") || is_url
             });
             assert!(!is_value || !error.contains(SECRET), "a secret is quoted: {error}");
         }
@@ -114,6 +115,12 @@ fn a_line_break_in_a_key_or_a_url_is_shown_and_not_written() {
         let error = load(&sources).expect_err("no such key");
         assert!(error.contains(shown), "{error}");
     }
+    // The quote behind `30s` is missing.
+    let text = format!("snapshot:\n  interval: \"30s\n  retention: 1h\nsecret-access-key: {SECRET}\nexec: \"app\"\n");
+    std::fs::write(&path, text).expect("write");
+    let sources = Sources { config_path: Some(path.clone()), ..Sources::new(&env, PathBuf::from("/app")) };
+    let error = load(&sources).expect_err("no duration");
+    assert!(!error.contains(SECRET), "{error}");
     let error = replica_from_url("s3://b/p?re%0Agion=x", &env).expect_err("no such parameter").to_string();
     assert!(error.ends_with("write %3F for ?"), "{error}");
 }
