@@ -336,9 +336,6 @@ pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&
 }
 
 #[cfg(test)]
-mod read;
-
-#[cfg(test)]
 mod tests {
     use super::*;
 
