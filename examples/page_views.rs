@@ -7,6 +7,8 @@
 //! `DATABASE_PATH` names the database (default `page_views.db`), `PORT` the port on 127.0.0.1 (default 8080; 0 takes a free
 //! one), `LISTEN` another address to listen on. It knows nothing of backups: WAL mode, a busy timeout, and plain SQL.
 
+#![expect(clippy::print_stderr, reason = "an ordinary program, whose stderr is read")]
+
 use std::env;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};

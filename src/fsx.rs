@@ -4,6 +4,7 @@
 //! open a live SQLite database or its `-shm` through here: closing *any* descriptor of them drops the POSIX locks of every
 //! connection in this process (see `sqlite/`).
 
+mod place;
 pub mod weak;
 
 use std::ffi::{OsStr, OsString};
@@ -13,6 +14,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+pub use place::parent;
 
 /// An I/O error together with what was tried on which path.
 #[derive(Debug, thiserror::Error)]
@@ -190,14 +193,6 @@ pub fn framed(before: &str, name: &OsStr, after: &str, room: usize) -> OsString 
 /// A number that stands for these bytes in a file name (FNV-1a): the same on every machine and in every version.
 pub fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// The directory a file lies in; `.` for a bare name.
-pub fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    }
 }
 
 fn absent_is_none<T>(result: Result<T>) -> Result<Option<T>> {

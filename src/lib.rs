@@ -6,7 +6,8 @@
 //!
 //! # The house
 //!
-//! Rows depend only on rows below them; two rooms on one row do not know each other (`tests/it/layers.rs` keeps it so).
+//! Modules depend only on modules in rows below them; two modules of one row do not know each other, and no two files of a module
+//! need each other (`tests/it/layers.rs` keeps it so).
 //!
 //! ```text
 //!    main → cli/            what the user types; the one place where an error becomes a sentence and an exit code
@@ -15,6 +16,7 @@
 //!             │
 //!          config/          litestream.yml + env + flags → typed Options; nothing below reads YAML or env
 //!             │
+//!          verify/          does a replica restore: the proof, which writes nothing
 //!     ┌───────┴────────┐
 //!  replicate/      restore/            up and down
 //!     │      ╲     ╱   │
@@ -24,6 +26,35 @@
 //!     └──────┴───┬────┘
 //!         page · fsx · clock           words
 //! ```
+//!
+//! # What must always hold
+//!
+//! | | | kept by | shown by |
+//! |---|---|---|---|
+//! | I1 | A restore is an error, or a database that equals the source page for page at some commit | `restore`, `verify` | `restore::tests`, `crash` |
+//! | I2 | The exit code tells the truth: "synced" means that the bucket alone restores the last acknowledged commit | `run`, `replicate` | `exit_codes`, `supervision` |
+//! | I3 | `remote ≤ captured ≤ wal`: a watermark moves only after the bytes are durable where it says they are | `replicate::core`, `status` | `core::sim` |
+//! | I4 | One history per replica path: a second writer can lose the race, and never mixes in | `store` (`store::Put::create`), `replicate` | `store::conformance`, `doubt`, `hostile` |
+//! | I5 | The application never starts on a partial, foreign or empty database while there is a backup; "no backup" is never confused with "cannot tell" | `run`, `restore` | `boot`, `local` |
+//! | I6 | Nothing but SQLite's own checkpoint writes to the user's database; the write lock is held for milliseconds | `sqlite`, `db` | `shipping`, `scripts/bench writer` |
+//! | I7 | Memory, local disk, requests and descriptors are bounded; an idle database costs no request | `ltx`, `restore`, `db`, `replicate` | `scripts/requests`, `replicate::tests` |
+//! | I8 | Nothing fails silently: since when something waits for its upload is known, logged and shown | `status`, `run` | `stderr`, `shipping` |
+//!
+//! # Words
+//!
+//! SQLite's, Litestream's and LiteFS's words mean here what they mean there: WAL, frame, checkpoint, snapshot, LTX, TXID, level,
+//! compaction, retention, replica (a destination, as in litestream.yml). A few are used more narrowly than elsewhere:
+//!
+//! | | |
+//! |---|---|
+//! | capture | frames of the WAL become pages |
+//! | upload | pages become an object in the bucket |
+//! | confirmed | the bucket has answered that an object is durable |
+//! | merge | several LTX files become one; *compaction* is the rule that says which and when |
+//! | spill | captured transactions that wait on the local disk, because the bucket is away and the WAL must not grow |
+//! | fenced | another writer has created the next object: nothing more is uploaded, and nobody may commit |
+//! | orphaned | what was committed after that, and is in no history |
+//! | remote | the side of the bucket, whatever kind of store it is |
 //!
 //! # One commit, from the WAL to the bucket
 //!
@@ -40,6 +71,9 @@ mod clock;
 mod fsx;
 mod page;
 
+#[cfg(test)]
+mod fuzz;
+
 mod ltx;
 mod sqlite;
 mod store;
@@ -52,6 +86,8 @@ mod status;
 
 mod replicate;
 mod restore;
+
+mod verify;
 
 mod config;
 

@@ -2,6 +2,9 @@
 //!
 //! The only state that is shared between tasks. One road writes each entry, with its retention, and whoever proves the replica
 //! writes the entry beside it; anybody may read them. Numbers and facts only: no policy.
+//!
+//! I3: `confirmed ≤ captured`, and each moves only after the bytes are durable where it says that they are. I8:
+//! [`Status::unshipped_since`] is the figure of health: it is there whenever something waits for its upload, for whatever reason.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -180,11 +180,3 @@ pub fn definition() -> clap::Command {
 fn usage(command: Option<&'static str>, problem: String) -> Rejected {
     Rejected::Usage { command, problem }
 }
-
-/// Refuses by name the first flag that is set and not there yet.
-fn refuse(flags: &[(bool, &str)]) -> Result<(), String> {
-    match flags.iter().find(|(set, _)| *set) {
-        Some((_, flag)) => Err(format!("the flag {flag} is not supported yet")),
-        None => Ok(()),
-    }
-}

@@ -8,6 +8,7 @@
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout · progress.rs  the bar
 //!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset
+//!   process.rs    environment, working directory, signals · show.rs  what every command prints alike
 //!   logger.rs     where log lines go, and what they look like · stderr.rs  the thread that writes them · defect.rs  panics
 //! ```
 
@@ -20,23 +21,24 @@ mod logger;
 mod ltx;
 mod moment;
 mod points;
+mod process;
 mod progress;
 mod reset;
 mod restore;
 mod run;
+mod show;
 mod source;
 mod stderr;
 mod verify;
 
-use std::env::VarError;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use args::Command;
+use process::{Environment, all_is_text, install, replica_at, variable};
+use show::{printed, timestamp};
 
-use crate::config::{self, Loaded, Options, Replica, Sources};
 use crate::run::Failure;
 use crate::run::exit::{CONFIG, INTERNAL};
 use crate::{sqlite, supervise};
@@ -103,72 +105,4 @@ fn version_text(verbose: bool) -> String {
         false => version.to_owned(),
         true => format!("millstream {version}\nSQLite {}", sqlite::library_version()),
     }
-}
-
-/// Environment and working directory, read once and handed to `config/`.
-struct Environment {
-    cwd: std::path::PathBuf,
-}
-
-impl Environment {
-    fn of_process() -> Result<Environment, Failure> {
-        let cwd = std::env::current_dir();
-        let cwd = cwd.map_err(|error| Failure::new(CONFIG, anyhow::anyhow!("find the working directory: {error}")))?;
-        Ok(Environment { cwd })
-    }
-
-    fn load<'a>(
-        &self,
-        sources: impl FnOnce(&'a dyn Fn(&str) -> Option<String>, std::path::PathBuf) -> Sources<'a>,
-    ) -> Result<Loaded, Failure> {
-        let loaded = Options::load(&sources(&variable, self.cwd.clone()));
-        all_is_text()?;
-        loaded.map_err(|error| Failure::new(CONFIG, error))
-    }
-}
-
-/// The exit code of a command whose work is what it prints. A reader who has seen enough is nobody's failure.
-fn printed(done: std::io::Result<()>) -> Result<u8, Failure> {
-    match done {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(INTERNAL, error)),
-        _ => Ok(0),
-    }
-}
-
-/// In whole seconds of UTC, as Litestream shows times.
-fn timestamp(unix_ms: i64) -> String {
-    let second = jiff::Timestamp::from_second(unix_ms.div_euclid(1000));
-    second.map_or_else(|_| unix_ms.to_string(), |time| time.to_string())
-}
-
-/// The first variable that was asked for and is no text. It must not count as unset.
-static NO_TEXT: OnceLock<String> = OnceLock::new();
-
-fn variable(name: &str) -> Option<String> {
-    match std::env::var(name) {
-        Ok(value) => Some(value),
-        Err(VarError::NotPresent) => None,
-        Err(VarError::NotUnicode(_)) => {
-            NO_TEXT.get_or_init(|| name.to_owned());
-            None
-        }
-    }
-}
-
-/// Refuses what was made without a variable that could not be read.
-fn all_is_text() -> Result<(), Failure> {
-    let refuse = |name| Err(Failure::told(CONFIG, format!("the environment variable {name} is not valid UTF-8")));
-    NO_TEXT.get().map_or(Ok(()), refuse)
-}
-
-/// The replica that a URL describes.
-fn replica_at(url: &str) -> Result<Replica, Failure> {
-    let replica = config::replica_from_url(url, &variable);
-    all_is_text()?;
-    replica.map_err(|error| Failure::new(CONFIG, error))
-}
-
-/// Signals are caught before anything else, so that none is lost between the stages.
-fn install() -> Result<(supervise::Signals, supervise::Nursery), Failure> {
-    supervise::install().map_err(|error| Failure::new(INTERNAL, error))
 }

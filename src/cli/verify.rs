@@ -13,9 +13,10 @@ use super::{Environment, install, logger, replica_at, timestamp, variable};
 use crate::config::{self, Database, Logging, Replica};
 use crate::fsx::{self, FsError};
 use crate::remote::{Finding, Severity, Span};
-use crate::restore::{self as road, Deep, Live, Order, Reached, RestoreError, Verified};
+use crate::restore::{Reached, RestoreError};
 use crate::run::exit::{BACKUP, CANNOT_WRITE, CONFIG};
 use crate::run::{Failure, connect, restore_failure, unless_signalled};
+use crate::verify::{self as proof, Deep, Live, Order, Verified};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PARALLELISM: usize = 8;
@@ -71,7 +72,7 @@ pub async fn verify(command: Command) -> Result<u8, Failure> {
     for subject in subjects {
         let order = order(&command, &subject);
         let work = async |cancel| match connect(&subject.replica).await {
-            Ok(remote) => match road::verify(&remote, &order, &cancel).await {
+            Ok(remote) => match proof::verify(&remote, &order, &cancel).await {
                 Ok(verified) => Outcome::Told(Box::new(verified)),
                 Err(error @ RestoreError::NoBackup { .. }) => Outcome::Nothing(error.to_string()),
                 Err(error) => Outcome::Failed(cannot_tell(error)),

@@ -108,10 +108,11 @@ impl Loaded {
 
 impl Options {
     pub fn load(sources: &Sources<'_>) -> anyhow::Result<Loaded> {
-        let mut loaded = match &sources.database {
-            Some((db, url)) => from_flags(sources, db, url)?,
-            None => from_file(sources)?,
+        let loaded = match &sources.database {
+            Some((db, url)) => from_flags(sources, db, url),
+            None => from_file(sources),
         };
+        let mut loaded = loaded.map_err(on_one_line)?;
         apply_overrides(&mut loaded, sources);
         Ok(loaded)
     }
@@ -119,7 +120,17 @@ impl Options {
 
 /// The replica that a URL describes, for commands that are given one instead of a database.
 pub fn replica_from_url(url: &str, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Replica> {
-    at_url(url, Scene { cwd: Path::new("/"), env })
+    at_url(url, Scene { cwd: Path::new("/"), env }).map_err(on_one_line)
+}
+
+/// An error may quote a key or a path. A line break or an escape sequence in it must not reach a log or a terminal as one.
+fn on_one_line(error: anyhow::Error) -> anyhow::Error {
+    let text = format!("{error:#}");
+    if !text.contains(char::is_control) {
+        return error;
+    }
+    let visible = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    anyhow!(text.chars().map(visible).collect::<String>())
 }
 
 fn at_url(url: &str, scene: Scene<'_>) -> anyhow::Result<Replica> {

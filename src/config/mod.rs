@@ -8,6 +8,8 @@
 
 mod database_file;
 mod expand;
+#[cfg(test)]
+mod fuzz;
 mod keys;
 mod load;
 mod options;

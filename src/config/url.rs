@@ -143,6 +143,13 @@ pub fn redact(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
     let authority_len = place.find('/').unwrap_or(place.len());
+    // A raw question mark in a password moves the at-sign into the query.
+    if let Some(at) = query.and_then(|query| query.rfind('@'))
+        && place[..authority_len].contains(':')
+        && !place.contains('@')
+    {
+        return redact(&format!("{scheme}://redacted@{}", &rest[place.len() + 1 + at + 1..]));
+    }
     // A raw slash in a password moves the at-sign behind the first slash: hide up to the last one in that case.
     let place =
         match place[..authority_len].rfind('@').or_else(|| place[..authority_len].find(':').and(place.rfind('@'))) {

@@ -24,6 +24,9 @@ mod tests;
 
 use merge::MergeSeed;
 
+/// A wrong value is quoted up to this many characters.
+const SHOWN_MAX: usize = 32;
+
 #[derive(Debug)]
 pub struct Parsed {
     pub root: Section,
@@ -177,7 +180,13 @@ impl ValueSeed<'_> {
             Kind::Duration => scalar::parse_duration(text).map(Value::Duration),
             _ => Ok(Value::Text(text.to_owned())),
         };
-        let value = value.map_err(|why| self.reader.fail(format!("{}: {why}", self.place)))?;
+        let value = value.map_err(|why| {
+            // Where a quote is missing, the lines below became a part of the value, with whatever secret is in them.
+            let len = text.chars().count();
+            let why =
+                if len > SHOWN_MAX { format!("the value has {len} characters; is a quote missing?") } else { why };
+            self.reader.fail(format!("{}: {why}", self.place))
+        })?;
         self.admit(&value).map_err(|why| self.reader.fail(why))?;
         Ok(value)
     }

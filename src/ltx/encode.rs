@@ -5,8 +5,9 @@
 
 use std::io::Write;
 
-use super::frame::{END_OF_PAGES, FrameWriter, PageOrder, max_written_len};
+use super::frame::{FrameWriter, PageOrder, max_written_len};
 use super::outline::Outline;
+use super::page_head::END_OF_PAGES;
 use super::{Crc, Flavour, HEADER_LEN, Header, LtxError, Result, TAIL_LEN};
 use crate::page::{PageSize, Pgno};
 

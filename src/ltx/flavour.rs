@@ -4,7 +4,7 @@
 //! reads both, page by page. So a page in a block shows that 0.5.16 or later wrote it, and that nothing older can restore this
 //! history any more; whatever shows less than that is doubt, and a file in frames is read by all of them.
 
-use super::frame::{END_OF_PAGES, FLAG_BLOCK, FRAME_HEADER_LEN};
+use super::page_head::{END_OF_PAGES, FLAG_BLOCK, FRAME_HEADER_LEN};
 use super::{HEADER_LEN, Header, LtxError, Result};
 
 /// How one page is stored. Every page says it for itself; Litestream and this codec do not mix them within a file.

@@ -9,28 +9,16 @@
 
 use std::io::Read;
 
-use super::{Crc, Flavour, Header, Result, be32, index::IndexSum, malformed, read_exact};
+use super::index::IndexSum;
+use super::page_head::{BLOCK_HEADER_LEN, END_OF_PAGES, FRAME_HEADER_LEN};
+use super::{Crc, Flavour, Header, Result, be32, malformed, read_exact};
 use crate::page::{PageSize, Pgno};
+use lz4::max_block_len;
 
 mod lz4;
 mod write;
 
 pub use write::{FrameWriter, max_written_len};
-
-/// Page number and flags.
-pub const FRAME_HEADER_LEN: usize = 6;
-/// Frame header and size field of the block flavour.
-pub const BLOCK_HEADER_LEN: usize = FRAME_HEADER_LEN + 4;
-/// "A size field follows": the block flavour.
-pub const FLAG_BLOCK: u16 = 1;
-/// Closes the page frames: page number 0, no flags.
-pub const END_OF_PAGES: [u8; FRAME_HEADER_LEN] = [0; FRAME_HEADER_LEN];
-
-/// The longest LZ4 block that can be needed for `len` bytes.
-pub fn max_block_len(page_size: PageSize) -> usize {
-    let len = page_size.bytes();
-    len + len / 255 + 16
-}
 
 /// The longest frame of either flavour.
 pub fn max_frame_len(page_size: PageSize) -> u64 {

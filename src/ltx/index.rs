@@ -9,54 +9,19 @@
 //! (frames contiguous from the header to the end mark, pages in the order that the format asks for), and the frames are
 //! compared with it once they are read: [`IndexSum`] is the index that *would* describe them, kept as a CRC.
 
-use super::entry::with_entry;
-use super::frame::{END_OF_PAGES, FRAME_HEADER_LEN, Frames, PageOrder, max_frame_len};
+use super::frame::{Frames, PageOrder, max_frame_len};
+use super::page_head::{END_OF_PAGES, FRAME_HEADER_LEN};
 use super::{Crc, HEADER_LEN, Header, LtxError, Result, be64, malformed};
 use crate::page::Pgno;
+
+mod sum;
+
+pub(super) use sum::IndexSum;
 
 /// Index size, post-apply checksum and file checksum: the last bytes of a file.
 pub const TAIL_LEN: usize = 24;
 /// Closes the index: a page number 0.
 pub(super) const END_OF_INDEX: u8 = 0;
-
-/// The index of some frames, kept as checksum and length only.
-#[derive(Clone)]
-pub(super) struct IndexSum {
-    crc: Crc,
-    len: u64,
-}
-
-impl IndexSum {
-    pub fn new() -> IndexSum {
-        IndexSum { crc: Crc::new(), len: 0 }
-    }
-
-    pub fn push(&mut self, pgno: Pgno, offset: u64, len: u64) {
-        with_entry(pgno, offset, len, |bytes| self.push_raw(bytes));
-    }
-
-    pub fn push_raw(&mut self, bytes: &[u8]) {
-        self.crc.update(bytes);
-        self.len += bytes.len() as u64;
-    }
-
-    pub fn append(&mut self, following: &IndexSum) {
-        self.crc.append(&following.crc);
-        self.len += following.len;
-    }
-
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
-    pub fn crc(&self) -> &Crc {
-        &self.crc
-    }
-
-    pub fn is_same(&self, other: &IndexSum) -> bool {
-        self.len == other.len && self.crc.value() == other.crc.value()
-    }
-}
 
 /// Where the index lies and what the file's checksum should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -70,6 +70,7 @@
 //!
 //! Nothing read from a file is trusted: every length is checked against what the page size allows before memory is taken
 //! for it, and every violation is a typed [`LtxError`].
+//! I7: reading takes one page and one frame of memory, whatever the file says about itself; `fuzz.rs` tries what nobody wrote.
 
 mod crc;
 mod decode;
@@ -81,6 +82,7 @@ mod header;
 mod index;
 mod merge;
 mod outline;
+mod page_head;
 mod txid;
 mod xxh32;
 
@@ -147,5 +149,7 @@ fn be64(bytes: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod testing;

@@ -25,9 +25,11 @@ use crate::store::Key;
 mod finding;
 mod reach;
 mod remarks;
+mod span;
 
-pub use finding::{Finding, Severity, Span, What};
+pub use finding::{Finding, Severity, What};
 use reach::Reach;
+pub use span::Span;
 
 /// Of how many unsound objects it is worked out which transactions each of them costs.
 const MAX_WEIGHED: usize = 64;

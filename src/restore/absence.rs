@@ -17,7 +17,7 @@ pub fn nothing_in(remote: &Remote, listing: &Listing) -> RestoreError {
 }
 
 /// Refuses to choose between two histories when the one that would be ignored goes further.
-pub(super) fn refuse_rival(remote: &Remote, listing: &Listing) -> Result<(), RestoreError> {
+pub fn refuse_rival(remote: &Remote, listing: &Listing) -> Result<(), RestoreError> {
     match (listing.rival(), listing.newest_txid()) {
         (Some(rival), Some(newest)) => Err(RestoreError::TwoHistories {
             address: remote.address().to_owned(),

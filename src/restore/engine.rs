@@ -114,6 +114,12 @@ struct Claimed {
     role: Role,
 }
 
+impl Claimed {
+    fn damaged(&self, error: &LtxError) -> Failure {
+        Failure::Damaged { name: self.opened.object.name.clone(), why: error.to_string() }
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Role {
     Newer,
@@ -233,11 +239,7 @@ async fn apply(site: Arc<Site>, file: Arc<Claimed>) -> Result<(), Failure> {
     }
     let file = Arc::new(Claimed { opened, owned: file.owned.clone(), role: file.role });
     let verified = apply_once(&site, &file, false).await?.verify(&file.opened.index);
-    verified.map_err(|error| damaged(&file, &error))
-}
-
-fn damaged(file: &Claimed, error: &LtxError) -> Failure {
-    Failure::Damaged { name: file.opened.object.name.clone(), why: error.to_string() }
+    verified.map_err(|error| file.damaged(&error))
 }
 
 async fn apply_once(site: &Arc<Site>, file: &Arc<Claimed>, first_time: bool) -> Result<Assembly, Failure> {

@@ -6,14 +6,22 @@
 //!          → every file verified → integrity → fsync → siblings out of the way → rename → fsync of the directory
 //! ```
 //!
-//! Whether all of that would succeed is proved by `verify.rs`, without a database to replace.
+//! Whether all of that would succeed is proved by `verify/`, without a database to replace.
 //!
 //! The result is an error or a database that was there at some commit; until the rename nothing is visible under the target's
 //! name, and whatever an interrupted run leaves behind is removed by the next. Memory is bounded by `parallelism`, not by the
 //! database: an index is read as a stream, and one bit is kept for each page and for each frame of the files in hand.
+//!
+//! # Invariants
+//!
+//! I1: what comes out is an error, or equals the source page for page at some commit. Hence every byte that was read is covered by a
+//! checksum before the rename, and the database never gets its name before it is whole and durable. I5: "no backup" is said only if
+//! nothing in the listing resembles one (`absence.rs`); whatever could not be read or understood is an error of another kind. I7:
+//! memory depends on `parallelism` alone.
 
 mod absence;
 mod engine;
+mod fetch;
 mod format;
 mod integrity;
 mod open;
@@ -23,7 +31,6 @@ mod progress;
 mod survey;
 mod target;
 mod v03;
-mod verify;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -36,19 +43,17 @@ use crate::remote::{Generation, Remote, WalPlace};
 use crate::sqlite::{Content, InUse};
 use crate::store::{Key, StoreError};
 
-pub use absence::nothing_in;
+pub use absence::{nothing_in, refuse_rival};
+pub use fetch::{Fetched, fetch};
 pub use integrity::Integrity;
 pub use points::{Density, Points, Stretch, points};
 pub use progress::Progress;
 pub use survey::{Found, Survey};
-pub use target::{FileOwner, check as check_target};
-pub use v03::OldPlan;
-pub use verify::{Deep, Live, Order, Verified, verify};
+pub use target::{FileOwner, check as check_target, scratch};
+pub use v03::{OldPlan, check as check_old};
 
 /// How often the bucket may change under a restore before it gives up.
 const MAX_ATTEMPTS: usize = 3;
-/// How many damaged files are replaced by others before the first of them is reported.
-const MAX_DAMAGED: usize = 8;
 
 /// Which point of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,87 +253,7 @@ pub async fn restore(
     Ok(Restored { orphaned, ..restored })
 }
 
-/// A database that waits for its name.
-struct Fetched {
-    temporary: target::Temporary,
-    restored: Restored,
-    /// What was read for it, every byte verified.
-    objects: Vec<Key>,
-}
-
-impl Fetched {
-    fn ltx(temporary: target::Temporary, survey: &Survey) -> Fetched {
-        let restored = Restored {
-            reached: Reached::Ltx { txid: survey.plan.txid(), header: survey.newest },
-            database_bytes: survey.newest.page_size.database_len(survey.newest.commit),
-            files: survey.plan.files.len(),
-            bytes: survey.plan.bytes(),
-            orphaned: Vec::new(),
-        };
-        let objects = survey.plan.files.iter().map(|object| object.name.clone()).collect();
-        Fetched { temporary, restored, objects }
-    }
-
-    fn old(temporary: target::Temporary, plan: &OldPlan, database_bytes: u64) -> Fetched {
-        let restored = Restored {
-            reached: Reached::Old { generation: plan.generation, place: plan.place(), time_ms: plan.time_ms() },
-            database_bytes,
-            files: plan.objects().count(),
-            bytes: plan.bytes(),
-            orphaned: Vec::new(),
-        };
-        Fetched { temporary, restored, objects: plan.objects().map(|object| object.name.clone()).collect() }
-    }
-}
-
-/// Plans and carries out, again when the bucket changed meanwhile, and around damaged files where others hold the same.
-async fn fetch(
-    remote: &Remote,
-    request: &Request,
-    output: &std::path::Path,
-    progress: &std::sync::Arc<Progress>,
-) -> Result<Fetched, RestoreError> {
-    let mut avoid: Vec<(Key, String)> = Vec::new();
-    let mut first_damage: Option<(Txid, RestoreError)> = None;
-    let mut moved = 0;
-    loop {
-        let survey = match survey::survey(remote, request.target, &avoid).await {
-            Ok(Found::Ltx(survey)) => survey,
-            Ok(Found::Old(plan)) => match v03::carry_out(remote, request, &plan, output, progress).await {
-                Ok((temporary, len)) => return Ok(Fetched::old(temporary, &plan, len)),
-                Err(engine::Failure::Changed(_)) if moved + 1 < MAX_ATTEMPTS => {
-                    moved += 1;
-                    continue;
-                }
-                Err(failure) => return Err(failure.into_error()),
-            },
-            Err(survey::Failure::Moved(_)) if moved + 1 < MAX_ATTEMPTS => {
-                moved += 1;
-                continue;
-            }
-            // Without the damaged file there is no way to get there: the damage is the answer.
-            Err(failure) => return Err(first_damage.map_or_else(|| failure.into_error(), |(_, damage)| damage)),
-        };
-        if let Some((wanted, damage)) = first_damage.take_if(|(wanted, _)| survey.plan.txid() < *wanted) {
-            tracing::error!("without the damaged file the backup ends at {}, before {wanted}", survey.plan.txid());
-            return Err(damage);
-        }
-        match engine::carry_out(remote, request, &survey, output, progress).await {
-            Ok(temporary) => return Ok(Fetched::ltx(temporary, &survey)),
-            Err(engine::Failure::Changed(name)) if moved + 1 < MAX_ATTEMPTS => {
-                tracing::info!("{name} is no longer what it was, planning again");
-                moved += 1;
-            }
-            Err(engine::Failure::Damaged { name, why }) if avoid.len() < MAX_DAMAGED => {
-                tracing::warn!("{name} is damaged, looking for other files that hold the same: {why}");
-                let damage = RestoreError::Corrupt { name: name.to_string(), why: why.clone() };
-                first_damage.get_or_insert((survey.plan.txid(), damage));
-                avoid.push((name, why));
-            }
-            Err(failure) => return Err(failure.into_error()),
-        }
-    }
-}
-
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -78,7 +78,7 @@ pub(super) fn with_ownership(request: &Request, target: &Path) -> Result<Request
 }
 
 /// The file that a database is put together in, beside the target; removed when dropped.
-pub(super) struct Temporary {
+pub struct Temporary {
     path: PathBuf,
     /// Locked where the file system can, so that another run can tell a forgotten file from one in use.
     file: File,
@@ -139,7 +139,7 @@ impl Temporary {
         fsx::set_mode(&self.file, &self.path, mode)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -154,7 +154,7 @@ impl Temporary {
 }
 
 /// A file without a name on the target's file system: gone with its last descriptor.
-pub(super) fn scratch(target: &Path) -> Result<File, FsError> {
+pub fn scratch(target: &Path) -> Result<File, FsError> {
     let path = temporary_path(fsx::parent(target), temporary_prefix(target.file_name().unwrap_or_default()));
     let file = fsx::create_new(&path, 0o600)?;
     fsx::remove_file(&path)?;

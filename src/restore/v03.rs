@@ -29,8 +29,11 @@ use feed::Broken;
 pub use plan::OldPlan;
 pub(super) use plan::{NoOldPlan, best_snapshot_ms, plan};
 
+/// Large objects are read in ranges of this many bytes.
+const RANGE: u64 = 4 * 1024 * 1024;
+
 /// Whether the names show an unbroken way to the newest state; `Err` says what is wrong.
-pub(super) fn check(replica: &OldReplica) -> Result<(), String> {
+pub fn check(replica: &OldReplica) -> Result<(), String> {
     match plan(replica, None) {
         Ok(_) | Err(NoOldPlan::Nothing | NoOldPlan::TooEarly) => Ok(()),
         Err(NoOldPlan::Gap { generation, missing, beyond, last_ms }) => {

@@ -17,8 +17,9 @@ use crate::clock;
 use crate::config::{Database, Options, Verify};
 use crate::ltx::Txid;
 use crate::remote::Remote;
-use crate::restore::{Deep, Order, RestoreError, Verified, verify};
+use crate::restore::RestoreError;
 use crate::status::{Proof, ProofBoard, Proofs, Status};
+use crate::verify::{Deep, Order, Verified, verify};
 
 /// Reads at a time: it is in no hurry.
 const PARALLELISM: usize = 2;

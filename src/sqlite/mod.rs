@@ -24,6 +24,11 @@
 //! POSIX locks belong to the process: closing *any* descriptor of the database file or of its `-shm` silently drops the locks
 //! of every connection in this process, and another process may then truncate a WAL that we still read. So nothing may open
 //! those two files with `std::fs` while a connection lives. The `-wal` carries no locks and is read freely.
+//!
+//! # Invariant
+//!
+//! I6: nothing here changes a byte of the user's database but SQLite's own checkpoint. No statement writes to it, and the write lock
+//! is held only while the WAL is let start over, for a time that does not depend on the size of the database.
 
 mod access;
 mod checkpoint_lock;

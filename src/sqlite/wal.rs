@@ -13,6 +13,8 @@ use crate::fsx::{self, Context, FsError};
 use crate::page::{PageSize, Pgno};
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 pub mod recovery;
 mod stream;
 

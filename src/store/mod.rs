@@ -7,6 +7,7 @@
 //!
 //! - A put is all or nothing: a reader sees the whole object or none, and a success means the bytes are durable.
 //! - `Put::create` never replaces an object. If the store cannot promise that, `probe` finds out.
+//!   That is what makes one history of two writers (I4): the log of level 0 is the lock.
 //! - A listing is ordered by key and complete; every key of it is relative to the store's root.
 //! - Errors say what the caller does next, not what the SDK called them; SDK types never leave their file.
 

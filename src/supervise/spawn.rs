@@ -21,32 +21,9 @@ use super::origin;
 use super::signal::{self, Signal};
 use super::sys;
 use super::tty;
+pub use error::SpawnError;
 
-#[derive(Debug, thiserror::Error)]
-pub enum SpawnError {
-    #[error("command not found: {program}{hint}")]
-    NotFound { program: String, hint: String },
-    #[error("cannot execute {}: {source}{hint}", path.display())]
-    NotExecutable { path: PathBuf, hint: &'static str, source: io::Error },
-    #[error("cannot start {program}: {verb}: {source}")]
-    System { program: String, verb: &'static str, source: io::Error },
-    #[error("an environment variable for {program} has a name or value that no environment can hold: {name}")]
-    Environment { program: String, name: String },
-    #[error("cannot start {program}: the thread that starts processes is gone")]
-    Gone { program: String },
-}
-
-impl SpawnError {
-    /// The exit code by which shells and container runtimes report the same.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            SpawnError::NotFound { .. } => 127,
-            SpawnError::NotExecutable { .. } => 126,
-            SpawnError::Environment { .. } => 78,
-            SpawnError::System { .. } | SpawnError::Gone { .. } => 70,
-        }
-    }
-}
+mod error;
 
 /// A child that runs its program.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +49,7 @@ pub fn spawn(image: &Image) -> Result<Spawned, SpawnError> {
         // SAFETY: the child calls nothing but `in_child`, which is async-signal-safe and never returns. All signals are
         // blocked, so none of our handlers runs in the child.
         match unsafe { libc::fork() } {
+            // SAFETY: this is the child, right after the fork, on memory that was prepared before it.
             0 => unsafe { prepared.in_child() },
             -1 => Err(io::Error::last_os_error()),
             pid => Ok(pid),

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod circles;
+
 /// From the top down, as drawn in `src/lib.rs`.
 const ROWS: &[&[&str]] = &[
     &["cli"],
     &["run"],
     &["config"],
+    &["verify"],
     &["replicate", "restore"],
     &["db", "state", "remote", "status"],
     &["sqlite", "ltx", "store", "supervise"],
+    &["fuzz"],
     &["page", "fsx", "clock"],
 ];
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::ONE_DASH;
 use super::look::Look;
-use super::{ONE_DASH, refuse};
 use crate::cli::moment::Moment;
 use crate::cli::source::Source;
 use crate::config::{LogLevel, Sources};
@@ -109,4 +109,12 @@ fn txid(text: &str) -> Result<u64, String> {
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "it must be a whole number, one or more".into())
+}
+
+/// Refuses by name the first flag that is set and not there yet.
+fn refuse(flags: &[(bool, &str)]) -> Result<(), String> {
+    match flags.iter().find(|(set, _)| *set) {
+        Some((_, flag)) => Err(format!("the flag {flag} is not supported yet")),
+        None => Ok(()),
+    }
 }

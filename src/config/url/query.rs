@@ -30,6 +30,11 @@ pub fn apply(location: &mut S3Location, query: &str) -> Result<(), String> {
     let mut seen: Vec<&str> = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let Some(parameter) = canonical(&name) else {
+            // A question mark in a password makes a parameter of what stands behind it.
+            let is_word = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+            if !is_word || query.contains('@') {
+                return Err("the url has an unknown parameter; in names and passwords write %3F for ?".into());
+            }
             let meant = nearest(&dashed(&name), PARAMETERS.into_iter());
             let meant = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
             return Err(format!("the url has an unknown parameter `{name}`{meant}"));

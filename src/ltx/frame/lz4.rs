@@ -12,7 +12,7 @@
 use std::io::Read;
 use std::ops::Range;
 
-use super::max_block_len;
+use crate::ltx::page_head::FRAME_HEADER_LEN;
 use crate::ltx::xxh32::xxh32;
 use crate::ltx::{Result, malformed, read_exact};
 use crate::page::{PageSize, Pgno};
@@ -20,7 +20,7 @@ use crate::page::{PageSize, Pgno};
 /// Magic, FLG, BD, and the header's own checksum.
 pub(super) const HEADER: [u8; 7] = [0x04, 0x22, 0x4d, 0x18, 0x64, 0x40, 0xa7];
 /// Of the only block, from the beginning of the page frame.
-pub(super) const BLOCK_START: usize = super::FRAME_HEADER_LEN + HEADER.len() + 4;
+pub(super) const BLOCK_START: usize = FRAME_HEADER_LEN + HEADER.len() + 4;
 pub(super) const END_MARK: [u8; 4] = [0; 4];
 /// End mark and checksum of the content.
 pub(super) const END_LEN: usize = 8;
@@ -29,6 +29,12 @@ pub(super) const STORED: u32 = 1 << 31;
 
 /// Magic, FLG, BD, content size, dictionary id, header checksum.
 const MAX_HEADER_LEN: usize = 4 + 1 + 1 + 8 + 4 + 1;
+
+/// The longest LZ4 block that can be needed for `len` bytes.
+pub(super) fn max_block_len(page_size: PageSize) -> usize {
+    let len = page_size.bytes();
+    len + len / 255 + 16
+}
 
 /// Frame header, one block with its size and checksum, end mark, content checksum.
 pub(super) fn max_len(page_size: PageSize) -> usize {

@@ -4,8 +4,9 @@
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
-use super::{BLOCK_HEADER_LEN, FRAME_HEADER_LEN, lz4};
+use super::lz4;
 use crate::ltx::Flavour;
+use crate::ltx::page_head::{BLOCK_HEADER_LEN, FRAME_HEADER_LEN};
 use crate::ltx::xxh32::xxh32;
 use crate::page::{PageSize, Pgno};
 

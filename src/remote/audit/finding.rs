@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::reach::Reach;
+use super::span::Span;
 use crate::ltx::Txid;
 use crate::page::PageSize;
 use crate::remote::Level;
@@ -14,34 +14,6 @@ pub enum Severity {
     Damage,
     /// Worth knowing; nothing is lost.
     Remark,
-}
-
-/// Transactions from the first to the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    pub first: Txid,
-    pub last: Txid,
-}
-
-impl Span {
-    pub(super) fn holds(&self, other: &Span) -> bool {
-        self.first <= other.first && self.last >= other.last
-    }
-
-    /// Ascending transactions as few spans: neighbours among the ends of `reach` belong together.
-    pub(super) fn of(txids: &[Txid], reach: &Reach) -> Vec<Span> {
-        let follows = |a: &Txid, b: &Txid| reach.behind(*a) == Some(*b);
-        txids.chunk_by(follows).map(|run| Span { first: run[0], last: run[run.len() - 1] }).collect()
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last {
-            return write!(f, "{}", self.first);
-        }
-        write!(f, "{} to {}", self.first, self.last)
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

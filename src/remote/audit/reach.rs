@@ -1,6 +1,6 @@
 //! At which transactions a restore can stop: the last ones of files that connect to the beginning by files that end no later.
 
-use super::Span;
+use super::span::Span;
 use crate::ltx::Txid;
 
 /// The ends that can be reached, ascending.
@@ -47,6 +47,14 @@ impl Reach {
     /// What this reaches and `other` does not.
     pub fn without(&self, other: &Reach) -> Vec<Txid> {
         self.0.iter().copied().filter(|txid| !other.ends_at(*txid)).collect()
+    }
+}
+
+impl Span {
+    /// Ascending transactions as few spans: neighbours among the ends of `reach` belong together.
+    pub(super) fn of(txids: &[Txid], reach: &Reach) -> Vec<Span> {
+        let follows = |a: &Txid, b: &Txid| reach.behind(*a) == Some(*b);
+        txids.chunk_by(follows).map(|run| Span { first: run[0], last: run[run.len() - 1] }).collect()
     }
 }
 

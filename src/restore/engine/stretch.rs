@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::run::Canvas;
-use super::{Claimed, Failure, Role, Site, damaged, part};
+use super::{Claimed, Failure, Role, Site, part};
 use crate::ltx::Frames;
 use crate::remote::Reading;
 use crate::restore::open::Part;
@@ -80,7 +80,7 @@ async fn again(site: &Arc<Site>, file: &Arc<Claimed>, part: Part) -> Result<part
 
 fn failed(file: &Claimed, failure: part::Failure) -> Failure {
     match failure {
-        part::Failure::Bytes(error) => damaged(file, &error),
+        part::Failure::Bytes(error) => file.damaged(&error),
         part::Failure::Disk(error) => error.into(),
     }
 }

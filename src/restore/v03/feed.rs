@@ -15,12 +15,10 @@ use futures_util::{StreamExt, stream};
 use lz4_flex::frame::FrameDecoder;
 use tokio::sync::mpsc;
 
-use super::OldPlan;
+use super::{OldPlan, RANGE};
 use crate::remote::{OldObject, ReadError, Remote};
 use crate::restore::progress::Progress;
 
-/// Large objects are read in ranges of this many bytes.
-pub(super) const RANGE: u64 = 4 * 1024 * 1024;
 /// Ranges that wait for their reader.
 const WAITING: usize = 2;
 /// What an object that was encrypted with age begins with.

@@ -10,7 +10,7 @@
 //!             └─ wal 5: …                 wal 4 is missing: a gap, never skipped
 //! ```
 
-use super::feed::RANGE;
+use super::RANGE;
 use crate::remote::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};
 
 /// A snapshot and the segments to apply to it, in order.

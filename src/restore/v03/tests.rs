@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ltx::{Encoder, Header, Txid, WalPosition};
 use crate::page::{PageSize, Pgno};
 use crate::remote::{Layout, Level, Remote};
-use crate::restore::tests::golden::{self, digest, number, try_restore};
+use crate::restore::testing::golden::{self, digest, number, try_restore};
 use crate::restore::{Reached, Request, RestoreError, Target, restore};
 use crate::store::Body;
 use crate::store::memory::{Fault, MemoryStore, Op};

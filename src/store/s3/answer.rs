@@ -12,6 +12,7 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, SdkError};
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
+use xmlparser::{ElementEnd, Token, Tokenizer};
 
 /// Why an answer is not S3's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +52,7 @@ impl Intercept for Suspicious {
             (context.response(), config.load::<Metadata>().is_some_and(|m| m.name().starts_with("List")));
         let body = response.body().bytes().unwrap_or_default();
         if is_list && response.status().is_success() && !is_complete(body) {
-            return Err(Foreign("the listing is cut off".into()).into());
+            return Err(Foreign("the listing is cut off or damaged".into()).into());
         }
         Ok(())
     }
@@ -151,19 +152,29 @@ pub(super) fn is_foreign_error(response: &HttpResponse) -> Option<Foreign> {
     }
 }
 
-/// Whether an XML document ends with the end of its root element: half a listing would look like a backup with holes.
+/// Whether an XML document is whole and sound to its end: half a listing would look like a backup with holes. The SDK takes what
+/// stands before the first fault for all there is.
 fn is_complete(document: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(document);
-    let mut rest = text.trim();
-    while rest.starts_with("<?") || rest.starts_with("<!--") {
-        let end = if rest.starts_with("<?") { "?>" } else { "-->" };
-        let Some((_, after)) = rest.split_once(end) else { return false };
-        rest = after.trim_start();
+    let Ok(text) = std::str::from_utf8(document) else { return false };
+    let mut open = Vec::new();
+    let mut roots = 0;
+    for token in Tokenizer::from(text) {
+        match token {
+            Ok(Token::ElementStart { prefix, local, .. }) => {
+                roots += usize::from(open.is_empty());
+                open.push((prefix.as_str(), local.as_str()));
+            }
+            Ok(Token::ElementEnd { end: ElementEnd::Close(prefix, local), .. }) => {
+                if open.pop() != Some((prefix.as_str(), local.as_str())) {
+                    return false;
+                }
+            }
+            Ok(Token::ElementEnd { end: ElementEnd::Empty, .. }) => drop(open.pop()),
+            Ok(_) => {}
+            Err(_) => return false,
+        }
     }
-    let Some(root) = rest.strip_prefix('<') else { return false };
-    let name = root.split([' ', '\t', '\r', '\n', '/', '>']).next().unwrap_or_default();
-    let is_empty = root.find('>').is_some_and(|end| end + 1 == root.len() && root.ends_with("/>"));
-    is_empty || rest.trim_end_matches([' ', '>']).ends_with(&format!("</{name}"))
+    roots == 1 && open.is_empty()
 }
 
 /// The id of an upload that was begun, from an answer that the SDK refuses because its root has another name (rclone).
@@ -251,6 +262,11 @@ mod tests {
             ("<L><Name/>", false),
             ("<L><Contents><Key>a</Key></Contents></", false),
             ("<L><Name>b", false),
+            // A fault in the middle, behind which the SDK reads nothing.
+            ("<L><C>a</C><C x>b</C><C>c</C></L>", false),
+            ("<L><C>a</C><D>b</C><C>c</C></L>", false),
+            ("<L><C>a</C>\u{1}<C>c</C></L>", false),
+            ("<L/><L/>", false),
             ("", false),
         ] {
             assert_eq!(is_complete(document.as_bytes()), complete, "{document}");

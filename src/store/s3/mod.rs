@@ -22,6 +22,8 @@ mod delete;
 mod download;
 mod error;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod hostile;
 mod leftover;
 mod list;

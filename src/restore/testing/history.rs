@@ -22,6 +22,11 @@ pub fn txid(number: u64) -> Txid {
     Txid::new(number).expect("not zero")
 }
 
+/// `0003/…` as `ltx/3/…`.
+pub fn as_in_a_directory(name: &str) -> String {
+    format!("ltx/{}", &name[3..])
+}
+
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut out = Vec::with_capacity(len + 8);
@@ -113,5 +118,14 @@ impl History {
         let mut bytes = self.store.bytes(&name).expect("there").to_vec();
         change(&mut bytes);
         self.store.insert(&name, bytes, History::time_ms(max));
+    }
+
+    /// The same objects in another bucket, each under another name.
+    pub fn renamed(&self, rename: impl Fn(&str) -> String) -> (MemoryStore, Remote) {
+        let store = MemoryStore::new();
+        for name in self.store.names() {
+            store.insert(&rename(&name), self.store.bytes(&name).expect("listed").to_vec(), 5);
+        }
+        (store.clone(), Remote::new(Arc::new(store), Layout::S3))
     }
 }

@@ -25,7 +25,7 @@ use crate::fsx::{self, FsError};
 use crate::ltx::{HEADER_LEN, Header, Txid};
 use crate::page::Pgno;
 use crate::remote::{Level, ReadError, Remote, Seen};
-use crate::restore::{RestoreError, target};
+use crate::restore::{RestoreError, scratch};
 use crate::sqlite::{Connection, Mark, Presence, Salts, SqliteError, WAL_HEADER_LEN, Wal, WalError, frame_len};
 use crate::sqlite::{check_access, frame_offset, look_at_file};
 use crate::store::StoreError;
@@ -222,10 +222,10 @@ async fn level_0_header(remote: &Remote, txid: Txid) -> Result<Option<Header>, S
 
 /// Reads every page once, and lets go of the database.
 fn sum_up(pinned: &Pinned, batch: Batch, dir: &Path) -> Result<PageSums, Trouble> {
-    let scratch = target::scratch(&dir.join(super::TEMPORARY_NAME))?;
+    let sums = scratch(&dir.join(super::TEMPORARY_NAME))?;
     let Pinned { connection, sight } = pinned;
     let page_size = sight.mark.page_size;
-    let sums = PageSums::new(batch.txid, page_size, batch.pages, scratch, dir)?;
+    let sums = PageSums::new(batch.txid, page_size, batch.pages, sums, dir)?;
     connection.for_each_page(page_size, |pgno, page| -> Result<(), Trouble> { Ok(sums.note(pgno, page)?) })?;
     if batch.end_frame > sight.frames() {
         lay_over(sight, batch, &sums)?;

@@ -9,6 +9,8 @@
 //!
 //! Nothing is written but the temporary file, which is gone when the future is done or dropped. Objects come and go while they
 //! are looked at: what is missing is looked for a second time before it is called damage.
+//!
+//! It is the proof of I1 without a database that would have to be replaced; what cannot be told is an error, never a finding.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -17,11 +19,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::absence::{nothing_in, refuse_rival};
-use super::{Fetched, Integrity, Progress, Reached, Request, RestoreError, Target, fetch, v03};
 use crate::clock;
 use crate::ltx::Txid;
 use crate::remote::{Audit, Evidence, Finding, Listing, LtxObject, Remote, Resembles, Seen, Severity, What, audit};
+use crate::restore::{Fetched, Integrity, Progress, Reached, Request, RestoreError, Target};
+use crate::restore::{check_old, fetch, nothing_in, refuse_rival};
 use crate::store::Key;
 
 mod compare;
@@ -274,7 +276,7 @@ fn old_findings(listing: &Listing, has_ltx: bool) -> Vec<Finding> {
         let remark = Finding { severity: Severity::Remark, object: None, what, affected: Vec::new() };
         return (count > 0).then_some(remark).into_iter().collect();
     }
-    let best = v03::check(&listing.old).err().map(|why| damage(None, What::Old { why }));
+    let best = check_old(&listing.old).err().map(|why| damage(None, What::Old { why }));
     best.into_iter().collect()
 }
 

@@ -1,7 +1,7 @@
-use super::super::tests::golden;
-use super::super::tests::history::{History, txid};
 use super::*;
 use crate::remote::Layout;
+use crate::restore::testing::golden;
+use crate::restore::testing::history::{History, txid};
 use crate::store::StoreError;
 use crate::store::memory::{Fault, Op};
 
@@ -124,5 +124,17 @@ async fn replicas_of_litestream_are_proven() {
             let found = damage_of(&verified(&remote, &shallow()).await);
             assert!(found.len() == 1 && found[0].contains("lacks its WAL segment 00000001_00000000"), "{found:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_looks_like_a_backup_and_lies_elsewhere_is_neither_proven_nor_no_backup() {
+    let history = small_history().await;
+    let moves: [fn(&str) -> String; 3] =
+        [|name| format!("app/{name}"), |name| name[5..].to_owned(), |name| format!("{name}.gz")];
+    for rename in moves {
+        let (_, remote) = history.renamed(rename);
+        let error = verify(&remote, &shallow(), &CancellationToken::new()).await.expect_err("nothing to verify");
+        assert!(matches!(error, RestoreError::Misplaced { .. }), "{error}");
     }
 }

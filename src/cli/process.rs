@@ -1,0 +1,64 @@
+//! What this process was given: environment, working directory, signals.
+
+use std::env::VarError;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crate::config::{self, Loaded, Options, Replica, Sources};
+use crate::run::Failure;
+use crate::run::exit::{CONFIG, INTERNAL};
+use crate::supervise;
+
+/// Environment and working directory, read once and handed to `config/`.
+pub struct Environment {
+    pub cwd: PathBuf,
+}
+
+impl Environment {
+    pub fn of_process() -> Result<Environment, Failure> {
+        let cwd = std::env::current_dir();
+        let cwd = cwd.map_err(|error| Failure::new(CONFIG, anyhow::anyhow!("find the working directory: {error}")))?;
+        Ok(Environment { cwd })
+    }
+
+    pub fn load<'a>(
+        &self,
+        sources: impl FnOnce(&'a dyn Fn(&str) -> Option<String>, PathBuf) -> Sources<'a>,
+    ) -> Result<Loaded, Failure> {
+        let loaded = Options::load(&sources(&variable, self.cwd.clone()));
+        all_is_text()?;
+        loaded.map_err(|error| Failure::new(CONFIG, error))
+    }
+}
+
+/// The first variable that was asked for and is no text. It must not count as unset.
+static NO_TEXT: OnceLock<String> = OnceLock::new();
+
+pub fn variable(name: &str) -> Option<String> {
+    match std::env::var(name) {
+        Ok(value) => Some(value),
+        Err(VarError::NotPresent) => None,
+        Err(VarError::NotUnicode(_)) => {
+            NO_TEXT.get_or_init(|| name.to_owned());
+            None
+        }
+    }
+}
+
+/// Refuses what was made without a variable that could not be read.
+pub fn all_is_text() -> Result<(), Failure> {
+    let refuse = |name| Err(Failure::told(CONFIG, format!("the environment variable {name} is not valid UTF-8")));
+    NO_TEXT.get().map_or(Ok(()), refuse)
+}
+
+/// The replica that a URL describes.
+pub fn replica_at(url: &str) -> Result<Replica, Failure> {
+    let replica = config::replica_from_url(url, &variable);
+    all_is_text()?;
+    replica.map_err(|error| Failure::new(CONFIG, error))
+}
+
+/// Signals are caught before anything else, so that none is lost between the stages.
+pub fn install() -> Result<(supervise::Signals, supervise::Nursery), Failure> {
+    supervise::install().map_err(|error| Failure::new(INTERNAL, error))
+}

@@ -1,0 +1,11 @@
+//! Where a file lies.
+
+use std::path::Path;
+
+/// The directory a file lies in; `.` for a bare name.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
