@@ -61,11 +61,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::core::Core;
+use self::core::{Core, Lane};
 use self::difference::Doubts;
 use self::disk::Disk;
 use self::driver::{Driver, FirstLook, Noted, Parts, now};
-use self::local::LocalSide;
+use self::local::{LocalSide, describe};
 use self::on_thread::OnThread;
 use self::open::{Announce, look_around, wait_for_arming, wait_for_database, wait_for_lock};
 use crate::clock;
@@ -255,7 +255,7 @@ async fn replicate(
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
     let settings = Arc::new(settings);
-    let (disk, noted) = match open_notes(&settings, &remote, db).await {
+    let (disk, lane, noted) = match open_notes(&settings, &remote, db, waited).await {
         Ok(opened) => opened,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
@@ -263,16 +263,14 @@ async fn replicate(
     let now = now();
     let is_waited_for = noted.last_synced.was_cut_off() || !noted.is_known;
     let gate_until = if is_waited_for { now.instant + LOOK_TIME } else { now.instant };
-    let core = Core::new(core_config(&settings), clock::random_u64(), now, gate_until);
+    let core = Core::new(core_config(&settings), clock::random_u64(), lane, now, gate_until);
     let local = LocalSide {
         settings: settings.clone(),
         remote: remote.clone(),
         stop: stop.clone(),
         disk: OnThread::new(disk),
         seen: None,
-        created_anew: waited,
-        is_known: noted.is_known,
-        accepted: false,
+        accepted: noted.is_reset,
         confirmed: None,
         doubts: Doubts::default(),
     };
@@ -286,19 +284,42 @@ async fn replicate(
 }
 
 /// Reads what earlier runs left beside the database.
-async fn open_notes(settings: &Arc<Settings>, remote: &Remote, db: Db) -> Result<(Disk, Noted), SpillError> {
+async fn open_notes(
+    settings: &Arc<Settings>,
+    remote: &Remote,
+    db: Db,
+    is_new: bool,
+) -> Result<(Disk, Lane, Noted), SpillError> {
     let (settings, address) = (settings.clone(), remote.address().to_owned());
     blocking(move || {
         let (state, replica) = settings.notes(&address);
         let mut last_synced = replica.last_synced();
-        let is_accepted = state.reset_order() == ResetOrder::ThisFile;
-        let noted = Noted { last_synced: last_synced.clone(), is_accepted, is_known: replica.is_known_file() };
+        let (is_reset, is_known) = (is_reset(&state), replica.is_known_file());
+        let noted = Noted { last_synced: last_synced.clone(), is_reset, is_known, is_new };
         if let Err(error) = last_synced.reopen() {
             tracing::debug!(db = %settings.path.display(), "{error}");
         }
-        Ok((Disk::new(db, state.spill()?, last_synced), noted))
+        let mut disk = Disk::new(db, state.spill()?, last_synced);
+        let (lane, _) = describe(&mut disk);
+        Ok((disk, lane, noted))
     })
     .await
+}
+
+/// Whether `millstream reset` was called for the file that lies here.
+fn is_reset(state: &LocalState) -> bool {
+    match state.reset_order() {
+        ResetOrder::ThisFile => true,
+        ResetOrder::None => false,
+        ResetOrder::AnotherFile => {
+            let name = state.database().display();
+            tracing::warn!(db = %name, "`millstream reset` was called for another file than this: it is compared with the replica");
+            if let Err(error) = state.forget_reset_order() {
+                tracing::warn!(db = %name, "{error}");
+            }
+            false
+        }
+    }
 }
 
 /// What was asked for once everything is in the bucket. The lock is still ours.

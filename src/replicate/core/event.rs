@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::batch::Queue;
+use super::start::{Seen, StartDone, StartOrder};
 use crate::db::Reset;
 use crate::ltx::Txid;
 
@@ -45,8 +46,8 @@ pub struct Lane {
 
 #[derive(Debug)]
 pub enum LocalDone {
-    /// The database was compared with the end of the history.
-    Verified(Result<Start, Trouble>),
+    /// A step of the search for the place from which to go on.
+    Start(Result<StartDone, Trouble>),
     /// Whether the WAL holds frames beyond the last capture.
     Glanced(Result<bool, Trouble>),
     /// Whether there was something to capture; it is in the queue.
@@ -80,26 +81,6 @@ pub enum RemoteDone {
     /// The newest TXID in the bucket.
     Proved(Result<Option<Txid>, Trouble>),
     Sent(Result<Txid, Trouble>),
-}
-
-/// What a first look at the bucket shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// The history ends beyond the newest TXID that this disk was in step with.
-    pub is_ahead: bool,
-    /// The file was not replicated from here before, and there is a history.
-    pub is_foreign: bool,
-    /// Boot-clock time of the look.
-    pub at: Duration,
-}
-
-/// From where replication goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// The newest TXID of the history.
-    pub confirmed: Option<Txid>,
-    /// It may still turn out that another node has gone on.
-    pub suspected: bool,
 }
 
 /// Why an order was not carried out, by what follows from it. The text names the object and what to do.
@@ -146,8 +127,8 @@ pub enum Effect {
 /// Orders for the lane of the database; one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalOrder {
-    /// Find out from where to go on. Asks the bucket.
-    Verify,
+    /// A step of the search for the place from which to go on.
+    Start(StartOrder),
     Glance,
     Capture,
     /// Move the read transaction on, and checkpoint for the application.
@@ -176,7 +157,10 @@ pub enum LocalOrder {
 impl LocalOrder {
     /// Whether the order waits for the bucket, which may never answer.
     pub fn is_lent(self) -> bool {
-        matches!(self, LocalOrder::Verify | LocalOrder::Compare | LocalOrder::Send)
+        match self {
+            LocalOrder::Start(order) => matches!(order, StartOrder::Ask(_) | StartOrder::SetAside(_)),
+            order => matches!(order, LocalOrder::Compare | LocalOrder::Send),
+        }
     }
 }
 
@@ -242,4 +226,6 @@ pub enum Outcome {
     Unsynced(String),
     Fenced(String),
     Halted(String),
+    /// The database was created just now, and there is a history up to this TXID, which it does not continue.
+    NewDatabase(Txid),
 }

@@ -27,10 +27,16 @@ pub enum Broken {
     WaitsForTheBucket,
     /// The deadline is not told.
     MissesTheDeadline,
+    /// What waits for its upload counts as uploaded if its TXID is taken.
+    TakesFilesForOurs,
+    /// Another database goes over the history.
+    ShipsStrangers,
+    /// The file is taken for the one that was replicated before it is compared, because what waited beside it is uploaded.
+    KnowsTooEarly,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 12] = [
+    pub const ALL: [Broken; 15] = [
         Broken::ConfirmsBeforeTheAnswer,
         Broken::ConfirmsFailures,
         Broken::NeverReadsBack,
@@ -43,5 +49,8 @@ impl Broken {
         Broken::ForgetsTheTail,
         Broken::WaitsForTheBucket,
         Broken::MissesTheDeadline,
+        Broken::TakesFilesForOurs,
+        Broken::ShipsStrangers,
+        Broken::KnowsTooEarly,
     ];
 }

@@ -12,7 +12,8 @@ use super::node::{Batch, COMMIT_BYTES, Node, Surroundings};
 use super::oracle::{Oracle, Violation};
 use crate::clock::Dice;
 use crate::replicate::core::{
-    Config, Core, Effect, Event, LocalDone, LocalOrder, Now, Outcome, RemoteDone, RemoteOrder, Report, Trouble,
+    Config, Core, Effect, Event, LocalDone, LocalOrder, Now, Outcome, RemoteDone, RemoteOrder, Report, StartOrder,
+    Trouble,
 };
 
 /// The same for every world, so that traces can be compared.
@@ -77,7 +78,7 @@ enum Due {
 enum Request {
     Look,
     Prove,
-    Verify,
+    Start(StartOrder),
     Compare,
     /// From memory or a file.
     Create(Box<Batch>),
@@ -87,7 +88,7 @@ enum Request {
 
 impl Request {
     fn is_lent(&self) -> bool {
-        matches!(self, Request::Verify | Request::Compare | Request::Send(_))
+        matches!(self, Request::Start(_) | Request::Compare | Request::Send(_))
     }
 }
 
@@ -173,9 +174,34 @@ impl World {
                 self.say(|| format!("node {node} loses its disk"));
                 self.nodes[node].disk = Default::default();
             }
+            15 if self.nodes[node].process.is_none() => self.replace_file(node),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Somebody puts another file in the place of the database, while nothing runs; the notes beside it stay.
+    fn replace_file(&mut self, node: usize) {
+        let len = u64::try_from(self.nodes[node].disk.content.len()).expect("few");
+        if len == 0 || self.bucket.newest().is_none() {
+            return;
+        }
+        let content = match self.dice.roll(2) {
+            0 => {
+                self.say(|| format!("node {node} has an older copy"));
+                let left = usize::try_from(1 + self.dice.roll(len)).expect("few");
+                self.nodes[node].disk.content[..left].to_vec()
+            }
+            _ => {
+                self.say(|| format!("node {node} has another database"));
+                let first = self.commits + 1;
+                self.commits += 1 + u32::try_from(self.dice.roll(2 * len)).expect("few");
+                self.oracle.strange.extend(first..=self.commits);
+                (first..=self.commits).collect()
+            }
+        };
+        let disk = &mut self.nodes[node].disk;
+        (disk.content, disk.is_known, disk.restored_to) = (content.into(), false, None);
     }
 
     /// Nothing is in the way any more: everything must get into the bucket, and be said so.
@@ -213,8 +239,9 @@ impl World {
             once: false,
         };
         let now = self.now();
-        let core = Core::new(config, self.dice.roll(1 << 30), now, now.instant + Duration::from_secs(2));
-        self.nodes[node].start(core, &self.bucket, self.broken);
+        let lane = self.nodes[node].arm(&self.bucket);
+        let core = Core::new(config, self.dice.roll(1 << 30), lane, now, now.instant + Duration::from_secs(2));
+        self.nodes[node].start(core, self.broken);
         (self.deadlines[node], self.fenced_at[node]) = (None, None);
         let life = self.nodes[node].life;
         self.request(node, Request::Look);
@@ -384,7 +411,9 @@ impl World {
             self.lent[node] = Some(*order).filter(|order| order.is_lent());
         }
         match effect {
-            Effect::Local(LocalOrder::Verify) => self.request(node, Request::Verify),
+            Effect::Local(LocalOrder::Start(step @ (StartOrder::Ask(_) | StartOrder::SetAside(_)))) => {
+                self.request(node, Request::Start(step));
+            }
             Effect::Local(LocalOrder::Compare) => self.request(node, Request::Compare),
             Effect::Local(LocalOrder::Send) => {
                 let batch = self.nodes[node].batch().ok_or("nothing is there to be sent")?;
@@ -458,7 +487,7 @@ impl World {
             }
         }
         let done = match self.lent[node] {
-            Some(LocalOrder::Verify) => LocalDone::Verified(Err(Trouble::Interrupted)),
+            Some(LocalOrder::Start(_)) => LocalDone::Start(Err(Trouble::Interrupted)),
             Some(LocalOrder::Compare) => LocalDone::Compared(Err(Trouble::Interrupted)),
             _ => LocalDone::Sent(Err(Trouble::Interrupted)),
         };
@@ -488,10 +517,10 @@ impl World {
                 Answer::Remote(RemoteDone::Proved(Ok(newest)))
             }
             Request::Prove => Answer::Remote(RemoteDone::Proved(Err(failed()))),
-            Request::Verify if is_answered => {
-                Answer::Local(LocalDone::Verified(self.with(node, |node, around| node.verify(around)).0))
+            Request::Start(order) if is_answered => {
+                Answer::Local(LocalDone::Start(Ok(self.with(node, |node, around| node.start_step(order, around)).0?)))
             }
-            Request::Verify => Answer::Local(LocalDone::Verified(Err(failed()))),
+            Request::Start(_) => Answer::Local(LocalDone::Start(Err(failed()))),
             Request::Compare if is_answered => {
                 Answer::Local(LocalDone::Compared(self.with(node, |node, around| node.compare(around)).0))
             }
