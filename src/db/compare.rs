@@ -76,6 +76,17 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// Of a model of the two sides: what of it the simulation knows.
+    #[cfg(test)]
+    pub fn modelled(
+        compared: u32,
+        differing: u32,
+        (kin, telling): (u32, u32),
+        (moved, kept): (u32, u32),
+    ) -> Comparison {
+        Comparison { compared, differing, kin, telling, moved, kept, whole: true, ..Comparison::new(compared) }
+    }
+
     fn new(pages: u32) -> Comparison {
         Comparison {
             compared: 0,

@@ -35,7 +35,7 @@
 
 mod exactly;
 mod join;
-mod judge;
+pub(super) mod judge;
 
 pub(super) use exactly::is_exactly;
 
@@ -71,24 +71,12 @@ pub(super) struct Doubts {
     is_noted: bool,
     /// The history went on since this disk was in step with it; how far it was.
     suspicion: Option<SyncedTo>,
-    /// Whether the file belongs to the history at all has not been found out yet.
-    is_foreign: bool,
 }
 
 impl Doubts {
-    /// The file belongs to the history, or there is none.
-    pub fn belongs(&mut self) {
-        self.is_foreign = false;
-    }
-
-    /// The history may have gone on since the disk was in step with it up to `own`, or be another database's.
-    pub fn suspect(&mut self, own: Option<SyncedTo>, is_foreign: bool) {
-        (self.suspicion, self.is_foreign) = (own, is_foreign);
-    }
-
-    /// Whether it may turn out that the history went on elsewhere, or is another database's.
-    pub fn is_suspected(&self) -> bool {
-        self.suspicion.is_some() || self.is_foreign
+    /// The history may have gone on since the disk was in step with it up to there.
+    pub fn suspect(&mut self, synced_to: Option<SyncedTo>) {
+        self.suspicion = synced_to;
     }
 }
 
@@ -103,7 +91,6 @@ impl LocalSide {
         let next = self.settle(&batch).await?;
         self.doubts.failures = 0;
         self.doubts.suspicion = None;
-        self.doubts.belongs();
         self.disk.here().batch = next;
         Ok(())
     }

@@ -16,15 +16,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::core::{
-    Core, Effect, Event as CoreEvent, LocalOrder, Now, Outcome, RemoteDone, RemoteOrder, Report, Seen as CoreSeen,
-    SyncId, Trouble,
+    Core, Effect, Event as CoreEvent, LocalDone, LocalOrder, Now, Outcome, RemoteDone, RemoteOrder, Report,
+    Seen as CoreSeen, SyncId, Trouble,
 };
 use super::disk::Outbox;
 use super::error::StepError;
 use super::governor::Governor;
 use super::lifecycle::{Lifecycle, Shipped, SnapshotError};
 use super::local::{Done, LocalSide, trouble};
-use super::look::{Seen, look, newest_txid};
+use super::look::{End, Seen, look, newest_txid};
 use super::mailbox::{Request, SyncReply};
 use super::open::Announce;
 use super::upload::{create_from_file, create_from_memory, create_snapshot_from_file};
@@ -94,17 +94,11 @@ impl FirstLook {
 pub(super) struct Noted {
     pub last_synced: LastSynced,
     /// `millstream reset` was called for this very file.
-    pub is_accepted: bool,
+    pub is_reset: bool,
     /// It is the file that was replicated before.
     pub is_known: bool,
-}
-
-impl Noted {
-    /// Whether the history goes on beyond what this disk was in step with, and that counts.
-    fn is_behind(&self, seen: &Seen) -> bool {
-        let Some(end) = seen.end.as_ref().filter(|_| !self.is_accepted) else { return false };
-        self.last_synced.synced_to(end.header()).is_some_and(|synced_to| synced_to.is_before(end.txid))
-    }
+    /// The database did not exist when we started: it is nobody's continuation.
+    pub is_new: bool,
 }
 
 impl Driver {
@@ -199,6 +193,9 @@ impl Driver {
     }
 
     fn done(&mut self, (local, done): (LocalSide, Done)) -> CoreEvent {
+        if let LocalDone::Start(_) = done.done {
+            self.noted.last_synced = local.disk.here().last_synced.clone();
+        }
         self.idle = Some(local);
         self.outbox = done.outbox;
         if let Some(shipped) = done.shipped {
@@ -209,12 +206,14 @@ impl Driver {
         CoreEvent::Local(done.done, lane)
     }
 
-    /// Keeps the answer for the order that verifies it.
+    /// Keeps the answer for the orders that begin with it.
     fn seen(&mut self, seen: Seen) -> CoreSeen {
-        let (at, is_ahead) = (seen.at, self.noted.is_behind(&seen));
-        let is_foreign = !self.noted.is_known && !self.noted.is_accepted && seen.end.is_some();
+        let Noted { last_synced, is_reset, is_known, is_new } = &self.noted;
+        let end = seen.end.as_ref();
+        let synced_to = last_synced.synced_to(end.and_then(End::header));
+        let (end, at) = (end.map(|end| end.txid), seen.at);
         self.seen = Some(seen);
-        CoreSeen { is_ahead, is_foreign, at }
+        CoreSeen { end, synced_to, is_known: *is_known, is_reset: *is_reset, is_new: *is_new, at }
     }
 
     fn shipped(&mut self, shipped: Shipped) -> Txid {
@@ -266,8 +265,10 @@ impl Driver {
             debug_assert!(false, "{order:?} was ordered while the database was busy");
             return;
         };
-        if order == LocalOrder::Verify {
-            local.seen = self.seen.take();
+        if let (LocalOrder::Start(_), Some(seen)) =
+            (order, self.seen.take_if(|_| matches!(order, LocalOrder::Start(_))))
+        {
+            local.take_in(seen);
         }
         self.interrupt = CancellationToken::new();
         self.local.spawn(local.carry_out(order, self.interrupt.clone()));
@@ -314,6 +315,11 @@ impl Driver {
             Outcome::Synced => Ended::Synced(status.confirmed),
             Outcome::Fenced(_) => Ended::Fenced,
             Outcome::Halted(why) => Ended::Failed { why: why.clone() },
+            Outcome::NewDatabase(txid) => {
+                let (path, address) =
+                    (self.parts.settings.path.display().to_string(), self.parts.remote.address().to_owned());
+                Ended::Failed { why: StepError::NewDatabase { path, address, txid: *txid }.to_string() }
+            }
             Outcome::Unsynced(why) => {
                 let show = |txid: Option<Txid>| txid.map_or_else(|| "none".to_owned(), |txid| txid.to_string());
                 let (captured, confirmed) = (show(status.captured), show(status.confirmed));

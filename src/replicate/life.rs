@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::core::{self, Core};
+use super::core::{self, Core, Lane};
 use super::difference::Doubts;
 use super::disk::Disk;
 use super::driver::{Driver, FirstLook, Noted, Parts, now};
 use super::governor::Governor;
 use super::lifecycle::{Chores, Policy, do_chores};
-use super::local::LocalSide;
+use super::local::{LocalSide, describe};
 use super::mailbox::Request;
 use super::on_thread::{OnThread, blocking};
 use super::open::{Announce, look_around, wait_for_arming, wait_for_database, wait_for_lock};
@@ -20,7 +20,7 @@ use super::{Ended, Event, Events, Settings, Stop, absent, halt};
 use crate::clock;
 use crate::db::{Db, Watch};
 use crate::remote::Remote;
-use crate::state::{Lock, ResetOrder, SpillError};
+use crate::state::{LocalState, Lock, ResetOrder, SpillError};
 use crate::status::{Board, Status};
 
 /// Everything that a replication's task has from the start.
@@ -96,7 +96,7 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
     let settings = Arc::new(settings);
-    let (disk, noted) = match open_notes(&settings, &remote, db, governor.clone()).await {
+    let (disk, lane, noted) = match open_notes(&settings, &remote, db, waited, governor.clone()).await {
         Ok(opened) => opened,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
@@ -104,16 +104,14 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
     let now = now();
     let is_waited_for = noted.last_synced.was_cut_off() || !noted.is_known;
     let gate_until = if is_waited_for { now.instant + LOOK_TIME } else { now.instant };
-    let core = Core::new(core_config(&settings), clock::random_u64(), now, gate_until);
+    let core = Core::new(core_config(&settings), clock::random_u64(), lane, now, gate_until);
     let local = LocalSide {
         settings: settings.clone(),
         remote: remote.clone(),
         stop: stop.clone(),
         disk: OnThread::new(disk),
         seen: None,
-        created_anew: waited,
-        is_known: noted.is_known,
-        accepted: false,
+        accepted: noted.is_reset,
         confirmed: None,
         doubts: Doubts::default(),
     };
@@ -137,20 +135,42 @@ async fn open_notes(
     settings: &Arc<Settings>,
     remote: &Remote,
     db: Db,
+    is_new: bool,
     governor: Governor,
-) -> Result<(Disk, Noted), SpillError> {
+) -> Result<(Disk, Lane, Noted), SpillError> {
     let (settings, address) = (settings.clone(), remote.address().to_owned());
     blocking(move || {
         let (state, replica) = settings.notes(&address);
         let mut last_synced = replica.last_synced();
-        let is_accepted = state.reset_order() == ResetOrder::ThisFile;
-        let noted = Noted { last_synced: last_synced.clone(), is_accepted, is_known: replica.is_known_file() };
+        let (is_reset, is_known) = (is_reset(&state), replica.is_known_file());
+        let noted = Noted { last_synced: last_synced.clone(), is_reset, is_known, is_new };
         if let Err(error) = last_synced.reopen() {
             tracing::debug!(db = %settings.path.display(), "{error}");
         }
-        Ok((Disk::new(db, state.spill()?, last_synced, governor), noted))
+        let mut disk = Disk::new(db, state.spill()?, last_synced, governor);
+        let (lane, _) = describe(&mut disk);
+        Ok((disk, lane, noted))
     })
     .await
+}
+
+/// Whether `millstream reset` was called for the file that lies here.
+fn is_reset(state: &LocalState) -> bool {
+    match state.reset_order() {
+        ResetOrder::ThisFile => true,
+        ResetOrder::None => false,
+        ResetOrder::AnotherFile => {
+            let name = state.database().display();
+            tracing::warn!(
+                db = %name,
+                "`millstream reset` was called for another file than this: it is compared with the replica"
+            );
+            if let Err(error) = state.forget_reset_order() {
+                tracing::warn!(db = %name, "{error}");
+            }
+            false
+        }
+    }
 }
 
 /// What was asked for once everything is in the bucket.

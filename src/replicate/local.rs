@@ -1,7 +1,7 @@
 //! The database's lane: carries out one order of the core at a time.
 //!
 //! Orders that need no answer of the bucket are a piece of work on a thread (`disk.rs`). Three wait for the bucket, with the
-//! database at hand: where the history ends and whether it is continued here (`start.rs`), what differs (`difference.rs`), and
+//! database at hand: whether it continues the end of the history (`start.rs`), what differs (`difference.rs`), and
 //! sending what is too large for memory. Those end early when the core asks for the database back.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::Stop;
 use super::by_note::{mark_file, resume_point};
-use super::core::{BatchKind, Lane, LocalDone, LocalOrder, Start, Trouble};
+use super::core::{BatchKind, Lane, LocalDone, LocalOrder, Trouble};
 use super::difference::Doubts;
 use super::disk::{Disk, Outbox, Pending};
 use super::error::StepError;
@@ -33,12 +33,8 @@ pub(super) struct LocalSide {
     pub remote: Remote,
     pub stop: watch::Receiver<Stop>,
     pub disk: OnThread<Disk>,
-    /// The last look at the bucket that nothing was made of yet.
-    pub seen: Option<Seen>,
-    /// The database did not exist when we started: it is nobody's continuation.
-    pub created_anew: bool,
-    /// It is the file that was replicated before.
-    pub is_known: bool,
+    /// The look at the bucket with which replication begins, until it has.
+    pub seen: Option<Arc<Seen>>,
     /// A human has said that this database is the newest state.
     pub accepted: bool,
     /// The newest TXID of the history at the start.
@@ -60,7 +56,9 @@ impl LocalSide {
     pub async fn carry_out(mut self, order: LocalOrder, interrupt: CancellationToken) -> (LocalSide, Done) {
         let mut shipped = None;
         let done = match order {
-            LocalOrder::Verify => LocalDone::Verified(self.interruptible(&interrupt, async |l| l.verify().await).await),
+            LocalOrder::Start(order) => {
+                LocalDone::Start(self.interruptible(&interrupt, async |local| local.start(order).await).await)
+            }
             LocalOrder::Compare => LocalDone::Compared(self.compare(&interrupt).await),
             LocalOrder::Send => LocalDone::Sent(self.send(&interrupt).await.map(|sent| {
                 let txid = sent.header.max_txid;
@@ -99,14 +97,6 @@ impl LocalSide {
         }
     }
 
-    async fn verify(&mut self) -> Result<Start, StepError> {
-        self.find_start().await?;
-        if self.disk.here().db.has_position() || self.confirmed.is_none() || self.accepted {
-            self.doubts.belongs();
-        }
-        Ok(Start { confirmed: self.confirmed, suspected: self.doubts.is_suspected() })
-    }
-
     async fn compare(&mut self, interrupt: &CancellationToken) -> Result<(), Trouble> {
         let compared = self.interruptible(interrupt, async |local| local.settle_doubt().await).await;
         if let Err(Trouble::Interrupted) = compared {
@@ -138,7 +128,10 @@ impl LocalSide {
     async fn note_confirmed(&mut self, txid: Txid) -> Result<(), Trouble> {
         self.confirmed = Some(txid);
         self.is_in_step_with(SyncedTo::up_to(Some(txid))).await;
-        self.note_known_file().await;
+        // What waited beside the database says nothing of the file that lies there now: that is still to be compared.
+        if self.disk.here().db.has_position() {
+            self.note_known_file().await;
+        }
         if std::mem::take(&mut self.accepted) {
             let (state, _) = self.notes();
             if let Err(error) = blocking(move || state.forget_reset_order()).await {
@@ -210,7 +203,7 @@ fn note_empty_wal(db: &Db, txid: Txid, state: &LocalState, replica: &ReplicaStat
     }
 }
 
-fn describe(disk: &mut Disk) -> (Lane, Outbox) {
+pub(super) fn describe(disk: &mut Disk) -> (Lane, Outbox) {
     disk.note_sending();
     // Before anything is captured a reset would gain nothing.
     let wal_frames = if disk.db.has_position() { disk.db.wal_frames() } else { 0 };
@@ -267,7 +260,7 @@ pub(super) fn trouble(error: StepError) -> Trouble {
     match error {
         StepError::Foreign(why) => Trouble::Foreign(why),
         error @ StepError::MovedOn { .. } => Trouble::Foreign(error.to_string()),
-        error @ (StepError::NewDatabase { .. } | StepError::AnotherDatabase { .. }) => Trouble::Halt(error.to_string()),
+        error @ StepError::AnotherDatabase { .. } => Trouble::Halt(error.to_string()),
         StepError::Db(error) if !error.is_busy() => Trouble::Halt(error.to_string()),
         error => Trouble::Passing { why: error.to_string(), refused: !error.may_pass() },
     }

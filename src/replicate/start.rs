@@ -1,4 +1,5 @@
-//! Where in the history a replication begins: one LIST, one header, and proof. What cannot be proved is compared (`difference.rs`).
+//! Where in the history replication begins: carries out what `core/start.rs` orders, which decides. What cannot be proved is compared
+//! (`difference.rs`).
 //!
 //! What happened, and its outcome; each is a test (`tests/it/doubt.rs` unless another place is named), and none is silent:
 //!
@@ -50,21 +51,23 @@
 //! is not started, or runs on, which is said every minute (`halt.rs`), and the exit code says that its commits are not replicated.
 //! A file that is not known to belong to the history is looked at before the application starts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::by_note;
+use super::core::{Answer, Aside, Begin, Question, StartDone, StartOrder};
 use super::error::StepError;
 use super::local::LocalSide;
-use super::look::{End, Seen, look};
+use super::look::{End, Seen};
 use super::on_thread::blocking;
 use super::upload::{Fingerprint, UploadError, is_ours};
 use crate::db::{Candidate, Db, ImageReason, Kinship, Position, litestream_was_here};
 use crate::ltx::{Decoder, Entry, Flavour, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
 use crate::remote::{Listing, LtxObject, ReadError, Remote};
-use crate::state::{ResetOrder, SyncedTo};
+use crate::state::SyncedTo;
 use crate::store::StoreError;
 
 /// Newest objects up to this size are compared with the WAL whole; of larger ones only some pages.
@@ -74,148 +77,112 @@ const SAMPLED_PAGES: usize = 32;
 const ASIDE_TIME: Duration = Duration::from_secs(5);
 
 impl LocalSide {
-    /// Finds the newest TXID and decides from where to continue.
-    pub async fn find_start(&mut self) -> Result<(), StepError> {
-        let Seen { listing, end, .. } = match self.seen.take() {
-            Some(seen) => seen,
-            None => look(&self.remote).await?,
-        };
-        self.remote.announce(&listing);
-        let flavour = Flavour::after(end.as_ref().and_then(|end| end.flavour));
+    /// A look at the bucket, for the orders that follow.
+    pub fn take_in(&mut self, seen: Seen) {
+        self.remote.announce(&seen.listing);
+        let flavour = Flavour::after(seen.end.as_ref().and_then(|end| end.flavour));
         self.disk.here().db.write_in(flavour);
-        self.confirmed = end.as_ref().map(|end| end.txid);
-        self.doubts.suspect(None, !self.is_known && self.confirmed.is_some());
-        if self.is_accepted().await {
-            // What was captured since the order, and not uploaded, is in the image.
-            self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
-            self.begin_as_told();
-            return Ok(());
-        }
-        if let Some(txid) = self.confirmed.filter(|_| self.created_anew) {
-            let address = self.remote.address().to_owned();
-            return Err(StepError::NewDatabase { path: self.name(), address, txid });
-        }
-        self.sort_spill(end.as_ref().and_then(End::header)).await?;
-        let last = self.disk.here().spill.back().map(|file| file.header);
-        if let Some(last) = last {
-            // What an earlier run captured and could not upload is the newest history there is.
-            if let Err(reason) = self.prove(&last, None).await? {
-                self.disk.here().db.start_over(Some(last.max_txid), reason);
-            }
-            return Ok(());
-        }
-        match end {
-            None => {
-                tracing::info!(db = %self.name(), "no backup in {}: starting a new history", self.remote.address());
-                self.disk.here().db.start_over(None, ImageReason::FirstBackup);
-                Ok(())
-            }
-            Some(end) => self.continue_after(end, &listing).await,
-        }
+        self.confirmed = seen.end.as_ref().map(|end| end.txid);
+        self.seen = Some(Arc::new(seen));
     }
 
-    /// Goes on after the end of the history, if it can be proved that the database here is that; else the next capture is in doubt.
-    async fn continue_after(&mut self, end: End, listing: &Listing) -> Result<(), StepError> {
-        let (txid, newest) = (end.txid, end.header().copied());
-        let synced_to = self.disk.here().last_synced.synced_to(newest.as_ref());
-        let proved = match end.l0 {
-            Some((object, header)) => self.prove(&header, Some((&object, listing))).await?,
-            None => self.prove_by_note(txid).await?.ok_or(ImageReason::NoPosition),
-        };
-        let Err(reason) = proved else {
-            self.is_in_step_with(SyncedTo::up_to(Some(txid))).await;
-            return Ok(());
-        };
-        let kinship = match newest {
-            Some(header) => self.with_db(move |db| db.kinship(&header)).await,
-            None => Kinship::None,
-        };
-        // A copy of this WAL may have been written on elsewhere. A power loss leaves the file the one that it was.
+    pub async fn start(&mut self, order: StartOrder) -> Result<StartDone, StepError> {
+        match order {
+            StartOrder::Ask(question) => return Ok(StartDone::Told(self.answer(question).await?)),
+            StartOrder::Uploaded(txid) => {
+                self.disk.with(|disk| disk.spill.pop_front()).await?;
+                self.is_in_step_with(SyncedTo::up_to(Some(txid))).await;
+            }
+            StartOrder::SetAside(aside) => self.set_waiting_aside(aside).await?,
+            StartOrder::Begin(begin) => self.begin(begin).await,
+        }
+        Ok(StartDone::Done)
+    }
+
+    async fn answer(&mut self, question: Question) -> Result<Answer, StepError> {
+        let seen = self.seen.clone();
+        let end = seen.as_ref().and_then(|seen| seen.end.as_ref());
+        Ok(match question {
+            Question::IsOurs(_) => Answer::IsOurs(match self.front_file() {
+                Some(file) => is_ours_still(&self.remote, &Fingerprint::of(&file)).await?,
+                None => false,
+            }),
+            Question::Continues(txid) => {
+                let waiting = self.disk.here().spill.back().map(|file| file.header);
+                let listing = seen.as_ref().map(|seen| &seen.listing);
+                Answer::Continues(match (waiting, end, listing) {
+                    (Some(last), ..) => self.prove(&last, None).await?,
+                    (None, Some(End { l0: Some((object, header)), .. }), Some(listing)) => {
+                        self.prove(header, Some((object, listing))).await?
+                    }
+                    _ => self.prove_by_note(txid).await?.ok_or(ImageReason::NoPosition),
+                })
+            }
+            Question::MadeHere(_) => Answer::MadeHere(match end.and_then(End::header) {
+                Some(newest) => self.has_made(*newest).await,
+                None => false,
+            }),
+        })
+    }
+
+    /// Whether something shows that the object with this header was made here, or that the database came after it.
+    async fn has_made(&mut self, newest: Header) -> bool {
+        let kinship = self.with_db(move |db| db.kinship(&newest)).await;
         let (settings, (_, replica)) = (self.settings.clone(), self.notes());
-        let made_here = blocking(move || {
-            let by_litestream = |header: &Header| litestream_was_here(&settings.path, &settings.meta_path, header);
+        // A copy of this WAL may have been written on elsewhere. A power loss leaves the file the one that it was.
+        blocking(move || {
             kinship == Kinship::Later
                 || kinship == Kinship::Same && replica.is_known_file()
-                || newest.as_ref().is_some_and(by_litestream)
+                || litestream_was_here(&settings.path, &settings.meta_path, &newest)
         })
-        .await;
-        let is_foreign = !self.is_known;
-        self.doubts.suspect(synced_to.filter(|synced_to| synced_to.is_before(txid) && !made_here), is_foreign);
-        // The doubt shows itself, and is looked into, when the next capture is an image.
-        self.disk.here().db.start_over(Some(txid), reason);
-        Ok(())
+        .await
     }
 
-    /// Whether `millstream reset` was called for the file that lies here.
-    async fn is_accepted(&mut self) -> bool {
-        let (state, _) = self.notes();
-        let ordered = state.clone();
-        self.accepted = match blocking(move || ordered.reset_order()).await {
-            ResetOrder::ThisFile => true,
-            ResetOrder::None => false,
-            ResetOrder::AnotherFile => {
-                let name = self.name();
-                tracing::warn!(db = %name, "`millstream reset` was called for another file than this: it is compared with the replica");
-                if let Err(error) = blocking(move || state.forget_reset_order()).await {
-                    tracing::warn!(db = %name, "{error}");
-                }
-                false
-            }
-        };
-        self.accepted
-    }
-
-    /// The next TXID is an image of whatever lies here.
-    fn begin_as_told(&mut self) {
-        let (last, name) = (self.confirmed, self.name());
-        let address = self.remote.address();
-        match last {
-            Some(txid) => tracing::warn!(
-                db = %name,
-                "the history in {address} goes up to TXID {txid}; as `millstream reset` has ordered, this database becomes its \
-                 newest state: uploading the whole database"
-            ),
-            None => tracing::info!(db = %name, "no backup in {address}: starting a new history"),
-        }
-        let reason = last.map_or(ImageReason::FirstBackup, |_| ImageReason::Accepted);
-        self.disk.here().db.start_over(last, reason);
-    }
-
-    /// Removes spilled files that the bucket has already. What it has from somebody else, or what does not continue it, is moved
-    /// aside: it is in no history, and was acknowledged here.
-    async fn sort_spill(&mut self, newest: Option<&Header>) -> Result<(), StepError> {
-        while let Some(file) = self.front_file() {
-            let txid = file.header.min_txid;
-            if self.confirmed < Some(txid) {
-                break;
-            }
-            if !is_ours_still(&self.remote, &Fingerprint::of(&file)).await? {
-                let before = SyncedTo::up_to(Txid::new(txid.get() - 1));
-                let noted = self.disk.here().last_synced.synced_to(newest);
-                let synced_to = noted.map_or(before, |synced_to| synced_to.min(before));
+    /// Moves the files that wait for their upload aside: they are in no history, and were acknowledged here.
+    async fn set_waiting_aside(&mut self, aside: Aside) -> Result<(), StepError> {
+        let (name, address) = (self.name(), self.remote.address().to_owned());
+        match aside {
+            Aside::Reset => {}
+            Aside::Taken(txid, synced_to) => {
                 tracing::warn!(
-                    db = %self.name(),
-                    "TXID {txid}, which waited here for its upload, is in {} from somebody else: it and what follows it are kept aside",
-                    self.remote.address()
+                    db = %name,
+                    "TXID {txid}, which waited here for its upload, is in {address} from somebody else: it and what follows it are kept aside"
                 );
                 // First: without the files nothing else would tell the next start.
                 self.is_in_step_with(synced_to).await;
-                self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
-                return Ok(());
             }
-            self.disk.with(|disk| disk.spill.pop_front()).await?;
-            self.is_in_step_with(SyncedTo::up_to(Some(txid))).await;
+            Aside::Apart => {
+                tracing::warn!(db = %name, "local files do not continue the history in {address}: they are kept aside");
+            }
         }
-        let Some(first) = self.front_file() else { return Ok(()) };
-        if self.confirmed.map_or(Some(Txid::FIRST), Txid::next) != Some(first.header.min_txid) {
-            tracing::warn!(
-                db = %self.name(),
-                "local files do not continue the history in {}: they are kept aside",
-                self.remote.address()
-            );
-            self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
-        }
+        self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
         Ok(())
+    }
+
+    async fn begin(&mut self, begin: Begin) {
+        self.seen = None;
+        let (name, address) = (self.name(), self.remote.address().to_owned());
+        match begin {
+            Begin::InStep(txid) => {
+                self.doubts.suspect(None);
+                self.is_in_step_with(SyncedTo::up_to(Some(txid))).await;
+            }
+            Begin::AfterFiles => self.doubts.suspect(None),
+            // What is in doubt shows itself, and is looked into, when the image is captured.
+            Begin::Image { after, reason, suspected, .. } => {
+                match (after, reason) {
+                    (None, _) => tracing::info!(db = %name, "no backup in {address}: starting a new history"),
+                    (Some(txid), ImageReason::Accepted) => tracing::warn!(
+                        db = %name,
+                        "the history in {address} goes up to TXID {txid}; as `millstream reset` has ordered, this database \
+                         becomes its newest state: uploading the whole database"
+                    ),
+                    (Some(_), _) => {}
+                }
+                self.doubts.suspect(suspected);
+                self.disk.here().db.start_over(after, reason);
+            }
+        }
     }
 
     /// Continues after the file with this header if the WAL, or a note of ours, proves that the database is its continuation; else

@@ -91,6 +91,10 @@ impl LocalState {
         LocalState { database: database.to_owned(), directory: directory.to_owned() }
     }
 
+    pub fn database(&self) -> &Path {
+        &self.database
+    }
+
     /// What belongs to the replica at this address.
     pub fn replica(&self, address: &str) -> ReplicaState {
         let name = format!("{:016x}", fsx::hash(address.as_bytes()));

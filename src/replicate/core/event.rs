@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::batch::Queue;
+use super::start::{Seen, StartDone, StartOrder};
 use super::sync::{SyncError, SyncId};
 use crate::db::Reset;
 use crate::ltx::Txid;
@@ -48,8 +49,8 @@ pub struct Lane {
 
 #[derive(Debug)]
 pub enum LocalDone {
-    /// The database was compared with the end of the history.
-    Verified(Result<Start, Trouble>),
+    /// A step of the search for the place from which to go on.
+    Start(Result<StartDone, Trouble>),
     /// Whether the WAL holds frames beyond the last capture.
     Glanced(Result<bool, Trouble>),
     /// Whether there was something to capture; it is in the queue.
@@ -83,26 +84,6 @@ pub enum RemoteDone {
     /// The newest TXID in the bucket.
     Proved(Result<Option<Txid>, Trouble>),
     Sent(Result<Txid, Trouble>),
-}
-
-/// What a first look at the bucket shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// The history ends beyond the newest TXID that this disk was in step with.
-    pub is_ahead: bool,
-    /// The file was not replicated from here before, and there is a history.
-    pub is_foreign: bool,
-    /// Boot-clock time of the look.
-    pub at: Duration,
-}
-
-/// From where replication goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// The newest TXID of the history.
-    pub confirmed: Option<Txid>,
-    /// It may still turn out that another node has gone on.
-    pub suspected: bool,
 }
 
 /// Why an order was not carried out, by what follows from it. The text names the object and what to do.
@@ -151,8 +132,8 @@ pub enum Effect {
 /// Orders for the lane of the database; one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalOrder {
-    /// Find out from where to go on. Asks the bucket.
-    Verify,
+    /// A step of the search for the place from which to go on.
+    Start(StartOrder),
     Glance,
     Capture,
     /// Move the read transaction on, and checkpoint for the application.
@@ -181,7 +162,10 @@ pub enum LocalOrder {
 impl LocalOrder {
     /// Whether the order waits for the bucket, which may never answer.
     pub fn is_lent(self) -> bool {
-        matches!(self, LocalOrder::Verify | LocalOrder::Compare | LocalOrder::Send)
+        match self {
+            LocalOrder::Start(order) => matches!(order, StartOrder::Ask(_) | StartOrder::SetAside(_)),
+            order => matches!(order, LocalOrder::Compare | LocalOrder::Send),
+        }
     }
 }
 
@@ -247,6 +231,8 @@ pub enum Outcome {
     Unsynced(String),
     Fenced(String),
     Halted(String),
+    /// The database was created just now, and there is a history up to this TXID, which it does not continue.
+    NewDatabase(Txid),
 }
 
 impl Outcome {
@@ -256,6 +242,9 @@ impl Outcome {
             Outcome::Synced => SyncError::Ended("it was told to end, and every commit is in the replica".into()),
             Outcome::Unsynced(why) | Outcome::Halted(why) => SyncError::Ended(why.clone()),
             Outcome::Fenced(why) => SyncError::Fenced(why.clone()),
+            Outcome::NewDatabase(txid) => SyncError::Ended(format!(
+                "the database was created anew, and the replica has the history of an earlier one, up to TXID {txid}"
+            )),
         }
     }
 }

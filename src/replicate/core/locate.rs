@@ -4,21 +4,18 @@
 //! disk was in step with it, the application waits until it is known what that means. After an end in the middle (a crash, a
 //! kill) it waits for the look itself, but not for ever: a bucket that does not answer must not keep it from its own disk.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
-use super::event::{Effect, Event, LocalDone, LocalOrder, Notice, RemoteDone, RemoteOrder, Report, Start, Trouble};
+use super::event::{Effect, Event, LocalDone, LocalOrder, Notice, RemoteDone, RemoteOrder, Report, Trouble};
+use super::start::{Begin, NewDatabase, Search, Seen, StartDone};
 use super::stream::Streaming;
-use super::{Common, Gate, Now, Plan, State};
+use super::{Common, Gate, Now, Outcome, Plan, State};
 
 enum Step {
     /// The bucket is asked.
     Looking,
-    /// It has answered, at this boot-clock time.
-    Seen(Duration),
-    /// The database is compared with the answer.
-    Verifying(Duration),
+    /// It has answered: whether the database continues the history is found out.
+    Searching(Search),
     /// It could not be asked.
     Waiting(Instant),
 }
@@ -34,25 +31,42 @@ impl Locating {
 
     pub fn on_event(&mut self, event: Event, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
         match event {
-            Event::Remote(RemoteDone::Looked(Ok(seen))) => {
-                self.step = Step::Seen(seen.at);
-                match (seen.is_ahead, seen.is_foreign) {
-                    (true, _) => common.hold_gate(Notice::CheckingHistory, plan),
-                    (false, true) => common.hold_gate(Notice::CheckingFile, plan),
-                    (false, false) => common.open_gate(plan),
-                }
-                None
-            }
+            Event::Remote(RemoteDone::Looked(Ok(seen))) => self.looked(seen, common, plan),
             Event::Remote(RemoteDone::Looked(Err(trouble))) => {
                 if matches!(common.gate, Gate::OpensAt(_)) {
                     common.open_gate(plan);
                 }
                 self.failed(trouble, common, now, plan)
             }
-            Event::Local(LocalDone::Verified(Ok(start)), _) => Some(self.located(start, common, now, plan)),
-            Event::Local(LocalDone::Verified(Err(trouble)), _) => self.failed(trouble, common, now, plan),
+            Event::Local(LocalDone::Start(Ok(done)), _) => self.on_done(done, common, now, plan),
+            // The database was needed for its WAL: the same is asked again.
+            Event::Local(LocalDone::Start(Err(Trouble::Interrupted)), _) => None,
+            Event::Local(LocalDone::Start(Err(trouble)), _) => self.failed(trouble, common, now, plan),
             _ => None,
         }
+    }
+
+    /// The application waits while it may turn out that it must not start.
+    fn looked(&mut self, seen: Seen, common: &mut Common, plan: &mut Plan) -> Option<State> {
+        match (seen.is_ahead(), seen.is_foreign()) {
+            (true, _) => common.hold_gate(Notice::CheckingHistory, plan),
+            (false, true) => common.hold_gate(Notice::CheckingFile, plan),
+            (false, false) => common.open_gate(plan),
+        }
+        match Search::begin(seen, common.lane.queue.files) {
+            Ok(search) => {
+                self.step = Step::Searching(search);
+                None
+            }
+            Err(NewDatabase(txid)) => Some(State::Ended(Outcome::NewDatabase(txid))),
+        }
+    }
+
+    fn on_done(&mut self, done: StartDone, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
+        let Step::Searching(search) = &mut self.step else { return None };
+        let begin = search.on_done(done, common.lane.queue.files)?;
+        let seen = *search.seen();
+        Some(begun(&seen, begin, common, now, plan))
     }
 
     pub fn plan(&mut self, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
@@ -60,14 +74,13 @@ impl Locating {
             return Some(ended);
         }
         common.open_gate_in_time(now, plan);
-        match self.step {
-            Step::Waiting(until) if plan.is_due(until, now) => {
+        match &self.step {
+            Step::Waiting(until) if plan.is_due(*until, now) => {
                 self.step = Step::Looking;
                 plan.push(Effect::Remote(RemoteOrder::Look));
             }
-            Step::Seen(at) if common.is_free() && !common.relief.is_urgent(now.instant) => {
-                self.step = Step::Verifying(at);
-                common.order(LocalOrder::Verify, now, plan);
+            Step::Searching(search) if common.is_free() && !common.relief.is_urgent(now.instant) => {
+                common.order(LocalOrder::Start(search.order()), now, plan);
             }
             _ => {}
         }
@@ -84,16 +97,12 @@ impl Locating {
             Err(ended) => Some(ended),
         }
     }
+}
 
-    fn located(&self, start: Start, common: &mut Common, now: Now, plan: &mut Plan) -> State {
-        common.is_back(now, plan);
-        if let Some(txid) = start.confirmed {
-            plan.push(Effect::Report(Report::Confirmed(txid)));
-        }
-        let proved_at = match self.step {
-            Step::Seen(at) | Step::Verifying(at) => at,
-            Step::Looking | Step::Waiting(_) => Duration::ZERO,
-        };
-        State::Streaming(Box::new(Streaming::begin(start, proved_at, common, plan)))
+fn begun(seen: &Seen, begin: Begin, common: &mut Common, now: Now, plan: &mut Plan) -> State {
+    common.is_back(now, plan);
+    if let Some(txid) = seen.end {
+        plan.push(Effect::Report(Report::Confirmed(txid)));
     }
+    State::Streaming(Box::new(Streaming::begin(seen, begin, common, plan)))
 }

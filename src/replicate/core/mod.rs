@@ -26,6 +26,7 @@
 //!   event.rs    what happens, and what is asked for
 //!   batch.rs    what a batch is; the queue
 //!   locate.rs   where the history ends, and when the application may start
+//!   start.rs    from where to go on: what is asked, and what follows
 //!   stream.rs   capture, upload, confirm
 //!   relief.rs   what keeps the WAL short
 //!   fence.rs    another writer owns the history
@@ -41,6 +42,7 @@ mod locate;
 mod outage;
 mod pace;
 mod relief;
+mod start;
 mod stream;
 mod sync;
 
@@ -55,14 +57,14 @@ use crate::clock::Dice;
 
 pub use batch::{BatchKind, Queue, Waiting};
 pub use event::{
-    Effect, Event, Lane, LocalDone, LocalOrder, Notice, Now, Outcome, Relief, RemoteDone, RemoteOrder, Report, Seen,
-    Start, Trouble,
+    Effect, Event, Lane, LocalDone, LocalOrder, Notice, Now, Outcome, Relief, RemoteDone, RemoteOrder, Report, Trouble,
 };
 use fence::Fencing;
 use locate::Locating;
 pub use outage::Outage;
 use pace::Pace;
 use relief::{Lent, WalRelief};
+pub use start::{Answer, Aside, Begin, Question, Seen, StartDone, StartOrder};
 use stream::Streaming;
 use sync::Syncs;
 pub use sync::{SyncError, SyncId};
@@ -193,15 +195,15 @@ impl Plan {
 
 impl Core {
     /// The database is armed and a first look at the bucket is under way. Until `gate_until` the start of the application
-    /// waits for it.
-    pub fn new(config: Config, seed: u64, now: Now, gate_until: Instant) -> Core {
+    /// waits for it. `lane` tells what earlier runs left.
+    pub fn new(config: Config, seed: u64, lane: Lane, now: Now, gate_until: Instant) -> Core {
         let finish = if config.once { Finish::WhenDone } else { Finish::No };
         let common = Common {
             dice: Dice::of(seed),
             finish,
             gate: Gate::OpensAt(gate_until),
             busy: Busy::Free,
-            lane: Lane { woken_reliably: true, ..Lane::default() },
+            lane,
             outage: Outage::new(),
             final_refusals: 0,
             relief: WalRelief::new(now.instant),

@@ -113,7 +113,7 @@ impl WalRelief {
     pub fn on_done(&mut self, done: &LocalDone, lane: &Lane, config: &Config, now: Instant, plan: &mut Plan) {
         match done {
             LocalDone::Followed(Ok(backlog)) => self.is_over_budget = *backlog > config.max_sync_wal_bytes / 2,
-            LocalDone::Verified(Err(Trouble::Interrupted))
+            LocalDone::Start(Err(Trouble::Interrupted))
             | LocalDone::Compared(Err(Trouble::Interrupted))
             | LocalDone::Sent(Err(Trouble::Interrupted)) => self.is_over_budget = true,
             LocalDone::Relieved(Ok(Reset::Done)) => {

@@ -8,9 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::batch::{BatchKind, Front};
-use super::event::{
-    Effect, Event, LocalDone, LocalOrder, Notice, Outcome, RemoteDone, RemoteOrder, Report, Start, Trouble,
-};
+use super::event::{Effect, Event, LocalDone, LocalOrder, Notice, Outcome, RemoteDone, RemoteOrder, Report, Trouble};
+use super::start::{Begin, Seen};
 use super::{Common, Now, Pace, Plan, State};
 use crate::clock::Backoff;
 use crate::ltx::Txid;
@@ -67,11 +66,11 @@ pub(super) struct Streaming {
 }
 
 impl Streaming {
-    pub fn begin(start: Start, proved_at: Duration, common: &mut Common, plan: &mut Plan) -> Streaming {
+    pub fn begin(seen: &Seen, begin: Begin, common: &mut Common, plan: &mut Plan) -> Streaming {
         let streaming = Streaming {
-            confirmed: start.confirmed,
-            proved_at,
-            is_suspected: start.suspected,
+            confirmed: seen.end,
+            proved_at: seen.at,
+            is_suspected: begin.is_suspected(),
             upload: Upload::Idle,
             wal: Wal::Changed,
             pace: Pace::new(common.config.sync_interval),
@@ -140,7 +139,7 @@ impl Streaming {
             | LocalDone::Spilled(Err(trouble))
             | LocalDone::Dropped(Err(trouble)) => return self.on_trouble(trouble, common, now, plan),
             LocalDone::Spilled(Ok(())) | LocalDone::Dropped(Ok(())) | LocalDone::Followed(_) | LocalDone::LetGo => {}
-            LocalDone::Verified(_) | LocalDone::Frozen(_) | LocalDone::Thawed | LocalDone::TailKept => {}
+            LocalDone::Start(_) | LocalDone::Frozen(_) | LocalDone::Thawed | LocalDone::TailKept => {}
         }
         None
     }

@@ -21,7 +21,7 @@ const KIN_SHARE: u32 = 16;
 const KIN_OF_OTHER_MAX: u32 = 8;
 const KIN_SHARE_OF_OTHER: u32 = 4;
 /// How the look at the bucket's side ended.
-pub(super) enum Found {
+pub(in crate::replicate) enum Found {
     Compared(Comparison, Scope),
     /// Not worth it, or of no use. Why, as a clause.
     Skipped(String),
@@ -33,7 +33,7 @@ pub(super) enum Found {
 
 /// What is known about the file at the path.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Local {
+pub(in crate::replicate) struct Local {
     pub pages: u32,
     /// [`SMALL_BYTES`] at most.
     pub is_small: bool,
@@ -54,7 +54,7 @@ impl Local {
 
 /// What becomes of the doubt.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::replicate) enum Verdict {
     Equal,
     Difference,
     Image(String),
@@ -67,7 +67,7 @@ pub(super) enum Verdict {
 
 /// What a comparison read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scope {
+pub(in crate::replicate) struct Scope {
     pub bytes: u64,
     /// Size of the bucket's database in pages.
     pub other_pages: u32,
@@ -111,7 +111,7 @@ fn is_remnant(local: Local, other_pages: u32) -> bool {
 }
 
 /// What becomes of the doubt. Pure.
-pub(super) fn judge(local: Local, found: &Found) -> Verdict {
+pub(in crate::replicate) fn judge(local: Local, found: &Found) -> Verdict {
     if let (Some(own), Err(why)) = (local.suspected, came_after(local, found)) {
         return Verdict::MovedOn(own, why);
     }

@@ -29,10 +29,16 @@ pub enum Broken {
     MissesTheDeadline,
     /// A sync is answered when its commits are captured, not when they are confirmed.
     AnswersSyncsWhenCaptured,
+    /// What waits for its upload counts as uploaded if its TXID is taken.
+    TakesFilesForOurs,
+    /// Another database goes over the history.
+    ShipsStrangers,
+    /// The file is taken for the one that was replicated before it is compared, because what waited beside it is uploaded.
+    KnowsTooEarly,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 13] = [
+    pub const ALL: [Broken; 16] = [
         Broken::ConfirmsBeforeTheAnswer,
         Broken::ConfirmsFailures,
         Broken::NeverReadsBack,
@@ -46,5 +52,8 @@ impl Broken {
         Broken::WaitsForTheBucket,
         Broken::MissesTheDeadline,
         Broken::AnswersSyncsWhenCaptured,
+        Broken::TakesFilesForOurs,
+        Broken::ShipsStrangers,
+        Broken::KnowsTooEarly,
     ];
 }

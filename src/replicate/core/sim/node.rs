@@ -8,11 +8,14 @@ use super::broken::Broken;
 use super::bucket::{Bucket, Content, Created, Object};
 use super::oracle::{Oracle, Violation};
 use crate::clock::Dice;
-use crate::db::{ImageReason, Reset};
+use crate::db::{Comparison, ImageReason, Reset};
 use crate::ltx::Txid;
 use crate::replicate::core::{
-    BatchKind, Core, Lane, LocalDone, LocalOrder, Queue, Relief, Seen, Start, Trouble, Waiting,
+    Answer, Aside, BatchKind, Begin, Core, Lane, LocalDone, LocalOrder, Question, Queue, Relief, Seen, StartDone,
+    StartOrder, Trouble, Waiting,
 };
+use crate::replicate::difference::judge::{Found, Local, Scope, Verdict, judge};
+use crate::state::SyncedTo;
 
 /// Bytes of WAL for each commit.
 pub const COMMIT_BYTES: u64 = 1000;
@@ -35,6 +38,10 @@ pub struct Disk {
     pub in_step: Option<u64>,
     /// Which batch was about to be sent.
     pub sending: Option<(usize, u64)>,
+    /// The file is the one that was replicated before.
+    pub is_known: bool,
+    /// The file was restored to this TXID, and nothing else was put in its place.
+    pub restored_to: Option<u64>,
 }
 
 /// How far the database is captured.
@@ -57,6 +64,7 @@ pub struct Process {
     pub has_stopped: bool,
     progress: Progress,
     batch: Option<Batch>,
+    suspected: Option<SyncedTo>,
     /// Commits before this one are not in the WAL any more.
     pub wal_from: usize,
     /// The core has let the application start.
@@ -91,13 +99,21 @@ impl Node {
         Node { number, disk: Disk::default(), process: None, life: 0, serial: 0 }
     }
 
-    /// The database is armed. A disk that has nothing takes what the bucket has.
-    pub fn start(&mut self, core: Core, bucket: &Bucket, broken: Option<Broken>) {
+    /// A disk that has nothing takes what the bucket has. Returns what waits on it.
+    pub fn arm(&mut self, bucket: &Bucket) -> Lane {
         if self.disk.content.is_empty()
             && let Some((txid, newest)) = bucket.newest()
         {
-            (self.disk.content, self.disk.in_step) = (newest.content.clone(), Some(txid));
+            let (content, in_step, restored_to) = (newest.content.clone(), Some(txid), Some(txid));
+            self.disk = Disk { content, in_step, restored_to, ..Disk::default() };
         }
+        let files = self.disk.spill.front().zip(self.disk.spill.back());
+        let files = files.map(|(first, last)| (txid(first.txid), txid(last.txid)));
+        Lane { queue: Queue { files, batch: None }, wal_frames: 0, woken_reliably: true }
+    }
+
+    /// The database is armed.
+    pub fn start(&mut self, core: Core, broken: Option<Broken>) {
         self.life += 1;
         self.process = Some(Process {
             core,
@@ -106,6 +122,7 @@ impl Node {
             has_stopped: false,
             progress: Progress::Unknown { last: 0, reason: ImageReason::FirstBackup },
             batch: None,
+            suspected: None,
             // Nothing is left of what an earlier life had in the WAL.
             wal_from: self.disk.content.len(),
             was_opened: false,
@@ -129,8 +146,14 @@ impl Node {
 
     pub fn seen(&self, bucket: &Bucket, at: std::time::Duration) -> Seen {
         let newest = bucket.newest();
-        let is_ahead = newest.is_some_and(|(txid, _)| self.own(newest).is_some_and(|own| own < txid));
-        Seen { is_ahead, is_foreign: false, at }
+        Seen {
+            end: newest.and_then(|(txid, _)| Txid::new(txid)),
+            synced_to: self.own(newest).map(|own| SyncedTo::up_to(Txid::new(own))),
+            is_known: self.disk.is_known,
+            is_reset: false,
+            is_new: false,
+            at,
+        }
     }
 
     /// What waits to be sent from memory or a file.
@@ -207,59 +230,75 @@ impl Node {
                 LocalDone::TailKept
             }
             LocalOrder::TakeUp => return Err("nothing was replaced".into()),
-            LocalOrder::Verify | LocalOrder::Compare | LocalOrder::Send => unreachable!("it waits for the bucket"),
+            LocalOrder::Start(order @ (StartOrder::Uploaded(_) | StartOrder::Begin(_))) => {
+                LocalDone::Start(Ok(self.start_step(order, around)?))
+            }
+            LocalOrder::Start(_) | LocalOrder::Compare | LocalOrder::Send => unreachable!("it waits for the bucket"),
         })
     }
 
-    /// Finds the place in the history (`start.rs`), as the bucket stands now.
-    pub fn verify(&mut self, around: &mut Surroundings) -> Result<Start, Trouble> {
-        let newest = around.bucket.newest().map(|(txid, object)| (txid, object.clone()));
-        let confirmed = newest.as_ref().map_or(0, |(txid, _)| *txid);
-        self.sort_spill(confirmed, around.bucket);
-        // Only a WAL that has all that came after can prove it, and not always.
-        let wal_from = self.process_mut().wal_from;
-        let is_lucky = around.dice.roll(5) > 0;
-        let proves = |len: usize| is_lucky && len >= wal_from;
-        let start = |suspected| Start { confirmed: Txid::new(confirmed), suspected };
-        if let Some(last) = self.disk.spill.back().cloned() {
-            match proves(last.object.content.len()) {
-                true => self.continue_from(last.txid, last.object.content.len()),
-                false => self.start_over(last.txid, ImageReason::LocalChanges),
+    /// A step of the search for the place from which to go on (`start.rs`), as the bucket stands now.
+    pub fn start_step(&mut self, order: StartOrder, around: &mut Surroundings) -> Result<StartDone, Violation> {
+        match order {
+            StartOrder::Ask(question) => return Ok(StartDone::Told(self.answer(question, around))),
+            StartOrder::Uploaded(_) => {
+                let file = self.disk.spill.pop_front().ok_or("no file waits")?;
+                around.oracle.is_safe(&file, around.bucket)?;
+                self.disk.in_step = Some(file.txid);
             }
-            return Ok(start(false));
-        }
-        let Some((number, object)) = newest else {
-            self.start_over(0, ImageReason::FirstBackup);
-            return Ok(start(false));
-        };
-        let is_ours = self.disk.content.starts_with(&object.content);
-        if is_ours && proves(object.content.len()) || around.broken == Some(Broken::ContinuesAnything) {
-            self.continue_from(number, object.content.len().min(self.disk.content.len()));
-            self.disk.in_step = Some(number);
-            return Ok(start(false));
-        }
-        let is_behind = self.own(Some((number, &object))).is_some_and(|own| own < number);
-        self.start_over(number, ImageReason::LocalChanges);
-        Ok(start(is_behind && !is_ours))
-    }
-
-    fn sort_spill(&mut self, confirmed: u64, bucket: &Bucket) {
-        while let Some(file) = self.disk.spill.front().filter(|file| file.txid <= confirmed) {
-            let is_ours = bucket.objects.get(&file.txid).is_some_and(|there| there.made_by == file.object.made_by);
-            if !is_ours {
-                self.disk.in_step = self.disk.in_step.min(Some(file.txid - 1));
+            StartOrder::SetAside(aside) => {
+                if let Aside::Taken(_, synced_to) = aside {
+                    self.disk.in_step = synced_to.txid().map(Txid::get);
+                }
                 self.disk.spill.clear();
-                return;
             }
-            self.disk.in_step = Some(file.txid);
-            self.disk.spill.pop_front();
+            StartOrder::Begin(Begin::InStep(txid)) => {
+                (self.disk.in_step, self.disk.is_known) = (Some(txid.get()), true);
+            }
+            StartOrder::Begin(Begin::AfterFiles) => {}
+            StartOrder::Begin(Begin::Image { after, reason, suspected, .. }) => {
+                self.process_mut().suspected = suspected;
+                self.start_over(after.map_or(0, Txid::get), reason);
+            }
         }
-        if self.disk.spill.front().is_some_and(|file| file.txid != confirmed + 1) {
-            self.disk.spill.clear();
+        Ok(StartDone::Done)
+    }
+
+    fn answer(&mut self, question: Question, around: &mut Surroundings) -> Answer {
+        let newest = around.bucket.newest().map(|(txid, object)| (txid, object.clone()));
+        let came_after = |content: &Content| self.disk.content.starts_with(content);
+        match question {
+            Question::IsOurs(_) => {
+                let waits = self.disk.spill.front();
+                let is_ours = waits.is_some_and(|file| {
+                    around.bucket.objects.get(&file.txid).is_some_and(|there| there.made_by == file.object.made_by)
+                });
+                Answer::IsOurs(is_ours || around.broken == Some(Broken::TakesFilesForOurs))
+            }
+            Question::Continues(txid) => {
+                let there = match self.disk.spill.back() {
+                    Some(last) => Some(last.object.content.clone()),
+                    None => newest.filter(|(number, _)| *number == txid.get()).map(|(_, object)| object.content),
+                };
+                let Some(content) = there else { return Answer::Continues(Err(ImageReason::LocalChanges)) };
+                // Only a WAL that has all that came after can prove it, and not always; a note can, of a restored file.
+                let is_lucky = around.dice.roll(5) > 0 || self.disk.restored_to == Some(txid.get());
+                let has_all = content.len() >= self.process_mut().wal_from;
+                let is_proved = is_lucky && has_all && self.disk.content.starts_with(&content);
+                if !is_proved && around.broken != Some(Broken::ContinuesAnything) {
+                    return Answer::Continues(Err(ImageReason::LocalChanges));
+                }
+                self.continue_from(txid.get(), content.len().min(self.disk.content.len()));
+                Answer::Continues(Ok(()))
+            }
+            Question::MadeHere(_) => {
+                let came_after = newest.is_some_and(|(_, object)| came_after(&object.content));
+                Answer::MadeHere(came_after && around.dice.roll(2) == 0)
+            }
         }
     }
 
-    /// Compares the unverified image with the end of the history (`difference/`).
+    /// Compares the unverified image with the end of the history, as `difference/` does: by the same verdict.
     pub fn compare(&mut self, around: &mut Surroundings) -> Result<(), Trouble> {
         let Some(image) = self.process_mut().batch.clone() else { return Ok(()) };
         let last = image.txid - 1;
@@ -271,23 +310,48 @@ impl Node {
             };
         };
         let base = there.content.clone();
-        if base == image.object.content {
-            self.continue_from(last, base.len());
-            self.disk.in_step = Some(last);
-            self.process_mut().batch = None;
-            return Ok(());
+        let suspected = self.process_mut().suspected;
+        let is_known = self.disk.is_known;
+        let pages = u32::try_from(image.object.content.len()).expect("few");
+        let is_blank = image.object.content.is_empty();
+        let local = Local { pages, is_small: false, is_known, is_blank, suspected };
+        let found = self.found(&image.object.content, &base, around.bucket);
+        let verdict = judge(local, &found);
+        if !image.object.content.starts_with(&base) && matches!(verdict, Verdict::Difference | Verdict::Image(_)) {
+            // What equals an earlier state is taken for an older copy that somebody has put there on purpose.
+            around.oracle.older_copy_won = true;
         }
-        let is_descendant = image.object.content.starts_with(&base);
-        if !is_descendant && self.own(around.bucket.newest()).is_some_and(|own| own < last) {
-            return Err(Trouble::Foreign("the history went on elsewhere".into()));
+        match verdict {
+            Verdict::Stranger(_) if around.broken == Some(Broken::ShipsStrangers) => self.prepare(image)?,
+            Verdict::Stranger(why) => return Err(Trouble::Halt(why)),
+            Verdict::MovedOn(_, why) => return Err(Trouble::Foreign(why)),
+            Verdict::Equal => {
+                self.continue_from(last, base.len());
+                (self.disk.in_step, self.process_mut().batch) = (Some(last), None);
+            }
+            Verdict::Difference => {
+                let object = Object { base: Some(base), ..image.object };
+                self.prepare(Batch { kind: BatchKind::Delta, object, ..image })?;
+            }
+            Verdict::Image(_) => self.prepare(Batch { kind: BatchKind::Image(ImageReason::LocalChanges), ..image })?,
+            Verdict::Beginning(reason, _) => self.prepare(Batch { kind: BatchKind::Rebase(reason), ..image })?,
         }
-        if !is_descendant && self.disk.in_step.is_none() && !base.starts_with(&image.object.content) {
-            return Err(Trouble::Halt("it has nothing to do with the history".into()));
-        }
-        // What is not known here and equals an earlier state is taken for an older copy that somebody has put there on purpose.
-        around.oracle.older_copy_won |= !is_descendant;
-        let object = Object { base: Some(base), ..image.object };
-        self.prepare(Batch { kind: BatchKind::Delta, object, ..image })
+        (self.process_mut().suspected, self.disk.is_known) = (None, true);
+        Ok(())
+    }
+
+    /// What a comparison finds, with a commit for a page.
+    fn found(&self, live: &[u32], other: &[u32], bucket: &Bucket) -> Found {
+        let count = |found: usize| u32::try_from(found).expect("few");
+        let is_equal = |at: &usize| live.get(*at) == other.get(*at);
+        let differing = (0..live.len()).filter(|at| !is_equal(at)).count();
+        let kin = (0..live.len().min(other.len())).filter(is_equal).count();
+        let own = self.disk.in_step.and_then(|own| bucket.objects.get(&own)).map_or(0, |object| object.content.len());
+        let moved = own.min(other.len())..other.len();
+        let kept = moved.clone().filter(is_equal).count();
+        let (kin, moved) = ((count(kin), count(other.len())), (count(moved.len()), count(kept)));
+        let comparison = Comparison::modelled(count(live.len()), count(differing), kin, moved);
+        Found::Compared(comparison, Scope { bytes: 0, other_pages: count(other.len()) })
     }
 
     fn prepare(&mut self, batch: Batch) -> Result<(), Trouble> {
@@ -431,7 +495,9 @@ impl Node {
         }
         self.disk.spill.retain(|batch| batch.txid > up_to);
         process.batch.take_if(|batch| batch.txid <= up_to);
+        let is_proved = matches!(process.progress, Progress::Known(..)) || around.broken == Some(Broken::KnowsTooEarly);
         self.disk.in_step = Some(up_to);
+        self.disk.is_known |= is_proved;
         Ok(())
     }
 }

@@ -11,6 +11,8 @@ pub struct Oracle {
     /// An older copy of the database has become the newest state, as `start.rs` says: what came after it is restorable only by its
     /// TXID, so the newest state need not hold every commit any more.
     pub older_copy_won: bool,
+    /// Commits of databases that have nothing to do with the history.
+    pub strange: std::collections::BTreeSet<u32>,
 }
 
 impl Oracle {
@@ -18,6 +20,9 @@ impl Oracle {
     pub fn created(&self, txid: u64, object: &Object, before: &Bucket) -> Result<(), Violation> {
         if before.objects.contains_key(&txid) {
             return Err(format!("TXID {txid} was replaced"));
+        }
+        if object.content.iter().any(|commit| self.strange.contains(commit)) {
+            return Err(format!("TXID {txid} is another database's"));
         }
         let newest = before.newest();
         if newest.map_or(0, |(newest, _)| newest) + 1 != txid {

@@ -15,7 +15,9 @@ use super::callers::Callers;
 use super::node::{COMMIT_BYTES, Node, Surroundings};
 use super::oracle::{Oracle, Violation};
 use crate::clock::Dice;
-use crate::replicate::core::{Config, Core, Effect, Event, LocalDone, LocalOrder, Now, Outcome, RemoteOrder, Report};
+use crate::replicate::core::{
+    Config, Core, Effect, Event, LocalDone, LocalOrder, Now, Outcome, RemoteOrder, Report, StartOrder,
+};
 
 /// The same for every world, so that traces can be compared.
 static START: OnceLock<Instant> = OnceLock::new();
@@ -158,6 +160,7 @@ impl World {
                 self.say(|| format!("node {node} loses its disk"));
                 self.nodes[node].disk = Default::default();
             }
+            15 if self.nodes[node].process.is_none() && self.dice.roll(2) == 0 => self.replace_file(node),
             15 => {
                 let patience = self.dice.roll(5000);
                 self.ask(node, patience, false)?;
@@ -165,6 +168,30 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Somebody puts another file in the place of the database, while nothing runs; the notes beside it stay.
+    fn replace_file(&mut self, node: usize) {
+        let len = u64::try_from(self.nodes[node].disk.content.len()).expect("few");
+        if len == 0 || self.bucket.newest().is_none() {
+            return;
+        }
+        let content = match self.dice.roll(2) {
+            0 => {
+                self.say(|| format!("node {node} has an older copy"));
+                let left = usize::try_from(1 + self.dice.roll(len)).expect("few");
+                self.nodes[node].disk.content[..left].to_vec()
+            }
+            _ => {
+                self.say(|| format!("node {node} has another database"));
+                let first = self.commits + 1;
+                self.commits += 1 + u32::try_from(self.dice.roll(2 * len)).expect("few");
+                self.oracle.strange.extend(first..=self.commits);
+                (first..=self.commits).collect()
+            }
+        };
+        let disk = &mut self.nodes[node].disk;
+        (disk.content, disk.is_known, disk.restored_to) = (content.into(), false, None);
     }
 
     /// Nothing is in the way any more: everything must get into the bucket, and be said so.
@@ -203,8 +230,9 @@ impl World {
             once: false,
         };
         let now = self.now();
-        let core = Core::new(config, self.dice.roll(1 << 30), now, now.instant + Duration::from_secs(2));
-        self.nodes[node].start(core, &self.bucket, self.broken);
+        let lane = self.nodes[node].arm(&self.bucket);
+        let core = Core::new(config, self.dice.roll(1 << 30), lane, now, now.instant + Duration::from_secs(2));
+        self.nodes[node].start(core, self.broken);
         (self.deadlines[node], self.fenced_at[node]) = (None, None);
         let life = self.nodes[node].life;
         self.request(node, Request::Look);
@@ -396,7 +424,9 @@ impl World {
             self.lent_with[node] = self.lent[node].map_or(0, |_| self.nodes[node].backlog() as u64);
         }
         match effect {
-            Effect::Local(LocalOrder::Verify) => self.request(node, Request::Verify),
+            Effect::Local(LocalOrder::Start(step @ (StartOrder::Ask(_) | StartOrder::SetAside(_)))) => {
+                self.request(node, Request::Start(step));
+            }
             Effect::Local(LocalOrder::Compare) => self.request(node, Request::Compare),
             Effect::Local(LocalOrder::Send) => {
                 let batch = self.nodes[node].batch().ok_or("nothing is there to be sent")?;

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use super::super::{
-    BatchKind, Config, Core, Event, Lane, LocalDone, LocalOrder, RemoteDone, RemoteOrder, Seen, Start, Trouble, Waiting,
+    Answer, BatchKind, Config, Core, Event, Lane, LocalDone, LocalOrder, RemoteDone, RemoteOrder, Seen, StartDone,
+    Trouble, Waiting,
 };
 use super::*;
 
@@ -38,20 +39,21 @@ impl Rig {
         };
         let start = Instant::now();
         let now = Now { instant: start, boot: Duration::ZERO };
-        let core = Core::new(config, 1, now, start);
         let lane = Lane { woken_reliably: true, ..Lane::default() };
+        let core = Core::new(config, 1, lane, now, start);
         let mut rig = Rig { core, start, now_ms: 0, lane };
         rig.tell(Event::Timer);
-        let seen = Seen { is_ahead: false, is_foreign: false, at: Duration::ZERO };
+        let (end, is_known) = (Some(txid(5)), true);
+        let seen = Seen { end, synced_to: None, is_known, is_reset: false, is_new: false, at: Duration::ZERO };
         rig.tell(Event::Remote(RemoteDone::Looked(Ok(seen))));
         rig
     }
 
     fn located(mut self) -> Rig {
-        let start = Start { confirmed: Some(txid(5)), suspected: false };
         // The read transaction followed the writer meanwhile.
         self.tell_local(LocalDone::Followed(Ok(0)));
-        self.tell_local(LocalDone::Verified(Ok(start)));
+        self.tell_local(LocalDone::Start(Ok(StartDone::Told(Answer::Continues(Ok(()))))));
+        self.tell_local(LocalDone::Start(Ok(StartDone::Done)));
         self.tell_local(LocalDone::Glanced(Ok(false)));
         self
     }

@@ -5,13 +5,13 @@ use super::super::bucket::{Created, Fate};
 use super::super::node::Batch;
 use super::super::oracle::Violation;
 use super::{Due, GIVEN_UP_MS, World};
-use crate::replicate::core::{LocalDone, LocalOrder, RemoteDone, Trouble};
+use crate::replicate::core::{LocalDone, LocalOrder, RemoteDone, StartOrder, Trouble};
 
 #[derive(Clone, Debug)]
 pub enum Request {
     Look,
     Prove,
-    Verify,
+    Start(StartOrder),
     Compare,
     /// From memory or a file.
     Create(Box<Batch>),
@@ -21,7 +21,7 @@ pub enum Request {
 
 impl Request {
     pub fn is_lent(&self) -> bool {
-        matches!(self, Request::Verify | Request::Compare | Request::Send(_))
+        matches!(self, Request::Start(_) | Request::Compare | Request::Send(_))
     }
 }
 
@@ -58,7 +58,7 @@ impl World {
             }
         }
         let done = match self.lent[node] {
-            Some(LocalOrder::Verify) => LocalDone::Verified(Err(Trouble::Interrupted)),
+            Some(LocalOrder::Start(_)) => LocalDone::Start(Err(Trouble::Interrupted)),
             Some(LocalOrder::Compare) => LocalDone::Compared(Err(Trouble::Interrupted)),
             _ => LocalDone::Sent(Err(Trouble::Interrupted)),
         };
@@ -88,10 +88,10 @@ impl World {
                 Answer::Remote(RemoteDone::Proved(Ok(newest)))
             }
             Request::Prove => Answer::Remote(RemoteDone::Proved(Err(failed()))),
-            Request::Verify if is_answered => {
-                Answer::Local(LocalDone::Verified(self.with(node, |node, around| node.verify(around)).0))
+            Request::Start(order) if is_answered => {
+                Answer::Local(LocalDone::Start(Ok(self.with(node, |node, around| node.start_step(order, around)).0?)))
             }
-            Request::Verify => Answer::Local(LocalDone::Verified(Err(failed()))),
+            Request::Start(_) => Answer::Local(LocalDone::Start(Err(failed()))),
             Request::Compare if is_answered => {
                 Answer::Local(LocalDone::Compared(self.with(node, |node, around| node.compare(around)).0))
             }
