@@ -29,7 +29,8 @@ pub(super) fn meaning(root: &str, key: &str) -> Meaning {
     if key.is_empty() {
         return Meaning::Elsewhere;
     }
-    if let Some(name) = key.strip_prefix(root) {
+    let decoded = without_encoding(key);
+    if let Some(name) = [Some(key), decoded.as_deref()].into_iter().flatten().find_map(|key| key.strip_prefix(root)) {
         return below(name);
     }
     let kept_root = kept_form(root);
@@ -132,6 +133,9 @@ mod tests {
             ("sp ace/ü/", "sp%20ace/%C3%BC/0000/x.ltx", below("0000/x.ltx")),
             ("pre/fix/", "pre%2Ffix%2F0000%2Fx.ltx", below("0000/x.ltx")),
             ("pre/fix/", "pre/fix%2F0000%2Fx.ltx", below("0000/x.ltx")),
+            ("pre/fix/", "pre/fix/100%41", below("100%41")),
+            ("/", "%2F0000%2Fx.ltx", below("0000/x.ltx")),
+            ("./", ".%2F0000%2Fx.ltx", below("0000/x.ltx")),
             ("pre/fix/", "pre/fix\\\\0000", Meaning::Elsewhere),
             ("100%/", "100%/0000/x.ltx", below("0000/x.ltx")),
             ("100%/", "100%25/0000/x.ltx", below("0000/x.ltx")),
