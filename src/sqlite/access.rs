@@ -30,9 +30,11 @@ pub fn check_access(path: &Path) -> Result<(), SqliteError> {
     let mut is_complete = true;
     for suffix in BESIDE {
         let beside = fsx::with_suffix(path, suffix);
-        match fsx::metadata_if_exists(&beside).map_err(cannot_look)? {
-            Some(_) => may_write(&beside).map_err(|why| refused(format!("{}: {why}", beside.display())))?,
-            None => is_complete = false,
+        match eaccess(&beside, AccessFlags::R_OK | AccessFlags::W_OK) {
+            Ok(()) => {}
+            // Not there, or no longer: the last program that closes the database takes it away.
+            Err(Errno::ENOENT) => is_complete = false,
+            Err(errno) => return Err(refused(format!("{}: {}", beside.display(), why(&beside, errno)))),
         }
     }
     if is_complete {

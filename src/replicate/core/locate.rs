@@ -74,6 +74,13 @@ impl Locating {
             return Some(ended);
         }
         common.open_gate_in_time(now, plan);
+        let files = common.lane.queue.files;
+        if let Step::Searching(search) = &self.step
+            && search.is_outdated(files)
+            && let Ok(again) = Search::begin(*search.seen(), files)
+        {
+            self.step = Step::Searching(again);
+        }
         match &self.step {
             Step::Waiting(until) if plan.is_due(*until, now) => {
                 self.step = Step::Looking;

@@ -127,6 +127,8 @@ pub type Files = Option<(Txid, Txid)>;
 #[derive(Debug)]
 pub struct Search {
     seen: Seen,
+    /// What waited when the order was made.
+    files: Files,
     order: StartOrder,
 }
 
@@ -142,7 +144,13 @@ impl Search {
             (false, Some(end)) if seen.is_new => return Err(NewDatabase(end)),
             (false, _) => sort(&seen, files),
         };
-        Ok(Search { seen, order })
+        Ok(Search { seen, files, order })
+    }
+
+    /// The WAL was made shorter meanwhile, and files that wait have other numbers: what was found out of them does not count.
+    pub fn is_outdated(&self, files: Files) -> bool {
+        let is_proved = matches!(self.order, StartOrder::Begin(Begin::InStep(_) | Begin::AfterFiles));
+        self.files != files && !is_proved
     }
 
     pub fn seen(&self) -> &Seen {
@@ -156,6 +164,7 @@ impl Search {
 
     /// The order is carried out; `Some` ends the search.
     pub fn on_done(&mut self, done: StartDone, files: Files) -> Option<Begin> {
+        self.files = files;
         self.order = match (self.order, done) {
             (StartOrder::Begin(begin), _) => return Some(begin),
             (StartOrder::Ask(Question::IsOurs(txid)), StartDone::Told(Answer::IsOurs(true))) => {

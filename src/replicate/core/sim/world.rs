@@ -372,6 +372,9 @@ impl World {
     }
 
     fn done(&mut self, node: usize, done: LocalDone) -> Result<(), Violation> {
+        if let LocalDone::Relieved(_) = done {
+            self.lent_with[node] = 0;
+        }
         let lane = self.nodes[node].lane();
         self.tell(node, Event::Local(done, lane))
     }
@@ -421,7 +424,9 @@ impl World {
         let life = self.nodes[node].life;
         if let Effect::Local(order) = &effect {
             self.lent[node] = Some(*order).filter(|order| order.is_lent());
-            self.lent_with[node] = self.lent[node].map_or(0, |_| self.nodes[node].backlog() as u64);
+            if self.lent[node].is_some() {
+                self.lent_with[node] = self.nodes[node].backlog() as u64;
+            }
         }
         match effect {
             Effect::Local(LocalOrder::Start(step @ (StartOrder::Ask(_) | StartOrder::SetAside(_)))) => {
