@@ -54,9 +54,10 @@ pub fn make_room() -> Result<(), TooFew> {
 }
 
 fn descriptor() -> Option<OwnedFd> {
-    // SAFETY: plain values only; a descriptor that is returned is ours alone.
+    // SAFETY: plain values only.
     match unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) } {
         -1 => None,
+        // SAFETY: it was opened a moment ago, and nobody else knows of it.
         fd => Some(unsafe { OwnedFd::from_raw_fd(fd) }),
     }
 }
