@@ -1,6 +1,6 @@
-//! The status board: what each database has captured and what the bucket has confirmed.
+//! The status: what each database has captured and what the bucket has confirmed.
 //!
-//! The only state that is shared between tasks. One road writes each entry, with its retention, and whoever proves the replica
+//! The only state that is shared between tasks. One replication writes each entry, with its retention, and whoever proves the replica
 //! writes the entry beside it; anybody may read them. Numbers and facts only: no policy.
 //!
 //! I3: `confirmed ≤ captured`, and each moves only after the bytes are durable where it says that they are. I8:
@@ -43,7 +43,7 @@ impl Status {
 
 /// The writing side of one entry.
 #[derive(Debug)]
-pub struct Board {
+pub struct StatusWriter {
     status: watch::Sender<Status>,
     /// What is captured and not confirmed, each with the moment after which its first commit was made: that of the capture before.
     /// Under sustained writes there is always something to ship, and only this tells how old it is.
@@ -52,10 +52,10 @@ pub struct Board {
     captured_at: Option<Instant>,
 }
 
-impl Board {
-    pub fn new() -> (Board, watch::Receiver<Status>) {
+impl StatusWriter {
+    pub fn new() -> (StatusWriter, watch::Receiver<Status>) {
         let (sender, receiver) = watch::channel(Status::default());
-        (Board { status: sender, underway: VecDeque::new(), captured_at: None }, receiver)
+        (StatusWriter { status: sender, underway: VecDeque::new(), captured_at: None }, receiver)
     }
 
     pub fn get(&self) -> Status {
@@ -93,9 +93,9 @@ impl Board {
         });
     }
 
-    /// For retention, which runs beside the road.
-    pub fn refusals(&self) -> RefusalBoard {
-        RefusalBoard(self.status.clone())
+    /// For retention, which runs beside replication.
+    pub fn refusals(&self) -> RefusalWriter {
+        RefusalWriter(self.status.clone())
     }
 
     /// Nothing is left to ship.
@@ -107,9 +107,9 @@ impl Board {
 
 /// The writing side of [`Status::refusals`].
 #[derive(Clone, Debug)]
-pub struct RefusalBoard(watch::Sender<Status>);
+pub struct RefusalWriter(watch::Sender<Status>);
 
-impl RefusalBoard {
+impl RefusalWriter {
     /// So many expired objects cannot be deleted.
     pub fn refused(&self, objects: usize, now: Instant) {
         self.0.send_if_modified(|status| {
@@ -142,19 +142,19 @@ pub struct Proofs {
 
 /// The writing side of one entry.
 #[derive(Debug)]
-pub struct ProofBoard(watch::Sender<Proofs>);
+pub struct ProofWriter(watch::Sender<Proofs>);
 
-impl ProofBoard {
-    pub fn new() -> (ProofBoard, watch::Receiver<Proofs>) {
+impl ProofWriter {
+    pub fn new() -> (ProofWriter, watch::Receiver<Proofs>) {
         let (sender, receiver) = watch::channel(Proofs::default());
-        (ProofBoard(sender), receiver)
+        (ProofWriter(sender), receiver)
     }
 
     pub fn proven(&self, proof: Proof) {
         self.0.send_replace(Proofs { proven: Some(proof), failed: None });
     }
 
-    /// What was proven before stays on the board.
+    /// What was proven before stays in the status.
     pub fn failed(&self, why: String) {
         self.0.send_modify(|proofs| proofs.failed = Some(why));
     }
@@ -176,59 +176,59 @@ mod tests {
 
     #[test]
     fn what_is_proven_needs_no_second_proof() {
-        let (board, reader) = ProofBoard::new();
+        let (writer, reader) = ProofWriter::new();
         let (first, second) = (Txid::FIRST, Txid::FIRST.next().expect("two"));
-        assert!(!board.wants(None), "there is nothing to prove");
-        assert!(board.wants(Some(first)));
-        board.proven(Proof { txid: first, at_ms: 5, deep: true });
-        assert!(!board.wants(Some(first)) && board.wants(Some(second)));
-        board.failed("a gap".into());
-        assert!(board.wants(Some(first)), "what failed is looked at again");
+        assert!(!writer.wants(None), "there is nothing to prove");
+        assert!(writer.wants(Some(first)));
+        writer.proven(Proof { txid: first, at_ms: 5, deep: true });
+        assert!(!writer.wants(Some(first)) && writer.wants(Some(second)));
+        writer.failed("a gap".into());
+        assert!(writer.wants(Some(first)), "what failed is looked at again");
         assert_eq!(reader.borrow().proven.map(|proof| proof.at_ms), Some(5));
-        board.proven(Proof { txid: second, at_ms: 6, deep: true });
+        writer.proven(Proof { txid: second, at_ms: 6, deep: true });
         assert_eq!(reader.borrow().failed, None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn age_counts_from_the_first_unshipped_commit() {
-        let (mut board, reader) = Board::new();
+        let (mut writer, reader) = StatusWriter::new();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let age = |board: &Board| board.get().unshipped_for(at(100)).map(|age| 100 - age.as_secs());
-        board.noticed(at(0));
-        board.noticed(at(5));
-        assert_eq!(age(&board), Some(0));
-        board.captured(txid(1), at(6));
-        assert_eq!(age(&board), Some(0), "captured is not shipped");
-        board.captured(txid(2), at(8));
-        board.captured(txid(3), at(9));
-        board.confirmed(txid(1));
-        assert_eq!(age(&board), Some(6), "the first commit of 2 was made after the capture of 1");
+        let age = |writer: &StatusWriter| writer.get().unshipped_for(at(100)).map(|age| 100 - age.as_secs());
+        writer.noticed(at(0));
+        writer.noticed(at(5));
+        assert_eq!(age(&writer), Some(0));
+        writer.captured(txid(1), at(6));
+        assert_eq!(age(&writer), Some(0), "captured is not shipped");
+        writer.captured(txid(2), at(8));
+        writer.captured(txid(3), at(9));
+        writer.confirmed(txid(1));
+        assert_eq!(age(&writer), Some(6), "the first commit of 2 was made after the capture of 1");
         // 2 and 3 became one file.
-        board.captured(txid(2), at(10));
-        board.confirmed(txid(2));
-        assert_eq!(age(&board), Some(10), "what is committed now was committed after the last capture");
-        board.idle();
-        assert_eq!(age(&board), None);
+        writer.captured(txid(2), at(10));
+        writer.confirmed(txid(2));
+        assert_eq!(age(&writer), Some(10), "what is committed now was committed after the last capture");
+        writer.idle();
+        assert_eq!(age(&writer), None);
         assert_eq!(reader.borrow().confirmed, Some(txid(2)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn refusals_count_from_the_first_until_there_is_none() {
-        let (board, mut reader) = Board::new();
-        let board = board.refusals();
+        let (writer, mut reader) = StatusWriter::new();
+        let writer = writer.refusals();
         let start = Instant::now();
         let minute = Duration::from_secs(60);
-        board.refused(0, start);
+        writer.refused(0, start);
         assert!(!reader.has_changed().expect("alive"), "nobody is woken for nothing");
-        board.refused(2, start);
-        board.refused(5, start + minute);
+        writer.refused(2, start);
+        writer.refused(5, start + minute);
         assert_eq!(reader.borrow_and_update().refusals, Some(Refusals { objects: 5, since: start }));
-        board.refused(5, start + minute * 2);
+        writer.refused(5, start + minute * 2);
         assert!(!reader.has_changed().expect("alive"));
-        board.refused(0, start + minute * 3);
+        writer.refused(0, start + minute * 3);
         assert_eq!(reader.borrow_and_update().refusals, None);
-        board.refused(1, start + minute * 4);
+        writer.refused(1, start + minute * 4);
         assert_eq!(reader.borrow_and_update().refusals, Some(Refusals { objects: 1, since: start + minute * 4 }));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::args::Points as Command;
 use super::{source, timestamp};
 use crate::remote::{LtxObject, Remote};
-use crate::restore::{Density, Points, Stretch, nothing_in, points as summarise};
+use crate::restore::{Density, PointRange, Points, nothing_in, points as summarise};
 use crate::run::Failure;
 use crate::run::{connect, restore_failure, store_failure};
 
@@ -46,25 +46,25 @@ async fn window(remote: &Remote, points: &Points) -> Result<Option<Window>, Fail
 fn as_json(points: &Points, window: Option<&Window>) -> Value {
     let end =
         |(object, ms): &(LtxObject, i64)| json!({ "txid": object.max_txid.to_string(), "timestamp": timestamp(*ms) });
-    let stretch = |stretch: &Stretch| {
-        let every_ms = match stretch.density {
+    let range = |range: &PointRange| {
+        let every_ms = match range.density {
             Density::Every { ms } => Some(ms),
             Density::EveryCommit | Density::Single => None,
         };
         json!({
-            "from": timestamp(stretch.from_ms),
-            "to": timestamp(stretch.to_ms),
-            "min_txid": stretch.first_txid.to_string(),
-            "max_txid": stretch.last_txid.to_string(),
-            "points": stretch.points,
-            "every_commit": stretch.density == Density::EveryCommit,
+            "from": timestamp(range.from_ms),
+            "to": timestamp(range.to_ms),
+            "min_txid": range.first_txid.to_string(),
+            "max_txid": range.last_txid.to_string(),
+            "points": range.points,
+            "every_commit": range.density == Density::EveryCommit,
             "every_ms": every_ms,
         })
     };
     json!({
         "oldest": window.map(|window| end(&window.oldest)),
         "newest": window.map(|window| end(&window.newest)),
-        "stretches": points.stretches.iter().map(stretch).collect::<Vec<_>>(),
+        "ranges": points.ranges.iter().map(range).collect::<Vec<_>>(),
         "holes": points.holes.iter().map(|hole| json!({
             "min_txid": hole.first_missing.to_string(),
             "max_txid": hole.last_missing.to_string(),
@@ -85,10 +85,10 @@ fn print(points: &Points, window: Option<&Window>, out: &mut dyn Write) -> io::R
         }
         writeln!(out)?;
     }
-    for stretch in &points.stretches {
-        let (from, to) = (timestamp(stretch.from_ms), timestamp(stretch.to_ms));
-        let points = if stretch.points == 1 { "1 point".into() } else { format!("{} points", stretch.points) };
-        let density = match stretch.density {
+    for range in &points.ranges {
+        let (from, to) = (timestamp(range.from_ms), timestamp(range.to_ms));
+        let points = if range.points == 1 { "1 point".into() } else { format!("{} points", range.points) };
+        let density = match range.density {
             Density::EveryCommit => "every commit".into(),
             Density::Every { ms } => format!("about every {}", rounded(ms)),
             Density::Single => "one moment".into(),
@@ -153,7 +153,7 @@ mod tests {
         let shown = as_json(&points, Some(&window));
         assert_eq!(shown["newest"], json!({ "txid": "000000000000000a", "timestamp": "2026-11-21T22:31:22Z" }));
         assert_eq!(
-            (&shown["stretches"][0]["every_ms"], &shown["holes"][0]["min_txid"]),
+            (&shown["ranges"][0]["every_ms"], &shown["holes"][0]["min_txid"]),
             (&json!(30_000), &json!("000000000000000b"))
         );
         assert_eq!(shown["generations"][0]["files"], 1);

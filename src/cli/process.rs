@@ -59,6 +59,6 @@ pub fn replica_at(url: &str) -> Result<Replica, Failure> {
 }
 
 /// Signals are caught before anything else, so that none is lost between the stages.
-pub fn install() -> Result<(supervise::Signals, supervise::Nursery), Failure> {
+pub fn install() -> Result<(supervise::Signals, supervise::Reaper), Failure> {
     supervise::install().map_err(|error| Failure::new(INTERNAL, error))
 }

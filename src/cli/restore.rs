@@ -18,9 +18,9 @@ use crate::clock;
 use crate::config::{self, Database, Logging, Options, Replica};
 use crate::ltx::Txid;
 use crate::replicate::blocking;
-use crate::restore::{self as road, FileOwner, Found, Integrity, Request, RestoreError, Target};
+use crate::restore::{self as restoring, FileOwner, Found, Integrity, Request, RestoreError, Target};
 use crate::run::exit::{CONFIG, Failure, INTERNAL, USAGE};
-use crate::run::{Revival, connect, restore_and_note, restore_failure, unless_signalled};
+use crate::run::{Recovery, connect, restore_and_note, restore_failure, unless_signalled};
 use show::{show_old_plan, show_plan, show_result};
 
 mod show;
@@ -41,16 +41,17 @@ struct Order {
 pub async fn restore(command: Restore) -> Result<u8, Failure> {
     let (mut signals, _nursery) = install()?;
     let order = order(&command)?;
-    let revival = revival(&command, &order)?;
+    let recovery = recovery(&command, &order)?;
     // At once: nothing is asked of the bucket for a target that is none.
     let destination = order.destination.clone();
     blocking(move || target::check_kind(&destination)).await?;
     if command.dry_run {
         let remote = connect(&order.replica).await?;
-        let target = revival.request.target;
-        let planned = unless_signalled(&mut signals, async |cancel| road::plan(&remote, target, &cancel).await).await?;
+        let target = recovery.request.target;
+        let planned =
+            unless_signalled(&mut signals, async |cancel| restoring::plan(&remote, target, &cancel).await).await?;
         return match planned {
-            Ok(Found::Ltx(survey)) => show_plan(&command, &order, &survey),
+            Ok(Found::Ltx(checked_plan)) => show_plan(&command, &order, &checked_plan),
             Ok(Found::Old(plan)) => show_old_plan(&command, &order, &plan),
             Err(error) => without_backup(&command, error),
         };
@@ -65,13 +66,13 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
     let began = Instant::now();
     let staging = order.destination.staging().map_err(|error| restore_failure(error.into()))?.map(Arc::new);
     let mode = order.mode.unwrap_or(0o600);
-    let revival = match &staging {
-        Some(staging) => staged(revival, staging),
-        None => revival,
+    let recovery = match &staging {
+        Some(staging) => staged(recovery, staging),
+        None => recovery,
     };
     let work = async |cancel| {
         let show = async |done: &_| progress::show(done, command.json).await;
-        let restored = restore_and_note(&remote, &revival, &cancel, show).await?;
+        let restored = restore_and_note(&remote, &recovery, &cancel, show).await?;
         if let Some(staging) = staging {
             deliver(&order.destination, staging, mode, &cancel).await?;
         }
@@ -87,12 +88,12 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
 }
 
 /// The restore that comes before what was asked for.
-fn staged(revival: Revival, staging: &Staging) -> Revival {
-    let mut request = revival.request;
+fn staged(recovery: Recovery, staging: &Staging) -> Recovery {
+    let mut request = recovery.request;
     request.output = staging.database();
     request.mode = None;
     request.owner = None;
-    Revival { request, meta_path: None, ..revival }
+    Recovery { request, meta_path: None, ..recovery }
 }
 
 async fn deliver(
@@ -163,7 +164,7 @@ fn start_logging(command: &Restore, options: Option<&Options>) {
     logger::start(&Logging { level, format: configured.map(|logging| logging.format).unwrap_or_default() });
 }
 
-fn revival(command: &Restore, order: &Order) -> Result<Revival, Failure> {
+fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
     let mut request = Request::new(order.destination.path());
     request.target = match (command.txid, &command.timestamp) {
         (Some(txid), _) => {
@@ -183,7 +184,7 @@ fn revival(command: &Restore, order: &Order) -> Result<Revival, Failure> {
         IntegrityCheck::Quick => Integrity::Quick,
         IntegrityCheck::Full => Integrity::Full,
     };
-    Ok(Revival { request, meta_path: order.meta_path.clone(), require_backup: true })
+    Ok(Recovery { request, meta_path: order.meta_path.clone(), require_backup: true })
 }
 
 /// The moment that was meant, by our clock and in the user's time zone.

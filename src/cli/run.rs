@@ -8,7 +8,7 @@ use crate::run::{self, Job, Restoring};
 use crate::supervise::{self, CommandLine};
 
 pub async fn run(command: Run) -> Result<u8, Failure> {
-    let (signals, nursery) = install()?;
+    let (signals, reaper) = install()?;
     let loaded = Environment::of_process()?.load(|env, cwd| command.sources(env, cwd))?;
     begin(&loaded)?;
     let app = match command.command.is_empty() {
@@ -21,11 +21,11 @@ pub async fn run(command: Run) -> Result<u8, Failure> {
     };
     let migrate_timeout = command.migrate_timeout;
     let job = Job { app: Some(app), migrate_timeout, ..job(loaded.options, Restoring::All, command.life)? };
-    Ok(run::run(job, signals, nursery).await)
+    Ok(run::run(job, signals, reaper).await)
 }
 
 pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
-    let (signals, nursery) = install()?;
+    let (signals, reaper) = install()?;
     let loaded = Environment::of_process()?.load(|env, cwd| command.sources(env, cwd))?;
     begin(&loaded)?;
     let app = match command.once {
@@ -33,11 +33,11 @@ pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
         true => None,
         false => Job::command(loaded.options.exec.as_deref(), "exec").map_err(config)?,
     };
-    let once = command.chores();
+    let once = command.once();
     // `migrate` is part of `run`; a script that calls `replicate` runs its migrations itself.
     let job = job(loaded.options, Restoring::AsConfigured, command.life)?;
     let job = Job { app, migrate: None, once, ..job };
-    Ok(run::run(job, signals, nursery).await)
+    Ok(run::run(job, signals, reaper).await)
 }
 
 fn begin(loaded: &Loaded) -> Result<(), Failure> {

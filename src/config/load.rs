@@ -13,7 +13,7 @@ use super::expand::{self, Expanded};
 use super::options::{
     CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, SnapshotPolicy,
 };
-use super::paths::{Scene, default_meta_path};
+use super::paths::{PathContext, default_meta_path};
 use super::{placement, replica, resolve, unset, url, yaml};
 
 const DEFAULT_CONFIG_PATH: &str = "/etc/litestream.yml";
@@ -60,7 +60,7 @@ impl<'a> Sources<'a> {
 
     /// A database from the command line as the databases' paths are written in [`Options`], for [`Options::find`].
     pub fn absolute(&self, path: &Path) -> anyhow::Result<PathBuf> {
-        self.scene().database(path).map_err(|why| anyhow!(why))
+        self.context().database(path).map_err(|why| anyhow!(why))
     }
 
     /// Whether there is a file to read: one that was named, or the one at the usual place.
@@ -74,8 +74,8 @@ impl<'a> Sources<'a> {
         self.config_path.clone().or_else(|| non_empty(self, "LITESTREAM_CONFIG").map(PathBuf::from))
     }
 
-    fn scene(&self) -> Scene<'_> {
-        Scene { cwd: &self.cwd, env: self.env }
+    fn context(&self) -> PathContext<'_> {
+        PathContext { cwd: &self.cwd, env: self.env }
     }
 }
 
@@ -120,7 +120,7 @@ impl Options {
 
 /// The replica that a URL describes, for commands that are given one instead of a database.
 pub fn replica_from_url(url: &str, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Replica> {
-    at_url(url, Scene { cwd: Path::new("/"), env }).map_err(on_one_line)
+    at_url(url, PathContext { cwd: Path::new("/"), env }).map_err(on_one_line)
 }
 
 /// An error may quote a key or a path. A line break or an escape sequence in it must not reach a log or a terminal as one.
@@ -133,27 +133,27 @@ fn on_one_line(error: anyhow::Error) -> anyhow::Error {
     anyhow!(text.chars().map(visible).collect::<String>())
 }
 
-fn at_url(url: &str, scene: Scene<'_>) -> anyhow::Result<Replica> {
+fn at_url(url: &str, context: PathContext<'_>) -> anyhow::Result<Replica> {
     if let Some(variable) = unset::unreplaced(&url::redact(url)) {
         bail!("replica URL: {variable} in it was not replaced by a value; only a shell does that on the command line");
     }
-    replica::from_url(url, scene).map_err(|why| anyhow!("replica URL: {why}"))
+    replica::from_url(url, context).map_err(|why| anyhow!("replica URL: {why}"))
 }
 
 fn from_flags(sources: &Sources<'_>, db: &Path, url: &str) -> anyhow::Result<Loaded> {
     if sources.config_path.is_some() {
         bail!("-config cannot be combined with a database and a replica URL on the command line");
     }
-    let scene = sources.scene();
+    let context = sources.context();
     let shown = db.to_string_lossy();
     if let Some(variable) = unset::unreplaced(&shown)
-        && !scene.absolute(db).is_ok_and(|path| path.exists())
+        && !context.absolute(db).is_ok_and(|path| path.exists())
     {
         bail!(
             "database: {variable} in {shown} was not replaced by a value; only a shell does that on the command line"
         );
     }
-    let path = scene.database(db).map_err(|why| anyhow!("database: {why}"))?;
+    let path = context.database(db).map_err(|why| anyhow!("database: {why}"))?;
     let database = Database {
         meta_path: default_meta_path(&path),
         path,
@@ -161,7 +161,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, url: &str) -> anyhow::Result<Loa
         restore_if_db_not_exists: false,
         file_mode: None,
         file_owner: None,
-        replica: at_url(url, scene)?,
+        replica: at_url(url, context)?,
         snapshot: SnapshotPolicy::default(),
         verify: None,
         optional: false,
@@ -183,7 +183,7 @@ fn from_file(sources: &Sources<'_>) -> anyhow::Result<Loaded> {
     let named = sources.named_file();
     let is_default = named.is_none();
     let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG_PATH));
-    let path = sources.scene().absolute(&path).map_err(|why| anyhow!("-config: {why}"))?;
+    let path = sources.context().absolute(&path).map_err(|why| anyhow!("-config: {why}"))?;
     let origin = path.display().to_string();
     let bytes = fsx::read(&path).map_err(|error| {
         let way_out = if is_default { "; pass -config FILE, or DB and URL" } else { "" };
@@ -191,7 +191,7 @@ fn from_file(sources: &Sources<'_>) -> anyhow::Result<Loaded> {
     })?;
     let text = yaml::decode(bytes).map_err(|why| anyhow!("{origin}: {why}"))?;
     let (text, mut warnings) = expanded(&origin, text, sources).map_err(|problem| anyhow!(problem))?;
-    let (options, notes, more) = read_text(&origin, &text, sources.scene()).map_err(|problem| anyhow!(problem))?;
+    let (options, notes, more) = read_text(&origin, &text, sources.context()).map_err(|problem| anyhow!(problem))?;
     warnings.extend(more);
     Ok(Loaded { options, warnings, notes, origin })
 }
@@ -235,11 +235,11 @@ fn non_empty(sources: &Sources<'_>, name: &str) -> Option<String> {
     (sources.env)(name).filter(|value| !value.is_empty())
 }
 
-fn read_text(file: &str, text: &str, scene: Scene<'_>) -> Result<(Options, Vec<String>, Vec<String>), String> {
+fn read_text(file: &str, text: &str, context: PathContext<'_>) -> Result<(Options, Vec<String>, Vec<String>), String> {
     let parsed = yaml::parse(file, text)?;
     let mut warnings = Vec::new();
     let options =
-        resolve::options(&parsed.root, scene, &mut warnings).map_err(|problem| format!("{file}: {problem}"))?;
+        resolve::options(&parsed.root, context, &mut warnings).map_err(|problem| format!("{file}: {problem}"))?;
     let warnings = warnings.into_iter().map(|warning| format!("{file}: {warning}")).collect();
     Ok((options, parsed.notes, warnings))
 }

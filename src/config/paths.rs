@@ -11,12 +11,12 @@ use crate::fsx;
 
 /// What a path can depend on: the working directory and the environment.
 #[derive(Clone, Copy)]
-pub struct Scene<'a> {
+pub struct PathContext<'a> {
     pub cwd: &'a Path,
     pub env: &'a dyn Fn(&str) -> Option<String>,
 }
 
-impl Scene<'_> {
+impl PathContext<'_> {
     /// The file of a database, in every way in which SQLite databases are named.
     pub fn database(&self, name: &Path) -> Result<PathBuf, String> {
         self.absolute(&database_file(name)?)
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn paths_become_absolute() {
         let env = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
-        let scene = Scene { cwd: Path::new("/srv/app"), env: &env };
+        let context = PathContext { cwd: Path::new("/srv/app"), env: &env };
         let cases = [
             ("/data/app.db", "/data/app.db"),
             ("app.db", "/srv/app/app.db"),
@@ -80,10 +80,10 @@ mod tests {
             ("~other/app.db", "/srv/app/~other/app.db"),
         ];
         for (written, meant) in cases {
-            assert_eq!(scene.absolute(Path::new(written)), Ok(PathBuf::from(meant)), "{written}");
+            assert_eq!(context.absolute(Path::new(written)), Ok(PathBuf::from(meant)), "{written}");
         }
-        assert!(scene.absolute(Path::new("")).is_err() && scene.database(Path::new("sqlite://")).is_err());
-        assert_eq!(scene.database(Path::new("sqlite3://app.db")), Ok(PathBuf::from("/srv/app/app.db")));
+        assert!(context.absolute(Path::new("")).is_err() && context.database(Path::new("sqlite://")).is_err());
+        assert_eq!(context.database(Path::new("sqlite3://app.db")), Ok(PathBuf::from("/srv/app/app.db")));
     }
 
     #[test]

@@ -85,7 +85,7 @@ mod tests {
         check(&Options::load(&sources).expect("valid").options.databases)
     }
 
-    fn scene() -> tempfile::TempDir {
+    fn context() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("tempdir");
         for name in ["data/deep", "backup"] {
             fs::create_dir_all(dir.path().join(name)).expect("create");
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_replica_that_shares_the_databases_fate_is_refused() {
-        let scene = scene();
+        let context = context();
         for (db, replica, part) in [
             ("data/app.db", "data", "contains the database"),
             ("data/app.db", "", "contains the database"),
@@ -113,21 +113,22 @@ mod tests {
             ("app.db", "backup", "lies in the database's own directory"),
             ("data/app.db", "data/.app.db-millstream/x", "`meta-path`"),
         ] {
-            let problem = verdict(scene.path(), db, replica).expect_err(replica);
+            let problem = verdict(context.path(), db, replica).expect_err(replica);
             assert!(problem.contains(part), "{db} {replica}: {problem}");
         }
     }
 
     #[test]
     fn a_replica_on_the_same_disk_is_said() {
-        let scene = scene();
+        let context = context();
         for (db, replica) in [("data/app.db", "backup"), ("data/app.db", "data-backup/x"), ("data/deep/a.db", "backup")]
         {
-            let warnings = verdict(scene.path(), db, replica).expect("usable");
+            let warnings = verdict(context.path(), db, replica).expect("usable");
             assert!(warnings.len() == 1 && warnings[0].contains("same file system"), "{db} {replica}: {warnings:?}");
         }
         // Another file system, on every Linux.
-        let warnings = verdict(Path::new("/"), &scene.path().join("data/app.db").display().to_string(), "proc/backup");
+        let warnings =
+            verdict(Path::new("/"), &context.path().join("data/app.db").display().to_string(), "proc/backup");
         assert_eq!(warnings, Ok(Vec::new()));
     }
 

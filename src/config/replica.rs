@@ -12,7 +12,7 @@ use crate::fsx;
 use crate::store::s3::{Credentials, Secret, Settings, Sse, provider, trimmed};
 
 use super::options::Replica;
-use super::paths::Scene;
+use super::paths::PathContext;
 use super::section::Section;
 use super::target::Target;
 use super::url::{self, Location, S3Location};
@@ -51,9 +51,9 @@ fn tidy(value: Option<&str>) -> Option<String> {
 }
 
 /// The replica that a URL alone describes.
-pub fn from_url(url: &str, scene: Scene<'_>) -> Result<Replica, String> {
+pub fn from_url(url: &str, context: PathContext<'_>) -> Result<Replica, String> {
     let keys = Keys { own: &Section::default(), global: &Section::default() };
-    let target = at_url(url, &keys, scene, &mut Vec::new())?;
+    let target = at_url(url, &keys, context, &mut Vec::new())?;
     Ok(Replica { url: url::redact(url), target, sync_interval: Replica::SYNC_INTERVAL })
 }
 
@@ -61,7 +61,7 @@ pub fn from_url(url: &str, scene: Scene<'_>) -> Result<Replica, String> {
 pub fn from_section(
     own: &Section,
     global: &Section,
-    scene: Scene<'_>,
+    context: PathContext<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Replica, String> {
     let keys = Keys { own, global };
@@ -76,7 +76,7 @@ pub fn from_section(
         if let Some(other) = other {
             return Err(format!("`url` and `{other}` say the same thing; remove one"));
         }
-        let target = at_url(url, &keys, scene, warnings)?;
+        let target = at_url(url, &keys, context, warnings)?;
         return Ok(Replica { url: url::redact(url), target, sync_interval });
     }
     match own.text("type").unwrap_or("file") {
@@ -85,45 +85,45 @@ pub fn from_section(
         }
         "file" => {
             let path = path.ok_or("it says neither `url` nor `path`; add for example `url: s3://BUCKET/PATH`")?;
-            let target = directory(path, scene)?;
+            let target = directory(path, context)?;
             Ok(Replica { url: path.to_owned(), target, sync_interval })
         }
         "s3" => {
             let bucket = keys.value("bucket").ok_or("it says neither `url` nor `bucket`")?;
             let location = S3Location { prefix: path.unwrap_or_default().to_owned(), bucket, ..S3Location::default() };
             let url = format!("s3://{}/{}", location.bucket, location.prefix);
-            let target = bucket_target(location, &keys, scene, warnings)?;
+            let target = bucket_target(location, &keys, context, warnings)?;
             Ok(Replica { url, target, sync_interval })
         }
         other => Err(url::unsupported_type(other)),
     }
 }
 
-fn at_url(url: &str, keys: &Keys<'_>, scene: Scene<'_>, warnings: &mut Vec<String>) -> Result<Target, String> {
+fn at_url(url: &str, keys: &Keys<'_>, context: PathContext<'_>, warnings: &mut Vec<String>) -> Result<Target, String> {
     match url::parse(url)? {
-        Location::File(path) => directory(&path, scene),
-        Location::S3(location) => bucket_target(*location, keys, scene, warnings),
+        Location::File(path) => directory(&path, context),
+        Location::S3(location) => bucket_target(*location, keys, context, warnings),
     }
 }
 
-fn directory(path: &str, scene: Scene<'_>) -> Result<Target, String> {
+fn directory(path: &str, context: PathContext<'_>) -> Result<Target, String> {
     if path.split_once("://").is_some_and(|(scheme, _)| scheme.to_ascii_lowercase().starts_with("sqlite")) {
         return Err("`path` names a SQLite database; a replica needs a directory, or a `url`".into());
     }
-    Ok(Target::File { path: scene.absolute(Path::new(path))? })
+    Ok(Target::File { path: context.absolute(Path::new(path))? })
 }
 
 fn bucket_target(
     location: S3Location,
     keys: &Keys<'_>,
-    scene: Scene<'_>,
+    context: PathContext<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Target, String> {
     let endpoint = endpoint(&location, keys)?;
     let provider = provider::defaults(endpoint.as_deref().unwrap_or_default());
-    let credentials = credentials(&location, keys, scene, warnings);
+    let credentials = credentials(&location, keys, context, warnings);
     let force_path_style = path_style(&location, keys);
-    let sse = encryption(&location, keys, scene)?;
+    let sse = encryption(&location, keys, context)?;
     // Without an endpoint the bucket's region can be asked for; with one it hardly ever matters.
     let by_default = endpoint.as_ref().map(|_| provider::DEFAULT_REGION.to_owned());
     let concurrency = keys.number("concurrency").or(location.concurrency);
@@ -183,7 +183,7 @@ fn path_style(location: &S3Location, keys: &Keys<'_>) -> bool {
 fn credentials(
     location: &S3Location,
     keys: &Keys<'_>,
-    scene: Scene<'_>,
+    context: PathContext<'_>,
     warnings: &mut Vec<String>,
 ) -> Option<Credentials> {
     let signing = |access_key_id, secret: String, session_token: Option<String>| Credentials {
@@ -201,7 +201,7 @@ fn credentials(
     if let (Some(id), Some(secret)) = in_url {
         return Some(signing(id, secret, None));
     }
-    let env = |name: &str| tidy((scene.env)(name).as_deref());
+    let env = |name: &str| tidy((context.env)(name).as_deref());
     let aws = (env("AWS_ACCESS_KEY_ID"), env("AWS_SECRET_ACCESS_KEY"));
     if aws.0.is_some() && aws.1.is_some() {
         return None;
@@ -211,10 +211,10 @@ fn credentials(
     Some(signing(id, secret, env("AWS_SESSION_TOKEN")))
 }
 
-fn encryption(location: &S3Location, keys: &Keys<'_>, scene: Scene<'_>) -> Result<Sse, String> {
+fn encryption(location: &S3Location, keys: &Keys<'_>, context: PathContext<'_>) -> Result<Sse, String> {
     let kms_key_id = keys.value("sse-kms-key-id").or_else(|| tidy(location.sse_kms_key_id.as_deref()));
     let customer_key = match keys.text("sse-customer-key-path") {
-        Some(path) => Some(read_key(&path, scene)?),
+        Some(path) => Some(read_key(&path, context)?),
         None => keys.value("sse-customer-key").or_else(|| tidy(location.sse_customer_key.as_deref())),
     };
     let algorithm = keys.value("sse-customer-algorithm").or_else(|| tidy(location.sse_customer_algorithm.as_deref()));
@@ -223,8 +223,8 @@ fn encryption(location: &S3Location, keys: &Keys<'_>, scene: Scene<'_>) -> Resul
     Ok(Sse { customer_algorithm, customer_key: customer_key.map(Secret::new), kms_key_id })
 }
 
-fn read_key(path: &str, scene: Scene<'_>) -> Result<String, String> {
-    let path = scene.absolute(Path::new(path))?;
+fn read_key(path: &str, context: PathContext<'_>) -> Result<String, String> {
+    let path = context.absolute(Path::new(path))?;
     let bytes = fsx::read(&path).map_err(|error| format!("`sse-customer-key-path`: {error}"))?;
     let text =
         String::from_utf8(bytes).map_err(|_| format!("`sse-customer-key-path`: {} is not text", path.display()))?;
@@ -242,8 +242,8 @@ mod tests {
         let own = root.sections("dbs").and_then(|dbs| dbs[0].section("replica")).expect("replica");
         let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
         let mut warnings = Vec::new();
-        let scene = Scene { cwd: Path::new("/srv"), env: &env };
-        from_section(own, &root, scene, &mut warnings).map(|replica| (replica, warnings))
+        let context = PathContext { cwd: Path::new("/srv"), env: &env };
+        from_section(own, &root, context, &mut warnings).map(|replica| (replica, warnings))
     }
 
     fn s3(root: &str, replica: &str, env: &[(&str, &str)]) -> Settings {

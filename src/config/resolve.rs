@@ -10,7 +10,7 @@ use nix::unistd::{Group, User};
 use super::options::{
     CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Shutdown, SnapshotPolicy, Verify,
 };
-use super::paths::{Scene, default_meta_path};
+use super::paths::{PathContext, default_meta_path};
 use super::section::Section;
 use super::{replica, scalar};
 
@@ -18,12 +18,12 @@ use super::{replica, scalar};
 const LEVELS_MAX: usize = 8;
 
 /// Everything the file says, or the first thing that is wrong with it.
-pub fn options(root: &Section, scene: Scene<'_>, warnings: &mut Vec<String>) -> Result<Options, String> {
+pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<String>) -> Result<Options, String> {
     let lifecycle = lifecycle(root)?;
     let mut databases = Vec::new();
     for (index, section) in root.sections("dbs").unwrap_or_default().iter().enumerate() {
         let place = format!("dbs[{index}]");
-        databases.push(database(section, root, &lifecycle, scene, &place, warnings)?);
+        databases.push(database(section, root, &lifecycle, context, &place, warnings)?);
     }
     refuse_collisions(&databases)?;
     let logging = root.section("logging");
@@ -56,30 +56,30 @@ fn database(
     section: &Section,
     root: &Section,
     lifecycle: &Lifecycle,
-    scene: Scene<'_>,
+    context: PathContext<'_>,
     place: &str,
     warnings: &mut Vec<String>,
 ) -> Result<Database, String> {
     let path = section.text("path").ok_or_else(|| format!("{place}: `path` is missing or empty"))?;
-    let path = scene.database(Path::new(path)).map_err(|why| format!("{place}.path: {why}"))?;
+    let path = context.database(Path::new(path)).map_err(|why| format!("{place}.path: {why}"))?;
     if path.file_name().is_none() {
         return Err(format!("{place}.path: {} is not a file", path.display()));
     }
     let meta_path = match section.text("meta-path") {
-        Some(meta) => scene.absolute(Path::new(meta)).map_err(|why| format!("{place}.meta-path: {why}"))?,
+        Some(meta) => context.absolute(Path::new(meta)).map_err(|why| format!("{place}.meta-path: {why}"))?,
         None => default_meta_path(&path),
     };
     let file_mode = section.text("mode").map(scalar::parse_mode).transpose();
     let file_owner = section.text("owner").map(owner).transpose();
     let (replica_section, replica_place) = the_replica(section, place)?;
     let mut replica_warnings = Vec::new();
-    let replica = replica::from_section(replica_section, root, scene, &mut replica_warnings)
+    let replica = replica::from_section(replica_section, root, context, &mut replica_warnings)
         .map_err(|why| format!("{replica_place}: {why}"))?;
     warnings.extend(replica_warnings.into_iter().map(|warning| format!("{replica_place}: {warning}")));
     Ok(Database {
         capture: capture(section, place)?,
         verify: match section.has("verify") || root.has("verify") {
-            true => verify(section, root, scene, place)?,
+            true => verify(section, root, context, place)?,
             false => validation(replica_section, root),
         },
         restore_if_db_not_exists: section.bool("restore-if-db-not-exists").unwrap_or(false),
@@ -132,7 +132,7 @@ fn validation(replica: &Section, root: &Section) -> Option<Verify> {
 }
 
 /// The database's keys, else the global ones. An interval of zero turns it off.
-fn verify(db: &Section, root: &Section, scene: Scene<'_>, place: &str) -> Result<Option<Verify>, String> {
+fn verify(db: &Section, root: &Section, context: PathContext<'_>, place: &str) -> Result<Option<Verify>, String> {
     let own = db.section("verify").map(|section| (section, format!("{place}.verify")));
     let global = root.section("verify").map(|section| (section, "verify".to_owned()));
     let sections: Vec<(&Section, String)> = own.into_iter().chain(global).collect();
@@ -144,7 +144,7 @@ fn verify(db: &Section, root: &Section, scene: Scene<'_>, place: &str) -> Result
         return Err(format!("{place}.rate: {rate} bytes a second are too few, {} are the least", Verify::RATE_MIN));
     }
     let dir = sections.iter().find_map(|(section, place)| Some((section.text("dir")?, place)));
-    let dir = dir.map(|(dir, place)| scene.absolute(Path::new(dir)).map_err(|why| format!("{place}.dir: {why}")));
+    let dir = dir.map(|(dir, place)| context.absolute(Path::new(dir)).map_err(|why| format!("{place}.dir: {why}")));
     Ok(Some(Verify {
         interval,
         deep: sections.iter().find_map(|(section, _)| section.bool("deep")).unwrap_or(true),
@@ -279,8 +279,8 @@ mod tests {
         let root = yaml::parse("f", text)?.root;
         let env = |_: &str| None;
         let mut warnings = Vec::new();
-        let scene = Scene { cwd: Path::new("/srv"), env: &env };
-        options(&root, scene, &mut warnings).map(|options| (options, warnings))
+        let context = PathContext { cwd: Path::new("/srv"), env: &env };
+        options(&root, context, &mut warnings).map(|options| (options, warnings))
     }
 
     fn accept(text: &str) -> Options {

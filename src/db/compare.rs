@@ -13,8 +13,8 @@
 //! What is equal is evidence too: of the same lineage, if there is enough of it that says something (`kin.rs`). Where no page is
 //! where it was, the rows tell (`rows.rs`).
 
+use super::came_after;
 use super::capture::{BEFORE_ANY_WAL, Batch, Pages, frames_between};
-use super::descent;
 use super::kin::{Mute, has_strange_schema, is_blank, keeps_rows};
 use super::open::{Db, DbError};
 use super::position::Position;
@@ -66,7 +66,7 @@ pub struct Comparison {
     pub strange_schema: bool,
     /// Every page was compared.
     pub whole: bool,
-    /// Pages that the other side wrote since the moment in question, as far as they say something (`descent.rs`).
+    /// Pages that the other side wrote since the moment in question, as far as they say something (`came_after.rs`).
     pub moved: u32,
     /// Those of them that show that the live side came after them.
     pub kept: u32,
@@ -138,7 +138,7 @@ impl Comparison {
     }
 
     fn weigh(&mut self, here: Option<&[u8]>, theirs: &Versions<'_>) {
-        if let Some(kept) = descent::is_kept(here, theirs) {
+        if let Some(kept) = came_after::is_kept(here, theirs) {
             self.moved += 1;
             self.kept += u32::from(kept);
         }

@@ -1,7 +1,7 @@
 //! Under sustained writes, between two captures: our read transaction follows the writer, and we checkpoint for it.
 //!
 //! A checkpoint, whoever runs it, reaches as far as our read transaction. Where that moves in long strides, the next automatic
-//! checkpoint of the application has a long stretch to copy and to sync, and the commit that triggered it waits for all of it. So
+//! checkpoint of the application has a long range to copy and to sync, and the commit that triggered it waits for all of it. So
 //! we move on every few milliseconds, copy the little there is ourselves, and spare the application its own tries.
 //!
 //! Nothing is lost by moving on without a capture: some read transaction is held at every moment, so what is not captured stays

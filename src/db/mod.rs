@@ -14,7 +14,7 @@
 //!   compare.rs   where that cannot be proved: which pages are not what another copy has
 //!   kin.rs       pure: pages that tell of one lineage
 //!   rows.rs      pure: rows that do, wherever they lie
-//!   descent.rs   pure: a page that shows that it came after another copy
+//!   came_after.rs   pure: a page that shows that it came after another copy
 //!   litestream.rs  what Litestream leaves beside a database
 //!   nearby.rs    there is no database: what lies at and around its path
 //!   identity.rs  is this still the file we opened?
@@ -34,9 +34,9 @@
 //! [`Position::sealed`] is that fact; a new WAL generation continues the old one only when it is set. In every other case
 //! of a new generation the next capture is a full image: never a guess.
 
+mod came_after;
 mod capture;
 mod compare;
-mod descent;
 mod follow;
 mod identity;
 mod kin;
@@ -61,6 +61,6 @@ pub use open::{Db, DbError, Tuning};
 pub use position::{ImageReason, Position};
 pub use replaced::Remains;
 pub use reset::{Obstacle, Reset};
-pub use resume::{Candidate, Kinship, Side};
+pub use resume::{Candidate, Side, WalRelation};
 pub use rows::{RowSample, Rows};
 pub use watch::{Watch, Watches};

@@ -32,7 +32,7 @@ pub struct Candidate {
 
 /// Two states of a WAL file, or of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kinship {
+pub enum WalRelation {
     None,
     /// One generation: whoever made the object had this database, or a copy of it. What it held may be lost here nevertheless, in
     /// a power loss.
@@ -79,22 +79,24 @@ impl Claim {
 
     /// Where a WAL at `now` stands to the one of this claim: SQLite begins to count at random when it creates the file, and counts up by
     /// one at every restart.
-    fn kinship(&self, now: Salts) -> Kinship {
+    fn wal_relation(&self, now: Salts) -> WalRelation {
         match now.0.wrapping_sub(self.salts.0) {
-            0 if now == self.salts => Kinship::Same,
-            1..RESTARTS_MAX => Kinship::Later,
-            _ => Kinship::None,
+            0 if now == self.salts => WalRelation::Same,
+            1..RESTARTS_MAX => WalRelation::Later,
+            _ => WalRelation::None,
         }
     }
 
     fn side(&self, now: &WalMark) -> Side {
-        match (self.kinship(now.salts), self.end.cmp(&now.frames)) {
-            (Kinship::Same, Ordering::Less) => Side::Before,
-            (Kinship::Same, Ordering::Equal) => Side::Here,
-            (Kinship::Same, Ordering::Greater) => Side::Behind,
-            (Kinship::Later, _) => Side::Before,
-            (Kinship::None, _) if (1..RESTARTS_MAX).contains(&self.salts.0.wrapping_sub(now.salts.0)) => Side::Behind,
-            (Kinship::None, _) => Side::Elsewhere,
+        match (self.wal_relation(now.salts), self.end.cmp(&now.frames)) {
+            (WalRelation::Same, Ordering::Less) => Side::Before,
+            (WalRelation::Same, Ordering::Equal) => Side::Here,
+            (WalRelation::Same, Ordering::Greater) => Side::Behind,
+            (WalRelation::Later, _) => Side::Before,
+            (WalRelation::None, _) if (1..RESTARTS_MAX).contains(&self.salts.0.wrapping_sub(now.salts.0)) => {
+                Side::Behind
+            }
+            (WalRelation::None, _) => Side::Elsewhere,
         }
     }
 
@@ -159,9 +161,9 @@ impl Db {
     }
 
     /// How the pinned WAL stands to the one from which the object with this header was made.
-    pub fn kinship(&self, newest: &Header) -> Kinship {
+    pub fn wal_relation(&self, newest: &Header) -> WalRelation {
         let now = self.mark.wal.map(|wal| wal.salts);
-        now.zip(Claim::of(newest)).map_or(Kinship::None, |(now, claim)| claim.kinship(now))
+        now.zip(Claim::of(newest)).map_or(WalRelation::None, |(now, claim)| claim.wal_relation(now))
     }
 
     /// Where the object with this header ends, seen from the end of the pinned WAL.
@@ -307,17 +309,17 @@ mod tests {
     fn a_lineage_is_counted_and_not_taken_for_another() {
         let claim = |salt1| Claim { salts: Salts(salt1, 7), after: 0, end: 3 };
         let table = [
-            (100, Salts(100, 7), Kinship::Same),
-            (100, Salts(100, 8), Kinship::None),
-            (100, Salts(101, 9), Kinship::Later),
-            (100, Salts(100 + (1 << 16) - 1, 9), Kinship::Later),
-            (100, Salts(100 + (1 << 16), 9), Kinship::None),
-            (100, Salts(99, 9), Kinship::None),
-            (u32::MAX, Salts(0, 9), Kinship::Later),
-            (0, Salts(u32::MAX, 9), Kinship::None),
+            (100, Salts(100, 7), WalRelation::Same),
+            (100, Salts(100, 8), WalRelation::None),
+            (100, Salts(101, 9), WalRelation::Later),
+            (100, Salts(100 + (1 << 16) - 1, 9), WalRelation::Later),
+            (100, Salts(100 + (1 << 16), 9), WalRelation::None),
+            (100, Salts(99, 9), WalRelation::None),
+            (u32::MAX, Salts(0, 9), WalRelation::Later),
+            (0, Salts(u32::MAX, 9), WalRelation::None),
         ];
-        for (then, now, kinship) in table {
-            assert_eq!(claim(then).kinship(now), kinship, "{then} → {now:?}");
+        for (then, now, wal_relation) in table {
+            assert_eq!(claim(then).wal_relation(now), wal_relation, "{then} → {now:?}");
         }
     }
 }

@@ -98,7 +98,7 @@ impl Rig {
         Rig { dir, app, db, copy, last }
     }
 
-    /// Resumes as the road does: by the newest header and that object's pages.
+    /// Resumes as replication does: by the newest header and that object's pages.
     fn resume(&mut self) -> Result<(), ImageReason> {
         let header = self.last.expect("something was captured");
         let candidate = match self.db.candidate(&header).expect("look") {
@@ -396,7 +396,7 @@ fn a_wal_that_has_lost_commits_in_a_power_loss_is_not_continued() {
         app.execute_batch(then).expect("write");
         let db = Db::open(&path_in(&dir), tuning()).expect("open");
         let mut rig = Rig { dir, app, db, copy, last };
-        assert_eq!(rig.db.kinship(&last.expect("captured")), Kinship::Same);
+        assert_eq!(rig.db.wal_relation(&last.expect("captured")), WalRelation::Same);
         assert_eq!(rig.resume(), Err(reason));
         assert!(is_image(&rig.capture()));
     }

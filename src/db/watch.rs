@@ -1,4 +1,4 @@
-//! Wakes a road up when its `-wal` file changes.
+//! Wakes replication up when its `-wal` file changes.
 //!
 //! inotify on the database's directory, because the `-wal` and the database itself come and go; one inotify for all databases,
 //! since the kernel grants a user few of them. A wake means "look now", never "one commit": events coalesce.
@@ -31,7 +31,7 @@ const MISSED_MAX: u32 = 3;
 
 /// The inotify of the process.
 #[derive(Clone, Debug)]
-pub struct Watches(mpsc::UnboundedSender<Arc<Bell>>);
+pub struct Watches(mpsc::UnboundedSender<Arc<Waker>>);
 
 impl Watches {
     /// Needs a runtime; ends with the last value and the last [`Watch`].
@@ -51,17 +51,17 @@ impl Watches {
         });
         let names = [wal_name, shm_name, name.to_owned()];
         let directory = fsx::parent(path).to_owned();
-        let bell = Arc::new(Bell { directory, names, rung: Notify::new(), missed: AtomicU32::new(0) });
-        if self.0.send(bell.clone()).is_err() {
-            bell.break_down();
+        let waker = Arc::new(Waker { directory, names, rung: Notify::new(), missed: AtomicU32::new(0) });
+        if self.0.send(waker.clone()).is_err() {
+            waker.break_down();
         }
-        Watch(bell)
+        Watch(waker)
     }
 }
 
 /// One database's place in the watch.
 #[derive(Debug)]
-pub struct Watch(Arc<Bell>);
+pub struct Watch(Arc<Waker>);
 
 impl Watch {
     /// Returns after the next change; never, where there is no inotify. Safe to drop.
@@ -86,14 +86,14 @@ impl Watch {
 }
 
 #[derive(Debug)]
-struct Bell {
+struct Waker {
     directory: PathBuf,
     names: [OsString; 3],
     rung: Notify,
     missed: AtomicU32,
 }
 
-impl Bell {
+impl Waker {
     fn concerns(&self, name: Option<&OsStr>) -> bool {
         // A queue overflow and the end of a directory have no name: look, to be sure.
         name.is_none_or(|name| self.names.iter().any(|ours| ours == name))
@@ -114,9 +114,9 @@ impl Bell {
 }
 
 /// The databases of each watched directory.
-type Bells = HashMap<WatchDescriptor, Vec<Weak<Bell>>>;
+type Wakers = HashMap<WatchDescriptor, Vec<Weak<Waker>>>;
 
-async fn listen(mut newcomers: mpsc::UnboundedReceiver<Arc<Bell>>) {
+async fn listen(mut newcomers: mpsc::UnboundedReceiver<Arc<Waker>>) {
     let opened = Inotify::init().and_then(|inotify| {
         let watches = inotify.watches();
         inotify.into_event_stream([0; EVENT_BUFFER_BYTES]).map(|events| (watches, events))
@@ -125,18 +125,18 @@ async fn listen(mut newcomers: mpsc::UnboundedReceiver<Arc<Bell>>) {
         Ok(opened) => opened,
         Err(error) => {
             tracing::warn!("no inotify ({error}): changes are noticed by polling only");
-            while let Some(bell) = newcomers.recv().await {
-                bell.break_down();
+            while let Some(waker) = newcomers.recv().await {
+                waker.break_down();
             }
             return;
         }
     };
-    let mut bells = Bells::new();
+    let mut wakers = Wakers::new();
     loop {
         let event = tokio::select! {
             newcomer = newcomers.recv(), if !newcomers.is_closed() || !newcomers.is_empty() => {
-                if let Some(bell) = newcomer {
-                    enlist(&mut watches, &mut bells, &bell);
+                if let Some(waker) = newcomer {
+                    enlist(&mut watches, &mut wakers, &waker);
                 }
                 continue;
             }
@@ -147,61 +147,61 @@ async fn listen(mut newcomers: mpsc::UnboundedReceiver<Arc<Bell>>) {
         let mut event = Some(event);
         while let Some(next) = event {
             match next {
-                Some(Ok(next)) => ring(&mut bells, &next),
+                Some(Ok(next)) => ring(&mut wakers, &next),
                 Some(Err(error)) => {
                     tracing::warn!("inotify failed ({error}): changes are noticed by polling only");
-                    return break_all(&bells);
+                    return break_all(&wakers);
                 }
-                None => return break_all(&bells),
+                None => return break_all(&wakers),
             }
             event = events.next().now_or_never();
         }
         tokio::time::sleep(PAUSE).await;
         if newcomers.is_closed()
             && newcomers.is_empty()
-            && bells.values().flatten().all(|bell| bell.strong_count() == 0)
+            && wakers.values().flatten().all(|waker| waker.strong_count() == 0)
         {
             return;
         }
     }
 }
 
-fn enlist(watches: &mut inotify::Watches, bells: &mut Bells, bell: &Arc<Bell>) {
+fn enlist(watches: &mut inotify::Watches, wakers: &mut Wakers, waker: &Arc<Waker>) {
     let mask = WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::MOVED_FROM | WatchMask::DELETE;
-    match watches.add(&bell.directory, mask) {
+    match watches.add(&waker.directory, mask) {
         Ok(directory) => {
-            let there = bells.entry(directory).or_default();
-            there.retain(|bell| bell.strong_count() > 0);
-            there.push(Arc::downgrade(bell));
+            let there = wakers.entry(directory).or_default();
+            there.retain(|waker| waker.strong_count() > 0);
+            there.push(Arc::downgrade(waker));
             // What changed before this moment had no event.
-            bell.rung.notify_one();
+            waker.rung.notify_one();
         }
         Err(error) => {
-            let directory = bell.directory.display();
+            let directory = waker.directory.display();
             tracing::warn!("no inotify for {directory} ({error}): changes are noticed by polling only");
-            bell.break_down();
+            waker.break_down();
         }
     }
 }
 
-fn ring(bells: &mut Bells, event: &Event<OsString>) {
+fn ring(wakers: &mut Wakers, event: &Event<OsString>) {
     if event.mask.contains(EventMask::Q_OVERFLOW) {
-        bells.values().flatten().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
+        wakers.values().flatten().filter_map(Weak::upgrade).for_each(|waker| waker.ring());
         return;
     }
-    let Some(there) = bells.get(&event.wd) else { return };
-    let concerned = there.iter().filter_map(Weak::upgrade).filter(|bell| bell.concerns(event.name.as_deref()));
+    let Some(there) = wakers.get(&event.wd) else { return };
+    let concerned = there.iter().filter_map(Weak::upgrade).filter(|waker| waker.concerns(event.name.as_deref()));
     if event.mask.contains(EventMask::IGNORED) {
         // The directory is gone, and with it the watch.
-        concerned.for_each(|bell| bell.break_down());
-        bells.remove(&event.wd);
+        concerned.for_each(|waker| waker.break_down());
+        wakers.remove(&event.wd);
     } else {
-        concerned.for_each(|bell| bell.ring());
+        concerned.for_each(|waker| waker.ring());
     }
 }
 
-fn break_all(bells: &Bells) {
-    bells.values().flatten().filter_map(Weak::upgrade).for_each(|bell| bell.break_down());
+fn break_all(wakers: &Wakers) {
+    wakers.values().flatten().filter_map(Weak::upgrade).for_each(|waker| waker.break_down());
 }
 
 #[cfg(test)]

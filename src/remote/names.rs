@@ -5,7 +5,7 @@
 //! ltx/<level>/<min>-<max>.ltx                              <level, 4 hex digits>/<min>-<max>.ltx
 //!
 //! both: generations/…   a replica of Litestream 0.3, see v03.rs
-//!       claims/ orphaned/ probes/   our own, see the roads that write them
+//!       claims/ orphaned/ probes/   our own, see who writes them
 //!       lock.json       Litestream's lease
 //! ```
 //!

@@ -2,7 +2,7 @@
 //!
 //! It chooses as Litestream does: the newest snapshot, and from there always the file that gets furthest. But what a later file
 //! holds as a whole is left out, and that may be the snapshot. File names are what it goes by; overlaps are fine, gaps are not.
-//! Both roads go by it: restores read what it names, and nothing that it needs goes.
+//! Both ways go by it: restores read what it names, and nothing that it needs goes.
 //!
 //! ```text
 //! snapshot 1────────────100

@@ -21,7 +21,7 @@ use super::difference::is_exactly;
 use super::look::{End, Seen, look};
 use super::on_thread::{OnThread, blocking};
 use super::start::fetch_pages;
-use crate::db::{Db, DbError, Kinship, Position, Side, Tuning, litestream_was_here};
+use crate::db::{Db, DbError, Position, Side, Tuning, WalRelation, litestream_was_here};
 use crate::ltx::{Header, Txid};
 use crate::page::PageSize;
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
@@ -108,7 +108,7 @@ impl Search<'_> {
         let (was_made_here, side) = self
             .ask(move |db| {
                 let by_litestream = litestream_was_here(&place.path, &place.meta_path, &newest);
-                (by_litestream || db.kinship(&newest) == Kinship::Later, db.side_of(&newest))
+                (by_litestream || db.wal_relation(&newest) == WalRelation::Later, db.side_of(&newest))
             })
             .await;
         Ok(was_made_here

@@ -60,7 +60,7 @@ const NO_TIME: &str = "there was no time left to compare it";
 
 /// What is known about the doubt that is being looked into.
 #[derive(Debug, Default)]
-pub(super) struct Doubts {
+pub(super) struct DoubtState {
     /// The TXID whose doubt has been said.
     said: Option<Txid>,
     /// Comparisons in a row that the store's objects did not let come to an end.
@@ -73,7 +73,7 @@ pub(super) struct Doubts {
     suspicion: Option<SyncedTo>,
 }
 
-impl Doubts {
+impl DoubtState {
     /// The history may have gone on since the disk was in step with it up to there.
     pub fn suspect(&mut self, synced_to: Option<SyncedTo>) {
         self.suspicion = synced_to;
@@ -89,8 +89,8 @@ impl LocalSide {
             _ => return Ok(()),
         };
         let next = self.settle(&batch).await?;
-        self.doubts.failures = 0;
-        self.doubts.suspicion = None;
+        self.doubt.failures = 0;
+        self.doubt.suspicion = None;
         self.disk.here().batch = next;
         Ok(())
     }
@@ -99,7 +99,7 @@ impl LocalSide {
         let Some(txid) = before(batch) else { return self.prepare(batch.clone()).await.map(Some) };
         let reason = batch.image.unwrap_or(ImageReason::LocalChanges);
         let address = self.remote.address().to_owned();
-        if self.doubts.said.replace(txid) != Some(txid) {
+        if self.doubt.said.replace(txid) != Some(txid) {
             let hint = match reason {
                 ImageReason::CommitsLost => {
                     format!("; they can be restored with -txid {txid}, and what lies here is going to be newer")
@@ -119,9 +119,9 @@ impl LocalSide {
             is_small: batch.content_len() <= SMALL_BYTES,
             is_known: self.is_known_file().await,
             is_blank: self.with_db(|db| db.is_blank()).await?,
-            suspected: self.doubts.suspicion,
+            suspected: self.doubt.suspicion,
         };
-        let found = match skip(local, reason, self.doubts.failures) {
+        let found = match skip(local, reason, self.doubt.failures) {
             Some(found) => found,
             None => self.look(batch, txid, local).await?,
         };
@@ -163,14 +163,14 @@ impl LocalSide {
     async fn look(&mut self, batch: &Batch, txid: Txid, local: Local) -> Result<Found, StepError> {
         if let Some(deadline) = self.deadline() {
             let now = Instant::now();
-            let until = *self.doubts.until.get_or_insert(half_way(now, deadline));
+            let until = *self.doubt.until.get_or_insert(half_way(now, deadline));
             if local.may_skip() && until <= now {
                 return Ok(Found::Skipped(NO_TIME.into()));
             }
         }
         // This replication tries again by itself, but not for every byte that is late.
         let remote = self.remote.clone().with_policy(ReadPolicy::default());
-        let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubts.until));
+        let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubt.until));
         let Some(found) = within(limit, files_of(&self.remote, txid, local.suspected)).await else {
             return Ok(Found::Skipped(NO_TIME.into()));
         };
@@ -185,7 +185,7 @@ impl LocalSide {
         if let Some(why) = refuse(&files, newest.commit, batch.content_len(), local) {
             return Ok(Found::Skipped(why));
         }
-        let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubts.until));
+        let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubt.until));
         let how = local.suspected.map_or(How::Bounded, How::Since);
         match compare(&self.disk, batch.clone(), &remote, &files, (how, !local.is_known), limit).await {
             Ok((comparison, scope)) => Ok(Found::Compared(comparison, scope)),
@@ -197,7 +197,7 @@ impl LocalSide {
                 Ok(Found::Broken(error.to_string()))
             }
             Err(CompareError::Read(error)) => {
-                self.doubts.failures += 1;
+                self.doubt.failures += 1;
                 Err(error.into())
             }
         }
@@ -220,7 +220,7 @@ impl LocalSide {
 
     /// Whether it happens to a database that nothing happened to: another program closed it, or a checkpoint came between.
     async fn is_harmless(&self, reason: ImageReason) -> bool {
-        self.doubts.suspicion.is_none() && reason.is_ordinary() && self.is_known_file().await
+        self.doubt.suspicion.is_none() && reason.is_ordinary() && self.is_known_file().await
     }
 
     /// Whether the file at the path now is known to belong to the history.
@@ -295,12 +295,12 @@ impl LocalSide {
 
     /// The file at the path belongs to the history from now on. Noted once in a run.
     pub async fn note_known_file(&mut self) {
-        if self.doubts.is_noted {
+        if self.doubt.is_noted {
             return;
         }
         let (_, replica) = self.notes();
         match self.with_db(move |db| note_known_file(db, &replica)).await {
-            Ok(()) => self.doubts.is_noted = true,
+            Ok(()) => self.doubt.is_noted = true,
             Err(error) => tracing::debug!(db = %self.name(), "{error}"),
         }
     }

@@ -22,10 +22,10 @@ use super::core::{
 use super::disk::Outbox;
 use super::error::StepError;
 use super::governor::Governor;
-use super::lifecycle::{Lifecycle, Shipped, SnapshotError};
+use super::lifecycle::{Lifecycle, Shipped};
 use super::local::{Done, LocalSide, trouble};
 use super::look::{End, Seen, look, newest_txid};
-use super::mailbox::{Request, SyncReply};
+use super::mailbox::{Request, SnapshotError, SyncReply};
 use super::open::Announce;
 use super::upload::{create_from_file, create_from_memory, create_snapshot_from_file};
 use super::{Ended, Event, Events, Ready, Settings, Stop, say};
@@ -34,7 +34,7 @@ use crate::db::Watch;
 use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::state::LastSynced;
-use crate::status::Board;
+use crate::status::StatusWriter;
 
 /// What came of an order on the bucket's lane, or of a measurement.
 enum Arrived {
@@ -48,7 +48,7 @@ enum Arrived {
 pub(super) struct Parts {
     pub settings: Arc<Settings>,
     pub remote: Remote,
-    pub board: Board,
+    pub writer: StatusWriter,
     pub stop: watch::Receiver<Stop>,
     pub events: Events,
     pub watch: Watch,
@@ -172,7 +172,7 @@ impl Driver {
                 CoreEvent::Sync(id, by)
             }
             Request::Snapshot { reply } => {
-                match (&self.lifecycle, self.parts.board.get().confirmed) {
+                match (&self.lifecycle, self.parts.writer.get().confirmed) {
                     (Some(lifecycle), Some(newest)) => lifecycle.snapshot(newest, reply),
                     (Some(_), None) => drop(reply.send(Err(SnapshotError::Nothing))),
                     (None, _) => drop(reply.send(Err(SnapshotError::NotMaintained))),
@@ -254,7 +254,7 @@ impl Driver {
             }
             Effect::Report(report) => self.report(report),
             Effect::Say(notice) => {
-                say::say(&notice, &self.parts.settings.path, self.parts.remote.address(), &self.parts.board.get())
+                say::say(&notice, &self.parts.settings.path, self.parts.remote.address(), &self.parts.writer.get())
             }
             Effect::MissedEvent => self.parts.watch.missed(),
         }
@@ -294,23 +294,23 @@ impl Driver {
         if let (None, None, Some(policy)) = (&self.lifecycle, self.parts.settings.once, &self.parts.settings.lifecycle)
         {
             let (remote, stop) = (self.parts.remote.clone(), self.parts.stop.clone());
-            let (board, governor) = (self.parts.board.refusals(), self.parts.governor.clone());
-            self.lifecycle = Some(Lifecycle::start(policy.clone(), remote, board, stop, governor));
+            let (writer, governor) = (self.parts.writer.refusals(), self.parts.governor.clone());
+            self.lifecycle = Some(Lifecycle::start(policy.clone(), remote, writer, stop, governor));
         }
     }
 
     fn report(&mut self, report: Report) {
         let now = Instant::now();
         match report {
-            Report::Noticed => self.parts.board.noticed(now),
-            Report::Captured(txid) => self.parts.board.captured(txid, now),
-            Report::Confirmed(txid) => self.parts.board.confirmed(txid),
-            Report::Idle => self.parts.board.idle(),
+            Report::Noticed => self.parts.writer.noticed(now),
+            Report::Captured(txid) => self.parts.writer.captured(txid, now),
+            Report::Confirmed(txid) => self.parts.writer.confirmed(txid),
+            Report::Idle => self.parts.writer.idle(),
         }
     }
 
     fn ended(&self, outcome: &Outcome) -> Ended {
-        let status = self.parts.board.get();
+        let status = self.parts.writer.get();
         match outcome {
             Outcome::Synced => Ended::Synced(status.confirmed),
             Outcome::Fenced(_) => Ended::Fenced,

@@ -97,7 +97,7 @@ mod tests {
     async fn it_ends_when_it_is_time_to_end() {
         let dir = tempfile::tempdir().expect("tempdir");
         let (stop, stopped) = watch::channel(None);
-        let (_board, status) = crate::status::Board::new();
+        let (_board, status) = crate::status::StatusWriter::new();
         let files = crate::db::Watches::start().watch(&dir.path().join("app.db"));
         let saying = tokio::spawn(async move { keep_saying("app.db", "why", &status, files, stopped).await });
         tokio::time::sleep(Duration::from_secs(200)).await;

@@ -7,12 +7,11 @@ use tokio::time::Instant;
 
 use super::core::SyncError;
 use super::life::Life;
-use super::lifecycle::SnapshotError;
-use super::mailbox::{Command, Mailbox, Request};
+use super::mailbox::{Command, Mailbox, Request, SnapshotError};
 use super::{DatabaseId, Ended, Events, Resources, Settings};
 use crate::ltx::Txid;
 use crate::remote::Remote;
-use crate::status::{Board, Status};
+use crate::status::{Status, StatusWriter};
 
 /// One database's replication, as others see it. It ends when the last of its handles is dropped,
 /// too.
@@ -31,7 +30,7 @@ impl Replication {
         let (commands, heard) = mpsc::unbounded_channel();
         let (requests, asked) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(None);
-        let (board, status) = Board::new();
+        let (writer, status) = StatusWriter::new();
         let mailbox = Mailbox { commands: heard, stop, requests };
         let life = Life {
             files: resources.watches.watch(&settings.path),
@@ -40,7 +39,7 @@ impl Replication {
             governor: resources.governor.clone(),
             settings,
             remote,
-            board,
+            writer,
             status: status.clone(),
             stop: stopped,
             requests: asked,

@@ -7,11 +7,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::core::{self, Core, Lane};
-use super::difference::Doubts;
+use super::difference::DoubtState;
 use super::disk::Disk;
 use super::driver::{Driver, FirstLook, Noted, Parts, now};
 use super::governor::Governor;
-use super::lifecycle::{Chores, Policy, do_chores};
+use super::lifecycle::{OnceWork, Policy, do_once};
 use super::local::{LocalSide, describe};
 use super::mailbox::Request;
 use super::on_thread::{OnThread, blocking};
@@ -21,7 +21,7 @@ use crate::clock;
 use crate::db::{Db, Watch};
 use crate::remote::Remote;
 use crate::state::{LocalState, Lock, ResetOrder, SpillError};
-use crate::status::{Board, Status};
+use crate::status::{Status, StatusWriter};
 
 /// Everything that a replication's task has from the start.
 pub(super) struct Life {
@@ -29,7 +29,7 @@ pub(super) struct Life {
     pub remote: Remote,
     pub events: Events,
     pub governor: Governor,
-    pub board: Board,
+    pub writer: StatusWriter,
     pub status: watch::Receiver<Status>,
     pub stop: watch::Receiver<Stop>,
     pub requests: mpsc::UnboundedReceiver<Request>,
@@ -42,11 +42,11 @@ impl Life {
     pub async fn run(self) -> Ended {
         let (name, is_for_once) = (self.settings.path.display().to_string(), self.settings.once.is_some());
         let (events, status, stopped) = (self.events.clone(), self.status.clone(), self.stop.clone());
-        let Life { settings, remote, governor, board, stop, requests, watch, files, .. } = self;
+        let Life { settings, remote, governor, writer, stop, requests, watch, files, .. } = self;
         // Kept to the end, whatever it is: no second process must begin where this one has given
         // up.
         let mut lock = None;
-        let outside = Outside { remote, governor, board, stop, events: self.events, requests, watch };
+        let outside = Outside { remote, governor, writer, stop, events: self.events, requests, watch };
         let ended = replicate(settings, outside, &mut lock).await;
         if let Ended::Failed { why } = &ended {
             tracing::error!(db = %name, "replication has ended: {why}");
@@ -63,7 +63,7 @@ impl Life {
 struct Outside {
     remote: Remote,
     governor: Governor,
-    board: Board,
+    writer: StatusWriter,
     stop: watch::Receiver<Stop>,
     events: Events,
     requests: mpsc::UnboundedReceiver<Request>,
@@ -76,7 +76,7 @@ const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// From the appearance of the database to the end.
 async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>) -> Ended {
-    let Outside { remote, governor, board, mut stop, events, requests, mut watch } = outside;
+    let Outside { remote, governor, writer, mut stop, events, requests, mut watch } = outside;
     let mut ready = Announce::new(events.clone());
     let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
         if settings.optional {
@@ -113,21 +113,21 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
         seen: None,
         accepted: noted.is_reset,
         confirmed: None,
-        doubts: Doubts::default(),
+        doubt: DoubtState::default(),
     };
-    let chores = Finishing {
+    let once = Finishing {
         once: settings.once,
         policy: settings.lifecycle.clone(),
         remote: remote.clone(),
         stop: stop.clone(),
         governor: governor.clone(),
     };
-    let parts = Parts { settings, remote, board, stop, events, watch, ready, requests, governor };
+    let parts = Parts { settings, remote, writer, stop, events, watch, ready, requests, governor };
     let (ended, local) = Driver::new(parts, core, local, look, noted).run().await;
     if let (Ended::Synced(_), Some(mut local)) = (&ended, local) {
         local.close_history().await;
     }
-    chores.finish(ended).await
+    once.finish(ended).await
 }
 
 /// Reads what earlier runs left beside the database.
@@ -175,7 +175,7 @@ fn is_reset(state: &LocalState) -> bool {
 
 /// What was asked for once everything is in the bucket.
 struct Finishing {
-    once: Option<Chores>,
+    once: Option<OnceWork>,
     policy: Option<Policy>,
     remote: Remote,
     stop: watch::Receiver<Stop>,
@@ -185,12 +185,12 @@ struct Finishing {
 impl Finishing {
     /// The lock is still ours.
     async fn finish(self, ended: Ended) -> Ended {
-        let (Ended::Synced(Some(newest)), Some(chores), Some(policy)) = (&ended, self.once, self.policy) else {
+        let (Ended::Synced(Some(newest)), Some(once), Some(policy)) = (&ended, self.once, self.policy) else {
             return ended;
         };
         let work = async {
             let _turn = self.governor.merge().await;
-            do_chores(chores, &policy, &self.remote, *newest).await
+            do_once(once, &policy, &self.remote, *newest).await
         };
         tokio::select! {
             done = work => match done {

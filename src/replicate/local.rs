@@ -14,7 +14,7 @@ use super::Settings;
 use super::Stop;
 use super::by_note::{mark_file, resume_point};
 use super::core::{BatchKind, Lane, LocalDone, LocalOrder, Trouble};
-use super::difference::Doubts;
+use super::difference::DoubtState;
 use super::disk::{Disk, Outbox, Pending};
 use super::error::StepError;
 use super::lifecycle::Shipped;
@@ -40,7 +40,7 @@ pub(super) struct LocalSide {
     /// The newest TXID of the history at the start.
     pub confirmed: Option<Txid>,
     /// The database cannot be proved to continue the history.
-    pub doubts: Doubts,
+    pub doubt: DoubtState,
 }
 
 /// What an order came to.

@@ -10,11 +10,23 @@ use tokio::time::Instant;
 
 use super::Stop;
 use super::core::SyncError;
-use super::lifecycle::SnapshotError;
 use crate::ltx::Txid;
 
 pub type SyncReply = oneshot::Sender<Result<Option<Txid>, SyncError>>;
 pub type SnapshotReply = oneshot::Sender<Result<Txid, SnapshotError>>;
+
+/// Why there is no snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    #[error("nothing of this database is in the replica yet")]
+    Nothing,
+    #[error("the replica is not maintained by this process now")]
+    NotMaintained,
+    #[error("no file in the replica begins at the first transaction, or one is missing")]
+    NoChain,
+    #[error("cannot make a snapshot in {address}: {why}")]
+    Failed { address: String, why: String },
+}
 
 #[derive(Debug)]
 pub enum Command {

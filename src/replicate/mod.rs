@@ -76,7 +76,8 @@ pub use behind::{Behind, Place, look_behind};
 pub use core::SyncError;
 pub use governor::{Governor, Limits};
 pub use handle::Replication;
-pub use lifecycle::{Chores, Policy, SnapshotError, spread_of};
+pub use lifecycle::{OnceWork, Policy, spread_of};
+pub use mailbox::SnapshotError;
 pub use on_thread::blocking;
 
 /// How one database is replicated.
@@ -104,7 +105,7 @@ pub struct Settings {
     /// What becomes of the replica's files as they grow old; `None`: nothing.
     pub lifecycle: Option<Policy>,
     /// End as soon as everything is shipped and these are done.
-    pub once: Option<Chores>,
+    pub once: Option<OnceWork>,
 }
 
 impl Settings {

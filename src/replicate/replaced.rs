@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::core::Trouble;
-use super::difference::Doubts;
+use super::difference::DoubtState;
 use super::disk::Pending;
 use super::local::LocalSide;
 use super::on_thread::blocking;
@@ -40,7 +40,7 @@ impl LocalSide {
                 disk.db.start_over(last, last.map_or(ImageReason::FirstBackup, |_| ImageReason::FileReplaced));
             })
             .await;
-        self.doubts = Doubts::default();
+        self.doubt = DoubtState::default();
         Ok(())
     }
 

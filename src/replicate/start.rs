@@ -41,7 +41,7 @@
 //! *The history went on elsewhere* is suspected when it ends beyond the newest TXID that this disk was in step with (`state/last_synced.rs`) and
 //! neither the WAL nor a note proves that it is what lies here. Then the database has to show that it came after that end: by its WAL,
 //! if the newest object was made from it and the file is the one that was replicated, or from an earlier generation, or by Litestream's own
-//! files beside it (`db/litestream.rs`), or by its pages (`db/descent.rs`). Until that is found
+//! files beside it (`db/litestream.rs`), or by its pages (`db/came_after.rs`). Until that is found
 //! out the application is not started, except after an end in good order, which costs no wait for the bucket.
 //!
 //! *Fence* is what happens when another writer is met (`core/fence.rs`): the application is stopped, for it would commit into a branch that
@@ -63,7 +63,7 @@ use super::local::LocalSide;
 use super::look::{End, Seen};
 use super::on_thread::blocking;
 use super::upload::{Fingerprint, UploadError, is_ours};
-use crate::db::{Candidate, Db, ImageReason, Kinship, Position, litestream_was_here};
+use crate::db::{Candidate, Db, ImageReason, Position, WalRelation, litestream_was_here};
 use crate::ltx::{Decoder, Entry, Flavour, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;
 use crate::remote::{Listing, LtxObject, ReadError, Remote};
@@ -127,12 +127,12 @@ impl LocalSide {
 
     /// Whether something shows that the object with this header was made here, or that the database came after it.
     async fn has_made(&mut self, newest: Header) -> bool {
-        let kinship = self.with_db(move |db| db.kinship(&newest)).await;
+        let wal_relation = self.with_db(move |db| db.wal_relation(&newest)).await;
         let (settings, (_, replica)) = (self.settings.clone(), self.notes());
         // A copy of this WAL may have been written on elsewhere. A power loss leaves the file the one that it was.
         blocking(move || {
-            kinship == Kinship::Later
-                || kinship == Kinship::Same && replica.is_known_file()
+            wal_relation == WalRelation::Later
+                || wal_relation == WalRelation::Same && replica.is_known_file()
                 || litestream_was_here(&settings.path, &settings.meta_path, &newest)
         })
         .await
@@ -164,10 +164,10 @@ impl LocalSide {
         let (name, address) = (self.name(), self.remote.address().to_owned());
         match begin {
             Begin::InStep(txid) => {
-                self.doubts.suspect(None);
+                self.doubt.suspect(None);
                 self.is_in_step_with(SyncedTo::up_to(Some(txid))).await;
             }
-            Begin::AfterFiles => self.doubts.suspect(None),
+            Begin::AfterFiles => self.doubt.suspect(None),
             // What is in doubt shows itself, and is looked into, when the image is captured.
             Begin::Image { after, reason, suspected, .. } => {
                 match (after, reason) {
@@ -179,7 +179,7 @@ impl LocalSide {
                     ),
                     (Some(_), _) => {}
                 }
-                self.doubts.suspect(suspected);
+                self.doubt.suspect(suspected);
                 self.disk.here().db.start_over(after, reason);
             }
         }

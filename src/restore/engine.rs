@@ -1,7 +1,7 @@
 //! Carries out a plan: all files at once, the newest version of every page, every file verified.
 //!
 //! Files are opened in parallel and claim their pages newest first. Their parts then go through a fixed number of slots: fetched
-//! (`stretch.rs`), decoded on a blocking thread (`part.rs`), owned pages written at their place (`run.rs`), everything else only
+//! (`range.rs`), decoded on a blocking thread (`part.rs`), owned pages written at their place (`run.rs`), everything else only
 //! checked. Nothing waits for another part, so a slot always comes free; the slots are what bounds the memory. The base, the
 //! oldest file and as a rule the largest by far, comes last: it closes the gaps between what the others have written, and the
 //! disk sees one sequential write.
@@ -18,21 +18,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::open::{Opened, open, stretches};
+use super::checked_plan::{CheckedPlan, vanishing};
+use super::open::{Opened, open, ranges};
 use super::pages::{Bits, Claims};
 use super::progress::Progress;
-use super::survey::{Survey, vanishing};
 use super::target::Temporary;
 use super::{Integrity, Request, RestoreError, integrity};
 use crate::fsx::FsError;
 use crate::ltx::{Assembly, LtxError};
 use crate::remote::{ReadError, Remote};
 use crate::store::Key;
-use stretch::Buffers;
+use range::Buffers;
 
 mod part;
+mod range;
 mod run;
-mod stretch;
 
 pub(super) enum Failure {
     /// A file of the plan is gone, or not what it was a moment ago: list and plan again.
@@ -133,12 +133,12 @@ enum Role {
 pub(super) async fn carry_out(
     remote: &Remote,
     request: &Request,
-    survey: &Survey,
+    checked_plan: &CheckedPlan,
     output: &Path,
     progress: &Arc<Progress>,
 ) -> Result<Temporary, Failure> {
-    let newest = survey.newest;
-    progress.begin(survey.plan.bytes(), u64::from(newest.commit));
+    let newest = checked_plan.newest;
+    progress.begin(checked_plan.plan.bytes(), u64::from(newest.commit));
     let (target, mode, owner) = (output.to_owned(), request.mode, request.owner);
     let len = newest.page_size.database_len(newest.commit);
     let temporary = spawn_blocking(move || Temporary::create(&target, len, mode, owner)).await??;
@@ -155,7 +155,7 @@ pub(super) async fn carry_out(
         reads: Semaphore::new(parallelism),
         parallelism,
     });
-    apply_all(&site, survey, parallelism).await?;
+    apply_all(&site, checked_plan, parallelism).await?;
 
     seal(temporary, request.integrity).await
 }
@@ -168,13 +168,13 @@ pub(super) async fn seal(temporary: Temporary, integrity: Integrity) -> Result<T
     Ok(temporary)
 }
 
-async fn apply_all(site: &Arc<Site>, survey: &Survey, parallelism: usize) -> Result<(), Failure> {
+async fn apply_all(site: &Arc<Site>, checked_plan: &CheckedPlan, parallelism: usize) -> Result<(), Failure> {
     enum Event {
         Opened(Option<Result<Box<Opened>, ReadError>>),
         Applied(Result<Result<(), Failure>, JoinError>),
     }
-    let mut claims = Claims::new(&survey.newest);
-    let newest_first = stream::iter(survey.plan.files.iter().rev().cloned());
+    let mut claims = Claims::new(&checked_plan.newest);
+    let newest_first = stream::iter(checked_plan.plan.files.iter().rev().cloned());
     let open = async |object| open(&site.remote, object).await.map(Box::new);
     let mut opened = newest_first.map(open).buffered(parallelism).fuse();
     let mut running: JoinSet<Result<(), Failure>> = JoinSet::new();
@@ -188,10 +188,10 @@ async fn apply_all(site: &Arc<Site>, survey: &Survey, parallelism: usize) -> Res
             Event::Opened(None) => all_opened = true,
             Event::Opened(Some(opened)) => {
                 let opened = opened?;
-                check_header(&opened, survey)?;
+                check_header(&opened, checked_plan)?;
                 let owned = Arc::new(claims.claim(&opened.pages));
-                if opened.object.name == survey.plan.files[0].name {
-                    let role = Role::Base { commit: survey.newest.commit };
+                if opened.object.name == checked_plan.plan.files[0].name {
+                    let role = Role::Base { commit: checked_plan.newest.commit };
                     base = Some(Claimed { opened: *opened, owned, role });
                 } else {
                     let newer = Claimed { opened: *opened, owned, role: Role::Newer };
@@ -202,8 +202,9 @@ async fn apply_all(site: &Arc<Site>, survey: &Survey, parallelism: usize) -> Res
         }
     }
     if let Some(page) = claims.first_missing() {
-        let why = format!("it makes the database {} pages long, but page {page} is in no file", survey.newest.commit);
-        return Err(Failure::Damaged { name: survey.plan.newest().name.clone(), why });
+        let why =
+            format!("it makes the database {} pages long, but page {page} is in no file", checked_plan.newest.commit);
+        return Err(Failure::Damaged { name: checked_plan.plan.newest().name.clone(), why });
     }
     match base {
         Some(base) => apply(site.clone(), Arc::new(base)).await,
@@ -212,9 +213,9 @@ async fn apply_all(site: &Arc<Site>, survey: &Survey, parallelism: usize) -> Res
 }
 
 /// A file must hold what its name says, and all files pages of one size.
-fn check_header(opened: &Opened, survey: &Survey) -> Result<(), Failure> {
-    let (object, header, newest) = (&opened.object, &opened.header, &survey.newest);
-    if object.name == survey.plan.newest().name && header != newest {
+fn check_header(opened: &Opened, checked_plan: &CheckedPlan) -> Result<(), Failure> {
+    let (object, header, newest) = (&opened.object, &opened.header, &checked_plan.newest);
+    if object.name == checked_plan.plan.newest().name && header != newest {
         return Err(Failure::Changed(object.name.clone()));
     }
     let damaged = |why| Err(Failure::Damaged { name: object.name.clone(), why });
@@ -244,9 +245,9 @@ async fn apply(site: Arc<Site>, file: Arc<Claimed>) -> Result<(), Failure> {
 
 async fn apply_once(site: &Arc<Site>, file: &Arc<Claimed>, first_time: bool) -> Result<Assembly, Failure> {
     let mut assembly = Assembly::new(&file.opened.raw_header);
-    let stretches = stream::iter(stretches(&file.opened.parts));
-    let apply = |stretch| tokio::spawn(stretch::apply(site.clone(), file.clone(), stretch, first_time));
-    let mut applied = stretches.map(|stretch| AbortOnDropHandle::new(apply(stretch))).buffered(site.parallelism);
+    let ranges = stream::iter(ranges(&file.opened.parts));
+    let apply = |range| tokio::spawn(range::apply(site.clone(), file.clone(), range, first_time));
+    let mut applied = ranges.map(|range| AbortOnDropHandle::new(apply(range))).buffered(site.parallelism);
     while let Some(frames) = applied.next().await {
         frames??.iter().for_each(|frames| assembly.append(frames));
     }

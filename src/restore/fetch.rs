@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::survey::{self, Found, Survey};
+use super::checked_plan::{self, CheckedPlan, Found};
 use super::target::Temporary;
 use super::v03::{self, OldPlan};
 use super::{MAX_ATTEMPTS, Progress, Reached, Request, RestoreError, Restored, engine};
@@ -24,15 +24,15 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    fn ltx(temporary: Temporary, survey: &Survey) -> Fetched {
+    fn ltx(temporary: Temporary, checked_plan: &CheckedPlan) -> Fetched {
         let restored = Restored {
-            reached: Reached::Ltx { txid: survey.plan.txid(), header: survey.newest },
-            database_bytes: survey.newest.page_size.database_len(survey.newest.commit),
-            files: survey.plan.files.len(),
-            bytes: survey.plan.bytes(),
+            reached: Reached::Ltx { txid: checked_plan.plan.txid(), header: checked_plan.newest },
+            database_bytes: checked_plan.newest.page_size.database_len(checked_plan.newest.commit),
+            files: checked_plan.plan.files.len(),
+            bytes: checked_plan.plan.bytes(),
             orphaned: Vec::new(),
         };
-        let objects = survey.plan.files.iter().map(|object| object.name.clone()).collect();
+        let objects = checked_plan.plan.files.iter().map(|object| object.name.clone()).collect();
         Fetched { temporary, restored, objects }
     }
 
@@ -60,8 +60,8 @@ pub async fn fetch(
     let mut first_damage: Option<(Txid, RestoreError)> = None;
     let mut moved = 0;
     loop {
-        let survey = match survey::survey(remote, request.target, &avoid).await {
-            Ok(Found::Ltx(survey)) => survey,
+        let checked_plan = match checked_plan::checked_plan(remote, request.target, &avoid).await {
+            Ok(Found::Ltx(checked_plan)) => checked_plan,
             Ok(Found::Old(plan)) => match v03::carry_out(remote, request, &plan, output, progress).await {
                 Ok((temporary, len)) => return Ok(Fetched::old(temporary, &plan, len)),
                 Err(engine::Failure::Changed(_)) if moved + 1 < MAX_ATTEMPTS => {
@@ -70,19 +70,22 @@ pub async fn fetch(
                 }
                 Err(failure) => return Err(failure.into_error()),
             },
-            Err(survey::Failure::Moved(_)) if moved + 1 < MAX_ATTEMPTS => {
+            Err(checked_plan::Failure::Moved(_)) if moved + 1 < MAX_ATTEMPTS => {
                 moved += 1;
                 continue;
             }
             // Without the damaged file there is no way to get there: the damage is the answer.
             Err(failure) => return Err(first_damage.map_or_else(|| failure.into_error(), |(_, damage)| damage)),
         };
-        if let Some((wanted, damage)) = first_damage.take_if(|(wanted, _)| survey.plan.txid() < *wanted) {
-            tracing::error!("without the damaged file the backup ends at {}, before {wanted}", survey.plan.txid());
+        if let Some((wanted, damage)) = first_damage.take_if(|(wanted, _)| checked_plan.plan.txid() < *wanted) {
+            tracing::error!(
+                "without the damaged file the backup ends at {}, before {wanted}",
+                checked_plan.plan.txid()
+            );
             return Err(damage);
         }
-        match engine::carry_out(remote, request, &survey, output, progress).await {
-            Ok(temporary) => return Ok(Fetched::ltx(temporary, &survey)),
+        match engine::carry_out(remote, request, &checked_plan, output, progress).await {
+            Ok(temporary) => return Ok(Fetched::ltx(temporary, &checked_plan)),
             Err(engine::Failure::Changed(name)) if moved + 1 < MAX_ATTEMPTS => {
                 tracing::info!("{name} is no longer what it was, planning again");
                 moved += 1;
@@ -90,7 +93,7 @@ pub async fn fetch(
             Err(engine::Failure::Damaged { name, why }) if avoid.len() < MAX_DAMAGED => {
                 tracing::warn!("{name} is damaged, looking for other files that hold the same: {why}");
                 let damage = RestoreError::Corrupt { name: name.to_string(), why: why.clone() };
-                first_damage.get_or_insert((survey.plan.txid(), damage));
+                first_damage.get_or_insert((checked_plan.plan.txid(), damage));
                 avoid.push((name, why));
             }
             Err(failure) => return Err(failure.into_error()),

@@ -1,4 +1,4 @@
-//! The road down: from the bucket to a database file. (What Litestream 0.3 wrote takes its own way, `v03.rs`.)
+//! The way down: from the bucket to a database file. (What Litestream 0.3 wrote takes its own way, `v03.rs`.)
 //!
 //! ```text
 //! one LIST → plan (pure) → open: header and index of each file, newest first → claim: who owns which page
@@ -20,6 +20,7 @@
 //! memory depends on `parallelism` alone.
 
 mod absence;
+mod checked_plan;
 mod engine;
 mod fetch;
 mod format;
@@ -28,7 +29,6 @@ mod open;
 mod pages;
 mod points;
 mod progress;
-mod survey;
 mod target;
 mod v03;
 
@@ -44,11 +44,11 @@ use crate::sqlite::{Content, InUse};
 use crate::store::{Key, StoreError};
 
 pub use absence::{nothing_in, refuse_rival};
+pub use checked_plan::{CheckedPlan, Found};
 pub use fetch::{Fetched, fetch};
 pub use integrity::Integrity;
-pub use points::{Density, Points, Stretch, points};
+pub use points::{Density, PointRange, Points, points};
 pub use progress::Progress;
-pub use survey::{Found, Survey};
 pub use target::{FileOwner, check as check_target, scratch};
 pub use v03::{OldPlan, check as check_old};
 
@@ -225,9 +225,9 @@ pub async fn plan(remote: &Remote, target: Target, cancel: &CancellationToken) -
     let attempts = async {
         let mut attempt = 1;
         loop {
-            match survey::survey(remote, target, &[]).await {
-                Err(survey::Failure::Moved(_)) if attempt < MAX_ATTEMPTS => attempt += 1,
-                done => return done.map_err(survey::Failure::into_error),
+            match checked_plan::checked_plan(remote, target, &[]).await {
+                Err(checked_plan::Failure::Moved(_)) if attempt < MAX_ATTEMPTS => attempt += 1,
+                done => return done.map_err(checked_plan::Failure::into_error),
             }
         }
     };

@@ -17,7 +17,7 @@ use super::pages::Runs;
 const SMALL: u64 = 1280 * 1024;
 /// Frames are decoded in parts of about this many bytes …
 pub(super) const PART_LEN: u64 = 1024 * 1024;
-/// … and fetched in stretches of about this many: whole parts, one request.
+/// … and fetched in ranges of about this many: whole parts, one request.
 const STRETCH_LEN: u64 = 8 * 1024 * 1024;
 /// The end of a large file is read blindly in the hope that the index is in it: this much at least …
 const MIN_END: u64 = 64 * 1024;
@@ -47,16 +47,16 @@ pub(super) fn reads(size: u64) -> u64 {
     if size <= SMALL { 1 } else { 2 + size.div_ceil(STRETCH_LEN) }
 }
 
-/// Cuts the parts of a file into stretches.
-pub(super) fn stretches(parts: &[Part]) -> Vec<Range<usize>> {
-    let mut stretches: Vec<Range<usize>> = Vec::new();
+/// Cuts the parts of a file into ranges.
+pub(super) fn ranges(parts: &[Part]) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
     for (at, part) in parts.iter().enumerate() {
-        match stretches.last_mut() {
-            Some(stretch) if part.end - parts[stretch.start].start <= STRETCH_LEN => stretch.end = at + 1,
-            _ => stretches.push(at..at + 1),
+        match ranges.last_mut() {
+            Some(range) if part.end - parts[range.start].start <= STRETCH_LEN => range.end = at + 1,
+            _ => ranges.push(at..at + 1),
         }
     }
-    stretches
+    ranges
 }
 
 /// A file whose header and index were read.
@@ -180,7 +180,7 @@ mod tests {
         let mib = |n: u64| n << 20;
         let part = |start, end| Part { start, end, after: None, first_frame: 0, end_frame: 0 };
         let row = |count: u64| (0..count).map(|n| part(100 + mib(n), 100 + mib(n + 1))).collect::<Vec<_>>();
-        let cut = |parts: &[Part]| stretches(parts).iter().map(|s| (s.start, s.end)).collect::<Vec<_>>();
+        let cut = |parts: &[Part]| ranges(parts).iter().map(|s| (s.start, s.end)).collect::<Vec<_>>();
         assert_eq!(cut(&[]), []);
         assert_eq!(cut(&row(3)), [(0, 3)]);
         assert_eq!(cut(&row(17)), [(0, 8), (8, 16), (16, 17)]);

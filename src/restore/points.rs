@@ -1,7 +1,7 @@
 //! What can be brought back: from when to when, how densely, and where history has holes. Pure: a listing in, a summary out.
 //!
 //! A point is a transaction at which the planner can stop: the last one of a file that connects to the beginning by files that
-//! end no later. Retention thins points out with age, so the summary is a few stretches, each with one density.
+//! end no later. Retention thins points out with age, so the summary is a few ranges, each with one density.
 //!
 //! ```text
 //! oldest                                                          newest
@@ -22,7 +22,7 @@ struct Point {
 
 /// Points of one density.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stretch {
+pub struct PointRange {
     pub from_ms: i64,
     pub to_ms: i64,
     pub points: usize,
@@ -50,7 +50,7 @@ pub struct Hole {
 
 /// A generation of Litestream 0.3 that has a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OldStretch {
+pub struct OldPointRange {
     pub generation: Generation,
     pub from_ms: i64,
     pub to_ms: i64,
@@ -62,9 +62,9 @@ pub struct Points {
     /// The files that the oldest and the newest point end with.
     pub ends: Option<(LtxObject, LtxObject)>,
     /// Oldest first.
-    pub stretches: Vec<Stretch>,
+    pub ranges: Vec<PointRange>,
     pub holes: Vec<Hole>,
-    pub old: Vec<OldStretch>,
+    pub old: Vec<OldPointRange>,
 }
 
 impl Points {
@@ -99,7 +99,7 @@ pub fn points(listing: &Listing) -> Points {
     holes.retain(|hole| !objects.iter().any(|o| o.level != Level::SNAPSHOT && holds(o, hole)));
     adopt_snapshots(&mut points);
     let old = listing.old.generations.iter().filter_map(|generation| {
-        Some(OldStretch {
+        Some(OldPointRange {
             generation: generation.id,
             from_ms: generation.snapshots.iter().map(|snapshot| snapshot.modified_ms).min()?,
             to_ms: generation.objects().map(|object| object.modified_ms).max()?,
@@ -108,13 +108,13 @@ pub fn points(listing: &Listing) -> Points {
     });
     Points {
         ends: oldest.cloned().zip(newest.cloned()),
-        stretches: points.chunk_by(|a, b| alike(*a, *b)).map(stretch).collect(),
+        ranges: points.chunk_by(|a, b| alike(*a, *b)).map(range).collect(),
         holes,
         old: old.collect(),
     }
 }
 
-/// A snapshot among compacted files is one more point of their stretch, not a stretch of its own.
+/// A snapshot among compacted files is one more point of their range, not a range of its own.
 fn adopt_snapshots(points: &mut [Point]) {
     let compacted = |level: Level| level != Level::L0 && level != Level::SNAPSHOT;
     for at in 0..points.len() {
@@ -126,7 +126,7 @@ fn adopt_snapshots(points: &mut [Point]) {
     }
 }
 
-/// Whether two neighbours belong to one stretch. Of single uploads only those that follow each other are every commit.
+/// Whether two neighbours belong to one range. Of single uploads only those that follow each other are every commit.
 fn alike(a: Point, b: Point) -> bool {
     a.level == b.level && (a.level != Level::L0 || a.txid.next() == Some(b.txid))
 }
@@ -140,7 +140,7 @@ fn note_hole(holes: &mut Vec<Hole>, end: Txid, beyond: Txid) {
     }
 }
 
-fn stretch(points: &[Point]) -> Stretch {
+fn range(points: &[Point]) -> PointRange {
     let (first, last) = (points[0], points[points.len() - 1]);
     let mut gaps: Vec<i64> = points.windows(2).map(|pair| pair[1].time_ms - pair[0].time_ms).collect();
     gaps.sort_unstable();
@@ -149,7 +149,7 @@ fn stretch(points: &[Point]) -> Stretch {
         Some(ms) => Density::Every { ms: (*ms).max(0) },
         None => Density::Single,
     };
-    Stretch {
+    PointRange {
         from_ms: first.time_ms,
         to_ms: last.time_ms,
         points: points.len(),
@@ -178,10 +178,10 @@ mod tests {
         Listing::parse(Layout::S3, listed.collect())
     }
 
-    /// The summary in few words: stretches, then holes.
+    /// The summary in few words: ranges, then holes.
     fn summary(objects: &str) -> String {
         let points = points(&listing(objects));
-        let stretches = points.stretches.iter().map(|s| {
+        let ranges = points.ranges.iter().map(|s| {
             let density = match s.density {
                 Density::EveryCommit => "all".into(),
                 Density::Every { ms } => format!("{}s", ms / 1000),
@@ -197,7 +197,7 @@ mod tests {
             )
         });
         let holes = points.holes.iter().map(|h| format!("!{}-{}", h.first_missing.get(), h.last_missing.get()));
-        stretches.chain(holes).collect::<Vec<_>>().join(" ")
+        ranges.chain(holes).collect::<Vec<_>>().join(" ")
     }
 
     #[test]

@@ -115,14 +115,14 @@ async fn large_files_are_read_in_parts() {
         history.write(2000 + n * 20, (1..300).map(|i| 1 + (i * 7 * (n + 1)) % 2000)).await;
     }
     history.compact(9, 1, 3).await;
-    let Ok(Found::Ltx(survey)) = plan(&history.remote, Target::Latest, &CancellationToken::new()).await else {
+    let Ok(Found::Ltx(checked_plan)) = plan(&history.remote, Target::Latest, &CancellationToken::new()).await else {
         panic!("there is a plan")
     };
     let asked = || history.store.calls(Op::Get) + history.store.calls(Op::List);
     let before = asked();
     let restored = assert_restores(&history, Target::Latest, 7).await;
     assert_eq!(restored.files, 5);
-    assert_eq!((asked() - before) as u64, survey.requests(), "as was foretold");
+    assert_eq!((asked() - before) as u64, checked_plan.requests(), "as was foretold");
     for wanted in 3..=7 {
         assert_restores(&history, Target::Txid(txid(wanted)), wanted).await;
     }
@@ -269,8 +269,8 @@ async fn a_dry_run_plans_and_reads_next_to_nothing() {
     let history = small_history().await;
     let (gets, served) = (history.store.calls(Op::Get), history.store.bytes_served());
     let found = plan(&history.remote, Target::Latest, &CancellationToken::new()).await.expect("plan");
-    let Found::Ltx(survey) = found else { panic!("{found:?}") };
-    assert_eq!((survey.plan.txid(), survey.plan.files.len(), survey.newest.commit), (txid(5), 3, 50));
+    let Found::Ltx(checked_plan) = found else { panic!("{found:?}") };
+    assert_eq!((checked_plan.plan.txid(), checked_plan.plan.files.len(), checked_plan.newest.commit), (txid(5), 3, 50));
     assert_eq!((history.store.calls(Op::Get) - gets, history.store.bytes_served() - served), (1, 100));
 }
 

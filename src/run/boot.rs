@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::connect::connect_beside;
 use super::exit::Failure;
 use super::forward::forward_one;
-use super::revive::{Revival, revive};
-use super::{Job, Restoring, starts_something};
+use super::restore_missing::{Recovery, restore_missing};
+use super::{Job, Restoring};
 use crate::config::Database;
 use crate::remote::Remote;
 use crate::replicate::Governor;
@@ -49,13 +49,18 @@ async fn connect_all(job: &Job) -> Result<Vec<Line<'_>>, Failure> {
 async fn prepare_one(job: &Job, line: &Line<'_>, cancel: CancellationToken) -> Result<(), Failure> {
     let Line { database, remote } = line;
     if job.restoring == Restoring::All || database.restore_if_db_not_exists {
-        let revival = Revival::of_database(database, job.options.require_backup);
-        revive(remote, &revival, cancel.clone()).await?;
+        let recovery = Recovery::of_database(database, job.options.require_backup);
+        restore_missing(remote, &recovery, cancel.clone()).await?;
     }
     match starts_something(job) && !cancel.is_cancelled() {
         true => forward_one(database, remote, &cancel).await,
         false => Ok(()),
     }
+}
+
+/// Whether something is started here that needs the newest state.
+fn starts_something(job: &Job) -> bool {
+    job.once.is_none() && (job.app.is_some() || job.migrate.is_some() || job.restoring == Restoring::All)
 }
 
 /// Does all of the works, as many at a time as the governor lets. The first failure cancels the

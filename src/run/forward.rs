@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect;
 use super::exit::{CANNOT_WRITE, Failure};
-use super::revive::{Revival, announce_progress, restore_and_note, restore_failure};
+use super::restore_missing::{Recovery, announce_progress, restore_and_note, restore_failure};
 use crate::config::Database;
 use crate::fsx::{self, FsError};
 use crate::remote::{ReadPolicy, Remote};
@@ -97,7 +97,7 @@ async fn replace(forward: &Forward<'_>, cancel: &CancellationToken) -> Result<()
     let Forward { database, remote, path, behind } = forward;
     let cannot_write = |error: FsError| Failure::new(CANNOT_WRITE, error);
     let state = LocalState::open(path, &database.meta_path);
-    let mut revival = Revival::of_database(database, true);
+    let mut recovery = Recovery::of_database(database, true);
     let staged = staging(path);
     let old = {
         let (path, staged, state, behind) = (path.clone(), staged.clone(), state.clone(), *behind);
@@ -105,10 +105,10 @@ async fn replace(forward: &Forward<'_>, cancel: &CancellationToken) -> Result<()
         let began = blocking(move || begin(&path, &staged, &state, behind, replica));
         began.await.map_err(cannot_write)?
     };
-    keep_owner_and_mode(&mut revival, &old, database);
-    revival.request.output = staged.clone();
+    keep_owner_and_mode(&mut recovery, &old, database);
+    recovery.request.output = staged.clone();
     let restored =
-        match restore_and_note(remote, &revival, cancel, async |p| announce_progress(p, Some(path)).await).await {
+        match restore_and_note(remote, &recovery, cancel, async |p| announce_progress(p, Some(path)).await).await {
             Ok(restored) => restored,
             Err(error) => return Err(restore_failure(error)),
         };
@@ -164,12 +164,12 @@ fn staging(path: &Path) -> PathBuf {
 }
 
 /// The new file belongs to whom the old one belonged to, unless the configuration says otherwise.
-fn keep_owner_and_mode(revival: &mut Revival, old: &OldFile, database: &Database) {
+fn keep_owner_and_mode(recovery: &mut Recovery, old: &OldFile, database: &Database) {
     if database.file_mode.is_none() {
-        revival.request.mode = Some(old.mode);
+        recovery.request.mode = Some(old.mode);
     }
     // Only root can give a file away.
     if database.file_owner.is_none() && nix::unistd::geteuid().is_root() {
-        revival.request.owner = Some(old.owner);
+        recovery.request.owner = Some(old.owner);
     }
 }

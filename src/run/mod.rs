@@ -13,7 +13,7 @@
 //!   preflight.rs  is each path one of a database that we may write to?
 //!   boot.rs     every database ready to be replicated, several at a time
 //!   connect.rs  typed options → stores and settings of the rooms below
-//!   revive.rs   restore one database: the lock, the log lines, the note for replication
+//!   restore_missing.rs   restore one database: the lock, the log lines, the note for replication
 //!   forward.rs  bring a database forward that is an earlier state of the history
 //!   fleet/      the databases that are replicated now
 //!   stages.rs   run a command to its end; wait for the databases
@@ -29,7 +29,7 @@ mod connect;
 mod fleet;
 mod forward;
 mod preflight;
-mod revive;
+mod restore_missing;
 mod stages;
 mod untouched;
 mod verify;
@@ -40,15 +40,15 @@ use anyhow::Context;
 use tokio::time::Instant;
 
 use crate::config::{Database, Options, Shutdown};
-use crate::replicate::{Chores, Ended, Limits};
-use crate::supervise::{self, CommandLine, Nursery, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
+use crate::replicate::{Ended, Limits, OnceWork};
+use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
 use boot::Line;
 pub use connect::{connect, store_failure};
 use exit::CONFIG;
 pub use exit::Failure;
 use fleet::{Fleet, Registration, StoreKey};
-pub use revive::{Revival, announce_progress, restore_and_note, restore_failure};
+pub use restore_missing::{Recovery, announce_progress, restore_and_note, restore_failure};
 pub use stages::unless_signalled;
 use verify::ProofRound;
 
@@ -74,7 +74,7 @@ pub struct Job {
     /// What it gets instead of other signals; `None` drops one.
     pub rewrites: Vec<(Signal, Option<Signal>)>,
     /// Ship what is there, do these, and end.
-    pub once: Option<Chores>,
+    pub once: Option<OnceWork>,
 }
 
 /// The grace time, split: how long the application may take to stop, and what is kept for the final sync.
@@ -113,8 +113,8 @@ impl Budget {
 }
 
 /// Runs the job and returns the exit code. Everything that goes wrong has been logged when it returns.
-pub async fn run(job: Job, mut signals: Signals, nursery: Nursery) -> u8 {
-    match perform(job, &mut signals, &nursery).await {
+pub async fn run(job: Job, mut signals: Signals, reaper: Reaper) -> u8 {
+    match perform(job, &mut signals, &reaper).await {
         Ok(code) => code,
         Err(failure) => {
             tracing::error!("{}", failure.sentence());
@@ -123,7 +123,7 @@ pub async fn run(job: Job, mut signals: Signals, nursery: Nursery) -> u8 {
     }
 }
 
-async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u8, Failure> {
+async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8, Failure> {
     let budget = Budget::of(&job.options.shutdown);
     preflight::check_all(&job.options.databases).await?;
     let (mut fleet, mut heard) = Fleet::new(Limits::default());
@@ -145,7 +145,7 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
     }
     let lived = match stages::wait_until_ready(&fleet, &mut heard, signals).await? {
         Some(not_started) => Ok(not_started),
-        None => verify::beside(proofs, stages::live(&job, &fleet, signals, nursery, &mut heard, &budget)).await,
+        None => verify::beside(proofs, stages::live(&job, &fleet, signals, reaper, &mut heard, &budget)).await,
     };
     let asked_at = lived.as_ref().map_or(None, |lived| lived.asked_at);
     let ended = stages::final_sync(&fleet, signals, &budget, asked_at).await;
@@ -159,11 +159,6 @@ async fn perform(job: Job, signals: &mut Signals, nursery: &Nursery) -> Result<u
             Err(failure)
         }
     }
-}
-
-/// Whether something is started here that needs the newest state.
-fn starts_something(job: &Job) -> bool {
-    job.once.is_none() && (job.app.is_some() || job.migrate.is_some() || job.restoring == Restoring::All)
 }
 
 /// One last line, and the code.

@@ -1,7 +1,7 @@
 //! Before anything is asked of a bucket, opened or started: can the database at this path be replicated at all?
 
 use super::exit::{CANNOT_WRITE, Failure};
-use super::revive::no_database;
+use super::restore_missing::no_database;
 use crate::config::Database;
 use crate::fsx::{Context, FsError};
 use crate::replicate::blocking;

@@ -14,7 +14,7 @@ use super::untouched::Untouched;
 use super::{Budget, Job};
 use crate::replicate::{DatabaseId, Ended, Event, Ready};
 use crate::status::Refusals;
-use crate::supervise::{self, CommandLine, Nursery, Scope, Signal, Signals, SpawnOptions, StopPolicy, supervise};
+use crate::supervise::{self, CommandLine, Reaper, Scope, Signal, Signals, SpawnOptions, StopPolicy, supervise};
 
 /// What may be left of the application's process group gets at least this long to end by itself.
 const GROUP_GRACE_MIN: Duration = Duration::from_millis(500);
@@ -103,7 +103,7 @@ pub async fn live(
     job: &Job,
     fleet: &Fleet,
     signals: &mut Signals,
-    nursery: &Nursery,
+    reaper: &Reaper,
     heard: &mut FleetEvents,
     budget: &Budget,
 ) -> Result<Lived, Failure> {
@@ -116,7 +116,7 @@ pub async fn live(
         let limit = job.migrate_timeout;
         let migration =
             Command { line: migrate, what: "the migration", policy, limit, may_be_refused: false, strip_env };
-        let lived = command(migration, signals, nursery, heard, budget).await?;
+        let lived = command(migration, signals, reaper, heard, budget).await?;
         let course = Course { ran: false, ..lived.course };
         if course.code != 0 {
             return Ok(Lived { course, ..lived });
@@ -140,7 +140,7 @@ pub async fn live(
             let app =
                 Command { line: app, what: "the application", policy, limit: None, may_be_refused: true, strip_env };
             let before = Untouched::look(job).await;
-            let lived = command(app, signals, nursery, heard, budget).await?;
+            let lived = command(app, signals, reaper, heard, budget).await?;
             if lived.course.code != 0 && lived.asked_at.is_none() && before.is_so_still(job).await {
                 tracing::warn!(
                     "{} soon after its start, and wrote to no database: if it says \"database is locked\", it uses PRAGMA \
@@ -177,7 +177,7 @@ struct Command<'a> {
 async fn command(
     Command { line, what, policy, limit, may_be_refused, strip_env }: Command<'_>,
     signals: &mut Signals,
-    nursery: &Nursery,
+    reaper: &Reaper,
     heard: &mut FleetEvents,
     budget: &Budget,
 ) -> Result<Lived, Failure> {
@@ -185,7 +185,7 @@ async fn command(
         return Ok(Lived::told_to_end(signal, what));
     }
     let options = SpawnOptions { strip_env: strip_env.iter().map(Into::into).collect(), ..SpawnOptions::default() };
-    let spawned = nursery.spawn(line, &options).await;
+    let spawned = reaper.spawn(line, &options).await;
     let mut child = spawned.map_err(|error| Failure::new(error.exit_code(), anyhow!("start {what}: {error}")))?;
     tracing::info!(pid = child.pid(), "started {what}: {}", child.program());
     let stop = CancellationToken::new();

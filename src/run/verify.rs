@@ -2,7 +2,7 @@
 //!
 //! Each database's turn comes once in its interval, the first one after a random part of it, and only when something was shipped
 //! since the last proof: an idle database costs no request. Reads are slowed down to a rate. A failed proof is said, loudly, and
-//! kept on the board; it never stops the replication. The live database is not compared here: this process replicates it,
+//! kept in the status; it never stops the replication. The live database is not compared here: this process replicates it,
 //! and a pin of ours would keep its WAL from being reset.
 
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use crate::config::{Database, Options, Verify};
 use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::restore::RestoreError;
-use crate::status::{Proof, ProofBoard, Proofs, Status};
+use crate::status::{Proof, ProofWriter, Proofs, Status};
 use crate::verify::{Deep, Order, Verified, verify};
 
 /// Reads at a time: it is in no hurry.
@@ -31,7 +31,7 @@ pub struct ProofRound {
     settings: Verify,
     window: Option<Duration>,
     status: watch::Receiver<Status>,
-    board: ProofBoard,
+    writer: ProofWriter,
     proofs: watch::Receiver<Proofs>,
 }
 
@@ -44,10 +44,10 @@ impl ProofRound {
         status: watch::Receiver<Status>,
     ) -> Option<ProofRound> {
         let settings = database.verify.clone()?;
-        let (board, proofs) = ProofBoard::new();
+        let (writer, proofs) = ProofWriter::new();
         let window = options.lifecycle.retention_enabled.then_some(database.snapshot.retention);
         let remote = remote.throttled(settings.rate);
-        Some(ProofRound { path: database.path.clone(), remote, settings, window, status, board, proofs })
+        Some(ProofRound { path: database.path.clone(), remote, settings, window, status, writer, proofs })
     }
 
     fn order(&self) -> Order {
@@ -59,7 +59,7 @@ impl ProofRound {
     /// One turn.
     async fn prove(&self) {
         let confirmed = self.status.borrow().confirmed;
-        if !self.board.wants(confirmed) {
+        if !self.writer.wants(confirmed) {
             return;
         }
         let began = Instant::now();
@@ -85,7 +85,7 @@ impl ProofRound {
             return self.fail(&format!("it ends with TXID {txid}, although TXID {confirmed} was uploaded"));
         }
         let deep = verified.restored.is_some();
-        self.board.proven(Proof { txid, at_ms: clock::unix_ms(), deep });
+        self.writer.proven(Proof { txid, at_ms: clock::unix_ms(), deep });
         let how = if deep { "restored, and sound" } else { "looked at, and whole" };
         tracing::info!(%db, "the replica is proven up to TXID {txid} of {}: {how} ({:.1?})", moment(time_ms), began.elapsed());
     }
@@ -108,7 +108,7 @@ impl ProofRound {
              program, run `millstream reset {db}` and start it again: the whole database is uploaded, and restores begin with \
              that. What {address} still holds stays there"
         );
-        self.board.failed(why.to_owned());
+        self.writer.failed(why.to_owned());
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::defect;
 use super::escalate::Scope;
 use super::exit::Exit;
-use super::nursery::{Latest, Nursery};
+use super::reaper::{Latest, Reaper};
 use super::signal::Signal;
 use super::spawn::Spawned;
 use super::sys::Change;
@@ -27,7 +27,7 @@ pub struct Child {
     terminal: bool,
     changes: watch::Receiver<Latest>,
     seen: u64,
-    nursery: Nursery,
+    reaper: Reaper,
     program: String,
 }
 
@@ -51,9 +51,9 @@ pub struct GroupEnd {
 }
 
 impl Child {
-    pub(super) fn new(spawned: Spawned, changes: watch::Receiver<Latest>, nursery: Nursery, program: String) -> Child {
+    pub(super) fn new(spawned: Spawned, changes: watch::Receiver<Latest>, reaper: Reaper, program: String) -> Child {
         defect::command_runs(spawned.pid);
-        Child { pid: spawned.pid, terminal: spawned.terminal, changes, seen: 0, nursery, program }
+        Child { pid: spawned.pid, terminal: spawned.terminal, changes, seen: 0, reaper, program }
     }
 
     pub fn pid(&self) -> i32 {
@@ -92,7 +92,7 @@ impl Child {
             // Our shell has just made us the foreground job.
             tty::give(self.pid);
         }
-        self.nursery.signal(self.pid, scope, signal).await;
+        self.reaper.signal(self.pid, scope, signal).await;
     }
 
     /// For job control: when the command was stopped on our terminal, we stop too, and go on together.
@@ -111,7 +111,7 @@ impl Child {
         let mut asked: Vec<pid_t> = Vec::new();
         let mut end = GroupEnd::default();
         let mut pause = POLL_FIRST;
-        let mut left = self.nursery.sweep(self.pid, Vec::new()).await;
+        let mut left = self.reaper.sweep(self.pid, Vec::new()).await;
         while !left.is_empty() {
             let now = Instant::now();
             if now >= give_up_at {
@@ -136,11 +136,11 @@ impl Child {
                 Vec::new()
             };
             let told = !signals.is_empty();
-            left = self.nursery.sweep(self.pid, signals).await;
+            left = self.reaper.sweep(self.pid, signals).await;
             if !told || !left.is_empty() {
                 sleep(pause.min(give_up_at.saturating_duration_since(now))).await;
                 pause = (pause * 2).min(POLL_MAX);
-                left = self.nursery.sweep(self.pid, Vec::new()).await;
+                left = self.reaper.sweep(self.pid, Vec::new()).await;
             }
         }
         if end.survivors.is_empty() {

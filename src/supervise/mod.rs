@@ -8,12 +8,12 @@
 //!   Child::event() ◀──changes─┐   │                      └──▶ Child::signal()
 //!                             │   │                                │
 //!                     ┌───────┴───┴────── one thread ──────────────▼─────┐
-//!                     │  Nursery: fork · waitid · kill                   │◀── SIGCHLD
+//!                     │  Reaper: fork · waitid · kill                   │◀── SIGCHLD
 //!                     └──────────────────────────────────────────────────┘
 //! ```
 //!
 //! The program installs this room before it does anything else. From then on every signal that can be passed on is caught and
-//! kept ([`Signals`]), and every orphan below this process is adopted and reaped ([`Nursery`]). A stage of the start without a
+//! kept ([`Signals`]), and every orphan below this process is adopted and reaped ([`Reaper`]). A stage of the start without a
 //! child takes a signal from the stream and gives up; a stage with one lets [`supervise`] forward it.
 //!
 //! A command runs as if it had been executed directly: same descriptors, directory, limits, environment, signal mask and
@@ -44,8 +44,8 @@ mod files;
 mod group;
 mod image;
 mod limits;
-mod nursery;
 mod origin;
+mod reaper;
 mod signal;
 mod signals;
 mod spawn;
@@ -60,19 +60,19 @@ pub use drive::supervise;
 pub use escalate::{SYNC_RESERVE, SYNC_SHARE, Scope, StopPolicy, split};
 pub use files::files_of_descendants;
 pub use image::SpawnOptions;
-pub use nursery::Nursery;
+pub use reaper::Reaper;
 pub use signal::Signal;
 pub use signals::{InstallError, Signals};
 
 /// Makes this process a supervisor. To be called within a runtime, before anything else that takes time.
-pub fn install() -> Result<(Signals, Nursery), InstallError> {
+pub fn install() -> Result<(Signals, Reaper), InstallError> {
     let signals = Signals::install()?;
     defect::hears();
     if let Err(error) = limits::raise() {
         tracing::debug!(%error, "the limit of open descriptors stays as it is");
     }
-    let nursery = Nursery::start()?;
-    Ok((signals, nursery))
+    let reaper = Reaper::start()?;
+    Ok((signals, reaper))
 }
 
 /// Sees to it that this process can open enough files to work, before anything is begun that needs them.

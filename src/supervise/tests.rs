@@ -81,14 +81,14 @@ fn isolated<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
 
 struct Room {
     signals: Signals,
-    nursery: Nursery,
+    reaper: Reaper,
     dir: tempfile::TempDir,
 }
 
 impl Room {
     fn new() -> Room {
-        let (signals, nursery) = install().expect("install");
-        Room { signals, nursery, dir: tempfile::tempdir().expect("tempdir") }
+        let (signals, reaper) = install().expect("install");
+        Room { signals, reaper, dir: tempfile::tempdir().expect("tempdir") }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -100,7 +100,7 @@ impl Room {
         let command = command(&["sh", "-c", script]);
         let extra_env = vec![("D".into(), self.dir.path().into())];
         let options = SpawnOptions { extra_env, ..SpawnOptions::default() };
-        self.nursery.spawn(&command, &options).await.expect("spawn sh")
+        self.reaper.spawn(&command, &options).await.expect("spawn sh")
     }
 
     async fn supervise(&mut self, child: &mut Child, grace: Duration) -> Ended {
@@ -155,7 +155,7 @@ fn exit_codes_pass_even_when_the_child_ends_at_once() {
             assert_eq!(exit, Exit::Signal(signal));
         }
         for _ in 0..100 {
-            let mut child = room.nursery.spawn(&command(&["true"]), &SpawnOptions::default()).await.expect("spawn");
+            let mut child = room.reaper.spawn(&command(&["true"]), &SpawnOptions::default()).await.expect("spawn");
             assert_eq!(child.event().await, ChildEvent::Ended(Exit::Code(0)));
             assert_eq!(child.event().await, ChildEvent::Ended(Exit::Code(0)), "told again and again");
         }

@@ -51,11 +51,11 @@ enum Trouble {
 /// An open look at the live database.
 struct Pinned {
     connection: Connection,
-    sight: Sight,
+    view: LiveView,
 }
 
 /// What it looks at.
-struct Sight {
+struct LiveView {
     mark: Mark,
     path: PathBuf,
     wal_path: PathBuf,
@@ -104,7 +104,7 @@ pub(super) async fn take(
             Ok(pinned) => pinned,
             Err(trouble) => return Ok(Err(trouble.to_string())),
         };
-        match find(remote, seen, &pinned.sight, deadline).await? {
+        match find(remote, seen, &pinned.view, deadline).await? {
             Found::Batch(batch) => break (pinned, batch),
             Found::Not(why) => return Ok(Err(why)),
             Found::Moved => {}
@@ -138,7 +138,7 @@ fn pin(path: &Path) -> Result<Pinned, Trouble> {
     if mark.pages == 0 {
         return Err(Trouble::Not(format!("{} is empty", path.display())));
     }
-    Ok(Pinned { connection, sight: Sight { mark, path, wal_path, at_rest } })
+    Ok(Pinned { connection, view: LiveView { mark, path, wal_path, at_rest } })
 }
 
 fn stamp(path: &Path) -> Result<Stamp, FsError> {
@@ -146,7 +146,7 @@ fn stamp(path: &Path) -> Result<Stamp, FsError> {
     Ok(Stamp { inode: metadata.ino(), len: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) })
 }
 
-impl Sight {
+impl LiveView {
     fn frames(&self) -> u32 {
         self.mark.wal.map_or(0, |wal| wal.frames)
     }
@@ -168,11 +168,11 @@ impl Sight {
 }
 
 /// Finds the first transaction that holds everything up to the mark, waiting for it to be uploaded.
-async fn find(remote: &Remote, seen: &[Seen], sight: &Sight, deadline: Instant) -> Result<Found, StoreError> {
+async fn find(remote: &Remote, seen: &[Seen], view: &LiveView, deadline: Instant) -> Result<Found, StoreError> {
     let sound = || seen.iter().filter_map(|(object, found)| Some((object, found.as_ref().ok()?)));
     let mut level_0: Vec<&Header> = sound().filter(|(o, _)| o.level == Level::L0).map(|(_, header)| header).collect();
     level_0.sort_unstable_by_key(|header| header.max_txid);
-    if let Some(batch) = level_0.iter().find_map(|header| sight.reached_by(header)) {
+    if let Some(batch) = level_0.iter().find_map(|header| view.reached_by(header)) {
         return Ok(Found::Batch(batch));
     }
     let newest = level_0.last().map(|header| header.max_txid);
@@ -181,13 +181,13 @@ async fn find(remote: &Remote, seen: &[Seen], sight: &Sight, deadline: Instant) 
     };
     // What came between the LIST and the pin is older than the pin.
     let began = Instant::now();
-    let (mut quiet_since, is_empty) = (began, sight.frames() == 0);
+    let (mut quiet_since, is_empty) = (began, view.frames() == 0);
     loop {
         let Some(next) = newest.next() else {
             return Ok(Found::Not(format!("no transaction can follow {newest}")));
         };
         if let Some(header) = level_0_header(remote, next).await? {
-            if let Some(batch) = sight.reached_by(&header) {
+            if let Some(batch) = view.reached_by(&header) {
                 return Ok(Found::Batch(batch));
             }
             if is_empty && began.elapsed() >= QUIET && Instant::now() < deadline {
@@ -197,7 +197,7 @@ async fn find(remote: &Remote, seen: &[Seen], sight: &Sight, deadline: Instant) 
             continue;
         }
         if is_empty && quiet_since.elapsed() >= QUIET {
-            return Ok(Found::Batch(Batch { txid: newest, pages: sight.mark.pages, end_frame: 0 }));
+            return Ok(Found::Batch(Batch { txid: newest, pages: view.mark.pages, end_frame: 0 }));
         }
         if Instant::now() >= deadline {
             let why = "the replication is behind, or does not run";
@@ -223,33 +223,33 @@ async fn level_0_header(remote: &Remote, txid: Txid) -> Result<Option<Header>, S
 /// Reads every page once, and lets go of the database.
 fn sum_up(pinned: &Pinned, batch: Batch, dir: &Path) -> Result<PageSums, Trouble> {
     let sums = scratch(&dir.join(super::TEMPORARY_NAME))?;
-    let Pinned { connection, sight } = pinned;
-    let page_size = sight.mark.page_size;
+    let Pinned { connection, view } = pinned;
+    let page_size = view.mark.page_size;
     let sums = PageSums::new(batch.txid, page_size, batch.pages, sums, dir)?;
     connection.for_each_page(page_size, |pgno, page| -> Result<(), Trouble> { Ok(sums.note(pgno, page)?) })?;
-    if batch.end_frame > sight.frames() {
-        lay_over(sight, batch, &sums)?;
+    if batch.end_frame > view.frames() {
+        lay_over(view, batch, &sums)?;
     }
     connection.end()?;
-    let untouched = |before| Ok::<bool, FsError>(stamp(&sight.path)? == before && !sight.wal_path.exists());
-    match sight.at_rest {
+    let untouched = |before| Ok::<bool, FsError>(stamp(&view.path)? == before && !view.wal_path.exists());
+    match view.at_rest {
         Some(before) if !untouched(before)? => {
-            Err(Trouble::Not(format!("{} was opened by another program while it was read", sight.path.display())))
+            Err(Trouble::Not(format!("{} was opened by another program while it was read", view.path.display())))
         }
         _ => Ok(sums),
     }
 }
 
 /// The pages in the frames behind the mark, up to the end of the batch.
-fn lay_over(sight: &Sight, batch: Batch, sums: &PageSums) -> Result<(), Trouble> {
-    let (Some(mark), page_size) = (sight.mark.wal, sight.mark.page_size) else { return Ok(()) };
-    let wal = Wal::open_if_exists(&sight.wal_path)?;
+fn lay_over(view: &LiveView, batch: Batch, sums: &PageSums) -> Result<(), Trouble> {
+    let (Some(mark), page_size) = (view.mark.wal, view.mark.page_size) else { return Ok(()) };
+    let wal = Wal::open_if_exists(&view.wal_path)?;
     let header = wal.as_ref().map(Wal::header).transpose()?.flatten().filter(|header| header.salts == mark.salts);
     let (Some(wal), Some(header)) = (wal, header) else {
         let offset = frame_offset(mark.frames, page_size);
         return Err(Trouble::Not(format!(
             "{} is not the WAL that was pinned at byte {offset}",
-            sight.wal_path.display()
+            view.wal_path.display()
         )));
     };
     let checksum = (mark.frames > 0).then_some(mark.checksum);

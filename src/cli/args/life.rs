@@ -9,7 +9,7 @@ use clap::Args;
 use super::look::on_one_line;
 use super::{FileFlags, ONE_DASH};
 use crate::config::{LogLevel, Sources, parse_duration, parse_variable};
-use crate::replicate::Chores;
+use crate::replicate::OnceWork;
 use crate::supervise::Signal;
 
 /// What `run` and `replicate` have in common.
@@ -126,8 +126,8 @@ impl Replicate {
     }
 
     /// What to do beside replicating once; `None` is to replicate until the end.
-    pub fn chores(&self) -> Option<Chores> {
-        self.once.then_some(Chores { snapshot: self.force_snapshot, retention: self.enforce_retention })
+    pub fn once(&self) -> Option<OnceWork> {
+        self.once.then_some(OnceWork { snapshot: self.force_snapshot, retention: self.enforce_retention })
     }
 
     pub(super) fn check(&self) -> Result<(), String> {

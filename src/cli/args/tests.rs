@@ -7,7 +7,7 @@ use super::*;
 use crate::cli::moment::Moment;
 use crate::cli::source::Source;
 use crate::config::{LogLevel, Options};
-use crate::replicate::Chores;
+use crate::replicate::OnceWork;
 use crate::supervise::Signal;
 
 fn try_parse(words: &[&str]) -> Result<Command, Rejected> {
@@ -117,7 +117,7 @@ fn replicate_takes_one_database_and_one_url() {
     assert!(refused(&["replicate", "-config", "c", "a.db", "s3://b"]).contains("-config cannot be combined"));
     assert!(refused(&["replicate", "-once", "-exec", "x"]).contains("cannot be used with"));
     let Command::Replicate(replicate) = ok(&["replicate", "-once", "-force-snapshot"]) else { panic!("not replicate") };
-    assert_eq!(replicate.chores(), Some(Chores { snapshot: true, retention: false }));
+    assert_eq!(replicate.once(), Some(OnceWork { snapshot: true, retention: false }));
     for flag in ["-force-snapshot", "-enforce-retention"] {
         assert!(refused(&["replicate", flag]).contains(&format!("cannot specify {flag} flag without -once")));
     }

@@ -7,11 +7,11 @@ use serde_json::json;
 use super::Order;
 use crate::cli::args::{IntegrityCheck, Restore};
 use crate::cli::timestamp as time;
-use crate::restore::{OldPlan, Reached, Restored, Survey};
+use crate::restore::{CheckedPlan, OldPlan, Reached, Restored};
 use crate::run::exit::{Failure, INTERNAL};
 
-pub(super) fn show_plan(command: &Restore, order: &Order, survey: &Survey) -> Result<u8, Failure> {
-    let plan = &survey.plan;
+pub(super) fn show_plan(command: &Restore, order: &Order, checked_plan: &CheckedPlan) -> Result<u8, Failure> {
+    let plan = &checked_plan.plan;
     let first = plan.files.iter().map(|file| file.min_txid).min();
     let first = first.map(|txid| txid.to_string()).unwrap_or_default();
     if command.json {
@@ -37,8 +37,8 @@ pub(super) fn show_plan(command: &Restore, order: &Order, survey: &Survey) -> Re
             "max_txid": plan.txid().to_string(),
             "files": files,
             "bytes": plan.bytes(),
-            "requests": survey.requests(),
-            "timestamp": time(survey.newest.timestamp_ms),
+            "requests": checked_plan.requests(),
+            "timestamp": time(checked_plan.newest.timestamp_ms),
         });
         print_json(&shown)?;
         return Ok(0);
@@ -48,8 +48,8 @@ pub(super) fn show_plan(command: &Restore, order: &Order, survey: &Survey) -> Re
     println!("  target: {}", order.destination.path().display());
     println!("  replica: {}", order.replica.kind());
     println!("  txid range: {first} - {}", plan.txid());
-    println!("  moment: {}", time(survey.newest.timestamp_ms));
-    println!("  bytes: {} in {} files, with {} requests", plan.bytes(), plan.files.len(), survey.requests());
+    println!("  moment: {}", time(checked_plan.newest.timestamp_ms));
+    println!("  bytes: {} in {} files, with {} requests", plan.bytes(), plan.files.len(), checked_plan.requests());
     println!("\nFiles to fetch:");
     println!("{:<5}  {:<37}  {:<16}  {:<16}  {:>12}  timestamp", "level", "file", "min_txid", "max_txid", "size");
     for file in &plan.files {

@@ -57,7 +57,8 @@ use crate::clock::Dice;
 
 pub use batch::{BatchKind, Queue, Waiting};
 pub use event::{
-    Effect, Event, Lane, LocalDone, LocalOrder, Notice, Now, Outcome, Relief, RemoteDone, RemoteOrder, Report, Trouble,
+    Effect, Event, Lane, LocalDone, LocalOrder, Notice, Now, Outcome, Relief, RemoteDone, RemoteOrder, Report,
+    SyncError, SyncId, Trouble,
 };
 use fence::Fencing;
 use locate::Locating;
@@ -67,7 +68,6 @@ use relief::{Lent, WalRelief};
 pub use start::{Answer, Aside, Begin, Question, Seen, StartDone, StartOrder};
 use stream::Streaming;
 use sync::Syncs;
-pub use sync::{SyncError, SyncId};
 
 /// At the end, a store that refuses (permissions, a bucket that does not exist) is asked this often; one that cannot be reached
 /// until the deadline.

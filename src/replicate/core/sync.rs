@@ -13,28 +13,9 @@
 use tokio::time::Instant;
 
 use super::batch::Queue;
-use super::event::Effect;
+use super::event::{Effect, SyncError, SyncId};
 use super::{BatchKind, Now, Plan};
 use crate::ltx::Txid;
-
-/// Names one request; who has asked is known to the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SyncId(pub u64);
-
-/// Why a request to sync was not answered with a TXID.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SyncError {
-    #[error("the deadline passed before every commit was in the replica{}", because(.why))]
-    TimedOut { why: Option<String> },
-    #[error("another writer owns the history: {0}")]
-    Fenced(String),
-    #[error("replication has ended: {0}")]
-    Ended(String),
-}
-
-fn because(why: &Option<String>) -> String {
-    why.as_ref().map_or_else(String::new, |why| format!(": {why}"))
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {

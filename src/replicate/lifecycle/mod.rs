@@ -48,16 +48,15 @@ use tokio::task::JoinHandle;
 
 use super::Stop;
 use super::governor::Governor;
-use super::mailbox::SnapshotReply;
+use super::mailbox::{SnapshotError, SnapshotReply};
 use crate::ltx::{Header, Txid};
 use crate::remote::Remote;
-use crate::status::RefusalBoard;
+use crate::status::RefusalWriter;
 
 pub(super) use layout::bring_over;
-pub use once::Chores;
-pub(super) use once::run as do_chores;
+pub use once::OnceWork;
+pub(super) use once::run as do_once;
 pub use schedule::spread_of;
-pub use wanted::SnapshotError;
 
 /// Uploads that may wait to be heard of. What is lost when that is not enough is found by the next LIST.
 const NEWS_DEPTH: usize = 64;
@@ -146,12 +145,12 @@ impl Lifecycle {
     pub fn start(
         policy: Policy,
         remote: Remote,
-        board: RefusalBoard,
+        writer: RefusalWriter,
         stop: watch::Receiver<Stop>,
         governor: Governor,
     ) -> Lifecycle {
         let (news, heard) = mpsc::channel(NEWS_DEPTH);
-        let task = tokio::spawn(task::run(task::Keeper::new(policy, remote, board, governor), heard, stop));
+        let task = tokio::spawn(task::run(task::Maintainer::new(policy, remote, writer, governor), heard, stop));
         Lifecycle { news, task }
     }
 

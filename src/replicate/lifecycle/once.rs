@@ -18,7 +18,7 @@ use crate::store::{Key, StoreError};
 
 /// What to do once everything is shipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Chores {
+pub struct OnceWork {
     /// Write a snapshot of the newest transaction, whenever the last one was made (`-force-snapshot`).
     pub snapshot: bool,
     /// Delete what has expired (`-enforce-retention`).
@@ -39,18 +39,18 @@ pub enum ChoreError {
     Refused { count: usize, address: String, source: StoreError },
 }
 
-/// Does the chores. `newest` is the newest TXID, and it is in the bucket.
-pub async fn run(chores: Chores, policy: &Policy, remote: &Remote, newest: Txid) -> Result<(), ChoreError> {
-    if chores == Chores::default() {
+/// Does the work. `newest` is the newest TXID, and it is in the bucket.
+pub async fn run(work: OnceWork, policy: &Policy, remote: &Remote, newest: Txid) -> Result<(), ChoreError> {
+    if work == OnceWork::default() {
         return Ok(());
     }
     let address = remote.address().to_owned();
     let listing = remote.listing().await.map_err(|error| ChoreError::Store(error, address.clone()))?;
     let mut once = Once { remote, newest, listing, images: BTreeMap::new(), address };
-    if chores.snapshot {
+    if work.snapshot {
         once.snapshot(policy).await?;
     }
-    if chores.retention {
+    if work.retention {
         // Now is the time, not the next multiple of the check intervals.
         let now = Duration::from_millis(1);
         let policy = Policy { snapshot_check_interval: now, l0_check_interval: now, ..policy.clone() };

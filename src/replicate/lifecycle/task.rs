@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::cache::Cache;
 use super::retain::{self, Known};
 use super::schedule::{self, Step, View, earlier};
-use super::wanted::{self, SnapshotError, Wanted};
+use super::wanted::{self, Wanted};
 use super::work::{Done, Work};
 use super::write::{Input, WriteError};
 use super::{News, Policy, Shipped, inspect};
@@ -25,8 +25,9 @@ use crate::remote::{Layout, Level, Listing, LtxObject, ReadError, Remote};
 use crate::replicate::Stop;
 use crate::replicate::core::Outage;
 use crate::replicate::governor::Governor;
+use crate::replicate::mailbox::SnapshotError;
 use crate::replicate::mailbox::SnapshotReply;
-use crate::status::RefusalBoard;
+use crate::status::RefusalWriter;
 use crate::store::{Deleted, Key};
 
 /// The longest sleep: the wall clock may be set meanwhile.
@@ -40,8 +41,8 @@ const LISTING_KEPT_MS: i64 = 600_000;
 /// Objects deleted in one go.
 const DELETES_MAX: usize = 1000;
 
-pub(super) async fn run(mut keeper: Keeper, mut heard: mpsc::Receiver<News>, mut stop: watch::Receiver<Stop>) {
-    let (remote, governor) = (keeper.remote.clone(), keeper.governor.clone());
+pub(super) async fn run(mut maintainer: Maintainer, mut heard: mpsc::Receiver<News>, mut stop: watch::Receiver<Stop>) {
+    let (remote, governor) = (maintainer.remote.clone(), maintainer.governor.clone());
     let mut job: Option<BoxFuture<'static, Done>> = None;
     let mut wake: Option<i64> = None;
     let mut look = false;
@@ -49,11 +50,11 @@ pub(super) async fn run(mut keeper: Keeper, mut heard: mpsc::Receiver<News>, mut
         if look && job.is_none() {
             look = false;
             wake = None;
-            match keeper.plan(clock::unix_ms(), Instant::now()) {
+            match maintainer.plan(clock::unix_ms(), Instant::now()) {
                 Plan::Work(work) => job = Some(work.run(remote.clone(), governor.clone()).boxed()),
                 Plan::Sleep(until) => {
                     wake = until;
-                    keeper.rest(until, clock::unix_ms());
+                    maintainer.rest(until, clock::unix_ms());
                 }
             }
         }
@@ -62,16 +63,16 @@ pub(super) async fn run(mut keeper: Keeper, mut heard: mpsc::Receiver<News>, mut
         tokio::select! {
             changed = stop.changed() => if changed.is_err() { return },
             news = heard.recv() => match news {
-                Some(News::Shipped(shipped)) => wake = earlier(wake, keeper.shipped(shipped)),
+                Some(News::Shipped(shipped)) => wake = earlier(wake, maintainer.shipped(shipped)),
                 Some(News::Wanted(newest, reply)) => {
-                    keeper.want(newest, reply);
+                    maintainer.want(newest, reply);
                     look = true;
                 }
                 None => return,
             },
             done = async { job.as_mut().expect("checked").await }, if job.is_some() => {
                 job = None;
-                keeper.apply(done, Instant::now());
+                maintainer.apply(done, Instant::now());
                 look = true;
             }
             () = tokio::time::sleep(nap.min(SLEEP_MAX)), if wake.is_some() && job.is_none() => look = true,
@@ -98,10 +99,10 @@ struct Trouble {
     until: Instant,
 }
 
-pub(super) struct Keeper {
+pub(super) struct Maintainer {
     policy: Policy,
     remote: Remote,
-    board: RefusalBoard,
+    writer: RefusalWriter,
     governor: Governor,
     /// What lies there, as far as is known; `None`: look first.
     listing: Option<Listing>,
@@ -128,12 +129,12 @@ pub(super) struct Keeper {
     wanted: Vec<Wanted>,
 }
 
-impl Keeper {
-    pub fn new(policy: Policy, remote: Remote, board: RefusalBoard, governor: Governor) -> Keeper {
-        Keeper {
+impl Maintainer {
+    pub fn new(policy: Policy, remote: Remote, writer: RefusalWriter, governor: Governor) -> Maintainer {
+        Maintainer {
             policy,
             remote,
-            board,
+            writer,
             governor,
             listing: None,
             listed_at: Duration::ZERO,
@@ -300,7 +301,7 @@ impl Keeper {
         self.proved.retain(|name| there.contains(name));
         self.refused.retain(|name, since| there.contains(name) && since.elapsed() < REFUSAL_LASTS);
         self.kept.retain(|name| there.contains(name));
-        self.board.refused(self.kept.len(), now);
+        self.writer.refused(self.kept.len(), now);
         let kept: Vec<Key> = self.deleted.drain().filter(|name| there.contains(name)).collect();
         self.cache.complete(&mut listing);
         self.listing = Some(listing);
@@ -425,7 +426,7 @@ impl Keeper {
             self.refused.insert(name, now);
             self.refusals += 1;
         }
-        self.board.refused(self.kept.len(), now);
+        self.writer.refused(self.kept.len(), now);
         let (count, address) = (self.refusals, self.remote.address());
         match before {
             0 => tracing::warn!("{count} expired objects in {address} cannot be deleted and will stay: {why}"),

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::ltx::{Decoder, Encoder, WalPosition};
 use crate::page::{PageSize, Pgno};
 use crate::remote::{Layout, Level};
-use crate::status::Board;
+use crate::status::StatusWriter;
 use crate::store::memory::{Fault, MemoryStore, Op};
 use crate::store::{Body, Deleted, Key, Put, Store, StoreError};
 
@@ -261,7 +261,7 @@ impl Twist for Keeping {
 /// A running task over `remote`.
 fn start(remote: &Remote) -> (Lifecycle, watch::Sender<Stop>) {
     let (stop, stopped) = watch::channel(None);
-    (Lifecycle::start(policy(), remote.clone(), Board::new().0.refusals(), stopped, governor()), stop)
+    (Lifecycle::start(policy(), remote.clone(), StatusWriter::new().0.refusals(), stopped, governor()), stop)
 }
 
 /// Ships TXIDs `numbers` at the present time.
@@ -316,9 +316,9 @@ async fn a_store_that_keeps_everything_stops_nothing() {
         }
         let keeping = Twisted { inner: store.clone(), twist: Keeping { says_so } };
         let remote = remote_on(keeping);
-        let (board, status) = Board::new();
+        let (writer, status) = StatusWriter::new();
         let (_stop, stopped) = watch::channel(None);
-        let lifecycle = Lifecycle::start(policy(), remote.clone(), board.refusals(), stopped, governor());
+        let lifecycle = Lifecycle::start(policy(), remote.clone(), writer.refusals(), stopped, governor());
         ship_all(&lifecycle, &remote, 1..=40).await;
         until_quiet(&store).await;
         let listing = remote.listing().await.expect("list");
@@ -373,24 +373,24 @@ async fn an_unsound_object_of_an_earlier_run_holds_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_on_demand_ends_with_the_newest_transaction() {
     let (store, remote) = small_history().await;
-    let chores = Chores { snapshot: true, retention: false };
-    do_chores(chores, &policy(), &remote, txid(3)).await.expect("a snapshot");
+    let once = OnceWork { snapshot: true, retention: false };
+    do_once(once, &policy(), &remote, txid(3)).await.expect("a snapshot");
     let (h, pages) = decode(&store.bytes(L9_1_3).expect("there"));
     assert_eq!((h.min_txid, h.max_txid), (txid(1), txid(3)));
     assert_eq!(pages.into_values().collect::<Vec<_>>(), [1001, 2002, 3003, 1004].map(|seed| page(512, seed)));
     assert_eq!(store.names().len(), 4, "and nothing else");
     let puts = store.calls(Op::Put);
-    do_chores(chores, &policy(), &remote, txid(3)).await.expect("it is there");
+    do_once(once, &policy(), &remote, txid(3)).await.expect("it is there");
     assert_eq!(store.calls(Op::Put), puts);
     // The first image alone is made one, too.
     let store = MemoryStore::new();
     let remote = remote_on(store.clone());
     ship(&remote, 4, 1, &[1, 2, 3, 4]).await;
-    do_chores(chores, &policy(), &remote, txid(1)).await.expect("a snapshot");
+    do_once(once, &policy(), &remote, txid(1)).await.expect("a snapshot");
     assert!(store.bytes("0009/0000000000000001-0000000000000001.ltx").is_some());
     store.remove("0009/0000000000000001-0000000000000001.ltx");
     store.remove("0000/0000000000000001-0000000000000001.ltx");
-    let error = do_chores(chores, &policy(), &remote, txid(1)).await.expect_err("nothing is left");
+    let error = do_once(once, &policy(), &remote, txid(1)).await.expect_err("nothing is left");
     assert!(error.to_string().contains("no file there begins at the first transaction"), "{error}");
 }
 
@@ -411,7 +411,7 @@ async fn a_long_history_becomes_a_snapshot_too() {
         let pages = pages.iter().map(|n| (*n, page(size, number * 1000 + u64::from(*n)))).collect();
         remote.put_l0(&header, Body::Bytes(encode(header, &pages))).await.expect("put");
     }
-    do_chores(Chores { snapshot: true, retention: false }, &policy(), &remote, txid(300)).await.expect("a snapshot");
+    do_once(OnceWork { snapshot: true, retention: false }, &policy(), &remote, txid(300)).await.expect("a snapshot");
     let (_, pages) = decode(&store.bytes("0009/0000000000000001-000000000000012c.ltx").expect("there"));
     let expected = [200_001, 200_002, 300_003, 200_004].map(|seed| page(1024, seed));
     assert_eq!(pages.into_values().collect::<Vec<_>>(), expected);
@@ -423,13 +423,13 @@ async fn retention_on_demand_deletes_what_has_expired() {
     let (store, remote) = small_history().await;
     let hours = Duration::from_secs(7200);
     let policy = Policy { snapshot_check_interval: hours, l0_check_interval: hours, ..policy() };
-    let both = Chores { snapshot: true, retention: true };
-    do_chores(both, &policy, &remote, txid(3)).await.expect("a snapshot");
+    let both = OnceWork { snapshot: true, retention: true };
+    do_once(both, &policy, &remote, txid(3)).await.expect("a snapshot");
     ship(&remote, 4, 4, &[2]).await;
-    do_chores(both, &policy, &remote, txid(4)).await.expect("another");
+    do_once(both, &policy, &remote, txid(4)).await.expect("another");
     let before = store.names();
-    do_chores(
-        Chores { snapshot: false, retention: true },
+    do_once(
+        OnceWork { snapshot: false, retention: true },
         &Policy { delete: false, ..policy.clone() },
         &remote,
         txid(4),
@@ -438,7 +438,7 @@ async fn retention_on_demand_deletes_what_has_expired() {
     .expect("nothing to do");
     assert_eq!(store.names(), before, "retention is switched off");
     tokio::time::sleep(policy.snapshot_retention + policy.grace * 2).await;
-    let retain = || do_chores(Chores { snapshot: false, retention: true }, &policy, &remote, txid(4));
+    let retain = || do_once(OnceWork { snapshot: false, retention: true }, &policy, &remote, txid(4));
     store.inject(Op::Delete, Fault::Fail(|detail| StoreError::Denied { detail }), 1);
     let error = retain().await.expect_err("not allowed to");
     assert!(error.to_string().contains("cannot be deleted and will stay"), "{error}");

@@ -6,20 +6,7 @@ use super::Policy;
 use super::schedule::{self, MAX_INPUTS, Step, View};
 use crate::ltx::Txid;
 use crate::remote::{Level, Listing, LtxObject, plan};
-use crate::replicate::mailbox::SnapshotReply;
-
-/// Why there is no snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SnapshotError {
-    #[error("nothing of this database is in the replica yet")]
-    Nothing,
-    #[error("the replica is not maintained by this process now")]
-    NotMaintained,
-    #[error("no file in the replica begins at the first transaction, or one is missing")]
-    NoChain,
-    #[error("cannot make a snapshot in {address}: {why}")]
-    Failed { address: String, why: String },
-}
+use crate::replicate::mailbox::{SnapshotError, SnapshotReply};
 
 /// One request.
 #[derive(Debug)]

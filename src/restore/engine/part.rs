@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::run::{Canvas, Run};
+use super::run::{Run, TargetPages};
 use super::{Claimed, Role};
 use crate::fsx::FsError;
 use crate::ltx::{FrameReader, Frames, LtxError};
@@ -38,10 +38,10 @@ pub(super) fn apply(
     part: Part,
     mut bytes: &[u8],
     buffer: &mut Vec<u8>,
-    canvas: Canvas<'_>,
+    target: TargetPages<'_>,
 ) -> Result<Applied, Failure> {
     let mut reader = FrameReader::new(&file.opened.header, part.start, part.after);
-    let mut run = Run::new(canvas, buffer);
+    let mut run = Run::new(target, buffer);
     let (mut frame, mut pages_written) = (part.first_frame, 0);
     while !bytes.is_empty() {
         let Some(pgno) = reader.next_page(&mut bytes, run.room())? else {

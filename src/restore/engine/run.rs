@@ -2,7 +2,7 @@
 //!
 //! The base of a plan is written last, when the pages of all newer files are in their places. Where it goes on only a few such
 //! pages further, they are read back (they were written a moment ago) and written once more with their neighbours: a base with
-//! a newer page here and there is one stretch then, not thousands of fragments.
+//! a newer page here and there is one range then, not thousands of fragments.
 
 use std::fs::File;
 use std::ops::Range;
@@ -19,7 +19,7 @@ const BRIDGE_LEN: usize = 32 * 1024;
 
 /// The database that is being put together.
 #[derive(Clone, Copy)]
-pub(super) struct Canvas<'a> {
+pub(super) struct TargetPages<'a> {
     pub file: &'a File,
     pub path: &'a Path,
     pub page_size: PageSize,
@@ -27,7 +27,7 @@ pub(super) struct Canvas<'a> {
 
 /// Pages that follow each other and wait to be written.
 pub(super) struct Run<'a> {
-    canvas: Canvas<'a>,
+    target: TargetPages<'a>,
     buffer: &'a mut Vec<u8>,
     first: Pgno,
     filled: usize,
@@ -38,27 +38,27 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// `buffer` is memory to work in.
-    pub(super) fn new(canvas: Canvas<'a>, buffer: &'a mut Vec<u8>) -> Run<'a> {
-        buffer.resize(WRITE_LEN.max(canvas.page_size.bytes()), 0);
-        Run { canvas, buffer, first: Pgno::FIRST, filled: 0, owned: 0, written: None }
+    pub(super) fn new(target: TargetPages<'a>, buffer: &'a mut Vec<u8>) -> Run<'a> {
+        buffer.resize(WRITE_LEN.max(target.page_size.bytes()), 0);
+        Run { target, buffer, first: Pgno::FIRST, filled: 0, owned: 0, written: None }
     }
 
     /// Where the next page is to be put before it is kept, bridged or passed over.
     pub(super) fn room(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.filled..self.filled + self.canvas.page_size.bytes()]
+        &mut self.buffer[self.filled..self.filled + self.target.page_size.bytes()]
     }
 
     /// The page in the room is to be written as `pgno`.
     pub(super) fn keep(&mut self, pgno: Pgno) -> Result<(), FsError> {
         if self.filled > 0 && self.next() != pgno.index() {
-            let page = self.filled..self.filled + self.canvas.page_size.bytes();
+            let page = self.filled..self.filled + self.target.page_size.bytes();
             self.flush()?;
             self.buffer.copy_within(page, 0);
         }
         if self.filled == 0 {
             self.first = pgno;
         }
-        self.filled += self.canvas.page_size.bytes();
+        self.filled += self.target.page_size.bytes();
         self.owned = self.filled;
         self.make_room()
     }
@@ -69,9 +69,9 @@ impl<'a> Run<'a> {
         if !follows || self.filled - self.owned >= BRIDGE_LEN {
             return self.flush();
         }
-        let (canvas, at) = (self.canvas, pgno.offset(self.canvas.page_size));
-        canvas.file.read_exact_at(self.room(), at).on("read back", canvas.path)?;
-        self.filled += canvas.page_size.bytes();
+        let (target, at) = (self.target, pgno.offset(self.target.page_size));
+        target.file.read_exact_at(self.room(), at).on("read back", target.path)?;
+        self.filled += target.page_size.bytes();
         self.make_room()
     }
 
@@ -82,18 +82,18 @@ impl<'a> Run<'a> {
     }
 
     fn next(&self) -> usize {
-        self.first.index() + self.filled / self.canvas.page_size.bytes()
+        self.first.index() + self.filled / self.target.page_size.bytes()
     }
 
     fn make_room(&mut self) -> Result<(), FsError> {
-        let is_full = self.filled + self.canvas.page_size.bytes() > self.buffer.len();
+        let is_full = self.filled + self.target.page_size.bytes() > self.buffer.len();
         if is_full { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<(), FsError> {
         if self.owned > 0 {
-            let start = self.first.offset(self.canvas.page_size);
-            self.canvas.file.write_all_at(&self.buffer[..self.owned], start).on("write", self.canvas.path)?;
+            let start = self.first.offset(self.target.page_size);
+            self.target.file.write_all_at(&self.buffer[..self.owned], start).on("write", self.target.path)?;
             let begin = self.written.as_ref().map_or(start, |written| written.start);
             self.written = Some(begin..start + self.owned as u64);
         }
@@ -112,9 +112,9 @@ mod tests {
     fn written(pages: &[(u32, bool)], page_count: usize) -> (String, Option<Range<u64>>) {
         let file = tempfile::tempfile().expect("file");
         file.write_all_at(&vec![b'.'; page_count * SIZE as usize], 0).expect("fill");
-        let canvas = Canvas { file: &file, path: Path::new("db"), page_size: PageSize::new(SIZE).expect("valid") };
+        let target = TargetPages { file: &file, path: Path::new("db"), page_size: PageSize::new(SIZE).expect("valid") };
         let mut buffer = Vec::new();
-        let mut run = Run::new(canvas, &mut buffer);
+        let mut run = Run::new(target, &mut buffer);
         for &(pgno, kept) in pages {
             run.room().fill(if kept { b'k' } else { b'x' });
             let pgno = Pgno::new(pgno).expect("not zero");

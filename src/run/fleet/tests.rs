@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::db::Tuning;
 use crate::remote::Layout;
-use crate::replicate::{Chores, Policy, Ready};
+use crate::replicate::{OnceWork, Policy, Ready};
 use crate::restore::{Request, restore};
 use crate::store::memory::{Fault, MemoryStore, Op};
 use crate::store::{Chunks, Deleted, FileStore, Head, Key, Listed, Put, Range, Store, StoreError};
@@ -308,7 +308,7 @@ async fn a_hundred_databases_end_by_themselves_although_nobody_listens() {
     for n in 0..100 {
         let app = App::new(&dir, &format!("{n}.db"), MemoryStore::new());
         let mut registration = app.registration();
-        registration.settings.once = Some(Chores::default());
+        registration.settings.once = Some(OnceWork::default());
         fleet.add(registration).expect("new");
     }
     let ended = in_time("all ends", join_all(fleet.ends())).await;

@@ -100,7 +100,7 @@ fn glance(root: &Path, depth: Depth) -> Result<Vec<Listed>> {
 /// One recursive listing.
 struct Walk<'a> {
     prefix: &'a str,
-    /// Device and inode of the directories we are in, so that a symlink to one of them ends the descent.
+    /// Device and inode of the directories we are in, so that a symlink to one of them ends the came_after.
     ancestors: Vec<(u64, u64)>,
     found: Vec<Listed>,
 }

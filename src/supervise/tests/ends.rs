@@ -83,7 +83,7 @@ fn the_command_does_not_outlive_a_killed_supervisor() {
             let room = Room::new();
             let script = "echo $$ > $PID_FILE; exec sleep 300";
             let _child =
-                room.nursery.spawn(&command(&["sh", "-c", script]), &SpawnOptions::default()).await.expect("spawn");
+                room.reaper.spawn(&command(&["sh", "-c", script]), &SpawnOptions::default()).await.expect("spawn");
             tokio::time::sleep(LONG).await;
         });
     }

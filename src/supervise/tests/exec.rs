@@ -26,7 +26,7 @@ fn what_cannot_be_executed_says_why() {
             (room.path("plain/x"), 127, "not found"),
         ] {
             let command = CommandLine::new(vec![program.clone().into()]).expect("a command");
-            let error = room.nursery.spawn(&command, &SpawnOptions::default()).await.err().expect("an error");
+            let error = room.reaper.spawn(&command, &SpawnOptions::default()).await.err().expect("an error");
             assert_eq!(error.exit_code(), code, "{program:?}: {error}");
             assert!(error.to_string().contains(word), "{program:?}: {error}");
             assert!(error.to_string().contains(program.to_str().expect("UTF-8")), "{error}");
@@ -55,7 +55,7 @@ fn mask_and_dispositions_are_those_of_a_direct_exec() {
             let status = std::env::var("STATUS_FILE").expect("set by the test");
             // No shell: some of them clear the mask before anybody can look at it.
             let copy = command(&["cp", "/proc/self/status", &status]);
-            let mut child = room.nursery.spawn(&copy, &SpawnOptions::default()).await.expect("spawn");
+            let mut child = room.reaper.spawn(&copy, &SpawnOptions::default()).await.expect("spawn");
             assert_eq!(room.supervise(&mut child, LONG).await.exit, Exit::Code(0));
         });
     }
@@ -115,7 +115,7 @@ fn descriptors_directory_and_environment_are_inherited_and_nothing_else() {
             extra_env: vec![("D".into(), room.dir.path().into()), ("EMPTY".into(), "no more".into())],
             ..SpawnOptions::default()
         };
-        let mut child = room.nursery.spawn(&command(&["sh", "-c", script]), &options).await.expect("spawn");
+        let mut child = room.reaper.spawn(&command(&["sh", "-c", script]), &options).await.expect("spawn");
         assert_eq!(child.event().await, ChildEvent::Ended(Exit::Code(0)));
 
         let read = |name: &str| fs::read(room.path(name)).expect(name);

@@ -27,7 +27,7 @@ const STILL_THERE: &[(&str, &str)] = &[
     ("store/s3/list", "store/s3"),
     ("store/s3/error", "store/s3/route"),
     ("store/s3/value", "store/s3/settings"),
-    ("supervise/child", "supervise/nursery"),
+    ("supervise/child", "supervise/reaper"),
 ];
 
 type Module = Vec<String>;

@@ -1,4 +1,4 @@
-//! Long reads: a stretch of consecutive parts is one request, and each part is decoded on a thread of its own as soon as it is
+//! Long reads: a range of consecutive parts is one request, and each part is decoded on a thread of its own as soon as it is
 //! there, while the next one comes in.
 //!
 //! A request has its price, at the store most of all: it opens the object, finds the place, and sends. What is in memory is
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::run::Canvas;
+use super::run::TargetPages;
 use super::{Claimed, Failure, Role, Site, part};
 use crate::ltx::Frames;
 use crate::remote::Reading;
@@ -26,14 +26,14 @@ pub(super) struct Buffers {
     pages: Vec<u8>,
 }
 
-/// Reads and applies a stretch; returns what its frames add to the file's checksum, in order.
+/// Reads and applies a range; returns what its frames add to the file's checksum, in order.
 pub(super) async fn apply(
     site: Arc<Site>,
     file: Arc<Claimed>,
-    stretch: Range<usize>,
+    range: Range<usize>,
     first_time: bool,
 ) -> Result<Vec<Frames>, Failure> {
-    let parts = &file.opened.parts[stretch];
+    let parts = &file.opened.parts[range];
     let mut decoding = Vec::with_capacity(parts.len());
     if let Some(content) = &file.opened.content {
         for &part in parts {
@@ -120,13 +120,13 @@ fn decode(
     held: Held,
 ) -> AbortOnDropHandle<Result<part::Applied, part::Failure>> {
     let work = move || {
-        let canvas = Canvas { file: &site.file, path: &site.path, page_size: file.opened.header.page_size };
+        let target = TargetPages { file: &site.file, path: &site.path, page_size: file.opened.header.page_size };
         let (content, mut buffers) = match held {
             Held::Read(buffers) => (None, buffers),
             Held::Whole(content) => (Some(content), site.take_buffers()),
         };
         let Buffers { frames, pages } = &mut buffers;
-        let applied = part::apply(&file, part, content.as_deref().unwrap_or(frames), pages, canvas);
+        let applied = part::apply(&file, part, content.as_deref().unwrap_or(frames), pages, target);
         if let (Role::Base { .. }, Ok(part::Applied { span: Some(span), .. })) = (file.role, &applied) {
             begin_writeback(&site, span);
         }

@@ -1,11 +1,11 @@
-//! The nursery: the one thread that starts children and the only one that waits for them.
+//! The reaper: the one thread that starts children and the only one that waits for them.
 //!
 //! One owner for both makes the classic races impossible: a child that ends before its spawn has returned is not
 //! looked for until it is registered, and a signal is never sent to a pid that has been reaped and given to somebody else. The
 //! thread never ends, because the kernel ties the parent-death signal to the thread that forked (workers of a runtime may end).
 //!
 //! It is an init: as PID 1, or else as a subreaper, it adopts every orphan below, and reaps it. Other parts of the
-//! process may have children too (a credential helper). Those live in our own process group, which no child of the nursery does,
+//! process may have children too (a credential helper). Those live in our own process group, which no child of the reaper does,
 //! and are left to their owner for a while.
 
 use std::collections::{HashMap, HashSet};
@@ -36,11 +36,11 @@ const OWNER_POLL: Duration = Duration::from_millis(50);
 
 /// The door to the thread.
 #[derive(Clone, Debug)]
-pub struct Nursery {
+pub struct Reaper {
     requests: mpsc::Sender<Request>,
 }
 
-static NURSERY: OnceLock<Nursery> = OnceLock::new();
+static REAPER: OnceLock<Reaper> = OnceLock::new();
 
 /// What the watcher of a child sees; the count tells two equal changes apart.
 #[derive(Clone, Copy, Debug)]
@@ -55,11 +55,11 @@ enum Request {
     Sweep { group: pid_t, signals: Vec<Signal>, reply: oneshot::Sender<Vec<pid_t>> },
 }
 
-impl Nursery {
-    /// Starts the thread, once per process; called again, it returns the same nursery.
-    pub(super) fn start() -> Result<Nursery, InstallError> {
-        if let Some(nursery) = NURSERY.get() {
-            return Ok(nursery.clone());
+impl Reaper {
+    /// Starts the thread, once per process; called again, it returns the same reaper.
+    pub(super) fn start() -> Result<Reaper, InstallError> {
+        if let Some(reaper) = REAPER.get() {
+            return Ok(reaper.clone());
         }
         let (requests, inbox) = mpsc::channel(16);
         let (started, starting) = std::sync::mpsc::sync_channel(1);
@@ -72,13 +72,13 @@ impl Nursery {
             }
         };
         std::thread::Builder::new()
-            .name("nursery".to_owned())
+            .name("reaper".to_owned())
             .stack_size(512 * 1024)
             .spawn(thread)
             .map_err(|source| InstallError::Thread { source })?;
         let ended = || std::io::Error::other("it ended at once");
         starting.recv().unwrap_or_else(|_| Err(ended())).map_err(|source| InstallError::Thread { source })?;
-        Ok(NURSERY.get_or_init(|| Nursery { requests }).clone())
+        Ok(REAPER.get_or_init(|| Reaper { requests }).clone())
     }
 
     /// Starts a command; returns when its program runs, or could not be executed.
@@ -122,13 +122,13 @@ async fn live(mut inbox: mpsc::Receiver<Request>, started: &std::sync::mpsc::Syn
         tracing::warn!(%error, "cannot become a subreaper: daemons that leave the command's group will not be found");
     }
     drop(started.send(Ok(())));
-    let mut ward = Ward { inherited: inherited_children(), ..Ward::default() };
+    let mut registry = Registry { inherited: inherited_children(), ..Registry::default() };
     loop {
-        ward.look(Instant::now());
+        registry.look(Instant::now());
         tokio::select! {
-            Some(request) = inbox.recv() => ward.serve(request),
+            Some(request) = inbox.recv() => registry.serve(request),
             _ = changes.recv() => {}
-            () = sleep(OWNER_POLL), if ward.foreign.is_some() => {}
+            () = sleep(OWNER_POLL), if registry.foreign.is_some() => {}
         }
     }
 }
@@ -146,13 +146,13 @@ fn inherited_children() -> HashSet<pid_t> {
 
 /// Whom the thread takes care of, and the one zombie that is left to another owner.
 #[derive(Default)]
-struct Ward {
+struct Registry {
     children: HashMap<pid_t, watch::Sender<Latest>>,
     inherited: HashSet<pid_t>,
     foreign: Option<(pid_t, Instant)>,
 }
 
-impl Ward {
+impl Registry {
     fn serve(&mut self, request: Request) {
         // An answer that nobody waits for any more is nobody's loss, except for a child: its handle's owner is gone, but it runs
         // and is reaped like any other.

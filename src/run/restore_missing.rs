@@ -26,38 +26,38 @@ const LOG_EVERY: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 2;
 
 /// What is to be brought back, where, and what it means if there is nothing.
-pub struct Revival {
+pub struct Recovery {
     pub request: Request,
     /// Where the note for replication goes, if the database is one that may be replicated.
     pub meta_path: Option<PathBuf>,
     pub require_backup: bool,
 }
 
-impl Revival {
-    pub fn of_database(database: &Database, require_backup: bool) -> Revival {
+impl Recovery {
+    pub fn of_database(database: &Database, require_backup: bool) -> Recovery {
         let mut request = Request::new(&database.path);
         request.overwrite_empty = true;
         request.owner = database.file_owner.map(|(uid, gid)| FileOwner { uid, gid });
         request.mode = database.file_mode;
-        Revival { request, meta_path: Some(database.meta_path.clone()), require_backup }
+        Recovery { request, meta_path: Some(database.meta_path.clone()), require_backup }
     }
 }
 
 /// Restores the database if there is none. An error means that the application must not start.
-pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToken) -> Result<(), Failure> {
-    let path = &revival.request.output;
+pub async fn restore_missing(remote: &Remote, recovery: &Recovery, cancel: CancellationToken) -> Result<(), Failure> {
+    let path = &recovery.request.output;
     let cannot_write = |error: fsx::FsError| Failure::told(CANNOT_WRITE, error);
     let looked = path.clone();
     if blocking(move || exists(&looked)).await? {
         tracing::debug!(db = %path.display(), "the database exists: not restored");
         return Ok(());
     }
-    let owner = revival.request.owner.map(|owner| (owner.uid, owner.gid));
+    let owner = recovery.request.owner.map(|owner| (owner.uid, owner.gid));
     let made = path.clone();
     blocking(move || fsx::create_dir_all_for(fsx::parent(&made), owner)).await.map_err(cannot_write)?;
     // Another process on this volume may be restoring it right now.
     let _lock = loop {
-        let Some(meta_path) = revival.meta_path.clone() else { break None };
+        let Some(meta_path) = recovery.meta_path.clone() else { break None };
         let path = path.clone();
         let taken = blocking(move || {
             let lock = Lock::try_take(&path, &meta_path).map_err(|error| Failure::told(CANNOT_WRITE, error))?;
@@ -74,7 +74,7 @@ pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToke
     };
     let mut attempt = 1;
     let done = loop {
-        match restore_and_note(remote, revival, &cancel, async |p| announce_progress(p, Some(path)).await).await {
+        match restore_and_note(remote, recovery, &cancel, async |p| announce_progress(p, Some(path)).await).await {
             Err(RestoreError::CannotTell(error)) if error.is_transient() && attempt < ATTEMPTS => {
                 attempt += 1;
                 tracing::warn!("{error}; asking again, the application is not started before this is known");
@@ -84,7 +84,7 @@ pub async fn revive(remote: &Remote, revival: &Revival, cancel: CancellationToke
     };
     match done {
         Ok(_) => Ok(()),
-        Err(RestoreError::NoBackup { address }) if !revival.require_backup => {
+        Err(RestoreError::NoBackup { address }) if !recovery.require_backup => {
             tracing::warn!(db = %path.display(), "no backup in {address}: starting fresh, with an empty database");
             Ok(())
         }
@@ -116,16 +116,16 @@ pub(super) fn no_database(path: &Path, content: Content) -> Failure {
 /// Restores, logs and shows how it goes, and leaves the note that lets replication continue from the restored file.
 pub async fn restore_and_note(
     remote: &Remote,
-    revival: &Revival,
+    recovery: &Recovery,
     cancel: &CancellationToken,
     show: impl AsyncFnOnce(&Progress) -> Infallible,
 ) -> Result<Restored, RestoreError> {
-    let (path, address) = (revival.request.output.display(), remote.address());
+    let (path, address) = (recovery.request.output.display(), remote.address());
     tracing::info!(db = %path, "restoring from {address}");
     let began = Instant::now();
     let progress = Arc::new(Progress::default());
     let restored = {
-        let work = restore(remote, &revival.request, cancel, &progress);
+        let work = restore(remote, &recovery.request, cancel, &progress);
         tokio::pin!(work);
         tokio::select! {
             done = &mut work => done,
@@ -140,10 +140,10 @@ pub async fn restore_and_note(
     }
     // A state of the past, or of a history that is not LTX, is not continued: replication begins with an image.
     if let (Some(meta_path), Target::Latest, Reached::Ltx { txid, header }) =
-        (&revival.meta_path, revival.request.target, restored.reached)
+        (&recovery.meta_path, recovery.request.target, restored.reached)
     {
-        let state = LocalState::open(&revival.request.output, meta_path);
-        let (output, replica) = (revival.request.output.clone(), remote.address().to_owned());
+        let state = LocalState::open(&recovery.request.output, meta_path);
+        let (output, replica) = (recovery.request.output.clone(), remote.address().to_owned());
         // The restored file may belong to somebody else than what the directory was prepared for.
         let marked = blocking(move || {
             let marker = RestoreMarker::of(&output, &replica, txid, header.page_size, header.commit)?;

@@ -23,7 +23,7 @@ use crate::store::{Key, StoreError};
 
 /// A plan and what its end says.
 #[derive(Clone, Debug)]
-pub struct Survey {
+pub struct CheckedPlan {
     pub plan: Plan,
     /// The header of the newest file.
     pub newest: Header,
@@ -31,7 +31,7 @@ pub struct Survey {
     pub lists: u64,
 }
 
-impl Survey {
+impl CheckedPlan {
     /// LISTs and GETs of the whole restore, when nothing has to be read twice.
     pub fn requests(&self) -> u64 {
         let look_at_newest = 1;
@@ -43,7 +43,7 @@ impl Survey {
 /// What a restore would read.
 #[derive(Clone, Debug)]
 pub enum Found {
-    Ltx(Survey),
+    Ltx(CheckedPlan),
     Old(Arc<OldPlan>),
 }
 
@@ -75,7 +75,7 @@ impl From<StoreError> for Failure {
 }
 
 /// Lists, plans and looks, leaving out the objects in `avoid`.
-pub(super) async fn survey(remote: &Remote, target: Target, avoid: &[(Key, String)]) -> Result<Found, Failure> {
+pub(super) async fn checked_plan(remote: &Remote, target: Target, avoid: &[(Key, String)]) -> Result<Found, Failure> {
     let mut listing = remote.listing_with_old().await?;
     remote.announce(&listing);
     refuse_rival(remote, &listing).map_err(Failure::Final)?;
@@ -104,7 +104,7 @@ pub(super) async fn survey(remote: &Remote, target: Target, avoid: &[(Key, Strin
             Ok(plan) => {
                 let suspect = plan.newest().clone();
                 match look(remote, &suspect).await? {
-                    Ok(newest) => return Ok(Found::Ltx(Survey { plan, newest, lists: listing.lists })),
+                    Ok(newest) => return Ok(Found::Ltx(CheckedPlan { plan, newest, lists: listing.lists })),
                     Err(why) if suspect.level == Level::L0 => return Err(Failure::Final(corrupt(&suspect, why))),
                     Err(why) => (suspect, why),
                 }
