@@ -83,6 +83,7 @@ mod tests {
             busy_timeout: std::time::Duration::from_secs(1),
             min_checkpoint_page_count: 1000,
             truncate_page_n: 0,
+            max_sync_wal_bytes: 1 << 20,
         };
         let db = Db::open(&path, tuning).expect("open");
         let state = LocalState::open(&path, &dir.path().join("meta"));
