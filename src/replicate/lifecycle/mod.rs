@@ -7,6 +7,7 @@
 //! ```text
 //!   schedule.rs  pure: what is due, and when
 //!   retain.rs    pure: which objects may go
+//!   taken.rs     pure: what to write where a damaged object has the name
 //!   cache.rs     the newest level-0 files, so that they need not be read back
 //!   write.rs     compaction and snapshots: a streaming merge into a new object, then proof that it is there
 //!   inspect.rs   looking into objects: is it whole, is it a full image?
@@ -26,6 +27,7 @@ mod layout;
 mod once;
 mod retain;
 mod schedule;
+mod taken;
 mod task;
 mod write;
 
@@ -67,7 +69,7 @@ pub struct Policy {
     /// How long level-0 objects stay once they were compacted; zero: for ever.
     pub l0_retention: Duration,
     pub l0_check_interval: Duration,
-    /// Whatever may go stays for this long, for those who are reading it.
+    /// Whatever may go stays for this long, also after what replaces it was written, for those who are reading it.
     pub grace: Duration,
     /// Whether anything is ever deleted.
     pub delete: bool,
