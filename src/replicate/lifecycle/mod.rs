@@ -7,6 +7,7 @@
 //! ```text
 //!   schedule.rs  pure: what is due, and when
 //!   retain.rs    pure: which objects may go
+//!   taken.rs     pure: what to write where a damaged object has the name
 //!   cache.rs     the newest level-0 files, so that they need not be read back
 //!   write.rs     compaction and snapshots: a streaming merge into a new object, then proof that it is there
 //!   inspect.rs   looking into objects: is it whole, is it a full image?
@@ -28,6 +29,7 @@ mod layout;
 mod once;
 mod retain;
 mod schedule;
+mod taken;
 mod task;
 mod wanted;
 mod work;
@@ -49,6 +51,7 @@ use tokio::task::JoinHandle;
 use super::Stop;
 use super::governor::Governor;
 use super::mailbox::{SnapshotError, SnapshotReply};
+use crate::clock::Dice;
 use crate::ltx::{Header, Txid};
 use crate::remote::Remote;
 use crate::status::RefusalWriter;
@@ -74,7 +77,7 @@ pub struct Policy {
     /// How long level-0 objects stay once they were compacted; zero: for ever.
     pub l0_retention: Duration,
     pub l0_check_interval: Duration,
-    /// Whatever may go stays for this long, for those who are reading it.
+    /// Whatever may go stays for this long, also after what replaces it was written, for those who are reading it.
     pub grace: Duration,
     /// Whether anything is ever deleted.
     pub delete: bool,
@@ -150,7 +153,11 @@ impl Lifecycle {
         governor: Governor,
     ) -> Lifecycle {
         let (news, heard) = mpsc::channel(NEWS_DEPTH);
-        let task = tokio::spawn(task::run(task::Maintainer::new(policy, remote, writer, governor), heard, stop));
+        let task = tokio::spawn(task::run(
+            task::Maintainer::new(policy, remote, writer, governor, Dice::thrown()),
+            heard,
+            stop,
+        ));
         Lifecycle { news, task }
     }
 

@@ -3,7 +3,7 @@
 //! The same decisions and the same writing as in `task.rs`, from one LIST to the end and without a second try: who asked hears
 //! what did not work.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::Policy;
@@ -46,7 +46,7 @@ pub async fn run(work: OnceWork, policy: &Policy, remote: &Remote, newest: Txid)
     }
     let address = remote.address().to_owned();
     let listing = remote.listing().await.map_err(|error| ChoreError::Store(error, address.clone()))?;
-    let mut once = Once { remote, newest, listing, images: BTreeMap::new(), address };
+    let mut once = Once { remote, newest, listing, images: BTreeMap::new(), made: HashMap::new(), address };
     if work.snapshot {
         once.snapshot(policy).await?;
     }
@@ -64,6 +64,8 @@ struct Once<'a> {
     newest: Txid,
     listing: Listing,
     images: BTreeMap<Txid, bool>,
+    /// What was written just now, and when, Unix milliseconds.
+    made: HashMap<Key, i64>,
     address: String,
 }
 
@@ -112,6 +114,7 @@ impl Once<'_> {
         match write(self.remote, level, inputs).await {
             Ok(object) => {
                 tracing::info!("{} is in {} ({} bytes)", object.name, self.address, object.size);
+                self.made.insert(object.name.clone(), clock::unix_ms());
                 self.listing.insert(object);
             }
             // What has another page size can only be a full image: the snapshot begins with it.
@@ -119,6 +122,7 @@ impl Once<'_> {
                 self.images.insert(image.max_txid, true);
                 let inputs = vec![Input { object: *image, bytes: None }];
                 let snapshot = write(self.remote, Level::SNAPSHOT, inputs).await.map_err(|e| self.unwritten(e))?;
+                self.made.insert(snapshot.name.clone(), clock::unix_ms());
                 self.listing.insert(snapshot);
             }
             Err(error) => return Err(self.unwritten(error)),
@@ -127,10 +131,10 @@ impl Once<'_> {
     }
 
     async fn retain(&mut self, policy: &Policy) -> Result<(), ChoreError> {
-        let mut proved: HashSet<Key> = HashSet::new();
+        let mut proved: HashMap<Key, i64> = HashMap::new();
         loop {
             let verdict = {
-                let known = Known { proved: &|o| proved.contains(&o.name), refused: &|_| false };
+                let known = Known { proved: &|o| proved.get(&o.name).copied(), refused: &|_| false };
                 retain::decide(&self.listing, self.newest, policy, clock::unix_ms(), &known)
             };
             let first = self.listing.level(Level::L0).first().filter(|o| o.max_txid == Txid::FIRST).cloned();
@@ -138,7 +142,10 @@ impl Once<'_> {
                 self.write(Level::SNAPSHOT, vec![first]).await?;
             } else if let Some(object) = verdict.unproved.into_iter().next() {
                 match inspect::is_sound(self.remote, &object).await.map_err(|source| self.unread(source))? {
-                    Ok(()) => drop(proved.insert(object.name)),
+                    Ok(()) => {
+                        let since_ms = self.made.get(&object.name).copied().unwrap_or(object.modified_ms);
+                        proved.insert(object.name, since_ms.saturating_add(super::ms(policy.grace)));
+                    }
                     Err(why) => {
                         tracing::warn!("ignoring {} in {}: {why}", object.name, self.address);
                         self.listing.retain(|o| o.name != object.name);

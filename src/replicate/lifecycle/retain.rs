@@ -14,6 +14,7 @@
 //!   then, and nothing else. The newest one stays: writers resume from it. So does the newest of every level.
 //! - A full image that no level holds (see `schedule.rs`) is held by the snapshot that was written from it.
 //! - What a deletion rests on must be *proved*: looked into since it was written. What is not is returned to be looked into.
+//!   And it must have been there for the grace time: a restore that listed the bucket before reads what it replaces.
 //! - Objects that the writer does not know to be part of its history are never touched and nothing rests on them.
 
 use std::collections::HashSet;
@@ -25,7 +26,8 @@ use crate::store::Key;
 
 /// What is known about single objects.
 pub struct Known<'a> {
-    pub proved: &'a dyn Fn(&LtxObject) -> bool,
+    /// Since when it counts, Unix milliseconds: the grace time after it was looked into. `None`: nobody has looked.
+    pub proved: &'a dyn Fn(&LtxObject) -> Option<i64>,
     /// The store does not let go of these.
     pub refused: &'a dyn Fn(&LtxObject) -> bool,
 }
@@ -47,10 +49,13 @@ impl Verdict {
         if (known.refused)(object) {
         } else if due_ms > now_ms {
             self.wake(due_ms);
-        } else if (known.proved)(cover) {
-            self.delete.push(object.clone());
-        } else if !self.unproved.contains(cover) {
-            self.unproved.push(cover.clone());
+        } else {
+            match (known.proved)(cover) {
+                Some(since_ms) if since_ms > now_ms => self.wake(since_ms),
+                Some(_) => self.delete.push(object.clone()),
+                None if self.unproved.contains(cover) => {}
+                None => self.unproved.push(cover.clone()),
+            }
         }
     }
 
@@ -125,7 +130,8 @@ fn level_0(
             let base = base.filter(|base| object.max_txid <= base.max_txid);
             base.into_iter().chain(covering(listing, object, newest)).chain(image)
         };
-        match covers().find(|cover| (known.proved)(cover)).or_else(|| covers().next()) {
+        let proved = covers().filter_map(|cover| Some(((known.proved)(cover)?, cover)));
+        match proved.min_by_key(|(since_ms, _)| *since_ms).map(|(_, cover)| cover).or_else(|| covers().next()) {
             Some(cover) => verdict.rest(object, cover, due_ms, now_ms, known),
             None if object.min_txid != Txid::FIRST || (known.refused)(object) => {}
             None if due_ms <= now_ms => verdict.keep_first_image = true,

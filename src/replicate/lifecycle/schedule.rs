@@ -116,7 +116,8 @@ impl View<'_> {
         let mut inputs: Vec<LtxObject> = Vec::new();
         for object in pending {
             match self.is_image(object) {
-                None if inputs.is_empty() => return Some(Step::Probe(object.clone())),
+                // All that one merge takes in is looked into first: else each would become an object of its own.
+                None => return Some(Step::Probe(object.clone())),
                 Some(true) if inputs.is_empty() => {
                     if object.min_txid > Txid::FIRST && !self.has_snapshot_since(object.max_txid) {
                         return self.unless_blocked(Step::Snapshot { inputs: vec![object.clone()] });

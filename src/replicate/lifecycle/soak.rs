@@ -14,7 +14,7 @@ mod tests {
     use tokio::time::Instant;
     use tokio_util::sync::CancellationToken;
 
-    use super::super::testing::{Twist, Twisted, until_quiet};
+    use super::super::testing::{Twist, Twisted, seeds, until_quiet};
     use crate::clock::{self, Dice};
     use crate::db::Tuning;
     use crate::ltx::{Decoder, Txid};
@@ -93,6 +93,8 @@ mod tests {
         states: States,
         restores: usize,
         random: Dice,
+        /// One fault in so many chances.
+        calm: u64,
     }
 
     fn ms(number: u64) -> Duration {
@@ -138,7 +140,8 @@ mod tests {
                 once: None,
             };
             let (store, states) = (Twisted::<Recorder>::default(), States::default());
-            let mut soak = Soak { dir, settings, app: None, store, replication: None, states, restores: 0, random };
+            let replication = None;
+            let mut soak = Soak { dir, settings, app: None, store, replication, states, restores: 0, random, calm: 8 };
             soak.open();
             soak.run(
                 "CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE TABLE ballast AS SELECT randomblob(90000) AS b",
@@ -274,6 +277,10 @@ mod tests {
             }
         }
 
+        fn is_rough(&mut self) -> bool {
+            self.dice(self.calm) == 0
+        }
+
         async fn round(&mut self) {
             for _ in 0..12 {
                 match self.dice(24) {
@@ -283,11 +290,13 @@ mod tests {
                     }
                     8 => self.run("DELETE FROM t WHERE id % 3 = 0"),
                     9 => self.run("VACUUM"),
-                    10 if self.dice(8) == 0 => self.store.inner.inject(Op::Put, Fault::LostReply, 1),
-                    11 if self.dice(8) == 0 => self.store.inner.inject(Op::Put, Fault::Fail(transient), 1),
-                    12 if self.dice(8) == 0 => self.store.inner.inject(Op::Get, Fault::Fail(transient), 1),
+                    10 if self.is_rough() => self.store.inner.inject(Op::Put, Fault::LostReply, 1),
+                    11 if self.is_rough() => self.store.inner.inject(Op::Put, Fault::Fail(transient), 1),
+                    12 if self.is_rough() => self.store.inner.inject(Op::Get, Fault::Fail(transient), 1),
                     13 if self.dice(4) == 0 => self.store.inner.inject(Op::Delete, Fault::LostReply, 1),
-                    14 if self.dice(8) == 0 => {
+                    15 if self.is_rough() => self.store.inner.inject(Op::List, Fault::Fail(transient), 1),
+                    16 if self.is_rough() => self.store.inner.inject(Op::Put, Fault::Delay(ms(40)), 2),
+                    14 if self.is_rough() => {
                         self.crash().await;
                         if self.dice(2) == 0 {
                             // What was not captured goes into the database file: the next start takes an image.
@@ -304,6 +313,85 @@ mod tests {
                 }
             }
         }
+    }
+
+    impl Soak {
+        /// The final sync, and then the bucket alone gives what the application sees, page for page.
+        async fn ends_whole(&mut self) {
+            self.ends().await;
+            self.assert_whole().await;
+        }
+
+        async fn ends(&mut self) {
+            let replication = self.replication.take().expect("started");
+            replication.finish_by(Instant::now() + Duration::from_secs(20));
+            let ended = replication.ended().await;
+            assert!(matches!(ended, Ended::Synced(_)), "{ended:?}");
+        }
+
+        async fn assert_whole(&mut self) {
+            let (copy, _) = self.frozen().await;
+            let (txid, restored) = self.restored(&copy, Target::Latest).await;
+            assert_eq!(txid.get(), self.states.after.len() as u64, "the newest transaction");
+            let app = self.app.as_ref().expect("open");
+            let mut statement = app.prepare("SELECT data FROM sqlite_dbpage('main')").expect("dbpage");
+            let rows = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("query");
+            let live: Vec<u8> = rows.flat_map(|page| page.expect("page")).collect();
+            self.states.assert_is(txid, &live, "the live database");
+            self.states.assert_is(txid, &restored, "a restore");
+        }
+    }
+
+    /// One history of the real driver: commits, faults and restarts follow from the seed, how threads take turns does not.
+    async fn history(seed: u64) {
+        let mut soak = Soak::new(Dice::of(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1)));
+        soak.calm = 1 + soak.dice(4);
+        if soak.dice(3) == 0 {
+            soak.settings.lifecycle = None;
+        }
+        soak.start();
+        for _ in 0..5 {
+            soak.round().await;
+        }
+        soak.store.inner.heal();
+        soak.ends_whole().await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "the newest transaction")]
+    async fn a_history_that_has_lost_its_end_is_not_whole() {
+        let mut soak = Soak::new(Dice::of(1));
+        soak.settings.lifecycle = None;
+        soak.start();
+        while soak.newest().await < Txid::new(2) {
+            soak.write(100);
+            tokio::time::sleep(ms(20)).await;
+        }
+        soak.ends().await;
+        let newest = soak.newest().await.expect("shipped");
+        assert!(soak.store.inner.remove(&format!("0000/{newest}-{newest}.ltx")));
+        soak.assert_whole().await;
+    }
+
+    #[test]
+    fn hundreds_of_histories_of_the_real_driver_end_whole() {
+        let seeds = seeds(200);
+        let next = std::sync::atomic::AtomicU64::new(seeds.start);
+        let failed: Mutex<Vec<u64>> = Mutex::default();
+        let run = || loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let history = std::panic::AssertUnwindSafe(|| runtime.block_on(history(seed)));
+            if std::panic::catch_unwind(history).is_err() {
+                failed.lock().expect("no panic").push(seed);
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(run))));
+        let failed = failed.into_inner().expect("no panic");
+        assert!(failed.is_empty(), "seeds {failed:?}; scripts/simulate driver SEED runs one again");
     }
 
     fn transient(detail: String) -> StoreError {
@@ -327,16 +415,7 @@ mod tests {
         soak.check().await;
         let levels: Vec<&str> = left.iter().filter_map(|name| name.split('/').next()).collect();
         assert!(levels.contains(&"0009") && levels.contains(&"0000"), "{left:?}");
-        let replication = soak.replication.take().expect("started");
-        replication.finish_by(Instant::now() + Duration::from_secs(20));
-        assert!(matches!(replication.ended().await, Ended::Synced(_)));
-        // What was shipped is what the application sees.
-        let mut statement =
-            soak.app.as_ref().expect("open").prepare("SELECT data FROM sqlite_dbpage('main')").expect("dbpage");
-        let rows = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("query");
-        let live: Vec<u8> = rows.flat_map(|page| page.expect("page")).collect();
-        let last = Txid::new(soak.states.after.len() as u64).expect("shipped");
-        soak.states.assert_is(last, &live, "the live database");
+        soak.ends_whole().await;
         let written = soak.store.twist.written.lock().expect("no panic").clone();
         let of = |level: &str| written.iter().filter(|name| name.starts_with(level)).count();
         let counts = [of("0000"), of("0001"), of("0002"), of("0009")];

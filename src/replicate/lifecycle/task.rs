@@ -14,19 +14,18 @@ use tokio::time::Instant;
 
 use super::cache::Cache;
 use super::retain::{self, Known};
-use super::schedule::{self, Step, View, earlier};
+use super::schedule::{Step, View, earlier};
 use super::wanted::{self, Wanted};
 use super::work::{Done, Work};
 use super::write::{Input, WriteError};
-use super::{News, Policy, Shipped, inspect};
-use crate::clock;
+use super::{News, Policy, Shipped, inspect, taken};
+use crate::clock::{self, Dice};
 use crate::ltx::Txid;
 use crate::remote::{Layout, Level, Listing, LtxObject, ReadError, Remote};
 use crate::replicate::Stop;
-use crate::replicate::core::Outage;
+use crate::replicate::core::{Now, Outage};
 use crate::replicate::governor::Governor;
-use crate::replicate::mailbox::SnapshotError;
-use crate::replicate::mailbox::SnapshotReply;
+use crate::replicate::mailbox::{SnapshotError, SnapshotReply};
 use crate::status::RefusalWriter;
 use crate::store::{Deleted, Key};
 
@@ -50,7 +49,7 @@ pub(super) async fn run(mut maintainer: Maintainer, mut heard: mpsc::Receiver<Ne
         if look && job.is_none() {
             look = false;
             wake = None;
-            match maintainer.plan(clock::unix_ms(), Instant::now()) {
+            match maintainer.plan(clock::unix_ms(), this_moment()) {
                 Plan::Work(work) => job = Some(work.run(remote.clone(), governor.clone()).boxed()),
                 Plan::Sleep(until) => {
                     wake = until;
@@ -59,11 +58,11 @@ pub(super) async fn run(mut maintainer: Maintainer, mut heard: mpsc::Receiver<Ne
             }
         }
         let now_ms = clock::unix_ms();
-        let nap = wake.map_or(SLEEP_MAX, |at| Duration::from_millis(u64::try_from(at - now_ms).unwrap_or(0)));
+        let nap = wake.map_or(SLEEP_MAX, |at| nap(at, now_ms));
         tokio::select! {
             changed = stop.changed() => if changed.is_err() { return },
             news = heard.recv() => match news {
-                Some(News::Shipped(shipped)) => wake = earlier(wake, maintainer.shipped(shipped)),
+                Some(News::Shipped(shipped)) => wake = earlier(wake, maintainer.shipped(shipped, now_ms)),
                 Some(News::Wanted(newest, reply)) => {
                     maintainer.want(newest, reply);
                     look = true;
@@ -72,12 +71,26 @@ pub(super) async fn run(mut maintainer: Maintainer, mut heard: mpsc::Receiver<Ne
             },
             done = async { job.as_mut().expect("checked").await }, if job.is_some() => {
                 job = None;
-                maintainer.apply(done, Instant::now());
+                maintainer.apply(done, this_moment());
                 look = true;
             }
-            () = tokio::time::sleep(nap.min(SLEEP_MAX)), if wake.is_some() && job.is_none() => look = true,
+            () = tokio::time::sleep(nap), if wake.is_some() && job.is_none() => look = is_due(wake, clock::unix_ms()),
         }
     }
+}
+
+fn this_moment() -> Now {
+    Now { instant: Instant::now(), boot: clock::since_boot() }
+}
+
+/// How long to sleep at most before the wall clock is looked at again.
+fn nap(until_ms: i64, now_ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(until_ms.saturating_sub(now_ms)).unwrap_or(0)).min(SLEEP_MAX)
+}
+
+/// The end of a nap is no reason to look: a look may need a LIST.
+fn is_due(wake: Option<i64>, now_ms: i64) -> bool {
+    wake.is_some_and(|at| at <= now_ms)
 }
 
 enum Plan {
@@ -112,7 +125,8 @@ pub(super) struct Maintainer {
     newest: Option<Txid>,
     cache: Cache,
     images: BTreeMap<Txid, bool>,
-    proved: HashSet<Key>,
+    /// Looked into since they were written, and when that was.
+    proved: HashMap<Key, Instant>,
     /// Not what their names say.
     unsound: HashSet<Key>,
     /// Deleted since the last LIST: it shows whether they are gone.
@@ -127,10 +141,12 @@ pub(super) struct Maintainer {
     suspects: Vec<LtxObject>,
     /// Who waits for a snapshot.
     wanted: Vec<Wanted>,
+    /// For pauses.
+    dice: Dice,
 }
 
 impl Maintainer {
-    pub fn new(policy: Policy, remote: Remote, writer: RefusalWriter, governor: Governor) -> Maintainer {
+    pub fn new(policy: Policy, remote: Remote, writer: RefusalWriter, governor: Governor, dice: Dice) -> Maintainer {
         Maintainer {
             policy,
             remote,
@@ -141,7 +157,7 @@ impl Maintainer {
             newest: None,
             cache: Cache::default(),
             images: BTreeMap::new(),
-            proved: HashSet::new(),
+            proved: HashMap::new(),
             unsound: HashSet::new(),
             deleted: HashSet::new(),
             refused: HashMap::new(),
@@ -150,6 +166,7 @@ impl Maintainer {
             trouble: HashMap::new(),
             suspects: Vec::new(),
             wanted: Vec::new(),
+            dice,
         }
     }
 
@@ -167,7 +184,7 @@ impl Maintainer {
     }
 
     /// Takes note of an upload; returns when to look at the earliest because of it.
-    fn shipped(&mut self, shipped: Shipped) -> Option<i64> {
+    fn shipped(&mut self, shipped: Shipped, now_ms: i64) -> Option<i64> {
         let (txid, header) = (shipped.header.max_txid, shipped.header);
         if self.newest.is_some_and(|newest| newest.next() != Some(txid)) {
             // Something was missed, or the history began anew.
@@ -176,7 +193,7 @@ impl Maintainer {
         }
         let modified_ms = match self.remote.layout() {
             Layout::Directories => header.timestamp_ms,
-            Layout::S3 => clock::unix_ms(),
+            Layout::S3 => now_ms,
         };
         let object = LtxObject {
             level: Level::L0,
@@ -204,7 +221,7 @@ impl Maintainer {
         }
     }
 
-    fn plan(&mut self, now_ms: i64, now: Instant) -> Plan {
+    fn plan(&mut self, now_ms: i64, Now { instant: now, boot }: Now) -> Plan {
         self.wanted.retain(|wanted| !wanted.reply.is_closed());
         let Some(newest) = self.newest else { return Plan::Sleep(None) };
         let at_ms = |at: Instant| now_ms.saturating_add(super::ms(at.saturating_duration_since(now)).max(1));
@@ -219,7 +236,7 @@ impl Maintainer {
         }
         let cache = &self.cache;
         let input = |object: LtxObject| Input { bytes: cache.bytes(&object), object };
-        let is_fresh = clock::since_boot().saturating_sub(self.listed_at) <= self.policy.listing_lasts;
+        let is_fresh = boot.saturating_sub(self.listed_at) <= self.policy.listing_lasts;
         if !self.wanted.is_empty() {
             if !is_fresh {
                 return Plan::Work(Work::List);
@@ -237,20 +254,21 @@ impl Maintainer {
             .collect();
         let blocked: Vec<Level> = held.iter().map(|(level, _)| *level).collect();
         let view = View { listing, newest, images: &self.images, blocked: &blocked };
-        let work = match schedule::next(&view, &self.policy, now_ms) {
+        let is_taken = |level, min, max| self.unsound.contains(&self.remote.layout().key(level, min, max));
+        let work = match taken::next(&view, &self.policy, now_ms, &is_taken) {
             Step::Compact { level, inputs } => Work::Write { level, inputs: inputs.into_iter().map(input).collect() },
             Step::Snapshot { inputs } => {
                 Work::Write { level: Level::SNAPSHOT, inputs: inputs.into_iter().map(input).collect() }
             }
             Step::Probe(object) => Work::Probe(object),
             Step::Wait(wake) => {
-                let proved = |o: &LtxObject| self.proved.contains(&o.name);
+                let proved = |o: &LtxObject| self.proved.get(&o.name).map(|at| at_ms(*at + self.policy.grace) - 1);
                 let refused = |o: &LtxObject| self.refused.contains_key(&o.name);
                 let known = Known { proved: &proved, refused: &refused };
                 let verdict = retain::decide(listing, newest, &self.policy, now_ms, &known);
                 let first = || listing.level(Level::L0).first().filter(|o| o.max_txid == Txid::FIRST).cloned();
-                if let Some(first) = first().filter(|_| verdict.keep_first_image && !blocked.contains(&Level::SNAPSHOT))
-                {
+                let is_held = blocked.contains(&Level::SNAPSHOT) || is_taken(Level::SNAPSHOT, Txid::FIRST, Txid::FIRST);
+                if let Some(first) = first().filter(|_| verdict.keep_first_image && !is_held) {
                     Work::Write { level: Level::SNAPSHOT, inputs: vec![input(first)] }
                 } else if let Some(object) = verdict.unproved.into_iter().next() {
                     Work::Prove(object)
@@ -268,9 +286,9 @@ impl Maintainer {
         Plan::Work(work)
     }
 
-    fn apply(&mut self, done: Done, now: Instant) {
+    fn apply(&mut self, done: Done, Now { instant: now, boot }: Now) {
         match done {
-            Done::Listed(Ok(listing)) => self.listed(listing, now),
+            Done::Listed(Ok(listing)) => self.listed(listing, boot, now),
             Done::Listed(Err(error)) => self.failed(Part::Rest, &error, now),
             Done::Probed(object, image) => match image {
                 Ok(image) => drop(self.images.insert(object.max_txid, image)),
@@ -279,7 +297,7 @@ impl Maintainer {
                 Err(error) => self.unread(Part::Rest, error, now),
             },
             Done::Wrote(level, result) => match *result {
-                Ok(object) => self.wrote(object),
+                Ok(object) => self.wrote(object, now),
                 Err(error) => self.not_written(level, error, now),
             },
             Done::Proved(object, verdict) => self.looked_into(object, verdict, now),
@@ -293,13 +311,14 @@ impl Maintainer {
         }
     }
 
-    fn listed(&mut self, mut listing: Listing, now: Instant) {
+    fn listed(&mut self, mut listing: Listing, boot: Duration, now: Instant) {
         self.trouble.remove(&Part::Rest);
-        self.listed_at = clock::since_boot();
+        self.listed_at = boot;
         listing.retain(|o| !self.unsound.contains(&o.name));
         let there: HashSet<&Key> = listing.objects().map(|o| &o.name).collect();
-        self.proved.retain(|name| there.contains(name));
-        self.refused.retain(|name, since| there.contains(name) && since.elapsed() < REFUSAL_LASTS);
+        self.proved.retain(|name, _| there.contains(name));
+        self.refused
+            .retain(|name, since| there.contains(name) && now.saturating_duration_since(*since) < REFUSAL_LASTS);
         self.kept.retain(|name| there.contains(name));
         self.writer.refused(self.kept.len(), now);
         let kept: Vec<Key> = self.deleted.drain().filter(|name| there.contains(name)).collect();
@@ -312,7 +331,7 @@ impl Maintainer {
 
     fn looked_into(&mut self, object: LtxObject, verdict: Result<inspect::Verdict, ReadError>, now: Instant) {
         match verdict {
-            Ok(Ok(())) => drop(self.proved.insert(object.name.clone())),
+            Ok(Ok(())) => drop(self.proved.entry(object.name.clone()).or_insert(now)),
             Ok(Err(why)) => {
                 tracing::warn!("ignoring {} in {}: {why}", object.name, self.remote.address());
                 self.unsound.insert(object.name.clone());
@@ -325,11 +344,11 @@ impl Maintainer {
         self.suspects.retain(|suspect| suspect.name != object.name);
     }
 
-    fn wrote(&mut self, object: LtxObject) {
+    fn wrote(&mut self, object: LtxObject, now: Instant) {
         self.trouble.remove(&Part::Level(object.level));
         let address = self.remote.address();
         tracing::debug!("{} is in {address} ({} bytes)", object.name, object.size);
-        self.proved.insert(object.name.clone());
+        self.proved.entry(object.name.clone()).or_insert(now);
         if object.level.get() == 1 {
             self.cache.forget_through(object.max_txid);
             self.images.retain(|txid, _| *txid > object.max_txid);
@@ -387,7 +406,7 @@ impl Maintainer {
             self.fail_wanted(error);
         }
         let trouble = self.trouble.entry(part).or_insert_with(|| Trouble { outage: Outage::new(), until: now });
-        let failure = trouble.outage.failed(now, false, &mut clock::Dice::thrown());
+        let failure = trouble.outage.failed(now, false, &mut self.dice);
         trouble.until = now + failure.pause;
         if failure.say.is_some() {
             let what = match part {
@@ -402,7 +421,7 @@ impl Maintainer {
     /// Leaves this part alone for a moment, without a word.
     fn hold(&mut self, part: Part, now: Instant) {
         let trouble = self.trouble.entry(part).or_insert_with(|| Trouble { outage: Outage::new(), until: now });
-        trouble.until = now + trouble.outage.failed(now, false, &mut clock::Dice::thrown()).pause;
+        trouble.until = now + trouble.outage.failed(now, false, &mut self.dice).pause;
     }
 
     fn deleted(&mut self, objects: &[LtxObject], deleted: Deleted, now: Instant) {
@@ -440,3 +459,6 @@ impl Maintainer {
         }
     }
 }
+
+#[cfg(test)]
+mod sim;

@@ -6,11 +6,12 @@ use super::super::testing::{listing, names, policy, txid};
 use super::*;
 use crate::clock::Dice;
 
+const PROVED: fn(&LtxObject) -> Option<i64> = |_| Some(i64::MIN);
 const YES: fn(&LtxObject) -> bool = |_| true;
 const NO: fn(&LtxObject) -> bool = |_| false;
 
 fn at(listing: &Listing, newest: u64, now_ms: i64) -> Verdict {
-    decide(listing, txid(newest), &policy(), now_ms, &Known { proved: &YES, refused: &NO })
+    decide(listing, txid(newest), &policy(), now_ms, &Known { proved: &PROVED, refused: &NO })
 }
 
 fn gone(objects: &[(u8, u64, u64, i64)], now_ms: i64) -> Vec<(u8, u64, u64)> {
@@ -89,24 +90,33 @@ fn sorted(objects: &[LtxObject]) -> Vec<(u8, u64, u64)> {
 fn nothing_rests_on_what_was_not_looked_into() {
     let objects = [(9, 1, 1, 0), (0, 2, 2, 0), (0, 3, 3, 0), (1, 2, 3, 0), (2, 2, 3, 0)];
     let listing = listing(&objects);
-    let verdict = decide(&listing, txid(3), &policy(), 300, &Known { proved: &NO, refused: &NO });
+    let verdict = decide(&listing, txid(3), &policy(), 300, &Known { proved: &|_| None, refused: &NO });
     assert_eq!((names(&verdict.delete), names(&verdict.unproved)), (vec![], vec![(1, 2, 3)]));
-    let second = |o: &LtxObject| o.level.get() == 2;
+    let second = |o: &LtxObject| (o.level.get() == 2).then_some(0);
     let verdict = decide(&listing, txid(3), &policy(), 300, &Known { proved: &second, refused: &NO });
     assert_eq!((names(&verdict.delete), names(&verdict.unproved)), (vec![(0, 2, 2)], vec![]));
 }
 
 #[test]
+fn what_replaces_an_object_has_been_there_for_the_grace_time() {
+    let listing = listing(&[(9, 1, 1, 0), (0, 2, 2, 0), (0, 3, 3, 0), (1, 2, 3, 0), (2, 2, 3, 0)]);
+    let since = |o: &LtxObject| Some(if o.level.get() == 1 { 310 } else { 305 });
+    let decide = |now_ms| decide(&listing, txid(3), &policy(), now_ms, &Known { proved: &since, refused: &NO });
+    assert_eq!((names(&decide(300).delete), decide(300).next_ms), (vec![], Some(305)));
+    assert_eq!(names(&decide(305).delete), [(0, 2, 2)]);
+}
+
+#[test]
 fn what_the_store_keeps_is_not_asked_for_again() {
     let objects = [(9, 1, 1, 0), (0, 2, 2, 0), (0, 3, 3, 0), (1, 2, 3, 0)];
-    let verdict = decide(&listing(&objects), txid(3), &policy(), 300, &Known { proved: &YES, refused: &YES });
+    let verdict = decide(&listing(&objects), txid(3), &policy(), 300, &Known { proved: &PROVED, refused: &YES });
     assert_eq!((names(&verdict.delete), verdict.next_ms), (vec![], None));
 }
 
 #[test]
 fn switches_switch_deletion_off() {
     let objects = [(9, 1, 1, 0), (9, 1, 3, 0), (0, 2, 2, 0), (0, 3, 3, 0), (1, 2, 3, 0)];
-    let known = Known { proved: &YES, refused: &NO };
+    let known = Known { proved: &PROVED, refused: &NO };
     let decide = |policy: &Policy| names(&decide(&listing(&objects), txid(3), policy, 1000, &known).delete);
     assert_eq!(decide(&policy()), [(9, 1, 1), (0, 2, 2)]);
     assert_eq!(decide(&Policy { l0_retention: std::time::Duration::ZERO, ..policy() }), [(9, 1, 1)]);
