@@ -175,6 +175,7 @@ fn rows_of(database: &Path) -> u64 {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn every_planted_fault_is_found_and_named() {
     let (rig, _app) = a_replica(4096, TXIDS, 300);
     let (stranger, _its_app) = a_replica(4096, TXIDS + 1, 40_000);
