@@ -265,8 +265,8 @@ impl Driver {
             debug_assert!(false, "{order:?} was ordered while the database was busy");
             return;
         };
-        if let (LocalOrder::Start(_), Some(seen)) =
-            (order, self.seen.take_if(|_| matches!(order, LocalOrder::Start(_))))
+        if let LocalOrder::Start(_) = order
+            && let Some(seen) = self.seen.take()
         {
             local.take_in(seen);
         }

@@ -58,6 +58,8 @@ mod start;
 mod upload;
 
 #[cfg(test)]
+mod seeds;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;

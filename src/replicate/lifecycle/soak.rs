@@ -14,11 +14,12 @@ mod tests {
     use tokio::time::Instant;
     use tokio_util::sync::CancellationToken;
 
-    use super::super::testing::{Twist, Twisted, seeds, until_quiet};
+    use super::super::testing::{Twist, Twisted, until_quiet};
     use crate::clock::{self, Dice};
     use crate::db::Tuning;
     use crate::ltx::{Decoder, Txid};
     use crate::remote::{Layout, Level, Listing, ReadPolicy, Remote};
+    use crate::replicate::seeds::seeds;
     use crate::replicate::{DatabaseId, Ended, Governor, Limits, Policy, Replication, Resources, Settings};
     use crate::restore::{Reached, Request, Target, restore};
     use crate::store::memory::{Fault, MemoryStore, Op};

@@ -14,14 +14,6 @@ pub fn txid(number: u64) -> Txid {
     Txid::new(number).expect("not zero")
 }
 
-/// The seeds to run: `MILLSTREAM_SIM_SEEDS=FROM..TO`, or so many from zero.
-pub fn seeds(usual: u64) -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("MILLSTREAM_SIM_SEEDS") else { return 0..usual };
-    let (from, to) = text.split_once("..").unwrap_or((&text, ""));
-    let from = from.parse().expect("a seed");
-    from..to.parse().unwrap_or(from + 1)
-}
-
 pub fn object((level, min, max, modified_ms): (u8, u64, u64, i64)) -> LtxObject {
     let level = Level::new(level).expect("a level");
     let name = Layout::S3.key(level, txid(min), txid(max));

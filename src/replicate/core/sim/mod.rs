@@ -20,14 +20,7 @@ mod world;
 
 use self::broken::Broken;
 use self::world::World;
-
-/// The seeds to run: `MILLSTREAM_SIM_SEEDS=FROM..TO`, or so many from zero.
-fn seeds(usual: u64) -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("MILLSTREAM_SIM_SEEDS") else { return 0..usual };
-    let (from, to) = text.split_once("..").unwrap_or((&text, ""));
-    let from = from.parse().expect("a seed");
-    from..to.parse().unwrap_or(from + 1)
-}
+use crate::replicate::seeds::{all_hold, each_is_caught, seeds};
 
 /// `Err` is what does not hold.
 fn simulate(seed: u64, broken: Option<Broken>) -> Result<(), String> {
@@ -43,16 +36,7 @@ fn trace(seed: u64) -> String {
 
 #[test]
 fn ten_thousand_histories_hold() {
-    let seeds = seeds(10_000);
-    let is_one = seeds.end - seeds.start == 1;
-    for seed in seeds {
-        if is_one {
-            println!("{}", trace(seed));
-        }
-        if let Err(what) = simulate(seed, None) {
-            panic!("seed {seed}: {what}; scripts/simulate {seed} prints what happened");
-        }
-    }
+    all_hold(seeds(10_000), "scripts/simulate", |seed| simulate(seed, None), trace);
 }
 
 #[test]
@@ -64,9 +48,5 @@ fn the_same_seed_gives_the_same_trace() {
 
 #[test]
 fn every_broken_variant_is_caught() {
-    for broken in Broken::ALL {
-        let caught = (0..1000).find(|&seed| simulate(seed, Some(broken)).is_err());
-        let Some(seed) = caught else { panic!("{broken:?} was not caught by 1000 seeds") };
-        println!("{broken:?}: caught by seed {seed}");
-    }
+    each_is_caught(&Broken::ALL, |seed, broken| simulate(seed, Some(broken)));
 }

@@ -22,7 +22,7 @@ mod world;
 
 use self::broken::Broken;
 use self::world::World;
-use crate::replicate::lifecycle::testing::seeds;
+use crate::replicate::seeds::{all_hold, each_is_caught, seeds};
 
 /// `Err` is what does not hold.
 fn simulate(seed: u64, broken: Option<Broken>) -> Result<(), String> {
@@ -38,16 +38,7 @@ fn trace(seed: u64) -> String {
 
 #[test]
 fn thousands_of_histories_hold() {
-    let seeds = seeds(1_000);
-    let is_one = seeds.end - seeds.start == 1;
-    for seed in seeds {
-        if is_one {
-            println!("{}", trace(seed));
-        }
-        if let Err(what) = simulate(seed, None) {
-            panic!("seed {seed}: {what}; scripts/simulate maintenance {seed} prints what happened");
-        }
-    }
+    all_hold(seeds(1_000), "scripts/simulate maintenance", |seed| simulate(seed, None), trace);
 }
 
 #[test]
@@ -72,9 +63,5 @@ fn histories_are_eventful() {
 
 #[test]
 fn every_broken_variant_is_caught() {
-    for broken in Broken::ALL {
-        let caught = (0..1000).find_map(|seed| Some((seed, simulate(seed, Some(broken)).err()?)));
-        let Some((seed, what)) = caught else { panic!("{broken:?} was not caught by 1000 seeds") };
-        println!("{broken:?}: caught by seed {seed}: {what}");
-    }
+    each_is_caught(&Broken::ALL, |seed, broken| simulate(seed, Some(broken)));
 }
