@@ -18,7 +18,7 @@ pub fn print(options: &Options, json: bool, out: &mut dyn Write) -> io::Result<(
     let rows: Vec<Row> = options
         .databases
         .iter()
-        .map(|db| Row { path: db.path.display().to_string(), replica: db.replica.kind() })
+        .map(|db| Row { path: db.path.display().to_string(), replica: db.replicas.first.kind() })
         .collect();
     if json {
         serde_json::to_writer_pretty(&mut *out, &rows)?;

@@ -146,7 +146,7 @@ fn of_database(command: &Restore, database: &Database, options: &Options) -> Res
     };
     let meta_path = target::meta_path(&destination, Some(options));
     Ok(Order {
-        replica: database.replica.clone(),
+        replica: database.replicas.first.clone(),
         source: database.path.display().to_string(),
         destination,
         meta_path,

@@ -32,8 +32,8 @@ struct Subject {
 
 impl Subject {
     fn of(database: &Database, keeps: bool) -> Subject {
-        let window = keeps.then_some(database.snapshot.retention);
-        Subject { replica: database.replica.clone(), database: Some(database.path.clone()), window }
+        let window = keeps.then_some(database.replicas.first.snapshot.retention);
+        Subject { replica: database.replicas.first.clone(), database: Some(database.path.clone()), window }
     }
 }
 

@@ -2,20 +2,25 @@
 //!
 //! ```text
 //!   flags ─┐
-//!   env ───┼─→ load ─→ expand (raw text), unset ─→ yaml (led by keys, the table) ─→ resolve ─→ replica ─→ url
+//!   env ───┼─→ load ─→ expand (raw text), unset ─→ yaml (led by keys, the table) ─→ resolve ─→ replicas ─→ replica ─→ url
 //!   file ──┘                                                                   └─→ Options
 //! ```
 
+mod collisions;
 mod database_file;
 mod expand;
 #[cfg(test)]
 mod fuzz;
 mod keys;
+mod lifecycle;
 mod load;
 mod options;
+mod owner;
 mod paths;
 mod placement;
+mod proof;
 mod replica;
+mod replicas;
 mod resolve;
 mod scalar;
 mod section;
@@ -26,7 +31,7 @@ mod yaml;
 
 pub use database_file::database_file;
 pub use load::{Loaded, Sources, replica_from_url};
-pub use options::{Database, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, Verify};
+pub use options::{Database, LogFormat, LogLevel, Logging, Options, Replica, Replicas, Shutdown, Verify};
 pub use paths::default_meta_path;
 pub use scalar::{parse_duration, parse_variable};
 pub use target::Target;

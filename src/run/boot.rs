@@ -39,8 +39,10 @@ async fn connect_all(job: &Job) -> Result<Vec<Line<'_>>, Failure> {
     let databases = &job.options.databases;
     let (mut lines, mut clients) = (Vec::with_capacity(databases.len()), Clients::default());
     for database in databases {
-        let below = databases.iter().filter_map(|other| database.replica.target.path_below(&other.replica.target));
-        let remote = connect_beside(&database.replica, &mut clients).await?.beside(below);
+        let replica = &database.replicas.first;
+        let every = databases.iter().flat_map(|other| other.replicas.iter());
+        let below = every.filter_map(|other| replica.target.path_below(&other.target));
+        let remote = connect_beside(replica, &mut clients).await?.beside(below);
         lines.push(Line { database, remote });
     }
     Ok(lines)

@@ -64,14 +64,14 @@ pub fn settings(database: &Database, options: &Options, all: watch::Receiver<Arc
         tuning: tuning(database),
         monitor_interval: capture.monitor_interval,
         checkpoint_interval: capture.checkpoint_interval,
-        sync_interval: database.replica.sync_interval,
+        sync_interval: database.replicas.first.sync_interval,
         final_retry_interval: options.shutdown.sync_interval,
         // Half of the time that level-0 objects are kept, if they do not stay for ever.
         proof_lasts: match options.lifecycle.l0_retention {
             Duration::ZERO => Duration::MAX,
             kept => kept / 2,
         },
-        lifecycle: Some(policy(database, options)),
+        lifecycle: Some(policy(database, &database.replicas.first, options)),
         once: None,
     }
 }
@@ -87,8 +87,8 @@ pub fn tuning(database: &Database) -> Tuning {
     }
 }
 
-fn policy(database: &Database, options: &Options) -> Policy {
-    let (lifecycle, snapshot) = (&options.lifecycle, &database.snapshot);
+fn policy(database: &Database, replica: &Replica, options: &Options) -> Policy {
+    let (lifecycle, snapshot) = (&options.lifecycle, &replica.snapshot);
     Policy {
         levels: lifecycle.levels.clone(),
         snapshot_interval: snapshot.interval,
@@ -102,7 +102,7 @@ fn policy(database: &Database, options: &Options) -> Policy {
             kept => DELETE_GRACE.min(kept),
         },
         delete: lifecycle.retention_enabled,
-        spread: spread_of(&database.path, &database.replica.url),
+        spread: spread_of(&database.path, &replica.url),
         listing_lasts: lifecycle.l0_retention_check_interval.saturating_mul(CHECKS_PER_LISTING),
     }
 }

@@ -135,7 +135,7 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
         let mut settings = connect::settings(database, &job.options, fleet.paths());
         settings.once = job.once;
         tell_policy(database);
-        let store = StoreKey::of(&database.replica.target);
+        let store = StoreKey::of(&database.replicas.first.target);
         let registered = fleet.add(Registration { settings, remote: remote.clone(), store });
         let status = registered.and_then(|id| fleet.watch_status(id)).map_err(|error| Failure::new(CONFIG, error))?;
         proofs.extend(ProofRound::of(database, &job.options, remote, status));
@@ -173,7 +173,7 @@ fn conclude(lived: &stages::Lived, ends: &[Ended]) -> u8 {
 }
 
 fn tell_policy(database: &Database) {
-    let replica = &database.replica;
+    let replica = &database.replicas.first;
     tracing::info!(
         db = %database.path.display(),
         "replicating to {} (at once when quiet, one upload per {:?} on average under sustained writes)",

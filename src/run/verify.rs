@@ -43,9 +43,9 @@ impl ProofRound {
         remote: Remote,
         status: watch::Receiver<Status>,
     ) -> Option<ProofRound> {
-        let settings = database.verify.clone()?;
+        let settings = database.replicas.first.verify.clone()?;
         let (writer, proofs) = ProofWriter::new();
-        let window = options.lifecycle.retention_enabled.then_some(database.snapshot.retention);
+        let window = options.lifecycle.retention_enabled.then_some(database.replicas.first.snapshot.retention);
         let remote = remote.throttled(settings.rate);
         Some(ProofRound { path: database.path.clone(), remote, settings, window, status, writer, proofs })
     }

@@ -70,6 +70,11 @@ fn run_without_a_file() {
     let loaded = Options::load(&run.sources(&no_env, "/srv".into())).expect("flags are enough");
     assert_eq!(loaded.options.databases[0].path, Path::new("/srv/app.db"));
     assert_eq!((loaded.options.migrate.as_deref(), loaded.options.exec.as_deref()), (Some("m"), Some("e")));
+    let words = ["run", "-db", "app.db", "-replica", "file:///b", "-replica=s3://b/p", "-exec", "e"];
+    let Command::Run(run) = ok(&words) else { panic!("not run") };
+    let loaded = Options::load(&run.sources(&no_env, "/srv".into())).expect("two replicas");
+    let urls: Vec<&str> = loaded.options.databases[0].replicas.iter().map(|replica| replica.url.as_str()).collect();
+    assert_eq!(urls, ["file:///b", "s3://b/p"]);
     assert!(refused(&["run", "-db", "app.db"]).contains("--replica"));
     assert!(refused(&["run", "-replica", "file:///b"]).contains("--db"));
     assert!(refused(&["run", "-config", "c", "-db", "a", "-replica", "file:///b"]).contains("cannot be used with"));
@@ -104,16 +109,22 @@ fn variables_can_be_stripped() {
 }
 
 #[test]
-fn replicate_takes_one_database_and_one_url() {
+fn replicate_takes_one_database_and_its_urls() {
     let Command::Replicate(replicate) = ok(&["replicate", "-restore-if-db-not-exists", "a.db", "s3://b/p"]) else {
         panic!("not replicate")
     };
     let sources = replicate.sources(&no_env, "/".into());
-    assert_eq!(sources.database, Some(("a.db".into(), "s3://b/p".into())));
+    assert_eq!(sources.database, Some(("a.db".into(), vec!["s3://b/p".into()])));
     assert!(sources.restore_if_db_not_exists);
+    let Command::Replicate(several) = ok(&["replicate", "a.db", "s3://b/p", "file:///c"]) else {
+        panic!("not replicate")
+    };
+    let database = several.sources(&no_env, "/".into()).database;
+    assert_eq!(database, Some(("a.db".into(), vec!["s3://b/p".into(), "file:///c".into()])), "as 0.3 takes them");
+    assert!(refused(&["replicate", "a.db", "s3://b", ""]).contains("URL is empty"));
+    assert!(refused(&["replicate", "a.db", "s3://b", "s3://c\n"]).contains("contains '\\n'"));
     assert!(refused(&["replicate", "a.db"]).contains("a replica URL is missing"));
     assert!(refused(&["replicate", "a.db", ""]).contains("URL is empty"));
-    assert!(refused(&["replicate", "a.db", "s3://b", "s3://c"]).contains("several replicas"));
     assert!(refused(&["replicate", "-config", "c", "a.db", "s3://b"]).contains("-config cannot be combined"));
     assert!(refused(&["replicate", "-once", "-exec", "x"]).contains("cannot be used with"));
     let Command::Replicate(replicate) = ok(&["replicate", "-once", "-force-snapshot"]) else { panic!("not replicate") };
