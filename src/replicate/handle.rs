@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::core::SyncError;
 use super::life::Life;
 use super::mailbox::{Command, Mailbox, Request, SnapshotError};
+use super::mirror::Mirror;
 use super::{DatabaseId, Ended, Events, Resources, Settings};
 use crate::ltx::Txid;
 use crate::remote::Remote;
@@ -26,7 +27,13 @@ pub struct Replication {
 
 impl Replication {
     /// Starts replicating.
-    pub fn start(id: DatabaseId, settings: Settings, remote: Remote, resources: &Resources) -> Replication {
+    pub fn start(
+        id: DatabaseId,
+        settings: Settings,
+        remote: Remote,
+        mirrors: Vec<Mirror>,
+        resources: &Resources,
+    ) -> Replication {
         let (commands, heard) = mpsc::unbounded_channel();
         let (requests, asked) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(None);
@@ -39,6 +46,7 @@ impl Replication {
             governor: resources.governor.clone(),
             settings,
             remote,
+            mirrors,
             writer,
             status: status.clone(),
             stop: stopped,

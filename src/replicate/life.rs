@@ -14,6 +14,7 @@ use super::governor::Governor;
 use super::lifecycle::{OnceWork, Policy, do_once};
 use super::local::{LocalSide, describe};
 use super::mailbox::Request;
+use super::mirror::Mirror;
 use super::on_thread::{OnThread, blocking};
 use super::open::{Announce, look_around, wait_for_arming, wait_for_database, wait_for_lock};
 use super::{Ended, Event, Events, Settings, Stop, absent, halt};
@@ -27,6 +28,7 @@ use crate::status::{Status, StatusWriter};
 pub(super) struct Life {
     pub settings: Settings,
     pub remote: Remote,
+    pub mirrors: Vec<Mirror>,
     pub events: Events,
     pub governor: Governor,
     pub writer: StatusWriter,

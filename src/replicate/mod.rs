@@ -50,6 +50,7 @@ mod lifecycle;
 mod local;
 mod look;
 mod mailbox;
+mod mirror;
 mod on_thread;
 mod open;
 mod replaced;
@@ -80,6 +81,7 @@ pub use governor::{Governor, Limits};
 pub use handle::Replication;
 pub use lifecycle::{OnceWork, Policy, spread_of};
 pub use mailbox::SnapshotError;
+pub use mirror::{Mirror, MirrorSettings};
 pub use on_thread::blocking;
 
 /// How one database is replicated.

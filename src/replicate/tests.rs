@@ -45,7 +45,8 @@ impl Rig {
         let resources = Resources { events, watches: Watches::start(), governor };
         let remote = Remote::new(Arc::new(self.store.clone()), Layout::S3);
         self.heard = heard;
-        self.replication = Some(Replication::start(DatabaseId(7), self.settings.clone(), remote, &resources));
+        self.replication =
+            Some(Replication::start(DatabaseId(7), self.settings.clone(), remote, Vec::new(), &resources));
     }
 
     pub async fn event(&mut self) -> Event {

@@ -136,7 +136,7 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
         settings.once = job.once;
         tell_policy(database);
         let store = StoreKey::of(&database.replicas.first.target);
-        let registered = fleet.add(Registration { settings, remote: remote.clone(), store });
+        let registered = fleet.add(Registration { settings, remote: remote.clone(), store, mirrors: Vec::new() });
         let status = registered.and_then(|id| fleet.watch_status(id)).map_err(|error| Failure::new(CONFIG, error))?;
         proofs.extend(ProofRound::of(database, &job.options, remote, status));
     }

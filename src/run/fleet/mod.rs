@@ -34,7 +34,8 @@ use crate::db::Watches;
 use crate::ltx::Txid;
 use crate::remote::{ReadPolicy, Remote};
 use crate::replicate::{
-    DatabaseId, Ended, Event, Governor, Limits, Replication, Resources, Settings, SnapshotError, SyncError,
+    DatabaseId, Ended, Event, Governor, Limits, Mirror, MirrorSettings, Replication, Resources, Settings,
+    SnapshotError, SyncError,
 };
 use crate::status::Status;
 
@@ -45,8 +46,19 @@ use stores::Stores;
 #[derive(Clone)]
 pub struct Registration {
     pub settings: Settings,
+    /// The replica that fences.
     pub remote: Remote,
     /// Databases with the same key share a probe, and take turns.
+    pub store: StoreKey,
+    /// The other replicas.
+    pub mirrors: Vec<MirrorRegistration>,
+}
+
+/// One more replica of a database, which gets what the first has.
+#[derive(Clone)]
+pub struct MirrorRegistration {
+    pub settings: MirrorSettings,
+    pub remote: Remote,
     pub store: StoreKey,
 }
 
@@ -120,14 +132,24 @@ impl Fleet {
     }
 
     fn begin(&mut self, id: DatabaseId, registration: &Registration) -> Replication {
-        let Registration { settings, remote, store } = registration;
+        let Registration { settings, remote, store, mirrors } = registration;
+        let mirrors = mirrors.iter().map(|MirrorRegistration { settings, remote, store }| {
+            let (remote, governor) = self.connection(remote, store);
+            Mirror { settings: settings.clone(), remote, governor }
+        });
+        let mirrors = mirrors.collect();
+        let (remote, governor) = self.connection(remote, store);
+        let resources = Resources { governor, ..self.resources.clone() };
+        let settings = Settings { all: self.paths.subscribe(), ..settings.clone() };
+        Replication::start(id, settings, remote, mirrors, &resources)
+    }
+
+    /// A replica as a replication uses it, and what it may do there.
+    fn connection(&mut self, remote: &Remote, store: &StoreKey) -> (Remote, Governor) {
         let share = self.stores.share(store);
         share.probe(remote);
-        let resources = Resources { governor: share.governor, ..self.resources.clone() };
-        let settings = Settings { all: self.paths.subscribe(), ..settings.clone() };
         // It retries for ever, and says so in its own way.
-        let impatient = remote.clone().with_policy(ReadPolicy::impatient());
-        Replication::start(id, settings, impatient, &resources)
+        (remote.clone().with_policy(ReadPolicy::impatient()), share.governor)
     }
 
     pub fn ids(&self) -> impl Iterator<Item = DatabaseId> {

@@ -71,7 +71,7 @@ impl App {
             lifecycle: Some(policy),
             once: None,
         };
-        Registration { settings, remote: self.remote.clone(), store: StoreKey::named("memory") }
+        Registration { settings, remote: self.remote.clone(), store: StoreKey::named("memory"), mirrors: Vec::new() }
     }
 
     /// Rows that a restore gives back.
