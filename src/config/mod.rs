@@ -31,7 +31,7 @@ mod yaml;
 
 pub use database_file::database_file;
 pub use load::{Loaded, Sources, replica_from_url};
-pub use options::{Database, LogFormat, LogLevel, Logging, Options, Replica, Replicas, Shutdown, Verify};
+pub use options::{Database, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, Verify};
 pub use paths::default_meta_path;
 pub use scalar::{parse_duration, parse_variable};
 pub use target::Target;

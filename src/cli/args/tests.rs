@@ -184,6 +184,19 @@ fn ltx_and_points_take_one_source() {
 }
 
 #[test]
+fn a_replica_is_picked_by_its_name_and_only_with_a_database() {
+    let Command::Restore(restore) = ok(&["restore", "-replica", "s3", "/a.db"]) else { panic!("not restore") };
+    assert_eq!(restore.look.replica(), Some("s3"));
+    let Command::Points(points) = ok(&["points", "-replica=nas", "/a.db"]) else { panic!("not points") };
+    assert_eq!(points.look.replica(), Some("nas"));
+    assert!(matches!(ok(&["verify", "-replica", "nas"]), Command::Verify(verify) if verify.source().is_none()));
+    for words in [["restore", "-o", "x"].as_slice(), &["points"], &["ltx"], &["wal"], &["verify"]] {
+        let words = [words, &["-replica", "s3", "s3://b/p"]].concat();
+        assert!(refused(&words).contains("cannot be combined with a URL"), "{words:?}");
+    }
+}
+
+#[test]
 fn what_is_not_there_yet_is_refused_by_name() {
     for command in NOT_YET {
         assert!(refused(&[command, "-json", "x"]).contains(&format!("`{command}` is not supported yet")));
@@ -192,8 +205,6 @@ fn what_is_not_there_yet_is_refused_by_name() {
         let words = [["restore"].as_slice(), words, &["/a.db"]].concat();
         assert!(refused(&words).contains(&format!("{} is not supported yet", words[1])));
     }
-    let Command::Restore(restore) = ok(&["restore", "-replica", "s3", "/a.db"]) else { panic!("not restore") };
-    assert_eq!(restore.replica.as_deref(), Some("s3"), "0.3's name of a replica is accepted");
     assert!(refused(&["frobnicate"]).contains("frobnicate"));
 }
 
