@@ -3,7 +3,10 @@
 //! A mirror that goes on further than the first replica is believed only if nothing shows that it holds another history: the
 //! newest level-0 object that both have must be the same one.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::choice::{Answer, Choice, State, choose};
@@ -11,6 +14,9 @@ use super::{Found, RestoreError, Target, plan};
 use crate::ltx::Txid;
 use crate::remote::{Level, Listing, Remote};
 use crate::store::StoreError;
+
+/// How long a restore that can begin waits for a mirror, which may hold a newer state.
+const MIRROR_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A replica that a database may be restored from.
 pub struct Backup {
@@ -34,7 +40,7 @@ pub async fn newest<'a>(
         let remote = remote.as_ref().map_err(|error| RestoreError::CannotTell(error.clone()))?;
         return Ok(((name, remote), Vec::new()));
     }
-    let asked = join_all(backups.iter().map(|backup| ask(backup, target, cancel))).await;
+    let asked = ask_all(backups, target, cancel).await;
     let (mut answers, mut errors): (Vec<Answer>, Vec<Option<RestoreError>>) = asked.into_iter().unzip();
     if cancel.is_cancelled() {
         return Err(RestoreError::Cancelled);
@@ -77,7 +83,43 @@ pub fn of_replica(name: String, error: RestoreError, advice: Option<String>) -> 
     }
 }
 
-async fn ask(backup: &Backup, target: Target, cancel: &CancellationToken) -> (Answer, Option<RestoreError>) {
+type Asked = (Answer, Option<RestoreError>);
+
+/// All at the same time. When the first one has a state to restore, a mirror that does not answer holds it up for a moment
+/// only; otherwise all that can be found out counts.
+async fn ask_all(backups: &[Backup], target: Target, cancel: &CancellationToken) -> Vec<Asked> {
+    let (told, heard) = watch::channel(false);
+    let asked = backups.iter().enumerate().map(|(at, backup)| {
+        let (told, heard) = (&told, heard.clone());
+        async move {
+            if at == 0 {
+                let asked = ask(backup, target, cancel).await;
+                told.send_replace(matches!(asked.0, Answer::State(_)));
+                return asked;
+            }
+            tokio::select! {
+                biased;
+                asked = ask(backup, target, cancel) => asked,
+                () = too_late(heard) => {
+                    let detail = format!("no answer within {MIRROR_PATIENCE:?}");
+                    (Answer::Silent, Some(RestoreError::CannotTell(StoreError::Transient { detail })))
+                }
+            }
+        }
+    });
+    join_all(asked).await
+}
+
+/// Done when the first replica has had a state to restore for so long.
+async fn too_late(mut heard: watch::Receiver<bool>) {
+    match heard.wait_for(|has_state| *has_state).await {
+        Ok(_) => {}
+        Err(_) => std::future::pending().await,
+    }
+    tokio::time::sleep(MIRROR_PATIENCE).await;
+}
+
+async fn ask(backup: &Backup, target: Target, cancel: &CancellationToken) -> Asked {
     let remote = match &backup.remote {
         Ok(remote) => remote,
         Err(error) => {
