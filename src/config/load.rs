@@ -10,11 +10,9 @@ use crate::fsx;
 use anyhow::{anyhow, bail};
 
 use super::expand::{self, Expanded};
-use super::options::{
-    CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, SnapshotPolicy,
-};
+use super::options::{CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Replica, Shutdown};
 use super::paths::{PathContext, default_meta_path};
-use super::{placement, replica, resolve, unset, url, yaml};
+use super::{collisions, placement, replica, replicas, resolve, unset, url, yaml};
 
 const DEFAULT_CONFIG_PATH: &str = "/etc/litestream.yml";
 
@@ -27,8 +25,8 @@ pub struct Sources<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
     /// Relative paths start here.
     pub cwd: PathBuf,
-    /// A database's path and its replica's URL, instead of a file.
-    pub database: Option<(PathBuf, String)>,
+    /// A database's path and its replicas' URLs, instead of a file.
+    pub database: Option<(PathBuf, Vec<String>)>,
     pub exec: Option<String>,
     pub migrate: Option<String>,
     pub grace: Option<Duration>,
@@ -109,7 +107,7 @@ impl Loaded {
 impl Options {
     pub fn load(sources: &Sources<'_>) -> anyhow::Result<Loaded> {
         let loaded = match &sources.database {
-            Some((db, url)) => from_flags(sources, db, url),
+            Some((db, urls)) => from_flags(sources, db, urls),
             None => from_file(sources),
         };
         let mut loaded = loaded.map_err(on_one_line)?;
@@ -140,7 +138,7 @@ fn at_url(url: &str, context: PathContext<'_>) -> anyhow::Result<Replica> {
     replica::from_url(url, context).map_err(|why| anyhow!("replica URL: {why}"))
 }
 
-fn from_flags(sources: &Sources<'_>, db: &Path, url: &str) -> anyhow::Result<Loaded> {
+fn from_flags(sources: &Sources<'_>, db: &Path, urls: &[String]) -> anyhow::Result<Loaded> {
     if sources.config_path.is_some() {
         bail!("-config cannot be combined with a database and a replica URL on the command line");
     }
@@ -154,6 +152,11 @@ fn from_flags(sources: &Sources<'_>, db: &Path, url: &str) -> anyhow::Result<Loa
         );
     }
     let path = context.database(db).map_err(|why| anyhow!("database: {why}"))?;
+    let replica = |(index, url): (usize, &String)| {
+        // Which of them it is, where there are several.
+        at_url(url, context).map_err(|why| if urls.len() > 1 { anyhow!("URL {}: {why}", index + 1) } else { why })
+    };
+    let replicas = urls.iter().enumerate().map(replica).collect::<anyhow::Result<Vec<Replica>>>()?;
     let database = Database {
         meta_path: default_meta_path(&path),
         path,
@@ -161,11 +164,10 @@ fn from_flags(sources: &Sources<'_>, db: &Path, url: &str) -> anyhow::Result<Loa
         restore_if_db_not_exists: false,
         file_mode: None,
         file_owner: None,
-        replica: at_url(url, context)?,
-        snapshot: SnapshotPolicy::default(),
-        verify: None,
+        replicas: replicas::of_urls(replicas).map_err(|why| anyhow!(why))?,
         optional: false,
     };
+    collisions::refuse(std::slice::from_ref(&database)).map_err(|why| anyhow!(why))?;
     let options = Options {
         databases: vec![database],
         exec: None,
@@ -300,8 +302,8 @@ dbs:
         assert_eq!(loaded.origin, path.display().to_string());
         assert!(loaded.warnings.is_empty() && loaded.notes.is_empty(), "{:?} {:?}", loaded.warnings, loaded.notes);
         let db = loaded.options.find(Path::new("/data/distributed_sql.db")).expect("configured");
-        assert_eq!(db.replica.url, "s3://mybucket.nyc3.digitaloceanspaces.com/app");
-        let Target::S3(target) = &db.replica.target else { panic!("not S3") };
+        assert_eq!(db.replicas.first.url, "s3://mybucket.nyc3.digitaloceanspaces.com/app");
+        let Target::S3(target) = &db.replicas.first.target else { panic!("not S3") };
         assert_eq!((target.bucket.as_str(), target.prefix.as_str()), ("mybucket", "app"));
         assert_eq!(target.endpoint.as_deref(), Some("https://nyc3.digitaloceanspaces.com"));
         assert_eq!(target.credentials.as_ref().map(|keys| keys.secret_access_key.expose()), Some("hunter2"));
@@ -318,7 +320,7 @@ dbs:
         let (_, loaded) = load(include_str!("../../litestream.yml.example"), &env, |_| {});
         let loaded = loaded.expect("the example");
         assert!(loaded.warnings.is_empty() && loaded.notes.is_empty(), "{:?} {:?}", loaded.warnings, loaded.notes);
-        let Target::S3(target) = &loaded.options.databases[0].replica.target else { panic!("not S3") };
+        let Target::S3(target) = &loaded.options.databases[0].replicas.first.target else { panic!("not S3") };
         assert_eq!(target.credentials.as_ref().map(|keys| keys.secret_access_key.expose()), Some("a: #secret"));
     }
 
@@ -394,7 +396,7 @@ dbs:
             _ => None,
         };
         let mut sources = Sources::new(&env, "/srv".into());
-        sources.database = Some(("app.db".into(), "s3://b/p".into()));
+        sources.database = Some(("app.db".into(), vec!["s3://b/p".into()]));
         sources.restore_if_db_not_exists = true;
         let loaded = Options::load(&sources).expect("flags only");
         let db = &loaded.options.databases[0];
@@ -403,7 +405,7 @@ dbs:
             (Path::new("/srv/app.db"), Path::new("/srv/.app.db-millstream"))
         );
         assert!(db.restore_if_db_not_exists);
-        let Target::S3(target) = &db.replica.target else { panic!("not S3") };
+        let Target::S3(target) = &db.replicas.first.target else { panic!("not S3") };
         assert_eq!(target.credentials.as_ref().map(|keys| keys.access_key_id.as_str()), Some("id"));
         let written = sources.absolute(Path::new("sqlite://./app.db")).expect("a path");
         assert!(loaded.options.find(&written).is_some() && loaded.options.find(Path::new("/app.db")).is_none());
@@ -411,7 +413,13 @@ dbs:
         assert!(Options::load(&sources).is_err(), "a file and a database contradict each other");
         let env = bare();
         let mut sources = Sources::new(&env, "/srv".into());
-        sources.database = Some(("app.db".into(), "sftp://u:hunter2@h/p".into()));
+        sources.database = Some(("app.db".into(), vec!["s3://b/p".into(), "file:///b".into(), "file:///c".into()]));
+        let several = Options::load(&sources).expect("three").options.databases.remove(0).replicas;
+        assert_eq!(several.iter().map(|replica| replica.name.as_str()).collect::<Vec<_>>(), ["s3", "file", "file-2"]);
+        sources.database = Some(("app.db".into(), vec!["file:///b".into(), "file:///b/".into()]));
+        let error = format!("{:#}", Options::load(&sources).expect_err("twice"));
+        assert!(error.contains("/srv/app.db are the same place"), "{error}");
+        sources.database = Some(("app.db".into(), vec!["sftp://u:hunter2@h/p".into()]));
         let error = format!("{:#}", Options::load(&sources).expect_err("sftp"));
         assert_eq!(error, "replica URL: `sftp` replicas are not supported yet; use s3 or file");
     }

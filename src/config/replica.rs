@@ -54,10 +54,10 @@ fn tidy(value: Option<&str>) -> Option<String> {
 pub fn from_url(url: &str, context: PathContext<'_>) -> Result<Replica, String> {
     let keys = Keys { own: &Section::default(), global: &Section::default() };
     let target = at_url(url, &keys, context, &mut Vec::new())?;
-    Ok(Replica { url: url::redact(url), target, sync_interval: Replica::SYNC_INTERVAL })
+    Ok(Replica::new(url::redact(url), target))
 }
 
-/// The replica that a section of the file describes.
+/// The replica that a section of the file describes: where it is, and how often something is uploaded.
 pub fn from_section(
     own: &Section,
     global: &Section,
@@ -65,7 +65,19 @@ pub fn from_section(
     warnings: &mut Vec<String>,
 ) -> Result<Replica, String> {
     let keys = Keys { own, global };
+    let (url, target) = place(&keys, context, warnings)?;
     let sync_interval = keys.duration("sync-interval").unwrap_or(Replica::SYNC_INTERVAL);
+    let replica = Replica { sync_interval, ..Replica::new(url, target) };
+    Ok(match own.text("name") {
+        None => replica,
+        Some(name) if name.contains(char::is_control) => return Err("`name` contains a line break".into()),
+        Some(name) => Replica { name: name.to_owned(), ..replica },
+    })
+}
+
+/// Where it is, as it is shown and as it is reached.
+fn place(keys: &Keys<'_>, context: PathContext<'_>, warnings: &mut Vec<String>) -> Result<(String, Target), String> {
+    let own = keys.own;
     let path = own.text("path");
     if path.is_some_and(url::is_url) {
         return Err("`path` holds a url; write it as `url`".into());
@@ -76,8 +88,7 @@ pub fn from_section(
         if let Some(other) = other {
             return Err(format!("`url` and `{other}` say the same thing; remove one"));
         }
-        let target = at_url(url, &keys, context, warnings)?;
-        return Ok(Replica { url: url::redact(url), target, sync_interval });
+        return Ok((url::redact(url), at_url(url, keys, context, warnings)?));
     }
     match own.text("type").unwrap_or("file") {
         "file" if own.text("bucket").is_some() => {
@@ -85,15 +96,13 @@ pub fn from_section(
         }
         "file" => {
             let path = path.ok_or("it says neither `url` nor `path`; add for example `url: s3://BUCKET/PATH`")?;
-            let target = directory(path, context)?;
-            Ok(Replica { url: path.to_owned(), target, sync_interval })
+            Ok((path.to_owned(), directory(path, context)?))
         }
         "s3" => {
             let bucket = keys.value("bucket").ok_or("it says neither `url` nor `bucket`")?;
             let location = S3Location { prefix: path.unwrap_or_default().to_owned(), bucket, ..S3Location::default() };
             let url = format!("s3://{}/{}", location.bucket, location.prefix);
-            let target = bucket_target(location, &keys, context, warnings)?;
-            Ok(Replica { url, target, sync_interval })
+            Ok((url, bucket_target(location, keys, context, warnings)?))
         }
         other => Err(url::unsupported_type(other)),
     }

@@ -21,6 +21,7 @@
 
 mod absence;
 mod checked_plan;
+mod choice;
 mod engine;
 mod fetch;
 mod format;
@@ -29,6 +30,7 @@ mod open;
 mod pages;
 mod points;
 mod progress;
+mod several;
 mod target;
 mod v03;
 
@@ -49,6 +51,7 @@ pub use fetch::{Fetched, fetch};
 pub use integrity::Integrity;
 pub use points::{Density, PointRange, Points, points};
 pub use progress::Progress;
+pub use several::{Backup, newest, of_replica};
 pub use target::{FileOwner, check as check_target, scratch};
 pub use v03::{OldPlan, check as check_old};
 
@@ -198,6 +201,32 @@ pub enum RestoreError {
     Io(#[from] FsError),
     #[error("the restore was cancelled")]
     Cancelled,
+    /// One of several replicas, and what else can be done: empty, or a clause that begins with a semicolon.
+    #[error("the replica {name}: {error}{advice}")]
+    OfReplica { name: String, error: Box<RestoreError>, advice: String },
+}
+
+impl RestoreError {
+    /// What went wrong, whichever replica it was.
+    pub fn cause(&self) -> &RestoreError {
+        match self {
+            RestoreError::OfReplica { error, .. } => error.cause(),
+            error => error,
+        }
+    }
+
+    /// Whether another copy of the same state may help.
+    pub fn is_about_its_source(&self) -> bool {
+        matches!(
+            self.cause(),
+            RestoreError::CannotTell(_)
+                | RestoreError::Corrupt { .. }
+                | RestoreError::Gap { .. }
+                | RestoreError::OldGap { .. }
+                | RestoreError::Unsound { .. }
+                | RestoreError::NoBackup { .. }
+        )
+    }
 }
 
 fn gap_advice(reached: Option<Txid>) -> String {

@@ -10,7 +10,9 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::connect;
@@ -20,25 +22,65 @@ use crate::config::Database;
 use crate::fsx::{self, FsError};
 use crate::remote::{ReadPolicy, Remote};
 use crate::replicate::{Behind, Place, blocking, look_behind};
-use crate::restore::{FileOwner, Reached};
+use crate::restore::{Backup, FileOwner, Reached};
 use crate::sqlite::{Presence, fold_wal, look_at_file};
 use crate::state::{LocalState, Lock, RestoreMarker, SyncedTo};
 
-/// Brings a database forward if it is behind. An error means that the application must not start.
-pub async fn forward_one(database: &Database, remote: &Remote, cancel: &CancellationToken) -> Result<(), Failure> {
+/// How long a replica may take to say where its history ends.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// Brings a database forward if it is behind one of its replicas. An error means that the application must not start.
+pub async fn forward_one(database: &Database, backups: &[Backup], cancel: &CancellationToken) -> Result<(), Failure> {
     // Nothing of ours is open yet whose locks could be lost.
     let (given, meta_path) = (database.path.clone(), database.meta_path.clone());
     // Another process that replicates it knows better; what else is wrong is said where the replication begins.
     let Some((path, _lock)) = blocking(move || locked(&given, &meta_path)).await else { return Ok(()) };
+    for remote in furthest_first(backups).await {
+        if forward_to(database, remote, &path, cancel).await? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The first replica, and before it the mirror that goes on further than all others: it got what the first did not take. What
+/// does not answer soon is not waited for.
+async fn furthest_first(backups: &[Backup]) -> Vec<&Remote> {
+    let opened: Vec<&Remote> = backups.iter().filter_map(|backup| backup.remote.as_ref().ok()).collect();
+    let [first, mirrors @ ..] = opened.as_slice() else { return opened };
+    if mirrors.is_empty() {
+        return opened;
+    }
+    let newest = async |remote: &&Remote| {
+        let impatient = (*remote).clone().with_policy(ReadPolicy::impatient());
+        tokio::time::timeout(LOOK_TIME, impatient.listing()).await.ok()?.ok()?.newest_txid()
+    };
+    let ends = join_all(opened.iter().map(newest)).await;
+    // Of equal ones the earlier.
+    let furthest = mirrors.iter().zip(ends.iter().skip(1)).rev().max_by_key(|(_, end)| **end);
+    match furthest {
+        Some((mirror, end)) if *end > ends[0] => vec![mirror, first],
+        _ => vec![first],
+    }
+}
+
+/// Brings it forward to the newest state of this replica, if it is an earlier one; whether that was done.
+async fn forward_to(
+    database: &Database,
+    remote: &Remote,
+    path: &Path,
+    cancel: &CancellationToken,
+) -> Result<bool, Failure> {
+    let path = path.to_owned();
     let place = Place { path: path.clone(), meta_path: database.meta_path.clone(), tuning: connect::tuning(database) };
     let impatient = remote.clone().with_policy(ReadPolicy::impatient());
     let looked = cancel.run_until_cancelled(look_behind(&place, &impatient)).await;
     let behind = match looked {
         Some(Ok(Some(behind))) => behind,
-        Some(Ok(None)) | None => return Ok(()),
+        Some(Ok(None)) | None => return Ok(false),
         Some(Err(error)) => {
             tracing::debug!(db = %path.display(), "could not find out whether it is behind: {error}");
-            return Ok(());
+            return Ok(false);
         }
     };
     let (here, end, address) = (behind.here, behind.end, remote.address());
@@ -50,7 +92,7 @@ pub async fn forward_one(database: &Database, remote: &Remote, cancel: &Cancella
                 "the database is TXID {here} of the history in {address}, which goes on to TXID {end}, but another program has it \
                  open: it is not brought forward"
             );
-            return Ok(());
+            return Ok(true);
         }
         Err(error) => return Err(Failure::new(CANNOT_WRITE, error)),
     }
@@ -59,7 +101,8 @@ pub async fn forward_one(database: &Database, remote: &Remote, cancel: &Cancella
         "the database is TXID {here} of the history in {address} and has no commit of its own, and the history goes on to TXID \
          {end} (another node's turn, or a power loss here): bringing it forward before anything is started"
     );
-    replace(&Forward { database, remote, path, behind }, cancel).await
+    replace(&Forward { database, remote, path, behind }, cancel).await?;
+    Ok(true)
 }
 
 /// The database behind symbolic links, with its lock; `None` when there is none, or somebody else has the lock.
