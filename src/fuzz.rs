@@ -19,7 +19,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::clock::{Dice, random_u64};
+use crate::clock::{Dice, MACHINE};
 
 /// Inputs in an ordinary test run.
 const ORDINARY: u64 = 2000;
@@ -45,7 +45,7 @@ pub fn fuzz(target: &str, check: impl Fn(&[u8])) {
         corpus.attempt(&watch, &check, file, name);
     }
     let Some(seconds) = number("MILLSTREAM_FUZZ_SECONDS") else { return (0..ORDINARY).for_each(seeded) };
-    let (end, first) = (Instant::now() + Duration::from_secs(seconds), random_u64() >> 24);
+    let (end, first) = (Instant::now() + Duration::from_secs(seconds), MACHINE.random_u64() >> 24);
     let mut seed = first;
     while Instant::now() < end {
         seeded(seed);

@@ -67,6 +67,8 @@
 //! 7. `replicate/upload.rs` creates the next level-0 object, and finds out what it means if that exists already.
 //! 8. `store/s3/mod.rs` (or `store/file.rs`) makes the bytes durable; only then does the watermark move.
 
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests wait for what is real"))]
+
 mod clock;
 mod fsx;
 mod page;

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::clock;
+use crate::clock::MACHINE;
 use crate::fsx;
 use crate::sqlite::{Presence, look_at_file};
 use crate::supervise;
@@ -128,7 +128,7 @@ impl Candidates {
         // After the listing: what is one of ours by now must not be opened.
         let ours: HashSet<_> =
             ours.iter().filter_map(|path| fs::metadata(path).ok()).map(|file| inode(&file)).collect();
-        let now_ms = clock::unix_ms();
+        let now_ms = MACHINE.unix_ms();
         let mut seen = HashSet::new();
         let mut neighbours = Vec::new();
         for (path, metadata) in &self.files {

@@ -15,11 +15,12 @@
 //! writer slips in before it, it returns busy and nothing is lost. One party checkpoints here, under the write lock.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::capture::Batch;
 use super::follow::By;
 use super::open::{Db, DbError, Progress};
+use crate::clock::Clock;
 use crate::sqlite::{Checkpoint, CheckpointMode, Mark, SqliteError, frame_len};
 
 /// How long to try for the write lock: a reset can always be done later.
@@ -82,37 +83,37 @@ impl Db {
     /// captured here is handed to `save`, which must keep it before it returns.
     pub fn reset_wal<E: From<DbError>>(
         &mut self,
-        now_ms: impl FnOnce() -> i64,
+        clock: Clock,
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
     ) -> Result<Reset, E> {
-        let copied = self.checkpoint_within(PATIENCE, By::Spare).map_err(DbError::from)?;
+        let copied = self.checkpoint_within(PATIENCE, By::Spare, clock).map_err(DbError::from)?;
         if let Some(not_yet) = self.too_much_left(&copied)? {
             return Ok(not_yet);
         }
         let was_held = self.checkpoint_lock.is_held();
         // The application's automatic checkpoint, after each of its commits, must not be in the way now.
         self.checkpoint_lock.hold();
-        let result = self.reset_with_checkpoint_lock(now_ms, save);
+        let result = self.reset_with_checkpoint_lock(clock, save);
         if !was_held {
             self.checkpoint_lock.release();
         }
         let result = result?;
         if result == Reset::Done {
-            self.truncate_if_huge()?;
+            self.truncate_if_huge(clock)?;
         }
         Ok(result)
     }
 
     fn reset_with_checkpoint_lock<E: From<DbError>>(
         &mut self,
-        now_ms: impl FnOnce() -> i64,
+        clock: Clock,
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
     ) -> Result<Reset, E> {
         self.spare.sync_ahead();
-        if !self.take_barrier()? {
+        if !self.take_barrier(clock)? {
             return Ok(Reset::Deferred(Obstacle::Writer));
         }
-        let result = self.reset_under_barrier(now_ms, save);
+        let result = self.reset_under_barrier(clock, save);
         self.spare.end().map_err(DbError::from)?;
         result
     }
@@ -123,11 +124,11 @@ impl Db {
         tail_max(wal, self.tuning.max_sync_wal_bytes)
     }
 
-    fn checkpoint_within(&mut self, patience: Duration, by: By) -> Result<Checkpoint, SqliteError> {
-        let began = Instant::now();
+    fn checkpoint_within(&mut self, patience: Duration, by: By, clock: Clock) -> Result<Checkpoint, SqliteError> {
+        let began = clock.blocking_instant();
         loop {
             match self.checkpoint(by, CheckpointMode::Passive) {
-                Ok(done) if done.busy && began.elapsed() < patience => std::thread::sleep(KNOCK_EVERY),
+                Ok(done) if done.busy && clock.blocking_instant() - began < patience => clock.block_for(KNOCK_EVERY),
                 done => return done,
             }
         }
@@ -152,12 +153,12 @@ impl Db {
 
     /// Knocks often instead of waiting in SQLite's busy handler, whose pauses of milliseconds never meet the short gaps
     /// between the commits of a busy writer.
-    fn take_barrier(&self) -> Result<bool, DbError> {
+    fn take_barrier(&self, clock: Clock) -> Result<bool, DbError> {
         self.spare.set_busy_timeout(Duration::ZERO)?;
-        let began = Instant::now();
+        let began = clock.blocking_instant();
         let taken = loop {
             match self.spare.begin_barrier() {
-                Ok(false) if began.elapsed() < BARRIER_TIMEOUT => std::thread::sleep(KNOCK_EVERY),
+                Ok(false) if clock.blocking_instant() - began < BARRIER_TIMEOUT => clock.block_for(KNOCK_EVERY),
                 done => break done,
             }
         };
@@ -167,7 +168,7 @@ impl Db {
 
     fn reset_under_barrier<E: From<DbError>>(
         &mut self,
-        now_ms: impl FnOnce() -> i64,
+        clock: Clock,
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
     ) -> Result<Reset, E> {
         // Without a known position there is no history to keep whole: the next capture is an image in any case.
@@ -180,7 +181,7 @@ impl Db {
             if self.uncaptured_bytes(&mark) > tail_max {
                 return Ok(Reset::CaptureFirst);
             }
-            if let Some(batch) = self.plan(mark, now_ms())? {
+            if let Some(batch) = self.plan(mark, clock.unix_ms())? {
                 if batch.image.is_some() || batch.content_len() > tail_max.min(TAIL_CONTENT_MAX) {
                     return Ok(Reset::CaptureFirst);
                 }
@@ -189,12 +190,12 @@ impl Db {
                 save(batch, encoded.writer)?;
             }
         }
-        Ok(self.checkpoint_and_rest()?)
+        Ok(self.checkpoint_and_rest(clock)?)
     }
 
-    fn checkpoint_and_rest(&mut self) -> Result<Reset, DbError> {
+    fn checkpoint_and_rest(&mut self, clock: Clock) -> Result<Reset, DbError> {
         self.reader.end()?;
-        let checkpoint = self.checkpoint_within(PATIENCE_UNDER_LOCK, By::Reader);
+        let checkpoint = self.checkpoint_within(PATIENCE_UNDER_LOCK, By::Reader, clock);
         if matches!(&checkpoint, Ok(done) if done.is_complete()) {
             self.reader.rest()?;
             if let Progress::Known(position) = &mut self.progress {
@@ -206,12 +207,12 @@ impl Db {
         Ok(Reset::Deferred(if checkpoint?.busy { Obstacle::Checkpoint } else { Obstacle::Reader }))
     }
 
-    fn truncate_if_huge(&mut self) -> Result<(), DbError> {
+    fn truncate_if_huge(&mut self, clock: Clock) -> Result<(), DbError> {
         let limit = u64::from(self.tuning.truncate_page_n) * u64::from(self.mark.page_size.get());
         if limit == 0 || self.wal_len()? <= limit {
             return Ok(());
         }
-        std::thread::sleep(QUIET_BEFORE_TRUNCATE);
+        clock.block_for(QUIET_BEFORE_TRUNCATE);
         if self.glance()? {
             return Ok(());
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::clock::MACHINE;
 use crate::ltx::{Decoder, Header, Txid, Versions};
 use crate::page::Pgno;
 
@@ -42,13 +43,10 @@ impl Rig {
 
     fn reset(&mut self) -> Reset {
         let mut tail = None;
-        let reset = self.db.reset_wal(
-            || 1,
-            |_, bytes| -> Result<(), DbError> {
-                tail = Some(bytes);
-                Ok(())
-            },
-        );
+        let reset = self.db.reset_wal(MACHINE, |_, bytes| -> Result<(), DbError> {
+            tail = Some(bytes);
+            Ok(())
+        });
         if let Some(bytes) = tail {
             self.apply(&bytes);
         }

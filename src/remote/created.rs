@@ -33,7 +33,7 @@ impl Remote {
         if self.layout == Layout::Directories {
             return Ok(object.modified_ms);
         }
-        let head = self.policy.retry(|| self.store.head(&object.name)).await?;
+        let head = self.policy.retry(self.clock, || self.store.head(&object.name)).await?;
         let stated = head.metadata.iter().find(|(key, _)| key == METADATA_KEY).and_then(|(_, value)| parse(value));
         Ok(stated.unwrap_or(head.modified_ms))
     }

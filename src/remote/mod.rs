@@ -38,6 +38,7 @@ pub use v03::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};
 
 use std::sync::Arc;
 
+use crate::clock::{Clock, MACHINE};
 use crate::ltx::{Header, Txid};
 use crate::store::{Body, Key, Limit, Put, Store, StoreError, Throttled};
 
@@ -63,11 +64,12 @@ pub struct Remote {
     policy: ReadPolicy,
     /// What the names of other replicas that lie below this one begin with.
     others: Arc<[String]>,
+    clock: Clock,
 }
 
 impl Remote {
     pub fn new(store: Arc<dyn Store>, layout: Layout) -> Remote {
-        Remote { store, old: None, layout, policy: ReadPolicy::default(), others: Arc::default() }
+        Remote { store, old: None, layout, policy: ReadPolicy::default(), others: Arc::default(), clock: MACHINE }
     }
 
     /// The same, with other replicas below it, at these relative paths: what is theirs is nothing to wonder about.
@@ -89,6 +91,16 @@ impl Remote {
     /// The same with other patience.
     pub fn with_policy(self, policy: ReadPolicy) -> Remote {
         Remote { policy, ..self }
+    }
+
+    /// The same by another clock.
+    pub fn with_clock(self, clock: Clock) -> Remote {
+        Remote { clock, ..self }
+    }
+
+    /// By which its retries are spread, and what is seen and written there gets its time.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// The same, read no faster than this many bytes a second.
@@ -114,7 +126,7 @@ impl Remote {
     /// Everything that lies there, by one LIST.
     pub async fn listing(&self) -> Result<Listing, StoreError> {
         let prefixes = names::prefixes();
-        let mut listed = self.policy.retry(|| self.store.list_own(&prefixes)).await?;
+        let mut listed = self.policy.retry(self.clock, || self.store.list_own(&prefixes)).await?;
         listed.retain(|entry| !self.others.iter().any(|other| entry.name.starts_with(other)));
         Ok(Listing::parse(self.layout, listed))
     }
@@ -123,7 +135,7 @@ impl Remote {
     pub async fn listing_with_old(&self) -> Result<Listing, StoreError> {
         let mut listing = self.listing().await?;
         if let Some(old) = &self.old {
-            let listed = self.policy.retry(|| old.list("generations/")).await?;
+            let listed = self.policy.retry(self.clock, || old.list("generations/")).await?;
             listing.adopt_old(Listing::parse(self.layout, listed));
         }
         Ok(listing)

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
 use super::{Listing, LtxObject, Remote};
-use crate::clock::{Backoff, Dice};
+use crate::clock::{Backoff, Clock};
 use crate::ltx::{FRONT_LEN, Front, HEADER_LEN, Header, LtxError};
 use crate::store::{Chunks, Key, Range, Result as StoreResult, StoreError};
 
@@ -62,7 +62,7 @@ impl ReadPolicy {
         ReadPolicy { attempts: 1, ..ReadPolicy::default() }
     }
 
-    pub(super) async fn retry<T, F>(&self, mut operation: impl FnMut() -> F) -> StoreResult<T>
+    pub(super) async fn retry<T, F>(&self, clock: Clock, mut operation: impl FnMut() -> F) -> StoreResult<T>
     where
         F: Future<Output = StoreResult<T>>,
     {
@@ -70,7 +70,7 @@ impl ReadPolicy {
         for _ in 1..self.attempts {
             match operation().await {
                 Err(error) if error.is_transient() => {
-                    let pause = backoff.next_pause(&mut Dice::thrown());
+                    let pause = backoff.next_pause(&mut clock.dice());
                     tracing::warn!("{error}; asking again in {pause:.1?}");
                     tokio::time::sleep(pause).await;
                 }
@@ -207,7 +207,7 @@ impl Reading {
                 }
                 error => tracing::debug!("read {} from byte {}: {error}", self.name, self.at),
             }
-            tokio::time::sleep(self.backoff.next_pause(&mut Dice::thrown())).await;
+            tokio::time::sleep(self.backoff.next_pause(&mut self.remote.clock.dice())).await;
         }
         Ok(None)
     }

@@ -70,6 +70,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::db::{Tuning, Watches};
 use crate::ltx::Txid;
 use crate::state::{LocalState, ReplicaState};
@@ -108,6 +109,7 @@ pub struct Settings {
     pub lifecycle: Option<Policy>,
     /// End as soon as everything is shipped and these are done.
     pub once: Option<OnceWork>,
+    pub clock: Clock,
 }
 
 impl Settings {

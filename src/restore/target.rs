@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 
 use super::{Request, RestoreError};
-use crate::clock;
+use crate::clock::MACHINE;
 use crate::fsx::{self, Context, FsError};
 use crate::sqlite::{Presence, keep_clients_out, look_at_file};
 
@@ -166,7 +166,7 @@ fn temporary_prefix(name: &OsStr) -> OsString {
 }
 
 fn temporary_path(dir: &Path, mut prefix: OsString) -> PathBuf {
-    prefix.push(format!("{:016x}.tmp", clock::random_u64()));
+    prefix.push(format!("{:016x}.tmp", MACHINE.random_u64()));
     dir.join(prefix)
 }
 
@@ -212,7 +212,7 @@ fn install_now(mut temporary: Temporary, target: &Path, force: bool) -> Result<V
     let mut orphaned = Vec::new();
     for path in in_the_way {
         let name = path.file_name().unwrap_or_default();
-        let away = path.with_file_name(fsx::framed("", name, &format!(".orphaned-{}", clock::unix_ms()), 0));
+        let away = path.with_file_name(fsx::framed("", name, &format!(".orphaned-{}", MACHINE.unix_ms()), 0));
         fsx::rename(&path, &away)?;
         orphaned.push(away);
     }

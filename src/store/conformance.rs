@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, future, stream};
 use tokio::sync::mpsc;
 
 use super::{Body, BodyError, Deleted, Key, Put, Range, Result, Store, StoreError, probe};
-use crate::clock;
+use crate::clock::MACHINE;
 
 const MIB: usize = 1 << 20;
 
@@ -300,7 +300,7 @@ async fn odd_names(store: &dyn Store) {
 
 async fn times_and_metadata(store: &dyn Store) {
     let given_ms = 1_763_000_000_123;
-    let before_ms = clock::unix_ms();
+    let before_ms = MACHINE.unix_ms();
     for body in [Body::Bytes(pattern(10)), streamed(vec![pattern(10)], None, false).body] {
         let metadata = vec![("litestream-timestamp", "2026-11-21T19:20:37.575Z".to_owned())];
         let put = Put { body, create: false, modified_ms: Some(given_ms), metadata };
@@ -314,7 +314,7 @@ async fn times_and_metadata(store: &dyn Store) {
         assert!(keeps_time || head.metadata.contains(&kept), "the time must survive one way or the other: {head:?}");
         if !keeps_time {
             // The server's clock, in whole seconds at worst.
-            let sane = before_ms - 2_000..clock::unix_ms() + 2_000;
+            let sane = before_ms - 2_000..MACHINE.unix_ms() + 2_000;
             assert!(sane.contains(&head.modified_ms), "head: {} not in {sane:?}", head.modified_ms);
             assert!(sane.contains(&listed[0].modified_ms), "list: {} not in {sane:?}", listed[0].modified_ms);
         }

@@ -20,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 
 use super::{Body, Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
-use crate::clock;
+use crate::clock::MACHINE;
 
 /// Bodies are handed out in chunks of this size, so that readers meet more than one.
 const CHUNK: usize = 64 * 1024;
@@ -236,7 +236,7 @@ impl Store for MemoryStore {
         let visible_from = inner.calls.get(&Op::List).copied().unwrap_or(0) + inner.list_lag + 1;
         let object = Object {
             bytes,
-            modified_ms: put.modified_ms.unwrap_or_else(clock::unix_ms),
+            modified_ms: put.modified_ms.unwrap_or_else(|| MACHINE.unix_ms()),
             metadata: put.metadata.into_iter().map(|(k, v)| (k.to_ascii_lowercase(), v)).collect(),
             visible_from,
         };

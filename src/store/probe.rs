@@ -3,7 +3,7 @@
 //! Some servers answer 200 to `If-None-Match: *` and overwrite. No documentation tells reliably which, so we ask.
 
 use super::{Key, Listed, Put, Result, Store, StoreError};
-use crate::clock;
+use crate::clock::MACHINE;
 
 const DIRECTORY: &str = "probes/";
 
@@ -32,7 +32,7 @@ pub async fn list(store: &dyn Store) -> Result<Vec<Listed>> {
 
 /// Creates the same small object twice, and looks around.
 pub async fn probe(store: &dyn Store) -> Result<Probed> {
-    let name = format!("{DIRECTORY}{:016x}", clock::random_u64());
+    let name = format!("{DIRECTORY}{:016x}", MACHINE.random_u64());
     let key = Key::new(&name).expect("hexadecimal digits are a valid name");
     let verdict = create_twice(store, &key).await;
     let mut beside = match verdict {

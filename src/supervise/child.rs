@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libc::pid_t;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::defect;
 use super::escalate::Scope;
@@ -16,6 +16,7 @@ use super::signal::Signal;
 use super::spawn::Spawned;
 use super::sys::Change;
 use super::tty;
+use crate::clock::MACHINE;
 
 /// Processes that ignore TERM get KILL after the caller's grace time; the kernel then needs a moment for each.
 const KILL_PATIENCE: Duration = Duration::from_secs(1);
@@ -105,7 +106,7 @@ impl Child {
     /// Ends what the command left behind: the rest of its group, and daemons that left the group. TERM (and CONT) first, KILL
     /// after `grace`. When this returns without survivors, nothing that the command started can write any more.
     pub async fn end_group(&mut self, grace: Duration) -> GroupEnd {
-        let start = Instant::now();
+        let start = MACHINE.instant();
         let kill_at = start + grace;
         let give_up_at = kill_at + KILL_PATIENCE;
         let mut asked: Vec<pid_t> = Vec::new();
@@ -113,7 +114,7 @@ impl Child {
         let mut pause = POLL_FIRST;
         let mut left = self.reaper.sweep(self.pid, Vec::new()).await;
         while !left.is_empty() {
-            let now = Instant::now();
+            let now = MACHINE.instant();
             if now >= give_up_at {
                 tracing::warn!(pids = ?left, "processes of {} survived SIGKILL", self.program);
                 end.survivors = left;

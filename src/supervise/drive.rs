@@ -8,6 +8,7 @@ use super::escalate::{Act, Escalation, Scope, StopPolicy};
 use super::exit::Exit;
 use super::signal::Signal;
 use super::signals::Signals;
+use crate::clock::MACHINE;
 
 /// How a command ended, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +50,9 @@ pub async fn supervise(
             event = child.event() => Event::Child(event),
             signal = signals.recv() => Event::Signal(signal),
             () = stop.cancelled(), if !escalation.stopping() => Event::Stop,
-            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Event::Deadline,
+            () = sleep_until(deadline.unwrap_or_else(|| MACHINE.instant())), if deadline.is_some() => Event::Deadline,
         };
-        let now = Instant::now();
+        let now = MACHINE.instant();
         let acts = match event {
             Event::Child(ChildEvent::Ended(exit)) => break exit,
             Event::Child(ChildEvent::Stopped(by)) => {

@@ -28,6 +28,7 @@ use super::signals::InstallError;
 use super::spawn::{SpawnError, Spawned, spawn};
 use super::sys::{self, Change};
 use super::tty;
+use crate::clock::MACHINE;
 
 /// Somebody else's dead child is left alone for so long; by then its owner has collected it or never will.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
@@ -124,7 +125,7 @@ async fn live(mut inbox: mpsc::Receiver<Request>, started: &std::sync::mpsc::Syn
     drop(started.send(Ok(())));
     let mut registry = Registry { inherited: inherited_children(), ..Registry::default() };
     loop {
-        registry.look(Instant::now());
+        registry.look(MACHINE.instant());
         tokio::select! {
             Some(request) = inbox.recv() => registry.serve(request),
             _ = changes.recv() => {}
@@ -190,7 +191,7 @@ impl Registry {
     /// Signals the living rest of a command. Runs here because nothing is reaped meanwhile: a pid that was seen in our
     /// care still is the same process.
     fn sweep(&mut self, group: pid_t, signals: &[Signal]) -> Vec<pid_t> {
-        self.look(Instant::now());
+        self.look(MACHINE.instant());
         let other_commands = self.children.keys().copied().filter(|pid| *pid != group);
         let spared: Vec<pid_t> = other_commands.chain(self.inherited.iter().copied()).collect();
         let family = Family { supervisor: sys::own_pid(), supervisor_group: sys::own_group(), group, spared: &spared };

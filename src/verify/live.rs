@@ -97,7 +97,8 @@ pub(super) async fn take(
     dir: &Path,
     patience: Duration,
 ) -> Result<Result<PageSums, String>, RestoreError> {
-    let deadline = Instant::now() + patience;
+    let clock = remote.clock();
+    let deadline = clock.instant() + patience;
     let (pinned, batch) = loop {
         let path = path.to_owned();
         let pinned = match spawn_blocking(move || pin(&path)).await.map_err(|_| RestoreError::Cancelled)? {
@@ -180,7 +181,8 @@ async fn find(remote: &Remote, seen: &[Seen], view: &LiveView, deadline: Instant
         return Ok(Found::Not("the replica has no sound file".into()));
     };
     // What came between the LIST and the pin is older than the pin.
-    let began = Instant::now();
+    let clock = remote.clock();
+    let began = clock.instant();
     let (mut quiet_since, is_empty) = (began, view.frames() == 0);
     loop {
         let Some(next) = newest.next() else {
@@ -190,16 +192,16 @@ async fn find(remote: &Remote, seen: &[Seen], view: &LiveView, deadline: Instant
             if let Some(batch) = view.reached_by(&header) {
                 return Ok(Found::Batch(batch));
             }
-            if is_empty && began.elapsed() >= QUIET && Instant::now() < deadline {
+            if is_empty && clock.instant() - began >= QUIET && clock.instant() < deadline {
                 return Ok(Found::Moved);
             }
-            (newest, quiet_since) = (next, Instant::now());
+            (newest, quiet_since) = (next, clock.instant());
             continue;
         }
-        if is_empty && quiet_since.elapsed() >= QUIET {
+        if is_empty && clock.instant() - quiet_since >= QUIET {
             return Ok(Found::Batch(Batch { txid: newest, pages: view.mark.pages, end_frame: 0 }));
         }
-        if Instant::now() >= deadline {
+        if clock.instant() >= deadline {
             let why = "the replication is behind, or does not run";
             return Ok(Found::Not(format!(
                 "its last commits are not in the replica, which ends with TXID {newest}: {why}"

@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
 use crate::ltx::Txid;
 use crate::remote::{Audit, Evidence, Finding, Listing, LtxObject, Remote, Resembles, Seen, Severity, What, audit};
 use crate::restore::{Fetched, Integrity, Progress, Reached, Request, RestoreError, Target};
@@ -164,7 +163,7 @@ impl Inspection<'_> {
 
     fn audit(&self) -> Audit {
         let window_ms = self.order.window.map(|window| i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
-        let window_from_ms = window_ms.map(|ms| clock::unix_ms().saturating_sub(ms));
+        let window_from_ms = window_ms.map(|ms| self.remote.clock().unix_ms().saturating_sub(ms));
         audit(&Evidence { listing: &self.listing, seen: &self.seen, window_from_ms })
     }
 

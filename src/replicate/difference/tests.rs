@@ -378,7 +378,7 @@ async fn whatever_happened_meanwhile_the_bucket_gives_the_live_database_back() {
     let seed = std::env::var("MILLSTREAM_TEST_SEED")
         .ok()
         .and_then(|s| s.parse().ok())
-        .unwrap_or_else(crate::clock::random_u64);
+        .unwrap_or_else(|| crate::clock::MACHINE.random_u64());
     println!("MILLSTREAM_TEST_SEED={seed}");
     let mut random = seed;
     let mut dice = move |sides: u64| {

@@ -15,7 +15,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::super::{Result, StoreError};
 use super::{TEMP_PREFIX, TEMP_SUFFIX, failure};
-use crate::clock;
+use crate::clock::MACHINE;
 use crate::fsx::weak::{self, Ability};
 use crate::fsx::{self, Context, FsError};
 
@@ -41,7 +41,7 @@ pub(super) struct Temp {
 impl Temp {
     pub(super) fn create(target: &Target) -> Result<Temp> {
         prepare_dir(target)?;
-        let path = target.dir.join(format!("{TEMP_PREFIX}{:016x}{TEMP_SUFFIX}", clock::random_u64()));
+        let path = target.dir.join(format!("{TEMP_PREFIX}{:016x}{TEMP_SUFFIX}", MACHINE.random_u64()));
         let file = fsx::create_new(&path, FILE_MODE).map_err(failure)?;
         Ok(Temp { file, path, renamed: false })
     }

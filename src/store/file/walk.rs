@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{Deleted, Key, Listed, Result, StoreError};
 use super::{absent_or, failure, is_temp, modified_ms};
-use crate::clock;
+use crate::clock::MACHINE;
 use crate::fsx::{self, Context};
 
 /// A temporary file this old belongs to a writer that was killed; deletes take it along.
@@ -167,7 +167,7 @@ pub(super) fn delete(targets: Vec<(Key, PathBuf)>) -> Deleted {
     for dir in dirs {
         // A deletion that a power cut undoes is done again by the next round.
         let _ = fsx::sync_dir(&dir);
-        sweep(&dir, clock::unix_ms() / 1000);
+        sweep(&dir, MACHINE.unix_ms() / 1000);
     }
     done
 }

@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn parts_are_enough_and_memory_is_bounded() {
-        let seed = crate::clock::random_u64();
+        let seed = crate::clock::MACHINE.random_u64();
         println!("seed {seed}");
         let mut state = seed;
         let mut next = |below: u64| {

@@ -21,7 +21,7 @@ async fn real_store_at(prefix: &str) -> S3Store {
         )
     };
     let or = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
-    let bucket = format!("millstream-test-{:016x}", crate::clock::random_u64());
+    let bucket = format!("millstream-test-{:016x}", crate::clock::MACHINE.random_u64());
     let mut settings = Settings::new(bucket, prefix);
     settings.force_path_style = provider::defaults(&endpoint).force_path_style;
     settings.endpoint = Some(endpoint);
