@@ -82,7 +82,8 @@ impl Clock {
         if let Some(simulated) = self.simulated {
             return simulated.random_u64();
         }
-        // Every `RandomState` has keys of its own: the operating system's, counted up on each thread.
+        // Every `RandomState` has keys of its own: the operating system's, counted up on each
+        // thread.
         RandomState::new().build_hasher().finish()
     }
 

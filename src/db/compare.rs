@@ -1,8 +1,9 @@
 //! Comparing the database with another copy of it, page by page.
 //!
-//! The live side is the one read transaction that a captured image refers to, read in page order through SQLite; the other side
-//! hands out its pages in the same order. What is kept is one bit for each page, so memory is a 32,768th of a database with
-//! 4 KiB pages. What the other side is, and where its pages come from, is not known here.
+//! The live side is the one read transaction that a captured image refers to, read in page order
+//! through SQLite; the other side hands out its pages in the same order. What is kept is one bit
+//! for each page, so memory is a 32,768th of a database with 4 KiB pages. What the other side is,
+//! and where its pages come from, is not known here.
 //!
 //! ```text
 //! other   1 2 3 4 5 6 7        8 was cut off, or never was
@@ -10,8 +11,8 @@
 //!           ^     ^     ^      these, and those that were written to the WAL last, become the next file
 //! ```
 //!
-//! What is equal is evidence too: of the same lineage, if there is enough of it that says something (`kin.rs`). Where no page is
-//! where it was, the rows tell (`rows.rs`).
+//! What is equal is evidence too: of the same lineage, if there is enough of it that says something
+//! (`kin.rs`). Where no page is where it was, the rows tell (`rows.rs`).
 
 use super::came_after;
 use super::capture::{BEFORE_ANY_WAL, Batch, Pages, frames_between};
@@ -23,16 +24,17 @@ use crate::ltx::{Txid, Versions, WalPosition};
 use crate::page::{PageSize, Pgno};
 use crate::sqlite::WalMark;
 
-/// Besides what differs, a file made by a comparison holds the pages of this many of the newest frames of the WAL. A later start
-/// proves by them that the WAL is still the one that was compared, as with any other file (Litestream looks for the last).
+/// Besides what differs, a file made by a comparison holds the pages of this many of the newest
+/// frames of the WAL. A later start proves by them that the WAL is still the one that was compared,
+/// as with any other file (Litestream looks for the last).
 const TAIL_FRAMES: u32 = 32;
 
 /// The other side of a comparison.
 pub trait OtherPages {
     type Error: From<DbError>;
 
-    /// The page of that number as the other side has it, and had it; `None` when it lies beyond its end. Asked for in ascending
-    /// order.
+    /// The page of that number as the other side has it, and had it; `None` when it lies beyond its
+    /// end. Asked for in ascending order.
     fn page(&mut self, pgno: Pgno) -> Result<Option<Versions<'_>>, Self::Error>;
 }
 
@@ -66,7 +68,8 @@ pub struct Comparison {
     pub strange_schema: bool,
     /// Every page was compared.
     pub whole: bool,
-    /// Pages that the other side wrote since the moment in question, as far as they say something (`came_after.rs`).
+    /// Pages that the other side wrote since the moment in question, as far as they say something
+    /// (`came_after.rs`).
     pub moved: u32,
     /// Those of them that show that the live side came after them.
     pub kept: u32,
@@ -203,7 +206,8 @@ impl PageSet {
 }
 
 impl Db {
-    /// Compares every page that `batch`, the image captured last, refers to. Ends early when `limits` say so.
+    /// Compares every page that `batch`, the image captured last, refers to. Ends early when
+    /// `limits` say so.
     pub fn compare<O: OtherPages>(
         &self,
         batch: &Batch,
@@ -254,7 +258,8 @@ impl Db {
         Ok(is_blank(&page))
     }
 
-    /// The image `batch` as the file of what `comparison` found: pages that differ, and those written last.
+    /// The image `batch` as the file of what `comparison` found: pages that differ, and those
+    /// written last.
     pub fn narrow(&self, batch: &Batch, comparison: Comparison) -> Result<Batch, DbError> {
         let mut header = batch.header;
         let mut pages = comparison.pages;
@@ -265,15 +270,17 @@ impl Db {
         Ok(Batch { header, flavour, image: None, pages: Pages::Set(pages), position })
     }
 
-    /// The database is what TXID `txid` is: captures go on from the mark of the image `batch`, of which nothing is shipped.
+    /// The database is what TXID `txid` is: captures go on from the mark of the image `batch`, of
+    /// which nothing is shipped.
     pub fn continue_at_mark(&mut self, batch: &Batch, txid: Txid) -> Position {
         let position = Position { txid, ..batch.position };
         self.continue_from(position);
         position
     }
 
-    /// Adds the pages of the newest frames to `pages`, and says in the terms of a header which frames these are: none, when the
-    /// file does not hold what the wal-index says: then no later start can go on from this WAL by itself.
+    /// Adds the pages of the newest frames to `pages`, and says in the terms of a header which
+    /// frames these are: none, when the file does not hold what the wal-index says: then no later
+    /// start can go on from this WAL by itself.
     fn claim_tail(
         &self,
         wal: &WalMark,

@@ -1,16 +1,19 @@
-//! What tells that two databases are of one lineage: pages that are the same in the same place, if they say something. Pure.
+//! What tells that two databases are of one lineage: pages that are the same in the same place, if
+//! they say something. Pure.
 //!
-//! Of no page that any other database may have as well is anything believed: page 1, the pages of the schema (a new database of the
-//! same application has the same ones), pages of zeros, b-tree pages without a cell, interior pages of tables, the map of pointers that
-//! `auto_vacuum` keeps, the trunk of the freelist. A table's page that was written to is still kin if half of the other's rows
-//! stand where they were.
+//! Of no page that any other database may have as well is anything believed: page 1, the pages of
+//! the schema (a new database of the same application has the same ones), pages of zeros, b-tree
+//! pages without a cell, interior pages of tables, the map of pointers that `auto_vacuum` keeps,
+//! the trunk of the freelist. A table's page that was written to is still kin if half of the
+//! other's rows stand where they were.
 
 use std::collections::HashSet;
 
 use crate::page::Pgno;
 use crate::sqlite::varint;
 
-/// A page with these flags in its first byte is a b-tree page; its number of cells is at 3, and in a leaf their offsets from 8.
+/// A page with these flags in its first byte is a b-tree page; its number of cells is at 3, and in
+/// a leaf their offsets from 8.
 const BTREE_FLAGS: [u8; 4] = [2, 5, 10, 13];
 pub const TABLE_LEAF: u8 = 13;
 const TABLE_INTERIOR: u8 = 5;
@@ -49,7 +52,8 @@ impl Mute {
         Ok(mute)
     }
 
-    /// Pages that a page of the schema points to: its children, or where the overflow of its rows begins and goes on.
+    /// Pages that a page of the schema points to: its children, or where the overflow of its rows
+    /// begins and goes on.
     fn below(&self, page: &[u8], node: usize, usable: usize) -> Vec<Pgno> {
         let number = |at: usize| page.get(at..at + 4).map(|raw| u32::from_be_bytes([raw[0], raw[1], raw[2], raw[3]]));
         let mut found = Vec::new();
@@ -80,7 +84,8 @@ impl Mute {
         }
     }
 
-    /// Whether it looks like a trunk page of the freelist: the next one, a number of pages, and these.
+    /// Whether it looks like a trunk page of the freelist: the next one, a number of pages, and
+    /// these.
     fn is_trunk(&self, page: &[u8]) -> bool {
         let mut numbers = page.chunks_exact(4).map(|raw| u32::from_be_bytes([raw[0], raw[1], raw[2], raw[3]]));
         let (Some(next), Some(count)) = (numbers.next(), numbers.next()) else { return false };
@@ -91,7 +96,8 @@ impl Mute {
     }
 }
 
-/// Where in the page the number of the first overflow page of the row at `at` is, if the row has one.
+/// Where in the page the number of the first overflow page of the row at `at` is, if the row has
+/// one.
 fn overflow_at(page: &[u8], at: usize, usable: usize) -> Option<usize> {
     let (payload, rest) = varint(&page[at..])?;
     let (_row_id, rest) = varint(rest)?;
@@ -132,7 +138,8 @@ fn schema_name(row: &[u8]) -> Option<&[u8]> {
     record.get(start..start.checked_add(text_len(name)?)?)
 }
 
-/// Whether at least half of the rows of the other table leaf stand unchanged in the same place of the live one.
+/// Whether at least half of the rows of the other table leaf stand unchanged in the same place of
+/// the live one.
 pub fn keeps_rows(live: &[u8], other: &[u8]) -> bool {
     if live[0] != TABLE_LEAF || other[0] != TABLE_LEAF {
         return false;
@@ -148,14 +155,16 @@ pub fn keeps_rows(live: &[u8], other: &[u8]) -> bool {
     rows > 0 && kept * 2 >= rows
 }
 
-/// Where the rows of the table leaf are that begins at `node` of this page; nothing is believed that lies outside of the page.
+/// Where the rows of the table leaf are that begins at `node` of this page; nothing is believed
+/// that lies outside of the page.
 pub fn row_offsets(page: &[u8], node: usize) -> impl Iterator<Item = usize> {
     let count = usize::from(u16::from_be_bytes([page[node + 3], page[node + 4]]));
     let offsets = page[node + 8..].chunks_exact(2).take(count);
     offsets.map(|pair| usize::from(u16::from_be_bytes([pair[0], pair[1]]))).filter(|at| *at < page.len())
 }
 
-/// The row at that offset: length and row id, each a varint, and the payload as far as it lies in the page.
+/// The row at that offset: length and row id, each a varint, and the payload as far as it lies in
+/// the page.
 fn row_at(page: &[u8], at: usize) -> &[u8] {
     let Some((payload, rest)) = varint(&page[at..]) else { return &[] };
     let Some((_row_id, rest)) = varint(rest) else { return &[] };

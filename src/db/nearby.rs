@@ -1,8 +1,10 @@
-//! What lies at and around a path where there should be a database: other databases, and since when they were not written to.
+//! What lies at and around a path where there should be a database: other databases, and since when
+//! they were not written to.
 //!
-//! Only directory entries, `stat` and files that no SQLite lock lives on are used as far as possible: a `-wal` shows by its header that
-//! there is a database beside it. A database without one must be opened to be known. That drops the POSIX locks that this process
-//! has on it (see `sqlite/`), so the caller names every database of this process, and those are left alone.
+//! Only directory entries, `stat` and files that no SQLite lock lives on are used as far as
+//! possible: a `-wal` shows by its header that there is a database beside it. A database without
+//! one must be opened to be known. That drops the POSIX locks that this process has on it (see
+//! `sqlite/`), so the caller names every database of this process, and those are left alone.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, Metadata};
@@ -51,8 +53,8 @@ pub struct Neighbour {
 }
 
 impl Surroundings {
-    /// Looks at `path`, its directory, the one above and those below, and at what the processes that we started have open.
-    /// `ours` are the databases of this process.
+    /// Looks at `path`, its directory, the one above and those below, and at what the processes
+    /// that we started have open. `ours` are the databases of this process.
     pub fn look(path: &Path, ours: &[PathBuf]) -> Surroundings {
         let at_path = at_path(path);
         let mut found = Candidates::default();

@@ -1,4 +1,5 @@
-//! How far a database is captured, and what the next read mark means for it. Pure: no I/O, no clock.
+//! How far a database is captured, and what the next read mark means for it. Pure: no I/O, no
+//! clock.
 
 use std::fmt;
 
@@ -15,7 +16,8 @@ pub struct Position {
     pub pages: u32,
     /// The last captured frame; `None` when the state came from the database file alone.
     pub wal: Option<WalMark>,
-    /// The WAL generation of `wal` is captured to its end: whatever follows in a new generation continues it.
+    /// The WAL generation of `wal` is captured to its end: whatever follows in a new generation
+    /// continues it.
     pub sealed: bool,
 }
 
@@ -23,12 +25,14 @@ pub struct Position {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Nothing,
-    /// The frames after `after` up to the mark; `checksum` is that of frame `after`, `None` at the start of a generation.
+    /// The frames after `after` up to the mark; `checksum` is that of frame `after`, `None` at the
+    /// start of a generation.
     Frames {
         after: u32,
         checksum: Option<FrameChecksum>,
     },
-    /// Continuity cannot be proved: only the whole database will do, or what a comparison leaves of it.
+    /// Continuity cannot be proved: only the whole database will do, or what a comparison leaves of
+    /// it.
     Image(ImageReason),
 }
 
@@ -51,8 +55,8 @@ pub enum ImageReason {
 }
 
 impl ImageReason {
-    /// The database may be exactly what the history ends with, or a stranger: the WAL cannot tell. In the other cases there is
-    /// no history to compare it with.
+    /// The database may be exactly what the history ends with, or a stranger: the WAL cannot tell.
+    /// In the other cases there is no history to compare it with.
     pub fn is_doubt(self) -> bool {
         match self {
             ImageReason::FirstBackup
@@ -79,7 +83,8 @@ impl ImageReason {
         matches!(self, NoPosition | LocalChanges | WalRestarted | WalTruncated)
     }
 
-    /// What came before does not lead to this image: no restore can cross over to it, so it has to be a beginning too.
+    /// What came before does not lead to this image: no restore can cross over to it, so it has to
+    /// be a beginning too.
     pub fn begins_anew(self) -> bool {
         match self {
             // Whatever lies there, and whatever it is worth: the order is to go on from here.
@@ -132,7 +137,8 @@ impl Position {
 
     /// The position after everything up to `mark` was captured as `txid` under a pin.
     pub fn at(txid: Txid, mark: &Mark) -> Position {
-        // An empty generation has no end that could be missed: the first frames of the next one continue it.
+        // An empty generation has no end that could be missed: the first frames of the next one
+        // continue it.
         let sealed = mark.wal.is_none_or(|wal| wal.frames == 0);
         Position { txid, page_size: mark.page_size, pages: mark.pages, wal: mark.wal, sealed }
     }

@@ -11,8 +11,9 @@
 //! end the barrier
 //! ```
 //!
-//! Never RESTART, never FULL; TRUNCATE only while resting, when everything in the WAL is captured and backfilled: if a
-//! writer slips in before it, it returns busy and nothing is lost. One party checkpoints here, under the write lock.
+//! Never RESTART, never FULL; TRUNCATE only while resting, when everything in the WAL is captured
+//! and backfilled: if a writer slips in before it, it returns busy and nothing is lost. One party
+//! checkpoints here, under the write lock.
 
 use std::fmt;
 use std::time::Duration;
@@ -27,13 +28,15 @@ use crate::sqlite::{Checkpoint, CheckpointMode, Mark, SqliteError, frame_len};
 const BARRIER_TIMEOUT: Duration = Duration::from_millis(30);
 const KNOCK_EVERY: Duration = Duration::from_micros(50);
 
-/// A longer tail than this part of the WAL is captured and checkpointed without the lock first. Of a long WAL more is worth a wait:
-/// a writer at full speed makes some megabytes in the time of one sync, so that a fixed limit would never be met.
+/// A longer tail than this part of the WAL is captured and checkpointed without the lock first. Of
+/// a long WAL more is worth a wait: a writer at full speed makes some megabytes in the time of one
+/// sync, so that a fixed limit would never be met.
 const TAIL_PART: u64 = 8;
 const TAIL_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=16 << 20;
 /// The tail is encoded in memory.
 const TAIL_CONTENT_MAX: u64 = 32 << 20;
-/// How long nobody may have written before a huge WAL is truncated: while that lasts, which is long for a huge file, nobody can.
+/// How long nobody may have written before a huge WAL is truncated: while that lasts, which is long
+/// for a huge file, nobody can.
 const QUIET_BEFORE_TRUNCATE: Duration = Duration::from_millis(20);
 
 /// How long to try for a checkpoint: the application may be in one of its own.
@@ -41,7 +44,8 @@ const PATIENCE: Duration = Duration::from_millis(30);
 /// The same under the write lock, where the application's has nothing left to copy.
 const PATIENCE_UNDER_LOCK: Duration = Duration::from_millis(2);
 
-/// Of a WAL that is beyond its budget all of the tail is taken: better a writer that waits once than a disk that fills up.
+/// Of a WAL that is beyond its budget all of the tail is taken: better a writer that waits once
+/// than a disk that fills up.
 fn tail_max(wal: u64, budget: u64) -> u64 {
     match wal > budget.saturating_add(budget / 4) {
         true => u64::MAX,
@@ -55,7 +59,8 @@ pub enum Reset {
     Done,
     /// Nothing was lost and nothing changed; try later.
     Deferred(Obstacle),
-    /// More was committed meanwhile than is good to capture under the lock: capture, then try again.
+    /// More was committed meanwhile than is good to capture under the lock: capture, then try
+    /// again.
     CaptureFirst,
 }
 
@@ -79,8 +84,9 @@ impl fmt::Display for Obstacle {
 }
 
 impl Db {
-    /// Resets the WAL. Everything captured so far must be safe elsewhere (in the bucket, or in spill files); the tail that is
-    /// captured here is handed to `save`, which must keep it before it returns.
+    /// Resets the WAL. Everything captured so far must be safe elsewhere (in the bucket, or in
+    /// spill files); the tail that is captured here is handed to `save`, which must keep it before
+    /// it returns.
     pub fn reset_wal<E: From<DbError>>(
         &mut self,
         clock: Clock,
@@ -91,7 +97,8 @@ impl Db {
             return Ok(not_yet);
         }
         let was_held = self.checkpoint_lock.is_held();
-        // The application's automatic checkpoint, after each of its commits, must not be in the way now.
+        // The application's automatic checkpoint, after each of its commits, must not be in the way
+        // now.
         self.checkpoint_lock.hold();
         let result = self.reset_with_checkpoint_lock(clock, save);
         if !was_held {
@@ -151,8 +158,8 @@ impl Db {
         Ok((left > tail_max).then_some(Reset::Deferred(Obstacle::Reader)))
     }
 
-    /// Knocks often instead of waiting in SQLite's busy handler, whose pauses of milliseconds never meet the short gaps
-    /// between the commits of a busy writer.
+    /// Knocks often instead of waiting in SQLite's busy handler, whose pauses of milliseconds never
+    /// meet the short gaps between the commits of a busy writer.
     fn take_barrier(&self, clock: Clock) -> Result<bool, DbError> {
         self.spare.set_busy_timeout(Duration::ZERO)?;
         let began = clock.blocking_instant();
@@ -171,7 +178,8 @@ impl Db {
         clock: Clock,
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
     ) -> Result<Reset, E> {
-        // Without a known position there is no history to keep whole: the next capture is an image in any case.
+        // Without a known position there is no history to keep whole: the next capture is an image
+        // in any case.
         if self.has_position() {
             // Between these two nobody can restart the WAL: that takes the write lock.
             self.reader.end().map_err(DbError::from)?;

@@ -1,7 +1,8 @@
 //! File systems that lack something: CIFS, FUSE, FAT, the shared folder of a virtual machine.
 //!
-//! What only strengthens a promise is gone without where the file system has no way to give it: the data is complete all the same.
-//! Each lack is said once. An error that a file system with the ability can give (no space, no permission, a broken disk) stays one.
+//! What only strengthens a promise is gone without where the file system has no way to give it: the
+//! data is complete all the same. Each lack is said once. An error that a file system with the
+//! ability can give (no space, no permission, a broken disk) stays one.
 
 use std::fs::{self, File};
 use std::io;

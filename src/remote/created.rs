@@ -1,8 +1,8 @@
 //! When the content of an object came to be: what point-in-time restores go by.
 //!
-//! S3's own time is that of the upload, so Litestream puts the time of the commit into the metadata, which a LIST does not
-//! show. Times ascend with the TXIDs of a level, so the place of a point in time is found with a handful of HEADs, not with
-//! one for each object.
+//! S3's own time is that of the upload, so Litestream puts the time of the commit into the
+//! metadata, which a LIST does not show. Times ascend with the TXIDs of a level, so the place of a
+//! point in time is found with a handful of HEADs, not with one for each object.
 
 use super::{Layout, Level, Listing, LtxObject, ReadError, Remote};
 use crate::store::StoreError;
@@ -10,7 +10,8 @@ use crate::store::StoreError;
 /// S3 shows it as `x-amz-meta-litestream-timestamp`.
 pub(super) const METADATA_KEY: &str = "litestream-timestamp";
 
-/// RFC 3339 in UTC with as many digits of the fraction as there are, as Go's `RFC3339Nano` writes it.
+/// RFC 3339 in UTC with as many digits of the fraction as there are, as Go's `RFC3339Nano` writes
+/// it.
 pub(super) fn format(unix_ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(unix_ms) {
         Ok(time) => time.to_string(),

@@ -1,7 +1,8 @@
 //! The bucket side: LTX names, levels and metadata, written once for every store.
 //!
-//! It must never know of databases, of SQLite or of what a restore or an upload decides. A store keeps bytes by name; this room
-//! is the only one that knows which names, so `Level` and `Txid` go in and objects come out.
+//! It must never know of databases, of SQLite or of what a restore or an upload decides. A store
+//! keeps bytes by name; this room is the only one that knows which names, so `Level` and `Txid` go
+//! in and objects come out.
 //!
 //! ```text
 //!   names.rs    the one place that knows the names of objects        listing.rs  one LIST, sorted and without strangers
@@ -12,8 +13,8 @@
 //!   audit.rs    pure: what is wrong with a replica                   stream.rs   an object for code that blocks, read and verified
 //! ```
 //!
-//! A listing is one LIST of everything. What is not an LTX object under the one name it can have is ignored and said, and never
-//! fails anything: a bucket is a shared place.
+//! A listing is one LIST of everything. What is not an LTX object under the one name it can have is
+//! ignored and said, and never fails anything: a bucket is a shared place.
 
 mod audit;
 mod created;
@@ -72,12 +73,14 @@ impl Remote {
         Remote { store, old: None, layout, policy: ReadPolicy::default(), others: Arc::default(), clock: MACHINE }
     }
 
-    /// The same, with other replicas below it, at these relative paths: what is theirs is nothing to wonder about.
+    /// The same, with other replicas below it, at these relative paths: what is theirs is nothing
+    /// to wonder about.
     pub fn beside(self, others: impl IntoIterator<Item = String>) -> Remote {
         Remote { others: others.into_iter().map(|other| format!("{other}/")).collect(), ..self }
     }
 
-    /// The same, with the files of Litestream 0.3 in another place: it joined S3's prefixes as paths.
+    /// The same, with the files of Litestream 0.3 in another place: it joined S3's prefixes as
+    /// paths.
     pub fn with_old_store(self, old: Arc<dyn Store>) -> Remote {
         Remote { old: Some(old), ..self }
     }
@@ -131,7 +134,8 @@ impl Remote {
         Ok(Listing::parse(self.layout, listed))
     }
 
-    /// The same, and what Litestream 0.3 left, which takes a second LIST where its files are in another place.
+    /// The same, and what Litestream 0.3 left, which takes a second LIST where its files are in
+    /// another place.
     pub async fn listing_with_old(&self) -> Result<Listing, StoreError> {
         let mut listing = self.listing().await?;
         if let Some(old) = &self.old {
@@ -141,7 +145,8 @@ impl Remote {
         Ok(listing)
     }
 
-    /// Says what lies there and plays no part, and what of it is a history in another layout than the store's own.
+    /// Says what lies there and plays no part, and what of it is a history in another layout than
+    /// the store's own.
     pub fn announce(&self, listing: &Listing) {
         let address = self.address();
         if let Some(strangers) = listing.strangers() {
@@ -161,7 +166,8 @@ impl Remote {
         }
     }
 
-    /// Creates an LTX object, never replacing one: [`StoreError::AlreadyExists`] says that the name is taken.
+    /// Creates an LTX object, never replacing one: [`StoreError::AlreadyExists`] says that the name
+    /// is taken.
     pub async fn put(&self, level: Level, header: &Header, body: Body) -> Result<(), StoreError> {
         let put = Put {
             body,
@@ -172,7 +178,8 @@ impl Remote {
         self.store.put(&self.layout.key(level, header.min_txid, header.max_txid), put).await
     }
 
-    /// Creates the next level-0 object of a history. Whoever creates it owns the history from there on.
+    /// Creates the next level-0 object of a history. Whoever creates it owns the history from there
+    /// on.
     pub async fn put_l0(&self, header: &Header, body: Body) -> Result<(), StoreError> {
         debug_assert_eq!(header.min_txid, header.max_txid, "a level-0 object holds one TXID");
         self.put(Level::L0, header, body).await

@@ -5,8 +5,8 @@
 //! generations/<16 hex>/wal/<index, 8 hex>_<offset, 8 to 16 hex>.wal.lz4      bytes of that WAL from an offset on
 //! ```
 //!
-//! The same on every store; but on S3 the prefix was joined as a path (`.` and `""` vanish), where 0.5 puts it in front as it
-//! is: [`super::Remote::old`]. Nothing is ever written or deleted here.
+//! The same on every store; but on S3 the prefix was joined as a path (`.` and `""` vanish), where
+//! 0.5 puts it in front as it is: [`super::Remote::old`]. Nothing is ever written or deleted here.
 
 use std::fmt;
 

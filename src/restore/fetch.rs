@@ -1,5 +1,5 @@
-//! A restore up to the moment before the rename: the database lies whole and durable in a temporary file, which is gone when it
-//! is dropped.
+//! A restore up to the moment before the rename: the database lies whole and durable in a temporary
+//! file, which is gone when it is dropped.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,8 +48,9 @@ impl Fetched {
     }
 }
 
-/// Plans and carries out, again when the bucket changed meanwhile, and around damaged files where others hold the same. `output`
-/// is where the database would get its name: the temporary file lies beside it.
+/// Plans and carries out, again when the bucket changed meanwhile, and around damaged files where
+/// others hold the same. `output` is where the database would get its name: the temporary file lies
+/// beside it.
 pub async fn fetch(
     remote: &Remote,
     request: &Request,

@@ -1,7 +1,8 @@
-//! A program that keeps the whole database to itself (`PRAGMA locking_mode=EXCLUSIVE`): nobody else can even read it.
+//! A program that keeps the whole database to itself (`PRAGMA locking_mode=EXCLUSIVE`): nobody else
+//! can even read it.
 //!
-//! SQLite's busy errors do not say how a database is locked. The lock on the file does, and what lies beside it shows whether a
-//! transaction is under way, which ends some day, or not.
+//! SQLite's busy errors do not say how a database is locked. The lock on the file does, and what
+//! lies beside it shows whether a transaction is under way, which ends some day, or not.
 
 use std::fs::{self, Metadata};
 use std::io::Read;
@@ -42,7 +43,8 @@ pub type Stamp = (u64, i64, i64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Journal {
     Missing,
-    /// It begins with zeros, or with nothing: no page of the database has been overwritten since the last commit.
+    /// It begins with zeros, or with nothing: no page of the database has been overwritten since
+    /// the last commit.
     Blank(Stamp),
     /// A transaction has begun to write to the database.
     Hot,

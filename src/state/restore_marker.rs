@@ -64,7 +64,8 @@ impl FileStamp {
 }
 
 impl RestoreMarker {
-    /// Of the file that lies at the path now. It is for the caller to know that it is the right one.
+    /// Of the file that lies at the path now. It is for the caller to know that it is the right
+    /// one.
     pub fn of(path: &Path, replica: &str, txid: Txid, page_size: PageSize, pages: u32) -> fsx::Result<RestoreMarker> {
         let file = FileStamp::of(path)?;
         Ok(RestoreMarker { replica: replica.to_owned(), txid, page_size, pages, file })

@@ -1,7 +1,8 @@
 //! One suite for every store: what `mod.rs` promises, checked against whatever is behind the trait.
 //!
-//! Mounted below for the directory and for memory, and in `s3/tests.rs` for a real S3 server. It needs an empty store and
-//! leaves it empty. Knows no store by name: what a store cannot keep (times, metadata) shows only through the trait.
+//! Mounted below for the directory and for memory, and in `s3/tests.rs` for a real S3 server. It
+//! needs an empty store and leaves it empty. Knows no store by name: what a store cannot keep
+//! (times, metadata) shows only through the trait.
 
 use std::sync::Arc;
 
@@ -147,7 +148,8 @@ async fn one_winner_of_a_race(store: &dyn Store) {
         for (racer, result) in future::join_all(racers).await {
             match result {
                 Ok(()) => winners.push(racer),
-                // A store under contention may ask to come back (S3: 409); it may not say that both won.
+                // A store under contention may ask to come back (S3: 409); it may not say that both
+                // won.
                 Err(StoreError::AlreadyExists { .. } | StoreError::Transient { .. }) => {}
                 Err(error) => panic!("racer {racer}: {error}"),
             }
@@ -177,7 +179,8 @@ fn streamed(chunks: Vec<Bytes>, end: Option<BodyError>, create: bool) -> Put {
 }
 
 async fn streamed_bodies(store: &dyn Store) {
-    // Around S3's part size of 5 MiB: less, exactly one, exactly two, and a rest; in chunks that do not divide it.
+    // Around S3's part size of 5 MiB: less, exactly one, exactly two, and a rest; in chunks that do
+    // not divide it.
     for (size, chunk) in [(0, 1), (100, 7), (MIB, 8192), (5 * MIB, MIB), (10 * MIB, 65_537), (12 * MIB + 5, 300_000)] {
         let content = pattern(size);
         let chunks: Vec<Bytes> = content.chunks(chunk).map(Bytes::copy_from_slice).collect();

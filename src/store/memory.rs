@@ -1,8 +1,9 @@
 //! A store in memory whose faults are programmed: the test double for every room above.
 //!
-//! Without faults it keeps the contract to the letter (the conformance suite runs against it too). Each operation has a
-//! queue of faults; a call takes the first one. Reads of one object can have faults of their own, which come first. Clones share
-//! everything, so a test keeps one to look inside.
+//! Without faults it keeps the contract to the letter (the conformance suite runs against it too).
+//! Each operation has a queue of faults; a call takes the first one. Reads of one object can have
+//! faults of their own, which come first. Clones share everything, so a test keeps one to look
+//! inside.
 //!
 //! ```ignore
 //! let store = MemoryStore::new();
@@ -55,7 +56,8 @@ pub(crate) enum Fault {
     Stall(usize),
     /// A get's body has more bytes than were asked for.
     Extra,
-    /// The lowest bit of the object's byte at this offset is flipped in a get's body. Waits for a get that contains it.
+    /// The lowest bit of the object's byte at this offset is flipped in a get's body. Waits for a
+    /// get that contains it.
     Flip(usize),
 }
 
@@ -108,7 +110,8 @@ impl MemoryStore {
         inner.read_faults.clear();
     }
 
-    /// Objects put from now on are missing in the next `lists` listings; get and head see them at once.
+    /// Objects put from now on are missing in the next `lists` listings; get and head see them at
+    /// once.
     pub(crate) fn set_list_lag(&self, lists: usize) {
         self.lock().list_lag = lists;
     }

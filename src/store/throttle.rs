@@ -1,7 +1,7 @@
 //! A store that is read at a limited rate: a token bucket over the bytes of every GET.
 //!
-//! For work in the background, which must not take the line from the work in the foreground. Everything but reading is
-//! passed on as it is.
+//! For work in the background, which must not take the line from the work in the foreground.
+//! Everything but reading is passed on as it is.
 
 use std::sync::Arc;
 use std::time::Duration;

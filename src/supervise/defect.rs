@@ -1,8 +1,10 @@
-//! After a defect of this program (a panic): what it has started is ended in order all the same, and the exit code tells.
+//! After a defect of this program (a panic): what it has started is ended in order all the same,
+//! and the exit code tells.
 //!
-//! The thread that met the defect stops for good, with whatever it was at. The others go on: they are told to end as by a TERM from
-//! outside, so that the command is stopped, and what the rest of the program can still save is saved. Where that does not
-//! come to its end in time, or where the main thread itself met the defect, the command is ended from here.
+//! The thread that met the defect stops for good, with whatever it was at. The others go on: they
+//! are told to end as by a TERM from outside, so that the command is stopped, and what the rest of
+//! the program can still save is saved. Where that does not come to its end in time, or where the
+//! main thread itself met the defect, the command is ended from here.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::thread;

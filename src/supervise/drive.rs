@@ -1,4 +1,5 @@
-//! Drives one command to its end: passes signals on, keeps the deadline of a stop, follows job control.
+//! Drives one command to its end: passes signals on, keeps the deadline of a stop, follows job
+//! control.
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -31,10 +32,11 @@ enum Event {
     Deadline,
 }
 
-/// Waits for the command, forwarding every signal. A stop signal or `stop` starts the clock of `policy`.
+/// Waits for the command, forwarding every signal. A stop signal or `stop` starts the clock of
+/// `policy`.
 ///
-/// Only the command itself is waited for; see [`Child::end_group`]. A signal that arrives when the command has ended
-/// stays in `signals` for the next stage.
+/// Only the command itself is waited for; see [`Child::end_group`]. A signal that arrives when the
+/// command has ended stays in `signals` for the next stage.
 pub async fn supervise(
     child: &mut Child,
     signals: &mut Signals,

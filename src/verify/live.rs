@@ -1,16 +1,19 @@
-//! Which transaction a live database stands at, and a checksum of each of its pages at exactly that one.
+//! Which transaction a live database stands at, and a checksum of each of its pages at exactly that
+//! one.
 //!
-//! A read transaction is pinned, which names the WAL frame that it sees. The level-0 object whose WAL range ends there, or is
-//! the first to end behind it, is the transaction to restore; what lies between is laid over the pages from the WAL itself,
-//! which nobody can restart under the pin. So a database that is written to all the time is compared, too.
+//! A read transaction is pinned, which names the WAL frame that it sees. The level-0 object whose
+//! WAL range ends there, or is the first to end behind it, is the transaction to restore; what lies
+//! between is laid over the pages from the WAL itself, which nobody can restart under the pin. So a
+//! database that is written to all the time is compared, too.
 //!
 //! ```text
 //! WAL       ─────────────── mark ──── end of the batch that was uploaded as TXID n ───▶
 //! pages at n = what the pinned transaction sees, with the frames behind the mark laid over it
 //! ```
 //!
-//! The pin lasts until the batch is uploaded and the pages are read once, not for the whole restore. The database is opened to
-//! read, and never written to. Not for a process that holds other connections to the database: it looks at the file itself.
+//! The pin lasts until the batch is uploaded and the pages are read once, not for the whole
+//! restore. The database is opened to read, and never written to. Not for a process that holds
+//! other connections to the database: it looks at the file itself.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -88,8 +91,8 @@ enum Found {
     Not(String),
 }
 
-/// Sums up the pages at the newest transaction that the replica has, or gets within `patience`. An inner `Err` says why the
-/// database cannot be compared.
+/// Sums up the pages at the newest transaction that the replica has, or gets within `patience`. An
+/// inner `Err` says why the database cannot be compared.
 pub(super) async fn take(
     remote: &Remote,
     seen: &[Seen],
@@ -152,7 +155,8 @@ impl LiveView {
         self.mark.wal.map_or(0, |wal| wal.frames)
     }
 
-    /// Whether a file's WAL range lies in the generation that the pin sees, and up to which frame it goes.
+    /// Whether a file's WAL range lies in the generation that the pin sees, and up to which frame
+    /// it goes.
     fn end_frame(&self, header: &Header) -> Option<u32> {
         let wal = self.mark.wal?;
         let is_same = header.page_size == self.mark.page_size && Salts(header.wal.salt1, header.wal.salt2) == wal.salts;

@@ -1,4 +1,5 @@
-//! Looks at many objects at a time: at their ends, or all the way through. What is gone by now is left out.
+//! Looks at many objects at a time: at their ends, or all the way through. What is gone by now is
+//! left out.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 

@@ -46,7 +46,8 @@ impl Case<'_> {
         }
     }
 
-    /// Sound files that no restore needs any more: what retention has not taken away yet, or may not.
+    /// Sound files that no restore needs any more: what retention has not taken away yet, or may
+    /// not.
     pub(super) fn remark_leftovers(&mut self) {
         let Some(oldest) = self.reach.oldest() else { return };
         let leftover = |o: &&LtxObject| o.max_txid < oldest;

@@ -57,7 +57,8 @@ impl History {
         1_795_000_000_000 + txid as i64 * 1000
     }
 
-    /// One transaction: the database gets `commit` pages, those in `changed` and new ones are written.
+    /// One transaction: the database gets `commit` pages, those in `changed` and new ones are
+    /// written.
     pub async fn write(&mut self, commit: u32, changed: impl IntoIterator<Item = u32>) {
         let txid = self.txid() + 1;
         let len = self.page_size.bytes();

@@ -158,7 +158,8 @@ fn a_wal_that_was_deleted_has_no_frame_to_name() {
         crate::fsx::remove_file_if_exists(&crate::fsx::with_suffix(&path, suffix)).expect("remove");
     }
     let app = rusqlite::Connection::open(&path).expect("open");
-    // Recovered from nothing, then truncated: a wal-index header with salts and without a page size.
+    // Recovered from nothing, then truncated: a wal-index header with salts and without a page
+    // size.
     app.execute_batch("SELECT count(*) FROM t; PRAGMA wal_checkpoint(TRUNCATE)").expect("recover");
     let [ours, spare] = [(); 2].map(|()| Connection::open(&path, Duration::ZERO).expect("open"));
     for connection in [&ours, &spare, &ours, &spare] {

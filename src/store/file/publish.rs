@@ -73,7 +73,8 @@ impl Temp {
     fn publish_new(&mut self, target: &Target) -> Result<()> {
         let Err(error) = weak::link(&self.path, &target.path) else { return Ok(()) };
         match error.raw_os_error() {
-            // Over NFS a repeated request may meet its own success: the second link on our own file is the proof.
+            // Over NFS a repeated request may meet its own success: the second link on our own file
+            // is the proof.
             Some(libc::EEXIST) if self.file.metadata().is_ok_and(|m| m.nlink() > 1) => Ok(()),
             Some(libc::EEXIST) => Err(exists(&target.path)),
             _ if Ability::Link.is_lacking(&error) => self.rename_new(target),
@@ -94,8 +95,8 @@ impl Temp {
         }
     }
 
-    /// For file systems that have neither. Whoever has made the lock file of a name is the only one to look whether the name is
-    /// free, and to take it.
+    /// For file systems that have neither. Whoever has made the lock file of a name is the only one
+    /// to look whether the name is free, and to take it.
     fn rename_locked(&mut self, target: &Target) -> Result<()> {
         Ability::RenameNew.is_missed_at(&target.path);
         let lock = lock_path(target);
@@ -115,8 +116,8 @@ impl Temp {
         renamed
     }
 
-    /// What it means that somebody has the lock file. A killed writer's is removed for the next attempt: both times are the file
-    /// system's own, so no clock of ours has a part in it.
+    /// What it means that somebody has the lock file. A killed writer's is removed for the next
+    /// attempt: both times are the file system's own, so no clock of ours has a part in it.
     fn locked_out(&self, target: &Target, lock: &Path) -> StoreError {
         if target.path.exists() {
             return exists(&target.path);
@@ -140,7 +141,8 @@ fn lock_path(target: &Target) -> PathBuf {
 impl Drop for Temp {
     fn drop(&mut self) {
         if !self.renamed {
-            // Best effort: what stays behind is hidden from listings and taken along by a later delete.
+            // Best effort: what stays behind is hidden from listings and taken along by a later
+            // delete.
             let _ = fsx::remove_file(&self.path);
         }
     }
@@ -161,8 +163,8 @@ fn create_dirs(dir: &Path) -> Result<()> {
     }
 }
 
-/// Makes sure the object's directory exists, and refuses to write through a symlink that leads out of the root. The root
-/// itself may be one: that is the user's choice.
+/// Makes sure the object's directory exists, and refuses to write through a symlink that leads out
+/// of the root. The root itself may be one: that is the user's choice.
 fn prepare_dir(target: &Target) -> Result<()> {
     let root = target.root.as_path();
     create_dirs(root)?;

@@ -1,8 +1,9 @@
 //! Going through directories: listings, deletes, and sweeping up what killed writers left.
 //!
-//! A replica may share its directory with anything, at the root of a volume with `lost+found` for example. Only what lies under
-//! its own prefixes is walked as a whole, and must be readable. The rest is glanced at: the files beside them, and while nothing of its
-//! own is there, what lies below other directories too.
+//! A replica may share its directory with anything, at the root of a volume with `lost+found` for
+//! example. Only what lies under its own prefixes is walked as a whole, and must be readable. The
+//! rest is glanced at: the files beside them, and while nothing of its own is there, what lies
+//! below other directories too.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -61,8 +62,8 @@ enum Depth {
     All,
 }
 
-/// Files of strangers, nearest first, up to a limit. Directories that cannot be read and hidden ones are passed over, links are not
-/// followed: they lead anywhere.
+/// Files of strangers, nearest first, up to a limit. Directories that cannot be read and hidden
+/// ones are passed over, links are not followed: they lead anywhere.
 fn glance(root: &Path, depth: Depth) -> Result<Vec<Listed>> {
     let mut found = Vec::new();
     let mut left = GLANCE_MAX;
@@ -100,17 +101,20 @@ fn glance(root: &Path, depth: Depth) -> Result<Vec<Listed>> {
 /// One recursive listing.
 struct Walk<'a> {
     prefix: &'a str,
-    /// Device and inode of the directories we are in, so that a symlink to one of them ends the came_after.
+    /// Device and inode of the directories we are in, so that a symlink to one of them ends the
+    /// came_after.
     ancestors: Vec<(u64, u64)>,
     found: Vec<Listed>,
 }
 
 impl Walk<'_> {
-    /// Lists `dir`, whose name relative to the root is `name`. A directory that is not there is empty.
+    /// Lists `dir`, whose name relative to the root is `name`. A directory that is not there is
+    /// empty.
     fn directory(&mut self, dir: &Path, name: &str) -> Result<()> {
         let Some(metadata) = fsx::metadata_if_exists(dir).map_err(failure)? else { return Ok(()) };
         let identity = (metadata.dev(), metadata.ino());
-        // Only a link can lead back; and a file system without inode numbers gives all its directories the same.
+        // Only a link can lead back; and a file system without inode numbers gives all its
+        // directories the same.
         if self.ancestors.contains(&identity) && fs::symlink_metadata(dir).is_ok_and(|link| link.is_symlink()) {
             return Ok(());
         }
