@@ -108,7 +108,7 @@ fn other_kind(file: fs::FileType) -> Option<&'static str> {
     })
 }
 
-/// Opens a regular file to read it; never waits, whatever lies there by now.
+/// Opens a regular file to read it; never waits, whatever is there by now.
 pub fn open_regular(path: &Path) -> Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).on("open", path)?;
     match other_kind(file.metadata().on("stat", path)?.file_type()) {

@@ -34,9 +34,9 @@ const LEAF_HEADER_LEN: usize = 8;
 /// theirs; `None`: it says nothing.
 pub fn is_kept(here: Option<&[u8]>, theirs: &Versions<'_>) -> Option<bool> {
     let Versions { pgno, page, is_since, before } = *theirs;
-    let is_telling =
+    let is_evidence =
         is_since && pgno != Pgno::FIRST && !INTERIOR.contains(&page[0]) && page.iter().any(|byte| *byte != 0);
-    if !is_telling || before == Some(page) {
+    if !is_evidence || before == Some(page) {
         return None;
     }
     let Some(here) = here else { return Some(false) };
@@ -60,7 +60,7 @@ fn is_leaf(page: &[u8]) -> bool {
     page[0] == TABLE_LEAF || page[0] == INDEX_LEAF
 }
 
-/// The cells of a leaf, each as far as it surely lies in this page. Nothing is believed that lies
+/// The cells of a leaf, each as far as it surely is in this page. Nothing is believed that is
 /// outside of it.
 fn cells(page: &[u8]) -> impl Iterator<Item = &[u8]> {
     let count = usize::from(u16::from_be_bytes([page[3], page[4]]));
@@ -75,7 +75,7 @@ fn cell_at(page: &[u8], at: usize) -> &[u8] {
     if is_table {
         rest = varint(rest).map_or(rest, |(_row_id, rest)| rest);
     }
-    // SQLite's rule: a payload that is longer than one bound lies in overflow pages from some point
+    // SQLite's rule: a payload that is longer than one bound is in overflow pages from some point
     // on that is beyond the other.
     let share = |of_255: usize| (page.len().saturating_sub(12) * of_255 / 255).saturating_sub(23);
     let whole_max = if is_table { page.len().saturating_sub(35) } else { share(64) };

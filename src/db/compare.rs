@@ -12,11 +12,11 @@
 //! ```
 //!
 //! What is equal is evidence too: of the same lineage, if there is enough of it that says something
-//! (`kin.rs`). Where no page is where it was, the rows tell (`rows.rs`).
+//! (`lineage.rs`). Where no page is where it was, the rows tell (`rows.rs`).
 
 use super::came_after;
 use super::capture::{BEFORE_ANY_WAL, Batch, Pages, frames_between};
-use super::kin::{Mute, has_strange_schema, is_blank, keeps_rows};
+use super::lineage::{Inconclusive, has_foreign_schema, is_blank, keeps_rows};
 use super::open::{Db, DbError};
 use super::position::Position;
 use super::rows::{RowSample, Rows};
@@ -33,7 +33,7 @@ const TAIL_FRAMES: u32 = 32;
 pub trait OtherPages {
     type Error: From<DbError>;
 
-    /// The page of that number as the other side has it, and had it; `None` when it lies beyond its
+    /// The page of that number as the other side has it, and had it; `None` when it is beyond its
     /// end. Asked for in ascending order.
     fn page(&mut self, pgno: Pgno) -> Result<Option<Versions<'_>>, Self::Error>;
 }
@@ -43,9 +43,9 @@ pub trait OtherPages {
 pub struct Limits {
     /// With more differing pages than this the result is of no use.
     pub differing_max: u32,
-    /// As many pages that tell of the same lineage are wanted even then.
-    pub kin_wanted: u32,
-    /// Rows are compared, too, wherever they lie.
+    /// As many pages that show the same lineage are wanted even then.
+    pub related_wanted: u32,
+    /// Rows are compared, too, wherever they are.
     pub rows: bool,
 }
 
@@ -56,16 +56,16 @@ pub struct Comparison {
     pub compared: u32,
     /// Pages of the live side that the other does not have like this.
     pub differing: u32,
-    /// Pages that tell of the same lineage.
-    pub kin: u32,
-    /// Pages of the other side that could.
-    pub telling: u32,
+    /// Pages that show the same lineage.
+    pub related: u32,
+    /// Pages of the other side that could show it.
+    pub evidence: u32,
     /// Which of the other side's rows are here, if that was asked for.
     pub rows: Rows,
     /// There is no table here, and there are some on the other side.
     pub emptied: bool,
     /// No table or index here has a name of the other side's, as far as page 1 tells.
-    pub strange_schema: bool,
+    pub foreign_schema: bool,
     /// Every page was compared.
     pub whole: bool,
     /// Pages that the other side wrote since the moment in question, as far as they say something
@@ -73,7 +73,7 @@ pub struct Comparison {
     pub moved: u32,
     /// Those of them that show that the live side came after them.
     pub kept: u32,
-    mute: Box<Mute>,
+    inconclusive: Box<Inconclusive>,
     sample: Option<Box<RowSample>>,
     pages: PageSet,
 }
@@ -84,25 +84,25 @@ impl Comparison {
     pub fn modelled(
         compared: u32,
         differing: u32,
-        (kin, telling): (u32, u32),
+        (related, evidence): (u32, u32),
         (moved, kept): (u32, u32),
     ) -> Comparison {
-        Comparison { compared, differing, kin, telling, moved, kept, whole: true, ..Comparison::new(compared) }
+        Comparison { compared, differing, related, evidence, moved, kept, whole: true, ..Comparison::new(compared) }
     }
 
     fn new(pages: u32) -> Comparison {
         Comparison {
             compared: 0,
             differing: 0,
-            kin: 0,
-            telling: 0,
+            related: 0,
+            evidence: 0,
             rows: Rows::default(),
             emptied: false,
-            strange_schema: false,
+            foreign_schema: false,
             whole: false,
             moved: 0,
             kept: 0,
-            mute: Box::default(),
+            inconclusive: Box::default(),
             sample: None,
             pages: PageSet::new(pages),
         }
@@ -114,9 +114,17 @@ impl Comparison {
     }
 
     #[cfg(test)]
-    pub fn made_up(pages: u32, differing: u32, kin: u32, strange_schema: bool) -> Comparison {
-        let telling = u32::MAX;
-        Comparison { compared: pages, differing, kin, telling, strange_schema, whole: true, ..Comparison::new(pages) }
+    pub fn made_up(pages: u32, differing: u32, related: u32, foreign_schema: bool) -> Comparison {
+        let evidence = u32::MAX;
+        Comparison {
+            compared: pages,
+            differing,
+            related,
+            evidence,
+            foreign_schema,
+            whole: true,
+            ..Comparison::new(pages)
+        }
     }
 
     #[cfg(test)]
@@ -134,7 +142,7 @@ impl Comparison {
 
     /// What the other side has to tell of.
     fn hear(&mut self, theirs: &Versions<'_>) {
-        self.telling += u32::from(self.mute.is_telling(theirs.pgno, theirs.page));
+        self.evidence += u32::from(self.inconclusive.is_evidence(theirs.pgno, theirs.page));
         if let Some(sample) = &mut self.sample {
             sample.add_theirs(theirs.pgno, theirs.page);
         }
@@ -164,18 +172,18 @@ impl Comparison {
         }
         if pgno == Pgno::FIRST {
             self.emptied = is_blank(live) && other.is_some_and(|other| !is_blank(other));
-            self.strange_schema = other.is_some_and(|other| has_strange_schema(live, other));
-        } else if other.is_some_and(|other| self.is_kin(pgno, live, other, is_equal)) {
-            self.kin += 1;
+            self.foreign_schema = other.is_some_and(|other| has_foreign_schema(live, other));
+        } else if other.is_some_and(|other| self.is_related(pgno, live, other, is_equal)) {
+            self.related += 1;
         }
     }
 
-    fn is_kin(&self, pgno: Pgno, live: &[u8], other: &[u8], is_equal: bool) -> bool {
-        self.mute.is_telling(pgno, other) && (is_equal || keeps_rows(live, other))
+    fn is_related(&self, pgno: Pgno, live: &[u8], other: &[u8], is_equal: bool) -> bool {
+        self.inconclusive.is_evidence(pgno, other) && (is_equal || keeps_rows(live, other))
     }
 
     fn is_over(&self, limits: &Limits) -> bool {
-        self.differing > limits.differing_max && self.kin >= limits.kin_wanted
+        self.differing > limits.differing_max && self.related >= limits.related_wanted
     }
 }
 
@@ -216,7 +224,7 @@ impl Db {
     ) -> Result<Comparison, O::Error> {
         let (page_size, pages) = (batch.header.page_size, batch.header.commit);
         let mut comparison = Comparison::new(pages);
-        comparison.mute = Box::new(self.mute_pages(page_size, pages)?);
+        comparison.inconclusive = Box::new(self.inconclusive_pages(page_size, pages)?);
         comparison.sample = limits.rows.then(Box::default);
         let compared = self.reader.for_each_page(page_size, |pgno, page| -> Result<(), Stop<O::Error>> {
             comparison.add(pgno, page, other.page(pgno).map_err(Stop::Failed)?);
@@ -243,8 +251,8 @@ impl Db {
     }
 
     /// Pages of the snapshot that was captured last that say nothing of a lineage.
-    fn mute_pages(&self, page_size: PageSize, pages: u32) -> Result<Mute, DbError> {
-        Mute::find(pages, |pgno| {
+    fn inconclusive_pages(&self, page_size: PageSize, pages: u32) -> Result<Inconclusive, DbError> {
+        Inconclusive::find(pages, |pgno| {
             let mut page = vec![0; page_size.bytes()];
             self.reader.read_page(pgno, &mut page)?;
             Ok(page)
@@ -358,7 +366,7 @@ mod tests {
         let mut comparison = Comparison::new(10);
         let mut see = |number, live: &[u8], other: Option<&[u8]>| {
             comparison.add(pgno(number), live, other.map(|page| versions(number, page)));
-            (comparison.differing, comparison.kin)
+            (comparison.differing, comparison.related)
         };
         let first = [[0; 100].as_slice(), &leaf(3)[..412]].concat();
         assert_eq!(see(1, &first, Some(&first)), (0, 0), "page 1");
@@ -383,7 +391,7 @@ mod tests {
 
     #[test]
     fn too_much_difference_ends_it_once_the_lineage_is_clear() {
-        let limits = Limits { differing_max: 1, kin_wanted: 1, rows: false };
+        let limits = Limits { differing_max: 1, related_wanted: 1, rows: false };
         let mut comparison = Comparison::new(10);
         for number in 2..5 {
             comparison.add(pgno(number), &[1; 512], None);

@@ -14,11 +14,11 @@
 //!   reset.rs     let the WAL start over, a few milliseconds under the write lock
 //!   resume.rs    prove that a WAL still continues what the bucket has
 //!   compare.rs   where that cannot be proved: which pages are not what another copy has
-//!   kin.rs       pure: pages that tell of one lineage
-//!   rows.rs      pure: rows that do, wherever they lie
+//!   lineage.rs   pure: pages that tell of one lineage
+//!   rows.rs      pure: rows that do, wherever they are
 //!   came_after.rs   pure: a page that shows that it came after another copy
 //!   litestream.rs  what Litestream leaves beside a database
-//!   nearby.rs    there is no database: what lies at and around its path
+//!   nearby.rs    there is no database: what is at and around its path
 //!   identity.rs  is this still the file we opened?
 //!   replaced.rs  it is not: what the old one left
 //! ```
@@ -45,7 +45,7 @@ mod capture;
 mod compare;
 mod follow;
 mod identity;
-mod kin;
+mod lineage;
 mod litestream;
 mod nearby;
 mod open;

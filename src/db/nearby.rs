@@ -1,4 +1,4 @@
-//! What lies at and around a path where there should be a database: other databases, and since when
+//! What is at and around a path where there should be a database: other databases, and since when
 //! they were not written to.
 //!
 //! Only directory entries, `stat` and files that no SQLite lock lives on are used as far as
@@ -68,7 +68,7 @@ impl Surroundings {
             _ => nearest_directory(path),
         };
         found.take_directory(home, true);
-        // Not the root of the file system: what lies there is nobody's neighbour.
+        // Not the root of the file system: what is there is nobody's neighbour.
         if let Some(above) = home.parent().filter(|above| above.parent().is_some()) {
             found.take_directory(above, false);
         }

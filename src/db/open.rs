@@ -38,18 +38,18 @@ pub enum DbError {
     /// shared memory.
     #[error("{} is in journal mode {mode} and could not be converted to WAL: close other programs that use it", path.display())]
     NotWal { path: PathBuf, mode: String },
-    /// Another file lies at the path now: replication must stop, or it would ship a stranger over a
+    /// Another file is at the path now: replication must stop, or it would upload another database over a
     /// good history.
-    #[error("{} was deleted or replaced while it was replicated: nothing of what lies there now was uploaded; the next start compares it with \
+    #[error("{} was deleted or replaced while it was replicated: nothing of the file that is there now was uploaded; the next start compares it with \
          the replica", path.display())]
     Replaced { path: PathBuf },
     /// The database file has no bytes any more.
-    #[error("{} was truncated to nothing while it was replicated: the replica keeps what was in it, restore it", path.display())]
+    #[error("{} was truncated to nothing while it was replicated: the replica still has its content; restore it", path.display())]
     Emptied { path: PathBuf },
     /// The WAL or its index was taken away from under the connections that use it.
     #[error(
         "{} was deleted or replaced while it was in use: new connections to the database do not see what old ones commit; stop \
-         everything that has it open and start again, it is then compared with the replica",
+         everything that has it open and start again; the database is then compared with the replica",
         path.display()
     )]
     Torn { path: PathBuf },
@@ -237,7 +237,7 @@ impl Db {
     /// Takes the write lock and keeps it until this value is dropped: nobody can commit any more.
     /// `false` when the application holds it right now.
     pub fn freeze(&self) -> Result<bool, DbError> {
-        Ok(self.spare.begin_barrier()?)
+        Ok(self.spare.begin_write()?)
     }
 
     /// Gives the write lock back.

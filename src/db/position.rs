@@ -21,7 +21,7 @@ pub struct Position {
     pub sealed: bool,
 }
 
-/// What lies between a position and a mark.
+/// What is between a position and a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Nothing,
@@ -87,7 +87,7 @@ impl ImageReason {
     /// be a beginning too.
     pub fn begins_anew(self) -> bool {
         match self {
-            // Whatever lies there, and whatever it is worth: the order is to go on from here.
+            // Whatever is there, and whatever it is worth: the order is to go on from here.
             ImageReason::Accepted => true,
             ImageReason::HistoryGone | ImageReason::HistoryBroken | ImageReason::PageSizeChanged => true,
             _ => false,
@@ -100,14 +100,14 @@ impl fmt::Display for ImageReason {
         f.write_str(match self {
             ImageReason::FirstBackup => "this is the first backup",
             ImageReason::NoPosition => "the newest object in the replica does not say where in the WAL it ends",
-            ImageReason::LocalChanges => "the database may have changed while nobody was replicating it",
+            ImageReason::LocalChanges => "the database may have changed while it was not replicated",
             ImageReason::HistoryGone => "objects of the history are gone from the replica",
             ImageReason::HistoryBroken => "the files in the replica do not make a database",
             ImageReason::Accepted => "`millstream reset` has made it the newest state",
-            ImageReason::FileReplaced => "another file lies in its place now",
+            ImageReason::FileReplaced => "another file is in its place now",
             ImageReason::PageSizeChanged => "the page size of the database changed",
-            ImageReason::WalRestarted => "the WAL was restarted by somebody else",
-            ImageReason::WalTruncated => "the WAL was truncated by somebody else",
+            ImageReason::WalRestarted => "the WAL was restarted by another process",
+            ImageReason::WalTruncated => "the WAL was truncated by another process",
             ImageReason::WalRewritten => "the WAL is not the one that was replicated",
             ImageReason::CommitsLost => {
                 "the WAL here ends before what was uploaded from it: this disk has lost commits that the replica has (a power loss?)"

@@ -1,4 +1,4 @@
-//! Another file lies at a database's path: what the old one has left beside it, and who still uses
+//! Another file is at a database's path: what the old one has left beside it, and who still uses
 //! it.
 //!
 //! While a database is replicated its WAL stays, whoever closes it. When a maintenance puts another
@@ -31,7 +31,7 @@ impl Db {
         self.files.remains()
     }
 
-    /// Opens the file that lies at `path` now. The connections to the old one end first, also where
+    /// Opens the file that is at `path` now. The connections to the old one end first, also where
     /// this fails: then it is to be tried again before anything else is done.
     pub fn reopen(&mut self, path: &Path, tuning: Tuning, remains: &Remains) -> Result<(), DbError> {
         self.checkpoint_lock.release();

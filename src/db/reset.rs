@@ -3,12 +3,12 @@
 //! ```text
 //! PASSIVE checkpoint up to our mark          no lock; a long tail is captured and checkpointed first
 //! sync both files                            so that the checkpoint under the lock has little to wait for
-//! BEGIN IMMEDIATE on the spare connection    the barrier: nobody can commit until it ends
+//! BEGIN IMMEDIATE on the spare connection    the write lock: no commit until it ends
 //! capture the tail                           usually nothing
 //! end the read transaction
 //! PASSIVE checkpoint                         copies the tail, usually nothing
 //! rest                                       on slot 0: the next writer may restart the WAL once
-//! end the barrier
+//! end the write lock
 //! ```
 //!
 //! Never RESTART, never FULL; TRUNCATE only while resting, when everything in the WAL is captured
@@ -25,8 +25,8 @@ use crate::clock::Clock;
 use crate::sqlite::{Checkpoint, CheckpointMode, Mark, SqliteError, frame_len};
 
 /// How long to try for the write lock: a reset can always be done later.
-const BARRIER_TIMEOUT: Duration = Duration::from_millis(30);
-const KNOCK_EVERY: Duration = Duration::from_micros(50);
+const WRITE_LOCK_TIMEOUT: Duration = Duration::from_millis(30);
+const ASK_EVERY: Duration = Duration::from_micros(50);
 
 /// A longer tail than this part of the WAL is captured and checkpointed without the lock first. Of
 /// a long WAL more is worth a wait: a writer at full speed makes some megabytes in the time of one
@@ -117,10 +117,10 @@ impl Db {
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
     ) -> Result<Reset, E> {
         self.spare.sync_ahead();
-        if !self.take_barrier(clock)? {
+        if !self.take_write_lock(clock)? {
             return Ok(Reset::Deferred(Obstacle::Writer));
         }
-        let result = self.reset_under_barrier(clock, save);
+        let result = self.reset_under_write_lock(clock, save);
         self.spare.end().map_err(DbError::from)?;
         result
     }
@@ -135,7 +135,7 @@ impl Db {
         let began = clock.blocking_instant();
         loop {
             match self.checkpoint(by, CheckpointMode::Passive) {
-                Ok(done) if done.busy && clock.blocking_instant() - began < patience => clock.block_for(KNOCK_EVERY),
+                Ok(done) if done.busy && clock.blocking_instant() - began < patience => clock.block_for(ASK_EVERY),
                 done => return done,
             }
         }
@@ -158,14 +158,14 @@ impl Db {
         Ok((left > tail_max).then_some(Reset::Deferred(Obstacle::Reader)))
     }
 
-    /// Knocks often instead of waiting in SQLite's busy handler, whose pauses of milliseconds never
+    /// Asks often instead of waiting in SQLite's busy handler, whose pauses of milliseconds never
     /// meet the short gaps between the commits of a busy writer.
-    fn take_barrier(&self, clock: Clock) -> Result<bool, DbError> {
+    fn take_write_lock(&self, clock: Clock) -> Result<bool, DbError> {
         self.spare.set_busy_timeout(Duration::ZERO)?;
         let began = clock.blocking_instant();
         let taken = loop {
-            match self.spare.begin_barrier() {
-                Ok(false) if clock.blocking_instant() - began < BARRIER_TIMEOUT => clock.block_for(KNOCK_EVERY),
+            match self.spare.begin_write() {
+                Ok(false) if clock.blocking_instant() - began < WRITE_LOCK_TIMEOUT => clock.block_for(ASK_EVERY),
                 done => break done,
             }
         };
@@ -173,7 +173,7 @@ impl Db {
         Ok(taken?)
     }
 
-    fn reset_under_barrier<E: From<DbError>>(
+    fn reset_under_write_lock<E: From<DbError>>(
         &mut self,
         clock: Clock,
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,

@@ -1,4 +1,4 @@
-//! Which of another database's rows are here, wherever they lie. Pure.
+//! Which of another database's rows are here, wherever they are. Pure.
 //!
 //! `VACUUM INTO`, `.dump` and a migration that builds a new file leave no page where it was, but
 //! the rows are the same: a row is its record, without its row id and its place. Of each side a
@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use super::kin::{SCHEMA_AT, TABLE_LEAF, row_offsets};
+use super::lineage::{SCHEMA_AT, TABLE_LEAF, row_offsets};
 use crate::page::Pgno;
 use crate::sqlite::varint;
 
@@ -16,7 +16,7 @@ const INDEX_LEAF: u8 = 10;
 const SAMPLE_MAX: usize = 4096;
 /// A shorter record may be anybody's.
 const RECORD_MIN: usize = 8;
-/// So much of a record is looked at: it lies in the row's own page whatever the size of the pages.
+/// So much of a record is looked at: it is in the row's own page whatever the size of the pages.
 const LOOKED_AT: usize = 32;
 
 /// How many of the other side's rows are in the sample, and how many of these are here.

@@ -603,7 +603,7 @@ fn the_lock_page_is_in_no_file_and_in_no_comparison() {
         assert_eq!(batch.header.commit, pages);
         let mut first = vec![0; page_size.bytes()];
         db.reader.read_page(Pgno::FIRST, &mut first).expect("read");
-        let limits = Limits { differing_max: 0, kin_wanted: 0, rows: false };
+        let limits = Limits { differing_max: 0, related_wanted: 0, rows: false };
         let compared =
             db.compare(&batch, &mut Zeros(lock, vec![0; 65536], first), &Limits { differing_max: 9, ..limits });
         let compared = compared.expect("compare");

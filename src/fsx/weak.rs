@@ -54,7 +54,7 @@ impl Ability {
             Ability::SyncDir => "cannot make the name of a new file durable: a power loss may take the newest files",
             Ability::SyncFile => "cannot make a file durable: a power loss may take the newest files",
             Ability::Times => "does not keep times: what is restored for a moment goes by when the files were written",
-            Ability::Modes => "does not keep permissions: see to it that only the right users can read what lies there",
+            Ability::Modes => "does not keep permissions: make sure that only the right users can read the files there",
             Ability::Owners => "does not keep owners: files there belong to whom the mount says",
             Ability::Link | Ability::RenameNew => {
                 "has neither hard links nor RENAME_NOREPLACE: a lock file keeps two writers apart as well as it can; make sure \

@@ -67,7 +67,7 @@ impl<W: Write> Encoder<W> {
         })
     }
 
-    /// Adds the next page. Pages ascend and lie within the database; the lock page is never added;
+    /// Adds the next page. Pages ascend and are within the database; the lock page is never added;
     /// a snapshot gets them all.
     pub fn page(&mut self, pgno: Pgno, data: &[u8]) -> Result<()> {
         if data.len() != self.header.page_size.bytes() {

@@ -1,4 +1,4 @@
-//! The page index at the end of a file: where each page's frame lies, so that a file can be read in
+//! The page index at the end of a file: where each page's frame is, so that a file can be read in
 //! pieces.
 //!
 //! ```text
@@ -25,7 +25,7 @@ pub const TAIL_LEN: usize = 24;
 /// Closes the index: a page number 0.
 pub(super) const END_OF_INDEX: u8 = 0;
 
-/// Where the index lies and what the file's checksum should be.
+/// Where the index is and what the file's checksum should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {
     pub index_offset: u64,
@@ -54,7 +54,7 @@ impl Tail {
     }
 }
 
-/// Where one page's frame lies in the file.
+/// Where one page's frame is in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub pgno: Pgno,

@@ -90,7 +90,7 @@ pub fn audit(evidence: &Evidence<'_>) -> Audit {
     case.name_holes_in_levels();
     case.name_page_sizes();
     case.remark_overlaps();
-    case.remark_strangers();
+    case.remark_foreign();
     case.remark_leftovers();
     case.close()
 }
@@ -139,7 +139,7 @@ impl<'a> Case<'a> {
         let torn = evidence.listing.ignored.iter().filter(|ignored| ignored.resembles == Resembles::Ltx);
         suspects.extend(torn.filter_map(|ignored| {
             let Name::Ltx { level, min_txid, max_txid, .. } = names::parse(&ignored.name) else { return None };
-            let unsound = Unsound::stranger(ignored.why.clone());
+            let unsound = Unsound::foreign(ignored.why.clone());
             Some(Suspect { name: ignored.name.clone(), level, min_txid, max_txid, unsound })
         }));
         let misfits = misfits(&sound);

@@ -58,7 +58,7 @@ impl Remote {
 
     async fn count_before(&self, objects: &[LtxObject], before_ms: i64) -> Result<usize, StoreError> {
         let (mut low, mut high) = (0, objects.len());
-        // Most often the point in time lies behind the last object or before the first.
+        // Most often the point in time is behind the last object or before the first.
         let mut probe = objects.len().saturating_sub(1);
         while low < high {
             if self.created_ms(&objects[probe]).await? < before_ms {

@@ -31,7 +31,7 @@ impl Unsound {
     }
 
     /// Something else under the name of an LTX file.
-    pub fn stranger(why: impl Into<String>) -> Unsound {
+    pub fn foreign(why: impl Into<String>) -> Unsound {
         Unsound { why: why.into(), is_its_name: false }
     }
 }
@@ -66,7 +66,7 @@ impl Remote {
     async fn check_ends_once(&self, object: &LtxObject) -> Result<Result<Header, Unsound>, ReadError> {
         let ends = match self.ends(object, object.size).await {
             Ok(ends) => ends,
-            Err(ReadError::Invalid { source, .. }) => return Ok(Err(Unsound::stranger(source.to_string()))),
+            Err(ReadError::Invalid { source, .. }) => return Ok(Err(Unsound::foreign(source.to_string()))),
             Err(error) => return Err(error),
         };
         Ok(judge(object, &ends))
@@ -75,8 +75,8 @@ impl Remote {
 
 /// What the ends of an object say about it.
 fn judge(object: &LtxObject, ends: &Ends) -> Result<Header, Unsound> {
-    let header = Header::decode(&ends.header).map_err(|error| Unsound::stranger(error.to_string()))?;
-    object.check_txids(&header).map_err(Unsound::stranger)?;
+    let header = Header::decode(&ends.header).map_err(|error| Unsound::foreign(error.to_string()))?;
+    object.check_txids(&header).map_err(Unsound::foreign)?;
     Tail::parse(&ends.tail, object.size).map_err(|error| {
         let cut = "it is cut short, or its last bytes were changed";
         Unsound::damaged(format!("{cut}: {error}"))

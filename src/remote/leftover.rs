@@ -26,7 +26,7 @@ struct Leftover {
 }
 
 impl Remote {
-    /// Removes what is old, at `now_ms` of the store's clock; `probes` is what lies under their
+    /// Removes what is old, at `now_ms` of the store's clock; `probes` is what is under their
     /// names. Returns how long to wait before it is worth while to look again; `None`: nothing is
     /// left.
     pub async fn remove_leftovers(&self, now_ms: i64, probes: &[Listed]) -> Result<Option<Duration>> {

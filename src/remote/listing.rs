@@ -1,4 +1,4 @@
-//! What lies in the bucket, as one LIST told it: sorted, without doubles, without what is not ours.
+//! What is in the bucket, as one LIST told it: sorted, without doubles, without what is not ours.
 //!
 //! A listing can lag behind, repeat a key or name one that is gone; whoever acts on it finds out
 //! when it reads. It is never the proof that nothing is there.
@@ -28,7 +28,7 @@ pub struct Ignored {
 pub enum Resembles {
     Nothing,
     Ltx,
-    /// It lies where Litestream 0.3 put its files.
+    /// It is where Litestream 0.3 put its files.
     Old,
     /// It looks like a file of a replica that does not begin here: of another one, or of this one
     /// at the wrong place.
@@ -138,7 +138,7 @@ impl Listing {
     }
 
     /// One sentence about everything that plays no part; `None` if there is nothing of the kind.
-    pub fn strangers(&self) -> Option<String> {
+    pub fn foreign(&self) -> Option<String> {
         let count = self.ignored.len();
         let mut examples: Vec<&Ignored> = Vec::new();
         // One of each kind, then whichever.
@@ -324,8 +324,8 @@ mod tests {
     }
 
     #[test]
-    fn many_strangers_are_one_sentence_with_an_example_of_each_kind() {
-        let sentence = |entries: Vec<Listed>| Listing::parse(Layout::S3, entries).strangers();
+    fn many_foreign_objects_are_one_sentence_with_an_example_of_each_kind() {
+        let sentence = |entries: Vec<Listed>| Listing::parse(Layout::S3, entries).foreign();
         assert_eq!(sentence(vec![in_layout(Layout::S3, 0, 1, 1)]), None);
         let one = sentence(vec![listed("notes.txt", 1, 1)]).expect("one");
         assert_eq!(one, "ignoring \"notes.txt\" (not a name that Litestream or millstream writes)");

@@ -5,7 +5,7 @@
 //! in and objects come out.
 //!
 //! ```text
-//!   names.rs    the one place that knows the names of objects        listing.rs  one LIST, sorted and without strangers
+//!   names.rs    the one place that knows the names of objects        listing.rs  one LIST, sorted, and only what is ours
 //!   level.rs    compaction levels                                    plan.rs     pure: the files of a point in history
 //!   created.rs  when the content of an object came to be             read.rs     reading with patience
 //!   v03.rs      what Litestream 0.3 left                             ends.rs     header and end of an object: do they fit?
@@ -63,7 +63,7 @@ pub struct Remote {
     old: Option<Arc<dyn Store>>,
     layout: Layout,
     policy: ReadPolicy,
-    /// What the names of other replicas that lie below this one begin with.
+    /// What the names of other replicas that are below this one begin with.
     others: Arc<[String]>,
     clock: Clock,
 }
@@ -126,7 +126,7 @@ impl Remote {
         self.store.address()
     }
 
-    /// Everything that lies there, by one LIST.
+    /// Everything that is there, by one LIST.
     pub async fn listing(&self) -> Result<Listing, StoreError> {
         let prefixes = names::prefixes();
         let mut listed = self.policy.retry(self.clock, || self.store.list_own(&prefixes)).await?;
@@ -145,12 +145,12 @@ impl Remote {
         Ok(listing)
     }
 
-    /// Says what lies there and plays no part, and what of it is a history in another layout than
+    /// Says what is there and plays no part, and what of it is a history in another layout than
     /// the store's own.
     pub fn announce(&self, listing: &Listing) {
         let address = self.address();
-        if let Some(strangers) = listing.strangers() {
-            tracing::warn!("{address}: {strangers}");
+        if let Some(foreign) = listing.foreign() {
+            tracing::warn!("{address}: {foreign}");
         }
         match &listing.other_layout {
             OtherLayout::Absent => {}

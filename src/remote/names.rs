@@ -41,7 +41,7 @@ pub enum Name {
     Old(OldName),
     /// Known, and no LTX object: nothing to say about it.
     Known,
-    /// It looks like a file of a replica, and lies where this replica has none.
+    /// It looks like a file of a replica, and is where this replica has none.
     Misplaced(&'static str),
     Foreign(&'static str),
 }
@@ -105,7 +105,7 @@ pub fn parse(name: &str) -> Name {
     }
 }
 
-/// In which layout's directory of which level a name lies, and the rest of it.
+/// In which layout's directory of which level a name is, and the rest of it.
 fn place(name: &str) -> Option<(Layout, Level, &str)> {
     let (layout, (level, file)) = match name.strip_prefix("ltx/") {
         Some(below) => (Layout::Directories, below.split_once('/')?),

@@ -102,14 +102,14 @@ impl Remote {
             },
         };
         match decoded {
-            Ok(header) => Ok(object.check_txids(&header).map(|()| header).map_err(Unsound::stranger)),
+            Ok(header) => Ok(object.check_txids(&header).map(|()| header).map_err(Unsound::foreign)),
             Err((_, LtxError::Io { source, .. })) if source.get_ref().is_some_and(|e| e.is::<ReadError>()) => {
                 Err(source.downcast::<ReadError>().expect("it is one"))
             }
-            Err((None, error)) => Ok(Err(Unsound::stranger(error.to_string()))),
+            Err((None, error)) => Ok(Err(Unsound::foreign(error.to_string()))),
             Err((Some(header), error)) => Ok(Err(match object.check_txids(&header) {
                 Ok(()) => Unsound::damaged(error.to_string()),
-                Err(why) => Unsound::stranger(why),
+                Err(why) => Unsound::foreign(why),
             })),
         }
     }

@@ -1,4 +1,4 @@
-//! The names of a replica that Litestream 0.3 wrote, and what lies there.
+//! The names of a replica that Litestream 0.3 wrote, and what is there.
 //!
 //! ```text
 //! generations/<16 hex>/snapshots/<index, 8 hex>.snapshot.lz4                 the database file as it was when a WAL began
@@ -96,7 +96,7 @@ pub struct OldObject {
     pub name: Key,
 }
 
-/// What lies of one generation, by ascending places.
+/// What there is of one generation, by ascending places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldGeneration {
     pub id: Generation,

@@ -65,7 +65,7 @@ impl Failure {
 
 /// The error when listed objects keep vanishing.
 pub(super) fn vanishing(name: &Key) -> RestoreError {
-    let detail = format!("{name} was listed and is gone, again and again");
+    let detail = format!("{name} is listed, but was gone at every attempt");
     RestoreError::CannotTell(StoreError::Transient { detail })
 }
 

@@ -9,7 +9,7 @@
 //!
 //! Damage is met where it shows: a part that does not decode is read once more, a file whose
 //! checksum does not fit is read once more as a whole; if it is the same again, it is damaged where
-//! it lies.
+//! it is.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

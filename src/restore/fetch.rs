@@ -1,4 +1,4 @@
-//! A restore up to the moment before the rename: the database lies whole and durable in a temporary
+//! A restore up to the moment before the rename: the database is whole and durable in a temporary
 //! file, which is gone when it is dropped.
 
 use std::path::Path;
@@ -49,7 +49,7 @@ impl Fetched {
 }
 
 /// Plans and carries out, again when the bucket changed meanwhile, and around damaged files where
-/// others hold the same. `output` is where the database would get its name: the temporary file lies
+/// others hold the same. `output` is where the database would get its name: the temporary file is
 /// beside it.
 pub async fn fetch(
     remote: &Remote,
@@ -88,7 +88,7 @@ pub async fn fetch(
         match engine::carry_out(remote, request, &checked_plan, output, progress).await {
             Ok(temporary) => return Ok(Fetched::ltx(temporary, &checked_plan)),
             Err(engine::Failure::Changed(name)) if moved + 1 < MAX_ATTEMPTS => {
-                tracing::info!("{name} is no longer what it was, planning again");
+                tracing::info!("{name} has changed since it was listed: planning the restore again");
                 moved += 1;
             }
             Err(engine::Failure::Damaged { name, why }) if avoid.len() < MAX_DAMAGED => {

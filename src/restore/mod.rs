@@ -112,7 +112,7 @@ pub struct Restored {
     /// Files and bytes that were read for it.
     pub files: usize,
     pub bytes: u64,
-    /// What lay beside the target and would have been replayed over it, or at its place; under
+    /// What was beside the target and would have been replayed over it, or at its place; under
     /// these names now.
     pub orphaned: Vec<PathBuf>,
 }

@@ -137,7 +137,7 @@ fn alike(a: Point, b: Point) -> bool {
     a.level == b.level && (a.level != Level::L0 || a.txid.next() == Some(b.txid))
 }
 
-/// A hole that several files lie behind is one hole.
+/// A hole that several files are behind is one hole.
 fn note_hole(holes: &mut Vec<Hole>, end: Txid, beyond: Txid) {
     let (Some(first_missing), Some(last_missing)) = (end.next(), Txid::new(beyond.get() - 1)) else { return };
     match holes.last_mut() {

@@ -30,7 +30,7 @@ const SHM_LOCKS: Range = (120, 9);
 
 /// Somebody has the database open.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} is open in {by}, and is not replaced under it: stop it first", path.display())]
+#[error("{} is open in {by} and cannot be replaced meanwhile: stop that first", path.display())]
 pub struct InUse {
     pub path: PathBuf,
     /// The processes by name, as far as they can be seen from here.
@@ -126,7 +126,7 @@ pub(super) fn name_of(pid: i32) -> String {
     }
 }
 
-/// The database and what lies beside it, as far as it is there.
+/// The database and what is beside it, as far as it is there.
 fn files(path: &Path) -> Vec<Metadata> {
     let names = ["", "-wal", "-shm", "-journal"].map(|suffix| fsx::with_suffix(path, suffix));
     names.iter().filter_map(|name| fs::metadata(name).ok()).collect()

@@ -7,7 +7,7 @@
 //! | idle | [`Connection::end`] | none; the open connection keeps others out of `journal_mode=DELETE` |
 //! | pinned | [`Connection::pin`] | on a read slot of its own: nobody can restart or truncate the WAL |
 //! | resting | [`Connection::rest`] | on slot 0 if all is backfilled: the next writer may restart the WAL *once*; its new frames cannot be backfilled, so a second restart cannot happen |
-//! | barrier | [`Connection::begin_barrier`] | holds the write lock: no commit can happen |
+//! | write lock | [`Connection::begin_write`] | holds the write lock: no commit can happen |
 //!
 //! Nothing here ever writes a row, a table or a page of its own.
 
@@ -163,7 +163,7 @@ impl Connection {
     }
 
     /// Takes the write lock without writing; `false` when somebody else has it.
-    pub fn begin_barrier(&self) -> Result<bool, SqliteError> {
+    pub fn begin_write(&self) -> Result<bool, SqliteError> {
         match self.conn.execute_batch("BEGIN IMMEDIATE") {
             Ok(()) => Ok(true),
             Err(error) => match self.error("take the write lock of", &error) {

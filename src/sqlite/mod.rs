@@ -6,13 +6,13 @@
 //!
 //! ```text
 //!   header.rs      the first 100 bytes of a database file
-//!   presence.rs    what lies at a database's path
+//!   presence.rs    what is at a database's path
 //!   access.rs      may we open it, without getting in the way of its owner?
 //!   clients.rs     who has it open; keeping everybody out while its file is replaced
 //!   exclusive.rs   a program that keeps the database to itself
 //!   wal.rs         the -wal file: header, frames, salts, cumulative checksum (read directly; no locks live on it)
 //!   mark.rs        on which frame a read transaction stands
-//!   connection.rs  open, pin, rest, barrier, checkpoint
+//!   connection.rs  open, pin, rest, write lock, checkpoint
 //!   checkpoint_lock.rs  one party checkpoints
 //!   sync.rs        dirty pages to the disk ahead of a checkpoint
 //!   varint.rs      the integers in records and cells

@@ -1,6 +1,6 @@
 //! Page images through SQLite itself, by the `sqlite_dbpage` virtual table.
 //!
-//! Inside a read transaction every page is that transaction's version of it, wherever it lies (WAL,
+//! Inside a read transaction every page is that transaction's version of it, wherever it is (WAL,
 //! database file, cache), and no lock is held against writers. The lock page reads as zeros and is
 //! left out.
 

@@ -1,4 +1,4 @@
-//! What lies at a database's path, judged by its first bytes.
+//! What is at a database's path, judged by its first bytes.
 //!
 //! Only a name that nothing has, or a file without a single byte, is a missing database. Whatever
 //! else is there belongs to somebody: it may be a database that is encrypted or damaged, or a path
@@ -17,7 +17,7 @@ const SAMPLE_LEN: u64 = 4096;
 const RANDOM_BITS: f64 = 7.2;
 const RANDOM_SAMPLE_MIN: usize = 512;
 
-/// What lies at a database's path.
+/// What is at a database's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     Missing,

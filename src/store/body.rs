@@ -20,7 +20,7 @@ pub struct BodyWriter {
 
 /// The put is over (failed, or its caller went away): there is no use in making more of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("nobody reads this body any more")]
+#[error("the reader of this body is gone")]
 pub struct Unread;
 
 impl Body {

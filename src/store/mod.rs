@@ -1,7 +1,7 @@
 //! Stores: named bytes, moved. One trait, one file per kind of store.
 //!
 //! A store knows nothing of LTX, levels or databases: `remote/` writes the names, a store only
-//! keeps what lies under them. So a new cloud is one new file here, and gets restore, fencing and
+//! keeps what is under them. So a new cloud is one new file here, and gets restore, fencing and
 //! audit for nothing.
 //!
 //! The contract that every store is held to (one conformance suite runs against all of them,
@@ -138,7 +138,7 @@ impl Range {
 /// The body of a read, chunk by chunk.
 pub type Chunks = BoxStream<'static, Result<Bytes>>;
 
-/// An upload in parts that was neither completed nor ended. Its parts lie in the store unseen, and
+/// An upload in parts that was neither completed nor ended. Its parts are in the store unseen, and
 /// are paid for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenUpload {
@@ -204,7 +204,7 @@ pub trait Store: Send + Sync {
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>>;
 
     /// Everything whose name begins with one of `prefixes` (each ends with `/`) and, of what else
-    /// lies there, as much as the store sees without extra cost or harm. Strangers show that the
+    /// is there, as much as the store sees without extra cost or harm. Strangers show that the
     /// place may not be what it is taken for.
     async fn list_own(&self, prefixes: &[String]) -> Result<Vec<Listed>> {
         let _ = prefixes;

@@ -16,7 +16,7 @@ pub struct Probed {
     pub honours_create: bool,
     /// The store's time, Unix milliseconds, where a listing showed the probe.
     pub now_ms: Option<i64>,
-    /// What lies beside it.
+    /// What is beside it.
     pub beside: Vec<Listed>,
 }
 
@@ -27,7 +27,7 @@ pub fn named(name: &str) -> Option<Key> {
     is_ours.then(|| Key::new(name)).flatten()
 }
 
-/// What lies where probes are put.
+/// What is where probes are put.
 pub async fn list(store: &dyn Store) -> Result<Vec<Listed>> {
     store.list(DIRECTORY).await
 }

@@ -18,7 +18,7 @@
 //! gives up; a stage with one lets [`supervise`] forward it.
 //!
 //! A command runs as if it had been executed directly: same descriptors, directory, limits,
-//! environment, signal mask and ignored signals (`origin.rs` reads those before `main`, `limits.rs`
+//! environment, signal mask and ignored signals (`inherited.rs` reads those before `main`, `limits.rs`
 //! before it raises one, `spawn.rs` restores them). A signal that is ignored at the start (`nohup`,
 //! or a shell's background job) asks us for nothing either, but it is passed on: the command may
 //! have a handler of its own. Only TERM always asks. It gets a process group of its own, so that it
@@ -48,8 +48,8 @@ mod exit;
 mod files;
 mod group;
 mod image;
+mod inherited;
 mod limits;
-mod origin;
 mod reaper;
 mod signal;
 mod signals;
@@ -75,7 +75,7 @@ pub fn install() -> Result<(Signals, Reaper), InstallError> {
     let signals = Signals::install()?;
     defect::hears();
     if let Err(error) = limits::raise() {
-        tracing::debug!(%error, "the limit of open descriptors stays as it is");
+        tracing::debug!(%error, "cannot raise the limit of open files");
     }
     let reaper = Reaper::start()?;
     Ok((signals, reaper))

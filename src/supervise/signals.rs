@@ -14,7 +14,7 @@ use std::task::Poll;
 use futures_util::FutureExt;
 use tokio::signal::unix::{self, SignalKind};
 
-use super::origin;
+use super::inherited;
 use super::signal::Signal;
 use super::sys;
 
@@ -66,7 +66,7 @@ impl Signals {
     /// ignored does not want it to end anything; TERM is how everybody asks, and must work in any
     /// case.
     pub fn heeds(signal: Signal) -> bool {
-        signal == Signal::TERM || !origin::ignored(signal)
+        signal == Signal::TERM || !inherited::ignored(signal)
     }
 
     /// A signal that has arrived already, for the seams between stages.

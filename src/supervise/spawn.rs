@@ -19,8 +19,8 @@ use std::path::PathBuf;
 use libc::pid_t;
 
 use super::image::Image;
+use super::inherited;
 use super::limits;
-use super::origin;
 use super::signal::{self, Signal};
 use super::sys;
 use super::tty;
@@ -114,7 +114,7 @@ impl<'a> Prepared<'a> {
         envp.push(std::ptr::null());
         let mut listen_pid = [0; 32];
         listen_pid[..LISTEN_PID.len()].copy_from_slice(LISTEN_PID);
-        let mask = sys::signal_set(origin::blocked);
+        let mask = sys::signal_set(inherited::blocked);
         Prepared {
             image,
             argv,
@@ -191,7 +191,7 @@ impl<'a> Prepared<'a> {
 unsafe fn restore_dispositions() {
     for number in 1..=signal::MAX {
         let Some(signal) = Signal::from_raw(number) else { continue };
-        let handler = if origin::ignored(signal) { libc::SIG_IGN } else { libc::SIG_DFL };
+        let handler = if inherited::ignored(signal) { libc::SIG_IGN } else { libc::SIG_DFL };
         // SAFETY: all-zero bytes are a valid sigaction with an empty mask and no flags. KILL, STOP
         // and the C library's own signals are refused without effect.
         unsafe {

@@ -33,7 +33,7 @@ impl PageSums {
         Ok(PageSums { txid, page_size, pages, sums, path: path.to_owned() })
     }
 
-    /// Notes a page; a later note replaces an earlier one, and what lies behind the end is not
+    /// Notes a page; a later note replaces an earlier one, and what is behind the end is not
     /// noted.
     pub fn note(&self, pgno: Pgno, page: &[u8]) -> Result<(), FsError> {
         if pgno.get() > self.pages {

@@ -2,7 +2,7 @@
 //! one.
 //!
 //! A read transaction is pinned, which names the WAL frame that it sees. The level-0 object whose
-//! WAL range ends there, or is the first to end behind it, is the transaction to restore; what lies
+//! WAL range ends there, or is the first to end behind it, is the transaction to restore; what is
 //! between is laid over the pages from the WAL itself, which nobody can restart under the pin. So a
 //! database that is written to all the time is compared, too.
 //!
@@ -63,11 +63,11 @@ struct LiveView {
     path: PathBuf,
     wal_path: PathBuf,
     /// Nobody had it open: how the file was then.
-    at_rest: Option<Stamp>,
+    at_rest: Option<FileState>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+struct FileState {
     inode: u64,
     len: u64,
     modified: (i64, i64),
@@ -79,7 +79,7 @@ struct Batch {
     txid: Txid,
     /// Size of the database in pages.
     pages: u32,
-    /// Frames of the WAL that belong to it and lie behind the mark: up to this one.
+    /// Frames of the WAL that belong to it and are behind the mark: up to this one.
     end_frame: u32,
 }
 
@@ -129,7 +129,7 @@ fn pin(path: &Path) -> Result<Pinned, Trouble> {
     let is_there = |suffix| fsx::metadata_if_exists(&fsx::with_suffix(&path, suffix)).map(|found| found.is_some());
     let at_rest = match is_there("-wal")? || is_there("-journal")? {
         true => None,
-        false => Some(stamp(&path)?),
+        false => Some(file_state(&path)?),
     };
     if at_rest.is_none() && !is_there("-shm")? {
         // Reading it creates the -shm, which the application must be able to use.
@@ -145,9 +145,9 @@ fn pin(path: &Path) -> Result<Pinned, Trouble> {
     Ok(Pinned { connection, view: LiveView { mark, path, wal_path, at_rest } })
 }
 
-fn stamp(path: &Path) -> Result<Stamp, FsError> {
+fn file_state(path: &Path) -> Result<FileState, FsError> {
     let metadata = fsx::metadata(path)?;
-    Ok(Stamp { inode: metadata.ino(), len: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) })
+    Ok(FileState { inode: metadata.ino(), len: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) })
 }
 
 impl LiveView {
@@ -155,7 +155,7 @@ impl LiveView {
         self.mark.wal.map_or(0, |wal| wal.frames)
     }
 
-    /// Whether a file's WAL range lies in the generation that the pin sees, and up to which frame
+    /// Whether a file's WAL range is in the generation that the pin sees, and up to which frame
     /// it goes.
     fn end_frame(&self, header: &Header) -> Option<u32> {
         let wal = self.mark.wal?;
@@ -237,7 +237,7 @@ fn sum_up(pinned: &Pinned, batch: Batch, dir: &Path) -> Result<PageSums, Trouble
         lay_over(view, batch, &sums)?;
     }
     connection.end()?;
-    let untouched = |before| Ok::<bool, FsError>(stamp(&view.path)? == before && !view.wal_path.exists());
+    let untouched = |before| Ok::<bool, FsError>(file_state(&view.path)? == before && !view.wal_path.exists());
     match view.at_rest {
         Some(before) if !untouched(before)? => {
             Err(Trouble::Not(format!("{} was opened by another program while it was read", view.path.display())))

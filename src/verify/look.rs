@@ -50,6 +50,6 @@ fn seen(object: LtxObject, found: Result<Result<Header, Unsound>, ReadError>) ->
         Ok(found) => Ok(Some((object, found))),
         Err(ReadError::Gone { .. }) => Ok(None),
         Err(ReadError::Store(error)) => Err(error),
-        Err(ReadError::Invalid { source, .. }) => Ok(Some((object, Err(Unsound::stranger(source.to_string()))))),
+        Err(ReadError::Invalid { source, .. }) => Ok(Some((object, Err(Unsound::foreign(source.to_string()))))),
     }
 }

@@ -29,7 +29,7 @@ impl Case<'_> {
         self.remark_more(more, "files that overlap others of their level");
     }
 
-    pub(super) fn remark_strangers(&mut self) {
+    pub(super) fn remark_foreign(&mut self) {
         let ignored: Vec<_> =
             self.evidence.listing.ignored.iter().filter(|ignored| ignored.resembles != Resembles::Ltx).collect();
         let more = ignored.len().saturating_sub(MAX_ALIKE);

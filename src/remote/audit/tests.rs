@@ -46,7 +46,7 @@ fn replica(text: &str) -> (Listing, Vec<Seen>) {
         };
         let found = match marks[object.name.as_str()].as_str() {
             "!" => Err(Unsound::damaged("it is broken")),
-            "?" => Err(Unsound::stranger("no LTX")),
+            "?" => Err(Unsound::foreign("no LTX")),
             _ => Ok(header),
         };
         (object.clone(), found)

@@ -52,7 +52,7 @@ fn latest_follows_the_history_to_its_end() {
         ("3:1-9 2:10-12 1:13-13 0:13 0:14", "3:1-9 2:10-12 1:13 0:14"),
         // Overlaps are legal.
         ("9:1-5 2:4-8 1:7-9", "9:1-5 2:4-8 1:7-9"),
-        // What lies within a later file is not needed.
+        // What is within a later file is not needed.
         ("9:1-1 1:1-4", "1:1-4"),
         ("9:1-1 0:2 0:3 1:1-4 0:5", "1:1-4 0:5"),
         ("9:1-4 0:5 1:6-7 2:5-9", "9:1-4 2:5-9"),
@@ -155,7 +155,7 @@ fn a_plan_knows_its_size_and_end() {
 }
 
 proptest! {
-    /// Whatever lies there: a plan starts at the beginning, connects, and advances with every file.
+    /// Whatever is there: a plan starts at the beginning, connects, and advances with every file.
     #[test]
     fn plans_connect(objects in prop::collection::vec((0u8..10, 1u64..12, 0u64..6), 0..25), limit in 1u64..18) {
         let text: Vec<_> = objects.iter().map(|(level, min, more)| format!("{level}:{min}-{}", min + more)).collect();

@@ -77,7 +77,7 @@ impl<'a> Run<'a> {
         self.make_room()
     }
 
-    /// Writes what waits. Returns where all that was kept lies, first byte to last.
+    /// Writes what waits. Returns where all that was kept is, first byte to last.
     pub(super) fn finish(mut self) -> Result<Option<Range<u64>>, FsError> {
         self.flush()?;
         Ok(self.written)

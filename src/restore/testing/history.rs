@@ -113,7 +113,7 @@ impl History {
         assert!(self.store.remove(&self.name(level, min, max)), "{level}:{min}-{max} is there");
     }
 
-    /// Changes the bytes of an object where they lie.
+    /// Changes the bytes of an object where they are.
     pub fn damage(&self, level: u8, min: u64, max: u64, change: impl FnOnce(&mut Vec<u8>)) {
         let name = self.name(level, min, max);
         let mut bytes = self.store.bytes(&name).expect("there").to_vec();

@@ -87,7 +87,7 @@ fn ranges_of(object: &OldObject) -> impl Iterator<Item = (&OldObject, u64, u64)>
     })
 }
 
-/// The bytes of one object as they lie in the bucket.
+/// The bytes of one object as they are in the bucket.
 struct Feed {
     pieces: mpsc::Receiver<Piece>,
     progress: Arc<Progress>,

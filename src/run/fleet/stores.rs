@@ -80,7 +80,7 @@ async fn probe_fencing(share: Share, remote: Remote) {
         let probed = probe::probe(remote.store().as_ref()).await?;
         if !probed.honours_create {
             tracing::warn!(
-                "{} ignores If-None-Match: two writers on this path could overwrite each other; make sure that there is one",
+                "{} ignores If-None-Match: two writers on this path could overwrite each other; make sure that only one writes there",
                 remote.address()
             );
         }

@@ -80,12 +80,12 @@ fn a_rest_lets_the_wal_restart_once_and_keeps_the_new_frames() {
 }
 
 #[test]
-fn a_barrier_keeps_writers_out_and_writes_nothing() {
+fn the_write_lock_keeps_writers_out_and_writes_nothing() {
     let rig = rig();
     rig.commit();
     let before = rig.wal();
-    assert!(rig.ours.begin_barrier().expect("barrier"));
-    assert!(!rig.spare.begin_barrier().expect("answer"), "two writers at once");
+    assert!(rig.ours.begin_write().expect("the write lock"));
+    assert!(!rig.spare.begin_write().expect("answer"), "two writers at once");
     assert!(rig.app.execute("INSERT INTO t VALUES (2)", []).is_err());
     rig.ours.end().expect("end");
     assert_eq!(rig.wal(), before);

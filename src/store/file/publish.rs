@@ -1,7 +1,7 @@
 //! One file, made visible in one step.
 //!
 //! ```text
-//!   .millstream-<random>.tmp ── write, stamp, fsync ──┬─ create:  link(2), else renameat2(RENAME_NOREPLACE),
+//!   .millstream-<random>.tmp ── write, set time, fsync ──┬─ create:  link(2), else renameat2(RENAME_NOREPLACE),
 //!                                                     │           else rename(2) while a lock file is ours
 //!                                                     └─ replace: rename(2)              ──▶ fsync(directory)
 //! ```
@@ -157,7 +157,7 @@ fn create_dirs(dir: &Path) -> Result<()> {
     create_dirs(parent)?;
     match DirBuilder::new().mode(DIR_MODE).create(dir) {
         Ok(()) => fsx::sync_dir(parent).map_err(failure),
-        // Somebody was faster; or a dangling symlink lies there, which the next step will report.
+        // Somebody was faster; or a dangling symlink is there, which the next step will report.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(source) => Err(failure(FsError { verb: "create directory", path: dir.to_owned(), source })),
     }
@@ -188,5 +188,5 @@ fn exists(path: &Path) -> StoreError {
     if path.is_dir() {
         return StoreError::Permanent { detail: format!("create {}: a directory has this name", path.display()) };
     }
-    StoreError::AlreadyExists { detail: format!("create {}: exists already", path.display()) }
+    StoreError::AlreadyExists { detail: format!("create {}: it already exists", path.display()) }
 }

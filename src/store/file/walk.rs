@@ -1,8 +1,8 @@
 //! Going through directories: listings, deletes, and sweeping up what killed writers left.
 //!
 //! A replica may share its directory with anything, at the root of a volume with `lost+found` for
-//! example. Only what lies under its own prefixes is walked as a whole, and must be readable. The
-//! rest is glanced at: the files beside them, and while nothing of its own is there, what lies
+//! example. Only what is under its own prefixes is walked as a whole, and must be readable. The
+//! rest is glanced at: the files beside them, and while nothing of its own is there, what is
 //! below other directories too.
 
 use std::collections::VecDeque;
@@ -34,7 +34,7 @@ pub(super) fn list(root: &Path, prefix: &str) -> Result<Vec<Listed>> {
 /// How many entries that are not the replica's own are looked at.
 const GLANCE_MAX: usize = 10_000;
 
-/// What lies under the prefixes, and the files beside them; if nothing does, what else lies there.
+/// What is under the prefixes, and the files beside them; if there is nothing, what else is there.
 pub(super) fn list_own(root: &Path, prefixes: &[String]) -> Result<Vec<Listed>> {
     let mut walk = Walk { prefix: "", ancestors: Vec::new(), found: Vec::new() };
     for name in prefixes.iter().map(|prefix| prefix.trim_end_matches('/')) {
@@ -74,7 +74,7 @@ fn glance(root: &Path, depth: Depth) -> Result<Vec<Listed>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) if parent.is_empty() && depth == Depth::All => return Err(failure(error)),
             Err(error) => {
-                tracing::debug!("passed over: {error}");
+                tracing::debug!("leaving out of the listing what cannot be read: {error}");
                 continue;
             }
         };

@@ -131,7 +131,7 @@ fn foreign(operation: &str, seen: &Seen) -> Option<Foreign> {
         },
         (300..=399, _) if !seen.has_s3_header => {
             let to = seen.location.as_deref()?;
-            Some(Foreign(format!("it sends us to {to}")))
+            Some(Foreign(format!("it redirects to {to}")))
         }
         // All others have a body that tells more than a type does: a server may call its XML a
         // page.

@@ -84,7 +84,7 @@ impl S3Store {
     pub(super) fn condition_was_refused(&self) {
         if !self.habits.refuses_conditions.swap(true, Relaxed) {
             tracing::warn!(
-                "{} refuses If-None-Match: two writers on this path could overwrite each other; make sure that there is one",
+                "{} refuses If-None-Match: two writers on this path could overwrite each other; make sure that only one writes there",
                 self.address()
             );
         }
@@ -94,7 +94,7 @@ impl S3Store {
     pub(super) async fn require_absent(&self, key: &Key) -> Result<()> {
         match self.head(key).await {
             Ok(_) => Err(StoreError::AlreadyExists {
-                detail: format!("{}: exists already", self.what("create", key.as_str())),
+                detail: format!("{}: it already exists", self.what("create", key.as_str())),
             }),
             Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),

@@ -50,7 +50,7 @@ pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
 const SAMPLES: usize = 3;
 
 /// Another look, where the path is one that servers rewrite: some of them do so with the key of a
-/// PUT and a GET, but not with the prefix of a LIST. Whether what lies under the rewritten path is
+/// PUT and a GET, but not with the prefix of a LIST. Whether what is under the rewritten path is
 /// ours, one HEAD tells. What was found before says nothing about that: another's objects may have
 /// the same names.
 async fn list_rewritten(
@@ -166,13 +166,13 @@ impl Looked {
         };
         if self.found.is_empty() {
             let detail = format!(
-                "{what}: the answer lists {unasked} and nothing that begins with {sent:?}, as was asked for, so it cannot be told \
+                "{what}: the server lists {unasked}, but nothing that begins with {sent:?}, which was asked for: it is unknown \
                  what is there"
             );
             return Err(StoreError::Permanent { detail });
         }
         if !pages.store.habits.lists_unasked.swap(true, Relaxed) {
-            tracing::warn!("{what}: {unasked} passed over: the server lists more than what begins with {sent:?}");
+            tracing::warn!("{what}: ignoring {unasked}: the server lists more than what begins with {sent:?}");
         }
         Ok(self.found)
     }
@@ -201,7 +201,7 @@ impl Pages<'_> {
         let page = request.set_continuation_token(self.token.clone()).send().await;
         let page = page.map_err(|e| error::map(Asked::Other, &self.what, e))?;
         if !page.common_prefixes().is_empty() {
-            return refuse("the listing sums keys up by folder, which was not asked for");
+            return refuse("the listing groups keys by folder, which was not asked for");
         }
         if page.contents().is_empty() {
             if let Some(count) = page.key_count().filter(|count| *count > 0) {

@@ -251,7 +251,7 @@ pub(super) fn host_of(endpoint: &str) -> &str {
     }
 }
 
-/// Whether an endpoint lies on this machine or in a private network.
+/// Whether an endpoint is on this machine or in a private network.
 fn is_private(endpoint: &str) -> bool {
     let host = host_of(endpoint).to_ascii_lowercase();
     match host.parse() {
