@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -24,8 +25,9 @@ use super::error::StepError;
 use super::governor::Governor;
 use super::lifecycle::{Lifecycle, Shipped};
 use super::local::{Done, LocalSide, trouble};
-use super::look::{End, Seen, look, newest_txid};
+use super::look::{End, Seen, newest_txid};
 use super::mailbox::{Request, SnapshotError, SyncReply};
+use super::mirror::{Mirror, Mirrors, look_at_all};
 use super::open::Announce;
 use super::upload::{create_from_file, create_from_memory, create_snapshot_from_file};
 use super::{Ended, Event, Events, Ready, Settings, Stop, say};
@@ -33,8 +35,11 @@ use crate::clock;
 use crate::db::Watch;
 use crate::ltx::Txid;
 use crate::remote::Remote;
-use crate::state::LastSynced;
+use crate::state::{LastSynced, SpilledFile};
 use crate::status::StatusWriter;
+
+/// Where nothing sets a deadline, the mirrors get so much time at the end.
+const MIRROR_TIME: Duration = Duration::from_secs(60);
 
 /// What came of an order on the bucket's lane, or of a measurement.
 enum Arrived {
@@ -48,6 +53,8 @@ enum Arrived {
 pub(super) struct Parts {
     pub settings: Arc<Settings>,
     pub remote: Remote,
+    /// What the other replicas are, and what keeps them.
+    pub mirrors: (Vec<Mirror>, Mirrors),
     pub writer: StatusWriter,
     pub stop: watch::Receiver<Stop>,
     pub events: Events,
@@ -70,6 +77,7 @@ pub(super) struct Driver {
     seen: Option<Seen>,
     noted: Noted,
     has_uploaded: bool,
+    kept: KeptFiles,
     /// Runs while the history is ours.
     lifecycle: Option<Lifecycle>,
     /// Who waits for a sync.
@@ -81,12 +89,30 @@ pub(super) struct Driver {
 pub(super) struct FirstLook(JoinSet<Arrived>);
 
 impl FirstLook {
-    pub fn begin(remote: &Remote) -> FirstLook {
-        let (mut bucket, remote) = (JoinSet::new(), remote.clone());
-        bucket.spawn(async move {
-            Arrived::Looked(look(&remote).await.map(Box::new).map_err(|error| trouble(error.into())))
-        });
+    pub fn begin(settings: &Arc<Settings>, remote: &Remote, mirrors: &[Mirror]) -> FirstLook {
+        let mut bucket = JoinSet::new();
+        bucket.spawn(look(settings.clone(), remote.clone(), mirrors.to_vec()));
         FirstLook(bucket)
+    }
+}
+
+async fn look(settings: Arc<Settings>, remote: Remote, mirrors: Vec<Mirror>) -> Arrived {
+    Arrived::Looked(look_at_all(&settings, &remote, &mirrors).await.map(Box::new))
+}
+
+/// Local files that keep their numbers, for the mirrors.
+#[derive(Default)]
+struct KeptFiles {
+    waiting: Vec<SpilledFile>,
+    /// The first replica is away: the mirrors get them.
+    is_served: bool,
+}
+
+impl KeptFiles {
+    fn pass_on(&mut self, mirrors: &Mirrors) {
+        if self.is_served && !self.waiting.is_empty() {
+            mirrors.kept(std::mem::take(&mut self.waiting));
+        }
     }
 }
 
@@ -114,6 +140,7 @@ impl Driver {
             seen: None,
             noted,
             has_uploaded: false,
+            kept: KeptFiles::default(),
             lifecycle: None,
             callers: BTreeMap::new(),
             syncs: 0,
@@ -128,8 +155,8 @@ impl Driver {
             for effect in self.core.on_event(event, now()) {
                 self.carry_out(effect);
             }
-            if let Some(outcome) = self.core.outcome() {
-                let ended = self.ended(outcome);
+            if self.core.outcome().is_some() {
+                let ended = self.ended().await;
                 self.bucket.shutdown().await;
                 self.leave_lane().await;
                 return (ended, self.idle);
@@ -198,6 +225,8 @@ impl Driver {
         }
         self.idle = Some(local);
         self.outbox = done.outbox;
+        self.kept.waiting.append(&mut self.outbox.kept);
+        self.kept.pass_on(&self.parts.mirrors.1);
         if let Some(shipped) = done.shipped {
             self.shipped(shipped);
         }
@@ -225,6 +254,8 @@ impl Driver {
             }
             true => tracing::debug!(db = %db, "TXID {txid} is in {address} ({size} bytes)"),
         }
+        self.kept.waiting.retain(|file| file.header.max_txid > txid);
+        self.parts.mirrors.1.shipped(&shipped);
         if let Some(lifecycle) = &self.lifecycle {
             lifecycle.shipped(shipped);
         }
@@ -245,6 +276,10 @@ impl Driver {
             Effect::Open => self.parts.ready.say(Ready::Armed),
             Effect::Maintain(false) => self.lifecycle = None,
             Effect::Maintain(true) => self.maintain(),
+            Effect::ServeMirrors(is_served) => {
+                self.kept.is_served = is_served;
+                self.kept.pass_on(&self.parts.mirrors.1);
+            }
             Effect::Fence => self.parts.events.send(Event::Fenced),
             Effect::Synced(id, answer) => {
                 if let Some(reply) = self.callers.remove(&id) {
@@ -276,11 +311,10 @@ impl Driver {
 
     fn order_remote(&mut self, order: RemoteOrder) {
         let (remote, outbox, governor) = (self.parts.remote.clone(), self.outbox.clone(), self.parts.governor.clone());
+        let (settings, mirrors) = (self.parts.settings.clone(), self.parts.mirrors.0.clone());
         self.bucket.spawn(async move {
             match order {
-                RemoteOrder::Look => {
-                    Arrived::Looked(look(&remote).await.map(Box::new).map_err(|error| trouble(error.into())))
-                }
+                RemoteOrder::Look => look(settings, remote, mirrors).await,
                 RemoteOrder::Prove => Arrived::Proved(prove(&remote).await.map_err(trouble)),
                 RemoteOrder::SendBatch(_) | RemoteOrder::SendFile(_) => {
                     let _turn = governor.upload().await;
@@ -290,7 +324,11 @@ impl Driver {
         });
     }
 
+    /// The history is ours.
     fn maintain(&mut self) {
+        if let Some(confirmed) = self.parts.writer.get().confirmed {
+            self.parts.mirrors.1.are_final(confirmed);
+        }
         if let (None, None, Some(policy)) = (&self.lifecycle, self.parts.settings.once, &self.parts.settings.lifecycle)
         {
             let (remote, stop) = (self.parts.remote.clone(), self.parts.stop.clone());
@@ -309,8 +347,16 @@ impl Driver {
         }
     }
 
-    fn ended(&self, outcome: &Outcome) -> Ended {
-        let status = self.parts.writer.get();
+    /// What the end is called, after the mirrors had their time.
+    async fn ended(&mut self) -> Ended {
+        let (status, wanted) = match self.core.outcome() {
+            Some(Outcome::Unsynced { kept, .. }) => (self.parts.writer.get(), *kept),
+            _ => (self.parts.writer.get(), None),
+        };
+        let deadline = self.parts.stop.borrow().unwrap_or_else(|| Instant::now() + MIRROR_TIME);
+        let mirrors = std::mem::take(&mut self.parts.mirrors.1);
+        let complete = mirrors.finish(deadline, wanted).await;
+        let Some(outcome) = self.core.outcome() else { return Ended::Synced(status.confirmed) };
         match outcome {
             Outcome::Synced => Ended::Synced(status.confirmed),
             Outcome::Fenced(_) => Ended::Fenced,
@@ -320,10 +366,14 @@ impl Driver {
                     (self.parts.settings.path.display().to_string(), self.parts.remote.address().to_owned());
                 Ended::Failed { why: StepError::NewDatabase { path, address, txid: *txid }.to_string() }
             }
-            Outcome::Unsynced(why) => {
+            Outcome::Unsynced { why, kept } => {
                 let show = |txid: Option<Txid>| txid.map_or_else(|| "none".to_owned(), |txid| txid.to_string());
                 let (captured, confirmed) = (show(status.captured), show(status.confirmed));
-                Ended::Unsynced { why: format!("{why} (captured TXID {captured}, in the replica {confirmed})") }
+                let why = format!("{why} (captured TXID {captured}, in the replica {confirmed})");
+                match (kept, complete) {
+                    (Some(txid), Some(replica)) => Ended::SyncedElsewhere { txid: *txid, replica, why },
+                    _ => Ended::Unsynced { why },
+                }
             }
         }
     }

@@ -22,6 +22,7 @@
 //!   halt.rs     replication has ended, the application runs on: say so, again and again
 //!   handle.rs   one replication, as others see it; mailbox.rs: what they may ask of it
 //!   life.rs     from the appearance of the database to the end
+//!   mirror/     the other replicas of the database
 //!   governor.rs what all of them may do and hold at the same time
 //!   error.rs    why a step did not succeed
 //!   say.rs      the core's notices in words
@@ -169,6 +170,8 @@ impl Events {
 pub enum Ended {
     /// The bucket alone restores the last commit.
     Synced(Option<Txid>),
+    /// The first replica does not have the last commits; this other one restores them.
+    SyncedElsewhere { txid: Txid, replica: String, why: String },
     /// There was never a database to replicate, and there need not be one.
     NoDatabase,
     /// There was never a database, although there should be one.

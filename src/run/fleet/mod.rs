@@ -251,6 +251,12 @@ impl Fleet {
         Ok(self.member(id)?.replication.status())
     }
 
+    /// How far the other replicas of a database are, by their names.
+    pub fn mirrors(&self, id: DatabaseId) -> Result<Vec<(String, Status)>, FleetError> {
+        let mirrors = self.member(id)?.replication.mirrors().iter();
+        Ok(mirrors.map(|mirror| (mirror.name.clone(), *mirror.status.borrow())).collect())
+    }
+
     fn running(&self, id: DatabaseId) -> Result<&Replication, FleetError> {
         let member = self.member(id)?;
         match member.replication.has_ended() {
