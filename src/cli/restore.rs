@@ -20,7 +20,6 @@ use crate::replicate::blocking;
 use crate::restore::{self as restoring, Backup, FileOwner, Found, Integrity, Request, RestoreError, Target};
 use crate::run::exit::{CONFIG, Failure, INTERNAL, USAGE};
 use crate::run::{Recovery, backups, restore_failure, restore_newest, unless_signalled};
-use crate::store::s3::Clients;
 use show::{show_old_plan, show_plan, show_result};
 
 mod show;
@@ -90,7 +89,7 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
 
 impl Order {
     async fn backups(&self) -> Vec<Backup> {
-        backups(self.replicas.iter(), &self.all, &mut Clients::default()).await
+        backups(self.replicas.iter(), &self.all).await
     }
 
     /// What output calls a replica: Litestream's word for its kind, or one of several by its name.

@@ -54,7 +54,7 @@ pub use fetch::{Fetched, fetch};
 pub use integrity::Integrity;
 pub use points::{Density, PointRange, Points, points};
 pub use progress::Progress;
-pub use several::{Backup, newest, of_replica};
+pub use several::{Backup, newest, of_replica, where_histories_differ};
 pub use target::{FileOwner, check as check_target, scratch};
 pub use v03::{OldPlan, check as check_old};
 

@@ -1,7 +1,7 @@
 //! Several replicas of one database: all of them are asked at the same time, and the newest state is taken (`choice.rs`).
 //!
-//! A mirror that goes on further than the first replica is believed only if nothing shows that it holds another history: the
-//! newest level-0 object that both have must be the same one.
+//! A mirror is believed only if nothing shows that it holds another history than the first replica: the newest level-0 object
+//! that both have must be the same one.
 
 use std::time::Duration;
 
@@ -48,17 +48,13 @@ pub async fn newest<'a>(
     let exact = matches!(target, Target::Txid(_));
     let chosen = loop {
         match choose(&answers, exact) {
-            Choice::From(chosen) => match of_another_history(backups, &answers, chosen[0]).await {
-                Some(txid) => {
-                    tracing::warn!(
-                        "the replica {} holds another history than {} from TXID {txid} on: it is not used",
-                        backups[chosen[0]].name,
-                        backups[0].name
-                    );
-                    answers[chosen[0]] = Answer::Empty;
+            Choice::From(chosen) => {
+                let foreign = of_another_history(backups, &answers, &chosen).await;
+                if foreign.is_empty() {
+                    break chosen;
                 }
-                None => break chosen,
-            },
+                foreign.into_iter().for_each(|at| answers[at] = Answer::Empty);
+            }
             Choice::Nothing => return Err(no_backup(backups)),
             Choice::Refused { because, others } => {
                 let error = errors[because].take().unwrap_or_else(|| no_backup(backups));
@@ -152,26 +148,37 @@ async fn answer_of(error: &RestoreError, remote: &Remote) -> Answer {
     }
 }
 
-/// The transaction from which on a mirror that is newer than the first replica is proved to hold another history.
-async fn of_another_history(backups: &[Backup], answers: &[Answer], chosen: usize) -> Option<Txid> {
-    let (Ok(first), Ok(mirror)) = (&backups[0].remote, &backups[chosen].remote) else { return None };
-    let is_ltx = |at: usize| matches!(&answers[at], Answer::State(State::Ltx { .. }));
-    if chosen == 0 || !is_ltx(0) || !is_ltx(chosen) {
-        return None;
+/// Those of the chosen mirrors that are proved to hold another history than the first replica; each is said.
+async fn of_another_history(backups: &[Backup], answers: &[Answer], chosen: &[usize]) -> Vec<usize> {
+    let is_ltx = |at: usize| matches!(answers.get(at), Some(Answer::State(State::Ltx { .. })));
+    let mut foreign = Vec::new();
+    for at in chosen.iter().copied().filter(|at| *at > 0 && is_ltx(*at) && is_ltx(0)) {
+        let (Ok(first), Ok(mirror)) = (&backups[0].remote, &backups[at].remote) else { continue };
+        if let Some(txid) = where_histories_differ(first, mirror).await {
+            let (first, mirror) = (&backups[0].name, &backups[at].name);
+            tracing::warn!(
+                "the replica {mirror} holds another TXID {txid} than the replica {first}, which owns the history: {mirror} is not used"
+            );
+            foreign.push(at);
+        }
     }
-    let (ours, theirs) = (first.listing().await.ok()?, mirror.listing().await.ok()?);
-    let txid = newest_common(&ours, &theirs)?;
+    foreign
+}
+
+/// The newest transaction that two replicas have as objects of their own, if these are not the same.
+pub async fn where_histories_differ(one: &Remote, other: &Remote) -> Option<Txid> {
+    let (of_one, of_other) = (one.listing().await.ok()?, other.listing().await.ok()?);
+    let txid = newest_common(&of_one, &of_other)?;
     let header = async |remote: &Remote, listing: &Listing| {
         let object = listing.level(Level::L0).iter().find(|object| object.max_txid == txid)?;
         remote.check_header(object).await.ok()?.ok()
     };
-    let (ours, theirs) = (header(first, &ours).await?, header(mirror, &theirs).await?);
-    (ours != theirs).then_some(txid)
+    (header(one, &of_one).await? != header(other, &of_other).await?).then_some(txid)
 }
 
-fn newest_common(ours: &Listing, theirs: &Listing) -> Option<Txid> {
-    let theirs = theirs.level(Level::L0);
-    let both = ours.level(Level::L0).iter().filter(|object| theirs.iter().any(|t| t.max_txid == object.max_txid));
+fn newest_common(one: &Listing, other: &Listing) -> Option<Txid> {
+    let theirs = other.level(Level::L0);
+    let both = one.level(Level::L0).iter().filter(|object| theirs.iter().any(|t| t.max_txid == object.max_txid));
     both.map(|object| object.max_txid).max()
 }
 

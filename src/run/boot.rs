@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{backups, store_failure};
+use super::connect::{backups_beside, store_failure};
 use super::exit::{Failure, INTERNAL};
 use super::forward::forward_one;
 use super::restore_missing::{Recovery, restore_missing};
@@ -79,7 +79,7 @@ async fn connect_all(job: &Job) -> Result<Vec<Line<'_>>, Failure> {
     let databases = &job.options.databases;
     let (mut lines, mut clients) = (Vec::with_capacity(databases.len()), Clients::default());
     for database in databases {
-        let backups = backups(database.replicas.iter(), databases, &mut clients).await;
+        let backups = backups_beside(database.replicas.iter(), databases, &mut clients).await;
         lines.push(Line::of(database, backups)?);
     }
     Ok(lines)

@@ -29,9 +29,17 @@ pub async fn connect(replica: &Replica, all: &[Database]) -> Result<Remote, Fail
     Ok(remote.beside(below(replica, all)))
 }
 
-/// Opens the stores of these replicas; one that cannot be opened says why. `all` are the databases of the configuration; the
-/// stores of one process share `clients`.
-pub async fn backups(replicas: impl Iterator<Item = &Replica>, all: &[Database], clients: &mut Clients) -> Vec<Backup> {
+/// Opens the stores of these replicas; one that cannot be opened says why. `all` are the databases of the configuration.
+pub async fn backups(replicas: impl Iterator<Item = &Replica>, all: &[Database]) -> Vec<Backup> {
+    backups_beside(replicas, all, &mut Clients::default()).await
+}
+
+/// The same for many databases: the stores of one process share `clients`.
+pub async fn backups_beside(
+    replicas: impl Iterator<Item = &Replica>,
+    all: &[Database],
+    clients: &mut Clients,
+) -> Vec<Backup> {
     let mut backups = Vec::new();
     for replica in replicas {
         let remote = open(replica, clients).await.map(|remote| remote.beside(below(replica, all)));

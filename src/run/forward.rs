@@ -22,7 +22,7 @@ use crate::config::Database;
 use crate::fsx::{self, FsError};
 use crate::remote::{ReadPolicy, Remote};
 use crate::replicate::{Behind, Place, blocking, look_behind};
-use crate::restore::{Backup, FileOwner, Reached};
+use crate::restore::{Backup, FileOwner, Reached, where_histories_differ};
 use crate::sqlite::{Presence, fold_wal, look_at_file};
 use crate::state::{LocalState, Lock, RestoreMarker, SyncedTo};
 
@@ -35,7 +35,8 @@ pub async fn forward_one(database: &Database, backups: &[Backup], cancel: &Cance
     let (given, meta_path) = (database.path.clone(), database.meta_path.clone());
     // Another process that replicates it knows better; what else is wrong is said where the replication begins.
     let Some((path, _lock)) = blocking(move || locked(&given, &meta_path)).await else { return Ok(()) };
-    for remote in furthest_first(backups).await {
+    let Some(remotes) = cancel.run_until_cancelled(furthest_first(backups)).await else { return Ok(()) };
+    for remote in &remotes {
         if forward_to(database, remote, &path, cancel).await? {
             break;
         }
@@ -51,16 +52,18 @@ async fn furthest_first(backups: &[Backup]) -> Vec<&Remote> {
     if mirrors.is_empty() {
         return opened;
     }
+    let impatient = |remote: &Remote| remote.clone().with_policy(ReadPolicy::impatient());
     let newest = async |remote: &&Remote| {
-        let impatient = (*remote).clone().with_policy(ReadPolicy::impatient());
-        tokio::time::timeout(LOOK_TIME, impatient.listing()).await.ok()?.ok()?.newest_txid()
+        tokio::time::timeout(LOOK_TIME, impatient(remote).listing()).await.ok()?.ok()?.newest_txid()
     };
     let ends = join_all(opened.iter().map(newest)).await;
     // Of equal ones the earlier.
     let furthest = mirrors.iter().zip(ends.iter().skip(1)).rev().max_by_key(|(_, end)| **end);
-    match furthest {
-        Some((mirror, end)) if *end > ends[0] => vec![mirror, first],
-        _ => vec![first],
+    let Some((mirror, _)) = furthest.filter(|(_, end)| **end > ends[0]) else { return vec![first] };
+    let (one, other) = (impatient(first), impatient(mirror));
+    match tokio::time::timeout(LOOK_TIME, where_histories_differ(&one, &other)).await {
+        Ok(Some(_)) => vec![first],
+        _ => vec![mirror, first],
     }
 }
 
@@ -214,5 +217,51 @@ fn keep_owner_and_mode(recovery: &mut Recovery, old: &OldFile, database: &Databa
     // Only root can give a file away.
     if database.file_owner.is_none() && nix::unistd::geteuid().is_root() {
         recovery.request.owner = Some(old.owner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restore::testing::history::History;
+    use crate::store::memory::{Fault, Op};
+
+    async fn history(transactions: u32, pages: u32) -> History {
+        let mut history = History::new(512);
+        for at in 1..=transactions {
+            history.write(pages, [at % pages + 1]).await;
+        }
+        history
+    }
+
+    fn backups(histories: &[&History]) -> Vec<Backup> {
+        let backup =
+            |(at, history): (usize, &&History)| Backup { name: at.to_string(), remote: Ok(history.remote.clone()) };
+        histories.iter().enumerate().map(backup).collect()
+    }
+
+    /// The replicas that are looked at, by their places in the configuration.
+    async fn order(histories: &[&History]) -> Vec<usize> {
+        let backups = backups(histories);
+        let place = |remote: &&Remote| {
+            backups.iter().position(|backup| backup.remote.as_ref().is_ok_and(|known| std::ptr::eq(known, *remote)))
+        };
+        furthest_first(&backups).await.iter().map(|remote| place(remote).expect("one of them")).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_mirror_that_goes_on_further_is_looked_at_before_the_first() {
+        let (three, five, also_five, none) =
+            (history(3, 4).await, history(5, 4).await, history(5, 4).await, History::new(512));
+        assert_eq!(order(&[&three]).await, [0]);
+        assert_eq!(order(&[&five, &three]).await, [0]);
+        assert_eq!(order(&[&five, &also_five]).await, [0]);
+        assert_eq!(order(&[&three, &none, &five, &also_five]).await, [2, 0]);
+        let foreign = history(7, 6).await;
+        assert_eq!(order(&[&three, &foreign]).await, [0], "another history is no newer state");
+        five.store.inject(Op::List, Fault::Hang, 1);
+        assert_eq!(order(&[&three, &five]).await, [0], "it does not answer");
+        three.store.inject(Op::List, Fault::Hang, 1);
+        assert_eq!(order(&[&three, &five]).await, [1, 0], "the first does not answer");
     }
 }

@@ -83,7 +83,7 @@ pub async fn restore_missing(
         match restore_newest(backups, recovery, &cancel, async |p| announce_progress(p, Some(path)).await).await {
             Err(error) if is_transient(&error) && attempt < ATTEMPTS => {
                 attempt += 1;
-                tracing::warn!("{error}; asking again, the application is not started before this is known");
+                tracing::warn!("{}; asking again, the application is not started before this is known", error.cause());
             }
             done => break done,
         }
