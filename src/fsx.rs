@@ -1,8 +1,8 @@
 //! File operations whose errors name the operation and the path.
 //!
-//! The one door to the file system for everything except reading and writing on a descriptor that is already open. Never
-//! open a live SQLite database or its `-shm` through here: closing *any* descriptor of them drops the POSIX locks of every
-//! connection in this process (see `sqlite/`).
+//! The one door to the file system for everything except reading and writing on a descriptor that
+//! is already open. Never open a live SQLite database or its `-shm` through here: closing *any*
+//! descriptor of them drops the POSIX locks of every connection in this process (see `sqlite/`).
 
 mod place;
 pub mod weak;
@@ -66,7 +66,8 @@ pub fn create_dir_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).on("create directory", path)
 }
 
-/// Creates what is missing of a directory; what was created belongs to `owner` (uid and gid), where one is given.
+/// Creates what is missing of a directory; what was created belongs to `owner` (uid and gid), where
+/// one is given.
 pub fn create_dir_all_for(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     let missing: Vec<&Path> =
         path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && fs::symlink_metadata(dir).is_err()).collect();
@@ -84,8 +85,9 @@ pub fn metadata_if_exists(path: &Path) -> Result<Option<fs::Metadata>> {
     absent_is_none(metadata(path))
 }
 
-/// Metadata of the regular file at the path, also behind links; `None` when nothing is there. Whatever else is there (a device,
-/// a FIFO, a directory) is an error. Opens nothing, because opening a FIFO waits and opening a device may do something.
+/// Metadata of the regular file at the path, also behind links; `None` when nothing is there.
+/// Whatever else is there (a device, a FIFO, a directory) is an error. Opens nothing, because
+/// opening a FIFO waits and opening a device may do something.
 pub fn regular_file_if_exists(path: &Path) -> Result<Option<fs::Metadata>> {
     let found = metadata_if_exists(path)?;
     match found.as_ref().and_then(|found| other_kind(found.file_type())) {
@@ -106,7 +108,7 @@ fn other_kind(file: fs::FileType) -> Option<&'static str> {
     })
 }
 
-/// Opens a regular file to read it; never waits, whatever lies there by now.
+/// Opens a regular file to read it; never waits, whatever is there by now.
 pub fn open_regular(path: &Path) -> Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).on("open", path)?;
     match other_kind(file.metadata().on("stat", path)?.file_type()) {
@@ -167,8 +169,8 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Longest name of a file.
 const NAME_MAX: usize = 255;
 
-/// A file name with something before and after it, and room for `room` more bytes. Where that would be too long, the name in the
-/// middle is cut, and its hash tells it from others that begin alike.
+/// A file name with something before and after it, and room for `room` more bytes. Where that would
+/// be too long, the name in the middle is cut, and its hash tells it from others that begin alike.
 pub fn framed(before: &str, name: &OsStr, after: &str, room: usize) -> OsString {
     let frame = before.len() + after.len() + room;
     let mut framed = OsString::from(before);
@@ -190,7 +192,8 @@ pub fn framed(before: &str, name: &OsStr, after: &str, room: usize) -> OsString 
     framed
 }
 
-/// A number that stands for these bytes in a file name (FNV-1a): the same on every machine and in every version.
+/// A number that stands for these bytes in a file name (FNV-1a): the same on every machine and in
+/// every version.
 pub fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -1,9 +1,10 @@
 //! Fuzzing with nothing but the stable compiler: inputs that follow from a corpus and a seed.
 //!
-//! A target is a test named `fuzz` beside the code that it is about; its corpus lies in `tests/corpus/TARGET`. It gets every file
-//! of the corpus as it is, and then inputs that are made of them: bits flipped, numbers at their limits, parts cut out, doubled,
-//! or taken from another file. What must hold is said by the target with assertions. Here it is seen to that no input panics,
-//! takes much memory, or never comes to an end.
+//! A target is a test named `fuzz` beside the code that it is about; its corpus lies in
+//! `tests/corpus/TARGET`. It gets every file of the corpus as it is, and then inputs that are made
+//! of them: bits flipped, numbers at their limits, parts cut out, doubled, or taken from another
+//! file. What must hold is said by the target with assertions. Here it is seen to that no input
+//! panics, takes much memory, or never comes to an end.
 //!
 //! ```text
 //! cargo test                   the corpus, and the same few thousand seeds every time
@@ -19,7 +20,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::clock::{Dice, random_u64};
+use crate::clock::{Dice, MACHINE};
 
 /// Inputs in an ordinary test run.
 const ORDINARY: u64 = 2000;
@@ -33,7 +34,8 @@ const TIME_MAX: Duration = Duration::from_secs(60);
 /// What means something to one parser or another.
 const SIGNS: &[u8] = b"\0\n\r\t \"'%&*/:;<>?@[]{}|\\\x7f\xff";
 
-/// Runs `check` with every input that is asked for by the environment (see `scripts/fuzz`). It panics if something is wrong.
+/// Runs `check` with every input that is asked for by the environment (see `scripts/fuzz`). It
+/// panics if something is wrong.
 pub fn fuzz(target: &str, check: impl Fn(&[u8])) {
     let (corpus, watch) = (Corpus::of(target), Watch::begin());
     let seeded = |seed: u64| corpus.attempt(&watch, &check, &corpus.input(seed), &seed.to_string());
@@ -45,7 +47,7 @@ pub fn fuzz(target: &str, check: impl Fn(&[u8])) {
         corpus.attempt(&watch, &check, file, name);
     }
     let Some(seconds) = number("MILLSTREAM_FUZZ_SECONDS") else { return (0..ORDINARY).for_each(seeded) };
-    let (end, first) = (Instant::now() + Duration::from_secs(seconds), random_u64() >> 24);
+    let (end, first) = (Instant::now() + Duration::from_secs(seconds), MACHINE.random_u64() >> 24);
     let mut seed = first;
     while Instant::now() < end {
         seeded(seed);
@@ -240,7 +242,8 @@ mod memory {
         });
     }
 
-    // SAFETY: everything is passed on to the system's allocator as it is; the counters allocate nothing.
+    // SAFETY: everything is passed on to the system's allocator as it is; the counters allocate
+    // nothing.
     unsafe impl GlobalAlloc for Counting {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             count(layout.size() as isize);

@@ -1,13 +1,14 @@
 //! millstream gives a plain SQLite application a life outside its disk.
 //!
-//! As a container's entrypoint it restores the database from object storage if it is missing, runs the migrations, starts
-//! the application as its child, ships every committed transaction to the bucket as it happens, and, when the child
-//! ends, makes sure the last commit is safe before it passes on the child's exit code.
+//! As a container's entrypoint it restores the database from object storage if it is missing, runs
+//! the migrations, starts the application as its child, ships every committed transaction to the
+//! bucket as it happens, and, when the child ends, makes sure the last commit is safe before it
+//! passes on the child's exit code.
 //!
 //! # The house
 //!
-//! Modules depend only on modules in rows below them; two modules of one row do not know each other, and no two files of a module
-//! need each other (`tests/it/layers.rs` keeps it so).
+//! Modules depend only on modules in rows below them; two modules of one row do not know each
+//! other, and no two files of a module need each other (`tests/it/layers.rs` keeps it so).
 //!
 //! ```text
 //!    main → cli/            what the user types; the one place where an error becomes a sentence and an exit code
@@ -42,8 +43,9 @@
 //!
 //! # Words
 //!
-//! SQLite's, Litestream's and LiteFS's words mean here what they mean there: WAL, frame, checkpoint, snapshot, LTX, TXID, level,
-//! compaction, retention, replica (a destination, as in litestream.yml). A few are used more narrowly than elsewhere:
+//! SQLite's, Litestream's and LiteFS's words mean here what they mean there: WAL, frame,
+//! checkpoint, snapshot, LTX, TXID, level, compaction, retention, replica (a destination, as in
+//! litestream.yml). A few are used more narrowly than elsewhere:
 //!
 //! | | |
 //! |---|---|
@@ -60,12 +62,17 @@
 //!
 //! 1. `db/watch.rs` wakes up `replicate/driver.rs`, because the `-wal` file changed.
 //! 2. `replicate/core/` decides what that calls for: a capture.
-//! 3. `sqlite/connection.rs` begins a read transaction that pins the WAL; `sqlite/mark.rs` says on which frame it stands.
+//! 3. `sqlite/connection.rs` begins a read transaction that pins the WAL; `sqlite/mark.rs` says on
+//!    which frame it stands.
 //! 4. `sqlite/wal.rs` reads the frames up to that mark and checks salts and checksums.
 //! 5. `db/capture.rs` makes a batch of them: the newest version of every changed page.
 //! 6. `ltx/encode.rs` turns the batch into the bytes of an LTX file.
-//! 7. `replicate/upload.rs` creates the next level-0 object, and finds out what it means if that exists already.
-//! 8. `store/s3/mod.rs` (or `store/file.rs`) makes the bytes durable; only then does the watermark move.
+//! 7. `replicate/upload.rs` creates the next level-0 object, and finds out what it means if that
+//!    exists already.
+//! 8. `store/s3/mod.rs` (or `store/file.rs`) makes the bytes durable; only then does the watermark
+//!    move.
+
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests wait for what is real"))]
 
 mod clock;
 mod fsx;
@@ -102,8 +109,9 @@ pub fn main() -> std::process::ExitCode {
     cli::main()
 }
 
-/// Parts of large objects come and go by the megabyte. glibc would keep them for later once the first one was freed, in an
-/// arena for each thread: twice the memory for no gain in time (`scripts/bench snapshot`).
+/// Parts of large objects come and go by the megabyte. glibc would keep them for later once the
+/// first one was freed, in an arena for each thread: twice the memory for no gain in time
+/// (`scripts/bench snapshot`).
 fn keep_the_heap_small() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: no other thread exists yet, and the calls take numbers only.

@@ -1,11 +1,12 @@
 //! The words every floor shares: page numbers, page sizes, and the one page SQLite never uses.
 //!
-//! Nothing here does I/O. Both types are validated on construction, so no other module has to ask again whether a page
-//! size is a power of two or a page number is zero.
+//! Nothing here does I/O. Both types are validated on construction, so no other module has to ask
+//! again whether a page size is a power of two or a page number is zero.
 
 use std::fmt;
 
-/// Byte offset of the page that SQLite reserves for file locks; the page that contains it is never read or written.
+/// Byte offset of the page that SQLite reserves for file locks; the page that contains it is never
+/// read or written.
 const LOCK_BYTE_OFFSET: u32 = 0x4000_0000;
 
 /// A database page size: a power of two from 512 to 65536 bytes.
@@ -34,7 +35,8 @@ impl PageSize {
         self.0 as usize
     }
 
-    /// The page that holds SQLite's lock bytes (byte 0x40000000). It is in no LTX file and reads as zeros.
+    /// The page that holds SQLite's lock bytes (byte 0x40000000). It is in no LTX file and reads as
+    /// zeros.
     pub const fn lock_page(self) -> Pgno {
         Pgno(LOCK_BYTE_OFFSET / self.0 + 1)
     }

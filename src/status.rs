@@ -1,10 +1,12 @@
 //! The status: what each database has captured and what the bucket has confirmed.
 //!
-//! The only state that is shared between tasks. One replication writes each entry, with its retention, and whoever proves the replica
-//! writes the entry beside it; anybody may read them. Numbers and facts only: no policy.
+//! The only state that is shared between tasks. One replication writes each entry, with its
+//! retention, and whoever proves the replica writes the entry beside it; anybody may read them.
+//! Numbers and facts only: no policy.
 //!
-//! I3: `confirmed ≤ captured`, and each moves only after the bytes are durable where it says that they are. I8:
-//! [`Status::unshipped_since`] is the figure of health: it is there whenever something waits for its upload, for whatever reason.
+//! I3: `confirmed ≤ captured`, and each moves only after the bytes are durable where it says that
+//! they are. I8: [`Status::unshipped_since`] is the figure of health: it is there whenever
+//! something waits for its upload, for whatever reason.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -45,8 +47,9 @@ impl Status {
 #[derive(Debug)]
 pub struct StatusWriter {
     status: watch::Sender<Status>,
-    /// What is captured and not confirmed, each with the moment after which its first commit was made: that of the capture before.
-    /// Under sustained writes there is always something to ship, and only this tells how old it is.
+    /// What is captured and not confirmed, each with the moment after which its first commit was
+    /// made: that of the capture before. Under sustained writes there is always something to ship,
+    /// and only this tells how old it is.
     underway: VecDeque<(Txid, Instant)>,
     /// When the newest capture was made.
     captured_at: Option<Instant>,
@@ -81,7 +84,8 @@ impl StatusWriter {
         self.status.send_modify(|status| status.captured = Some(txid));
     }
 
-    /// The bucket has everything up to `txid`. A watermark never goes back, and never beyond what was captured.
+    /// The bucket has everything up to `txid`. A watermark never goes back, and never beyond what
+    /// was captured.
     pub fn confirmed(&mut self, txid: Txid) {
         while self.underway.pop_front_if(|(first, _)| *first <= txid).is_some() {}
         let next = self.underway.front().map(|&(_, since)| since).or(self.captured_at);

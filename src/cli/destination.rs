@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::clock;
+use crate::clock::MACHINE;
 use crate::config;
 use crate::fsx::{self, Context, FsError};
 
@@ -115,7 +115,7 @@ pub struct Staging {
 
 impl Staging {
     fn create(parent: &Path) -> Result<Staging, FsError> {
-        let dir = parent.join(format!(".millstream-restore-{:016x}", clock::random_u64()));
+        let dir = parent.join(format!(".millstream-restore-{:016x}", MACHINE.random_u64()));
         DirBuilder::new().mode(0o700).create(&dir).on("create directory", &dir)?;
         Ok(Staging { dir })
     }

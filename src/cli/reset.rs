@@ -9,7 +9,7 @@ use anyhow::anyhow;
 
 use super::args::Reset as Command;
 use super::{Environment, all_is_text, printed, variable};
-use crate::clock;
+use crate::clock::MACHINE;
 use crate::config::{Options, default_meta_path};
 use crate::fsx::{self, FsError};
 use crate::run::Failure;
@@ -40,7 +40,7 @@ pub fn reset(command: &Command) -> Result<u8, Failure> {
             return Err(refused(format!("{shown} is no SQLite database ({content})")));
         }
     }
-    let branch = format!("reset-{}", clock::unix_ms());
+    let branch = format!("reset-{}", MACHINE.unix_ms());
     let state = LocalState::open(&path, &meta_path);
     let steps = state.plan_reset(&branch).map_err(failed)?;
     if !command.dry_run {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{IntegrityCheck, Restore};
@@ -14,7 +13,7 @@ use super::destination::{Destination, Staging};
 use super::moment::Moment;
 use super::source::{Source, picked};
 use super::{Environment, install, logger, progress, replica_at, variable};
-use crate::clock;
+use crate::clock::MACHINE;
 use crate::config::{self, Database, Logging, Options, Replica};
 use crate::ltx::Txid;
 use crate::replicate::blocking;
@@ -64,7 +63,7 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
     let (destination, owner, meta_path) = (order.destination.clone(), order.owner, order.meta_path.clone());
     let _locks = blocking(move || target::lock(&destination, owner, meta_path)).await?;
     let backups = order.backups().await;
-    let began = Instant::now();
+    let began = MACHINE.instant();
     let staging = order.destination.staging().map_err(|error| restore_failure(error.into()))?.map(Arc::new);
     let mode = order.mode.unwrap_or(0o600);
     let recovery = match &staging {
@@ -81,7 +80,7 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
     };
     match unless_signalled(&mut signals, work).await? {
         Ok((from, restored)) => {
-            show_result(&command, &order, &from, &restored, began.elapsed());
+            show_result(&command, &order, &from, &restored, MACHINE.instant() - began);
             Ok(0)
         }
         Err(error) => without_backup(&command, error),
@@ -225,7 +224,7 @@ fn resolve(moment: &Moment) -> Result<Timestamp, Failure> {
         (Err(_), Some(zone)) => return Err(usage(format!("the time zone {zone:?} of TZ is not known here"))),
         (Err(_), None) => TimeZone::UTC,
     };
-    let now = Timestamp::from_millisecond(clock::unix_ms()).map_err(|error| Failure::new(INTERNAL, error))?;
+    let now = Timestamp::from_millisecond(MACHINE.unix_ms()).map_err(|error| Failure::new(INTERNAL, error))?;
     let then = moment.resolve(&now.to_zoned(zone)).map_err(usage)?;
     tracing::debug!("-timestamp means {then}");
     Ok(then)

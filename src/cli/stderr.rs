@@ -14,9 +14,11 @@ use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
+
+use crate::clock::MACHINE;
 
 use backlog::{Backlog, Next};
 
@@ -164,14 +166,15 @@ impl Outlet {
         if WRITES.get() {
             return;
         }
-        let began = Instant::now();
+        let began = MACHINE.blocking_instant();
         let mut stalled_since = None;
         let mut backlog = self.backlog();
-        while !backlog.is_written() && began.elapsed() < FLUSH_MAX {
+        while !backlog.is_written() && MACHINE.blocking_instant() - began < FLUSH_MAX {
+            let now = MACHINE.blocking_instant();
             // A thread that only waits for its turn on a busy machine does not stall.
             if self.takes_more() {
                 stalled_since = None;
-            } else if stalled_since.get_or_insert_with(Instant::now).elapsed() >= STALL_MAX {
+            } else if now - *stalled_since.get_or_insert(now) >= STALL_MAX {
                 return;
             }
             backlog = match self.changed.wait_timeout(backlog, LOOK_AGAIN) {

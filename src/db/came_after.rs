@@ -1,8 +1,9 @@
 //! Does a page show that the database here came after one that somebody else shipped? Pure.
 //!
-//! Two nodes, one after the other, and the first one comes back with its old disk: it has the same tables and mostly the same
-//! pages as the newest state, so likeness proves nothing. What counts are the pages that were written *since* the moment at
-//! which this disk was in step for the last time, and of these only what was written into them then:
+//! Two nodes, one after the other, and the first one comes back with its old disk: it has the same
+//! tables and mostly the same pages as the newest state, so likeness proves nothing. What counts
+//! are the pages that were written *since* the moment at which this disk was in step for the last
+//! time, and of these only what was written into them then:
 //!
 //! ```text
 //! before        the page as it was, in the history                      a b c
@@ -13,8 +14,9 @@
 //!        other  another branch                                          a b c x y      not kept
 //! ```
 //!
-//! Page 1, interior pages of b-trees and pages of zeros look alike in branches that have nothing to do with each other: they say
-//! nothing. The same goes for a page from which rows were only taken away.
+//! Page 1, interior pages of b-trees and pages of zeros look alike in branches that have nothing to
+//! do with each other: they say nothing. The same goes for a page from which rows were only taken
+//! away.
 
 use std::collections::HashSet;
 
@@ -28,13 +30,13 @@ const INTERIOR: [u8; 2] = [2, 5];
 /// Length of a leaf's header; the offsets of its cells follow.
 const LEAF_HEADER_LEN: usize = 8;
 
-/// Whether the page here (`None`: the database here is too short for it) shows that it came after theirs; `None`: it says
-/// nothing.
+/// Whether the page here (`None`: the database here is too short for it) shows that it came after
+/// theirs; `None`: it says nothing.
 pub fn is_kept(here: Option<&[u8]>, theirs: &Versions<'_>) -> Option<bool> {
     let Versions { pgno, page, is_since, before } = *theirs;
-    let is_telling =
+    let is_evidence =
         is_since && pgno != Pgno::FIRST && !INTERIOR.contains(&page[0]) && page.iter().any(|byte| *byte != 0);
-    if !is_telling || before == Some(page) {
+    if !is_evidence || before == Some(page) {
         return None;
     }
     let Some(here) = here else { return Some(false) };
@@ -58,7 +60,8 @@ fn is_leaf(page: &[u8]) -> bool {
     page[0] == TABLE_LEAF || page[0] == INDEX_LEAF
 }
 
-/// The cells of a leaf, each as far as it surely lies in this page. Nothing is believed that lies outside of it.
+/// The cells of a leaf, each as far as it surely is in this page. Nothing is believed that is
+/// outside of it.
 fn cells(page: &[u8]) -> impl Iterator<Item = &[u8]> {
     let count = usize::from(u16::from_be_bytes([page[3], page[4]]));
     let offsets = page[LEAF_HEADER_LEN..].chunks_exact(2).take(count);
@@ -72,7 +75,8 @@ fn cell_at(page: &[u8], at: usize) -> &[u8] {
     if is_table {
         rest = varint(rest).map_or(rest, |(_row_id, rest)| rest);
     }
-    // SQLite's rule: a payload that is longer than one bound lies in overflow pages from some point on that is beyond the other.
+    // SQLite's rule: a payload that is longer than one bound is in overflow pages from some point
+    // on that is beyond the other.
     let share = |of_255: usize| (page.len().saturating_sub(12) * of_255 / 255).saturating_sub(23);
     let whole_max = if is_table { page.len().saturating_sub(35) } else { share(64) };
     let here = usize::try_from(payload).ok().filter(|payload| *payload <= whole_max).unwrap_or(share(32));

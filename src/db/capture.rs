@@ -1,8 +1,9 @@
 //! From a read mark to the bytes of an LTX file.
 //!
-//! A capture is cut exactly at a mark: the frames after the position up to the last frame that the new read transaction sees.
-//! Of every page only the newest frame counts. Pages that the database grew over without writing them are read through
-//! the same transaction, so that a batch is one commit's state and nothing else.
+//! A capture is cut exactly at a mark: the frames after the position up to the last frame that the
+//! new read transaction sees. Of every page only the newest frame counts. Pages that the database
+//! grew over without writing them are read through the same transaction, so that a batch is one
+//! commit's state and nothing else.
 
 use std::io::Write;
 use std::mem;
@@ -14,7 +15,8 @@ use crate::ltx::{Encoded, Encoder, Flavour, Header, Txid, WalPosition, encoded_l
 use crate::page::{PageSize, Pgno};
 use crate::sqlite::{FrameChecksum, Mark, WAL_HEADER_LEN, Wal, WalError, WalMark, frame_offset};
 
-/// What a capture found: one LTX file to be. Its pages stay readable until the next capture of the same [`Db`].
+/// What a capture found: one LTX file to be. Its pages stay readable until the next capture of the
+/// same [`Db`].
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub header: Header,
@@ -31,7 +33,8 @@ pub(super) enum Pages {
     All,
     /// These pages, as SQLite shows them.
     Set(PageSet),
-    /// Page numbers in ascending order, each with the WAL frame that holds it; frame 0 = ask SQLite.
+    /// Page numbers in ascending order, each with the WAL frame that holds it; frame 0 = ask
+    /// SQLite.
     Listed(Vec<(Pgno, u32)>),
 }
 
@@ -71,9 +74,10 @@ impl Batch {
 }
 
 impl Db {
-    /// Captures everything committed since the last capture; `None` when there is nothing new. The captured watermark has
-    /// moved when this returns: the batch must reach the bucket, or a spill file, before anything newer.
-    /// `now_ms` is asked once nothing newer can come into it: a commit is never dated back.
+    /// Captures everything committed since the last capture; `None` when there is nothing new. The
+    /// captured watermark has moved when this returns: the batch must reach the bucket, or a spill
+    /// file, before anything newer. `now_ms` is asked once nothing newer can come into it: a commit
+    /// is never dated back.
     pub fn capture(&mut self, now_ms: impl FnOnce() -> i64) -> Result<Option<Batch>, DbError> {
         self.check_identity()?;
         let mark = self.spare.pin()?;
@@ -82,7 +86,8 @@ impl Db {
             self.spare.end()?;
             return planned;
         };
-        // Hand over: the new transaction keeps everything that the batch refers to, so the old one may end.
+        // Hand over: the new transaction keeps everything that the batch refers to, so the old one
+        // may end.
         mem::swap(&mut self.reader, &mut self.spare);
         self.adopt(mark, &batch);
         self.spare.end()?;
@@ -132,7 +137,8 @@ impl Db {
         self.progress = Progress::Known(batch.position);
     }
 
-    /// Decides what a capture up to `mark` consists of. The transaction behind `mark` must stay open until it is encoded.
+    /// Decides what a capture up to `mark` consists of. The transaction behind `mark` must stay
+    /// open until it is encoded.
     pub(super) fn plan(&self, mark: Mark, now_ms: i64) -> Result<Option<Batch>, DbError> {
         let txid = self.next_txid()?;
         let step = match self.progress {
@@ -207,8 +213,9 @@ impl Db {
     }
 }
 
-/// The end of a level-0 file of which no frame can be named. Offset 0 is for compacted files: Litestream, when it is to continue
-/// after such a one, fails for ever. This makes it begin with an image.
+/// The end of a level-0 file of which no frame can be named. Offset 0 is for compacted files:
+/// Litestream, when it is to continue after such a one, fails for ever. This makes it begin with an
+/// image.
 pub(super) const BEFORE_ANY_WAL: WalPosition = WalPosition { offset: WAL_HEADER_LEN, size: 0, salt1: 0, salt2: 0 };
 
 /// Of what the frames after `after` up to `mark` bring.
@@ -231,7 +238,8 @@ pub(super) fn newest_of_each(mut frames: Vec<(Pgno, u32)>) -> Vec<(Pgno, u32)> {
     frames
 }
 
-/// Adds the pages that the database grew by but that no frame holds: a restore must find every page in some file.
+/// Adds the pages that the database grew by but that no frame holds: a restore must find every page
+/// in some file.
 fn add_unwritten_growth(pages: &mut Vec<(Pgno, u32)>, old_pages: u32, mark: &Mark) {
     if mark.pages <= old_pages {
         return;

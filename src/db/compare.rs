@@ -1,8 +1,9 @@
 //! Comparing the database with another copy of it, page by page.
 //!
-//! The live side is the one read transaction that a captured image refers to, read in page order through SQLite; the other side
-//! hands out its pages in the same order. What is kept is one bit for each page, so memory is a 32,768th of a database with
-//! 4 KiB pages. What the other side is, and where its pages come from, is not known here.
+//! The live side is the one read transaction that a captured image refers to, read in page order
+//! through SQLite; the other side hands out its pages in the same order. What is kept is one bit
+//! for each page, so memory is a 32,768th of a database with 4 KiB pages. What the other side is,
+//! and where its pages come from, is not known here.
 //!
 //! ```text
 //! other   1 2 3 4 5 6 7        8 was cut off, or never was
@@ -10,12 +11,12 @@
 //!           ^     ^     ^      these, and those that were written to the WAL last, become the next file
 //! ```
 //!
-//! What is equal is evidence too: of the same lineage, if there is enough of it that says something (`kin.rs`). Where no page is
-//! where it was, the rows tell (`rows.rs`).
+//! What is equal is evidence too: of the same lineage, if there is enough of it that says something
+//! (`lineage.rs`). Where no page is where it was, the rows tell (`rows.rs`).
 
 use super::came_after;
 use super::capture::{BEFORE_ANY_WAL, Batch, Pages, frames_between};
-use super::kin::{Mute, has_strange_schema, is_blank, keeps_rows};
+use super::lineage::{Inconclusive, has_foreign_schema, is_blank, keeps_rows};
 use super::open::{Db, DbError};
 use super::position::Position;
 use super::rows::{RowSample, Rows};
@@ -23,16 +24,17 @@ use crate::ltx::{Txid, Versions, WalPosition};
 use crate::page::{PageSize, Pgno};
 use crate::sqlite::WalMark;
 
-/// Besides what differs, a file made by a comparison holds the pages of this many of the newest frames of the WAL. A later start
-/// proves by them that the WAL is still the one that was compared, as with any other file (Litestream looks for the last).
+/// Besides what differs, a file made by a comparison holds the pages of this many of the newest
+/// frames of the WAL. A later start proves by them that the WAL is still the one that was compared,
+/// as with any other file (Litestream looks for the last).
 const TAIL_FRAMES: u32 = 32;
 
 /// The other side of a comparison.
 pub trait OtherPages {
     type Error: From<DbError>;
 
-    /// The page of that number as the other side has it, and had it; `None` when it lies beyond its end. Asked for in ascending
-    /// order.
+    /// The page of that number as the other side has it, and had it; `None` when it is beyond its
+    /// end. Asked for in ascending order.
     fn page(&mut self, pgno: Pgno) -> Result<Option<Versions<'_>>, Self::Error>;
 }
 
@@ -41,9 +43,9 @@ pub trait OtherPages {
 pub struct Limits {
     /// With more differing pages than this the result is of no use.
     pub differing_max: u32,
-    /// As many pages that tell of the same lineage are wanted even then.
-    pub kin_wanted: u32,
-    /// Rows are compared, too, wherever they lie.
+    /// As many pages that show the same lineage are wanted even then.
+    pub related_wanted: u32,
+    /// Rows are compared, too, wherever they are.
     pub rows: bool,
 }
 
@@ -54,23 +56,24 @@ pub struct Comparison {
     pub compared: u32,
     /// Pages of the live side that the other does not have like this.
     pub differing: u32,
-    /// Pages that tell of the same lineage.
-    pub kin: u32,
-    /// Pages of the other side that could.
-    pub telling: u32,
+    /// Pages that show the same lineage.
+    pub related: u32,
+    /// Pages of the other side that could show it.
+    pub evidence: u32,
     /// Which of the other side's rows are here, if that was asked for.
     pub rows: Rows,
     /// There is no table here, and there are some on the other side.
     pub emptied: bool,
     /// No table or index here has a name of the other side's, as far as page 1 tells.
-    pub strange_schema: bool,
+    pub foreign_schema: bool,
     /// Every page was compared.
     pub whole: bool,
-    /// Pages that the other side wrote since the moment in question, as far as they say something (`came_after.rs`).
+    /// Pages that the other side wrote since the moment in question, as far as they say something
+    /// (`came_after.rs`).
     pub moved: u32,
     /// Those of them that show that the live side came after them.
     pub kept: u32,
-    mute: Box<Mute>,
+    inconclusive: Box<Inconclusive>,
     sample: Option<Box<RowSample>>,
     pages: PageSet,
 }
@@ -81,25 +84,25 @@ impl Comparison {
     pub fn modelled(
         compared: u32,
         differing: u32,
-        (kin, telling): (u32, u32),
+        (related, evidence): (u32, u32),
         (moved, kept): (u32, u32),
     ) -> Comparison {
-        Comparison { compared, differing, kin, telling, moved, kept, whole: true, ..Comparison::new(compared) }
+        Comparison { compared, differing, related, evidence, moved, kept, whole: true, ..Comparison::new(compared) }
     }
 
     fn new(pages: u32) -> Comparison {
         Comparison {
             compared: 0,
             differing: 0,
-            kin: 0,
-            telling: 0,
+            related: 0,
+            evidence: 0,
             rows: Rows::default(),
             emptied: false,
-            strange_schema: false,
+            foreign_schema: false,
             whole: false,
             moved: 0,
             kept: 0,
-            mute: Box::default(),
+            inconclusive: Box::default(),
             sample: None,
             pages: PageSet::new(pages),
         }
@@ -111,9 +114,17 @@ impl Comparison {
     }
 
     #[cfg(test)]
-    pub fn made_up(pages: u32, differing: u32, kin: u32, strange_schema: bool) -> Comparison {
-        let telling = u32::MAX;
-        Comparison { compared: pages, differing, kin, telling, strange_schema, whole: true, ..Comparison::new(pages) }
+    pub fn made_up(pages: u32, differing: u32, related: u32, foreign_schema: bool) -> Comparison {
+        let evidence = u32::MAX;
+        Comparison {
+            compared: pages,
+            differing,
+            related,
+            evidence,
+            foreign_schema,
+            whole: true,
+            ..Comparison::new(pages)
+        }
     }
 
     #[cfg(test)]
@@ -131,7 +142,7 @@ impl Comparison {
 
     /// What the other side has to tell of.
     fn hear(&mut self, theirs: &Versions<'_>) {
-        self.telling += u32::from(self.mute.is_telling(theirs.pgno, theirs.page));
+        self.evidence += u32::from(self.inconclusive.is_evidence(theirs.pgno, theirs.page));
         if let Some(sample) = &mut self.sample {
             sample.add_theirs(theirs.pgno, theirs.page);
         }
@@ -161,18 +172,18 @@ impl Comparison {
         }
         if pgno == Pgno::FIRST {
             self.emptied = is_blank(live) && other.is_some_and(|other| !is_blank(other));
-            self.strange_schema = other.is_some_and(|other| has_strange_schema(live, other));
-        } else if other.is_some_and(|other| self.is_kin(pgno, live, other, is_equal)) {
-            self.kin += 1;
+            self.foreign_schema = other.is_some_and(|other| has_foreign_schema(live, other));
+        } else if other.is_some_and(|other| self.is_related(pgno, live, other, is_equal)) {
+            self.related += 1;
         }
     }
 
-    fn is_kin(&self, pgno: Pgno, live: &[u8], other: &[u8], is_equal: bool) -> bool {
-        self.mute.is_telling(pgno, other) && (is_equal || keeps_rows(live, other))
+    fn is_related(&self, pgno: Pgno, live: &[u8], other: &[u8], is_equal: bool) -> bool {
+        self.inconclusive.is_evidence(pgno, other) && (is_equal || keeps_rows(live, other))
     }
 
     fn is_over(&self, limits: &Limits) -> bool {
-        self.differing > limits.differing_max && self.kin >= limits.kin_wanted
+        self.differing > limits.differing_max && self.related >= limits.related_wanted
     }
 }
 
@@ -203,7 +214,8 @@ impl PageSet {
 }
 
 impl Db {
-    /// Compares every page that `batch`, the image captured last, refers to. Ends early when `limits` say so.
+    /// Compares every page that `batch`, the image captured last, refers to. Ends early when
+    /// `limits` say so.
     pub fn compare<O: OtherPages>(
         &self,
         batch: &Batch,
@@ -212,7 +224,7 @@ impl Db {
     ) -> Result<Comparison, O::Error> {
         let (page_size, pages) = (batch.header.page_size, batch.header.commit);
         let mut comparison = Comparison::new(pages);
-        comparison.mute = Box::new(self.mute_pages(page_size, pages)?);
+        comparison.inconclusive = Box::new(self.inconclusive_pages(page_size, pages)?);
         comparison.sample = limits.rows.then(Box::default);
         let compared = self.reader.for_each_page(page_size, |pgno, page| -> Result<(), Stop<O::Error>> {
             comparison.add(pgno, page, other.page(pgno).map_err(Stop::Failed)?);
@@ -239,8 +251,8 @@ impl Db {
     }
 
     /// Pages of the snapshot that was captured last that say nothing of a lineage.
-    fn mute_pages(&self, page_size: PageSize, pages: u32) -> Result<Mute, DbError> {
-        Mute::find(pages, |pgno| {
+    fn inconclusive_pages(&self, page_size: PageSize, pages: u32) -> Result<Inconclusive, DbError> {
+        Inconclusive::find(pages, |pgno| {
             let mut page = vec![0; page_size.bytes()];
             self.reader.read_page(pgno, &mut page)?;
             Ok(page)
@@ -254,7 +266,8 @@ impl Db {
         Ok(is_blank(&page))
     }
 
-    /// The image `batch` as the file of what `comparison` found: pages that differ, and those written last.
+    /// The image `batch` as the file of what `comparison` found: pages that differ, and those
+    /// written last.
     pub fn narrow(&self, batch: &Batch, comparison: Comparison) -> Result<Batch, DbError> {
         let mut header = batch.header;
         let mut pages = comparison.pages;
@@ -265,15 +278,17 @@ impl Db {
         Ok(Batch { header, flavour, image: None, pages: Pages::Set(pages), position })
     }
 
-    /// The database is what TXID `txid` is: captures go on from the mark of the image `batch`, of which nothing is shipped.
+    /// The database is what TXID `txid` is: captures go on from the mark of the image `batch`, of
+    /// which nothing is shipped.
     pub fn continue_at_mark(&mut self, batch: &Batch, txid: Txid) -> Position {
         let position = Position { txid, ..batch.position };
         self.continue_from(position);
         position
     }
 
-    /// Adds the pages of the newest frames to `pages`, and says in the terms of a header which frames these are: none, when the
-    /// file does not hold what the wal-index says: then no later start can go on from this WAL by itself.
+    /// Adds the pages of the newest frames to `pages`, and says in the terms of a header which
+    /// frames these are: none, when the file does not hold what the wal-index says: then no later
+    /// start can go on from this WAL by itself.
     fn claim_tail(
         &self,
         wal: &WalMark,
@@ -351,7 +366,7 @@ mod tests {
         let mut comparison = Comparison::new(10);
         let mut see = |number, live: &[u8], other: Option<&[u8]>| {
             comparison.add(pgno(number), live, other.map(|page| versions(number, page)));
-            (comparison.differing, comparison.kin)
+            (comparison.differing, comparison.related)
         };
         let first = [[0; 100].as_slice(), &leaf(3)[..412]].concat();
         assert_eq!(see(1, &first, Some(&first)), (0, 0), "page 1");
@@ -376,7 +391,7 @@ mod tests {
 
     #[test]
     fn too_much_difference_ends_it_once_the_lineage_is_clear() {
-        let limits = Limits { differing_max: 1, kin_wanted: 1, rows: false };
+        let limits = Limits { differing_max: 1, related_wanted: 1, rows: false };
         let mut comparison = Comparison::new(10);
         for number in 2..5 {
             comparison.add(pgno(number), &[1; 512], None);

@@ -1,12 +1,15 @@
-//! Under sustained writes, between two captures: our read transaction follows the writer, and we checkpoint for it.
+//! Under sustained writes, between two captures: our read transaction follows the writer, and we
+//! checkpoint for it.
 //!
-//! A checkpoint, whoever runs it, reaches as far as our read transaction. Where that moves in long strides, the next automatic
-//! checkpoint of the application has a long range to copy and to sync, and the commit that triggered it waits for all of it. So
-//! we move on every few milliseconds, copy the little there is ourselves, and spare the application its own tries.
+//! A checkpoint, whoever runs it, reaches as far as our read transaction. Where that moves in long
+//! strides, the next automatic checkpoint of the application has a long range to copy and to sync,
+//! and the commit that triggered it waits for all of it. So we move on every few milliseconds, copy
+//! the little there is ourselves, and spare the application its own tries.
 //!
-//! Nothing is lost by moving on without a capture: some read transaction is held at every moment, so what is not captured stays
-//! in the WAL. And should the application be killed in the middle of a commit, moving on is what finds the wal-index torn and
-//! builds it anew, which nobody else can while the application is kept from checkpoints.
+//! Nothing is lost by moving on without a capture: some read transaction is held at every moment,
+//! so what is not captured stays in the WAL. And should the application be killed in the middle of
+//! a commit, moving on is what finds the wal-index torn and builds it anew, which nobody else can
+//! while the application is kept from checkpoints.
 
 use std::mem;
 
@@ -14,7 +17,8 @@ use super::open::{Db, DbError, Progress};
 use super::position::Position;
 use crate::sqlite::{Checkpoint, CheckpointMode, Connection, Mark, SqliteError, frame_len};
 
-/// SQLite's default for `wal_autocheckpoint`: below it, the application does not think of checkpoints.
+/// SQLite's default for `wal_autocheckpoint`: below it, the application does not think of
+/// checkpoints.
 const AUTOCHECKPOINT_FRAMES: u32 = 1000;
 
 /// Which of the two connections.
@@ -25,12 +29,13 @@ pub(super) enum By {
 }
 
 impl Db {
-    /// Moves the read transaction on to the newest commit and returns how many bytes of WAL are not captured yet. The application
-    /// does not checkpoint from here on until [`Db::let_go`]; follow again, or let go, within milliseconds. A batch whose
-    /// pages are still to be read must not be pending.
+    /// Moves the read transaction on to the newest commit and returns how many bytes of WAL are not
+    /// captured yet. The application does not checkpoint from here on until [`Db::let_go`]; follow
+    /// again, or let go, within milliseconds. A batch whose pages are still to be read must not be
+    /// pending.
     pub fn follow(&mut self) -> Result<u64, DbError> {
-        // After a reset the next writer, who may be asleep in its busy handler still, starts the WAL over only if no read transaction is
-        // pinned to its old frames.
+        // After a reset the next writer, who may be asleep in its busy handler still, starts the
+        // WAL over only if no read transaction is pinned to its old frames.
         if self.is_resting() && !self.glance()? {
             return Ok(0);
         }

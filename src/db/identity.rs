@@ -1,9 +1,10 @@
 //! Is the file at the path still the file that was opened?
 //!
-//! A database that was deleted, renamed over or recreated has a new inode; our connections would go on reading the old
-//! one, and shipping either over a good history would be wrong. The same goes for its `-wal` and its `-shm`, which nobody deletes
-//! while a connection is open: whoever opens the database now would not see what we see. Only `stat` is used: opening
-//! the file would be the POSIX lock trap (see `sqlite/`).
+//! A database that was deleted, renamed over or recreated has a new inode; our connections would go
+//! on reading the old one, and shipping either over a good history would be wrong. The same goes
+//! for its `-wal` and its `-shm`, which nobody deletes while a connection is open: whoever opens
+//! the database now would not see what we see. Only `stat` is used: opening the file would be the
+//! POSIX lock trap (see `sqlite/`).
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,8 @@ impl Files {
     pub fn check(&self) -> Result<(), DbError> {
         let (path, identity) = &self.database;
         match fsx::metadata_if_exists(path)? {
-            // Even a new database has its first page in the file, from the moment at which it is in WAL mode.
+            // Even a new database has its first page in the file, from the moment at which it is in
+            // WAL mode.
             Some(file) if file.len() == 0 => return Err(DbError::Emptied { path: path.clone() }),
             Some(file) if Identity::from(&file) == *identity => {}
             _ => return Err(DbError::Replaced { path: path.clone() }),

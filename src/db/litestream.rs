@@ -1,7 +1,8 @@
-//! What Litestream leaves beside a database that it replicates: its newest level-0 files, as it has uploaded them.
+//! What Litestream leaves beside a database that it replicates: its newest level-0 files, as it has
+//! uploaded them.
 //!
-//! They show that its turn was with this very disk, also when the WAL that they were made from is gone and `VACUUM` has left no
-//! page where it was.
+//! They show that its turn was with this very disk, also when the WAL that they were made from is
+//! gone and `VACUUM` has left no page where it was.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,8 +11,8 @@ use std::path::Path;
 use crate::fsx;
 use crate::ltx::{HEADER_LEN, Header};
 
-/// Whether Litestream has worked here up to the level-0 object with this header: on the database at `path`, with its own state
-/// beside it or, as `meta-path` says, in `meta_path`.
+/// Whether Litestream has worked here up to the level-0 object with this header: on the database at
+/// `path`, with its own state beside it or, as `meta-path` says, in `meta_path`.
 pub fn litestream_was_here(path: &Path, meta_path: &Path, newest: &Header) -> bool {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());

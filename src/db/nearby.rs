@@ -1,8 +1,10 @@
-//! What lies at and around a path where there should be a database: other databases, and since when they were not written to.
+//! What is at and around a path where there should be a database: other databases, and since when
+//! they were not written to.
 //!
-//! Only directory entries, `stat` and files that no SQLite lock lives on are used as far as possible: a `-wal` shows by its header that
-//! there is a database beside it. A database without one must be opened to be known. That drops the POSIX locks that this process
-//! has on it (see `sqlite/`), so the caller names every database of this process, and those are left alone.
+//! Only directory entries, `stat` and files that no SQLite lock lives on are used as far as
+//! possible: a `-wal` shows by its header that there is a database beside it. A database without
+//! one must be opened to be known. That drops the POSIX locks that this process has on it (see
+//! `sqlite/`), so the caller names every database of this process, and those are left alone.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, Metadata};
@@ -11,7 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::clock;
+use crate::clock::MACHINE;
 use crate::fsx;
 use crate::sqlite::{Presence, look_at_file};
 use crate::supervise;
@@ -51,8 +53,8 @@ pub struct Neighbour {
 }
 
 impl Surroundings {
-    /// Looks at `path`, its directory, the one above and those below, and at what the processes that we started have open.
-    /// `ours` are the databases of this process.
+    /// Looks at `path`, its directory, the one above and those below, and at what the processes
+    /// that we started have open. `ours` are the databases of this process.
     pub fn look(path: &Path, ours: &[PathBuf]) -> Surroundings {
         let at_path = at_path(path);
         let mut found = Candidates::default();
@@ -66,7 +68,7 @@ impl Surroundings {
             _ => nearest_directory(path),
         };
         found.take_directory(home, true);
-        // Not the root of the file system: what lies there is nobody's neighbour.
+        // Not the root of the file system: what is there is nobody's neighbour.
         if let Some(above) = home.parent().filter(|above| above.parent().is_some()) {
             found.take_directory(above, false);
         }
@@ -128,7 +130,7 @@ impl Candidates {
         // After the listing: what is one of ours by now must not be opened.
         let ours: HashSet<_> =
             ours.iter().filter_map(|path| fs::metadata(path).ok()).map(|file| inode(&file)).collect();
-        let now_ms = clock::unix_ms();
+        let now_ms = MACHINE.unix_ms();
         let mut seen = HashSet::new();
         let mut neighbours = Vec::new();
         for (path, metadata) in &self.files {

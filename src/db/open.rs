@@ -19,8 +19,8 @@ pub struct Tuning {
     pub min_checkpoint_page_count: u32,
     /// A WAL file that grew beyond this many pages is truncated after a reset.
     pub truncate_page_n: u32,
-    /// WAL bytes that may wait for the bucket before they are spilled to local files; beyond it, an application that writes all the time
-    /// may have to wait for a reset.
+    /// WAL bytes that may wait for the bucket before they are spilled to local files; beyond it, an
+    /// application that writes all the time may have to wait for a reset.
     pub max_sync_wal_bytes: u64,
 }
 
@@ -34,20 +34,22 @@ pub enum DbError {
     Io(#[from] FsError),
     #[error(transparent)]
     Ltx(#[from] LtxError),
-    /// The database stays in another journal mode: something holds it, or its file system has no shared memory.
+    /// The database stays in another journal mode: something holds it, or its file system has no
+    /// shared memory.
     #[error("{} is in journal mode {mode} and could not be converted to WAL: close other programs that use it", path.display())]
     NotWal { path: PathBuf, mode: String },
-    /// Another file lies at the path now: replication must stop, or it would ship a stranger over a good history.
-    #[error("{} was deleted or replaced while it was replicated: nothing of what lies there now was uploaded; the next start compares it with \
+    /// Another file is at the path now: replication must stop, or it would upload another database over a
+    /// good history.
+    #[error("{} was deleted or replaced while it was replicated: nothing of the file that is there now was uploaded; the next start compares it with \
          the replica", path.display())]
     Replaced { path: PathBuf },
     /// The database file has no bytes any more.
-    #[error("{} was truncated to nothing while it was replicated: the replica keeps what was in it, restore it", path.display())]
+    #[error("{} was truncated to nothing while it was replicated: the replica still has its content; restore it", path.display())]
     Emptied { path: PathBuf },
     /// The WAL or its index was taken away from under the connections that use it.
     #[error(
         "{} was deleted or replaced while it was in use: new connections to the database do not see what old ones commit; stop \
-         everything that has it open and start again, it is then compared with the replica",
+         everything that has it open and start again; the database is then compared with the replica",
         path.display()
     )]
     Torn { path: PathBuf },
@@ -74,7 +76,8 @@ pub(super) enum Progress {
     },
 }
 
-/// An armed database: as long as this value lives, no commit can be overwritten before it is captured.
+/// An armed database: as long as this value lives, no commit can be overwritten before it is
+/// captured.
 pub struct Db {
     pub(super) path: PathBuf,
     pub(super) wal_path: PathBuf,
@@ -99,8 +102,8 @@ impl AsMut<Db> for Db {
 }
 
 impl Db {
-    /// Opens an existing database, converts it to WAL if it is not, and pins the WAL. Until told otherwise
-    /// ([`Db::continue_from`]), the first capture is a full image.
+    /// Opens an existing database, converts it to WAL if it is not, and pins the WAL. Until told
+    /// otherwise ([`Db::continue_from`]), the first capture is a full image.
     pub fn open(path: &Path, tuning: Tuning) -> Result<Db, DbError> {
         let path = std::fs::canonicalize(path).map_err(|source| FsError { verb: "open", path: path.into(), source })?;
         let missing = || DbError::Replaced { path: path.clone() };
@@ -207,8 +210,8 @@ impl Db {
         Ok(fsx::metadata_if_exists(&self.wal_path)?.map_or(0, |m| m.len()))
     }
 
-    /// Whether a capture might find something: reads two small headers of the WAL and takes no lock. Also notices when the
-    /// database is no longer the file that was opened.
+    /// Whether a capture might find something: reads two small headers of the WAL and takes no
+    /// lock. Also notices when the database is no longer the file that was opened.
     pub fn glance(&self) -> Result<bool, DbError> {
         self.check_identity()?;
         let Progress::Known(position) = self.progress else { return Ok(true) };
@@ -231,10 +234,10 @@ impl Db {
         self.files.check()
     }
 
-    /// Takes the write lock and keeps it until this value is dropped: nobody can commit any more. `false` when the
-    /// application holds it right now.
+    /// Takes the write lock and keeps it until this value is dropped: nobody can commit any more.
+    /// `false` when the application holds it right now.
     pub fn freeze(&self) -> Result<bool, DbError> {
-        Ok(self.spare.begin_barrier()?)
+        Ok(self.spare.begin_write()?)
     }
 
     /// Gives the write lock back.

@@ -1,4 +1,5 @@
-//! How far a database is captured, and what the next read mark means for it. Pure: no I/O, no clock.
+//! How far a database is captured, and what the next read mark means for it. Pure: no I/O, no
+//! clock.
 
 use std::fmt;
 
@@ -15,20 +16,23 @@ pub struct Position {
     pub pages: u32,
     /// The last captured frame; `None` when the state came from the database file alone.
     pub wal: Option<WalMark>,
-    /// The WAL generation of `wal` is captured to its end: whatever follows in a new generation continues it.
+    /// The WAL generation of `wal` is captured to its end: whatever follows in a new generation
+    /// continues it.
     pub sealed: bool,
 }
 
-/// What lies between a position and a mark.
+/// What is between a position and a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Nothing,
-    /// The frames after `after` up to the mark; `checksum` is that of frame `after`, `None` at the start of a generation.
+    /// The frames after `after` up to the mark; `checksum` is that of frame `after`, `None` at the
+    /// start of a generation.
     Frames {
         after: u32,
         checksum: Option<FrameChecksum>,
     },
-    /// Continuity cannot be proved: only the whole database will do, or what a comparison leaves of it.
+    /// Continuity cannot be proved: only the whole database will do, or what a comparison leaves of
+    /// it.
     Image(ImageReason),
 }
 
@@ -51,8 +55,8 @@ pub enum ImageReason {
 }
 
 impl ImageReason {
-    /// The database may be exactly what the history ends with, or a stranger: the WAL cannot tell. In the other cases there is
-    /// no history to compare it with.
+    /// The database may be exactly what the history ends with, or a stranger: the WAL cannot tell.
+    /// In the other cases there is no history to compare it with.
     pub fn is_doubt(self) -> bool {
         match self {
             ImageReason::FirstBackup
@@ -79,10 +83,11 @@ impl ImageReason {
         matches!(self, NoPosition | LocalChanges | WalRestarted | WalTruncated)
     }
 
-    /// What came before does not lead to this image: no restore can cross over to it, so it has to be a beginning too.
+    /// What came before does not lead to this image: no restore can cross over to it, so it has to
+    /// be a beginning too.
     pub fn begins_anew(self) -> bool {
         match self {
-            // Whatever lies there, and whatever it is worth: the order is to go on from here.
+            // Whatever is there, and whatever it is worth: the order is to go on from here.
             ImageReason::Accepted => true,
             ImageReason::HistoryGone | ImageReason::HistoryBroken | ImageReason::PageSizeChanged => true,
             _ => false,
@@ -95,14 +100,14 @@ impl fmt::Display for ImageReason {
         f.write_str(match self {
             ImageReason::FirstBackup => "this is the first backup",
             ImageReason::NoPosition => "the newest object in the replica does not say where in the WAL it ends",
-            ImageReason::LocalChanges => "the database may have changed while nobody was replicating it",
+            ImageReason::LocalChanges => "the database may have changed while it was not replicated",
             ImageReason::HistoryGone => "objects of the history are gone from the replica",
             ImageReason::HistoryBroken => "the files in the replica do not make a database",
             ImageReason::Accepted => "`millstream reset` has made it the newest state",
-            ImageReason::FileReplaced => "another file lies in its place now",
+            ImageReason::FileReplaced => "another file is in its place now",
             ImageReason::PageSizeChanged => "the page size of the database changed",
-            ImageReason::WalRestarted => "the WAL was restarted by somebody else",
-            ImageReason::WalTruncated => "the WAL was truncated by somebody else",
+            ImageReason::WalRestarted => "the WAL was restarted by another process",
+            ImageReason::WalTruncated => "the WAL was truncated by another process",
             ImageReason::WalRewritten => "the WAL is not the one that was replicated",
             ImageReason::CommitsLost => {
                 "the WAL here ends before what was uploaded from it: this disk has lost commits that the replica has (a power loss?)"
@@ -132,7 +137,8 @@ impl Position {
 
     /// The position after everything up to `mark` was captured as `txid` under a pin.
     pub fn at(txid: Txid, mark: &Mark) -> Position {
-        // An empty generation has no end that could be missed: the first frames of the next one continue it.
+        // An empty generation has no end that could be missed: the first frames of the next one
+        // continue it.
         let sealed = mark.wal.is_none_or(|wal| wal.frames == 0);
         Position { txid, page_size: mark.page_size, pages: mark.pages, wal: mark.wal, sealed }
     }

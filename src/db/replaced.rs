@@ -1,8 +1,9 @@
-//! Another file lies at a database's path: what the old one has left beside it, and who still uses it.
+//! Another file is at a database's path: what the old one has left beside it, and who still uses
+//! it.
 //!
-//! While a database is replicated its WAL stays, whoever closes it. When a maintenance puts another file in its place, that WAL
-//! would be taken for the new file's, and its pages for newer ones. So it goes before the new file is opened, unless somebody has
-//! opened the new file with it already.
+//! While a database is replicated its WAL stays, whoever closes it. When a maintenance puts another
+//! file in its place, that WAL would be taken for the new file's, and its pages for newer ones. So
+//! it goes before the new file is opened, unless somebody has opened the new file with it already.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -13,7 +14,8 @@ use super::open::{Db, DbError, Tuning};
 use crate::fsx;
 use crate::sqlite::Connection;
 
-/// `UNIX_SHM_DMS` of SQLite's unix VFS: every connection that uses the `-shm` has a shared lock on this byte of it.
+/// `UNIX_SHM_DMS` of SQLite's unix VFS: every connection that uses the `-shm` has a shared lock on
+/// this byte of it.
 const SHM_IN_USE_BYTE: libc::off_t = 128;
 
 /// What is left of a database that was replaced.
@@ -29,8 +31,8 @@ impl Db {
         self.files.remains()
     }
 
-    /// Opens the file that lies at `path` now. The connections to the old one end first, also where this fails: then it is to be
-    /// tried again before anything else is done.
+    /// Opens the file that is at `path` now. The connections to the old one end first, also where
+    /// this fails: then it is to be tried again before anything else is done.
     pub fn reopen(&mut self, path: &Path, tuning: Tuning, remains: &Remains) -> Result<(), DbError> {
         self.checkpoint_lock.release();
         (self.reader, self.spare) = (Connection::to_nothing()?, Connection::to_nothing()?);
@@ -51,7 +53,8 @@ impl Remains {
         holder(&locks, self.inode, std::process::id())
     }
 
-    /// Removes the old WAL and its index, unless another program uses them. No connection of this process may be open.
+    /// Removes the old WAL and its index, unless another program uses them. No connection of this
+    /// process may be open.
     pub fn clear(&self) -> fsx::Result<()> {
         if self.beside.iter().any(|(path, identity)| is_still(path, *identity) && is_shared(path)) {
             return Ok(());

@@ -3,36 +3,40 @@
 //! ```text
 //! PASSIVE checkpoint up to our mark          no lock; a long tail is captured and checkpointed first
 //! sync both files                            so that the checkpoint under the lock has little to wait for
-//! BEGIN IMMEDIATE on the spare connection    the barrier: nobody can commit until it ends
+//! BEGIN IMMEDIATE on the spare connection    the write lock: no commit until it ends
 //! capture the tail                           usually nothing
 //! end the read transaction
 //! PASSIVE checkpoint                         copies the tail, usually nothing
 //! rest                                       on slot 0: the next writer may restart the WAL once
-//! end the barrier
+//! end the write lock
 //! ```
 //!
-//! Never RESTART, never FULL; TRUNCATE only while resting, when everything in the WAL is captured and backfilled: if a
-//! writer slips in before it, it returns busy and nothing is lost. One party checkpoints here, under the write lock.
+//! Never RESTART, never FULL; TRUNCATE only while resting, when everything in the WAL is captured
+//! and backfilled: if a writer slips in before it, it returns busy and nothing is lost. One party
+//! checkpoints here, under the write lock.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::capture::Batch;
 use super::follow::By;
 use super::open::{Db, DbError, Progress};
+use crate::clock::Clock;
 use crate::sqlite::{Checkpoint, CheckpointMode, Mark, SqliteError, frame_len};
 
 /// How long to try for the write lock: a reset can always be done later.
-const BARRIER_TIMEOUT: Duration = Duration::from_millis(30);
-const KNOCK_EVERY: Duration = Duration::from_micros(50);
+const WRITE_LOCK_TIMEOUT: Duration = Duration::from_millis(30);
+const ASK_EVERY: Duration = Duration::from_micros(50);
 
-/// A longer tail than this part of the WAL is captured and checkpointed without the lock first. Of a long WAL more is worth a wait:
-/// a writer at full speed makes some megabytes in the time of one sync, so that a fixed limit would never be met.
+/// A longer tail than this part of the WAL is captured and checkpointed without the lock first. Of
+/// a long WAL more is worth a wait: a writer at full speed makes some megabytes in the time of one
+/// sync, so that a fixed limit would never be met.
 const TAIL_PART: u64 = 8;
 const TAIL_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=16 << 20;
 /// The tail is encoded in memory.
 const TAIL_CONTENT_MAX: u64 = 32 << 20;
-/// How long nobody may have written before a huge WAL is truncated: while that lasts, which is long for a huge file, nobody can.
+/// How long nobody may have written before a huge WAL is truncated: while that lasts, which is long
+/// for a huge file, nobody can.
 const QUIET_BEFORE_TRUNCATE: Duration = Duration::from_millis(20);
 
 /// How long to try for a checkpoint: the application may be in one of its own.
@@ -40,7 +44,8 @@ const PATIENCE: Duration = Duration::from_millis(30);
 /// The same under the write lock, where the application's has nothing left to copy.
 const PATIENCE_UNDER_LOCK: Duration = Duration::from_millis(2);
 
-/// Of a WAL that is beyond its budget all of the tail is taken: better a writer that waits once than a disk that fills up.
+/// Of a WAL that is beyond its budget all of the tail is taken: better a writer that waits once
+/// than a disk that fills up.
 fn tail_max(wal: u64, budget: u64) -> u64 {
     match wal > budget.saturating_add(budget / 4) {
         true => u64::MAX,
@@ -54,7 +59,8 @@ pub enum Reset {
     Done,
     /// Nothing was lost and nothing changed; try later.
     Deferred(Obstacle),
-    /// More was committed meanwhile than is good to capture under the lock: capture, then try again.
+    /// More was committed meanwhile than is good to capture under the lock: capture, then try
+    /// again.
     CaptureFirst,
 }
 
@@ -78,41 +84,43 @@ impl fmt::Display for Obstacle {
 }
 
 impl Db {
-    /// Resets the WAL. Everything captured so far must be safe elsewhere (in the bucket, or in spill files); the tail that is
-    /// captured here is handed to `save`, which must keep it before it returns.
+    /// Resets the WAL. Everything captured so far must be safe elsewhere (in the bucket, or in
+    /// spill files); the tail that is captured here is handed to `save`, which must keep it before
+    /// it returns.
     pub fn reset_wal<E: From<DbError>>(
         &mut self,
-        now_ms: impl FnOnce() -> i64,
+        clock: Clock,
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
     ) -> Result<Reset, E> {
-        let copied = self.checkpoint_within(PATIENCE, By::Spare).map_err(DbError::from)?;
+        let copied = self.checkpoint_within(PATIENCE, By::Spare, clock).map_err(DbError::from)?;
         if let Some(not_yet) = self.too_much_left(&copied)? {
             return Ok(not_yet);
         }
         let was_held = self.checkpoint_lock.is_held();
-        // The application's automatic checkpoint, after each of its commits, must not be in the way now.
+        // The application's automatic checkpoint, after each of its commits, must not be in the way
+        // now.
         self.checkpoint_lock.hold();
-        let result = self.reset_with_checkpoint_lock(now_ms, save);
+        let result = self.reset_with_checkpoint_lock(clock, save);
         if !was_held {
             self.checkpoint_lock.release();
         }
         let result = result?;
         if result == Reset::Done {
-            self.truncate_if_huge()?;
+            self.truncate_if_huge(clock)?;
         }
         Ok(result)
     }
 
     fn reset_with_checkpoint_lock<E: From<DbError>>(
         &mut self,
-        now_ms: impl FnOnce() -> i64,
+        clock: Clock,
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
     ) -> Result<Reset, E> {
         self.spare.sync_ahead();
-        if !self.take_barrier()? {
+        if !self.take_write_lock(clock)? {
             return Ok(Reset::Deferred(Obstacle::Writer));
         }
-        let result = self.reset_under_barrier(now_ms, save);
+        let result = self.reset_under_write_lock(clock, save);
         self.spare.end().map_err(DbError::from)?;
         result
     }
@@ -123,11 +131,11 @@ impl Db {
         tail_max(wal, self.tuning.max_sync_wal_bytes)
     }
 
-    fn checkpoint_within(&mut self, patience: Duration, by: By) -> Result<Checkpoint, SqliteError> {
-        let began = Instant::now();
+    fn checkpoint_within(&mut self, patience: Duration, by: By, clock: Clock) -> Result<Checkpoint, SqliteError> {
+        let began = clock.blocking_instant();
         loop {
             match self.checkpoint(by, CheckpointMode::Passive) {
-                Ok(done) if done.busy && began.elapsed() < patience => std::thread::sleep(KNOCK_EVERY),
+                Ok(done) if done.busy && clock.blocking_instant() - began < patience => clock.block_for(ASK_EVERY),
                 done => return done,
             }
         }
@@ -150,14 +158,14 @@ impl Db {
         Ok((left > tail_max).then_some(Reset::Deferred(Obstacle::Reader)))
     }
 
-    /// Knocks often instead of waiting in SQLite's busy handler, whose pauses of milliseconds never meet the short gaps
-    /// between the commits of a busy writer.
-    fn take_barrier(&self) -> Result<bool, DbError> {
+    /// Asks often instead of waiting in SQLite's busy handler, whose pauses of milliseconds never
+    /// meet the short gaps between the commits of a busy writer.
+    fn take_write_lock(&self, clock: Clock) -> Result<bool, DbError> {
         self.spare.set_busy_timeout(Duration::ZERO)?;
-        let began = Instant::now();
+        let began = clock.blocking_instant();
         let taken = loop {
-            match self.spare.begin_barrier() {
-                Ok(false) if began.elapsed() < BARRIER_TIMEOUT => std::thread::sleep(KNOCK_EVERY),
+            match self.spare.begin_write() {
+                Ok(false) if clock.blocking_instant() - began < WRITE_LOCK_TIMEOUT => clock.block_for(ASK_EVERY),
                 done => break done,
             }
         };
@@ -165,12 +173,13 @@ impl Db {
         Ok(taken?)
     }
 
-    fn reset_under_barrier<E: From<DbError>>(
+    fn reset_under_write_lock<E: From<DbError>>(
         &mut self,
-        now_ms: impl FnOnce() -> i64,
+        clock: Clock,
         save: impl FnOnce(Batch, Vec<u8>) -> Result<(), E>,
     ) -> Result<Reset, E> {
-        // Without a known position there is no history to keep whole: the next capture is an image in any case.
+        // Without a known position there is no history to keep whole: the next capture is an image
+        // in any case.
         if self.has_position() {
             // Between these two nobody can restart the WAL: that takes the write lock.
             self.reader.end().map_err(DbError::from)?;
@@ -180,7 +189,7 @@ impl Db {
             if self.uncaptured_bytes(&mark) > tail_max {
                 return Ok(Reset::CaptureFirst);
             }
-            if let Some(batch) = self.plan(mark, now_ms())? {
+            if let Some(batch) = self.plan(mark, clock.unix_ms())? {
                 if batch.image.is_some() || batch.content_len() > tail_max.min(TAIL_CONTENT_MAX) {
                     return Ok(Reset::CaptureFirst);
                 }
@@ -189,12 +198,12 @@ impl Db {
                 save(batch, encoded.writer)?;
             }
         }
-        Ok(self.checkpoint_and_rest()?)
+        Ok(self.checkpoint_and_rest(clock)?)
     }
 
-    fn checkpoint_and_rest(&mut self) -> Result<Reset, DbError> {
+    fn checkpoint_and_rest(&mut self, clock: Clock) -> Result<Reset, DbError> {
         self.reader.end()?;
-        let checkpoint = self.checkpoint_within(PATIENCE_UNDER_LOCK, By::Reader);
+        let checkpoint = self.checkpoint_within(PATIENCE_UNDER_LOCK, By::Reader, clock);
         if matches!(&checkpoint, Ok(done) if done.is_complete()) {
             self.reader.rest()?;
             if let Progress::Known(position) = &mut self.progress {
@@ -206,12 +215,12 @@ impl Db {
         Ok(Reset::Deferred(if checkpoint?.busy { Obstacle::Checkpoint } else { Obstacle::Reader }))
     }
 
-    fn truncate_if_huge(&mut self) -> Result<(), DbError> {
+    fn truncate_if_huge(&mut self, clock: Clock) -> Result<(), DbError> {
         let limit = u64::from(self.tuning.truncate_page_n) * u64::from(self.mark.page_size.get());
         if limit == 0 || self.wal_len()? <= limit {
             return Ok(());
         }
-        std::thread::sleep(QUIET_BEFORE_TRUNCATE);
+        clock.block_for(QUIET_BEFORE_TRUNCATE);
         if self.glance()? {
             return Ok(());
         }

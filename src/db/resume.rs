@@ -1,13 +1,15 @@
 //! Proving that the WAL on disk continues what the bucket has.
 //!
-//! The newest level-0 object says where in which WAL generation it ended. Continuing from there is right only if that
-//! generation still stands (or was restarted exactly once, with its end still visible), its checksums hold up to that frame,
-//! and the pages in those frames are the pages in the object. The last check matters after a power loss: with
-//! `synchronous=NORMAL` the local WAL may have lost commits that the bucket has, and then have been written anew with the same
-//! salts. Whatever cannot be proved is answered with a full image.
+//! The newest level-0 object says where in which WAL generation it ended. Continuing from there is
+//! right only if that generation still stands (or was restarted exactly once, with its end still
+//! visible), its checksums hold up to that frame, and the pages in those frames are the pages in
+//! the object. The last check matters after a power loss: with `synchronous=NORMAL` the local WAL
+//! may have lost commits that the bucket has, and then have been written anew with the same salts.
+//! Whatever cannot be proved is answered with a full image.
 //!
-//! That our own reset captured a generation to its end is no proof for later: when everybody has left the database, the next one to
-//! open it recovers the WAL, no longer knows that it was copied, and goes on behind that end.
+//! That our own reset captured a generation to its end is no proof for later: when everybody has
+//! left the database, the next one to open it recovers the WAL, no longer knows that it was copied,
+//! and goes on behind that end.
 
 use std::cmp::Ordering;
 
@@ -18,8 +20,8 @@ use crate::ltx::{Header, WalPosition};
 use crate::page::Pgno;
 use crate::sqlite::{FrameChecksum, Salts, Wal, WalError, WalMark, frame_len, frame_offset};
 
-/// More restarts of one WAL than happen while nobody replicates. Two WALs that were created anew are that close by chance once in
-/// 65,536 times.
+/// More restarts of one WAL than happen while nobody replicates. Two WALs that were created anew
+/// are that close by chance once in 65,536 times.
 const RESTARTS_MAX: u32 = 1 << 16;
 
 /// A place in the WAL from which to continue, if the pages confirm it.
@@ -34,8 +36,8 @@ pub struct Candidate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WalRelation {
     None,
-    /// One generation: whoever made the object had this database, or a copy of it. What it held may be lost here nevertheless, in
-    /// a power loss.
+    /// One generation: whoever made the object had this database, or a copy of it. What it held may
+    /// be lost here nevertheless, in a power loss.
     Same,
     /// A later generation of one file: what the object holds was checkpointed here.
     Later,
@@ -51,7 +53,8 @@ pub enum Side {
     Elsewhere,
 }
 
-/// The frames that an object's header claims: those after `after` up to `end`, of the generation `salts`.
+/// The frames that an object's header claims: those after `after` up to `end`, of the generation
+/// `salts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Claim {
     salts: Salts,
@@ -72,13 +75,14 @@ impl Claim {
         (salts != Salts(0, 0)).then_some(Claim { salts, after, end })
     }
 
-    /// The end of a generation that is over. Its checksum is never used: the next capture begins a new chain.
+    /// The end of a generation that is over. Its checksum is never used: the next capture begins a
+    /// new chain.
     fn end_mark(&self) -> WalMark {
         WalMark { salts: self.salts, frames: self.end, checksum: FrameChecksum(0, 0) }
     }
 
-    /// Where a WAL at `now` stands to the one of this claim: SQLite begins to count at random when it creates the file, and counts up by
-    /// one at every restart.
+    /// Where a WAL at `now` stands to the one of this claim: SQLite begins to count at random when
+    /// it creates the file, and counts up by one at every restart.
     fn wal_relation(&self, now: Salts) -> WalRelation {
         match now.0.wrapping_sub(self.salts.0) {
             0 if now == self.salts => WalRelation::Same,
@@ -100,7 +104,8 @@ impl Claim {
         }
     }
 
-    /// The generation after this one, and only that: SQLite counts the first salt up by one at every restart.
+    /// The generation after this one, and only that: SQLite counts the first salt up by one at
+    /// every restart.
     fn was_restarted_once(&self, now: Salts) -> bool {
         now.0 == self.salts.0.wrapping_add(1)
     }
@@ -112,7 +117,8 @@ impl Candidate {
         !self.pages.is_empty()
     }
 
-    /// The pages to fetch from the object for [`Db::confirm`], at most `limit`, the one that was written last included.
+    /// The pages to fetch from the object for [`Db::confirm`], at most `limit`, the one that was
+    /// written last included.
     pub fn pages(&self, limit: usize) -> Vec<Pgno> {
         let last = self.pages.iter().max_by_key(|&&(_, frame)| frame).map(|&(pgno, _)| pgno);
         let mut wanted: Vec<Pgno> =
@@ -171,7 +177,8 @@ impl Db {
         self.mark.wal.zip(Claim::of(header)).map_or(Side::Elsewhere, |(now, claim)| claim.side(&now))
     }
 
-    /// Whether nothing was committed here after that position: the pinned WAL ends there, or is empty as it was.
+    /// Whether nothing was committed here after that position: the pinned WAL ends there, or is
+    /// empty as it was.
     pub fn ends_at(&self, position: &Position) -> bool {
         let frames = self.mark.wal.filter(|wal| wal.frames > 0);
         match (frames, position.wal) {
@@ -181,7 +188,8 @@ impl Db {
         }
     }
 
-    /// The proved position, if every one of these pages of the object equals its frame; `None` if any differs.
+    /// The proved position, if every one of these pages of the object equals its frame; `None` if
+    /// any differs.
     pub fn confirm(&self, candidate: &Candidate, pages: &[(Pgno, Vec<u8>)]) -> Result<Option<Position>, DbError> {
         let Some(wal) = self.open_wal()? else { return Ok(None) };
         let mut local = vec![0; candidate.position.page_size.bytes()];
@@ -195,7 +203,8 @@ impl Db {
         Ok(Some(candidate.position))
     }
 
-    /// That position once more, if the pinned WAL still holds what it held when the position was noted.
+    /// That position once more, if the pinned WAL still holds what it held when the position was
+    /// noted.
     pub fn resume_at(&self, noted: &Position) -> Result<Option<Position>, DbError> {
         let Some(end) = noted.wal else { return Ok(None) };
         let Ok(candidate) = self.candidate(&header_ending_at(noted, &end))? else { return Ok(None) };
@@ -222,16 +231,18 @@ impl Db {
         Ok(Ok((newest_of_each(pages), end, claim.end == 0)))
     }
 
-    /// The WAL was restarted while we were away. Its old end may still stand behind the new frames; if the last frame we shipped
-    /// was the last of its generation, nothing is missing between it and the new first frame.
+    /// The WAL was restarted while we were away. Its old end may still stand behind the new frames;
+    /// if the last frame we shipped was the last of its generation, nothing is missing between it
+    /// and the new first frame.
     fn restarted_once(&self, wal: &Wal, claim: &Claim, now: WalMark) -> Result<Found, DbError> {
         let page_size = self.mark.page_size;
         let is_old = |number: u32| -> Result<Option<Pgno>, DbError> {
             let frame = wal.raw_frame(number, page_size)?;
             Ok(frame.filter(|f| f.salts == claim.salts).and_then(|f| f.pgno))
         };
-        // A frame of yet another generation behind that end shows that the generation never went beyond it. Nothing behind it shows
-        // nothing: `journal_size_limit` may have cut the file there.
+        // A frame of yet another generation behind that end shows that the generation never went
+        // beyond it. Nothing behind it shows nothing: `journal_size_limit` may have cut the file
+        // there.
         let beyond = wal.raw_frame(claim.end + 1, page_size)?;
         if beyond.is_none_or(|frame| frame.salts == claim.salts) {
             return Ok(Err(ImageReason::LocalChanges));
@@ -258,8 +269,8 @@ fn header_ending_at(position: &Position, end: &WalMark) -> Header {
     Header { page_size, commit: pages, min_txid: txid, max_txid: txid, timestamp_ms: 0, wal }
 }
 
-/// Whether the position that was found is the one that was noted. In a later generation of the WAL there is no checksum to compare:
-/// what is left of this one has proved that it went no further.
+/// Whether the position that was found is the one that was noted. In a later generation of the WAL
+/// there is no checksum to compare: what is left of this one has proved that it went no further.
 fn is_same_end(noted: &WalMark, found: &Position, current: Option<WalMark>) -> bool {
     let is_current = found.wal.map(|wal| wal.salts) == current.map(|wal| wal.salts);
     !is_current || found.wal.is_some_and(|wal| wal.checksum == noted.checksum)

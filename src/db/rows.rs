@@ -1,12 +1,13 @@
-//! Which of another database's rows are here, wherever they lie. Pure.
+//! Which of another database's rows are here, wherever they are. Pure.
 //!
-//! `VACUUM INTO`, `.dump` and a migration that builds a new file leave no page where it was, but the rows are the same: a row is its
-//! record, without its row id and its place. Of each side a sample is kept, chosen by the rows' hashes, so that the same rows are in
-//! both; memory does not grow with the database.
+//! `VACUUM INTO`, `.dump` and a migration that builds a new file leave no page where it was, but
+//! the rows are the same: a row is its record, without its row id and its place. Of each side a
+//! sample is kept, chosen by the rows' hashes, so that the same rows are in both; memory does not
+//! grow with the database.
 
 use std::collections::HashSet;
 
-use super::kin::{SCHEMA_AT, TABLE_LEAF, row_offsets};
+use super::lineage::{SCHEMA_AT, TABLE_LEAF, row_offsets};
 use crate::page::Pgno;
 use crate::sqlite::varint;
 
@@ -15,7 +16,7 @@ const INDEX_LEAF: u8 = 10;
 const SAMPLE_MAX: usize = 4096;
 /// A shorter record may be anybody's.
 const RECORD_MIN: usize = 8;
-/// So much of a record is looked at: it lies in the row's own page whatever the size of the pages.
+/// So much of a record is looked at: it is in the row's own page whatever the size of the pages.
 const LOOKED_AT: usize = 32;
 
 /// How many of the other side's rows are in the sample, and how many of these are here.
@@ -26,7 +27,8 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// More than half of the other side's rows are here: it is the same application's database, built anew.
+    /// More than half of the other side's rows are here: it is the same application's database,
+    /// built anew.
     pub fn are_the_same(&self) -> bool {
         self.shared * 2 > self.theirs
     }
@@ -99,7 +101,8 @@ fn hash(kind: u8, cell: &[u8]) -> Option<u64> {
     Some(mixed ^ mixed >> 31)
 }
 
-/// Whether it is a row of `sqlite_schema`, which a new database of the same application has as well.
+/// Whether it is a row of `sqlite_schema`, which a new database of the same application has as
+/// well.
 fn is_of_schema(record: &[u8]) -> bool {
     let kinds: [&[u8]; 4] = [b"table", b"index", b"view", b"trigger"];
     let Some((header_len, rest)) = varint(record) else { return false };

@@ -1,10 +1,11 @@
-//! The capture oracle: a copy that is fed by nothing but captured LTX files must equal the database, page for page, after
-//! every capture, whatever the application does to it.
+//! The capture oracle: a copy that is fed by nothing but captured LTX files must equal the
+//! database, page for page, after every capture, whatever the application does to it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::clock::MACHINE;
 use crate::ltx::{Decoder, Header, Txid, Versions};
 use crate::page::Pgno;
 
@@ -42,13 +43,10 @@ impl Rig {
 
     fn reset(&mut self) -> Reset {
         let mut tail = None;
-        let reset = self.db.reset_wal(
-            || 1,
-            |_, bytes| -> Result<(), DbError> {
-                tail = Some(bytes);
-                Ok(())
-            },
-        );
+        let reset = self.db.reset_wal(MACHINE, |_, bytes| -> Result<(), DbError> {
+            tail = Some(bytes);
+            Ok(())
+        });
         if let Some(bytes) = tail {
             self.apply(&bytes);
         }
@@ -253,8 +251,8 @@ fn the_application_cannot_take_frames_away() {
     }
 }
 
-/// Killed between the two copies of the wal-index header, a writer leaves an index that must be built anew, and for that somebody
-/// must get the checkpoint lock.
+/// Killed between the two copies of the wal-index header, a writer leaves an index that must be
+/// built anew, and for that somebody must get the checkpoint lock.
 #[test]
 fn following_builds_a_torn_wal_index_anew() {
     let mut rig = Rig::new(SETUP);
@@ -347,8 +345,9 @@ fn a_generation_that_grew_after_its_reset_is_not_taken_for_complete() {
     let header = rig.last.expect("captured");
     assert_eq!(rig.reset(), Reset::Done);
     let Rig { dir, app, db, copy, last } = rig;
-    // Everybody leaves. Who comes first recovers the WAL and no longer knows that all of it is in the database file: the next
-    // commit goes behind the sealed end. A checkpoint, and one more starts the WAL over and overwrites both.
+    // Everybody leaves. Who comes first recovers the WAL and no longer knows that all of it is in
+    // the database file: the next commit goes behind the sealed end. A checkpoint, and one more
+    // starts the WAL over and overwrites both.
     drop((app, db));
     let app = open_app(&path_in(&dir));
     app.execute_batch("INSERT INTO t(x) VALUES ('unseen'); PRAGMA wal_checkpoint(PASSIVE)").expect("write");
@@ -387,7 +386,8 @@ fn a_wal_that_has_lost_commits_in_a_power_loss_is_not_continued() {
         rig.run("INSERT INTO t(x) VALUES ('lost')");
         rig.capture();
         let Rig { dir, app, db, copy, last } = rig;
-        // As after a crash: nobody has the database open, and the last transaction never reached the disk.
+        // As after a crash: nobody has the database open, and the last transaction never reached
+        // the disk.
         app.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("config");
         drop((app, db));
         let cut = std::fs::read(&wal).expect("read");
@@ -430,7 +430,8 @@ fn a_glance_sees_commits_and_a_replaced_file() {
     assert!(matches!(rig.db.glance(), Err(DbError::Replaced { .. })));
 }
 
-/// Random work of an application, with captures, resets and restarts in between; every capture is compared.
+/// Random work of an application, with captures, resets and restarts in between; every capture is
+/// compared.
 #[test]
 fn whatever_the_application_does_the_copy_follows() {
     let mut random = crate::clock::Dice::from_env();
@@ -554,7 +555,8 @@ fn pages_are_opaque() {
     assert!(!is_image(&rig.capture()));
     rig.run("VACUUM");
     let mut reserved: std::ffi::c_int = 32;
-    // SAFETY: the handle is open, "main" is NUL-terminated, and this control reads and writes one int.
+    // SAFETY: the handle is open, "main" is NUL-terminated, and this control reads and writes one
+    // int.
     let code = unsafe {
         rusqlite::ffi::sqlite3_file_control(
             rig.app.handle(),
@@ -601,7 +603,7 @@ fn the_lock_page_is_in_no_file_and_in_no_comparison() {
         assert_eq!(batch.header.commit, pages);
         let mut first = vec![0; page_size.bytes()];
         db.reader.read_page(Pgno::FIRST, &mut first).expect("read");
-        let limits = Limits { differing_max: 0, kin_wanted: 0, rows: false };
+        let limits = Limits { differing_max: 0, related_wanted: 0, rows: false };
         let compared =
             db.compare(&batch, &mut Zeros(lock, vec![0; 65536], first), &Limits { differing_max: 9, ..limits });
         let compared = compared.expect("compare");

@@ -1,14 +1,15 @@
 //! Wakes replication up when its `-wal` file changes.
 //!
-//! inotify on the database's directory, because the `-wal` and the database itself come and go; one inotify for all databases,
-//! since the kernel grants a user few of them. A wake means "look now", never "one commit": events coalesce.
+//! inotify on the database's directory, because the `-wal` and the database itself come and go; one
+//! inotify for all databases, since the kernel grants a user few of them. A wake means "look now",
+//! never "one commit": events coalesce.
 //!
 //! ```text
 //!   kernel ──▶ one task: directory → its databases ──▶ Watch::changed
 //! ```
 //!
-//! Where inotify is missing (limits, network file systems), or has missed what a poll found, the caller's poll alone notices
-//! changes: [`Watch::is_reliable`] tells how often to poll.
+//! Where inotify is missing (limits, network file systems), or has missed what a poll found, the
+//! caller's poll alone notices changes: [`Watch::is_reliable`] tells how often to poll.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -142,8 +143,8 @@ async fn listen(mut newcomers: mpsc::UnboundedReceiver<Arc<Waker>>) {
             }
             event = events.next() => event,
         };
-        // The first one rings at once. Then a pause: a busy writer makes events by the ten thousand, and what is not read
-        // yet coalesces in the kernel.
+        // The first one rings at once. Then a pause: a busy writer makes events by the ten
+        // thousand, and what is not read yet coalesces in the kernel.
         let mut event = Some(event);
         while let Some(next) = event {
             match next {

@@ -1,7 +1,8 @@
 //! File systems that lack something: CIFS, FUSE, FAT, the shared folder of a virtual machine.
 //!
-//! What only strengthens a promise is gone without where the file system has no way to give it: the data is complete all the same.
-//! Each lack is said once. An error that a file system with the ability can give (no space, no permission, a broken disk) stays one.
+//! What only strengthens a promise is gone without where the file system has no way to give it: the
+//! data is complete all the same. Each lack is said once. An error that a file system with the
+//! ability can give (no space, no permission, a broken disk) stays one.
 
 use std::fs::{self, File};
 use std::io;
@@ -53,7 +54,7 @@ impl Ability {
             Ability::SyncDir => "cannot make the name of a new file durable: a power loss may take the newest files",
             Ability::SyncFile => "cannot make a file durable: a power loss may take the newest files",
             Ability::Times => "does not keep times: what is restored for a moment goes by when the files were written",
-            Ability::Modes => "does not keep permissions: see to it that only the right users can read what lies there",
+            Ability::Modes => "does not keep permissions: make sure that only the right users can read the files there",
             Ability::Owners => "does not keep owners: files there belong to whom the mount says",
             Ability::Link | Ability::RenameNew => {
                 "has neither hard links nor RENAME_NOREPLACE: a lock file keeps two writers apart as well as it can; make sure \

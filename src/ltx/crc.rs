@@ -1,7 +1,7 @@
 //! CRC-64/GO-ISO, the checksum of LTX files, in a form whose parts can be combined.
 //!
-//! The file checksum runs over the file with every page *uncompressed*, so a part's length is not its length in the file;
-//! `Crc` carries its own.
+//! The file checksum runs over the file with every page *uncompressed*, so a part's length is not
+//! its length in the file; `Crc` carries its own.
 
 use crc_fast::{CrcAlgorithm, Digest};
 

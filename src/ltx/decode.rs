@@ -1,7 +1,7 @@
 //! The streaming decoder: a file from its first byte to its last, verified when it is finished.
 //!
-//! Pages are handed out before the checksum at the end of the file is known: nothing made of them may be used until
-//! [`Decoder::finish`] has succeeded.
+//! Pages are handed out before the checksum at the end of the file is known: nothing made of them
+//! may be used until [`Decoder::finish`] has succeeded.
 
 use std::io::Read;
 
@@ -60,7 +60,8 @@ impl<R: Read> Decoder<R> {
         Ok(pgno)
     }
 
-    /// Reads whatever is left and verifies the whole file: index, checksum, and that nothing follows.
+    /// Reads whatever is left and verifies the whole file: index, checksum, and that nothing
+    /// follows.
     pub fn finish(mut self) -> Result<Decoded> {
         if !self.at_end_of_pages {
             let mut page = vec![0; self.header.page_size.bytes()];
@@ -160,7 +161,8 @@ mod tests {
                     let mut damaged = file.clone();
                     damaged[at] ^= 1 << bit;
                     let Ok((_, decoded)) = decode(&damaged) else { continue };
-                    // Some bits of an LZ4 block do not change what it inflates to; nothing else may pass.
+                    // Some bits of an LZ4 block do not change what it inflates to; nothing else may
+                    // pass.
                     assert_eq!(decoded, pages_of(&file), "byte {at} bit {bit}");
                 }
             }

@@ -1,7 +1,8 @@
 //! The encoder: pages in, one LTX file out, in a single pass.
 //!
-//! It runs between a commit and its upload, so a page costs one compression, one CRC and one write, and no allocation. What
-//! the index will say is kept until then (`outline.rs`), in about three bytes for a page.
+//! It runs between a commit and its upload, so a page costs one compression, one CRC and one write,
+//! and no allocation. What the index will say is kept until then (`outline.rs`), in about three
+//! bytes for a page.
 
 use std::io::Write;
 
@@ -66,7 +67,8 @@ impl<W: Write> Encoder<W> {
         })
     }
 
-    /// Adds the next page. Pages ascend and lie within the database; the lock page is never added; a snapshot gets them all.
+    /// Adds the next page. Pages ascend and are within the database; the lock page is never added;
+    /// a snapshot gets them all.
     pub fn page(&mut self, pgno: Pgno, data: &[u8]) -> Result<()> {
         if data.len() != self.header.page_size.bytes() {
             let wanted = self.header.page_size;

@@ -1,4 +1,5 @@
-//! An entry of the page index as bytes: page number, offset and length of a page frame, each an unsigned LEB128 number.
+//! An entry of the page index as bytes: page number, offset and length of a page frame, each an
+//! unsigned LEB128 number.
 
 use crate::page::Pgno;
 

@@ -1,13 +1,15 @@
 //! How the pages of a file are compressed: two flavours, and which of them a new file gets.
 //!
-//! Litestream 0.5.0 to 0.5.15 write LZ4 frames and refuse anything else. Litestream from 0.5.16 on writes raw LZ4 blocks, and
-//! reads both, page by page. So a page in a block shows that 0.5.16 or later wrote it, and that nothing older can restore this
-//! history any more; whatever shows less than that is doubt, and a file in frames is read by all of them.
+//! Litestream 0.5.0 to 0.5.15 write LZ4 frames and refuse anything else. Litestream from 0.5.16 on
+//! writes raw LZ4 blocks, and reads both, page by page. So a page in a block shows that 0.5.16 or
+//! later wrote it, and that nothing older can restore this history any more; whatever shows less
+//! than that is doubt, and a file in frames is read by all of them.
 
 use super::page_head::{END_OF_PAGES, FLAG_BLOCK, FRAME_HEADER_LEN};
 use super::{HEADER_LEN, Header, LtxError, Result};
 
-/// How one page is stored. Every page says it for itself; Litestream and this codec do not mix them within a file.
+/// How one page is stored. Every page says it for itself; Litestream and this codec do not mix them
+/// within a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Flavour {
     /// One LZ4 frame: read by every Litestream 0.5.
@@ -18,8 +20,9 @@ pub enum Flavour {
 }
 
 impl Flavour {
-    /// The flavour of a file that continues a history, or merges a part of it. `newest` is the flavour of the newest file that is
-    /// continued, or of the newest one of those that are merged; none if there is no such file or it has no page.
+    /// The flavour of a file that continues a history, or merges a part of it. `newest` is the
+    /// flavour of the newest file that is continued, or of the newest one of those that are merged;
+    /// none if there is no such file or it has no page.
     pub fn after(newest: Option<Flavour>) -> Flavour {
         newest.unwrap_or_default()
     }
@@ -32,7 +35,8 @@ impl Flavour {
         }
     }
 
-    /// The flavour that page number and flags of a page frame announce; an error names the flags that nobody knows.
+    /// The flavour that page number and flags of a page frame announce; an error names the flags
+    /// that nobody knows.
     pub(super) fn of_page(head: &[u8; FRAME_HEADER_LEN]) -> std::result::Result<Flavour, String> {
         match u16::from_be_bytes([head[4], head[5]]) {
             0 => Ok(Flavour::Frame),
@@ -42,7 +46,8 @@ impl Flavour {
     }
 }
 
-/// The beginning of a file: its header, and the flavour of its first page if that was read too and there is a page.
+/// The beginning of a file: its header, and the flavour of its first page if that was read too and
+/// there is a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Front {
     pub header: Header,

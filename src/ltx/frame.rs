@@ -25,7 +25,8 @@ pub fn max_frame_len(page_size: PageSize) -> u64 {
     (FRAME_HEADER_LEN + lz4::max_len(page_size)) as u64
 }
 
-/// The order that pages have to come in: ascending, within the database, never the lock page; in snapshots every one.
+/// The order that pages have to come in: ascending, within the database, never the lock page; in
+/// snapshots every one.
 #[derive(Clone, Copy)]
 pub struct PageOrder {
     lock_page: u32,
@@ -84,8 +85,8 @@ impl PageOrder {
     }
 }
 
-/// Reads contiguous frames: a whole file's, or a part's. It checks them, keeps the CRC of what it read and the index that
-/// would describe it.
+/// Reads contiguous frames: a whole file's, or a part's. It checks them, keeps the CRC of what it
+/// read and the index that would describe it.
 pub struct FrameReader {
     page_size: PageSize,
     order: PageOrder,
@@ -105,7 +106,8 @@ pub struct Frames {
 }
 
 impl FrameReader {
-    /// Frames that begin at byte `offset` of the file, behind the frame of page `after` (none at the file's first frame).
+    /// Frames that begin at byte `offset` of the file, behind the frame of page `after` (none at
+    /// the file's first frame).
     pub fn new(header: &Header, offset: u64, after: Option<Pgno>) -> FrameReader {
         FrameReader {
             page_size: header.page_size,
@@ -118,7 +120,8 @@ impl FrameReader {
         }
     }
 
-    /// Reads one frame and inflates its page into `page`, which must be one page long; `None` is the end-of-pages mark.
+    /// Reads one frame and inflates its page into `page`, which must be one page long; `None` is
+    /// the end-of-pages mark.
     pub fn next_page(&mut self, reader: &mut impl Read, page: &mut [u8]) -> Result<Option<Pgno>> {
         assert_eq!(page.len(), self.page_size.bytes(), "the buffer must be one page long");
         let mut head = [0; FRAME_HEADER_LEN];

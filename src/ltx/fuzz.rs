@@ -1,4 +1,5 @@
-//! Whatever bytes come: an error, or a file whose checksum is that of its content and which can be written again.
+//! Whatever bytes come: an error, or a file whose checksum is that of its content and which can be
+//! written again.
 
 use super::testing::{Pages, decode, encode_as};
 use super::*;
@@ -6,7 +7,8 @@ use crate::fuzz;
 
 type Read = fn(&[u8]) -> Result<(Header, Pages)>;
 
-/// The checksum as the format says it, computed from the index at the end of the file and the pages.
+/// The checksum as the format says it, computed from the index at the end of the file and the
+/// pages.
 fn checksum(bytes: &[u8], header: &Header, pages: &Pages) -> u64 {
     let tail_at = bytes.len() - TAIL_LEN;
     let tail = Tail::parse(bytes[tail_at..].try_into().expect("as long"), bytes.len() as u64).expect("accepted");

@@ -1,4 +1,5 @@
-//! The 100-byte header of an LTX file: which pages of which size belong to which transactions, and where in the WAL they were.
+//! The 100-byte header of an LTX file: which pages of which size belong to which transactions, and
+//! where in the WAL they were.
 
 use super::{LtxError, Result, Txid, be32, be64, malformed};
 use crate::page::PageSize;
@@ -40,8 +41,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// Whether the file must hold every page of the database. The format knows a snapshot by its first TXID alone: a full
-    /// image that is written later in a history is not one.
+    /// Whether the file must hold every page of the database. The format knows a snapshot by its
+    /// first TXID alone: a full image that is written later in a history is not one.
     pub fn is_snapshot(&self) -> bool {
         self.min_txid == Txid::FIRST
     }

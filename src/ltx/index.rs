@@ -1,13 +1,15 @@
-//! The page index at the end of a file: where each page's frame lies, so that a file can be read in pieces.
+//! The page index at the end of a file: where each page's frame is, so that a file can be read in
+//! pieces.
 //!
 //! ```text
 //! (uvarint pgno, uvarint offset, uvarint length) … 0 │ index size (8) │ post-apply checksum (8) = 0 │ file checksum (8)
 //!                                                    └──────────────── the tail, 24 bytes ────────────────────────┘
 //! ```
 //!
-//! The index of a large database is itself large, so it is read as a stream and never kept whole. What it says is checked
-//! (frames contiguous from the header to the end mark, pages in the order that the format asks for), and the frames are
-//! compared with it once they are read: [`IndexSum`] is the index that *would* describe them, kept as a CRC.
+//! The index of a large database is itself large, so it is read as a stream and never kept whole.
+//! What it says is checked (frames contiguous from the header to the end mark, pages in the order
+//! that the format asks for), and the frames are compared with it once they are read: [`IndexSum`]
+//! is the index that *would* describe them, kept as a CRC.
 
 use super::frame::{Frames, PageOrder, max_frame_len};
 use super::page_head::{END_OF_PAGES, FRAME_HEADER_LEN};
@@ -23,7 +25,7 @@ pub const TAIL_LEN: usize = 24;
 /// Closes the index: a page number 0.
 pub(super) const END_OF_INDEX: u8 = 0;
 
-/// Where the index lies and what the file's checksum should be.
+/// Where the index is and what the file's checksum should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {
     pub index_offset: u64,
@@ -52,7 +54,7 @@ impl Tail {
     }
 }
 
-/// Where one page's frame lies in the file.
+/// Where one page's frame is in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub pgno: Pgno,
@@ -174,7 +176,8 @@ impl Assembly {
         self.described.append(&frames.index);
     }
 
-    /// Whether these were the frames that the index describes, and the whole has the right checksum.
+    /// Whether these were the frames that the index describes, and the whole has the right
+    /// checksum.
     pub fn verify(mut self, index: &Index) -> Result<()> {
         self.described.push_raw(&[END_OF_INDEX]);
         self.crc.update(&END_OF_PAGES);
@@ -183,8 +186,8 @@ impl Assembly {
     }
 }
 
-/// The last step of every reader: `crc` has run to the end of the index. The checksum is compared first, because a file that
-/// was damaged should say so and not what the damage looks like.
+/// The last step of every reader: `crc` has run to the end of the index. The checksum is compared
+/// first, because a file that was damaged should say so and not what the damage looks like.
 pub(super) fn check_end(mut crc: Crc, described: &IndexSum, found: &IndexSum, checksum: u64) -> Result<()> {
     crc.update(&found.len().to_be_bytes());
     crc.update(&0u64.to_be_bytes());

@@ -1,7 +1,8 @@
 //! The k-way merge: several files of one history into one, newest version of every page first.
 //!
-//! It streams: memory is one page for each input. The output is complete only when `merge` has returned: inputs are verified at
-//! their ends, so on an error whatever reached the writer must be thrown away.
+//! It streams: memory is one page for each input. The output is complete only when `merge` has
+//! returned: inputs are verified at their ends, so on an error whatever reached the writer must be
+//! thrown away.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,9 +11,9 @@ use std::io::{Read, Write};
 use super::{Decoder, Encoded, Encoder, Flavour, Header, LtxError, Result, WalPosition, malformed};
 use crate::page::Pgno;
 
-/// The header that a merge of files with these headers gets: first TXID of the first; last TXID, size and time of the last; no
-/// WAL position. Fails unless they are one history in order: each begins at or before the end of the previous one and goes
-/// beyond it, and all have one page size.
+/// The header that a merge of files with these headers gets: first TXID of the first; last TXID,
+/// size and time of the last; no WAL position. Fails unless they are one history in order: each
+/// begins at or before the end of the previous one and goes beyond it, and all have one page size.
 pub fn merged_header(inputs: &[Header]) -> Result<Header> {
     let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
         return Err(LtxError::Refused("nothing to merge".into()));
@@ -32,8 +33,9 @@ pub fn merged_header(inputs: &[Header]) -> Result<Header> {
     Ok(Header { min_txid: first.min_txid, wal: WalPosition::default(), ..*last })
 }
 
-/// Merges `inputs`, oldest first, into one file with the header `target`: [`merged_header`]'s, or that with other TXIDs, time or
-/// WAL position. Page size and database size are the inputs' and cannot be chosen.
+/// Merges `inputs`, oldest first, into one file with the header `target`: [`merged_header`]'s, or
+/// that with other TXIDs, time or WAL position. Page size and database size are the inputs' and
+/// cannot be chosen.
 pub fn merge<R: Read, W: Write>(inputs: Vec<Decoder<R>>, target: Header, writer: W) -> Result<Encoded<W>> {
     let mut merged = Merged::new(inputs)?;
     if (target.page_size, target.commit) != (merged.header.page_size, merged.header.commit) {
@@ -47,8 +49,8 @@ pub fn merge<R: Read, W: Write>(inputs: Vec<Decoder<R>>, target: Header, writer:
     encoder.finish().map_err(blame_inputs)
 }
 
-/// The pages of several files of one history, one by one in page order, the newest version of each. As with a [`Decoder`],
-/// nothing made of them may be used until [`Merged::finish`] has succeeded.
+/// The pages of several files of one history, one by one in page order, the newest version of each.
+/// As with a [`Decoder`], nothing made of them may be used until [`Merged::finish`] has succeeded.
 pub struct Merged<R: Read> {
     inputs: Vec<Input<R>>,
     /// The smallest page number first, and among equal ones the newest input.
@@ -109,7 +111,8 @@ impl<R: Read> Merged<R> {
         }))
     }
 
-    /// Number of the next page that is left, and of the input with its newest version, which is lent out from now on.
+    /// Number of the next page that is left, and of the input with its newest version, which is
+    /// lent out from now on.
     fn next_newest(&mut self) -> Result<Option<(Pgno, usize)>> {
         self.advance_lent()?;
         while let Some(Reverse((pgno, Reverse(age)))) = self.heads.pop() {
@@ -163,7 +166,8 @@ impl<R: Read> Input<R> {
     }
 }
 
-/// Every page here came out of a file, so what the encoder refuses is a fault of the files: a page is in none of them.
+/// Every page here came out of a file, so what the encoder refuses is a fault of the files: a page
+/// is in none of them.
 fn blame_inputs(error: LtxError) -> LtxError {
     match error {
         LtxError::Refused(what) => malformed(format!("the merged files do not make a whole: {what}")),
@@ -248,7 +252,8 @@ mod tests {
             encode(header(512, 4, 6, 6), &pages([2], 3)),
             encode(header(512, 5, 7, 7), &pages([2, 3, 5], 4)),
         ];
-        // For each split, for each page: the version in the database, whether it is since the split, and the version before it.
+        // For each split, for each page: the version in the database, whether it is since the
+        // split, and the version before it.
         type Expected = (u64, bool, Option<u64>);
         let table: [(usize, [Expected; 5]); 4] = [
             (0, [(1, true, None), (4, true, None), (4, true, None), (1, true, None), (4, true, None)]),

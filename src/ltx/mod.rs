@@ -1,15 +1,15 @@
 //! The LTX codec: Litestream's file format, byte for byte.
 //!
-//! Plain synchronous code over `std::io` and byte slices. It must never know of stores, of SQLite connections or of
-//! async: a file is a reader, a writer or a slice.
+//! Plain synchronous code over `std::io` and byte slices. It must never know of stores, of SQLite
+//! connections or of async: a file is a reader, a writer or a slice.
 //!
 //! ```text
 //! header (100) │ page frames … │ 6 zero bytes │ page index │ index size (8) │ trailer (16)
 //! ```
 //!
-//! The index names the offset and length of every frame, so a file can be read from its end, in pieces, on many threads. The
-//! trailer holds one CRC-64 over everything with the pages uncompressed; the CRCs of pieces can be combined
-//! ([`crc::Crc::append`]).
+//! The index names the offset and length of every frame, so a file can be read from its end, in
+//! pieces, on many threads. The trailer holds one CRC-64 over everything with the pages
+//! uncompressed; the CRCs of pieces can be combined ([`crc::Crc::append`]).
 //!
 //! # The bytes
 //!
@@ -41,8 +41,9 @@
 //! | 4 | 2 | flags | 0 | 1 |
 //! | 6 | | payload | LZ4 frame, see below | size (4), then one raw LZ4 block of that size |
 //!
-//! Every Litestream 0.5 reads LZ4 frames; blocks are written and read from 0.5.16 on. Both inflate to exactly one page.
-//! [`Flavour`] decides what a new file gets. An LZ4 frame, as it is written here (`frame/lz4.rs`):
+//! Every Litestream 0.5 reads LZ4 frames; blocks are written and read from 0.5.16 on. Both inflate
+//! to exactly one page. [`Flavour`] decides what a new file gets. An LZ4 frame, as it is written
+//! here (`frame/lz4.rs`):
 //!
 //! | offset | length | field | |
 //! |--:|--:|---|---|
@@ -54,8 +55,9 @@
 //! | 11 + n | 4 | end mark | 0 |
 //! | 15 + n | 4 | content checksum | xxHash-32 of the page |
 //!
-//! **End** (`index.rs`): 6 zero bytes end the pages. For each page, ascending, the index has page number, offset of its frame
-//! from the beginning of the file, and length of the frame, header included, as unsigned LEB128 numbers; then a 0 byte.
+//! **End** (`index.rs`): 6 zero bytes end the pages. For each page, ascending, the index has page
+//! number, offset of its frame from the beginning of the file, and length of the frame, header
+//! included, as unsigned LEB128 numbers; then a 0 byte.
 //!
 //! | offset from the end | length | field | |
 //! |--:|--:|---|---|
@@ -63,14 +65,16 @@
 //! | −16 | 8 | post-apply checksum | 0 |
 //! | −8 | 8 | file checksum | bit 63 set |
 //!
-//! The file checksum is CRC-64/GO-ISO over the header; for each page the 6 bytes in front of the payload, the 4 bytes of the
-//! size if it is a block, and the *uncompressed* page; the 6 zero bytes; the index and its size; the post-apply checksum.
+//! The file checksum is CRC-64/GO-ISO over the header; for each page the 6 bytes in front of the
+//! payload, the 4 bytes of the size if it is a block, and the *uncompressed* page; the 6 zero
+//! bytes; the index and its size; the post-apply checksum.
 //!
 //! # Trust
 //!
-//! Nothing read from a file is trusted: every length is checked against what the page size allows before memory is taken
-//! for it, and every violation is a typed [`LtxError`].
-//! I7: reading takes one page and one frame of memory, whatever the file says about itself; `fuzz.rs` tries what nobody wrote.
+//! Nothing read from a file is trusted: every length is checked against what the page size allows
+//! before memory is taken for it, and every violation is a typed [`LtxError`]. I7: reading takes
+//! one page and one frame of memory, whatever the file says about itself; `fuzz.rs` tries what
+//! nobody wrote.
 
 mod crc;
 mod decode;
@@ -111,7 +115,8 @@ pub enum LtxError {
     /// The bytes end too early: a partial upload or a cut transfer; reading again may help.
     #[error("truncated LTX file: ends within the {within}")]
     Truncated { within: &'static str },
-    /// The bytes are not what the format allows; reading again helps only if the transfer changed them.
+    /// The bytes are not what the format allows; reading again helps only if the transfer changed
+    /// them.
     #[error("malformed LTX file: {0}")]
     Malformed(String),
     /// The bytes are well-formed but not the ones that were written.
@@ -120,7 +125,8 @@ pub enum LtxError {
     /// Another program's dialect; no retry will help.
     #[error("LTX file with tracked checksums (flags 0), as LiteFS writes them; Litestream's files have flags 2")]
     TrackedChecksums,
-    /// The caller asked for a file that the format forbids: a bug in the caller, and nothing valid was written.
+    /// The caller asked for a file that the format forbids: a bug in the caller, and nothing valid
+    /// was written.
     #[error("cannot encode LTX file: {0}")]
     Refused(String),
 }

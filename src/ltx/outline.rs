@@ -1,7 +1,7 @@
 //! The index of a file that is being written, until it can be: it comes behind the last page.
 //!
-//! Frames follow each other without gaps, so a step to the next page number and a length say where each one is: about three
-//! bytes for a page, a third of its entry in the index.
+//! Frames follow each other without gaps, so a step to the next page number and a length say where
+//! each one is: about three bytes for a page, a third of its entry in the index.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,5 @@
-//! Transaction ids: Litestream's own counter of shipped batches, 1 and up, written as 16 hex digits.
+//! Transaction ids: Litestream's own counter of shipped batches, 1 and up, written as 16 hex
+//! digits.
 
 use std::fmt;
 
@@ -18,7 +19,8 @@ impl Txid {
         self.0
     }
 
-    /// The following id; `None` after the last one there is, so that a stray name cannot wrap a history around.
+    /// The following id; `None` after the last one there is, so that a stray name cannot wrap a
+    /// history around.
     pub const fn next(self) -> Option<Txid> {
         match self.0.checked_add(1) {
             Some(number) => Some(Txid(number)),

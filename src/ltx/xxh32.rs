@@ -23,8 +23,8 @@ pub fn xxh32(bytes: &[u8]) -> u32 {
     sum ^ sum >> 16
 }
 
-/// Four lanes that do not wait for each other. They are written out, because an unoptimised build would spend ten times as
-/// long in iterators over them.
+/// Four lanes that do not wait for each other. They are written out, because an unoptimised build
+/// would spend ten times as long in iterators over them.
 fn sum_of(stripes: &[[u8; 16]]) -> u32 {
     let (mut a, mut b, mut c, mut d) = (P1.wrapping_add(P2), P2, 0, 0u32.wrapping_sub(P1));
     for &[a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] in stripes {

@@ -1,8 +1,9 @@
-//! What the objects of a replica prove, and what is wrong with them. Pure: a listing and what was seen of each object in,
-//! findings out.
+//! What the objects of a replica prove, and what is wrong with them. Pure: a listing and what was
+//! seen of each object in, findings out.
 //!
-//! *Damage* is what a person has to act on: a moment that should be restorable is not, or the history ends earlier than it
-//! should. Everything else is a *remark*. The judge of that is reach: the transactions at which a restore can stop.
+//! *Damage* is what a person has to act on: a moment that should be restorable is not, or the
+//! history ends earlier than it should. Everything else is a *remark*. The judge of that is reach:
+//! the transactions at which a restore can stop.
 //!
 //! ```text
 //! level 9   1───────4                          by names it reaches 9
@@ -10,8 +11,9 @@
 //! level 0            5 x 7 · 9                 x damaged, but level 1 holds it: its moment is lost, 7 is not
 //! ```
 //!
-//! Retention thins out what is older than the window, so a hole there is no finding; compaction takes level-0 files away once a
-//! compacted one holds them, so a hole in one level counts only where no other level holds the same.
+//! Retention thins out what is older than the window, so a hole there is no finding; compaction
+//! takes level-0 files away once a compacted one holds them, so a hole in one level counts only
+//! where no other level holds the same.
 
 use std::collections::{HashMap, HashSet};
 
@@ -45,7 +47,8 @@ pub struct Evidence<'a> {
     pub listing: &'a Listing,
     /// Every object of the listing that is still there.
     pub seen: &'a [Seen],
-    /// Moments before this one, Unix milliseconds, need not be restorable; `None`: every one must be.
+    /// Moments before this one, Unix milliseconds, need not be restorable; `None`: every one must
+    /// be.
     pub window_from_ms: Option<i64>,
 }
 
@@ -68,7 +71,8 @@ impl Audit {
         self.findings.iter().filter(|finding| finding.severity == Severity::Damage)
     }
 
-    /// Whether another LIST could show something else: objects come and go while they are looked at.
+    /// Whether another LIST could show something else: objects come and go while they are looked
+    /// at.
     pub fn may_have_moved(&self) -> bool {
         self.damage().any(|finding| matches!(finding.what, What::Gap { .. } | What::Hole { .. } | What::NoBeginning))
     }
@@ -86,7 +90,7 @@ pub fn audit(evidence: &Evidence<'_>) -> Audit {
     case.name_holes_in_levels();
     case.name_page_sizes();
     case.remark_overlaps();
-    case.remark_strangers();
+    case.remark_foreign();
     case.remark_leftovers();
     case.close()
 }
@@ -135,7 +139,7 @@ impl<'a> Case<'a> {
         let torn = evidence.listing.ignored.iter().filter(|ignored| ignored.resembles == Resembles::Ltx);
         suspects.extend(torn.filter_map(|ignored| {
             let Name::Ltx { level, min_txid, max_txid, .. } = names::parse(&ignored.name) else { return None };
-            let unsound = Unsound::stranger(ignored.why.clone());
+            let unsound = Unsound::foreign(ignored.why.clone());
             Some(Suspect { name: ignored.name.clone(), level, min_txid, max_txid, unsound })
         }));
         let misfits = misfits(&sound);
@@ -167,12 +171,14 @@ impl<'a> Case<'a> {
         self.findings.push(Finding { severity, object, what, affected });
     }
 
-    /// What each unsound object costs: the transactions that could be reached with it and cannot without it.
+    /// What each unsound object costs: the transactions that could be reached with it and cannot
+    /// without it.
     fn weigh_unsound(&mut self) {
         let spans = |case: &Case<'_>| -> Vec<_> { case.sound.iter().map(|(o, _)| (o.min_txid, o.max_txid)).collect() };
         let sound = spans(self);
         let credible = sound.iter().map(|(_, max)| *max).max();
-        // A stray under a compacted level's name ends where nothing else does; level 0 always keeps the newest.
+        // A stray under a compacted level's name ends where nothing else does; level 0 always keeps
+        // the newest.
         let is_claim = |s: &&Suspect| {
             s.unsound.is_its_name || s.level == Level::L0 || credible.is_none_or(|end| s.max_txid <= end)
         };
@@ -341,8 +347,8 @@ impl LtxObject {
     }
 }
 
-/// Objects whose page size is neither that of the file before nor that of the file behind them in their level, which agree.
-/// (A page size that changes for good is another matter.)
+/// Objects whose page size is neither that of the file before nor that of the file behind them in
+/// their level, which agree. (A page size that changes for good is another matter.)
 fn misfits<'a>(sound: &[(&'a LtxObject, &'a Header)]) -> Vec<(&'a LtxObject, String)> {
     let mut found = Vec::new();
     for level in Level::all() {

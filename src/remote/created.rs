@@ -1,8 +1,8 @@
 //! When the content of an object came to be: what point-in-time restores go by.
 //!
-//! S3's own time is that of the upload, so Litestream puts the time of the commit into the metadata, which a LIST does not
-//! show. Times ascend with the TXIDs of a level, so the place of a point in time is found with a handful of HEADs, not with
-//! one for each object.
+//! S3's own time is that of the upload, so Litestream puts the time of the commit into the
+//! metadata, which a LIST does not show. Times ascend with the TXIDs of a level, so the place of a
+//! point in time is found with a handful of HEADs, not with one for each object.
 
 use super::{Layout, Level, Listing, LtxObject, ReadError, Remote};
 use crate::store::StoreError;
@@ -10,7 +10,8 @@ use crate::store::StoreError;
 /// S3 shows it as `x-amz-meta-litestream-timestamp`.
 pub(super) const METADATA_KEY: &str = "litestream-timestamp";
 
-/// RFC 3339 in UTC with as many digits of the fraction as there are, as Go's `RFC3339Nano` writes it.
+/// RFC 3339 in UTC with as many digits of the fraction as there are, as Go's `RFC3339Nano` writes
+/// it.
 pub(super) fn format(unix_ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(unix_ms) {
         Ok(time) => time.to_string(),
@@ -33,7 +34,7 @@ impl Remote {
         if self.layout == Layout::Directories {
             return Ok(object.modified_ms);
         }
-        let head = self.policy.retry(|| self.store.head(&object.name)).await?;
+        let head = self.policy.retry(self.clock, || self.store.head(&object.name)).await?;
         let stated = head.metadata.iter().find(|(key, _)| key == METADATA_KEY).and_then(|(_, value)| parse(value));
         Ok(stated.unwrap_or(head.modified_ms))
     }
@@ -57,7 +58,7 @@ impl Remote {
 
     async fn count_before(&self, objects: &[LtxObject], before_ms: i64) -> Result<usize, StoreError> {
         let (mut low, mut high) = (0, objects.len());
-        // Most often the point in time lies behind the last object or before the first.
+        // Most often the point in time is behind the last object or before the first.
         let mut probe = objects.len().saturating_sub(1);
         while low < high {
             if self.created_ms(&objects[probe]).await? < before_ms {

@@ -1,7 +1,7 @@
 //! The two ends of an LTX object: what its header says, and whether its last bytes fit its size.
 //!
-//! An inner `Err` says why the object does not count; the outer one, that nobody could look. What does not fit is read once
-//! more, in case it was damaged on its way.
+//! An inner `Err` says why the object does not count; the outer one, that nobody could look. What
+//! does not fit is read once more, in case it was damaged on its way.
 
 use super::{LtxObject, ReadError, Remote};
 use crate::ltx::{HEADER_LEN, Header, LtxError, TAIL_LEN, Tail};
@@ -19,7 +19,8 @@ pub struct Ends {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsound {
     pub why: String,
-    /// It is an LTX file of the TXIDs in its name, and damaged. Otherwise it is something else under that name.
+    /// It is an LTX file of the TXIDs in its name, and damaged. Otherwise it is something else
+    /// under that name.
     pub is_its_name: bool,
 }
 
@@ -30,7 +31,7 @@ impl Unsound {
     }
 
     /// Something else under the name of an LTX file.
-    pub fn stranger(why: impl Into<String>) -> Unsound {
+    pub fn foreign(why: impl Into<String>) -> Unsound {
         Unsound { why: why.into(), is_its_name: false }
     }
 }
@@ -65,7 +66,7 @@ impl Remote {
     async fn check_ends_once(&self, object: &LtxObject) -> Result<Result<Header, Unsound>, ReadError> {
         let ends = match self.ends(object, object.size).await {
             Ok(ends) => ends,
-            Err(ReadError::Invalid { source, .. }) => return Ok(Err(Unsound::stranger(source.to_string()))),
+            Err(ReadError::Invalid { source, .. }) => return Ok(Err(Unsound::foreign(source.to_string()))),
             Err(error) => return Err(error),
         };
         Ok(judge(object, &ends))
@@ -74,8 +75,8 @@ impl Remote {
 
 /// What the ends of an object say about it.
 fn judge(object: &LtxObject, ends: &Ends) -> Result<Header, Unsound> {
-    let header = Header::decode(&ends.header).map_err(|error| Unsound::stranger(error.to_string()))?;
-    object.check_txids(&header).map_err(Unsound::stranger)?;
+    let header = Header::decode(&ends.header).map_err(|error| Unsound::foreign(error.to_string()))?;
+    object.check_txids(&header).map_err(Unsound::foreign)?;
     Tail::parse(&ends.tail, object.size).map_err(|error| {
         let cut = "it is cut short, or its last bytes were changed";
         Unsound::damaged(format!("{cut}: {error}"))

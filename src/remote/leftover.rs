@@ -1,7 +1,9 @@
-//! What killed processes leave beside a replica: probes that nobody deleted, uploads in parts that nobody ended.
+//! What killed processes leave beside a replica: probes that nobody deleted, uploads in parts that
+//! nobody ended.
 //!
-//! Only what is ours by its name goes, and only when it is old enough that no living process can be at work on it. Ages are
-//! told by the store's own clock, so that a wrong one here cannot end another node's upload.
+//! Only what is ours by its name goes, and only when it is old enough that no living process can be
+//! at work on it. Ages are told by the store's own clock, so that a wrong one here cannot end
+//! another node's upload.
 
 use std::time::Duration;
 
@@ -24,8 +26,9 @@ struct Leftover {
 }
 
 impl Remote {
-    /// Removes what is old, at `now_ms` of the store's clock; `probes` is what lies under their names. Returns how long to wait
-    /// before it is worth while to look again; `None`: nothing is left.
+    /// Removes what is old, at `now_ms` of the store's clock; `probes` is what is under their
+    /// names. Returns how long to wait before it is worth while to look again; `None`: nothing is
+    /// left.
     pub async fn remove_leftovers(&self, now_ms: i64, probes: &[Listed]) -> Result<Option<Duration>> {
         let uploads = self.store.open_uploads().await?;
         let ours = |upload: &OpenUpload| matches!(names::parse(&upload.name), Name::Ltx { .. });

@@ -1,7 +1,7 @@
-//! What lies in the bucket, as one LIST told it: sorted, without doubles, without what is not ours.
+//! What is in the bucket, as one LIST told it: sorted, without doubles, without what is not ours.
 //!
-//! A listing can lag behind, repeat a key or name one that is gone; whoever acts on it finds out when it reads. It is never
-//! the proof that nothing is there.
+//! A listing can lag behind, repeat a key or name one that is gone; whoever acts on it finds out
+//! when it reads. It is never the proof that nothing is there.
 
 use super::names::{self, Name};
 use super::{Layout, Level, LtxObject, OldReplica, v03::OldName};
@@ -22,14 +22,16 @@ pub struct Ignored {
     pub resembles: Resembles,
 }
 
-/// What an object that plays no part was meant to be, by its name. Where a backup was, there is not "no backup".
+/// What an object that plays no part was meant to be, by its name. Where a backup was, there is not
+/// "no backup".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resembles {
     Nothing,
     Ltx,
-    /// It lies where Litestream 0.3 put its files.
+    /// It is where Litestream 0.3 put its files.
     Old,
-    /// It looks like a file of a replica that does not begin here: of another one, or of this one at the wrong place.
+    /// It looks like a file of a replica that does not begin here: of another one, or of this one
+    /// at the wrong place.
     Misplaced,
 }
 
@@ -40,7 +42,8 @@ pub enum OtherLayout {
     Absent,
     /// There are no others: they are the objects of this listing.
     Used,
-    /// They are none of this listing. Histories are never mixed, and the layout of the store counts.
+    /// They are none of this listing. Histories are never mixed, and the layout of the store
+    /// counts.
     Aside { objects: usize, newest: Box<LtxObject> },
 }
 
@@ -119,7 +122,8 @@ impl Listing {
         }
     }
 
-    /// The newest level-0 object in the other layout, if this history ends with the same TXID and has no level 0.
+    /// The newest level-0 object in the other layout, if this history ends with the same TXID and
+    /// has no level 0.
     pub fn l0_left_behind(&self) -> Option<&LtxObject> {
         match &self.other_layout {
             OtherLayout::Aside { newest, .. }
@@ -134,7 +138,7 @@ impl Listing {
     }
 
     /// One sentence about everything that plays no part; `None` if there is nothing of the kind.
-    pub fn strangers(&self) -> Option<String> {
+    pub fn foreign(&self) -> Option<String> {
         let count = self.ignored.len();
         let mut examples: Vec<&Ignored> = Vec::new();
         // One of each kind, then whichever.
@@ -177,7 +181,8 @@ impl Listing {
         self.levels.iter().all(Vec::is_empty)
     }
 
-    /// The level-0 object with the highest TXID, by name alone; see [`super::Remote::newest_l0`] for one that was looked into.
+    /// The level-0 object with the highest TXID, by name alone; see [`super::Remote::newest_l0`]
+    /// for one that was looked into.
     pub fn newest_l0(&self) -> Option<&LtxObject> {
         self.level(Level::L0).iter().max_by_key(|o| o.max_txid)
     }
@@ -319,8 +324,8 @@ mod tests {
     }
 
     #[test]
-    fn many_strangers_are_one_sentence_with_an_example_of_each_kind() {
-        let sentence = |entries: Vec<Listed>| Listing::parse(Layout::S3, entries).strangers();
+    fn many_foreign_objects_are_one_sentence_with_an_example_of_each_kind() {
+        let sentence = |entries: Vec<Listed>| Listing::parse(Layout::S3, entries).foreign();
         assert_eq!(sentence(vec![in_layout(Layout::S3, 0, 1, 1)]), None);
         let one = sentence(vec![listed("notes.txt", 1, 1)]).expect("one");
         assert_eq!(one, "ignoring \"notes.txt\" (not a name that Litestream or millstream writes)");

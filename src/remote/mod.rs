@@ -1,10 +1,11 @@
 //! The bucket side: LTX names, levels and metadata, written once for every store.
 //!
-//! It must never know of databases, of SQLite or of what a restore or an upload decides. A store keeps bytes by name; this room
-//! is the only one that knows which names, so `Level` and `Txid` go in and objects come out.
+//! It must never know of databases, of SQLite or of what a restore or an upload decides. A store
+//! keeps bytes by name; this room is the only one that knows which names, so `Level` and `Txid` go
+//! in and objects come out.
 //!
 //! ```text
-//!   names.rs    the one place that knows the names of objects        listing.rs  one LIST, sorted and without strangers
+//!   names.rs    the one place that knows the names of objects        listing.rs  one LIST, sorted, and only what is ours
 //!   level.rs    compaction levels                                    plan.rs     pure: the files of a point in history
 //!   created.rs  when the content of an object came to be             read.rs     reading with patience
 //!   v03.rs      what Litestream 0.3 left                             ends.rs     header and end of an object: do they fit?
@@ -12,8 +13,8 @@
 //!   audit.rs    pure: what is wrong with a replica                   stream.rs   an object for code that blocks, read and verified
 //! ```
 //!
-//! A listing is one LIST of everything. What is not an LTX object under the one name it can have is ignored and said, and never
-//! fails anything: a bucket is a shared place.
+//! A listing is one LIST of everything. What is not an LTX object under the one name it can have is
+//! ignored and said, and never fails anything: a bucket is a shared place.
 
 mod audit;
 mod created;
@@ -38,6 +39,7 @@ pub use v03::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};
 
 use std::sync::Arc;
 
+use crate::clock::{Clock, MACHINE};
 use crate::ltx::{Header, Txid};
 use crate::store::{Body, Key, Limit, Put, Store, StoreError, Throttled};
 
@@ -61,21 +63,24 @@ pub struct Remote {
     old: Option<Arc<dyn Store>>,
     layout: Layout,
     policy: ReadPolicy,
-    /// What the names of other replicas that lie below this one begin with.
+    /// What the names of other replicas that are below this one begin with.
     others: Arc<[String]>,
+    clock: Clock,
 }
 
 impl Remote {
     pub fn new(store: Arc<dyn Store>, layout: Layout) -> Remote {
-        Remote { store, old: None, layout, policy: ReadPolicy::default(), others: Arc::default() }
+        Remote { store, old: None, layout, policy: ReadPolicy::default(), others: Arc::default(), clock: MACHINE }
     }
 
-    /// The same, with other replicas below it, at these relative paths: what is theirs is nothing to wonder about.
+    /// The same, with other replicas below it, at these relative paths: what is theirs is nothing
+    /// to wonder about.
     pub fn beside(self, others: impl IntoIterator<Item = String>) -> Remote {
         Remote { others: others.into_iter().map(|other| format!("{other}/")).collect(), ..self }
     }
 
-    /// The same, with the files of Litestream 0.3 in another place: it joined S3's prefixes as paths.
+    /// The same, with the files of Litestream 0.3 in another place: it joined S3's prefixes as
+    /// paths.
     pub fn with_old_store(self, old: Arc<dyn Store>) -> Remote {
         Remote { old: Some(old), ..self }
     }
@@ -89,6 +94,16 @@ impl Remote {
     /// The same with other patience.
     pub fn with_policy(self, policy: ReadPolicy) -> Remote {
         Remote { policy, ..self }
+    }
+
+    /// The same by another clock.
+    pub fn with_clock(self, clock: Clock) -> Remote {
+        Remote { clock, ..self }
+    }
+
+    /// By which its retries are spread, and what is seen and written there gets its time.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// The same, read no faster than this many bytes a second.
@@ -111,29 +126,31 @@ impl Remote {
         self.store.address()
     }
 
-    /// Everything that lies there, by one LIST.
+    /// Everything that is there, by one LIST.
     pub async fn listing(&self) -> Result<Listing, StoreError> {
         let prefixes = names::prefixes();
-        let mut listed = self.policy.retry(|| self.store.list_own(&prefixes)).await?;
+        let mut listed = self.policy.retry(self.clock, || self.store.list_own(&prefixes)).await?;
         listed.retain(|entry| !self.others.iter().any(|other| entry.name.starts_with(other)));
         Ok(Listing::parse(self.layout, listed))
     }
 
-    /// The same, and what Litestream 0.3 left, which takes a second LIST where its files are in another place.
+    /// The same, and what Litestream 0.3 left, which takes a second LIST where its files are in
+    /// another place.
     pub async fn listing_with_old(&self) -> Result<Listing, StoreError> {
         let mut listing = self.listing().await?;
         if let Some(old) = &self.old {
-            let listed = self.policy.retry(|| old.list("generations/")).await?;
+            let listed = self.policy.retry(self.clock, || old.list("generations/")).await?;
             listing.adopt_old(Listing::parse(self.layout, listed));
         }
         Ok(listing)
     }
 
-    /// Says what lies there and plays no part, and what of it is a history in another layout than the store's own.
+    /// Says what is there and plays no part, and what of it is a history in another layout than
+    /// the store's own.
     pub fn announce(&self, listing: &Listing) {
         let address = self.address();
-        if let Some(strangers) = listing.strangers() {
-            tracing::warn!("{address}: {strangers}");
+        if let Some(foreign) = listing.foreign() {
+            tracing::warn!("{address}: {foreign}");
         }
         match &listing.other_layout {
             OtherLayout::Absent => {}
@@ -149,7 +166,8 @@ impl Remote {
         }
     }
 
-    /// Creates an LTX object, never replacing one: [`StoreError::AlreadyExists`] says that the name is taken.
+    /// Creates an LTX object, never replacing one: [`StoreError::AlreadyExists`] says that the name
+    /// is taken.
     pub async fn put(&self, level: Level, header: &Header, body: Body) -> Result<(), StoreError> {
         let put = Put {
             body,
@@ -160,7 +178,8 @@ impl Remote {
         self.store.put(&self.layout.key(level, header.min_txid, header.max_txid), put).await
     }
 
-    /// Creates the next level-0 object of a history. Whoever creates it owns the history from there on.
+    /// Creates the next level-0 object of a history. Whoever creates it owns the history from there
+    /// on.
     pub async fn put_l0(&self, header: &Header, body: Body) -> Result<(), StoreError> {
         debug_assert_eq!(header.min_txid, header.max_txid, "a level-0 object holds one TXID");
         self.put(Level::L0, header, body).await

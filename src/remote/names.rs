@@ -9,10 +9,12 @@
 //!       lock.json       Litestream's lease
 //! ```
 //!
-//! Written is the layout of the store. Both are read on either: people copy a bucket into a directory and the reverse.
+//! Written is the layout of the store. Both are read on either: people copy a bucket into a
+//! directory and the reverse.
 //!
-//! Names are read strictly: numbers come out of them, and nothing else of a name is ever used. But a name that only resembles
-//! one is told apart from all others, because where a backup may be there is not "no backup".
+//! Names are read strictly: numbers come out of them, and nothing else of a name is ever used. But
+//! a name that only resembles one is told apart from all others, because where a backup may be
+//! there is not "no backup".
 
 use super::{Level, v03};
 use crate::ltx::Txid;
@@ -39,7 +41,7 @@ pub enum Name {
     Old(OldName),
     /// Known, and no LTX object: nothing to say about it.
     Known,
-    /// It looks like a file of a replica, and lies where this replica has none.
+    /// It looks like a file of a replica, and is where this replica has none.
     Misplaced(&'static str),
     Foreign(&'static str),
 }
@@ -70,7 +72,8 @@ impl Layout {
     }
 }
 
-/// What the names of a replica's objects begin with, in either layout and format: nothing else belongs to it.
+/// What the names of a replica's objects begin with, in either layout and format: nothing else
+/// belongs to it.
 pub fn prefixes() -> Vec<String> {
     let levels = Level::all().map(|level| Layout::S3.directory(level));
     let others = ["ltx/", "generations/"].into_iter().chain(KNOWN_PREFIXES);
@@ -108,7 +111,7 @@ pub fn parse(name: &str) -> Name {
     }
 }
 
-/// In which layout's directory of which level a name lies, and the rest of it.
+/// In which layout's directory of which level a name is, and the rest of it.
 fn place(name: &str) -> Option<(Layout, Level, &str)> {
     let (layout, (level, file)) = match name.strip_prefix("ltx/") {
         Some(below) => (Layout::Directories, below.split_once('/')?),
@@ -123,8 +126,9 @@ fn ltx_txids(file: &str) -> Option<(Txid, Txid)> {
     Some((Txid::parse_hex(min)?, Txid::parse_hex(max)?))
 }
 
-/// Whether a person who sees this name would say that a backup is there: two TXIDs or `.ltx`, or the directories of
-/// Litestream 0.3, however deep, renamed or packed. What a replicator keeps beside its database is none.
+/// Whether a person who sees this name would say that a backup is there: two TXIDs or `.ltx`, or
+/// the directories of Litestream 0.3, however deep, renamed or packed. What a replicator keeps
+/// beside its database is none.
 fn resembles_a_replica(name: &str) -> bool {
     let (directory, file) = name.rsplit_once('/').unwrap_or(("", name));
     let beside_a_database = |segment: &str| segment.ends_with("-litestream") || segment.ends_with("-millstream");

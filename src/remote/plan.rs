@@ -1,8 +1,10 @@
-//! The planner: which files make the database at a point of its history. Pure: a listing in, a plan out.
+//! The planner: which files make the database at a point of its history. Pure: a listing in, a plan
+//! out.
 //!
-//! It chooses as Litestream does: the newest snapshot, and from there always the file that gets furthest. But what a later file
-//! holds as a whole is left out, and that may be the snapshot. File names are what it goes by; overlaps are fine, gaps are not.
-//! Both ways go by it: restores read what it names, and nothing that it needs goes.
+//! It chooses as Litestream does: the newest snapshot, and from there always the file that gets
+//! furthest. But what a later file holds as a whole is left out, and that may be the snapshot. File
+//! names are what it goes by; overlaps are fine, gaps are not. Both ways go by it: restores read
+//! what it names, and nothing that it needs goes.
 //!
 //! ```text
 //! snapshot 1────────────100
@@ -42,7 +44,8 @@ impl Plan {
 pub enum NoPlan {
     /// No LTX object at all.
     Nothing,
-    /// Transactions between `reached` (none: the beginning) and the first of `beyond` are in no file.
+    /// Transactions between `reached` (none: the beginning) and the first of `beyond` are in no
+    /// file.
     Gap { reached: Option<Txid>, beyond: LtxObject },
     /// The history does not stop at this TXID in any file. The nearest ones it does stop at.
     NotReached { below: Option<Txid>, above: Option<Txid> },
@@ -88,14 +91,16 @@ pub fn before(listing: &Listing, earlier: &Listing) -> Result<Plan, NoPlan> {
         return Err(NoPlan::Nothing);
     }
     let (whole, chain) = (chain(listing, None), chain(earlier, None));
-    // Files out of reach are a gap only if the whole history does not bridge it: a compacted file that does can be too young.
+    // Files out of reach are a gap only if the whole history does not bridge it: a compacted file
+    // that does can be too young.
     if let Some(beyond) = chain.beyond.filter(|o| whole.end.is_none_or(|end| end < o.min_txid)) {
         return Err(NoPlan::Gap { reached: whole.end, beyond: beyond.clone() });
     }
     chain.plan().ok_or(NoPlan::TooEarly)
 }
 
-/// The files that make the database as far as `limit` at most, oldest first; empty when nothing begins at the first TXID.
+/// The files that make the database as far as `limit` at most, oldest first; empty when nothing
+/// begins at the first TXID.
 pub fn files_up_to(listing: &Listing, limit: Txid) -> Vec<&LtxObject> {
     chain(listing, Some(limit)).files
 }
@@ -114,7 +119,8 @@ impl Chain<'_> {
     }
 }
 
-/// Follows the history from its newest snapshot (or its beginning) as far as files with TXIDs up to `limit` connect.
+/// Follows the history from its newest snapshot (or its beginning) as far as files with TXIDs up to
+/// `limit` connect.
 fn chain(listing: &Listing, limit: Option<Txid>) -> Chain<'_> {
     let allowed = |o: &&LtxObject| limit.is_none_or(|limit| o.max_txid <= limit);
     let snapshots = listing.level(Level::SNAPSHOT).iter().filter(|o| o.min_txid == Txid::FIRST).filter(allowed);
@@ -131,7 +137,8 @@ fn chain(listing: &Listing, limit: Option<Txid>) -> Chain<'_> {
         }
         match best {
             Some(object) if end.is_none_or(|end| object.max_txid > end) => {
-                // It holds what they hold: a compacted file from the first TXID on is as good a beginning as the snapshot.
+                // It holds what they hold: a compacted file from the first TXID on is as good a
+                // beginning as the snapshot.
                 while files.pop_if(|last| last.min_txid >= object.min_txid).is_some() {}
                 files.push(object);
                 end = Some(object.max_txid);

@@ -1,7 +1,7 @@
 //! Reading objects over a network that stalls, resets and stops short.
 //!
-//! A read is one range of one object. It goes on from the byte it got to, as often as the policy allows; a time without a byte
-//! counts as a failure. Cancelling is dropping the future.
+//! A read is one range of one object. It goes on from the byte it got to, as often as the policy
+//! allows; a time without a byte counts as a failure. Cancelling is dropping the future.
 
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
 use super::{Listing, LtxObject, Remote};
-use crate::clock::{Backoff, Dice};
+use crate::clock::{Backoff, Clock};
 use crate::ltx::{FRONT_LEN, Front, HEADER_LEN, Header, LtxError};
 use crate::store::{Chunks, Key, Range, Result as StoreResult, StoreError};
 
-/// Bytes that make a failed attempt count as progress, so that it does not use up the patience of the policy.
+/// Bytes that make a failed attempt count as progress, so that it does not use up the patience of
+/// the policy.
 const PROGRESS: u64 = 64 * 1024;
 
 /// How patient reads are.
@@ -62,7 +63,7 @@ impl ReadPolicy {
         ReadPolicy { attempts: 1, ..ReadPolicy::default() }
     }
 
-    pub(super) async fn retry<T, F>(&self, mut operation: impl FnMut() -> F) -> StoreResult<T>
+    pub(super) async fn retry<T, F>(&self, clock: Clock, mut operation: impl FnMut() -> F) -> StoreResult<T>
     where
         F: Future<Output = StoreResult<T>>,
     {
@@ -70,7 +71,7 @@ impl ReadPolicy {
         for _ in 1..self.attempts {
             match operation().await {
                 Err(error) if error.is_transient() => {
-                    let pause = backoff.next_pause(&mut Dice::thrown());
+                    let pause = backoff.next_pause(&mut clock.dice());
                     tracing::warn!("{error}; asking again in {pause:.1?}");
                     tokio::time::sleep(pause).await;
                 }
@@ -105,7 +106,8 @@ impl Remote {
         Front::decode(&bytes).map_err(|source| ReadError::Invalid { name: object.name.clone(), source })
     }
 
-    /// Passes `len` bytes from `start` of an object on as they come, each exactly once and in order.
+    /// Passes `len` bytes from `start` of an object on as they come, each exactly once and in
+    /// order.
     pub async fn stream_range(
         &self,
         name: &Key,
@@ -127,7 +129,8 @@ impl Remote {
         Reading { remote, name, at: start, left: len, answer: None, progress: 0, failures: 0, backoff }
     }
 
-    /// The newest level-0 object that is what its name says, with its beginning. What is not is taken out of the listing.
+    /// The newest level-0 object that is what its name says, with its beginning. What is not is
+    /// taken out of the listing.
     pub async fn newest_l0(&self, listing: &mut Listing) -> Result<Option<(LtxObject, Front)>, ReadError> {
         while let Some(object) = listing.newest_l0().cloned() {
             match self.check_front(&object).await? {
@@ -138,8 +141,9 @@ impl Remote {
         Ok(None)
     }
 
-    /// Reads the header of an object and compares it with the name; an inner `Err` says why the object does not count. What
-    /// does not fit is read once more, in case it was damaged on its way.
+    /// Reads the header of an object and compares it with the name; an inner `Err` says why the
+    /// object does not count. What does not fit is read once more, in case it was damaged on its
+    /// way.
     pub async fn check_header(&self, object: &LtxObject) -> Result<Result<Header, String>, ReadError> {
         Ok(self.check(object, HEADER_LEN).await?.map(|front| front.header))
     }
@@ -207,7 +211,7 @@ impl Reading {
                 }
                 error => tracing::debug!("read {} from byte {}: {error}", self.name, self.at),
             }
-            tokio::time::sleep(self.backoff.next_pause(&mut Dice::thrown())).await;
+            tokio::time::sleep(self.backoff.next_pause(&mut self.remote.clock.dice())).await;
         }
         Ok(None)
     }

@@ -1,7 +1,8 @@
-//! An object as a stream for code that blocks: read in ranges, a bounded part of it in memory, cancelled from outside.
+//! An object as a stream for code that blocks: read in ranges, a bounded part of it in memory,
+//! cancelled from outside.
 //!
-//! The reader is for a thread that may block. A failure of the store comes out of it as an [`io::Error`] that carries the
-//! [`ReadError`].
+//! The reader is for a thread that may block. A failure of the store comes out of it as an
+//! [`io::Error`] that carries the [`ReadError`].
 
 use std::io::{self, BufReader, Read};
 
@@ -79,8 +80,8 @@ impl Read for RangeReader {
 }
 
 impl Remote {
-    /// Reads an object from its first byte to its last: pages in order, index, checksum, and the TXIDs of its name. One of
-    /// `readers` at a time. Dropping the future ends it within one read.
+    /// Reads an object from its first byte to its last: pages in order, index, checksum, and the
+    /// TXIDs of its name. One of `readers` at a time. Dropping the future ends it within one read.
     pub async fn decode(&self, object: &LtxObject, readers: usize) -> Result<Result<Header, Unsound>, ReadError> {
         match self.decode_once(object, readers).await? {
             Err(_) => self.decode_once(object, readers).await,
@@ -101,14 +102,14 @@ impl Remote {
             },
         };
         match decoded {
-            Ok(header) => Ok(object.check_txids(&header).map(|()| header).map_err(Unsound::stranger)),
+            Ok(header) => Ok(object.check_txids(&header).map(|()| header).map_err(Unsound::foreign)),
             Err((_, LtxError::Io { source, .. })) if source.get_ref().is_some_and(|e| e.is::<ReadError>()) => {
                 Err(source.downcast::<ReadError>().expect("it is one"))
             }
-            Err((None, error)) => Ok(Err(Unsound::stranger(error.to_string()))),
+            Err((None, error)) => Ok(Err(Unsound::foreign(error.to_string()))),
             Err((Some(header), error)) => Ok(Err(match object.check_txids(&header) {
                 Ok(()) => Unsound::damaged(error.to_string()),
-                Err(why) => Unsound::stranger(why),
+                Err(why) => Unsound::foreign(why),
             })),
         }
     }

@@ -1,12 +1,12 @@
-//! The names of a replica that Litestream 0.3 wrote, and what lies there.
+//! The names of a replica that Litestream 0.3 wrote, and what is there.
 //!
 //! ```text
 //! generations/<16 hex>/snapshots/<index, 8 hex>.snapshot.lz4                 the database file as it was when a WAL began
 //! generations/<16 hex>/wal/<index, 8 hex>_<offset, 8 to 16 hex>.wal.lz4      bytes of that WAL from an offset on
 //! ```
 //!
-//! The same on every store; but on S3 the prefix was joined as a path (`.` and `""` vanish), where 0.5 puts it in front as it
-//! is: [`super::Remote::old`]. Nothing is ever written or deleted here.
+//! The same on every store; but on S3 the prefix was joined as a path (`.` and `""` vanish), where
+//! 0.5 puts it in front as it is: [`super::Remote::old`]. Nothing is ever written or deleted here.
 
 use std::fmt;
 
@@ -96,7 +96,7 @@ pub struct OldObject {
     pub name: Key,
 }
 
-/// What lies of one generation, by ascending places.
+/// What there is of one generation, by ascending places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldGeneration {
     pub id: Generation,

@@ -12,7 +12,6 @@ use super::disk::Disk;
 use super::error::StepError;
 use super::local::LocalSide;
 use super::on_thread::blocking;
-use crate::clock;
 use crate::fsx;
 use crate::remote::Remote;
 use crate::state::SpilledFile;
@@ -51,7 +50,8 @@ impl LocalSide {
         }
         let (state, _) = self.notes();
         let directory = blocking(move || state.orphaned()).await?;
-        let branch = format!("{}-{:08x}", clock::unix_ms(), clock::random_u64() as u32);
+        let clock = self.settings.clock;
+        let branch = format!("{}-{:08x}", clock.unix_ms(), clock.random_u64() as u32);
         let mut kept = 0;
         while let Some(file) = self.front_file() {
             let name = format!("{}-{}.ltx", file.header.min_txid, file.header.max_txid);
@@ -89,7 +89,7 @@ async fn upload_aside(remote: &Remote, file: &SpilledFile, name: &str, deadline:
         let key = Key::new(name).ok_or("not a valid name")?;
         remote.store().put(&key, Put::create(bytes)).await.map_err(|e| e.to_string())
     };
-    let limit = deadline.min(Instant::now() + UPLOAD_TIMEOUT);
+    let limit = deadline.min(remote.clock().instant() + UPLOAD_TIMEOUT);
     match tokio::time::timeout_at(limit, upload).await {
         Ok(Ok(())) => tracing::warn!("kept as {name} in {}", remote.address()),
         Ok(Err(error)) => tracing::warn!("could not keep {name} in the replica: {error}"),

@@ -50,6 +50,7 @@ use super::disk::{Pending, pending_of};
 use super::error::StepError;
 use super::local::LocalSide;
 use super::on_thread::blocking;
+use crate::clock::Clock;
 use crate::db::{Batch, Comparison, Db, DbError, ImageReason, Rows};
 use crate::ltx::{Header, Txid};
 use crate::remote::{LtxObject, ReadError, ReadPolicy, Remote, plan};
@@ -162,7 +163,7 @@ impl LocalSide {
     /// Compares the database with TXID `txid`.
     async fn look(&mut self, batch: &Batch, txid: Txid, local: Local) -> Result<Found, StepError> {
         if let Some(deadline) = self.deadline() {
-            let now = Instant::now();
+            let now = self.settings.clock.instant();
             let until = *self.doubt.until.get_or_insert(half_way(now, deadline));
             if local.may_skip() && until <= now {
                 return Ok(Found::Skipped(NO_TIME.into()));
@@ -170,7 +171,7 @@ impl LocalSide {
         }
         // This replication tries again by itself, but not for every byte that is late.
         let remote = self.remote.clone().with_policy(ReadPolicy::default());
-        let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubt.until));
+        let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubt.until, self.settings.clock));
         let Some(found) = within(limit, files_of(&self.remote, txid, local.suspected)).await else {
             return Ok(Found::Skipped(NO_TIME.into()));
         };
@@ -185,7 +186,7 @@ impl LocalSide {
         if let Some(why) = refuse(&files, newest.commit, batch.content_len(), local) {
             return Ok(Found::Skipped(why));
         }
-        let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubt.until));
+        let limit = local.may_skip().then(|| time_is_up(self.stop.clone(), self.doubt.until, self.settings.clock));
         let how = local.suspected.map_or(How::Bounded, How::Since);
         match compare(&self.disk, batch.clone(), &remote, &files, (how, !local.is_known), limit).await {
             Ok((comparison, scope)) => Ok(Found::Compared(comparison, scope)),
@@ -346,12 +347,12 @@ async fn within<T>(limit: Option<impl Future<Output = ()>>, work: impl Future<Ou
 }
 
 /// Returns half-way between the moment at which it became time to end and the deadline.
-async fn time_is_up(mut stop: watch::Receiver<Stop>, until: Option<Instant>) {
+async fn time_is_up(mut stop: watch::Receiver<Stop>, until: Option<Instant>, clock: Clock) {
     let until = match until {
         Some(until) => until,
         None => loop {
             if let Some(deadline) = *stop.borrow_and_update() {
-                break half_way(Instant::now(), deadline);
+                break half_way(clock.instant(), deadline);
             }
             if stop.changed().await.is_err() {
                 // Nobody can end it any more but by dropping it.

@@ -8,7 +8,7 @@ use super::core::{BatchKind, Queue, Relief, Waiting};
 use super::error::StepError;
 use super::governor::Governor;
 use super::upload::{self, Fingerprint};
-use crate::clock;
+use crate::clock::Clock;
 use crate::db::{Batch, Db, DbError, ImageReason, Reset};
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
@@ -69,6 +69,7 @@ pub(super) struct Disk {
     pub governor: Governor,
     /// Local files up to so many bytes keep their numbers, for the mirrors.
     kept_bytes_max: u64,
+    pub clock: Clock,
     /// A spilled image to which nothing leads.
     rebase: Option<Txid>,
     /// The header that is noted as the next to be sent.
@@ -84,7 +85,7 @@ impl AsMut<Db> for Disk {
 }
 
 impl Disk {
-    pub fn new(db: Db, spill: Spill, last_synced: LastSynced, governor: Governor) -> Disk {
+    pub fn new(db: Db, spill: Spill, last_synced: LastSynced, governor: Governor, clock: Clock) -> Disk {
         Disk {
             db,
             spill,
@@ -92,6 +93,7 @@ impl Disk {
             last_synced,
             governor,
             kept_bytes_max: 0,
+            clock,
             rebase: None,
             noted_sending: None,
             has_complained: false,
@@ -125,7 +127,7 @@ impl Disk {
     /// Captures what is committed into the empty queue. Whether there was something.
     pub fn capture(&mut self) -> Result<bool, DbError> {
         self.db.let_go();
-        let Some(batch) = self.db.capture(clock::unix_ms)? else { return Ok(false) };
+        let Some(batch) = self.db.capture(|| self.clock.unix_ms())? else { return Ok(false) };
         self.batch = Some(match batch.doubt() {
             Some(_) => Pending::Unverified(batch),
             None => pending_of(&self.db, batch, &self.governor)?,
@@ -167,7 +169,7 @@ impl Disk {
             let save = |batch: Batch, bytes: Vec<u8>| -> Result<(), StepError> {
                 Ok(spill.append_bytes(&batch.header, &bytes)?)
             };
-            match self.db.reset_wal(clock::unix_ms, save)? {
+            match self.db.reset_wal(self.clock, save)? {
                 Reset::CaptureFirst if self.spill.is_empty() => {
                     self.capture()?;
                     if matches!(self.batch, Some(Pending::Unverified(_))) {
@@ -211,7 +213,7 @@ impl Disk {
 
     /// Captures what is committed straight into a local file.
     pub fn spill_new_commits(&mut self) -> Result<(), StepError> {
-        if let Some(batch) = self.db.capture(clock::unix_ms)? {
+        if let Some(batch) = self.db.capture(|| self.clock.unix_ms())? {
             spill(&self.db, &mut self.spill, &batch)?;
         }
         Ok(())

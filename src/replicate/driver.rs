@@ -13,11 +13,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::core::{
-    Core, Effect, Event as CoreEvent, LocalDone, LocalOrder, Now, Outcome, RemoteDone, RemoteOrder, Report,
+    Core, Effect, Event as CoreEvent, LocalDone, LocalOrder, Outcome, RemoteDone, RemoteOrder, Report,
     Seen as CoreSeen, SyncId, Trouble,
 };
 use super::disk::Outbox;
@@ -31,7 +30,7 @@ use super::mirror::{Mirror, Mirrors, look_at_all};
 use super::open::Announce;
 use super::upload::{create_from_file, create_from_memory, create_snapshot_from_file};
 use super::{Ended, Event, Events, Ready, Settings, Stop, say};
-use crate::clock;
+use crate::clock::Clock;
 use crate::db::Watch;
 use crate::ltx::Txid;
 use crate::remote::Remote;
@@ -152,7 +151,7 @@ impl Driver {
         let stopping = *self.parts.stop.borrow_and_update();
         let mut event = stopping.map_or(CoreEvent::Woke, CoreEvent::Finish);
         loop {
-            for effect in self.core.on_event(event, now()) {
+            for effect in self.core.on_event(event, self.clock().now()) {
                 self.carry_out(effect);
             }
             if self.core.outcome().is_some() {
@@ -173,19 +172,23 @@ impl Driver {
         }
     }
 
+    fn clock(&self) -> Clock {
+        self.parts.settings.clock
+    }
+
     async fn next_event(&mut self) -> CoreEvent {
-        let wake_at = self.core.wake_at();
+        let (wake_at, clock) = (self.core.wake_at(), self.clock());
         tokio::select! {
             biased;
             Some(arrived) = self.bucket.join_next() => self.arrived(super::on_thread::joined(arrived).await),
             Some(done) = self.local.join_next() => self.done(super::on_thread::joined(done).await),
             changed = self.parts.stop.changed() => CoreEvent::Finish(match changed {
-                Ok(()) => self.parts.stop.borrow_and_update().unwrap_or_else(Instant::now),
+                Ok(()) => self.parts.stop.borrow_and_update().unwrap_or_else(|| clock.instant()),
                 // Nobody is left who could wait for the end.
-                Err(_) => Instant::now(),
+                Err(_) => clock.instant(),
             }),
             Some(request) = self.parts.requests.recv() => self.asked(request),
-            () = tokio::time::sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => CoreEvent::Timer,
+            () = tokio::time::sleep_until(wake_at.unwrap_or_else(|| clock.instant())), if wake_at.is_some() => CoreEvent::Timer,
             () = self.parts.watch.changed() => CoreEvent::Woke,
         }
     }
@@ -289,7 +292,8 @@ impl Driver {
             }
             Effect::Report(report) => self.report(report),
             Effect::Say(notice) => {
-                say::say(&notice, &self.parts.settings.path, self.parts.remote.address(), &self.parts.writer.get())
+                let now = self.clock().instant();
+                say::say(&notice, &self.parts.settings.path, self.parts.remote.address(), &self.parts.writer.get(), now)
             }
             Effect::MissedEvent => self.parts.watch.missed(),
         }
@@ -338,7 +342,7 @@ impl Driver {
     }
 
     fn report(&mut self, report: Report) {
-        let now = Instant::now();
+        let now = self.clock().instant();
         match report {
             Report::Noticed => self.parts.writer.noticed(now),
             Report::Captured(txid) => self.parts.writer.captured(txid, now),
@@ -353,7 +357,7 @@ impl Driver {
             Some(Outcome::Unsynced { kept, .. }) => (self.parts.writer.get(), *kept),
             _ => (self.parts.writer.get(), None),
         };
-        let deadline = self.parts.stop.borrow().unwrap_or_else(|| Instant::now() + MIRROR_TIME);
+        let deadline = self.parts.stop.borrow().unwrap_or_else(|| self.parts.settings.clock.instant() + MIRROR_TIME);
         let mirrors = std::mem::take(&mut self.parts.mirrors.1);
         let complete = mirrors.finish(deadline, wanted).await;
         let Some(outcome) = self.core.outcome() else { return Ended::Synced(status.confirmed) };
@@ -377,10 +381,6 @@ impl Driver {
             }
         }
     }
-}
-
-pub(super) fn now() -> Now {
-    Now { instant: Instant::now(), boot: clock::since_boot() }
 }
 
 async fn prove(remote: &Remote) -> Result<Option<Txid>, StepError> {

@@ -48,7 +48,8 @@ impl Held {
     /// By the next look at the same holder.
     fn goes_on(self, holder: Holder) -> Held {
         let is_blank = |holder: &Holder| matches!(holder.journal, Journal::Blank(_));
-        let has_committed = is_blank(&self.last) && is_blank(&holder) && self.last.stamp != holder.stamp;
+        let has_committed =
+            is_blank(&self.last) && is_blank(&holder) && self.last.size_and_time != holder.size_and_time;
         let stands_still = self.last == holder && holder.journal != Journal::Hot;
         Held {
             since: self.since,
@@ -114,7 +115,7 @@ mod tests {
     use super::*;
 
     fn holder(name: &str, is_wal: bool, journal: Journal, len: u64) -> Locked {
-        Locked::Exclusively(Holder { name: name.into(), is_wal, journal, stamp: (len, 0, 0) })
+        Locked::Exclusively(Holder { name: name.into(), is_wal, journal, size_and_time: (len, 0, 0) })
     }
 
     /// Looks each second at what `at` shows; after how many of them somebody is found.

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Stop;
+use crate::clock::Clock;
 use crate::db::Watch;
 use crate::status::Status;
 
@@ -54,14 +55,15 @@ pub(super) async fn keep_saying(
     status: &watch::Receiver<Status>,
     mut files: Watch,
     mut stop: watch::Receiver<Stop>,
+    clock: Clock,
 ) {
-    let mut halt = Halt::new(Instant::now(), status.borrow().unshipped_since);
+    let mut halt = Halt::new(clock.instant(), status.borrow().unshipped_since);
     while stop.borrow_and_update().is_none() {
         tokio::select! {
-            () = files.changed(), if halt.oldest.is_none() => halt.changed(Instant::now()),
+            () = files.changed(), if halt.oldest.is_none() => halt.changed(clock.instant()),
             () = tokio::time::sleep_until(halt.next_at()) => {
                 // Also where nobody listens: the arguments of a line that is not written are not evaluated.
-                let text = halt.say(Instant::now(), why);
+                let text = halt.say(clock.instant(), why);
                 tracing::error!(db = %name, "{text}");
             }
             changed = stop.changed() => if changed.is_err() {
@@ -74,6 +76,7 @@ pub(super) async fn keep_saying(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::MACHINE;
 
     #[tokio::test(start_paused = true)]
     async fn it_is_said_every_minute_with_the_age_of_the_oldest_commit() {
@@ -99,7 +102,7 @@ mod tests {
         let (stop, stopped) = watch::channel(None);
         let (_board, status) = crate::status::StatusWriter::new();
         let files = crate::db::Watches::start().watch(&dir.path().join("app.db"));
-        let saying = tokio::spawn(async move { keep_saying("app.db", "why", &status, files, stopped).await });
+        let saying = tokio::spawn(async move { keep_saying("app.db", "why", &status, files, stopped, MACHINE).await });
         tokio::time::sleep(Duration::from_secs(200)).await;
         assert!(!saying.is_finished());
         stop.send_replace(Some(Instant::now()));

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 
 use super::core::{self, Core, Lane};
 use super::difference::DoubtState;
 use super::disk::Disk;
-use super::driver::{Driver, FirstLook, Noted, Parts, now};
+use super::driver::{Driver, FirstLook, Noted, Parts};
 use super::governor::Governor;
 use super::lifecycle::{OnceWork, Policy, do_once};
 use super::local::{LocalSide, describe};
@@ -18,7 +17,7 @@ use super::mirror::{Mirror, Mirrors};
 use super::on_thread::{OnThread, blocking};
 use super::open::{Announce, look_around, wait_for_arming, wait_for_database, wait_for_lock};
 use super::{Ended, Event, Events, Settings, Stop, absent, halt};
-use crate::clock;
+use crate::clock::Clock;
 use crate::db::{Db, Watch};
 use crate::remote::Remote;
 use crate::state::{LocalState, Lock, ResetOrder, SpillError};
@@ -45,6 +44,7 @@ pub(super) struct Life {
 impl Life {
     pub async fn run(self) -> Ended {
         let (name, is_for_once) = (self.settings.path.display().to_string(), self.settings.once.is_some());
+        let clock = self.settings.clock;
         let (events, status, stopped) = (self.events.clone(), self.status.clone(), self.stop.clone());
         let Life { settings, remote, mirrors, mirror_writers, governor, writer, stop, requests, watch, files, .. } =
             self;
@@ -58,7 +58,7 @@ impl Life {
             tracing::error!(db = %name, "replication has ended: {why}");
             events.send(Event::Failed { why: why.clone() });
             if lock.is_some() && !is_for_once {
-                halt::keep_saying(&name, why, &status, files, stopped).await;
+                halt::keep_saying(&name, why, &status, files, stopped, clock).await;
             }
         }
         ended
@@ -110,10 +110,10 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
     // A bucket that does not answer must not keep the application from its own disk.
-    let now = now();
+    let now = settings.clock.now();
     let is_waited_for = noted.last_synced.was_cut_off() || !noted.is_known;
     let gate_until = if is_waited_for { now.instant + LOOK_TIME } else { now.instant };
-    let core = Core::new(core_config(&settings, &mirrors), clock::random_u64(), lane, now, gate_until);
+    let core = Core::new(core_config(&settings, &mirrors), settings.clock.random_u64(), lane, now, gate_until);
     let local = LocalSide {
         settings: settings.clone(),
         remote: remote.clone(),
@@ -130,6 +130,7 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
         remote: remote.clone(),
         stop: stop.clone(),
         governor: governor.clone(),
+        clock: settings.clock,
     };
     let running = Mirrors::start(mirrors.clone(), mirror_writers, &remote, &settings, &stop);
     let mirrors = (mirrors, running);
@@ -159,7 +160,7 @@ async fn open_notes(
         if let Err(error) = last_synced.reopen() {
             tracing::debug!(db = %settings.path.display(), "{error}");
         }
-        let mut disk = Disk::new(db, state.spill()?, last_synced, governor);
+        let mut disk = Disk::new(db, state.spill()?, last_synced, governor, settings.clock);
         if has_mirrors {
             disk.keep_for_mirrors();
         }
@@ -195,6 +196,7 @@ struct Finishing {
     remote: Remote,
     stop: watch::Receiver<Stop>,
     governor: Governor,
+    clock: Clock,
 }
 
 impl Finishing {
@@ -212,7 +214,7 @@ impl Finishing {
                 Ok(()) => ended,
                 Err(error) => Ended::Failed { why: format!("every commit is in the replica, but {error}") },
             },
-            () = deadline_passes(self.stop) => {
+            () = deadline_passes(self.stop, self.clock) => {
                 let why = "every commit is in the replica, but there was no time for the snapshot or retention".into();
                 Ended::Failed { why }
             }
@@ -221,17 +223,17 @@ impl Finishing {
 }
 
 /// Returns when the deadline is set and has passed; it may be moved meanwhile.
-async fn deadline_passes(mut stop: watch::Receiver<Stop>) {
+async fn deadline_passes(mut stop: watch::Receiver<Stop>, clock: Clock) {
     loop {
         let deadline = *stop.borrow_and_update();
-        let passed = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now));
+        let passed = tokio::time::sleep_until(deadline.unwrap_or_else(|| clock.instant()));
         let changed = tokio::select! {
             () = passed, if deadline.is_some() => return,
             changed = stop.changed() => changed,
         };
         if changed.is_err() {
             // Nobody can move it any more.
-            return tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)).await;
+            return tokio::time::sleep_until(deadline.unwrap_or_else(|| clock.instant())).await;
         }
     }
 }

@@ -144,7 +144,7 @@ impl LocalSide {
     /// What follows from an error.
     pub async fn trouble(&mut self, error: StepError) -> Trouble {
         match error {
-            StepError::Db(error) if !error.is_busy() => self.disk.with(move |disk| cause(&disk.db, error)).await,
+            StepError::Db(error) if !error.is_busy() => self.disk.with(move |disk| cause(disk, error)).await,
             error => trouble(error),
         }
     }
@@ -214,13 +214,13 @@ pub(super) fn describe(disk: &mut Disk) -> (Lane, Outbox) {
 /// Orders that wait for nothing but the disk.
 fn carry_out(order: LocalOrder, disk: &mut Disk) -> LocalDone {
     match order {
-        LocalOrder::Glance => LocalDone::Glanced(disk.db.glance().map_err(|error| cause(&disk.db, error))),
-        LocalOrder::Capture => LocalDone::Captured(disk.capture().map_err(|error| cause(&disk.db, error))),
+        LocalOrder::Glance => LocalDone::Glanced(disk.db.glance().map_err(|error| cause(disk, error))),
+        LocalOrder::Capture => LocalDone::Captured(disk.capture().map_err(|error| cause(disk, error))),
         LocalOrder::Follow => LocalDone::Followed(disk.follow().map_err(Trouble::passing)),
         LocalOrder::Relieve(relief) => LocalDone::Relieved(disk.relieve(relief).map_err(Trouble::passing)),
-        LocalOrder::Spill => LocalDone::Spilled(disk.spill_batch().map_err(|error| step_cause(&disk.db, error))),
+        LocalOrder::Spill => LocalDone::Spilled(disk.spill_batch().map_err(|error| step_cause(disk, error))),
         LocalOrder::BeginAnew(last) => {
-            LocalDone::BegunAnew(disk.begin_anew(last).map_err(|error| step_cause(&disk.db, error)))
+            LocalDone::BegunAnew(disk.begin_anew(last).map_err(|error| step_cause(disk, error)))
         }
         LocalOrder::Freeze => LocalDone::Frozen(disk.db.freeze().unwrap_or_else(|error| {
             tracing::debug!("{error}");
@@ -239,19 +239,19 @@ fn carry_out(order: LocalOrder, disk: &mut Disk) -> LocalDone {
     }
 }
 
-fn cause(db: &Db, error: DbError) -> Trouble {
+fn cause(disk: &Disk, error: DbError) -> Trouble {
     if error.is_busy() {
         return Trouble::passing(error);
     }
-    match cause_of(db, error) {
+    match cause_of(&disk.db, error, disk.clock) {
         error @ DbError::Replaced { .. } => Trouble::Replaced(error.to_string()),
         error => Trouble::Halt(error.to_string()),
     }
 }
 
-fn step_cause(db: &Db, error: StepError) -> Trouble {
+fn step_cause(disk: &Disk, error: StepError) -> Trouble {
     match error {
-        StepError::Db(error) => cause(db, error),
+        StepError::Db(error) => cause(disk, error),
         error => trouble(error),
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::lifecycle::bring_over;
-use crate::clock;
 use crate::ltx::{Flavour, Front, Header, Txid};
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
 
@@ -35,7 +34,7 @@ pub(super) struct Seen {
 
 /// Looks at the bucket: one LIST, and rarely more than one header.
 pub(super) async fn look(remote: &Remote) -> Result<Seen, ReadError> {
-    let at = clock::since_boot();
+    let at = remote.clock().since_boot();
     let mut listing = remote.listing().await.map_err(ReadError::Store)?;
     let mut end = find_end(remote, &mut listing).await?;
     // A history that was copied from another kind of store is made one of this in two steps. A LIST may lag behind them.

@@ -72,6 +72,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::db::{Tuning, Watches};
 use crate::ltx::Txid;
 use crate::state::{LocalState, ReplicaState};
@@ -111,6 +112,7 @@ pub struct Settings {
     pub lifecycle: Option<Policy>,
     /// End as soon as everything is shipped and these are done.
     pub once: Option<OnceWork>,
+    pub clock: Clock,
 }
 
 impl Settings {

@@ -52,7 +52,7 @@ pub(super) async fn wait_for_database(
 ) -> Option<bool> {
     let mut waited = false;
     let mut complaint = None;
-    let mut absence = Absence::begin(Instant::now(), settings.optional);
+    let mut absence = Absence::begin(settings.clock.instant(), settings.optional);
     loop {
         let stopping = stop.borrow_and_update().is_some();
         // No connection of ours exists yet, so looking at the file drops no locks.
@@ -75,10 +75,10 @@ pub(super) async fn wait_for_database(
             tracing::info!(db = %settings.path.display(), "no database yet: replication begins when it appears");
         }
         ready.say(Ready::NoDatabaseYet);
-        if let Some(lasts) = absence.due(Instant::now()) {
+        if let Some(lasts) = absence.due(settings.clock.instant()) {
             tracing::warn!("{}", absent::warning(&settings.path, &look_around(settings).await, lasts));
         }
-        let next_look = Instant::now() + settings.monitor_interval;
+        let next_look = settings.clock.instant() + settings.monitor_interval;
         let next_look = absence.next_warning().map_or(next_look, |warning| warning.min(next_look));
         tokio::select! {
             () = watch.changed() => {}
@@ -152,10 +152,10 @@ pub(super) async fn wait_for_arming(
             blocking(move || Db::open(&path, tuning)).await
         };
         let error = match opened {
-            Err(error) if error.is_busy() && deadline.is_none_or(|at| Instant::now() < at) => error,
+            Err(error) if error.is_busy() && deadline.is_none_or(|at| settings.clock.instant() < at) => error,
             Err(error) if may_be_a_part(&error) && deadline.is_none() => {
                 let first = arrival.since.is_none();
-                if !arrival.goes_on(Extent::of(&settings.path), Instant::now()) {
+                if !arrival.goes_on(Extent::of(&settings.path), settings.clock.instant()) {
                     return Err(error);
                 }
                 if first {
@@ -178,7 +178,7 @@ pub(super) async fn wait_for_arming(
             }
         };
         // No connection of ours is open.
-        if let Some(holder) = exclusive.see(locks_of(settings).await?, Instant::now())
+        if let Some(holder) = exclusive.see(locks_of(settings).await?, settings.clock.instant())
             && ready.done
         {
             was_refused = true;
@@ -186,8 +186,9 @@ pub(super) async fn wait_for_arming(
             let why = exclusive::refusal(&settings.path.display().to_string(), &holder);
             ready.events.send(Event::Exclusive { why });
         }
-        if last_said.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
-            last_said = Some(Instant::now());
+        let now = settings.clock.instant();
+        if last_said.is_none_or(|at| now - at >= Duration::from_secs(60)) {
+            last_said = Some(now);
             tracing::warn!(
                 "{error}; trying again (if this lasts: is a program using it with PRAGMA locking_mode=EXCLUSIVE, or in another \
                  journal mode than WAL?)"
@@ -252,9 +253,9 @@ async fn let_the_application_open_it_first(
     if settings.once.is_some() || !blocking(move || state.was_kept_exclusively()).await {
         return Ok(());
     }
-    let after = After::begin(Instant::now());
+    let after = After::begin(settings.clock.instant());
     ready.say(Ready::AfterApplication);
-    while !after.is_over(&locks_of(settings).await?, Instant::now()) && stop.borrow_and_update().is_none() {
+    while !after.is_over(&locks_of(settings).await?, settings.clock.instant()) && stop.borrow_and_update().is_none() {
         tokio::select! {
             () = tokio::time::sleep(RETRY_INTERVAL) => {}
             _ = stop.changed() => {}

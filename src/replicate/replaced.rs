@@ -13,6 +13,7 @@ use super::difference::DoubtState;
 use super::disk::Pending;
 use super::local::LocalSide;
 use super::on_thread::blocking;
+use crate::clock::Clock;
 use crate::db::{Db, DbError, ImageReason, Remains};
 use crate::sqlite::{Presence, look_at_file};
 
@@ -49,14 +50,16 @@ impl LocalSide {
         let gone = format!("{name} was deleted or replaced while it was replicated, and no database lies there now");
         let remains = self.disk.with(|disk| disk.db.remains()).await;
         tracing::warn!(db = %name, "another file lies in the place of the database that was replicated: looking at it");
-        let (began, mut last_said) = (Instant::now(), None::<Instant>);
+        let clock = self.settings.clock;
+        let (began, mut last_said) = (clock.instant(), None::<Instant>);
         loop {
             let (looked, left) = (path.clone(), remains.clone());
             let (is_there, user) =
                 blocking(move || (matches!(look_at_file(&looked), Ok(Presence::Database(_))), left.user())).await;
             if let (true, Some(pid)) = (is_there, user) {
-                if last_said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-                    last_said = Some(Instant::now());
+                let now = clock.instant();
+                if last_said.is_none_or(|at| now - at >= SAY_EVERY) {
+                    last_said = Some(now);
                     tracing::error!(
                         db = %name,
                         "the database was replaced, but process {pid} still has the old file open, and what it commits is nowhere \
@@ -67,10 +70,10 @@ impl LocalSide {
                 if self.reopen(remains.clone()).await? {
                     return Ok(());
                 }
-            } else if began.elapsed() >= MISSING_TIME {
+            } else if clock.instant() - began >= MISSING_TIME {
                 return Err(Trouble::Halt(gone));
             }
-            if self.deadline().is_some_and(|deadline| Instant::now() + RETRY_INTERVAL >= deadline) {
+            if self.deadline().is_some_and(|deadline| clock.instant() + RETRY_INTERVAL >= deadline) {
                 return Err(Trouble::Halt(gone));
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
@@ -92,11 +95,13 @@ impl LocalSide {
 }
 
 /// What has really happened to the files, if a step has failed with this. A removed WAL may be the beginning of more.
-pub(super) fn cause_of(db: &Db, error: DbError) -> DbError {
-    let began = std::time::Instant::now();
+pub(super) fn cause_of(db: &Db, error: DbError, clock: Clock) -> DbError {
+    let began = clock.blocking_instant();
     loop {
         match db.check_identity() {
-            Err(DbError::Torn { .. }) if began.elapsed() < TORN_TIME => std::thread::sleep(RETRY_INTERVAL),
+            Err(DbError::Torn { .. }) if clock.blocking_instant() - began < TORN_TIME => {
+                clock.block_for(RETRY_INTERVAL)
+            }
             // What SQLite says of a file that was taken away in the middle of a step is only a symptom.
             checked => return checked.err().unwrap_or(error),
         }

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use super::core::Notice;
 use crate::status::Status;
 
-pub(super) fn say(notice: &Notice, path: &Path, address: &str, status: &Status) {
+pub(super) fn say(notice: &Notice, path: &Path, address: &str, status: &Status, now: Instant) {
     let db = path.display();
     match notice {
         Notice::Outage { why, lasting } => {
-            let age = status.unshipped_for(Instant::now()).unwrap_or(*lasting).as_secs_f64();
+            let age = status.unshipped_for(now).unwrap_or(*lasting).as_secs_f64();
             tracing::error!(
                 db = %db,
                 "cannot replicate to {address}: {why}; the oldest commit that is not in the replica is {age:.1} s old; still retrying"

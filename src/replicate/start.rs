@@ -54,8 +54,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::by_note;
 use super::core::{Answer, Aside, Begin, Question, StartDone, StartOrder};
 use super::error::StepError;
@@ -155,7 +153,7 @@ impl LocalSide {
                 tracing::warn!(db = %name, "local files do not continue the history in {address}: they are kept aside");
             }
         }
-        self.set_spill_aside(Instant::now() + ASIDE_TIME).await?;
+        self.set_spill_aside(self.settings.clock.instant() + ASIDE_TIME).await?;
         Ok(())
     }
 

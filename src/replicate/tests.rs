@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
-use crate::clock;
+use crate::clock::{Dice, MACHINE};
 use crate::db::Watches;
 use crate::ltx::Decoder;
 use crate::remote::{Layout, ReadPolicy, Remote};
@@ -195,6 +195,7 @@ fn settings(path: PathBuf) -> Settings {
         proof_lasts: Duration::from_secs(150),
         lifecycle: None,
         once: None,
+        clock: MACHINE,
     }
 }
 
@@ -590,7 +591,7 @@ async fn a_replaced_database_is_not_shipped_over_a_good_history() {
 /// Writes, faults, crashes and restarts at random; at the end the bucket alone must give the database back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_the_bucket_gives_the_database_back() {
-    let mut random = clock::Dice::from_env();
+    let mut random = Dice::from_env();
     let mut dice = move |sides| random.roll(sides);
     let mut rig = Rig::new(|settings| {
         settings.tuning.max_sync_wal_bytes = 60_000;

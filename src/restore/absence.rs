@@ -1,9 +1,11 @@
-//! When "no backup" may be said. A listing without a usable file is not enough: what resembles a backup must not be there either.
+//! When "no backup" may be said. A listing without a usable file is not enough: what resembles a
+//! backup must not be there either.
 
 use super::RestoreError;
 use crate::remote::{Listing, Remote, Resembles};
 
-/// The error when a listing offers nothing to restore. That is "no backup" only if nothing there resembles one.
+/// The error when a listing offers nothing to restore. That is "no backup" only if nothing there
+/// resembles one.
 pub fn nothing_in(remote: &Remote, listing: &Listing) -> RestoreError {
     let address = remote.address().to_owned();
     let resembling = |wanted: fn(Resembles) -> bool| listing.ignored.iter().find(|i| wanted(i.resembles));

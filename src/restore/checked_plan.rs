@@ -1,13 +1,14 @@
 //! From a listing to a plan that can be trusted: looks into the objects on which the plan hinges.
 //!
-//! A bucket is a shared place, and names are only names. Two kinds of object decide more than they should by their name alone:
-//! the one that a plan ends with (a stray `1-ffffffffffffffff` would win over everything), and the first one behind a gap (a
-//! stray one makes a whole history look broken). Both are opened. What does not hold what its name says is set aside and said;
-//! what does is believed, so a true gap is an error.
+//! A bucket is a shared place, and names are only names. Two kinds of object decide more than they
+//! should by their name alone: the one that a plan ends with (a stray `1-ffffffffffffffff` would
+//! win over everything), and the first one behind a gap (a stray one makes a whole history look
+//! broken). Both are opened. What does not hold what its name says is set aside and said; what does
+//! is believed, so a true gap is an error.
 //!
-//! A level-0 object that connects is never set aside: it is either the last commit or damaged, and only a person may choose
-//! to do without it. A compacted one may be, because level 0 keeps its newest object: if that is out of reach without it,
-//! there is a gap.
+//! A level-0 object that connects is never set aside: it is either the last commit or damaged, and
+//! only a person may choose to do without it. A compacted one may be, because level 0 keeps its
+//! newest object: if that is out of reach without it, there is a gap.
 
 use std::sync::Arc;
 
@@ -64,7 +65,7 @@ impl Failure {
 
 /// The error when listed objects keep vanishing.
 pub(super) fn vanishing(name: &Key) -> RestoreError {
-    let detail = format!("{name} was listed and is gone, again and again");
+    let detail = format!("{name} is listed, but was gone at every attempt");
     RestoreError::CannotTell(StoreError::Transient { detail })
 }
 
@@ -142,7 +143,8 @@ async fn choose(
             let images = earlier.objects().filter(|object| object.min_txid == Txid::FIRST);
             (images.max_by_key(|object| object.max_txid), v03::best_snapshot_ms(&listing.old, before_ms))
         }
-        // LTX objects that are all unreadable: that is damage to report, not a reason to go back to older files.
+        // LTX objects that are all unreadable: that is damage to report, not a reason to go back to
+        // older files.
         _ if listing.is_empty() => return Ok(Format::Ltx),
         _ => (listing.objects().max_by_key(|object| object.max_txid), listing.old.newest_ms()),
     };

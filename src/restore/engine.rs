@@ -1,13 +1,15 @@
 //! Carries out a plan: all files at once, the newest version of every page, every file verified.
 //!
-//! Files are opened in parallel and claim their pages newest first. Their parts then go through a fixed number of slots: fetched
-//! (`range.rs`), decoded on a blocking thread (`part.rs`), owned pages written at their place (`run.rs`), everything else only
-//! checked. Nothing waits for another part, so a slot always comes free; the slots are what bounds the memory. The base, the
-//! oldest file and as a rule the largest by far, comes last: it closes the gaps between what the others have written, and the
-//! disk sees one sequential write.
+//! Files are opened in parallel and claim their pages newest first. Their parts then go through a
+//! fixed number of slots: fetched (`range.rs`), decoded on a blocking thread (`part.rs`), owned
+//! pages written at their place (`run.rs`), everything else only checked. Nothing waits for another
+//! part, so a slot always comes free; the slots are what bounds the memory. The base, the oldest
+//! file and as a rule the largest by far, comes last: it closes the gaps between what the others
+//! have written, and the disk sees one sequential write.
 //!
-//! Damage is met where it shows: a part that does not decode is read once more, a file whose checksum does not fit is read once
-//! more as a whole; if it is the same again, it is damaged where it lies.
+//! Damage is met where it shows: a part that does not decode is read once more, a file whose
+//! checksum does not fit is read once more as a whole; if it is the same again, it is damaged where
+//! it is.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -123,7 +125,8 @@ impl Claimed {
 #[derive(Clone, Copy)]
 enum Role {
     Newer,
-    /// The oldest file of the plan, applied when all others are in their places, to a database of `commit` pages.
+    /// The oldest file of the plan, applied when all others are in their places, to a database of
+    /// `commit` pages.
     Base {
         commit: u32,
     },
@@ -233,7 +236,8 @@ fn check_header(opened: &Opened, checked_plan: &CheckedPlan) -> Result<(), Failu
 async fn apply(site: Arc<Site>, file: Arc<Claimed>) -> Result<(), Failure> {
     let Err(error) = apply_once(&site, &file, true).await?.verify(&file.opened.index) else { return Ok(()) };
     tracing::debug!("{}: {error}; reading it again", file.opened.object.name);
-    // The header and the index may be what was damaged on the way; then perhaps the wrong pages were claimed.
+    // The header and the index may be what was damaged on the way; then perhaps the wrong pages
+    // were claimed.
     let opened = open(&site.remote, file.opened.object.clone()).await?;
     if !opened.has_same_pages(&file.opened) {
         return Err(Failure::Changed(opened.object.name));

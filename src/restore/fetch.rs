@@ -1,5 +1,5 @@
-//! A restore up to the moment before the rename: the database lies whole and durable in a temporary file, which is gone when it
-//! is dropped.
+//! A restore up to the moment before the rename: the database is whole and durable in a temporary
+//! file, which is gone when it is dropped.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,8 +48,9 @@ impl Fetched {
     }
 }
 
-/// Plans and carries out, again when the bucket changed meanwhile, and around damaged files where others hold the same. `output`
-/// is where the database would get its name: the temporary file lies beside it.
+/// Plans and carries out, again when the bucket changed meanwhile, and around damaged files where
+/// others hold the same. `output` is where the database would get its name: the temporary file is
+/// beside it.
 pub async fn fetch(
     remote: &Remote,
     request: &Request,
@@ -87,7 +88,7 @@ pub async fn fetch(
         match engine::carry_out(remote, request, &checked_plan, output, progress).await {
             Ok(temporary) => return Ok(Fetched::ltx(temporary, &checked_plan)),
             Err(engine::Failure::Changed(name)) if moved + 1 < MAX_ATTEMPTS => {
-                tracing::info!("{name} is no longer what it was, planning again");
+                tracing::info!("{name} has changed since it was listed: planning the restore again");
                 moved += 1;
             }
             Err(engine::Failure::Damaged { name, why }) if avoid.len() < MAX_DAMAGED => {

@@ -1,7 +1,9 @@
-//! The choice between the two formats that can lie in one place: LTX, and the generations of Litestream 0.3. Pure.
+//! The choice between the two formats that can lie in one place: LTX, and the generations of
+//! Litestream 0.3. Pure.
 //!
-//! An upgrade from 0.3 to 0.5 begins LTX files beside the old ones and deletes nothing, so both are there for good. The choice
-//! is Litestream's: what was written last counts; for a moment in the past, the last full image before it.
+//! An upgrade from 0.3 to 0.5 begins LTX files beside the old ones and deletes nothing, so both are
+//! there for good. The choice is Litestream's: what was written last counts; for a moment in the
+//! past, the last full image before it.
 
 /// Which of the two to restore from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

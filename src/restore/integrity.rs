@@ -1,7 +1,8 @@
 //! Asks SQLite whether a restored file is a sound database, before anybody sees it.
 //!
-//! The file is nobody's database yet, so it is opened as an immutable one: no locks, no WAL, nothing written. Its schema is not
-//! trusted: a checksum proves that a file is the one that was uploaded, not who uploaded it.
+//! The file is nobody's database yet, so it is opened as an immutable one: no locks, no WAL,
+//! nothing written. Its schema is not trusted: a checksum proves that a file is the one that was
+//! uploaded, not who uploaded it.
 
 use std::path::Path;
 
@@ -56,7 +57,7 @@ fn run(path: &Path, pragma: &str, started: oneshot::Sender<InterruptHandle>) -> 
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(uri(path, true), flags)?;
     if started.send(connection.get_interrupt_handle()).is_err() {
-        return Ok(Err("nobody waits for it".into()));
+        return Ok(Err("the restore was cancelled".into()));
     }
     connection.pragma_update(None, "trusted_schema", false)?;
     let mut statement = connection.prepare(pragma)?;

@@ -1,4 +1,5 @@
-//! The way down: from the bucket to a database file. (What Litestream 0.3 wrote takes its own way, `v03.rs`.)
+//! The way down: from the bucket to a database file. (What Litestream 0.3 wrote takes its own way,
+//! `v03.rs`.)
 //!
 //! ```text
 //! one LIST → plan (pure) → open: header and index of each file, newest first → claim: who owns which page
@@ -8,16 +9,18 @@
 //!
 //! Whether all of that would succeed is proved by `verify/`, without a database to replace.
 //!
-//! The result is an error or a database that was there at some commit; until the rename nothing is visible under the target's
-//! name, and whatever an interrupted run leaves behind is removed by the next. Memory is bounded by `parallelism`, not by the
-//! database: an index is read as a stream, and one bit is kept for each page and for each frame of the files in hand.
+//! The result is an error or a database that was there at some commit; until the rename nothing is
+//! visible under the target's name, and whatever an interrupted run leaves behind is removed by the
+//! next. Memory is bounded by `parallelism`, not by the database: an index is read as a stream, and
+//! one bit is kept for each page and for each frame of the files in hand.
 //!
 //! # Invariants
 //!
-//! I1: what comes out is an error, or equals the source page for page at some commit. Hence every byte that was read is covered by a
-//! checksum before the rename, and the database never gets its name before it is whole and durable. I5: "no backup" is said only if
-//! nothing in the listing resembles one (`absence.rs`); whatever could not be read or understood is an error of another kind. I7:
-//! memory depends on `parallelism` alone.
+//! I1: what comes out is an error, or equals the source page for page at some commit. Hence every
+//! byte that was read is covered by a checksum before the rename, and the database never gets its
+//! name before it is whole and durable. I5: "no backup" is said only if nothing in the listing
+//! resembles one (`absence.rs`); whatever could not be read or understood is an error of another
+//! kind. I7: memory depends on `parallelism` alone.
 
 mod absence;
 mod checked_plan;
@@ -75,12 +78,13 @@ pub enum Target {
 pub struct Request {
     pub target: Target,
     pub output: PathBuf,
-    /// Replace what is there. A database's `-wal`, `-shm` and `-journal`, and a file that is no database, are kept under other
-    /// names.
+    /// Replace what is there. A database's `-wal`, `-shm` and `-journal`, and a file that is no
+    /// database, are kept under other names.
     pub force: bool,
     /// Replace a file without a byte.
     pub overwrite_empty: bool,
-    /// Who the restored file belongs to; `None`: whoever had the file that it replaces, else this user.
+    /// Who the restored file belongs to; `None`: whoever had the file that it replaces, else this
+    /// user.
     pub owner: Option<FileOwner>,
     /// Its permission bits; `None`: those of the file that it replaces, else 0600.
     pub mode: Option<u32>,
@@ -113,17 +117,20 @@ pub struct Restored {
     /// Files and bytes that were read for it.
     pub files: usize,
     pub bytes: u64,
-    /// What lay beside the target and would have been replayed over it, or at its place; under these names now.
+    /// What was beside the target and would have been replayed over it, or at its place; under
+    /// these names now.
     pub orphaned: Vec<PathBuf>,
 }
 
 /// Where in which history a restored database stands.
 #[derive(Clone, Copy, Debug)]
 pub enum Reached {
-    /// In an LTX history, which replication can continue. The header of the newest file: size and page size of the database,
-    /// time of its last transaction, and where in the WAL replication stood.
+    /// In an LTX history, which replication can continue. The header of the newest file: size and
+    /// page size of the database, time of its last transaction, and where in the WAL replication
+    /// stood.
     Ltx { txid: Txid, header: Header },
-    /// At the end of a WAL segment of Litestream 0.3. That history is never continued: LTX begins with a new image.
+    /// At the end of a WAL segment of Litestream 0.3. That history is never continued: LTX begins
+    /// with a new image.
     Old { generation: Generation, place: WalPlace, time_ms: i64 },
 }
 
@@ -144,7 +151,8 @@ pub enum RestoreError {
     /// The bucket answered, and there is no backup: a first start.
     #[error("there is no backup in {address}")]
     NoBackup { address: String },
-    /// Files of a replica are there, and not where this one has its own: no backup of this database, or its backup moved.
+    /// Files of a replica are there, and not where this one has its own: no backup of this
+    /// database, or its backup moved.
     #[error(
         "no replica begins at {address}, but {name:?} is there and looks like a file of one: point the configuration to where \
          that replica begins or, if this is a new database, to a place of its own"
@@ -164,7 +172,8 @@ pub enum RestoreError {
     /// A backup is there, and cannot be read without a key.
     #[error("{name} is encrypted with age, which is not supported: restore it with the Litestream 0.3 that wrote it")]
     Encrypted { name: String },
-    /// Whether there is a backup could not be found out, or it could not be read: never a reason to start without it.
+    /// Whether there is a backup could not be found out, or it could not be read: never a reason to
+    /// start without it.
     #[error(transparent)]
     CannotTell(#[from] StoreError),
     /// A file of the backup is damaged, and no other files make up for it.
@@ -262,7 +271,8 @@ pub async fn restore(
     let request = &target::with_ownership(request, &output)?;
     let fetched = cancel.run_until_cancelled(fetch(remote, request, &output, progress)).await;
     let Fetched { temporary, restored, .. } = fetched.unwrap_or(Err(RestoreError::Cancelled))?;
-    // From here on it takes milliseconds and is not interrupted: a cancelled restore has changed nothing, a finished one all.
+    // From here on it takes milliseconds and is not interrupted: a cancelled restore has changed
+    // nothing, a finished one all.
     if cancel.is_cancelled() {
         return Err(RestoreError::Cancelled);
     }

@@ -1,7 +1,8 @@
 //! Opening a file of the plan: its header, its index, and how it is cut into parts.
 //!
-//! A small file comes in one read and is kept until it is applied. Of a large one the header and the end are read, and of its
-//! index only what is needed later: which pages it has, and where parts of about [`PART_LEN`] begin and end.
+//! A small file comes in one read and is kept until it is applied. Of a large one the header and
+//! the end are read, and of its index only what is needed later: which pages it has, and where
+//! parts of about [`PART_LEN`] begin and end.
 
 use std::ops::Range;
 
@@ -13,13 +14,15 @@ use crate::remote::{LtxObject, ReadError, Remote};
 
 use super::pages::Runs;
 
-/// Files up to this size are read at once: a request costs as much time as a megabyte, and a plan may have hundreds of files.
+/// Files up to this size are read at once: a request costs as much time as a megabyte, and a plan
+/// may have hundreds of files.
 const SMALL: u64 = 1280 * 1024;
 /// Frames are decoded in parts of about this many bytes …
 pub(super) const PART_LEN: u64 = 1024 * 1024;
 /// … and fetched in ranges of about this many: whole parts, one request.
 const STRETCH_LEN: u64 = 8 * 1024 * 1024;
-/// The end of a large file is read blindly in the hope that the index is in it: this much at least …
+/// The end of a large file is read blindly in the hope that the index is in it: this much at least
+/// …
 const MIN_END: u64 = 64 * 1024;
 /// … and at most; an index has about a hundredth of the file's size.
 const MAX_END: u64 = 1024 * 1024;

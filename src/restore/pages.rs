@@ -1,7 +1,9 @@
-//! Who owns which page: the newest file that has it, as long as the database ends up long enough to hold it.
+//! Who owns which page: the newest file that has it, as long as the database ends up long enough to
+//! hold it.
 //!
-//! Files claim their pages newest first, one file after the other; what is taken stays taken. It costs one bit for each page of the
-//! database, and for each file in hand one bit for each of its frames.
+//! Files claim their pages newest first, one file after the other; what is taken stays taken. It
+//! costs one bit for each page of the database, and for each file in hand one bit for each of its
+//! frames.
 
 use crate::ltx::Header;
 use crate::page::Pgno;
@@ -71,7 +73,8 @@ impl Claims {
         Claims { taken: Bits::new(commit), commit, lock_page, left: u64::from(newest.commit) - without_lock_page }
     }
 
-    /// Claims pages for the next older file: a bit for each of them, set where the file is their owner.
+    /// Claims pages for the next older file: a bit for each of them, set where the file is their
+    /// owner.
     pub(super) fn claim(&mut self, pages: &Runs) -> Bits {
         let mut owned = Bits::new(pages.count());
         for (frame, page) in pages.indexes().enumerate() {

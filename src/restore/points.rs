@@ -1,7 +1,9 @@
-//! What can be brought back: from when to when, how densely, and where history has holes. Pure: a listing in, a summary out.
+//! What can be brought back: from when to when, how densely, and where history has holes. Pure: a
+//! listing in, a summary out.
 //!
-//! A point is a transaction at which the planner can stop: the last one of a file that connects to the beginning by files that
-//! end no later. Retention thins points out with age, so the summary is a few ranges, each with one density.
+//! A point is a transaction at which the planner can stop: the last one of a file that connects to
+//! the beginning by files that end no later. Retention thins points out with age, so the summary is
+//! a few ranges, each with one density.
 //!
 //! ```text
 //! oldest                                                          newest
@@ -15,7 +17,8 @@ use crate::remote::{Generation, Level, Listing, LtxObject};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Point {
     txid: Txid,
-    /// Of the least compacted file that ends with it: compaction writes a file anew, later than the commit was.
+    /// Of the least compacted file that ends with it: compaction writes a file anew, later than the
+    /// commit was.
     level: Level,
     time_ms: i64,
 }
@@ -83,7 +86,8 @@ pub fn points(listing: &Listing) -> Points {
     for same_end in objects.chunk_by(|a, b| a.max_txid == b.max_txid) {
         let connects = |o: &&&LtxObject| o.min_txid.get() - 1 <= end.map_or(0, Txid::get);
         let (Some(first), true) = (same_end.first(), same_end.iter().any(|o| connects(&o))) else {
-            // Older than the oldest point it is what retention leaves behind; behind it, it is a hole.
+            // Older than the oldest point it is what retention leaves behind; behind it, it is a
+            // hole.
             if let (Some(end), Some(nearest)) = (end, same_end.first()) {
                 note_hole(&mut holes, end, nearest.min_txid);
             }
@@ -95,7 +99,8 @@ pub fn points(listing: &Listing) -> Points {
         end = Some(least.max_txid);
     }
     let holds = |o: &&LtxObject, hole: &Hole| o.min_txid <= hole.first_missing && o.max_txid >= hole.last_missing;
-    // Level 0 loses single uploads before their neighbours: a compacted file that ends later holds them.
+    // Level 0 loses single uploads before their neighbours: a compacted file that ends later holds
+    // them.
     holes.retain(|hole| !objects.iter().any(|o| o.level != Level::SNAPSHOT && holds(o, hole)));
     adopt_snapshots(&mut points);
     let old = listing.old.generations.iter().filter_map(|generation| {
@@ -126,12 +131,13 @@ fn adopt_snapshots(points: &mut [Point]) {
     }
 }
 
-/// Whether two neighbours belong to one range. Of single uploads only those that follow each other are every commit.
+/// Whether two neighbours belong to one range. Of single uploads only those that follow each other
+/// are every commit.
 fn alike(a: Point, b: Point) -> bool {
     a.level == b.level && (a.level != Level::L0 || a.txid.next() == Some(b.txid))
 }
 
-/// A hole that several files lie behind is one hole.
+/// A hole that several files are behind is one hole.
 fn note_hole(holes: &mut Vec<Hole>, end: Txid, beyond: Txid) {
     let (Some(first_missing), Some(last_missing)) = (end.next(), Txid::new(beyond.get() - 1)) else { return };
     match holes.last_mut() {

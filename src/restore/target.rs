@@ -1,7 +1,8 @@
-//! The target's side: is something there, the temporary file beside it, and the moment it takes the target's name.
+//! The target's side: is something there, the temporary file beside it, and the moment it takes the
+//! target's name.
 //!
-//! Order is everything here. A stale `-wal` beside a new database would be replayed over it, so the siblings are moved away, and
-//! that is made durable, before the rename.
+//! Order is everything here. A stale `-wal` beside a new database would be replayed over it, so the
+//! siblings are moved away, and that is made durable, before the rename.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -13,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 
 use super::{Request, RestoreError};
-use crate::clock;
+use crate::clock::MACHINE;
 use crate::fsx::{self, Context, FsError};
 use crate::sqlite::{Presence, keep_clients_out, look_at_file};
 
@@ -30,7 +31,8 @@ pub struct FileOwner {
     pub gid: u32,
 }
 
-/// The file that a restore has to replace: behind symbolic links, also dangling ones, so that a link stays a link.
+/// The file that a restore has to replace: behind symbolic links, also dangling ones, so that a
+/// link stays a link.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, FsError> {
     let mut path = path.to_owned();
     for _ in 0..40 {
@@ -42,7 +44,8 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, FsError> {
     Err(io::Error::from_raw_os_error(libc::ELOOP)).on("resolve", &path)
 }
 
-/// Refuses to replace what must not be replaced; returns the file that a restore to `path` would create or replace.
+/// Refuses to replace what must not be replaced; returns the file that a restore to `path` would
+/// create or replace.
 pub fn check(path: &Path, force: bool, overwrite_empty: bool) -> Result<PathBuf, RestoreError> {
     // First by the name that was given: what a link in /proc leads to has no name of its own.
     let presence = look_at_file(path)?;
@@ -59,8 +62,8 @@ pub fn check(path: &Path, force: bool, overwrite_empty: bool) -> Result<PathBuf,
     Ok(target)
 }
 
-/// The request with owner and mode of the file that is replaced, where it says nothing else: whoever could open the one shall be
-/// able to open the other.
+/// The request with owner and mode of the file that is replaced, where it says nothing else:
+/// whoever could open the one shall be able to open the other.
 pub(super) fn with_ownership(request: &Request, target: &Path) -> Result<Request, FsError> {
     let mut request = request.clone();
     if let Some(replaced) = fsx::metadata_if_exists(target)? {
@@ -80,7 +83,8 @@ pub(super) fn with_ownership(request: &Request, target: &Path) -> Result<Request
 /// The file that a database is put together in, beside the target; removed when dropped.
 pub struct Temporary {
     path: PathBuf,
-    /// Locked where the file system can, so that another run can tell a forgotten file from one in use.
+    /// Locked where the file system can, so that another run can tell a forgotten file from one in
+    /// use.
     file: File,
     installed: bool,
 }
@@ -95,7 +99,8 @@ impl Drop for Temporary {
 }
 
 impl Temporary {
-    /// Creates the file with its final length (zero: not known yet), and takes the disk space for it where the file system can.
+    /// Creates the file with its final length (zero: not known yet), and takes the disk space for
+    /// it where the file system can.
     pub(super) fn create(
         target: &Path,
         len: u64,
@@ -166,7 +171,7 @@ fn temporary_prefix(name: &OsStr) -> OsString {
 }
 
 fn temporary_path(dir: &Path, mut prefix: OsString) -> PathBuf {
-    prefix.push(format!("{:016x}.tmp", clock::random_u64()));
+    prefix.push(format!("{:016x}.tmp", MACHINE.random_u64()));
     dir.join(prefix)
 }
 
@@ -190,8 +195,9 @@ fn remove_leftovers(dir: &Path, prefix: &[u8]) {
     }
 }
 
-/// Gives the finished file its name; returns what was moved out of its way. A database that may be replaced is, but a file
-/// that is none is kept under another name: it could be an encrypted or damaged one.
+/// Gives the finished file its name; returns what was moved out of its way. A database that may be
+/// replaced is, but a file that is none is kept under another name: it could be an encrypted or
+/// damaged one.
 pub(super) async fn install(temporary: Temporary, target: PathBuf, force: bool) -> Result<Vec<PathBuf>, RestoreError> {
     let installed = tokio::task::spawn_blocking(move || install_now(temporary, &target, force)).await;
     installed.expect("installing does not panic and is not aborted")
@@ -212,7 +218,7 @@ fn install_now(mut temporary: Temporary, target: &Path, force: bool) -> Result<V
     let mut orphaned = Vec::new();
     for path in in_the_way {
         let name = path.file_name().unwrap_or_default();
-        let away = path.with_file_name(fsx::framed("", name, &format!(".orphaned-{}", clock::unix_ms()), 0));
+        let away = path.with_file_name(fsx::framed("", name, &format!(".orphaned-{}", MACHINE.unix_ms()), 0));
         fsx::rename(&path, &away)?;
         orphaned.push(away);
     }

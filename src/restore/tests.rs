@@ -72,7 +72,8 @@ async fn assert_restores(history: &History, target: Target, wanted: u64) -> Rest
     restored
 }
 
-/// Five transactions: growth, change, shrinking, growth again; a snapshot of the first two, a level-1 file of the next two.
+/// Five transactions: growth, change, shrinking, growth again; a snapshot of the first two, a
+/// level-1 file of the next two.
 async fn small_history() -> History {
     let mut history = History::new(512);
     history.write(40, []).await;

@@ -1,14 +1,16 @@
-//! Restores what Litestream 0.3 wrote: a snapshot, and the WALs that went on from it, applied by our own reader.
+//! Restores what Litestream 0.3 wrote: a snapshot, and the WALs that went on from it, applied by
+//! our own reader.
 //!
 //! ```text
 //! plan (pure) → files fetched ahead, in order → LZ4 frames → snapshot into the temporary file
 //!             → WAL by WAL: frames checked, committed pages written → integrity → fsync → the same end as every restore
 //! ```
 //!
-//! The format does not say how long a WAL was, so a last segment that is missing leaves no trace in the names: SQLite itself looks at
-//! every database that comes out, asked or not.
+//! The format does not say how long a WAL was, so a last segment that is missing leaves no trace in
+//! the names: SQLite itself looks at every database that comes out, asked or not.
 //!
-//! There are no TXIDs in this format: what comes out belongs to no LTX history, and a replication begins a new one.
+//! There are no TXIDs in this format: what comes out belongs to no LTX history, and a replication
+//! begins a new one.
 
 mod apply;
 mod feed;
@@ -43,8 +45,8 @@ pub fn check(replica: &OldReplica) -> Result<(), String> {
     }
 }
 
-/// Puts the database of a plan together in a temporary file beside `output`, whole and durable; and says how long it is. What
-/// is damaged is read once more, in case that happened on its way.
+/// Puts the database of a plan together in a temporary file beside `output`, whole and durable; and
+/// says how long it is. What is damaged is read once more, in case that happened on its way.
 pub(super) async fn carry_out(
     remote: &Remote,
     request: &Request,

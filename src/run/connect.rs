@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::exit::{CONFIG, DENIED, Failure, UNAVAILABLE};
+use crate::clock::MACHINE;
 use crate::config::{Database, Options, Replica, Target};
 use crate::db::Tuning;
 use crate::remote::{Layout, Remote};
@@ -99,6 +100,7 @@ pub fn settings(database: &Database, options: &Options, all: watch::Receiver<Arc
         },
         lifecycle: Some(policy(database, &database.replicas.first, options)),
         once: None,
+        clock: MACHINE,
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::store_failure;
@@ -160,7 +159,7 @@ pub async fn restore_and_note(
 ) -> Result<Restored, RestoreError> {
     let (path, address) = (recovery.request.output.display(), remote.address());
     tracing::info!(db = %path, "restoring from {address}");
-    let began = Instant::now();
+    let began = remote.clock().instant();
     let progress = Arc::new(Progress::default());
     let restored = {
         let work = restore(remote, &recovery.request, cancel, &progress);
@@ -196,7 +195,7 @@ pub async fn restore_and_note(
     tracing::info!(
         db = %path,
         "restored {reached}: {database_bytes} bytes, from {files} files with {bytes} bytes, in {:.2?}",
-        began.elapsed()
+        remote.clock().instant() - began
     );
     Ok(restored)
 }

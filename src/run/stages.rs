@@ -12,6 +12,7 @@ use super::exit::{self, CANNOT_WRITE, Course, Failure};
 use super::fleet::{Fleet, FleetEvents};
 use super::untouched::Untouched;
 use super::{Budget, Job};
+use crate::clock::MACHINE;
 use crate::replicate::{DatabaseId, Ended, Event, Ready};
 use crate::status::Refusals;
 use crate::supervise::{self, CommandLine, Reaper, Scope, Signal, Signals, SpawnOptions, StopPolicy, supervise};
@@ -60,7 +61,7 @@ impl Lived {
     fn told_to_end(signal: Signal, before: &str) -> Lived {
         let course = Course { code: signal.exit_code(), failed: false, ran: false };
         let what = format!("ended by {signal} before {before} was started");
-        Lived { course, what, asked_at: Some(Instant::now()) }
+        Lived { course, what, asked_at: Some(MACHINE.instant()) }
     }
 }
 
@@ -219,7 +220,7 @@ async fn command(
         }
     };
     let left = match ended.stop_requested_at {
-        Some(at) => (at + budget.child).saturating_duration_since(Instant::now()),
+        Some(at) => (at + budget.child).saturating_duration_since(MACHINE.instant()),
         None => GROUP_GRACE_MAX,
     };
     let group = child.end_group(left.clamp(GROUP_GRACE_MIN, GROUP_GRACE_MAX)).await;
@@ -247,7 +248,7 @@ async fn until_signalled(fleet: &Fleet, signals: &mut Signals, heard: &mut Fleet
             return lived("no database is replicated any more".into(), None);
         }
         tokio::select! {
-            signal = cancelling(signals) => return lived(format!("told to end by {signal}"), Some(Instant::now())),
+            signal = cancelling(signals) => return lived(format!("told to end by {signal}"), Some(MACHINE.instant())),
             (_, event) = heard.next() => match event {
                 Event::Ready(_) => {}
                 // It is no child of ours, and not ours to stop.
@@ -267,12 +268,12 @@ pub async fn final_sync(
     budget: &Budget,
     mut asked_at: Option<Instant>,
 ) -> Vec<Ended> {
-    let deadline = budget.sync_deadline(asked_at, Instant::now());
-    if let Some(age) = fleet.statuses().filter_map(|(_, status)| status.unshipped_for(Instant::now())).max() {
+    let deadline = budget.sync_deadline(asked_at, MACHINE.instant());
+    if let Some(age) = fleet.statuses().filter_map(|(_, status)| status.unshipped_for(MACHINE.instant())).max() {
         tracing::info!("final sync: the oldest commit to ship is {age:.1?} old");
     }
     for Refusals { objects, since } in fleet.statuses().filter_map(|(_, status)| status.refusals) {
-        tracing::warn!("for {:.0?} the store has not let go of {objects} expired objects", since.elapsed());
+        tracing::warn!("for {:.0?} the store has not let go of {objects} expired objects", MACHINE.instant() - since);
     }
     fleet.finish_by(deadline);
     let ends = join_all(fleet.ends());
@@ -283,8 +284,8 @@ pub async fn final_sync(
             signal = signals.recv() => {
                 if is_cancel(signal) && asked_at.is_none() {
                     tracing::info!("{signal}: the final sync has {:.1?} left", budget.whole);
-                    asked_at = Some(Instant::now());
-                    fleet.finish_by(budget.sync_deadline(asked_at, Instant::now()).min(deadline));
+                    asked_at = Some(MACHINE.instant());
+                    fleet.finish_by(budget.sync_deadline(asked_at, MACHINE.instant()).min(deadline));
                 }
             }
         }
@@ -298,7 +299,7 @@ pub async fn ship_once(fleet: &Fleet, signals: &mut Signals, budget: &Budget) ->
     let ended = loop {
         tokio::select! {
             ended = &mut ends => break ended,
-            _ = cancelling(signals) => fleet.finish_by(budget.sync_deadline(Some(Instant::now()), Instant::now())),
+            _ = cancelling(signals) => fleet.finish_by(budget.sync_deadline(Some(MACHINE.instant()), MACHINE.instant())),
         }
     };
     match exit::problem(&ended) {

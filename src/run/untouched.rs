@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Job;
+use crate::clock::MACHINE;
 use crate::fsx;
 use crate::replicate::blocking;
 
@@ -24,12 +25,14 @@ type Stamp = (u64, i64, i64);
 
 impl Untouched {
     pub async fn look(job: &Job) -> Untouched {
-        Untouched { began: Instant::now(), stamps: stamps(job).await }
+        Untouched { began: MACHINE.instant(), stamps: stamps(job).await }
     }
 
     /// Whether there is a database, none was written to, and not much time has passed.
     pub async fn is_so_still(&self, job: &Job) -> bool {
-        self.began.elapsed() < SOON && self.stamps.iter().any(Option::is_some) && self.stamps == stamps(job).await
+        MACHINE.instant() - self.began < SOON
+            && self.stamps.iter().any(Option::is_some)
+            && self.stamps == stamps(job).await
     }
 }
 

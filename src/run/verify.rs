@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::boot::Line;
-use crate::clock;
+use crate::clock::MACHINE;
 use crate::config::{Options, Replica, Verify};
 use crate::ltx::Txid;
 use crate::remote::Remote;
@@ -72,7 +72,7 @@ impl ProofRound {
         if !self.writer.wants(confirmed) {
             return;
         }
-        let began = Instant::now();
+        let began = self.remote.clock().instant();
         match verify(&self.remote, &self.order(), &CancellationToken::new()).await {
             Ok(verified) if verified.is_proven() => self.note(&verified, confirmed, began),
             Ok(verified) => self.complain(&verified),
@@ -94,10 +94,16 @@ impl ProofRound {
             let confirmed = confirmed.unwrap_or(txid);
             return self.fail(&format!("it ends with TXID {txid}, although TXID {confirmed} was uploaded"));
         }
-        let deep = verified.restored.is_some();
-        self.writer.proven(Proof { txid, at_ms: clock::unix_ms(), deep });
+        let (deep, clock) = (verified.restored.is_some(), self.remote.clock());
+        self.writer.proven(Proof { txid, at_ms: clock.unix_ms(), deep });
         let how = if deep { "restored, and sound" } else { "looked at, and whole" };
-        tracing::info!(%db, "{} is proven up to TXID {txid} of {}: {how} ({:.1?})", self.label(), moment(time_ms), began.elapsed());
+        tracing::info!(
+            %db,
+            "{} is proven up to TXID {txid} of {}: {how} ({:.1?})",
+            self.label(),
+            moment(time_ms),
+            clock.instant() - began
+        );
     }
 
     fn label(&self) -> String {
@@ -157,13 +163,13 @@ fn first_turn(interval: Duration, random: u64) -> Duration {
 
 /// One turn after the other, for ever.
 async fn rounds(proofs: Vec<ProofRound>) -> Infallible {
-    let now = Instant::now();
-    let first = |round: &ProofRound| now + first_turn(round.settings.interval, clock::random_u64());
+    let now = MACHINE.instant();
+    let first = |round: &ProofRound| now + first_turn(round.settings.interval, MACHINE.random_u64());
     let mut due: Vec<Instant> = proofs.iter().map(first).collect();
     while let Some((at, moment)) = due.iter().copied().enumerate().min_by_key(|(_, moment)| *moment) {
         tokio::time::sleep_until(moment).await;
         proofs[at].prove().await;
-        due[at] = Instant::now() + proofs[at].settings.interval;
+        due[at] = MACHINE.instant() + proofs[at].settings.interval;
     }
     std::future::pending().await
 }

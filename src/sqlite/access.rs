@@ -1,11 +1,12 @@
 //! May this process open a database without getting in the way of whoever owns it?
 //!
-//! A connection of ours creates the `-wal` and the `-shm`, and SQLite opens a database that it may not write to read-only without
-//! saying so. Both can be fatal for the application: it cannot write to files that belong to us. So this is asked before the
-//! database is opened, and answered from owners and modes alone.
+//! A connection of ours creates the `-wal` and the `-shm`, and SQLite opens a database that it may
+//! not write to read-only without saying so. Both can be fatal for the application: it cannot write
+//! to files that belong to us. So this is asked before the database is opened, and answered from
+//! owners and modes alone.
 //!
-//! SQLite gives new files the database's mode, and, as root, its owner and group. Any other user can only give them a group of its
-//! own: [`give_to_group`] does what SQLite leaves out.
+//! SQLite gives new files the database's mode, and, as root, its owner and group. Any other user
+//! can only give them a group of its own: [`give_to_group`] does what SQLite leaves out.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -21,8 +22,8 @@ use crate::fsx;
 const VERB: &str = "open";
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
 
-/// Fails when a connection of this process could not write to the database, or would create files beside it that its owner cannot
-/// write to. `path` is behind all links, and something is there.
+/// Fails when a connection of this process could not write to the database, or would create files
+/// beside it that its owner cannot write to. `path` is behind all links, and something is there.
 pub fn check_access(path: &Path) -> Result<(), SqliteError> {
     let refused = |detail| SqliteError::ReadOnly { verb: VERB, path: path.to_owned(), detail };
     let cannot_look = |error: fsx::FsError| SqliteError::other(VERB, path, error.to_string());
@@ -54,8 +55,8 @@ pub fn check_access(path: &Path) -> Result<(), SqliteError> {
     }
 }
 
-/// Whether files that `uid` creates with the database's mode, and in its group where that is possible, are open to whoever can
-/// write to the database.
+/// Whether files that `uid` creates with the database's mode, and in its group where that is
+/// possible, are open to whoever can write to the database.
 fn shared_by(database: &Metadata, uid: u32, in_group: impl Fn(u32) -> bool) -> bool {
     let mode = database.mode();
     let (group, others) = (mode & 0o060 == 0o060, mode & 0o006 == 0o006);
@@ -86,8 +87,8 @@ fn why(path: &Path, errno: Errno) -> String {
     }
 }
 
-/// Puts the `-wal` and `-shm` that this process has just created into the database's group. Best effort: [`check_access`]
-/// has found out whether that is needed and possible.
+/// Puts the `-wal` and `-shm` that this process has just created into the database's group. Best
+/// effort: [`check_access`] has found out whether that is needed and possible.
 pub(super) fn give_to_group(path: &Path) {
     let Ok(database) = std::fs::metadata(path) else { return };
     for beside in BESIDE.map(|suffix| fsx::with_suffix(path, suffix)) {

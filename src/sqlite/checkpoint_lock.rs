@@ -1,18 +1,23 @@
 //! Keeping the application from checkpointing, because we do it for all.
 //!
-//! Beside a reader that never goes away, an application with SQLite's default `wal_autocheckpoint` tries a checkpoint after
-//! every single commit as soon as the WAL holds 1,000 frames. Each try looks at every read slot and nearly always finds nothing
-//! to copy; a writer at full speed loses a fifth of its time to them. A checkpoint has a lock of its own (byte 121 of the
-//! `-shm` file), and a try that does not get it ends there. That is what SQLite's documentation promises, too: while one checkpoint runs,
-//! others get `SQLITE_BUSY` at once, and the automatic one ignores it.
+//! Beside a reader that never goes away, an application with SQLite's default `wal_autocheckpoint`
+//! tries a checkpoint after every single commit as soon as the WAL holds 1,000 frames. Each try
+//! looks at every read slot and nearly always finds nothing to copy; a writer at full speed loses a
+//! fifth of its time to them. A checkpoint has a lock of its own (byte 121 of the `-shm` file), and
+//! a try that does not get it ends there. That is what SQLite's documentation promises, too: while
+//! one checkpoint runs, others get `SQLITE_BUSY` at once, and the automatic one ignores it.
 //!
-//! It is a POSIX lock, as SQLite's own are, and those belong to the process. So it keeps others out and never us: a connection of
-//! this process takes the same byte as if it were free, for a checkpoint of ours, or to build a wal-index anew that an application
-//! left torn when it was killed in the middle of writing its header. (A lock that excluded our own connections, too, would let
-//! nobody repair the index: the application's next process would wait for us, and we for ourselves.) Two things follow:
+//! It is a POSIX lock, as SQLite's own are, and those belong to the process. So it keeps others out
+//! and never us: a connection of this process takes the same byte as if it were free, for a
+//! checkpoint of ours, or to build a wal-index anew that an application left torn when it was
+//! killed in the middle of writing its header. (A lock that excluded our own connections, too,
+//! would let nobody repair the index: the application's next process would wait for us, and we for
+//! ourselves.) Two things follow:
 //!
-//! - SQLite gives the byte back when it is done with it, and ours is gone with it: [`CheckpointLock::renew`].
-//! - Who holds it must begin a read transaction every few milliseconds, which is what finds a torn index and repairs it.
+//! - SQLite gives the byte back when it is done with it, and ours is gone with it:
+//!   [`CheckpointLock::renew`].
+//! - Who holds it must begin a read transaction every few milliseconds, which is what finds a torn
+//!   index and repairs it.
 //!
 //! The descriptor is never closed: that would drop the locks of every connection of this process.
 
@@ -23,13 +28,15 @@ use std::path::{Path, PathBuf};
 
 use crate::fsx;
 
-/// `UNIX_SHM_BASE + WAL_CKPT_LOCK` of SQLite's unix VFS; part of the file format (<https://sqlite.org/walformat.html#wal_locks>).
+/// `UNIX_SHM_BASE + WAL_CKPT_LOCK` of SQLite's unix VFS; part of the file format
+/// (<https://sqlite.org/walformat.html#wal_locks>).
 const CHECKPOINT_BYTE: libc::off_t = 121;
 
 #[derive(Debug)]
 pub struct CheckpointLock {
     path: PathBuf,
-    /// Opened when it is first needed; `Err(())` when that failed: then the application checkpoints as it likes.
+    /// Opened when it is first needed; `Err(())` when that failed: then the application checkpoints
+    /// as it likes.
     shm: Option<Result<ManuallyDrop<File>, ()>>,
     held: bool,
 }
@@ -67,7 +74,8 @@ impl CheckpointLock {
         let open = || File::options().read(true).write(true).open(path).map(ManuallyDrop::new).map_err(drop);
         let Ok(shm) = self.shm.get_or_insert_with(open) else { return false };
         let range = checkpoint_byte(kind);
-        // SAFETY: the descriptor is open (never closed), and the call reads one `flock`, which `range` is.
+        // SAFETY: the descriptor is open (never closed), and the call reads one `flock`, which
+        // `range` is.
         unsafe { libc::fcntl(shm.as_raw_fd(), libc::F_SETLK, &raw const range) == 0 }
     }
 }
@@ -90,11 +98,13 @@ impl Drop for CheckpointLock {
 
 #[cfg(test)]
 impl CheckpointLock {
-    /// Whether another process would be refused the lock. An open-file-description lock meets those of this process, too.
+    /// Whether another process would be refused the lock. An open-file-description lock meets those
+    /// of this process, too.
     pub fn excludes_others(&self) -> bool {
         let shm = ManuallyDrop::new(File::options().read(true).write(true).open(&self.path).expect("open"));
         let mut range = checkpoint_byte(libc::F_WRLCK);
-        // SAFETY: the descriptor is open (never closed), and the call reads and writes one `flock`, which `range` is.
+        // SAFETY: the descriptor is open (never closed), and the call reads and writes one `flock`,
+        // which `range` is.
         let asked = unsafe { libc::fcntl(shm.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) };
         assert_eq!(asked, 0, "{}", std::io::Error::last_os_error());
         range.l_type != libc::F_UNLCK as libc::c_short

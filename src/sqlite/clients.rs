@@ -1,11 +1,13 @@
 //! Who has a database open, and keeping everybody out while its file is replaced.
 //!
-//! A connection in WAL mode keeps a shared lock on the database file and one on the `-shm` for as long as it lives; in the
-//! rollback modes a transaction keeps one on the database file. Both are asked for, and taken for the moment of the rename. A connection in a
-//! rollback mode that does nothing has no lock: its descriptor is found in `/proc`, where we may look.
+//! A connection in WAL mode keeps a shared lock on the database file and one on the `-shm` for as
+//! long as it lives; in the rollback modes a transaction keeps one on the database file. Both are
+//! asked for, and taken for the moment of the rename. A connection in a rollback mode that does
+//! nothing has no lock: its descriptor is found in `/proc`, where we may look.
 //!
-//! The locks taken here belong to the open file (`F_OFD_SETLK`), and meet those of every process, this one too. Still this is only for a
-//! process that has no connection to the database: closing the descriptors drops the connections' locks.
+//! The locks taken here belong to the open file (`F_OFD_SETLK`), and meet those of every process,
+//! this one too. Still this is only for a process that has no connection to the database: closing
+//! the descriptors drops the connections' locks.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
@@ -19,14 +21,16 @@ use crate::fsx::{self, Context};
 /// Bytes of a file: the first, and how many.
 pub(super) type Range = (libc::off_t, libc::off_t);
 
-/// The bytes PENDING, RESERVED and SHARED of the database file (<https://sqlite.org/lockingv3.html>).
+/// The bytes PENDING, RESERVED and SHARED of the database file
+/// (<https://sqlite.org/lockingv3.html>).
 const DATABASE_LOCKS: Range = (0x4000_0000, 512);
-/// The locks of the wal-index and the one that a connection holds as long as it lives (<https://sqlite.org/walformat.html#wal_locks>).
+/// The locks of the wal-index and the one that a connection holds as long as it lives
+/// (<https://sqlite.org/walformat.html#wal_locks>).
 const SHM_LOCKS: Range = (120, 9);
 
 /// Somebody has the database open.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} is open in {by}, and is not replaced under it: stop it first", path.display())]
+#[error("{} is open in {by} and cannot be replaced meanwhile: stop that first", path.display())]
 pub struct InUse {
     pub path: PathBuf,
     /// The processes by name, as far as they can be seen from here.
@@ -37,8 +41,8 @@ pub struct InUse {
 #[derive(Debug)]
 pub struct Exclusion(#[expect(dead_code, reason = "the locks live as long as the files")] Vec<File>);
 
-/// Takes every lock that a connection needs; who has one, or has the file open to write to it, is named. `path` is behind all links; what is not
-/// there needs no lock.
+/// Takes every lock that a connection needs; who has one, or has the file open to write to it, is
+/// named. `path` is behind all links; what is not there needs no lock.
 pub fn keep_clients_out(path: &Path) -> fsx::Result<Result<Exclusion, InUse>> {
     let mut held = Vec::new();
     for (file, locks) in [(path.to_owned(), DATABASE_LOCKS), (fsx::with_suffix(path, "-shm"), SHM_LOCKS)] {
@@ -122,7 +126,7 @@ pub(super) fn name_of(pid: i32) -> String {
     }
 }
 
-/// The database and what lies beside it, as far as it is there.
+/// The database and what is beside it, as far as it is there.
 fn files(path: &Path) -> Vec<Metadata> {
     let names = ["", "-wal", "-shm", "-journal"].map(|suffix| fsx::with_suffix(path, suffix));
     names.iter().filter_map(|name| fs::metadata(name).ok()).collect()
@@ -134,8 +138,8 @@ pub fn lock_holders(path: &Path) -> Vec<String> {
     lockers(&fs::read_to_string("/proc/locks").unwrap_or_default(), &files).into_iter().map(name_of).collect()
 }
 
-/// Who has a lock on one of the files, by the lines of `/proc/locks`. Their devices are not those of `stat` on every file
-/// system, so the inode has to do.
+/// Who has a lock on one of the files, by the lines of `/proc/locks`. Their devices are not those
+/// of `stat` on every file system, so the inode has to do.
 fn lockers(locks: &str, files: &[Metadata]) -> BTreeSet<i32> {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();

@@ -7,7 +7,7 @@
 //! | idle | [`Connection::end`] | none; the open connection keeps others out of `journal_mode=DELETE` |
 //! | pinned | [`Connection::pin`] | on a read slot of its own: nobody can restart or truncate the WAL |
 //! | resting | [`Connection::rest`] | on slot 0 if all is backfilled: the next writer may restart the WAL *once*; its new frames cannot be backfilled, so a second restart cannot happen |
-//! | barrier | [`Connection::begin_barrier`] | holds the write lock: no commit can happen |
+//! | write lock | [`Connection::begin_write`] | holds the write lock: no commit can happen |
 //!
 //! Nothing here ever writes a row, a table or a page of its own.
 
@@ -62,8 +62,8 @@ impl Connection {
         Ok(Connection { conn, path })
     }
 
-    /// Opens an existing database; `path` must be absolute (a relative one could be read as a URI), and [`check_access`]
-    /// must have allowed it.
+    /// Opens an existing database; `path` must be absolute (a relative one could be read as a URI),
+    /// and [`check_access`] must have allowed it.
     ///
     /// [`check_access`]: super::check_access
     pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, SqliteError> {
@@ -71,7 +71,8 @@ impl Connection {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = rusqlite::Connection::open_with_flags(path, flags)
             .map_err(|e| SqliteError::from_rusqlite("open", path, &e))?;
-        // SQLite opens what it may not write to all the same, to read. Nothing has been read yet, and no file was made.
+        // SQLite opens what it may not write to all the same, to read. Nothing has been read yet,
+        // and no file was made.
         if conn.is_readonly("main").map_err(|e| SqliteError::from_rusqlite("open", path, &e))? {
             let detail = "SQLite can only read it".into();
             return Err(SqliteError::ReadOnly { verb: "open", path: path.to_owned(), detail });
@@ -81,8 +82,9 @@ impl Connection {
         Ok(this)
     }
 
-    /// Opens an existing database to look at it, and writes nothing, not even what its journal would bring back. With
-    /// `immutable` no lock is taken and no file is made beside it: only for a database that nobody has open.
+    /// Opens an existing database to look at it, and writes nothing, not even what its journal
+    /// would bring back. With `immutable` no lock is taken and no file is made beside it: only for
+    /// a database that nobody has open.
     pub fn open_to_read(path: &Path, immutable: bool, busy_timeout: Duration) -> Result<Connection, SqliteError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = rusqlite::Connection::open_with_flags(uri(path, immutable), flags)
@@ -92,14 +94,16 @@ impl Connection {
         Ok(this)
     }
 
-    /// Leaves the WAL alone when it closes, checkpoints only when asked, trusts nothing in the schema.
+    /// Leaves the WAL alone when it closes, checkpoints only when asked, trusts nothing in the
+    /// schema.
     fn configure(&self, busy_timeout: Duration) -> rusqlite::Result<()> {
         self.conn.busy_timeout(busy_timeout)?;
         self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         let mut persist_wal: std::ffi::c_int = 1;
-        // SAFETY: the handle is open for the duration of the call, "main" is NUL-terminated, and this control reads and
-        // writes one int, which `persist_wal` is. A failure (no VFS support) only costs a full image after the next start.
+        // SAFETY: the handle is open for the duration of the call, "main" is NUL-terminated, and
+        // this control reads and writes one int, which `persist_wal` is. A failure (no VFS support)
+        // only costs a full image after the next start.
         unsafe {
             ffi::sqlite3_file_control(
                 self.conn.handle(),
@@ -126,7 +130,8 @@ impl Connection {
         self.pragma("PRAGMA journal_mode=WAL", "convert to WAL")
     }
 
-    /// Lets whoever shares the database through its group use the files that this connection has created beside it.
+    /// Lets whoever shares the database through its group use the files that this connection has
+    /// created beside it.
     pub fn share_new_files(&self) {
         access::give_to_group(&self.path);
     }
@@ -147,7 +152,8 @@ impl Connection {
         mark
     }
 
-    /// Begins a read transaction that lets the next writer restart the WAL if all of it is backfilled.
+    /// Begins a read transaction that lets the next writer restart the WAL if all of it is
+    /// backfilled.
     pub fn rest(&self) -> Result<(), SqliteError> {
         let rested = self.conn.execute_batch("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1");
         rested.map_err(|e| {
@@ -157,7 +163,7 @@ impl Connection {
     }
 
     /// Takes the write lock without writing; `false` when somebody else has it.
-    pub fn begin_barrier(&self) -> Result<bool, SqliteError> {
+    pub fn begin_write(&self) -> Result<bool, SqliteError> {
         match self.conn.execute_batch("BEGIN IMMEDIATE") {
             Ok(()) => Ok(true),
             Err(error) => match self.error("take the write lock of", &error) {
@@ -182,9 +188,9 @@ impl Connection {
             CheckpointMode::Truncate => ffi::SQLITE_CHECKPOINT_TRUNCATE,
         };
         let (mut frames, mut backfilled) = (0, 0);
-        // Not the PRAGMA: compiling it takes long enough for a busy writer's automatic checkpoint to come first.
-        // SAFETY: the handle is open and used by this thread only, "main" is NUL-terminated, and both counts are valid places
-        // for an int.
+        // Not the PRAGMA: compiling it takes long enough for a busy writer's automatic checkpoint
+        // to come first. SAFETY: the handle is open and used by this thread only, "main" is
+        // NUL-terminated, and both counts are valid places for an int.
         let code = unsafe {
             ffi::sqlite3_wal_checkpoint_v2(
                 self.conn.handle(),
@@ -205,11 +211,13 @@ impl Connection {
 
     fn snapshot(&self, verb: &'static str) -> Result<Mark, SqliteError> {
         let mut snapshot: *mut ffi::sqlite3_snapshot = ptr::null_mut();
-        // SAFETY: the handle is open and used by this thread only, "main" is NUL-terminated, and `snapshot` is a valid place
-        // for the result, which is only read when SQLite says it was set.
+        // SAFETY: the handle is open and used by this thread only, "main" is NUL-terminated, and
+        // `snapshot` is a valid place for the result, which is only read when SQLite says it was
+        // set.
         let code = unsafe { ffi::sqlite3_snapshot_get(self.conn.handle(), c"main".as_ptr(), &mut snapshot) };
         if code == ffi::SQLITE_OK && !snapshot.is_null() {
-            // SAFETY: SQLite returned OK, so this points to a snapshot that we own until it is freed below.
+            // SAFETY: SQLite returned OK, so this points to a snapshot that we own until it is
+            // freed below.
             let header = unsafe { &*snapshot };
             let (mark, is_empty) = (Mark::from_snapshot(header), Mark::names_no_wal(header));
             // SAFETY: freed once, and not used afterwards.

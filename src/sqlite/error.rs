@@ -38,8 +38,8 @@ impl SqliteError {
         let path = path.to_owned();
         let detail = error.to_string();
         match error.sqlite_error_code() {
-            // The last is what SQLite says when somebody stands still with a lock that is held for moments only: an application
-            // that was suspended while it wrote to the wal-index.
+            // The last is what SQLite says when somebody stands still with a lock that is held for
+            // moments only: an application that was suspended while it wrote to the wal-index.
             Some(
                 rusqlite::ErrorCode::DatabaseBusy
                 | rusqlite::ErrorCode::DatabaseLocked
@@ -60,8 +60,9 @@ impl SqliteError {
     }
 }
 
-/// What SQLite does not tell with "unable to open database file": looked up at once, while the cause still stands. The database
-/// itself is never opened here, because closing it would drop this process's locks.
+/// What SQLite does not tell with "unable to open database file": looked up at once, while the
+/// cause still stands. The database itself is never opened here, because closing it would drop this
+/// process's locks.
 fn why_not_opened(path: &Path) -> Option<String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,

@@ -1,7 +1,8 @@
-//! A program that keeps the whole database to itself (`PRAGMA locking_mode=EXCLUSIVE`): nobody else can even read it.
+//! A program that keeps the whole database to itself (`PRAGMA locking_mode=EXCLUSIVE`): nobody else
+//! can even read it.
 //!
-//! SQLite's busy errors do not say how a database is locked. The lock on the file does, and what lies beside it shows whether a
-//! transaction is under way, which ends some day, or not.
+//! SQLite's busy errors do not say how a database is locked. The lock on the file does, and what
+//! is beside it shows whether a transaction is under way, which ends some day, or not.
 
 use std::fs::{self, Metadata};
 use std::io::Read;
@@ -32,18 +33,19 @@ pub struct Holder {
     pub is_wal: bool,
     pub journal: Journal,
     /// Whether the file is being written to.
-    pub stamp: Stamp,
+    pub size_and_time: SizeAndTime,
 }
 
 /// Length and time of a file.
-pub type Stamp = (u64, i64, i64);
+pub type SizeAndTime = (u64, i64, i64);
 
 /// The rollback journal of a database that somebody is alone with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Journal {
     Missing,
-    /// It begins with zeros, or with nothing: no page of the database has been overwritten since the last commit.
-    Blank(Stamp),
+    /// It begins with zeros, or with nothing: no page of the database has been overwritten since
+    /// the last commit.
+    Blank(SizeAndTime),
     /// A transaction has begun to write to the database.
     Hot,
 }
@@ -56,11 +58,11 @@ pub fn look_at_locks(path: &Path) -> fsx::Result<Locked> {
         name: if pid > 0 { name_of(pid) } else { "a process that cannot be seen from here".into() },
         is_wal: matches!(look_at_file(path)?, Presence::Database(header) if header.is_wal),
         journal: journal(path),
-        stamp: stamp(&found),
+        size_and_time: size_and_time(&found),
     }))
 }
 
-fn stamp(file: &Metadata) -> Stamp {
+fn size_and_time(file: &Metadata) -> SizeAndTime {
     (file.len(), file.mtime(), file.mtime_nsec())
 }
 
@@ -69,7 +71,7 @@ fn journal(path: &Path) -> Journal {
     let Some(found) = fs::symlink_metadata(&path).ok().filter(Metadata::is_file) else { return Journal::Missing };
     let mut first = [0; 8];
     let read = fsx::open_regular(&path).is_ok_and(|mut file| file.read_exact(&mut first).is_ok());
-    if read && first != [0; 8] { Journal::Hot } else { Journal::Blank(stamp(&found)) }
+    if read && first != [0; 8] { Journal::Hot } else { Journal::Blank(size_and_time(&found)) }
 }
 
 #[cfg(test)]

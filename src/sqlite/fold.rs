@@ -8,8 +8,8 @@ use rusqlite::OpenFlags;
 use super::error::SqliteError;
 use crate::fsx;
 
-/// Copies everything from the WAL into the database file and removes the WAL; `false` when somebody else has the database open.
-/// No other connection of this process may be open.
+/// Copies everything from the WAL into the database file and removes the WAL; `false` when somebody
+/// else has the database open. No other connection of this process may be open.
 pub fn fold_wal(path: &Path) -> Result<bool, SqliteError> {
     const VERB: &str = "checkpoint and close";
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -1,4 +1,5 @@
-//! The first 100 bytes of a database file (<https://www.sqlite.org/fileformat2.html#the_database_header>).
+//! The first 100 bytes of a database file
+//! (<https://www.sqlite.org/fileformat2.html#the_database_header>).
 
 use crate::page::PageSize;
 

@@ -1,12 +1,15 @@
 //! On which WAL frame a read transaction stands.
 //!
-//! A read transaction that is begun by `sqlite3_snapshot_get` always sits on a read slot of its own (1 to 4), even when the
-//! WAL is completely backfilled: nobody can restart or truncate the WAL while it lasts. And the snapshot *is* the wal-index
-//! header that the transaction froze, so it names the last frame it sees, that frame's checksum, and the size of the database
-//! at that commit. Together: what we read up to a mark is one exact commit, and it cannot be overwritten under our hands.
+//! A read transaction that is begun by `sqlite3_snapshot_get` always sits on a read slot of its own
+//! (1 to 4), even when the WAL is completely backfilled: nobody can restart or truncate the WAL
+//! while it lasts. And the snapshot *is* the wal-index header that the transaction froze, so it
+//! names the last frame it sees, that frame's checksum, and the size of the database at that
+//! commit. Together: what we read up to a mark is one exact commit, and it cannot be overwritten
+//! under our hands.
 //!
-//! `sqlite3_snapshot` is opaque by contract; its layout (`WalIndexHdr` in SQLite's `wal.c`, unchanged since 3.7.0) is read
-//! here from the one library version that is compiled in, and every field is checked before it is believed.
+//! `sqlite3_snapshot` is opaque by contract; its layout (`WalIndexHdr` in SQLite's `wal.c`,
+//! unchanged since 3.7.0) is read here from the one library version that is compiled in, and every
+//! field is checked before it is believed.
 
 use rusqlite::ffi;
 
@@ -37,14 +40,16 @@ pub struct WalMark {
 }
 
 impl Mark {
-    /// Whether the frozen wal-index header is that of a WAL without even a header: recovered from an empty or missing file, and
-    /// then perhaps truncated once more, which gives it salts but no page size.
+    /// Whether the frozen wal-index header is that of a WAL without even a header: recovered from
+    /// an empty or missing file, and then perhaps truncated once more, which gives it salts but no
+    /// page size.
     pub(super) fn names_no_wal(snapshot: &ffi::sqlite3_snapshot) -> bool {
         const PAGE_SIZE_AND_LAST_FRAME: std::ops::Range<usize> = 14..20;
         snapshot.hidden[PAGE_SIZE_AND_LAST_FRAME].iter().all(|byte| *byte == 0)
     }
 
-    /// Reads the frozen wal-index header; `None` when it does not look as this SQLite version writes it.
+    /// Reads the frozen wal-index header; `None` when it does not look as this SQLite version
+    /// writes it.
     pub(super) fn from_snapshot(snapshot: &ffi::sqlite3_snapshot) -> Option<Mark> {
         let bytes = &snapshot.hidden;
         let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);

@@ -1,17 +1,18 @@
-//! SQLite's own files and connections: what they say on disk, and the few things we ask of the library.
+//! SQLite's own files and connections: what they say on disk, and the few things we ask of the
+//! library.
 //!
-//! The rooms above never see rusqlite: a [`Connection`] offers exactly the calls that replication needs. It knows nothing of
-//! LTX, buckets or policies.
+//! The rooms above never see rusqlite: a [`Connection`] offers exactly the calls that replication
+//! needs. It knows nothing of LTX, buckets or policies.
 //!
 //! ```text
 //!   header.rs      the first 100 bytes of a database file
-//!   presence.rs    what lies at a database's path
+//!   presence.rs    what is at a database's path
 //!   access.rs      may we open it, without getting in the way of its owner?
 //!   clients.rs     who has it open; keeping everybody out while its file is replaced
 //!   exclusive.rs   a program that keeps the database to itself
 //!   wal.rs         the -wal file: header, frames, salts, cumulative checksum (read directly; no locks live on it)
 //!   mark.rs        on which frame a read transaction stands
-//!   connection.rs  open, pin, rest, barrier, checkpoint
+//!   connection.rs  open, pin, rest, write lock, checkpoint
 //!   checkpoint_lock.rs  one party checkpoints
 //!   sync.rs        dirty pages to the disk ahead of a checkpoint
 //!   varint.rs      the integers in records and cells
@@ -21,14 +22,16 @@
 //!
 //! # The trap that shapes this room
 //!
-//! POSIX locks belong to the process: closing *any* descriptor of the database file or of its `-shm` silently drops the locks
-//! of every connection in this process, and another process may then truncate a WAL that we still read. So nothing may open
-//! those two files with `std::fs` while a connection lives. The `-wal` carries no locks and is read freely.
+//! POSIX locks belong to the process: closing *any* descriptor of the database file or of its
+//! `-shm` silently drops the locks of every connection in this process, and another process may
+//! then truncate a WAL that we still read. So nothing may open those two files with `std::fs` while
+//! a connection lives. The `-wal` carries no locks and is read freely.
 //!
 //! # Invariant
 //!
-//! I6: nothing here changes a byte of the user's database but SQLite's own checkpoint. No statement writes to it, and the write lock
-//! is held only while the WAL is let start over, for a time that does not depend on the size of the database.
+//! I6: nothing here changes a byte of the user's database but SQLite's own checkpoint. No statement
+//! writes to it, and the write lock is held only while the WAL is let start over, for a time that
+//! does not depend on the size of the database.
 
 mod access;
 mod checkpoint_lock;

@@ -1,7 +1,8 @@
 //! Page images through SQLite itself, by the `sqlite_dbpage` virtual table.
 //!
-//! Inside a read transaction every page is that transaction's version of it, wherever it lies (WAL, database file, cache), and
-//! no lock is held against writers. The lock page reads as zeros and is left out.
+//! Inside a read transaction every page is that transaction's version of it, wherever it is (WAL,
+//! database file, cache), and no lock is held against writers. The lock page reads as zeros and is
+//! left out.
 
 use super::connection::Connection;
 use super::error::SqliteError;
@@ -16,8 +17,8 @@ impl Connection {
         })
     }
 
-    /// Copies one page as the open transaction sees it. A page past the end of the file reads as zeros: the database
-    /// grew over it without ever writing it.
+    /// Copies one page as the open transaction sees it. A page past the end of the file reads as
+    /// zeros: the database grew over it without ever writing it.
     pub fn read_page(&self, pgno: Pgno, page: &mut [u8]) -> Result<(), SqliteError> {
         const VERB: &str = "read a page of";
         let mut copy = || -> rusqlite::Result<bool> {
@@ -40,7 +41,8 @@ impl Connection {
         }
     }
 
-    /// Visits every page but the lock page, in order, as the open transaction sees it. `visit` may stop with its own error.
+    /// Visits every page but the lock page, in order, as the open transaction sees it. `visit` may
+    /// stop with its own error.
     pub fn for_each_page<E: From<SqliteError>>(
         &self,
         page_size: PageSize,

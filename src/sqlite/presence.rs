@@ -1,8 +1,8 @@
-//! What lies at a database's path, judged by its first bytes.
+//! What is at a database's path, judged by its first bytes.
 //!
-//! Only a name that nothing has, or a file without a single byte, is a missing database. Whatever else is there belongs to somebody: it
-//! may be a database that is encrypted or damaged, or a path that was mistaken. It is never replaced, and what it looks like
-//! is said.
+//! Only a name that nothing has, or a file without a single byte, is a missing database. Whatever
+//! else is there belongs to somebody: it may be a database that is encrypted or damaged, or a path
+//! that was mistaken. It is never replaced, and what it looks like is said.
 
 use std::fmt;
 use std::io::Read;
@@ -17,7 +17,7 @@ const SAMPLE_LEN: u64 = 4096;
 const RANDOM_BITS: f64 = 7.2;
 const RANDOM_SAMPLE_MIN: usize = 512;
 
-/// What lies at a database's path.
+/// What is at a database's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     Missing,
@@ -151,8 +151,8 @@ fn is_random(bytes: &[u8]) -> bool {
     bytes.len() >= RANDOM_SAMPLE_MIN && bits >= RANDOM_BITS
 }
 
-/// Looks at the file with plain I/O. Only for a time when this process has no connection to it: closing the descriptor
-/// would drop that connection's locks. What is no regular file is an error.
+/// Looks at the file with plain I/O. Only for a time when this process has no connection to it:
+/// closing the descriptor would drop that connection's locks. What is no regular file is an error.
 pub fn look_at_file(path: &Path) -> fsx::Result<Presence> {
     if fsx::regular_file_if_exists(path)?.is_none() {
         return Ok(Presence::Missing);

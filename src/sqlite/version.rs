@@ -1,8 +1,9 @@
 //! The gate against SQLite's WAL-reset bug (<https://www.sqlite.org/wal.html>).
 //!
-//! From 3.7.0 to 3.51.2 a checkpointer could mark frames as copied that it never copied, when a writer restarted the WAL at
-//! the wrong moment; committed pages were lost later. We checkpoint another program's database for a living, so we refuse
-//! to be built with, or to run on, a library that has it. Fixed in 3.51.3, and in the back-ports 3.44.6 and 3.50.7.
+//! From 3.7.0 to 3.51.2 a checkpointer could mark frames as copied that it never copied, when a
+//! writer restarted the WAL at the wrong moment; committed pages were lost later. We checkpoint
+//! another program's database for a living, so we refuse to be built with, or to run on, a library
+//! that has it. Fixed in 3.51.3, and in the back-ports 3.44.6 and 3.50.7.
 
 use rusqlite::ffi;
 

@@ -1,8 +1,9 @@
 //! The `-wal` file, read directly (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>).
 //!
-//! No lock lives on this file, so it may be opened, read and closed at will. What makes a frame valid is written in it:
-//! both salts equal the header's, and the checksum continues the chain that began with the header. Reading stops at the
-//! first frame that breaks either rule, exactly as SQLite's own recovery does.
+//! No lock lives on this file, so it may be opened, read and closed at will. What makes a frame
+//! valid is written in it: both salts equal the header's, and the checksum continues the chain that
+//! began with the header. Reading stops at the first frame that breaks either rule, exactly as
+//! SQLite's own recovery does.
 
 use std::fs::File;
 use std::io;
@@ -118,7 +119,8 @@ impl Wal {
         Ok(self.read_exact_at(&mut bytes, 0)?.then(|| WalHeader::parse(&bytes)).flatten())
     }
 
-    /// What the header of frame `number` (from 1) says, without any check; `None` past the end of the file.
+    /// What the header of frame `number` (from 1) says, without any check; `None` past the end of
+    /// the file.
     pub fn raw_frame(&self, number: u32, page_size: PageSize) -> fsx::Result<Option<RawFrame>> {
         let mut bytes = [0; FRAME_HEADER_LEN as usize];
         let found = self.read_exact_at(&mut bytes, frame_offset(number - 1, page_size))?;
@@ -126,8 +128,9 @@ impl Wal {
             .then(|| RawFrame { pgno: Pgno::new(be32(&bytes, 0)), salts: Salts(be32(&bytes, 8), be32(&bytes, 12)) }))
     }
 
-    /// Reads frames `after + 1 ..= upto` in order, checks salts and checksums, and hands each to `visit`. The chain starts from
-    /// `checksum`, that of frame `after` (for the first frame: the header's). Returns the checksum of frame `upto`.
+    /// Reads frames `after + 1 ..= upto` in order, checks salts and checksums, and hands each to
+    /// `visit`. The chain starts from `checksum`, that of frame `after` (for the first frame: the
+    /// header's). Returns the checksum of frame `upto`.
     pub fn scan(
         &self,
         header: &WalHeader,
@@ -207,7 +210,8 @@ fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// Frame `number`, if its salts and its checksum are right, and the checksum that the next one goes on from.
+/// Frame `number`, if its salts and its checksum are right, and the checksum that the next one goes
+/// on from.
 fn check(
     header: &WalHeader,
     number: u32,
@@ -226,7 +230,8 @@ fn check(
     Ok((Frame { number, pgno, commit: be32(head, 4) }, sum))
 }
 
-/// SQLite's WAL checksum: two sums over pairs of words, in the byte order that the magic number names.
+/// SQLite's WAL checksum: two sums over pairs of words, in the byte order that the magic number
+/// names.
 fn extend(start: FrameChecksum, bytes: &[u8], big_endian: bool) -> FrameChecksum {
     let FrameChecksum(mut s1, mut s2) = start;
     for pair in bytes.chunks_exact(8) {

@@ -27,7 +27,7 @@ pub struct KnownFile {
 }
 
 impl KnownFile {
-    /// The file that lies at the path now.
+    /// The file that is at the path now.
     pub fn at(path: &Path) -> fsx::Result<KnownFile> {
         let file = fsx::metadata(path)?;
         let born = file.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());

@@ -3,7 +3,7 @@
 //!
 //! *In step* means: continued from there, found to be equal, or uploaded by us. If the replica has
 //! gone on further, and nothing shows that it was from here, then somebody else has gone on, and
-//! what lies here is a branch that nobody restores any more (`replicate/start.rs`).
+//! what is here is a branch that nobody restores any more (`replicate/start.rs`).
 //!
 //! The first PUT after a TXID is told to the note before it is made: a header holds the salts of
 //! our WAL and a time, so an object with that very header is ours, also when we died before the

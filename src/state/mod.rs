@@ -1,7 +1,7 @@
 //! What we note beside a database, in its directory of local state (`.app.db-millstream`).
 //!
 //! The rooms above decide with these notes; this one only keeps them. It knows neither how a
-//! database is read (`db/`) nor what lies in a bucket (`remote/`): a note holds plain data.
+//! database is read (`db/`) nor what is in a bucket (`remote/`): a note holds plain data.
 //!
 //! ```text
 //! .app.db-millstream/
@@ -36,7 +36,7 @@
 //!
 //! A note that is missing, damaged or of an unknown version is "not known", which is said at debug
 //! level, and then the database is compared with the replica. It never ends the replication. Notes
-//! of earlier builds, which knew one replica and lay in the directory itself, are read until there
+//! of earlier builds, which knew one replica and were in the directory itself, are read until there
 //! is a newer one, and stay for those builds.
 //!
 //! Everything here blocks: call it on a thread for that (`replicate/on_thread.rs`).

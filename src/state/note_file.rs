@@ -128,7 +128,7 @@ impl NoteFile {
             return Ok(());
         }
         let directory = fsx::parent(&self.path);
-        // The directory of a replica lies in another one that may be missing.
+        // The directory of a replica is in another one that may be missing.
         if self.replica.is_some() {
             ownership::create_dir_within(fsx::parent(directory))?;
         }

@@ -6,7 +6,7 @@
 //! whoever may read or write the database may do the same with the notes. A new file takes owner,
 //! group and mode from the directory that it is created in.
 //!
-//! The directory may lie where another user can put links in our way: none is followed.
+//! The directory may be where another user can put links in our way: none is followed.
 
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io::ErrorKind;
@@ -26,7 +26,7 @@ struct Ownership {
 }
 
 impl Ownership {
-    /// By the database, if it is there, and the directory that it lies in.
+    /// By the database, if it is there, and the directory that it is in.
     fn of(database: Option<&Metadata>, beside: &Metadata) -> Ownership {
         let mode = database.map_or(0o600, Metadata::mode) & 0o666;
         // Who may read a file needs to get into its directory.

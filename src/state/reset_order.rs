@@ -1,7 +1,7 @@
 //! Starting over by order of a human: the local notes go, and one note stays that says "this
 //! database is the newest state".
 //!
-//! The order is for the file that lay at the path when it was given, and for one start: it goes
+//! The order is for the file that was at the path when it was given, and for one start: it goes
 //! when the image that it caused is in the replica. Captured commits that were not uploaded are the
 //! database's too, but nobody can know what else they are good for: they are moved to `orphaned`.
 
@@ -27,7 +27,7 @@ const EARLIER_RESET_ORDER_FILE: &str = "accepted.json";
 pub enum ResetOrder {
     None,
     ThisFile,
-    /// What lies there now is not what the order was given for.
+    /// What is there now is not what the order was given for.
     AnotherFile,
 }
 

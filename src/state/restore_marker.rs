@@ -31,7 +31,7 @@ pub struct RestoreMarker {
     pub page_size: PageSize,
     /// Size of the database in pages.
     pub pages: u32,
-    file: FileStamp,
+    file: FileAttributes,
 }
 
 /// As it is written.
@@ -43,30 +43,31 @@ struct Stored {
     pages: u32,
     replica: String,
     #[serde(flatten)]
-    file: FileStamp,
+    file: FileAttributes,
 }
 
 /// What changes when a file is written to, or is another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct FileStamp {
+struct FileAttributes {
     device: u64,
     inode: u64,
     size: u64,
     modified_ns: i64,
 }
 
-impl FileStamp {
-    fn of(path: &Path) -> fsx::Result<FileStamp> {
+impl FileAttributes {
+    fn of(path: &Path) -> fsx::Result<FileAttributes> {
         let file = fsx::metadata(path)?;
         let modified_ns = file.mtime() * 1_000_000_000 + file.mtime_nsec();
-        Ok(FileStamp { device: file.dev(), inode: file.ino(), size: file.len(), modified_ns })
+        Ok(FileAttributes { device: file.dev(), inode: file.ino(), size: file.len(), modified_ns })
     }
 }
 
 impl RestoreMarker {
-    /// Of the file that lies at the path now. It is for the caller to know that it is the right one.
+    /// Of the file that is at the path now. It is for the caller to know that it is the right
+    /// one.
     pub fn of(path: &Path, replica: &str, txid: Txid, page_size: PageSize, pages: u32) -> fsx::Result<RestoreMarker> {
-        let file = FileStamp::of(path)?;
+        let file = FileAttributes::of(path)?;
         Ok(RestoreMarker { replica: replica.to_owned(), txid, page_size, pages, file })
     }
 }
@@ -117,7 +118,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("app.db");
         std::fs::write(&path, b"content").expect("write");
-        let FileStamp { device, inode, size, modified_ns } = FileStamp::of(&path).expect("stat");
+        let FileAttributes { device, inode, size, modified_ns } = FileAttributes::of(&path).expect("stat");
         let text = format!(
             "{{\n  \"txid\": \"0000000000000001\",\n  \"page_size\": 512,\n  \"pages\": 3,\n  \"replica\": \"r\",\n  \"device\": {device},\n  \
              \"inode\": {inode},\n  \"size\": {size},\n  \"modified_ns\": {modified_ns}\n}}"

@@ -6,7 +6,7 @@
 //! and are uploaded in order and removed one by one. If somebody else has taken their numbers
 //! meanwhile, they are moved aside: they hold commits that were acknowledged.
 //!
-//! The first file may have been sent already with its reply lost, so it is never changed. What lies
+//! The first file may have been sent already with its reply lost, so it is never changed. What is
 //! behind it was never sent, and is merged into one file when there are more than a few: the
 //! directory holds at most about twice the database, and those few.
 //!

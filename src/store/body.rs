@@ -1,8 +1,8 @@
 //! The writing end of a streamed body: what is not finished is aborted.
 //!
-//! A bare channel ends when its sender is dropped, whatever the reason: a task that was cancelled or panicked half-way would
-//! leave the first half of an object in the bucket, reported as a success. [`BodyWriter`] keeps one place of the channel
-//! reserved for the bad news.
+//! A bare channel ends when its sender is dropped, whatever the reason: a task that was cancelled
+//! or panicked half-way would leave the first half of an object in the bucket, reported as a
+//! success. [`BodyWriter`] keeps one place of the channel reserved for the bad news.
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -20,11 +20,12 @@ pub struct BodyWriter {
 
 /// The put is over (failed, or its caller went away): there is no use in making more of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("nobody reads this body any more")]
+#[error("the reader of this body is gone")]
 pub struct Unread;
 
 impl Body {
-    /// A streamed body of about `expected_len` bytes at most and its writer, with room for `depth` chunks in between.
+    /// A streamed body of about `expected_len` bytes at most and its writer, with room for `depth`
+    /// chunks in between.
     pub fn channel(depth: usize, expected_len: u64) -> (BodyWriter, Body) {
         let (chunks, receiver) = mpsc::channel(depth + 1);
         let last = chunks.clone().try_reserve_owned().expect("a new channel has room");

@@ -1,7 +1,8 @@
 //! One suite for every store: what `mod.rs` promises, checked against whatever is behind the trait.
 //!
-//! Mounted below for the directory and for memory, and in `s3/tests.rs` for a real S3 server. It needs an empty store and
-//! leaves it empty. Knows no store by name: what a store cannot keep (times, metadata) shows only through the trait.
+//! Mounted below for the directory and for memory, and in `s3/tests.rs` for a real S3 server. It
+//! needs an empty store and leaves it empty. Knows no store by name: what a store cannot keep
+//! (times, metadata) shows only through the trait.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt, future, stream};
 use tokio::sync::mpsc;
 
 use super::{Body, BodyError, Deleted, Key, Put, Range, Result, Store, StoreError, probe};
-use crate::clock;
+use crate::clock::MACHINE;
 
 const MIB: usize = 1 << 20;
 
@@ -147,7 +148,8 @@ async fn one_winner_of_a_race(store: &dyn Store) {
         for (racer, result) in future::join_all(racers).await {
             match result {
                 Ok(()) => winners.push(racer),
-                // A store under contention may ask to come back (S3: 409); it may not say that both won.
+                // A store under contention may ask to come back (S3: 409); it may not say that both
+                // won.
                 Err(StoreError::AlreadyExists { .. } | StoreError::Transient { .. }) => {}
                 Err(error) => panic!("racer {racer}: {error}"),
             }
@@ -177,7 +179,8 @@ fn streamed(chunks: Vec<Bytes>, end: Option<BodyError>, create: bool) -> Put {
 }
 
 async fn streamed_bodies(store: &dyn Store) {
-    // Around S3's part size of 5 MiB: less, exactly one, exactly two, and a rest; in chunks that do not divide it.
+    // Around S3's part size of 5 MiB: less, exactly one, exactly two, and a rest; in chunks that do
+    // not divide it.
     for (size, chunk) in [(0, 1), (100, 7), (MIB, 8192), (5 * MIB, MIB), (10 * MIB, 65_537), (12 * MIB + 5, 300_000)] {
         let content = pattern(size);
         let chunks: Vec<Bytes> = content.chunks(chunk).map(Bytes::copy_from_slice).collect();
@@ -300,7 +303,7 @@ async fn odd_names(store: &dyn Store) {
 
 async fn times_and_metadata(store: &dyn Store) {
     let given_ms = 1_763_000_000_123;
-    let before_ms = clock::unix_ms();
+    let before_ms = MACHINE.unix_ms();
     for body in [Body::Bytes(pattern(10)), streamed(vec![pattern(10)], None, false).body] {
         let metadata = vec![("litestream-timestamp", "2026-11-21T19:20:37.575Z".to_owned())];
         let put = Put { body, create: false, modified_ms: Some(given_ms), metadata };
@@ -314,7 +317,7 @@ async fn times_and_metadata(store: &dyn Store) {
         assert!(keeps_time || head.metadata.contains(&kept), "the time must survive one way or the other: {head:?}");
         if !keeps_time {
             // The server's clock, in whole seconds at worst.
-            let sane = before_ms - 2_000..clock::unix_ms() + 2_000;
+            let sane = before_ms - 2_000..MACHINE.unix_ms() + 2_000;
             assert!(sane.contains(&head.modified_ms), "head: {} not in {sane:?}", head.modified_ms);
             assert!(sane.contains(&listed[0].modified_ms), "list: {} not in {sane:?}", listed[0].modified_ms);
         }

@@ -1,11 +1,13 @@
 //! A directory as a store: one file per object.
 //!
-//! Knows nothing of what the files mean, and never touches a live database. A write appears under its name in one step,
-//! after it is durable (`publish.rs`); a listing walks the directories (`walk.rs`).
+//! Knows nothing of what the files mean, and never touches a live database. A write appears under
+//! its name in one step, after it is durable (`publish.rs`); a listing walks the directories
+//! (`walk.rs`).
 //!
-//! Files are created 0600 and directories 0700 (a backup is as secret as the database), as Litestream does when it knows
-//! no database to copy the modes from. A missing root is an empty store; a root that cannot be read is an error, because
-//! "no backup" and "cannot tell" must never look alike. Reads follow symlinks, writes never leave the root through one.
+//! Files are created 0600 and directories 0700 (a backup is as secret as the database), as
+//! Litestream does when it knows no database to copy the modes from. A missing root is an empty
+//! store; a root that cannot be read is an error, because "no backup" and "cannot tell" must never
+//! look alike. Reads follow symlinks, writes never leave the root through one.
 
 mod publish;
 mod walk;
@@ -76,7 +78,8 @@ impl Store for FileStore {
                 .await
             }
             Body::Stream { chunks, .. } => {
-                // Between two hops the temporary file is owned by this future, so dropping it leaves nothing behind.
+                // Between two hops the temporary file is owned by this future, so dropping it
+                // leaves nothing behind.
                 let (temp, target) = blocking(move || Ok((Temp::create(&target)?, target))).await?;
                 let temp = write_stream(temp, chunks, key).await?;
                 blocking(move || temp.publish(&target, create, modified_ms)).await

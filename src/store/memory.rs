@@ -1,8 +1,9 @@
 //! A store in memory whose faults are programmed: the test double for every room above.
 //!
-//! Without faults it keeps the contract to the letter (the conformance suite runs against it too). Each operation has a
-//! queue of faults; a call takes the first one. Reads of one object can have faults of their own, which come first. Clones share
-//! everything, so a test keeps one to look inside.
+//! Without faults it keeps the contract to the letter (the conformance suite runs against it too).
+//! Each operation has a queue of faults; a call takes the first one. Reads of one object can have
+//! faults of their own, which come first. Clones share everything, so a test keeps one to look
+//! inside.
 //!
 //! ```ignore
 //! let store = MemoryStore::new();
@@ -20,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 
 use super::{Body, Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
-use crate::clock;
+use crate::clock::MACHINE;
 
 /// Bodies are handed out in chunks of this size, so that readers meet more than one.
 const CHUNK: usize = 64 * 1024;
@@ -55,7 +56,8 @@ pub(crate) enum Fault {
     Stall(usize),
     /// A get's body has more bytes than were asked for.
     Extra,
-    /// The lowest bit of the object's byte at this offset is flipped in a get's body. Waits for a get that contains it.
+    /// The lowest bit of the object's byte at this offset is flipped in a get's body. Waits for a
+    /// get that contains it.
     Flip(usize),
 }
 
@@ -120,7 +122,8 @@ impl MemoryStore {
         inner.read_faults.clear();
     }
 
-    /// Objects put from now on are missing in the next `lists` listings; get and head see them at once.
+    /// Objects put from now on are missing in the next `lists` listings; get and head see them at
+    /// once.
     pub(crate) fn set_list_lag(&self, lists: usize) {
         self.lock().list_lag = lists;
     }
@@ -248,7 +251,7 @@ impl Store for MemoryStore {
         let visible_from = inner.calls.get(&Op::List).copied().unwrap_or(0) + inner.list_lag + 1;
         let object = Object {
             bytes,
-            modified_ms: put.modified_ms.unwrap_or_else(clock::unix_ms),
+            modified_ms: put.modified_ms.unwrap_or_else(|| MACHINE.unix_ms()),
             metadata: put.metadata.into_iter().map(|(k, v)| (k.to_ascii_lowercase(), v)).collect(),
             visible_from,
         };

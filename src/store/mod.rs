@@ -1,15 +1,19 @@
 //! Stores: named bytes, moved. One trait, one file per kind of store.
 //!
-//! A store knows nothing of LTX, levels or databases: `remote/` writes the names, a store only keeps what lies under them.
-//! So a new cloud is one new file here, and gets restore, fencing and audit for nothing.
+//! A store knows nothing of LTX, levels or databases: `remote/` writes the names, a store only
+//! keeps what is under them. So a new cloud is one new file here, and gets restore, fencing and
+//! audit for nothing.
 //!
-//! The contract that every store is held to (one conformance suite runs against all of them, `conformance.rs`):
+//! The contract that every store is held to (one conformance suite runs against all of them,
+//! `conformance.rs`):
 //!
-//! - A put is all or nothing: a reader sees the whole object or none, and a success means the bytes are durable.
+//! - A put is all or nothing: a reader sees the whole object or none, and a success means the bytes
+//!   are durable.
 //! - `Put::create` never replaces an object. If the store cannot promise that, `probe` finds out.
 //!   That is what makes one history of two writers (I4): the log of level 0 is the lock.
 //! - A listing is ordered by key and complete; every key of it is relative to the store's root.
-//! - Errors say what the caller does next, not what the SDK called them; SDK types never leave their file.
+//! - Errors say what the caller does next, not what the SDK called them; SDK types never leave
+//!   their file.
 
 mod body;
 #[cfg(test)]
@@ -32,7 +36,8 @@ pub use body::{BodyWriter, Unread};
 pub use file::FileStore;
 pub use throttle::{Limit, Throttled};
 
-/// The name of an object, relative to the store's root: non-empty `/`-separated segments, none of them `.` or `..`.
+/// The name of an object, relative to the store's root: non-empty `/`-separated segments, none of
+/// them `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(String);
 
@@ -66,7 +71,8 @@ pub struct Put {
     pub body: Body,
     /// Create-if-absent: fails with [`StoreError::AlreadyExists`] instead of replacing.
     pub create: bool,
-    /// When the content came to be, in Unix milliseconds. Stores with settable times (files) stamp the object with it.
+    /// When the content came to be, in Unix milliseconds. Stores with settable times (files) stamp
+    /// the object with it.
     pub modified_ms: Option<i64>,
     /// User metadata, for the stores that have it.
     pub metadata: Vec<(&'static str, String)>,
@@ -84,7 +90,8 @@ pub enum Body {
     Bytes(Bytes),
     /// Made with [`Body::channel`], whose writer turns a body that was left half-way into an abort.
     Stream {
-        /// In order; the stream ends when the sender is dropped. An `Err` aborts the put and nothing becomes visible.
+        /// In order; the stream ends when the sender is dropped. An `Err` aborts the put and
+        /// nothing becomes visible.
         chunks: mpsc::Receiver<std::result::Result<Bytes, BodyError>>,
         /// The bytes it will have at most, as far as its maker can tell: a store may have to plan.
         expected_len: u64,
@@ -96,7 +103,8 @@ pub enum Body {
 #[error("{0}")]
 pub struct BodyError(pub String);
 
-/// One entry of a listing. The name is what the store returned: untrusted until `Key::new` or a parser has seen it.
+/// One entry of a listing. The name is what the store returned: untrusted until `Key::new` or a
+/// parser has seen it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub name: String,
@@ -130,7 +138,8 @@ impl Range {
 /// The body of a read, chunk by chunk.
 pub type Chunks = BoxStream<'static, Result<Bytes>>;
 
-/// An upload in parts that was neither completed nor ended. Its parts lie in the store unseen, and are paid for.
+/// An upload in parts that was neither completed nor ended. Its parts are in the store unseen, and
+/// are paid for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenUpload {
     /// The object that it was to become: untrusted, as in a listing.
@@ -156,7 +165,8 @@ pub enum StoreError {
     /// Create-if-absent met an object: read it back to learn whose it is.
     #[error("{detail}")]
     AlreadyExists { detail: String },
-    /// Credentials or permissions (401, 403, EACCES): retrying soon is pointless, a person must look.
+    /// Credentials or permissions (401, 403, EACCES): retrying soon is pointless, a person must
+    /// look.
     #[error("{detail}")]
     Denied { detail: String },
     /// Unreachable, overloaded or interrupted: try again with backoff.
@@ -175,7 +185,8 @@ impl StoreError {
 
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// Named bytes. All calls are cancel-safe: dropping the future leaves either the whole effect or none.
+/// Named bytes. All calls are cancel-safe: dropping the future leaves either the whole effect or
+/// none.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// The address for logs and errors, without secrets: `s3://bucket/path`, `file:///backup/app`.
@@ -188,11 +199,13 @@ pub trait Store: Send + Sync {
 
     async fn head(&self, key: &Key) -> Result<Head>;
 
-    /// Everything whose name begins with `prefix` (`""` = all), in key order, pages followed to the end.
+    /// Everything whose name begins with `prefix` (`""` = all), in key order, pages followed to the
+    /// end.
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>>;
 
-    /// Everything whose name begins with one of `prefixes` (each ends with `/`) and, of what else lies there, as much as the
-    /// store sees without extra cost or harm. Strangers show that the place may not be what it is taken for.
+    /// Everything whose name begins with one of `prefixes` (each ends with `/`) and, of what else
+    /// is there, as much as the store sees without extra cost or harm. Strangers show that the
+    /// place may not be what it is taken for.
     async fn list_own(&self, prefixes: &[String]) -> Result<Vec<Listed>> {
         let _ = prefixes;
         self.list("").await

@@ -1,9 +1,11 @@
-//! Finds out whether a store keeps the promise that fencing stands on: create-if-absent never replaces.
+//! Finds out whether a store keeps the promise that fencing stands on: create-if-absent never
+//! replaces.
 //!
-//! Some servers answer 200 to `If-None-Match: *` and overwrite. No documentation tells reliably which, so we ask.
+//! Some servers answer 200 to `If-None-Match: *` and overwrite. No documentation tells reliably
+//! which, so we ask.
 
 use super::{Key, Listed, Put, Result, Store, StoreError};
-use crate::clock;
+use crate::clock::MACHINE;
 
 const DIRECTORY: &str = "probes/";
 
@@ -14,7 +16,7 @@ pub struct Probed {
     pub honours_create: bool,
     /// The store's time, Unix milliseconds, where a listing showed the probe.
     pub now_ms: Option<i64>,
-    /// What lies beside it.
+    /// What is beside it.
     pub beside: Vec<Listed>,
 }
 
@@ -25,14 +27,14 @@ pub fn named(name: &str) -> Option<Key> {
     is_ours.then(|| Key::new(name)).flatten()
 }
 
-/// What lies where probes are put.
+/// What is where probes are put.
 pub async fn list(store: &dyn Store) -> Result<Vec<Listed>> {
     store.list(DIRECTORY).await
 }
 
 /// Creates the same small object twice, and looks around.
 pub async fn probe(store: &dyn Store) -> Result<Probed> {
-    let name = format!("{DIRECTORY}{:016x}", clock::random_u64());
+    let name = format!("{DIRECTORY}{:016x}", MACHINE.random_u64());
     let key = Key::new(&name).expect("hexadecimal digits are a valid name");
     let verdict = create_twice(store, &key).await;
     let mut beside = match verdict {
@@ -40,7 +42,8 @@ pub async fn probe(store: &dyn Store) -> Result<Probed> {
         Ok(_) => list(store).await.unwrap_or_default(),
         Err(_) => Vec::new(),
     };
-    // Best effort: what is forgotten here is a few bytes beside the backup, until a later start finds it.
+    // Best effort: what is forgotten here is a few bytes beside the backup, until a later start
+    // finds it.
     let _ = store.delete(&[key]).await;
     let ours = beside.iter().position(|listed| listed.name == name).map(|at| beside.swap_remove(at));
     Ok(Probed { honours_create: verdict?, now_ms: ours.map(|listed| listed.modified_ms), beside })
@@ -53,7 +56,8 @@ async fn create_twice(store: &dyn Store, key: &Key) -> Result<bool> {
             Err(StoreError::AlreadyExists { .. }) => Ok(true),
             Err(error) => Err(error),
         },
-        // The name is fresh, so somebody stored it in between: ourselves, through a proxy that repeats requests.
+        // The name is fresh, so somebody stored it in between: ourselves, through a proxy that
+        // repeats requests.
         Err(StoreError::AlreadyExists { .. }) => Ok(true),
         Err(error) => Err(error),
     }

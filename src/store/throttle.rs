@@ -1,7 +1,7 @@
 //! A store that is read at a limited rate: a token bucket over the bytes of every GET.
 //!
-//! For work in the background, which must not take the line from the work in the foreground. Everything but reading is
-//! passed on as it is.
+//! For work in the background, which must not take the line from the work in the foreground.
+//! Everything but reading is passed on as it is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store};
+use crate::clock::MACHINE;
 
 /// So much of a second's worth may come at once.
 const BURST: f64 = 0.25;
@@ -46,7 +47,7 @@ impl Limit {
     }
 
     async fn pay(&self, bytes: usize) {
-        let wait = self.0.lock().await.take(bytes, Instant::now());
+        let wait = self.0.lock().await.take(bytes, MACHINE.instant());
         tokio::time::sleep(wait).await;
     }
 }

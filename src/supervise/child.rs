@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libc::pid_t;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::defect;
 use super::escalate::Scope;
@@ -16,8 +16,10 @@ use super::signal::Signal;
 use super::spawn::Spawned;
 use super::sys::Change;
 use super::tty;
+use crate::clock::MACHINE;
 
-/// Processes that ignore TERM get KILL after the caller's grace time; the kernel then needs a moment for each.
+/// Processes that ignore TERM get KILL after the caller's grace time; the kernel then needs a
+/// moment for each.
 const KILL_PATIENCE: Duration = Duration::from_secs(1);
 const POLL_FIRST: Duration = Duration::from_millis(2);
 const POLL_MAX: Duration = Duration::from_millis(50);
@@ -64,7 +66,8 @@ impl Child {
         &self.program
     }
 
-    /// The next change. Cancel safe. Of changes that nobody looked at only the last one is told; the end is told again and again.
+    /// The next change. Cancel safe. Of changes that nobody looked at only the last one is told;
+    /// the end is told again and again.
     pub async fn event(&mut self) -> ChildEvent {
         loop {
             let Latest { count, change } = *self.changes.borrow_and_update();
@@ -95,17 +98,19 @@ impl Child {
         self.reaper.signal(self.pid, scope, signal).await;
     }
 
-    /// For job control: when the command was stopped on our terminal, we stop too, and go on together.
+    /// For job control: when the command was stopped on our terminal, we stop too, and go on
+    /// together.
     pub fn follow_stop(&self, by: Signal) {
         if self.terminal {
             tty::follow_stop(self.pid, by);
         }
     }
 
-    /// Ends what the command left behind: the rest of its group, and daemons that left the group. TERM (and CONT) first, KILL
-    /// after `grace`. When this returns without survivors, nothing that the command started can write any more.
+    /// Ends what the command left behind: the rest of its group, and daemons that left the group.
+    /// TERM (and CONT) first, KILL after `grace`. When this returns without survivors, nothing that
+    /// the command started can write any more.
     pub async fn end_group(&mut self, grace: Duration) -> GroupEnd {
-        let start = Instant::now();
+        let start = MACHINE.instant();
         let kill_at = start + grace;
         let give_up_at = kill_at + KILL_PATIENCE;
         let mut asked: Vec<pid_t> = Vec::new();
@@ -113,7 +118,7 @@ impl Child {
         let mut pause = POLL_FIRST;
         let mut left = self.reaper.sweep(self.pid, Vec::new()).await;
         while !left.is_empty() {
-            let now = Instant::now();
+            let now = MACHINE.instant();
             if now >= give_up_at {
                 tracing::warn!(pids = ?left, "processes of {} survived SIGKILL", self.program);
                 end.survivors = left;
@@ -126,7 +131,8 @@ impl Child {
                 end.killed = end.killed.max(left.len());
                 vec![Signal::KILL]
             } else if left.iter().any(|pid| !asked.contains(pid)) {
-                // Newcomers appear while others end; asking somebody twice is harmless, missing one is not.
+                // Newcomers appear while others end; asking somebody twice is harmless, missing one
+                // is not.
                 if asked.is_empty() {
                     tracing::info!(pids = ?left, "stopping what {} left running", self.program);
                 }

@@ -1,8 +1,9 @@
 //! A command line: the program and its arguments, nothing more.
 //!
-//! It comes as an argv (`-- app arg…`) or as one string (`-exec "app arg…"`), which is split into words as a shell would.
-//! There is no shell behind it, so what only a shell could do is refused rather than passed to the program as an argument:
-//! `app && cleanup` would otherwise run `app` with two strange arguments.
+//! It comes as an argv (`-- app arg…`) or as one string (`-exec "app arg…"`), which is split into
+//! words as a shell would. There is no shell behind it, so what only a shell could do is refused
+//! rather than passed to the program as an argument: `app && cleanup` would otherwise run `app`
+//! with two strange arguments.
 //!
 //! Arguments may hold secrets: neither `Debug` nor any error prints them.
 
@@ -47,7 +48,8 @@ impl CommandLine {
         Ok(CommandLine { argv, unexpanded: None })
     }
 
-    /// Splits as a shell splits words: quotes, escapes and line continuations, no expansion of any kind.
+    /// Splits as a shell splits words: quotes, escapes and line continuations, no expansion of any
+    /// kind.
     pub fn split(line: &str) -> Result<CommandLine, CommandLineError> {
         let scan = scan(line)?;
         let words = shell_words::split(&scan.line).map_err(|_| CommandLineError::UnclosedQuote)?;
@@ -59,7 +61,8 @@ impl CommandLine {
         Ok(command)
     }
 
-    /// The first `$NAME` that a shell would have replaced and that the program now gets as it stands: worth a warning.
+    /// The first `$NAME` that a shell would have replaced and that the program now gets as it
+    /// stands: worth a warning.
     pub fn unexpanded(&self) -> Option<&str> {
         self.unexpanded.as_deref()
     }
@@ -84,13 +87,14 @@ impl fmt::Debug for CommandLine {
 const OPERATORS: [&str; 13] = ["&&", "||", ">>", "<<", "$(", "|", ";", "&", ">", "<", "`", "(", ")"];
 
 struct Scan {
-    /// The line with every comment sign escaped: a `#fff` among the arguments is a colour, and dropping the rest of the line
-    /// would be the silent loss that this module exists to prevent.
+    /// The line with every comment sign escaped: a `#fff` among the arguments is a colour, and
+    /// dropping the rest of the line would be the silent loss that this module exists to prevent.
     line: String,
     unexpanded: Option<String>,
 }
 
-/// One pass over the line with the shell's quoting rules; everything active outside of quotes is looked at.
+/// One pass over the line with the shell's quoting rules; everything active outside of quotes is
+/// looked at.
 fn scan(line: &str) -> Result<Scan, CommandLineError> {
     let mut out = String::with_capacity(line.len());
     let mut unexpanded = None;

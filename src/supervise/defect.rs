@@ -1,17 +1,20 @@
-//! After a defect of this program (a panic): what it has started is ended in order all the same, and the exit code tells.
+//! After a defect of this program (a panic): what it has started is ended in order all the same,
+//! and the exit code tells.
 //!
-//! The thread that met the defect stops for good, with whatever it was at. The others go on: they are told to end as by a TERM from
-//! outside, so that the command is stopped, and what the rest of the program can still save is saved. Where that does not
-//! come to its end in time, or where the main thread itself met the defect, the command is ended from here.
+//! The thread that met the defect stops for good, with whatever it was at. The others go on: they
+//! are told to end as by a TERM from outside, so that the command is stopped, and what the rest of
+//! the program can still save is saved. Where that does not come to its end in time, or where the
+//! main thread itself met the defect, the command is ended from here.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libc::pid_t;
 
 use super::signal::Signal;
 use super::sys;
+use crate::clock::MACHINE;
 
 static HAPPENED: AtomicBool = AtomicBool::new(false);
 /// Signals are caught, so that our own is one.
@@ -60,7 +63,7 @@ pub fn end_in_order(code: i32) -> ! {
     if !is_main && HEARS.load(SeqCst) {
         // Nobody waits for its success: the deadline decides.
         let _ = sys::kill(sys::own_pid(), Signal::TERM);
-        thread::sleep(grace + MARGIN);
+        MACHINE.block_for(grace + MARGIN);
     } else if let Some(group) = command() {
         let _ = sys::kill_group(group, Signal::TERM);
         let _ = sys::kill_group(group, Signal::CONT);
@@ -78,8 +81,8 @@ fn command() -> Option<pid_t> {
 }
 
 fn wait_for(group: pid_t, patience: Duration) {
-    let until = Instant::now() + patience;
-    while sys::group_exists(group) && Instant::now() < until {
-        thread::sleep(POLL);
+    let until = MACHINE.blocking_instant() + patience;
+    while sys::group_exists(group) && MACHINE.blocking_instant() < until {
+        MACHINE.block_for(POLL);
     }
 }

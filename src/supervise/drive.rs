@@ -1,4 +1,5 @@
-//! Drives one command to its end: passes signals on, keeps the deadline of a stop, follows job control.
+//! Drives one command to its end: passes signals on, keeps the deadline of a stop, follows job
+//! control.
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -8,6 +9,7 @@ use super::escalate::{Act, Escalation, Scope, StopPolicy};
 use super::exit::Exit;
 use super::signal::Signal;
 use super::signals::Signals;
+use crate::clock::MACHINE;
 
 /// How a command ended, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +32,11 @@ enum Event {
     Deadline,
 }
 
-/// Waits for the command, forwarding every signal. A stop signal or `stop` starts the clock of `policy`.
+/// Waits for the command, forwarding every signal. A stop signal or `stop` starts the clock of
+/// `policy`.
 ///
-/// Only the command itself is waited for; see [`Child::end_group`]. A signal that arrives when the command has ended
-/// stays in `signals` for the next stage.
+/// Only the command itself is waited for; see [`Child::end_group`]. A signal that arrives when the
+/// command has ended stays in `signals` for the next stage.
 pub async fn supervise(
     child: &mut Child,
     signals: &mut Signals,
@@ -49,9 +52,9 @@ pub async fn supervise(
             event = child.event() => Event::Child(event),
             signal = signals.recv() => Event::Signal(signal),
             () = stop.cancelled(), if !escalation.stopping() => Event::Stop,
-            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Event::Deadline,
+            () = sleep_until(deadline.unwrap_or_else(|| MACHINE.instant())), if deadline.is_some() => Event::Deadline,
         };
-        let now = Instant::now();
+        let now = MACHINE.instant();
         let acts = match event {
             Event::Child(ChildEvent::Ended(exit)) => break exit,
             Event::Child(ChildEvent::Stopped(by)) => {

@@ -5,8 +5,9 @@
 //!      │  every signal is passed on        │  so are these        │
 //! ```
 //!
-//! Escalation goes by time, not by count: an impatient second TERM reaches the child, but neither shortens nor restarts
-//! the clock. A stop signal is followed by CONT, or a stopped child would never see it.
+//! Escalation goes by time, not by count: an impatient second TERM reaches the child, but neither
+//! shortens nor restarts the clock. A stop signal is followed by CONT, or a stopped child would
+//! never see it.
 
 use std::time::Duration;
 
@@ -15,16 +16,17 @@ use tokio::time::Instant;
 use super::exit::Exit;
 use super::signal::Signal;
 
-/// After SIGKILL a process is gone at once, unless the kernel holds it (dead NFS) or it belongs to another user. The time that
-/// is left then belongs to the final sync.
+/// After SIGKILL a process is gone at once, unless the kernel holds it (dead NFS) or it belongs to
+/// another user. The time that is left then belongs to the final sync.
 const KILL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The least time kept for the final sync, and its share of a longer grace time.
 pub const SYNC_RESERVE: Duration = Duration::from_secs(3);
 pub const SYNC_SHARE: f64 = 0.3;
 
-/// Splits one grace budget into the child's part and the final sync's: the larger of `reserve` and `share` is kept for the
-/// sync, but never more than half, so that a short budget still lets the child finish its requests.
+/// Splits one grace budget into the child's part and the final sync's: the larger of `reserve` and
+/// `share` is kept for the sync, but never more than half, so that a short budget still lets the
+/// child finish its requests.
 pub fn split(grace: Duration, reserve: Duration, share: f64) -> (Duration, Duration) {
     let wanted = reserve.max(grace.mul_f64(share.clamp(0.0, 1.0)));
     let sync = wanted.min(grace / 2);
@@ -34,9 +36,11 @@ pub fn split(grace: Duration, reserve: Duration, share: f64) -> (Duration, Durat
 /// Who gets a signal that is passed on. SIGKILL and CONT are always for the whole group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Everybody in the command's process group, as if typed at a terminal: a shell in between cannot swallow it.
+    /// Everybody in the command's process group, as if typed at a terminal: a shell in between
+    /// cannot swallow it.
     Group,
-    /// The command alone, as if it had been executed directly: it tells its own helpers what they need to know.
+    /// The command alone, as if it had been executed directly: it tells its own helpers what they
+    /// need to know.
     Command,
 }
 
@@ -122,7 +126,8 @@ impl Escalation {
         acts
     }
 
-    /// A signal arrived that was ignored when this process was started: it is the child's to make something of, or nothing.
+    /// A signal arrived that was ignored when this process was started: it is the child's to make
+    /// something of, or nothing.
     pub fn pass_on(&mut self, signal: Signal) -> Vec<Act> {
         let rewritten = self.policy.rewrites.iter().find(|(from, _)| *from == signal).map(|(_, to)| *to);
         rewritten.unwrap_or(Some(signal)).map_or_else(Vec::new, |sent| self.send(sent))
@@ -186,9 +191,9 @@ impl Escalation {
         self.killed
     }
 
-    /// Whether this end is a success, or the stop that somebody outside had asked for: by a signal that was passed on (some answer it
-    /// with the exit code by which shells report it), or by our SIGKILL at the deadline of such a stop. Any other end is a
-    /// failure of the child's own.
+    /// Whether this end is a success, or the stop that somebody outside had asked for: by a signal
+    /// that was passed on (some answer it with the exit code by which shells report it), or by our
+    /// SIGKILL at the deadline of such a stop. Any other end is a failure of the child's own.
     pub fn explains(&self, exit: Exit) -> bool {
         let killed_by_us = self.killed && self.first_signal.is_some();
         match exit {

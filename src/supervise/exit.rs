@@ -10,7 +10,8 @@ use super::signal::Signal;
 pub enum Exit {
     Code(u8),
     Signal(Signal),
-    /// The kernel could not say, or the process survived SIGKILL (stuck in the kernel, or of another user).
+    /// The kernel could not say, or the process survived SIGKILL (stuck in the kernel, or of
+    /// another user).
     Unknown,
 }
 

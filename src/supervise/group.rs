@@ -1,9 +1,10 @@
 //! Who is left: the processes that a command has started, found in `/proc`.
 //!
-//! A process group is not enough: a daemon leaves it with `setsid`. But its parent dies sooner or later, and then it becomes a
-//! child of the nearest subreaper, which is us. So everything that the command ever started is either in its group or
-//! among our descendants. Direct children in our own process group are not the command's (whose group is its own): they
-//! are helpers of other parts of this process, and nobody here may touch them.
+//! A process group is not enough: a daemon leaves it with `setsid`. But its parent dies sooner or
+//! later, and then it becomes a child of the nearest subreaper, which is us. So everything that the
+//! command ever started is either in its group or among our descendants. Direct children in our own
+//! process group are not the command's (whose group is its own): they are helpers of other parts of
+//! this process, and nobody here may touch them.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -56,7 +57,8 @@ pub fn members(processes: &[Process], family: Family) -> Vec<pid_t> {
     found.into_iter().filter(alive).map(|process| process.pid).collect()
 }
 
-/// Every process that can be seen. An error when there is no telling: a process that is missed is one that writes on.
+/// Every process that can be seen. An error when there is no telling: a process that is missed is
+/// one that writes on.
 pub fn scan() -> io::Result<Vec<Process>> {
     let mut processes = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -84,7 +86,8 @@ pub fn read_process(pid: pid_t) -> Option<Process> {
     read_stat(pid).ok()?
 }
 
-/// `12 (any ) name) S 1 12 12 …`: the name may hold anything, so the fields are counted from its last parenthesis.
+/// `12 (any ) name) S 1 12 12 …`: the name may hold anything, so the fields are counted from its
+/// last parenthesis.
 fn parse_stat(stat: &[u8]) -> Option<Process> {
     let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
     let head = std::str::from_utf8(stat.get(..stat.iter().position(|byte| *byte == b' ')?)?).ok()?;

@@ -1,7 +1,8 @@
-//! Everything that an exec needs, decided and laid out before the fork: files to try, arguments, environment.
+//! Everything that an exec needs, decided and laid out before the fork: files to try, arguments,
+//! environment.
 //!
-//! Invariant: the environment is ours byte for byte, with duplicates and in order, except for what [`SpawnOptions`] names and
-//! `LISTEN_PID`.
+//! Invariant: the environment is ours byte for byte, with duplicates and in order, except for what
+//! [`SpawnOptions`] names and `LISTEN_PID`.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -20,9 +21,10 @@ pub struct SpawnOptions {
     pub strip_env: Vec<OsString>,
     /// Variables to set; each replaces those of the same name.
     pub extra_env: Vec<(OsString, OsString)>,
-    /// What the kernel sends the command when the supervisor dies without having stopped it (SIGKILL, out of memory).
-    /// TERM unless told otherwise: the command may finish what it has begun, and should not go on unwatched. Has no meaning
-    /// as PID 1, where the kernel kills everything anyway; does not reach commands that gain privileges by their exec.
+    /// What the kernel sends the command when the supervisor dies without having stopped it
+    /// (SIGKILL, out of memory). TERM unless told otherwise: the command may finish what it has
+    /// begun, and should not go on unwatched. Has no meaning as PID 1, where the kernel kills
+    /// everything anyway; does not reach commands that gain privileges by their exec.
     pub death_signal: Option<Signal>,
 }
 
@@ -39,7 +41,8 @@ pub struct Image {
     pub env: Vec<CString>,
     /// The files to try, in the order of PATH.
     pub candidates: Vec<CString>,
-    /// `LISTEN_PID` was ours and must become the child's: descriptors from a service manager are passed on.
+    /// `LISTEN_PID` was ours and must become the child's: descriptors from a service manager are
+    /// passed on.
     pub listen: bool,
     pub death_signal: Option<Signal>,
 }
@@ -96,7 +99,8 @@ fn assignment(name: &OsStr, value: &OsStr) -> Option<CString> {
     CString::new(entry.into_vec()).ok()
 }
 
-/// Removes `LISTEN_PID` if it names us (and the newer id of the same process, which would contradict).
+/// Removes `LISTEN_PID` if it names us (and the newer id of the same process, which would
+/// contradict).
 fn take_listen_pid(env: &mut Vec<CString>, own_pid: pid_t) -> bool {
     let ours = format!("LISTEN_PID={own_pid}");
     let before = env.len();

@@ -1,7 +1,9 @@
-//! The limit of open descriptors: raised for this process, and given back as it was to what it starts.
+//! The limit of open descriptors: raised for this process, and given back as it was to what it
+//! starts.
 //!
-//! A service is often started with a soft limit of 1,024, which is there for programs that use `select`. This one does not, and
-//! every database takes several descriptors; so the soft limit becomes the hard one, as programs in Go have it.
+//! A service is often started with a soft limit of 1,024, which is there for programs that use
+//! `select`. This one does not, and every database takes several descriptors; so the soft limit
+//! becomes the hard one, as programs in Go have it.
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -9,8 +11,8 @@ use std::sync::OnceLock;
 
 use libc::rlimit;
 
-/// A hard limit may be a thousand million. Helpers that others start in this process inherit the limit, and some of them close every
-/// descriptor up to it, one by one.
+/// A hard limit may be a thousand million. Helpers that others start in this process inherit the
+/// limit, and some of them close every descriptor up to it, one by one.
 const ENOUGH: libc::rlim_t = 1 << 20;
 
 /// The runtime, the signals, the watch and one database with its store take about so many.

@@ -1,12 +1,13 @@
 //! The reaper: the one thread that starts children and the only one that waits for them.
 //!
-//! One owner for both makes the classic races impossible: a child that ends before its spawn has returned is not
-//! looked for until it is registered, and a signal is never sent to a pid that has been reaped and given to somebody else. The
-//! thread never ends, because the kernel ties the parent-death signal to the thread that forked (workers of a runtime may end).
+//! One owner for both makes the classic races impossible: a child that ends before its spawn has
+//! returned is not looked for until it is registered, and a signal is never sent to a pid that has
+//! been reaped and given to somebody else. The thread never ends, because the kernel ties the
+//! parent-death signal to the thread that forked (workers of a runtime may end).
 //!
-//! It is an init: as PID 1, or else as a subreaper, it adopts every orphan below, and reaps it. Other parts of the
-//! process may have children too (a credential helper). Those live in our own process group, which no child of the reaper does,
-//! and are left to their owner for a while.
+//! It is an init: as PID 1, or else as a subreaper, it adopts every orphan below, and reaps it.
+//! Other parts of the process may have children too (a credential helper). Those live in our own
+//! process group, which no child of the reaper does, and are left to their owner for a while.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
@@ -28,8 +29,10 @@ use super::signals::InstallError;
 use super::spawn::{SpawnError, Spawned, spawn};
 use super::sys::{self, Change};
 use super::tty;
+use crate::clock::MACHINE;
 
-/// Somebody else's dead child is left alone for so long; by then its owner has collected it or never will.
+/// Somebody else's dead child is left alone for so long; by then its owner has collected it or
+/// never will.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often to look whether the owner has done so, since that makes no signal.
 const OWNER_POLL: Duration = Duration::from_millis(50);
@@ -124,7 +127,7 @@ async fn live(mut inbox: mpsc::Receiver<Request>, started: &std::sync::mpsc::Syn
     drop(started.send(Ok(())));
     let mut registry = Registry { inherited: inherited_children(), ..Registry::default() };
     loop {
-        registry.look(Instant::now());
+        registry.look(MACHINE.instant());
         tokio::select! {
             Some(request) = inbox.recv() => registry.serve(request),
             _ = changes.recv() => {}
@@ -133,8 +136,8 @@ async fn live(mut inbox: mpsc::Receiver<Request>, started: &std::sync::mpsc::Syn
     }
 }
 
-/// Children from a former life: a script may start something in the background before it executes this program. No command of
-/// ours has started them, so none is to be ended with it.
+/// Children from a former life: a script may start something in the background before it executes
+/// this program. No command of ours has started them, so none is to be ended with it.
 fn inherited_children() -> HashSet<pid_t> {
     if !sys::has_children() {
         return HashSet::new();
@@ -154,8 +157,8 @@ struct Registry {
 
 impl Registry {
     fn serve(&mut self, request: Request) {
-        // An answer that nobody waits for any more is nobody's loss, except for a child: its handle's owner is gone, but it runs
-        // and is reaped like any other.
+        // An answer that nobody waits for any more is nobody's loss, except for a child: its
+        // handle's owner is gone, but it runs and is reaped like any other.
         match request {
             Request::Spawn { image, reply } => drop(reply.send(self.spawn(&image))),
             Request::Signal { pid, scope, signal, done } => {
@@ -187,10 +190,10 @@ impl Registry {
         }
     }
 
-    /// Signals the living rest of a command. Runs here because nothing is reaped meanwhile: a pid that was seen in our
-    /// care still is the same process.
+    /// Signals the living rest of a command. Runs here because nothing is reaped meanwhile: a pid
+    /// that was seen in our care still is the same process.
     fn sweep(&mut self, group: pid_t, signals: &[Signal]) -> Vec<pid_t> {
-        self.look(Instant::now());
+        self.look(MACHINE.instant());
         let other_commands = self.children.keys().copied().filter(|pid| *pid != group);
         let spared: Vec<pid_t> = other_commands.chain(self.inherited.iter().copied()).collect();
         let family = Family { supervisor: sys::own_pid(), supervisor_group: sys::own_group(), group, spared: &spared };
@@ -207,7 +210,8 @@ impl Registry {
                     tracing::debug!(pid, %signal, %error, "signal not sent");
                 }
             }
-            // Also to those that were forked while we looked. If a member was seen, the group's number is still its own.
+            // Also to those that were forked while we looked. If a member was seen, the group's
+            // number is still its own.
             if found.iter().any(|pid| sys::group_of(*pid).is_ok_and(|its| its == group)) {
                 drop(sys::kill_group(group, *signal));
             }

@@ -1,6 +1,7 @@
 //! The word `Signal`: a number with a name, and what it means to a supervisor.
 //!
-//! Numbers rather than an enum, because real-time signals are signals too. Knows nothing of handlers or processes.
+//! Numbers rather than an enum, because real-time signals are signals too. Knows nothing of
+//! handlers or processes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -41,20 +42,22 @@ impl Signal {
         u8::try_from(128 + self.0).unwrap_or(u8::MAX)
     }
 
-    /// Whether this signal asks a process to end in order: the ones that orchestrators and keyboards send.
+    /// Whether this signal asks a process to end in order: the ones that orchestrators and
+    /// keyboards send.
     pub fn asks_to_stop(self) -> bool {
         matches!(self, Signal::TERM | Signal::INT | Signal::QUIT)
     }
 
-    /// Whether this signal ends a stage in which no app is running yet. HUP belongs to the app, but before there is one it
-    /// means what it means to every other program.
+    /// Whether this signal ends a stage in which no app is running yet. HUP belongs to the app, but
+    /// before there is one it means what it means to every other program.
     pub fn cancels_start(self) -> bool {
         self.asks_to_stop() || self == Signal::HUP
     }
 
-    /// Every signal that is passed on: not KILL and STOP, which nobody can catch, not CHLD, which is about our own
-    /// children, and not the faults, which the kernel raises for what a process did itself. TTOU is missing because a
-    /// supervisor that catches it could not write its log to a terminal with `tostop` set.
+    /// Every signal that is passed on: not KILL and STOP, which nobody can catch, not CHLD, which
+    /// is about our own children, and not the faults, which the kernel raises for what a process
+    /// did itself. TTOU is missing because a supervisor that catches it could not write its log to
+    /// a terminal with `tostop` set.
     pub fn forwardable() -> impl Iterator<Item = Signal> {
         const CLASSIC: [c_int; 17] = [
             libc::SIGTERM,

@@ -1,10 +1,12 @@
 //! The signals that arrive for the child, as one stream.
 //!
-//! Installed before anything else happens in the process: a signal that arrives while there is no child yet waits here for
-//! whoever asks next. Of each kind one is kept, as the kernel does for its standard signals; none is ever lost entirely.
+//! Installed before anything else happens in the process: a signal that arrives while there is no
+//! child yet waits here for whoever asks next. Of each kind one is kept, as the kernel does for its
+//! standard signals; none is ever lost entirely.
 //!
-//! A signal that was ignored when this process was started stays ignored in the child until it says otherwise (`nohup`, background
-//! jobs of a shell without job control). It arrives here all the same, to be passed on, but asks for nothing: see [`Signals::heeds`].
+//! A signal that was ignored when this process was started stays ignored in the child until it says
+//! otherwise (`nohup`, background jobs of a shell without job control). It arrives here all the
+//! same, to be passed on, but asks for nothing: see [`Signals::heeds`].
 
 use std::io;
 use std::task::Poll;
@@ -12,7 +14,7 @@ use std::task::Poll;
 use futures_util::FutureExt;
 use tokio::signal::unix::{self, SignalKind};
 
-use super::origin;
+use super::inherited;
 use super::signal::Signal;
 use super::sys;
 
@@ -33,7 +35,8 @@ pub struct Signals {
 impl Signals {
     /// Must be called within a tokio runtime, once per process.
     pub(super) fn install() -> Result<Signals, InstallError> {
-        // Our log must not stop us when a terminal has `tostop` set and the child has the foreground.
+        // Our log must not stop us when a terminal has `tostop` set and the child has the
+        // foreground.
         sys::ignore(Signal::TTOU);
         let listen = |signal: Signal| {
             let stream = unix::signal(SignalKind::from_raw(signal.number()));
@@ -59,10 +62,11 @@ impl Signals {
         .await
     }
 
-    /// Whether the signal means what it says to this process too. Whoever starts us with INT ignored does not want it to end
-    /// anything; TERM is how everybody asks, and must work in any case.
+    /// Whether the signal means what it says to this process too. Whoever starts us with INT
+    /// ignored does not want it to end anything; TERM is how everybody asks, and must work in any
+    /// case.
     pub fn heeds(signal: Signal) -> bool {
-        signal == Signal::TERM || !origin::ignored(signal)
+        signal == Signal::TERM || !inherited::ignored(signal)
     }
 
     /// A signal that has arrived already, for the seams between stages.

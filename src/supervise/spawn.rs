@@ -1,11 +1,14 @@
-//! Starting a command: fork and exec, such that the command cannot tell that it was not executed directly.
+//! Starting a command: fork and exec, such that the command cannot tell that it was not executed
+//! directly.
 //!
-//! `std::process::Command` is not used because it hands our blocked signals on to the child, forgets duplicate environment
-//! entries, lets a shell run files that are no programs, and waits for children by itself. What is different from a direct exec,
-//! and all of it: a process group of its own (in the foreground of the terminal if we were), a parent-death signal,
-//! `LISTEN_PID`, and the environment changes that were asked for. Our descriptors are all close-on-exec.
+//! `std::process::Command` is not used because it hands our blocked signals on to the child,
+//! forgets duplicate environment entries, lets a shell run files that are no programs, and waits
+//! for children by itself. What is different from a direct exec, and all of it: a process group of
+//! its own (in the foreground of the terminal if we were), a parent-death signal, `LISTEN_PID`, and
+//! the environment changes that were asked for. Our descriptors are all close-on-exec.
 //!
-//! Invariant: between fork and exec only async-signal-safe calls are made, on memory that was prepared before.
+//! Invariant: between fork and exec only async-signal-safe calls are made, on memory that was
+//! prepared before.
 
 use std::ffi::{CString, OsString, c_char, c_int};
 use std::io::{self, Read};
@@ -16,8 +19,8 @@ use std::path::PathBuf;
 use libc::pid_t;
 
 use super::image::Image;
+use super::inherited;
 use super::limits;
-use super::origin;
 use super::signal::{self, Signal};
 use super::sys;
 use super::tty;
@@ -33,8 +36,8 @@ pub struct Spawned {
     pub terminal: bool,
 }
 
-/// Starts the command and returns when its exec has succeeded or failed. The death signal fires when the *calling thread*
-/// ends, so that must be one that lives as long as the process.
+/// Starts the command and returns when its exec has succeeded or failed. The death signal fires
+/// when the *calling thread* ends, so that must be one that lives as long as the process.
 pub fn spawn(image: &Image) -> Result<Spawned, SpawnError> {
     let failed = |verb| {
         let program = image.program.clone();
@@ -46,10 +49,11 @@ pub fn spawn(image: &Image) -> Result<Spawned, SpawnError> {
 
     let everything = sys::signal_set(|_| true);
     let pid = sys::with_blocked(&everything, || {
-        // SAFETY: the child calls nothing but `in_child`, which is async-signal-safe and never returns. All signals are
-        // blocked, so none of our handlers runs in the child.
+        // SAFETY: the child calls nothing but `in_child`, which is async-signal-safe and never
+        // returns. All signals are blocked, so none of our handlers runs in the child.
         match unsafe { libc::fork() } {
-            // SAFETY: this is the child, right after the fork, on memory that was prepared before it.
+            // SAFETY: this is the child, right after the fork, on memory that was prepared before
+            // it.
             0 => unsafe { prepared.in_child() },
             -1 => Err(io::Error::last_os_error()),
             pid => Ok(pid),
@@ -77,7 +81,8 @@ pub fn spawn(image: &Image) -> Result<Spawned, SpawnError> {
     }
 }
 
-/// Pointers into an image, and what else the child needs; made in the parent because the child may not allocate.
+/// Pointers into an image, and what else the child needs; made in the parent because the child may
+/// not allocate.
 struct Prepared<'a> {
     image: &'a Image,
     argv: Vec<*const c_char>,
@@ -109,7 +114,7 @@ impl<'a> Prepared<'a> {
         envp.push(std::ptr::null());
         let mut listen_pid = [0; 32];
         listen_pid[..LISTEN_PID.len()].copy_from_slice(LISTEN_PID);
-        let mask = sys::signal_set(origin::blocked);
+        let mask = sys::signal_set(inherited::blocked);
         Prepared {
             image,
             argv,
@@ -126,10 +131,11 @@ impl<'a> Prepared<'a> {
     /// The child's way from fork to exec.
     ///
     /// # Safety
-    /// Only in a forked child, with all signals blocked. Makes async-signal-safe calls only, and allocates nothing.
+    /// Only in a forked child, with all signals blocked. Makes async-signal-safe calls only, and
+    /// allocates nothing.
     unsafe fn in_child(&mut self) -> ! {
-        // SAFETY: all pointers are to memory of `self` and its image, prepared before the fork; every call is on the list of
-        // async-signal-safe functions or a bare system call.
+        // SAFETY: all pointers are to memory of `self` and its image, prepared before the fork;
+        // every call is on the list of async-signal-safe functions or a bare system call.
         unsafe {
             libc::setpgid(0, 0);
             if self.foreground {
@@ -185,9 +191,9 @@ impl<'a> Prepared<'a> {
 unsafe fn restore_dispositions() {
     for number in 1..=signal::MAX {
         let Some(signal) = Signal::from_raw(number) else { continue };
-        let handler = if origin::ignored(signal) { libc::SIG_IGN } else { libc::SIG_DFL };
-        // SAFETY: all-zero bytes are a valid sigaction with an empty mask and no flags. KILL, STOP and the C library's
-        // own signals are refused without effect.
+        let handler = if inherited::ignored(signal) { libc::SIG_IGN } else { libc::SIG_DFL };
+        // SAFETY: all-zero bytes are a valid sigaction with an empty mask and no flags. KILL, STOP
+        // and the C library's own signals are refused without effect.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = handler;
@@ -242,7 +248,8 @@ fn explain(image: &Image, failure: Failure) -> SpawnError {
         SpawnError::NotExecutable { path, hint, source: io::Error::from_raw_os_error(failure.errno) }
     };
     if failure.errno == libc::ENOENT {
-        // A file that is there and yet not found: what it names on its first line, or its loader, is not.
+        // A file that is there and yet not found: what it names on its first line, or its loader,
+        // is not.
         if let Some(present) = image.candidates.iter().find(|candidate| as_path(candidate).is_file()) {
             let path = as_path(present);
             return SpawnError::NotFound {

@@ -1,6 +1,8 @@
-//! Thin, safe names for the system calls that no crate offers for every signal number and every wait option.
+//! Thin, safe names for the system calls that no crate offers for every signal number and every
+//! wait option.
 //!
-//! (The `nix` crate cannot name real-time signals, so it loses the status of a process that died of one.)
+//! (The `nix` crate cannot name real-time signals, so it loses the status of a process that died of
+//! one.)
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
@@ -23,7 +25,8 @@ fn checked(result: c_int) -> io::Result<c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// A write beyond the limit for file sizes (`ulimit -f`) fails, and is reported, instead of ending the process.
+/// A write beyond the limit for file sizes (`ulimit -f`) fails, and is reported, instead of ending
+/// the process.
 pub fn ignore_file_size_signal() {
     // SAFETY: ignoring a signal runs no code of ours.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
@@ -70,7 +73,8 @@ pub fn kill_group(group: pid_t, signal: Signal) -> io::Result<()> {
 
 /// Stops every process of our own group, this one included; returns when somebody continued us.
 pub fn stop_own_group() {
-    // SAFETY: plain values only. It can fail only for lack of a process to signal, and there is always this one.
+    // SAFETY: plain values only. It can fail only for lack of a process to signal, and there is
+    // always this one.
     unsafe { libc::kill(0, libc::SIGSTOP) };
 }
 
@@ -133,7 +137,8 @@ pub fn collect_blocking(pid: pid_t) {
 }
 
 fn wait(kind: libc::idtype_t, id: libc::id_t, options: c_int) -> Option<(pid_t, Change)> {
-    // SAFETY: all-zero bytes are a valid siginfo_t; the call writes to it, and fills the fields of SIGCHLD if it found a child.
+    // SAFETY: all-zero bytes are a valid siginfo_t; the call writes to it, and fills the fields of
+    // SIGCHLD if it found a child.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         while libc::waitid(kind, id, &mut info, options) == -1 {
@@ -158,13 +163,15 @@ fn change(code: c_int, status: c_int) -> Change {
     }
 }
 
-/// The environment, byte for byte and in order, with duplicates and entries that are no assignments.
+/// The environment, byte for byte and in order, with duplicates and entries that are no
+/// assignments.
 pub fn environment() -> Vec<CString> {
     unsafe extern "C" {
         static environ: *const *const c_char;
     }
     let mut entries = Vec::new();
-    // SAFETY: `environ` is null or points to a null-terminated array of C strings; nothing in this program changes it.
+    // SAFETY: `environ` is null or points to a null-terminated array of C strings; nothing in this
+    // program changes it.
     unsafe {
         let mut at = environ;
         while !at.is_null() && !(*at).is_null() {
@@ -177,7 +184,8 @@ pub fn environment() -> Vec<CString> {
 
 /// The signal set with the signals for which `member` holds.
 pub fn signal_set(member: impl Fn(Signal) -> bool) -> libc::sigset_t {
-    // SAFETY: the set is initialised before use; numbers that the C library keeps to itself are refused without effect.
+    // SAFETY: the set is initialised before use; numbers that the C library keeps to itself are
+    // refused without effect.
     unsafe {
         let mut set = MaybeUninit::uninit();
         libc::sigemptyset(set.as_mut_ptr());
@@ -191,7 +199,8 @@ pub fn signal_set(member: impl Fn(Signal) -> bool) -> libc::sigset_t {
 /// Runs `action` while the signals in `set` are blocked for this thread.
 pub fn with_blocked<T>(set: &libc::sigset_t, action: impl FnOnce() -> T) -> T {
     let mut before = MaybeUninit::uninit();
-    // SAFETY: `set` is initialised; `before` is written by the first call, which cannot fail, and read by the second.
+    // SAFETY: `set` is initialised; `before` is written by the first call, which cannot fail, and
+    // read by the second.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set, before.as_mut_ptr()) };
     let result = action();
     // SAFETY: as above.

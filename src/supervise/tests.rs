@@ -1,7 +1,8 @@
 //! The room as a whole, with real processes.
 //!
-//! Signals, children and subreapers belong to a process, not to a test: so every test here runs its body in a process of its own,
-//! which is this test binary started again with the name of that one test.
+//! Signals, children and subreapers belong to a process, not to a test: so every test here runs its
+//! body in a process of its own, which is this test binary started again with the name of that one
+//! test.
 
 use std::borrow::BorrowMut;
 use std::ffi::{OsStr, OsString};
@@ -39,12 +40,14 @@ fn again(test: &str) -> Command {
     command
 }
 
-/// Starts the command with these signals ignored and these blocked, and no others, whoever has started the tests: a shell without job
-/// control has INT and QUIT ignored for what runs in its background.
+/// Starts the command with these signals ignored and these blocked, and no others, whoever has
+/// started the tests: a shell without job control has INT and QUIT ignored for what runs in its
+/// background.
 fn with_signals(command: &mut Command, ignored: &'static [i32], blocked: &'static [i32]) {
     let prepare = move || {
         let mask = sys::signal_set(|signal| blocked.contains(&signal.number()));
-        // SAFETY: async-signal-safe calls on plain values, between fork and exec. What cannot be set is left as it is.
+        // SAFETY: async-signal-safe calls on plain values, between fork and exec. What cannot be
+        // set is left as it is.
         unsafe {
             libc::sigprocmask(libc::SIG_SETMASK, &mask, std::ptr::null_mut());
             for number in 1..=signal::MAX {
@@ -58,7 +61,8 @@ fn with_signals(command: &mut Command, ignored: &'static [i32], blocked: &'stati
     unsafe { command.pre_exec(prepare) };
 }
 
-/// Its output goes to a file: what a failing test leaves running may hold a pipe open, but not this test.
+/// Its output goes to a file: what a failing test leaves running may hold a pipe open, but not this
+/// test.
 fn run_again(mut command: impl BorrowMut<Command>) {
     let mut output = tempfile::tempfile().expect("tempfile");
     let copy = || output.try_clone().expect("a second descriptor");

@@ -1,13 +1,16 @@
-//! The terminal on stdin, if there is one: who has the foreground, and job control between a shell, us and the child.
+//! The terminal on stdin, if there is one: who has the foreground, and job control between a shell,
+//! us and the child.
 //!
 //! ```text
 //!   shell ── job ──▶ our group (supervisor, pipeline neighbours) ──▶ child's group ◀── Ctrl-C, Ctrl-Z, input
 //! ```
 //!
-//! The terminal talks to one group only. The child has a group of its own, so that it can be signalled as a whole; it
-//! therefore must have the foreground, or its first read from the terminal would stop it. Ctrl-C then reaches the
-//! child once and us not at all. When the child stops, the shell must see its job (us) stop; when the shell continues us, we
-//! continue the child. The foreground is never taken from somebody else: given only while it is ours, taken back only from the child.
+//! The terminal talks to one group only. The child has a group of its own, so that it can be
+//! signalled as a whole; it therefore must have the foreground, or its first read from the terminal
+//! would stop it. Ctrl-C then reaches the child once and us not at all. When the child stops, the
+//! shell must see its job (us) stop; when the shell continues us, we continue the child. The
+//! foreground is never taken from somebody else: given only while it is ours, taken back only from
+//! the child.
 
 use std::ffi::c_int;
 
@@ -45,8 +48,9 @@ pub fn take_back(child_group: pid_t) {
     }
 }
 
-/// The child stopped: stop with it, and return when continued. Without a shell above nobody would ever continue us; then a
-/// keyboard stop is undone, which is what the kernel does for a process that has no shell above it.
+/// The child stopped: stop with it, and return when continued. Without a shell above nobody would
+/// ever continue us; then a keyboard stop is undone, which is what the kernel does for a process
+/// that has no shell above it.
 pub fn follow_stop(child_group: pid_t, by: Signal) {
     if shell_above() {
         take_back(child_group);
@@ -83,7 +87,8 @@ fn foreground() -> Option<pid_t> {
 /// A process in the background that does this is stopped by TTOU, unless it blocks that signal.
 fn set_foreground(group: pid_t) {
     let ttou = sys::signal_set(|signal| signal.number() == libc::SIGTTOU);
-    // SAFETY: plain values only. It may fail (no terminal any more, another session): then there is nothing to hand over.
+    // SAFETY: plain values only. It may fail (no terminal any more, another session): then there is
+    // nothing to hand over.
     sys::with_blocked(&ttou, || unsafe { libc::tcsetpgrp(STDIN, group) });
 }
 

@@ -16,7 +16,8 @@ use crate::restore::RestoreError;
 const NAMED_MAX: usize = 10;
 const SUM_LEN: u64 = 8;
 
-/// A checksum for each page of the database at one transaction, in a file without a name: memory is not bound by the database.
+/// A checksum for each page of the database at one transaction, in a file without a name: memory is
+/// not bound by the database.
 pub(super) struct PageSums {
     pub txid: Txid,
     pub page_size: PageSize,
@@ -32,7 +33,8 @@ impl PageSums {
         Ok(PageSums { txid, page_size, pages, sums, path: path.to_owned() })
     }
 
-    /// Notes a page; a later note replaces an earlier one, and what lies behind the end is not noted.
+    /// Notes a page; a later note replaces an earlier one, and what is behind the end is not
+    /// noted.
     pub fn note(&self, pgno: Pgno, page: &[u8]) -> Result<(), FsError> {
         if pgno.get() > self.pages {
             return Ok(());

@@ -1,16 +1,19 @@
-//! Which transaction a live database stands at, and a checksum of each of its pages at exactly that one.
+//! Which transaction a live database stands at, and a checksum of each of its pages at exactly that
+//! one.
 //!
-//! A read transaction is pinned, which names the WAL frame that it sees. The level-0 object whose WAL range ends there, or is
-//! the first to end behind it, is the transaction to restore; what lies between is laid over the pages from the WAL itself,
-//! which nobody can restart under the pin. So a database that is written to all the time is compared, too.
+//! A read transaction is pinned, which names the WAL frame that it sees. The level-0 object whose
+//! WAL range ends there, or is the first to end behind it, is the transaction to restore; what is
+//! between is laid over the pages from the WAL itself, which nobody can restart under the pin. So a
+//! database that is written to all the time is compared, too.
 //!
 //! ```text
 //! WAL       ─────────────── mark ──── end of the batch that was uploaded as TXID n ───▶
 //! pages at n = what the pinned transaction sees, with the frames behind the mark laid over it
 //! ```
 //!
-//! The pin lasts until the batch is uploaded and the pages are read once, not for the whole restore. The database is opened to
-//! read, and never written to. Not for a process that holds other connections to the database: it looks at the file itself.
+//! The pin lasts until the batch is uploaded and the pages are read once, not for the whole
+//! restore. The database is opened to read, and never written to. Not for a process that holds
+//! other connections to the database: it looks at the file itself.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -60,11 +63,11 @@ struct LiveView {
     path: PathBuf,
     wal_path: PathBuf,
     /// Nobody had it open: how the file was then.
-    at_rest: Option<Stamp>,
+    at_rest: Option<FileState>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+struct FileState {
     inode: u64,
     len: u64,
     modified: (i64, i64),
@@ -76,7 +79,7 @@ struct Batch {
     txid: Txid,
     /// Size of the database in pages.
     pages: u32,
-    /// Frames of the WAL that belong to it and lie behind the mark: up to this one.
+    /// Frames of the WAL that belong to it and are behind the mark: up to this one.
     end_frame: u32,
 }
 
@@ -88,8 +91,8 @@ enum Found {
     Not(String),
 }
 
-/// Sums up the pages at the newest transaction that the replica has, or gets within `patience`. An inner `Err` says why the
-/// database cannot be compared.
+/// Sums up the pages at the newest transaction that the replica has, or gets within `patience`. An
+/// inner `Err` says why the database cannot be compared.
 pub(super) async fn take(
     remote: &Remote,
     seen: &[Seen],
@@ -97,7 +100,8 @@ pub(super) async fn take(
     dir: &Path,
     patience: Duration,
 ) -> Result<Result<PageSums, String>, RestoreError> {
-    let deadline = Instant::now() + patience;
+    let clock = remote.clock();
+    let deadline = clock.instant() + patience;
     let (pinned, batch) = loop {
         let path = path.to_owned();
         let pinned = match spawn_blocking(move || pin(&path)).await.map_err(|_| RestoreError::Cancelled)? {
@@ -125,7 +129,7 @@ fn pin(path: &Path) -> Result<Pinned, Trouble> {
     let is_there = |suffix| fsx::metadata_if_exists(&fsx::with_suffix(&path, suffix)).map(|found| found.is_some());
     let at_rest = match is_there("-wal")? || is_there("-journal")? {
         true => None,
-        false => Some(stamp(&path)?),
+        false => Some(file_state(&path)?),
     };
     if at_rest.is_none() && !is_there("-shm")? {
         // Reading it creates the -shm, which the application must be able to use.
@@ -141,9 +145,9 @@ fn pin(path: &Path) -> Result<Pinned, Trouble> {
     Ok(Pinned { connection, view: LiveView { mark, path, wal_path, at_rest } })
 }
 
-fn stamp(path: &Path) -> Result<Stamp, FsError> {
+fn file_state(path: &Path) -> Result<FileState, FsError> {
     let metadata = fsx::metadata(path)?;
-    Ok(Stamp { inode: metadata.ino(), len: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) })
+    Ok(FileState { inode: metadata.ino(), len: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) })
 }
 
 impl LiveView {
@@ -151,7 +155,8 @@ impl LiveView {
         self.mark.wal.map_or(0, |wal| wal.frames)
     }
 
-    /// Whether a file's WAL range lies in the generation that the pin sees, and up to which frame it goes.
+    /// Whether a file's WAL range is in the generation that the pin sees, and up to which frame
+    /// it goes.
     fn end_frame(&self, header: &Header) -> Option<u32> {
         let wal = self.mark.wal?;
         let is_same = header.page_size == self.mark.page_size && Salts(header.wal.salt1, header.wal.salt2) == wal.salts;
@@ -180,7 +185,8 @@ async fn find(remote: &Remote, seen: &[Seen], view: &LiveView, deadline: Instant
         return Ok(Found::Not("the replica has no sound file".into()));
     };
     // What came between the LIST and the pin is older than the pin.
-    let began = Instant::now();
+    let clock = remote.clock();
+    let began = clock.instant();
     let (mut quiet_since, is_empty) = (began, view.frames() == 0);
     loop {
         let Some(next) = newest.next() else {
@@ -190,16 +196,16 @@ async fn find(remote: &Remote, seen: &[Seen], view: &LiveView, deadline: Instant
             if let Some(batch) = view.reached_by(&header) {
                 return Ok(Found::Batch(batch));
             }
-            if is_empty && began.elapsed() >= QUIET && Instant::now() < deadline {
+            if is_empty && clock.instant() - began >= QUIET && clock.instant() < deadline {
                 return Ok(Found::Moved);
             }
-            (newest, quiet_since) = (next, Instant::now());
+            (newest, quiet_since) = (next, clock.instant());
             continue;
         }
-        if is_empty && quiet_since.elapsed() >= QUIET {
+        if is_empty && clock.instant() - quiet_since >= QUIET {
             return Ok(Found::Batch(Batch { txid: newest, pages: view.mark.pages, end_frame: 0 }));
         }
-        if Instant::now() >= deadline {
+        if clock.instant() >= deadline {
             let why = "the replication is behind, or does not run";
             return Ok(Found::Not(format!(
                 "its last commits are not in the replica, which ends with TXID {newest}: {why}"
@@ -231,7 +237,7 @@ fn sum_up(pinned: &Pinned, batch: Batch, dir: &Path) -> Result<PageSums, Trouble
         lay_over(view, batch, &sums)?;
     }
     connection.end()?;
-    let untouched = |before| Ok::<bool, FsError>(stamp(&view.path)? == before && !view.wal_path.exists());
+    let untouched = |before| Ok::<bool, FsError>(file_state(&view.path)? == before && !view.wal_path.exists());
     match view.at_rest {
         Some(before) if !untouched(before)? => {
             Err(Trouble::Not(format!("{} was opened by another program while it was read", view.path.display())))

@@ -1,4 +1,5 @@
-//! Looks at many objects at a time: at their ends, or all the way through. What is gone by now is left out.
+//! Looks at many objects at a time: at their ends, or all the way through. What is gone by now is
+//! left out.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -49,6 +50,6 @@ fn seen(object: LtxObject, found: Result<Result<Header, Unsound>, ReadError>) ->
         Ok(found) => Ok(Some((object, found))),
         Err(ReadError::Gone { .. }) => Ok(None),
         Err(ReadError::Store(error)) => Err(error),
-        Err(ReadError::Invalid { source, .. }) => Ok(Some((object, Err(Unsound::stranger(source.to_string()))))),
+        Err(ReadError::Invalid { source, .. }) => Ok(Some((object, Err(Unsound::foreign(source.to_string()))))),
     }
 }

@@ -7,10 +7,12 @@
 //!             → every file that the restore did not read, from its first byte to its last → audit
 //! ```
 //!
-//! Nothing is written but the temporary file, which is gone when the future is done or dropped. Objects come and go while they
-//! are looked at: what is missing is looked for a second time before it is called damage.
+//! Nothing is written but the temporary file, which is gone when the future is done or dropped.
+//! Objects come and go while they are looked at: what is missing is looked for a second time before
+//! it is called damage.
 //!
-//! It is the proof of I1 without a database that would have to be replaced; what cannot be told is an error, never a finding.
+//! It is the proof of I1 without a database that would have to be replaced; what cannot be told is
+//! an error, never a finding.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -19,7 +21,6 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
 use crate::ltx::Txid;
 use crate::remote::{Audit, Evidence, Finding, Listing, LtxObject, Remote, Resembles, Seen, Severity, What, audit};
 use crate::restore::{Fetched, Integrity, Progress, Reached, Request, RestoreError, Target};
@@ -103,7 +104,8 @@ pub enum Live {
     },
 }
 
-/// Verifies a replica. An error means that it could not be told; what is wrong with the replica is among the findings.
+/// Verifies a replica. An error means that it could not be told; what is wrong with the replica is
+/// among the findings.
 pub async fn verify(remote: &Remote, order: &Order, cancel: &CancellationToken) -> Result<Verified, RestoreError> {
     cancel.run_until_cancelled(run(remote, order)).await.unwrap_or(Err(RestoreError::Cancelled))
 }
@@ -164,11 +166,12 @@ impl Inspection<'_> {
 
     fn audit(&self) -> Audit {
         let window_ms = self.order.window.map(|window| i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
-        let window_from_ms = window_ms.map(|ms| clock::unix_ms().saturating_sub(ms));
+        let window_from_ms = window_ms.map(|ms| self.remote.clock().unix_ms().saturating_sub(ms));
         audit(&Evidence { listing: &self.listing, seen: &self.seen, window_from_ms })
     }
 
-    /// Restores to a temporary file and compares it; returns the objects that were verified by that.
+    /// Restores to a temporary file and compares it; returns the objects that were verified by
+    /// that.
     async fn restore(
         &self,
         deep: &Deep,
@@ -268,7 +271,8 @@ fn refused(error: RestoreError, newest: Option<Txid>) -> Result<Finding, Restore
     }
 }
 
-/// What the names say about generations of Litestream 0.3. Where LTX files are, too, they are only history.
+/// What the names say about generations of Litestream 0.3. Where LTX files are, too, they are only
+/// history.
 fn old_findings(listing: &Listing, has_ltx: bool) -> Vec<Finding> {
     if has_ltx {
         let count = listing.old.generations.len();

@@ -82,7 +82,8 @@ async fn only_a_deep_look_sees_a_flipped_bit_in_any_file() {
         let finding = found.iter().find(|f| f.object.as_deref() == Some(&name)).expect("named");
         let wanted = if redundant && level != 0 { "damaged-redundant" } else { "damaged" };
         assert!(finding.what.kind() == wanted || level == 0, "{finding:?}");
-        // The pages of this history are noise, which SQLite takes for no database: that is said, too.
+        // The pages of this history are noise, which SQLite takes for no database: that is said,
+        // too.
         assert_eq!(std::fs::read_dir(dir.path()).expect("dir").count(), 0, "nothing stays");
     }
 }

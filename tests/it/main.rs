@@ -2,6 +2,8 @@
 //!
 //! Run with `scripts/test`, which starts the server and says where it is. A test that cannot run fails; none is skipped.
 
+#![expect(clippy::disallowed_methods, reason = "these tests are outside of the program, and wait for it")]
+
 mod harness;
 
 mod absent;

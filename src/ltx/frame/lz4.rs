@@ -5,9 +5,10 @@
 //! magic         FLG  BD   HC   bit 31 = stored          end mark
 //! ```
 //!
-//! FLG 64 says independent blocks and a checksum of the content, BD 40 blocks of at most 64 KiB, so that a page is always one
-//! block. That is what Litestream writes and what we write; other LZ4 frames are read as well. A frame is cut out block by
-//! block, so that not a byte behind it is consumed, and only then inflated.
+//! FLG 64 says independent blocks and a checksum of the content, BD 40 blocks of at most 64 KiB, so
+//! that a page is always one block. That is what Litestream writes and what we write; other LZ4
+//! frames are read as well. A frame is cut out block by block, so that not a byte behind it is
+//! consumed, and only then inflated.
 
 use std::io::Read;
 use std::ops::Range;
@@ -93,7 +94,8 @@ fn take<'a>(reader: &mut impl Read, scratch: &'a mut Vec<u8>, len: usize) -> Res
     Ok(&scratch[start..])
 }
 
-/// The frame that every page is in: straight into `page`, where a decoder of frames would take buffers of its own first.
+/// The frame that every page is in: straight into `page`, where a decoder of frames would take
+/// buffers of its own first.
 fn inflate_block(frame: &[u8], (block, is_stored): (Range<usize>, bool), pgno: Pgno, page: &mut [u8]) -> Result<()> {
     let block = &frame[block];
     let len = match is_stored {
@@ -108,7 +110,8 @@ fn inflate_block(frame: &[u8], (block, is_stored): (Range<usize>, bool), pgno: P
     if len != page.len() {
         return Err(malformed(format!("page {pgno} inflates to {len} bytes")));
     }
-    // The file checksum does not cover these four bytes, and Litestream reads no page whose checksum is not right.
+    // The file checksum does not cover these four bytes, and Litestream reads no page whose
+    // checksum is not right.
     if frame[frame.len() - 4..] != xxh32(page).to_le_bytes() {
         return Err(malformed(format!("page {pgno} is not what the checksum of its LZ4 frame says")));
     }

@@ -1,6 +1,7 @@
 //! One page frame as it is written, in either flavour.
 //!
-//! This runs for every page between a commit and its upload: one buffer and one table for all of them, and no allocation.
+//! This runs for every page between a commit and its upload: one buffer and one table for all of
+//! them, and no allocation.
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
@@ -25,7 +26,8 @@ pub struct FrameWriter {
 /// A page frame.
 pub struct Frame<'a> {
     pub bytes: &'a [u8],
-    /// That many bytes at its beginning go into the file checksum as they are; then comes the page, uncompressed.
+    /// That many bytes at its beginning go into the file checksum as they are; then comes the page,
+    /// uncompressed.
     pub head_len: usize,
 }
 
@@ -59,7 +61,8 @@ impl FrameWriter {
         }
     }
 
-    /// One block behind the header that stands there already, end mark and checksum of the content; returns its end.
+    /// One block behind the header that stands there already, end mark and checksum of the content;
+    /// returns its end.
     fn lz4_frame(&mut self, page: &[u8]) -> usize {
         let start = lz4::BLOCK_START;
         let block = self.compress(page, start);

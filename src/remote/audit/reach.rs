@@ -1,4 +1,5 @@
-//! At which transactions a restore can stop: the last ones of files that connect to the beginning by files that end no later.
+//! At which transactions a restore can stop: the last ones of files that connect to the beginning
+//! by files that end no later.
 
 use super::span::Span;
 use crate::ltx::Txid;

@@ -29,7 +29,7 @@ impl Case<'_> {
         self.remark_more(more, "files that overlap others of their level");
     }
 
-    pub(super) fn remark_strangers(&mut self) {
+    pub(super) fn remark_foreign(&mut self) {
         let ignored: Vec<_> =
             self.evidence.listing.ignored.iter().filter(|ignored| ignored.resembles != Resembles::Ltx).collect();
         let more = ignored.len().saturating_sub(MAX_ALIKE);
@@ -46,7 +46,8 @@ impl Case<'_> {
         }
     }
 
-    /// Sound files that no restore needs any more: what retention has not taken away yet, or may not.
+    /// Sound files that no restore needs any more: what retention has not taken away yet, or may
+    /// not.
     pub(super) fn remark_leftovers(&mut self) {
         let Some(oldest) = self.reach.oldest() else { return };
         let leftover = |o: &&LtxObject| o.max_txid < oldest;

@@ -14,8 +14,9 @@ fn number(text: &str) -> u64 {
     if text == "MAX" { u64::MAX } else { text.parse().expect("a number") }
 }
 
-/// A replica in words: `level:min-max`, then what is wrong with it: `!` damaged, `?` something else under this name, `o` no
-/// bytes, `#` other pages; `@` its age in hours. What has no colon is a name as it stands.
+/// A replica in words: `level:min-max`, then what is wrong with it: `!` damaged, `?` something else
+/// under this name, `o` no bytes, `#` other pages; `@` its age in hours. What has no colon is a
+/// name as it stands.
 fn replica(text: &str) -> (Listing, Vec<Seen>) {
     let mut entries = Vec::new();
     let mut marks = std::collections::HashMap::new();
@@ -45,7 +46,7 @@ fn replica(text: &str) -> (Listing, Vec<Seen>) {
         };
         let found = match marks[object.name.as_str()].as_str() {
             "!" => Err(Unsound::damaged("it is broken")),
-            "?" => Err(Unsound::stranger("no LTX")),
+            "?" => Err(Unsound::foreign("no LTX")),
             _ => Ok(header),
         };
         (object.clone(), found)

@@ -52,7 +52,7 @@ fn latest_follows_the_history_to_its_end() {
         ("3:1-9 2:10-12 1:13-13 0:13 0:14", "3:1-9 2:10-12 1:13 0:14"),
         // Overlaps are legal.
         ("9:1-5 2:4-8 1:7-9", "9:1-5 2:4-8 1:7-9"),
-        // What lies within a later file is not needed.
+        // What is within a later file is not needed.
         ("9:1-1 1:1-4", "1:1-4"),
         ("9:1-1 0:2 0:3 1:1-4 0:5", "1:1-4 0:5"),
         ("9:1-4 0:5 1:6-7 2:5-9", "9:1-4 2:5-9"),
@@ -64,7 +64,8 @@ fn latest_follows_the_history_to_its_end() {
         // What gets furthest wins; then what covers most; then the higher level.
         ("9:1-2 0:3 0:4 1:3-4 2:3-6 1:3-6", "9:1-2 2:3-6"),
         ("9:1-2 1:3-6 1:2-6", "9:1-2 1:2-6"),
-        // A file that begins earlier than needed but reaches further is better than the one that fits.
+        // A file that begins earlier than needed but reaches further is better than the one that
+        // fits.
         ("9:1-10 1:11-12 2:5-20 0:21", "9:1-10 2:5-20 0:21"),
         // Something other than a snapshot in level 9 is no base, but a file like any other.
         ("9:3-5 0:1 0:2", "0:1 0:2 9:3-5"),
@@ -126,7 +127,8 @@ fn a_point_in_time_is_as_far_as_the_files_before_it_get() {
         ("9:1-4 0:5 0:6", "9:1-4 0:5", "9:1-4 0:5"),
         ("9:1-4 0:5 0:6", "", "too early"),
         ("", "", "nothing"),
-        // The level-1 file that bridges 5 and 6 is too young, the level-0 files of 7 and 8 are out of reach: not a loss.
+        // The level-1 file that bridges 5 and 6 is too young, the level-0 files of 7 and 8 are out
+        // of reach: not a loss.
         ("9:1-4 1:5-9 0:7 0:8 0:9", "9:1-4 0:7 0:8", "9:1-4"),
         // Here nothing bridges them.
         ("9:1-4 0:7 0:8 0:9", "9:1-4 0:7 0:8", "gap from 4 to 0:7"),
@@ -153,7 +155,7 @@ fn a_plan_knows_its_size_and_end() {
 }
 
 proptest! {
-    /// Whatever lies there: a plan starts at the beginning, connects, and advances with every file.
+    /// Whatever is there: a plan starts at the beginning, connects, and advances with every file.
     #[test]
     fn plans_connect(objects in prop::collection::vec((0u8..10, 1u64..12, 0u64..6), 0..25), limit in 1u64..18) {
         let text: Vec<_> = objects.iter().map(|(level, min, more)| format!("{level}:{min}-{}", min + more)).collect();

@@ -9,15 +9,6 @@ use super::start::{Seen, StartDone, StartOrder};
 use crate::db::Reset;
 use crate::ltx::Txid;
 
-/// The moment of an event, by both clocks that count.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// Runs while the machine runs: for pauses and deadlines.
-    pub instant: Instant,
-    /// Runs while the machine is suspended, too: for how long ago the bucket was seen.
-    pub boot: Duration,
-}
-
 /// Names one request; who has asked is known to the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SyncId(pub u64);

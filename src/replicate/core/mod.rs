@@ -57,11 +57,12 @@ use tokio::time::Instant;
 
 use crate::clock::Dice;
 
+pub use crate::clock::Now;
 use away::Away;
 pub use batch::{BatchKind, Queue, Waiting};
 pub use event::{
-    Effect, Event, Lane, LocalDone, LocalOrder, Notice, Now, Outcome, Relief, RemoteDone, RemoteOrder, Report,
-    SyncError, SyncId, Trouble,
+    Effect, Event, Lane, LocalDone, LocalOrder, Notice, Outcome, Relief, RemoteDone, RemoteOrder, Report, SyncError,
+    SyncId, Trouble,
 };
 use fence::Fencing;
 use locate::Locating;

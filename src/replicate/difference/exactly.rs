@@ -1,7 +1,6 @@
 //! Is the database exactly what the history has at some TXID? (`behind.rs` asks.)
 
 use super::join::{CompareError, How, compare};
-use crate::clock;
 use crate::db::{Db, ImageReason};
 use crate::ltx::Txid;
 use crate::remote::{Listing, LtxObject, Remote, plan};
@@ -15,9 +14,10 @@ pub async fn is_exactly(db: &OnThread<Db>, remote: &Remote, listing: &Listing, t
     if files.last().is_none_or(|newest| newest.max_txid != txid) {
         return Ok(false);
     }
+    let clock = remote.clock();
     let captured = db.with(move |db| {
         db.start_over(Some(txid), ImageReason::NoPosition);
-        db.capture(clock::unix_ms)
+        db.capture(|| clock.unix_ms())
     });
     let Some(batch) = captured.await? else { return Ok(false) };
     let pages = batch.header.commit;

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use super::judge::{Scope, differing_max, kin_wanted};
+use super::judge::{Scope, differing_max, related_wanted};
 use super::within;
 use crate::db::{Batch, Comparison, Db, DbError, Limits, OtherPages, RowSample, Rows};
 use crate::ltx::{Decoder, LtxError, Merged, Versions};
@@ -99,11 +99,11 @@ fn join(
     }
     let other_pages = header.commit;
     // How many of the bucket's pages could tell is not known before the end.
-    let kin_wanted = kin_wanted(batch.header.commit, u32::MAX);
+    let related_wanted = related_wanted(batch.header.commit, u32::MAX);
     let limits = match how {
-        How::Bounded => Limits { differing_max: differing_max(batch.header.commit), kin_wanted, rows },
-        How::Since(_) => Limits { differing_max: u32::MAX, kin_wanted, rows },
-        How::Exactly => Limits { differing_max: 0, kin_wanted: 0, rows: false },
+        How::Bounded => Limits { differing_max: differing_max(batch.header.commit), related_wanted, rows },
+        How::Since(_) => Limits { differing_max: u32::MAX, related_wanted, rows },
+        How::Exactly => Limits { differing_max: 0, related_wanted: 0, rows: false },
     };
     let mut bucket = Bucket { merged, split };
     let mut comparison = db.compare(batch, &mut bucket, &limits)?;

@@ -18,8 +18,8 @@ pub(super) const FAILURES_MAX: u32 = 3;
 /// Telling equal pages that prove a lineage: this share of the live pages, and a share of those of the bucket's pages that could tell,
 /// up to a few.
 const KIN_SHARE: u32 = 16;
-const KIN_OF_OTHER_MAX: u32 = 8;
-const KIN_SHARE_OF_OTHER: u32 = 4;
+const RELATED_OF_OTHER_MAX: u32 = 8;
+const RELATED_SHARE_OF_OTHER: u32 = 4;
 /// How the look at the bucket's side ended.
 pub(in crate::replicate) enum Found {
     Compared(Comparison, Scope),
@@ -133,14 +133,14 @@ pub(in crate::replicate) fn judge(local: Local, found: &Found) -> Verdict {
             Verdict::Beginning(reason, format!("{reason}: {why}"))
         }
         Found::Compared(comparison, scope) => {
-            let Comparison { compared, differing, kin, telling, .. } = *comparison;
+            let Comparison { compared, differing, related, evidence, .. } = *comparison;
             if is_equal(local, comparison, scope) {
                 Verdict::Equal
             } else if comparison.emptied {
                 Verdict::Stranger("the database here has no table".into())
-            } else if kin < kin_wanted(local.pages, telling)
+            } else if related < related_wanted(local.pages, evidence)
                 && !comparison.rows.are_the_same()
-                && (!local.is_known || comparison.strange_schema || is_remnant(local, scope.other_pages))
+                && (!local.is_known || comparison.foreign_schema || is_remnant(local, scope.other_pages))
             {
                 Verdict::Stranger(format!(
                     "of its {} pages hardly one has to do with the {} of the history",
@@ -183,8 +183,8 @@ pub(super) fn differing_max(pages: u32) -> u32 {
 }
 
 /// Of so many pages here, and so many of the bucket's that could tell. Of a few, more than one, and more than half of two.
-pub(super) fn kin_wanted(live_pages: u32, telling: u32) -> u32 {
-    let of_other = (telling / KIN_SHARE_OF_OTHER).saturating_add(1).max(2).min(telling).min(KIN_OF_OTHER_MAX);
+pub(super) fn related_wanted(live_pages: u32, evidence: u32) -> u32 {
+    let of_other = (evidence / RELATED_SHARE_OF_OTHER).saturating_add(1).max(2).min(evidence).min(RELATED_OF_OTHER_MAX);
     (live_pages / KIN_SHARE).max(of_other).max(1)
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::tests::{Rig, transient};
 use super::super::{Ended, Event};
-use super::judge::{FAILURES_MAX, PLAN_FILES_MAX, kin_wanted};
+use super::judge::{FAILURES_MAX, PLAN_FILES_MAX, related_wanted};
 use super::*;
 use crate::fsx;
 use crate::ltx::Decoder;
@@ -378,7 +378,7 @@ async fn whatever_happened_meanwhile_the_bucket_gives_the_live_database_back() {
     let seed = std::env::var("MILLSTREAM_TEST_SEED")
         .ok()
         .and_then(|s| s.parse().ok())
-        .unwrap_or_else(crate::clock::random_u64);
+        .unwrap_or_else(|| crate::clock::MACHINE.random_u64());
     println!("MILLSTREAM_TEST_SEED={seed}");
     let mut random = seed;
     let mut dice = move |sides: u64| {
@@ -499,9 +499,9 @@ fn the_verdicts() {
     let unknown = Local { is_known: false, ..known };
     let blank = Local { is_blank: true, ..known };
     let small = Local { pages: 10, is_small: true, ..known };
-    // Pages that differ, that tell of kin, and whether the schema is a stranger's.
-    let seen = |local: Local, differing, kin, strange_schema| {
-        let comparison = Comparison::made_up(local.pages, differing, kin, strange_schema);
+    // Pages that differ, that show the same lineage, and whether the schema is another's.
+    let seen = |local: Local, differing, related, foreign_schema| {
+        let comparison = Comparison::made_up(local.pages, differing, related, foreign_schema);
         judge(local, &Found::Compared(comparison, Scope { bytes: 0, other_pages: 160 }))
     };
     assert_eq!(seen(known, 0, 0, false), Verdict::Equal);
@@ -750,6 +750,6 @@ fn the_more_there_is_the_more_kin_is_wanted() {
         (2, 0, 1),
     ];
     for (live, other, wanted) in table {
-        assert_eq!(kin_wanted(live, other), wanted, "{live} pages here, {other} there");
+        assert_eq!(related_wanted(live, other), wanted, "{live} pages here, {other} there");
     }
 }

@@ -51,7 +51,6 @@ use tokio::task::JoinHandle;
 use super::Stop;
 use super::governor::Governor;
 use super::mailbox::{SnapshotError, SnapshotReply};
-use crate::clock::Dice;
 use crate::ltx::{Header, Txid};
 use crate::remote::Remote;
 use crate::status::RefusalWriter;
@@ -155,11 +154,8 @@ impl Lifecycle {
         governor: Governor,
     ) -> Lifecycle {
         let (news, heard) = mpsc::channel(NEWS_DEPTH);
-        let task = tokio::spawn(task::run(
-            task::Maintainer::new(policy, remote, writer, governor, Dice::thrown()),
-            heard,
-            stop,
-        ));
+        let dice = remote.clock().dice();
+        let task = tokio::spawn(task::run(task::Maintainer::new(policy, remote, writer, governor, dice), heard, stop));
         Lifecycle { news, task }
     }
 

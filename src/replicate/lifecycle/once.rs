@@ -11,7 +11,6 @@ use super::inspect;
 use super::retain::{self, Known};
 use super::schedule::{self, MAX_INPUTS, Step, View};
 use super::write::{Input, WriteError, write};
-use crate::clock;
 use crate::ltx::Txid;
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote, plan};
 use crate::store::{Key, StoreError};
@@ -114,7 +113,7 @@ impl Once<'_> {
         match write(self.remote, level, inputs).await {
             Ok(object) => {
                 tracing::info!("{} is in {} ({} bytes)", object.name, self.address, object.size);
-                self.made.insert(object.name.clone(), clock::unix_ms());
+                self.made.insert(object.name.clone(), self.remote.clock().unix_ms());
                 self.listing.insert(object);
             }
             // What has another page size can only be a full image: the snapshot begins with it.
@@ -122,7 +121,7 @@ impl Once<'_> {
                 self.images.insert(image.max_txid, true);
                 let inputs = vec![Input { object: *image, bytes: None }];
                 let snapshot = write(self.remote, Level::SNAPSHOT, inputs).await.map_err(|e| self.unwritten(e))?;
-                self.made.insert(snapshot.name.clone(), clock::unix_ms());
+                self.made.insert(snapshot.name.clone(), self.remote.clock().unix_ms());
                 self.listing.insert(snapshot);
             }
             Err(error) => return Err(self.unwritten(error)),
@@ -135,7 +134,7 @@ impl Once<'_> {
         loop {
             let verdict = {
                 let known = Known { proved: &|o| proved.get(&o.name).copied(), refused: &|_| false };
-                retain::decide(&self.listing, self.newest, policy, clock::unix_ms(), &known)
+                retain::decide(&self.listing, self.newest, policy, self.remote.clock().unix_ms(), &known)
             };
             let first = self.listing.level(Level::L0).first().filter(|o| o.max_txid == Txid::FIRST).cloned();
             if let Some(first) = first.filter(|_| verdict.keep_first_image) {

@@ -15,7 +15,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::super::testing::{Twist, Twisted, until_quiet};
-    use crate::clock::{self, Dice};
+    use crate::clock::{Clock, Dice, MACHINE};
     use crate::db::Tuning;
     use crate::ltx::{Decoder, Txid};
     use crate::remote::{Layout, Level, Listing, ReadPolicy, Remote};
@@ -139,6 +139,7 @@ mod tests {
                 proof_lasts: Duration::from_secs(150),
                 lifecycle: Some(policy()),
                 once: None,
+                clock: MACHINE,
             };
             let (store, states) = (Twisted::<Recorder>::default(), States::default());
             let replication = None;
@@ -249,7 +250,7 @@ mod tests {
         }
 
         async fn check(&mut self) {
-            let now_ms = clock::unix_ms();
+            let now_ms = MACHINE.unix_ms();
             let (copy, listing) = self.frozen().await;
             let Some(newest) = listing.newest_l0().map(|o| o.max_txid) else { return };
             let (txid, file) = self.restored(&copy, Target::Latest).await;
@@ -347,6 +348,7 @@ mod tests {
     /// One history of the real driver: commits, faults and restarts follow from the seed, how threads take turns does not.
     async fn history(seed: u64) {
         let mut soak = Soak::new(Dice::of(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1)));
+        soak.settings.clock = Clock::simulated(seed, MACHINE.unix_ms());
         soak.calm = 1 + soak.dice(4);
         if soak.dice(3) == 0 {
             soak.settings.lifecycle = None;

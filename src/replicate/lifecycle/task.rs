@@ -19,7 +19,7 @@ use super::wanted::{self, Wanted};
 use super::work::{Done, Work};
 use super::write::{Input, WriteError};
 use super::{News, Policy, Shipped, inspect, taken};
-use crate::clock::{self, Dice};
+use crate::clock::Dice;
 use crate::ltx::Txid;
 use crate::remote::{Layout, Level, Listing, LtxObject, ReadError, Remote};
 use crate::replicate::Stop;
@@ -42,6 +42,7 @@ const DELETES_MAX: usize = 1000;
 
 pub(super) async fn run(mut maintainer: Maintainer, mut heard: mpsc::Receiver<News>, mut stop: watch::Receiver<Stop>) {
     let (remote, governor) = (maintainer.remote.clone(), maintainer.governor.clone());
+    let clock = remote.clock();
     let mut job: Option<BoxFuture<'static, Done>> = None;
     let mut wake: Option<i64> = None;
     let mut look = false;
@@ -49,15 +50,15 @@ pub(super) async fn run(mut maintainer: Maintainer, mut heard: mpsc::Receiver<Ne
         if look && job.is_none() {
             look = false;
             wake = None;
-            match maintainer.plan(clock::unix_ms(), this_moment()) {
+            match maintainer.plan(clock.unix_ms(), clock.now()) {
                 Plan::Work(work) => job = Some(work.run(remote.clone(), governor.clone()).boxed()),
                 Plan::Sleep(until) => {
                     wake = until;
-                    maintainer.rest(until, clock::unix_ms());
+                    maintainer.rest(until, clock.unix_ms());
                 }
             }
         }
-        let now_ms = clock::unix_ms();
+        let now_ms = clock.unix_ms();
         let nap = wake.map_or(SLEEP_MAX, |at| nap(at, now_ms));
         tokio::select! {
             changed = stop.changed() => if changed.is_err() { return },
@@ -71,16 +72,12 @@ pub(super) async fn run(mut maintainer: Maintainer, mut heard: mpsc::Receiver<Ne
             },
             done = async { job.as_mut().expect("checked").await }, if job.is_some() => {
                 job = None;
-                maintainer.apply(done, this_moment());
+                maintainer.apply(done, clock.now());
                 look = true;
             }
-            () = tokio::time::sleep(nap), if wake.is_some() && job.is_none() => look = is_due(wake, clock::unix_ms()),
+            () = tokio::time::sleep(nap), if wake.is_some() && job.is_none() => look = is_due(wake, clock.unix_ms()),
         }
     }
-}
-
-fn this_moment() -> Now {
-    Now { instant: Instant::now(), boot: clock::since_boot() }
 }
 
 /// How long to sleep at most before the wall clock is looked at again.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::testing::{Twist, Twisted, calls, names, policy, txid, until_quiet};
 use super::write::{Input, WriteError, write};
 use super::*;
-use crate::clock;
+use crate::clock::MACHINE;
 use crate::ltx::{Decoder, Encoder, WalPosition};
 use crate::page::{PageSize, Pgno};
 use crate::remote::{Layout, Level};
@@ -267,7 +267,7 @@ fn start(remote: &Remote) -> (Lifecycle, watch::Sender<Stop>) {
 /// Ships TXIDs `numbers` at the present time.
 async fn ship_all(lifecycle: &Lifecycle, remote: &Remote, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
-        let header = Header { timestamp_ms: clock::unix_ms(), ..header(512, 4, number) };
+        let header = Header { timestamp_ms: MACHINE.unix_ms(), ..header(512, 4, number) };
         let numbers = if number == 1 { vec![1, 2, 3, 4] } else { vec![2] };
         let pages = numbers.into_iter().map(|n| (n, page(512, number * 1000 + u64::from(n)))).collect();
         let bytes = encode(header, &pages);

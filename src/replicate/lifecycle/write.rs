@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::inspect;
-use crate::clock;
 use crate::ltx::{Decoder, Header, LtxError, Txid, merge, merged_header};
 use crate::remote::{Cancelled, Layout, Level, LtxObject, RangeReader, ReadError, Remote};
 use crate::replicate::on_thread::outcome;
@@ -82,7 +81,7 @@ pub async fn write_into(
     let name = remote.layout().key(level, header.min_txid, header.max_txid);
     let modified_ms = match remote.layout() {
         Layout::Directories => header.timestamp_ms,
-        Layout::S3 => clock::unix_ms(),
+        Layout::S3 => remote.clock().unix_ms(),
     };
     let (min_txid, max_txid) = (header.min_txid, header.max_txid);
     let mut object = LtxObject { level, min_txid, max_txid, size: 0, modified_ms, name };

@@ -11,11 +11,9 @@ use super::Mirror;
 use super::core::{Config, Core, Effect, Event, Found, Notice, Outcome, Trouble};
 use super::relation::relation;
 use super::transfer::{Source, begin_anew, copy};
-use crate::clock;
 use crate::ltx::Txid;
 use crate::page::PageSize;
 use crate::remote::Remote;
-use crate::replicate::core::Now;
 use crate::replicate::lifecycle::{Lifecycle, Shipped};
 use crate::replicate::look::look;
 use crate::replicate::on_thread::{blocking, joined};
@@ -78,7 +76,7 @@ impl Driver {
             proof_lasts: parts.settings.proof_lasts,
         };
         Driver {
-            core: Core::new(config, clock::random_u64()),
+            core: Core::new(config, parts.settings.clock.random_u64()),
             parts,
             work: JoinSet::new(),
             at_hand: BTreeMap::new(),
@@ -97,7 +95,7 @@ impl Driver {
                 // The replication is gone.
                 return Outcome { newest: None, why: None };
             };
-            for effect in self.core.on_event(event, now()) {
+            for effect in self.core.on_event(event, self.parts.settings.clock.now()) {
                 self.carry_out(effect);
             }
             if let Some(outcome) = self.core.outcome() {
@@ -110,7 +108,7 @@ impl Driver {
     }
 
     async fn next_event(&mut self) -> Option<Event> {
-        let wake_at = self.core.wake_at();
+        let (wake_at, clock) = (self.core.wake_at(), self.parts.settings.clock);
         Some(tokio::select! {
             biased;
             Some(arrived) = self.work.join_next() => {
@@ -118,12 +116,12 @@ impl Driver {
                 self.arrived(arrived).await
             }
             offer = self.parts.offers.recv() => self.offered(offer?),
-            () = tokio::time::sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => Event::Timer,
+            () = tokio::time::sleep_until(wake_at.unwrap_or_else(|| clock.instant())), if wake_at.is_some() => Event::Timer,
         })
     }
 
     fn offered(&mut self, offer: Offer) -> Event {
-        let now = Instant::now();
+        let now = self.parts.settings.clock.instant();
         let last = match offer {
             Offer::Finish(deadline) => return Event::Finish(deadline),
             Offer::Final(txid) => Some(txid),
@@ -311,8 +309,4 @@ impl Driver {
 async fn load_note(parts: &Parts) -> LastSynced {
     let (_, state) = parts.settings.notes(parts.mirror.remote.address());
     blocking(move || state.last_synced()).await
-}
-
-fn now() -> Now {
-    Now { instant: Instant::now(), boot: clock::since_boot() }
 }

@@ -32,7 +32,8 @@ pub(super) struct Applied {
     pub span: Option<Range<u64>>,
 }
 
-/// Decodes all frames in `bytes` and writes the pages that the file owns. `buffer` is memory to work in.
+/// Decodes all frames in `bytes` and writes the pages that the file owns. `buffer` is memory to
+/// work in.
 pub(super) fn apply(
     file: &Claimed,
     part: Part,

@@ -1,8 +1,9 @@
-//! Long reads: a range of consecutive parts is one request, and each part is decoded on a thread of its own as soon as it is
-//! there, while the next one comes in.
+//! Long reads: a range of consecutive parts is one request, and each part is decoded on a thread of
+//! its own as soon as it is there, while the next one comes in.
 //!
-//! A request has its price, at the store most of all: it opens the object, finds the place, and sends. What is in memory is
-//! bounded by the slots all the same: a read waits, and with it the sender, until there is one for its next part.
+//! A request has its price, at the store most of all: it opens the object, finds the place, and
+//! sends. What is in memory is bounded by the slots all the same: a read waits, and with it the
+//! sender, until there is one for its next part.
 
 use std::ops::Range;
 use std::os::fd::AsRawFd;
@@ -18,8 +19,8 @@ use crate::ltx::Frames;
 use crate::remote::Reading;
 use crate::restore::open::Part;
 
-/// The memory of a slot. It goes from part to part, because blocks of this size that are freed by one thread and asked for by
-/// another make the heap grow.
+/// The memory of a slot. It goes from part to part, because blocks of this size that are freed by
+/// one thread and asked for by another make the heap grow.
 #[derive(Default)]
 pub(super) struct Buffers {
     frames: Vec<u8>,
@@ -137,10 +138,11 @@ fn decode(
     AbortOnDropHandle::new(tokio::task::spawn_blocking(work))
 }
 
-/// Nothing is written here any more: the kernel may as well begin. An fsync at the end alone would wait for the whole
-/// database, while the disk was idle before.
+/// Nothing is written here any more: the kernel may as well begin. An fsync at the end alone would
+/// wait for the whole database, while the disk was idle before.
 fn begin_writeback(site: &Site, span: &Range<u64>) {
     let (start, len) = (span.start as libc::off64_t, (span.end - span.start) as libc::off64_t);
-    // SAFETY: the descriptor is open for the duration of the call, which takes no pointers. A hint: the fsync decides.
+    // SAFETY: the descriptor is open for the duration of the call, which takes no pointers. A hint:
+    // the fsync decides.
     unsafe { libc::sync_file_range(site.file.as_raw_fd(), start, len, libc::SYNC_FILE_RANGE_WRITE) };
 }

@@ -1,8 +1,10 @@
-//! Neighbouring pages, gathered and written together: a file system takes one large write far better than many small ones.
+//! Neighbouring pages, gathered and written together: a file system takes one large write far
+//! better than many small ones.
 //!
-//! The base of a plan is written last, when the pages of all newer files are in their places. Where it goes on only a few such
-//! pages further, they are read back (they were written a moment ago) and written once more with their neighbours: a base with
-//! a newer page here and there is one range then, not thousands of fragments.
+//! The base of a plan is written last, when the pages of all newer files are in their places. Where
+//! it goes on only a few such pages further, they are read back (they were written a moment ago)
+//! and written once more with their neighbours: a base with a newer page here and there is one
+//! range then, not thousands of fragments.
 
 use std::fs::File;
 use std::ops::Range;
@@ -75,7 +77,7 @@ impl<'a> Run<'a> {
         self.make_room()
     }
 
-    /// Writes what waits. Returns where all that was kept lies, first byte to last.
+    /// Writes what waits. Returns where all that was kept is, first byte to last.
     pub(super) fn finish(mut self) -> Result<Option<Range<u64>>, FsError> {
         self.flush()?;
         Ok(self.written)
@@ -108,7 +110,8 @@ mod tests {
 
     const SIZE: u32 = 4096;
 
-    /// Writes the pages that are kept as `k`, over a file in which all pages are `.`; the room of the others holds `x`.
+    /// Writes the pages that are kept as `k`, over a file in which all pages are `.`; the room of
+    /// the others holds `x`.
     fn written(pages: &[(u32, bool)], page_count: usize) -> (String, Option<Range<u64>>) {
         let file = tempfile::tempfile().expect("file");
         file.write_all_at(&vec![b'.'; page_count * SIZE as usize], 0).expect("fill");

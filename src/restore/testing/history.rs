@@ -57,7 +57,8 @@ impl History {
         1_795_000_000_000 + txid as i64 * 1000
     }
 
-    /// One transaction: the database gets `commit` pages, those in `changed` and new ones are written.
+    /// One transaction: the database gets `commit` pages, those in `changed` and new ones are
+    /// written.
     pub async fn write(&mut self, commit: u32, changed: impl IntoIterator<Item = u32>) {
         let txid = self.txid() + 1;
         let len = self.page_size.bytes();
@@ -112,7 +113,7 @@ impl History {
         assert!(self.store.remove(&self.name(level, min, max)), "{level}:{min}-{max} is there");
     }
 
-    /// Changes the bytes of an object where they lie.
+    /// Changes the bytes of an object where they are.
     pub fn damage(&self, level: u8, min: u64, max: u64, change: impl FnOnce(&mut Vec<u8>)) {
         let name = self.name(level, min, max);
         let mut bytes = self.store.bytes(&name).expect("there").to_vec();

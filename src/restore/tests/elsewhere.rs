@@ -1,4 +1,4 @@
-//! Replicas that lie in the layout of another store, or where nobody looks for them.
+//! Replicas that are in the layout of another store, or where nobody looks for them.
 
 use super::*;
 use crate::restore::testing::history::as_in_a_directory;

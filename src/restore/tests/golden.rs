@@ -24,7 +24,8 @@ async fn every_point_of_a_replica_of_litestream_0_5_is_restored_page_for_page() 
     }
 }
 
-/// Every page an LZ4 frame without a size, as Litestream 0.5.0 to 0.5.15 wrote them, and a file that mixes both flavours.
+/// Every page an LZ4 frame without a size, as Litestream 0.5.0 to 0.5.15 wrote them, and a file
+/// that mixes both flavours.
 #[tokio::test]
 async fn every_transaction_of_a_replica_of_litestream_0_5_0_is_restored_page_for_page() {
     const NAME: &str = "ltx-0.5.0";

@@ -24,7 +24,8 @@ fn any_step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
-    /// Whatever was written, compacted and retained: the newest state is restored, and every transaction either exactly or not.
+    /// Whatever was written, compacted and retained: the newest state is restored, and every
+    /// transaction either exactly or not.
     #[test]
     fn any_history_is_restored_exactly(steps in prop::collection::vec(any_step(), 1..25)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");

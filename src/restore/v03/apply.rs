@@ -1,8 +1,9 @@
-//! Puts a database together from a snapshot and WALs: what SQLite's own checkpoint would do, on a file nobody has opened.
+//! Puts a database together from a snapshot and WALs: what SQLite's own checkpoint would do, on a
+//! file nobody has opened.
 //!
-//! Of each WAL the pages go through a spool file first, because only a commit frame says that those before it count. Then the
-//! newest version of every page is written once, and the file is as long as the last commit says. Memory: one number for each
-//! page that the WAL holds.
+//! Of each WAL the pages go through a spool file first, because only a commit frame says that those
+//! before it count. Then the newest version of every page is written once, and the file is as long
+//! as the last commit says. Memory: one number for each page that the WAL holds.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -84,7 +85,8 @@ fn copy_snapshot(snapshot: &OldObject, objects: &mut Objects, file: &File, path:
     }
 }
 
-/// The page size of the snapshot; `None` if it is empty, as a database is whose first pages are all in the WAL.
+/// The page size of the snapshot; `None` if it is empty, as a database is whose first pages are all
+/// in the WAL.
 fn page_size_of(snapshot: &OldObject, len: u64, file: &File, path: &Path) -> Result<Option<PageSize>, Failure> {
     if len == 0 {
         return Ok(None);

@@ -1,11 +1,13 @@
-//! From objects in the bucket to their content: fetched ahead in parallel on one side, read in order on the other.
+//! From objects in the bucket to their content: fetched ahead in parallel on one side, read in
+//! order on the other.
 //!
 //! ```text
 //! async: ranges of all objects, several at a time ──▶ a channel of few places ──▶ blocking: LZ4 frames ──▶ bytes
 //! ```
 //!
-//! Memory: `parallelism` ranges and one LZ4 block. An object is whole only if its last LZ4 frame has its end mark and nothing
-//! follows it; the decoder alone would take a cut at the edge of a block for the end.
+//! Memory: `parallelism` ranges and one LZ4 block. An object is whole only if its last LZ4 frame
+//! has its end mark and nothing follows it; the decoder alone would take a cut at the edge of a
+//! block for the end.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -85,7 +87,7 @@ fn ranges_of(object: &OldObject) -> impl Iterator<Item = (&OldObject, u64, u64)>
     })
 }
 
-/// The bytes of one object as they lie in the bucket.
+/// The bytes of one object as they are in the bucket.
 struct Feed {
     pieces: mpsc::Receiver<Piece>,
     progress: Arc<Progress>,
@@ -123,7 +125,8 @@ impl Read for Feed {
     }
 }
 
-/// The content of one object after the other: a reader that ends with each object, until the next is begun.
+/// The content of one object after the other: a reader that ends with each object, until the next
+/// is begun.
 pub(super) struct Objects {
     decoder: FrameDecoder<Feed>,
 }

@@ -1,8 +1,10 @@
-//! The planner for replicas of Litestream 0.3: one snapshot and every WAL segment that goes on from it. Pure.
+//! The planner for replicas of Litestream 0.3: one snapshot and every WAL segment that goes on from
+//! it. Pure.
 //!
-//! It chooses as 0.3 did: of all generations the snapshot that was written last, then everything of that generation's WALs. Only
-//! places can be checked here; whether the segments of one WAL fit together byte by byte shows when they are read. What the
-//! format cannot show is that the last segment of a WAL is missing: nothing says how long a WAL was.
+//! It chooses as 0.3 did: of all generations the snapshot that was written last, then everything of
+//! that generation's WALs. Only places can be checked here; whether the segments of one WAL fit
+//! together byte by byte shows when they are read. What the format cannot show is that the last
+//! segment of a WAL is missing: nothing says how long a WAL was.
 //!
 //! ```text
 //! snapshot 2 ─┬─ wal 2: 0 ──▶ 1038 ──▶ 4080

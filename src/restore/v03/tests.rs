@@ -1,4 +1,5 @@
-//! A replica that the real Litestream 0.3.13 wrote (`tests/fixtures/make_litestream_0_3_13.py`), and what becomes of it.
+//! A replica that the real Litestream 0.3.13 wrote (`tests/fixtures/make_litestream_0_3_13.py`),
+//! and what becomes of it.
 
 use std::sync::Arc;
 
@@ -59,7 +60,8 @@ async fn any_missing_file_is_an_error_that_names_it() {
     let wal_of = |name: &str| name.rsplit('/').next().and_then(|file| file.split('_').next()).map(str::to_owned);
     let names: Vec<String> = lines("objects.txt").into_iter().map(|line| line[1].clone()).collect();
     let segments: Vec<&String> = names.iter().filter(|name| name.contains(&format!("{generation}/wal/"))).collect();
-    // The last segment of a WAL leaves no hole behind: nothing in the format says how long a WAL was.
+    // The last segment of a WAL leaves no hole behind: nothing in the format says how long a WAL
+    // was.
     let ends_a_wal =
         |name: &str| segments.iter().filter(|s| wal_of(s) == wal_of(name)).max().is_some_and(|s| **s == name);
     let mut gaps = 0;
@@ -72,7 +74,8 @@ async fn any_missing_file_is_an_error_that_names_it() {
                 assert!(restored.files < whole.files && (database != expected || line[1] != newest));
             }
             Err(RestoreError::OldGap { .. } | RestoreError::Corrupt { .. }) => gaps += 1,
-            // Asked or not, SQLite has a look: with this hole pages of two times stand side by side.
+            // Asked or not, SQLite has a look: with this hole pages of two times stand side by
+            // side.
             Err(RestoreError::Unsound { .. }) if ends_a_wal(&line[1]) => {}
             Err(error) => panic!("{error}"),
         }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use crate::clock;
 use crate::config::Target;
 use crate::remote::{Layout, Remote};
 use crate::replicate::Governor;
@@ -81,16 +80,16 @@ async fn probe_fencing(share: Share, remote: Remote) {
         let probed = probe::probe(remote.store().as_ref()).await?;
         if !probed.honours_create {
             tracing::warn!(
-                "{} ignores If-None-Match: two writers on this path could overwrite each other; make sure that there is one",
+                "{} ignores If-None-Match: two writers on this path could overwrite each other; make sure that only one writes there",
                 remote.address()
             );
         }
         beside = Some(probed.beside);
-        Ok(Answered { at: probed.now_ms.map(|now_ms| (now_ms, clock::since_boot())) })
+        Ok(Answered { at: probed.now_ms.map(|now_ms| (now_ms, remote.clock().since_boot())) })
     });
     match answered.await {
         Ok(Answered { at: Some((then_ms, then)) }) => {
-            let since = clock::since_boot().saturating_sub(*then);
+            let since = remote.clock().since_boot().saturating_sub(*then);
             let now_ms = then_ms.saturating_add(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
             remove_leftovers(&share, &remote, now_ms, beside.unwrap_or_default()).await;
         }
@@ -116,9 +115,9 @@ async fn remove_leftovers(share: &Share, remote: &Remote, mut now_ms: i64, mut p
             Ok(None) => return,
             Err(error) => return debug(error),
         };
-        let before = clock::since_boot();
+        let before = remote.clock().since_boot();
         tokio::time::sleep(wait).await;
-        let slept = clock::since_boot().saturating_sub(before);
+        let slept = remote.clock().since_boot().saturating_sub(before);
         now_ms = now_ms.saturating_add(i64::try_from(slept.as_millis()).unwrap_or(i64::MAX));
         probes = match probe::list(remote.store().as_ref()).await {
             Ok(probes) => probes,

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::clock::MACHINE;
 use crate::db::Tuning;
 use crate::remote::Layout;
 use crate::replicate::{OnceWork, Policy, Ready};
@@ -70,6 +71,7 @@ impl App {
             proof_lasts: hour,
             lifecycle: Some(policy),
             once: None,
+            clock: MACHINE,
         };
         Registration { settings, remote: self.remote.clone(), store: StoreKey::named("memory"), mirrors: Vec::new() }
     }

@@ -80,12 +80,12 @@ fn a_rest_lets_the_wal_restart_once_and_keeps_the_new_frames() {
 }
 
 #[test]
-fn a_barrier_keeps_writers_out_and_writes_nothing() {
+fn the_write_lock_keeps_writers_out_and_writes_nothing() {
     let rig = rig();
     rig.commit();
     let before = rig.wal();
-    assert!(rig.ours.begin_barrier().expect("barrier"));
-    assert!(!rig.spare.begin_barrier().expect("answer"), "two writers at once");
+    assert!(rig.ours.begin_write().expect("the write lock"));
+    assert!(!rig.spare.begin_write().expect("answer"), "two writers at once");
     assert!(rig.app.execute("INSERT INTO t VALUES (2)", []).is_err());
     rig.ours.end().expect("end");
     assert_eq!(rig.wal(), before);
@@ -158,7 +158,8 @@ fn a_wal_that_was_deleted_has_no_frame_to_name() {
         crate::fsx::remove_file_if_exists(&crate::fsx::with_suffix(&path, suffix)).expect("remove");
     }
     let app = rusqlite::Connection::open(&path).expect("open");
-    // Recovered from nothing, then truncated: a wal-index header with salts and without a page size.
+    // Recovered from nothing, then truncated: a wal-index header with salts and without a page
+    // size.
     app.execute_batch("SELECT count(*) FROM t; PRAGMA wal_checkpoint(TRUNCATE)").expect("recover");
     let [ours, spare] = [(); 2].map(|()| Connection::open(&path, Duration::ZERO).expect("open"));
     for connection in [&ours, &spare, &ours, &spare] {

@@ -1,4 +1,5 @@
-//! Whatever lies in a `-wal`: both readers stop where SQLite's own recovery stops, and the database that results is the same.
+//! Whatever is in a `-wal`: both readers stop where SQLite's own recovery stops, and the database
+//! that results is the same.
 
 use super::recovery::{HEADER, PAGE, by_sqlite, by_us, in_byte_order};
 use super::*;

@@ -1,7 +1,9 @@
-//! What SQLite's own recovery makes of a WAL is what this reader makes of it: in both byte orders, whole and damaged.
+//! What SQLite's own recovery makes of a WAL is what this reader makes of it: in both byte orders,
+//! whole and damaged.
 //!
-//! The magic number names the byte order of the words that are summed: that of the machine which began the WAL. So one that was
-//! begun on the other kind of machine is crafted here from a real one, with sums of its own.
+//! The magic number names the byte order of the words that are summed: that of the machine which
+//! began the WAL. So one that was begun on the other kind of machine is crafted here from a real
+//! one, with sums of its own.
 
 use std::fs;
 

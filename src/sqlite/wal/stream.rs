@@ -1,7 +1,8 @@
 //! A WAL that comes as a stream: frame after frame with its page, salts and checksums checked.
 //!
-//! For WALs that were copied while they were whole, so that what does not fit is damage and not an end, as it would be in a
-//! file that SQLite writes to: an invalid frame is an error, and so is half a one.
+//! For WALs that were copied while they were whole, so that what does not fit is damage and not an
+//! end, as it would be in a file that SQLite writes to: an invalid frame is an error, and so is
+//! half a one.
 
 use std::io::{self, Read};
 

@@ -1,7 +1,7 @@
 //! One file, made visible in one step.
 //!
 //! ```text
-//!   .millstream-<random>.tmp ── write, stamp, fsync ──┬─ create:  link(2), else renameat2(RENAME_NOREPLACE),
+//!   .millstream-<random>.tmp ── write, set time, fsync ──┬─ create:  link(2), else renameat2(RENAME_NOREPLACE),
 //!                                                     │           else rename(2) while a lock file is ours
 //!                                                     └─ replace: rename(2)              ──▶ fsync(directory)
 //! ```
@@ -15,7 +15,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::super::{Result, StoreError};
 use super::{TEMP_PREFIX, TEMP_SUFFIX, failure};
-use crate::clock;
+use crate::clock::MACHINE;
 use crate::fsx::weak::{self, Ability};
 use crate::fsx::{self, Context, FsError};
 
@@ -41,7 +41,7 @@ pub(super) struct Temp {
 impl Temp {
     pub(super) fn create(target: &Target) -> Result<Temp> {
         prepare_dir(target)?;
-        let path = target.dir.join(format!("{TEMP_PREFIX}{:016x}{TEMP_SUFFIX}", clock::random_u64()));
+        let path = target.dir.join(format!("{TEMP_PREFIX}{:016x}{TEMP_SUFFIX}", MACHINE.random_u64()));
         let file = fsx::create_new(&path, FILE_MODE).map_err(failure)?;
         Ok(Temp { file, path, renamed: false })
     }
@@ -73,7 +73,8 @@ impl Temp {
     fn publish_new(&mut self, target: &Target) -> Result<()> {
         let Err(error) = weak::link(&self.path, &target.path) else { return Ok(()) };
         match error.raw_os_error() {
-            // Over NFS a repeated request may meet its own success: the second link on our own file is the proof.
+            // Over NFS a repeated request may meet its own success: the second link on our own file
+            // is the proof.
             Some(libc::EEXIST) if self.file.metadata().is_ok_and(|m| m.nlink() > 1) => Ok(()),
             Some(libc::EEXIST) => Err(exists(&target.path)),
             _ if Ability::Link.is_lacking(&error) => self.rename_new(target),
@@ -94,8 +95,8 @@ impl Temp {
         }
     }
 
-    /// For file systems that have neither. Whoever has made the lock file of a name is the only one to look whether the name is
-    /// free, and to take it.
+    /// For file systems that have neither. Whoever has made the lock file of a name is the only one
+    /// to look whether the name is free, and to take it.
     fn rename_locked(&mut self, target: &Target) -> Result<()> {
         Ability::RenameNew.is_missed_at(&target.path);
         let lock = lock_path(target);
@@ -115,8 +116,8 @@ impl Temp {
         renamed
     }
 
-    /// What it means that somebody has the lock file. A killed writer's is removed for the next attempt: both times are the file
-    /// system's own, so no clock of ours has a part in it.
+    /// What it means that somebody has the lock file. A killed writer's is removed for the next
+    /// attempt: both times are the file system's own, so no clock of ours has a part in it.
     fn locked_out(&self, target: &Target, lock: &Path) -> StoreError {
         if target.path.exists() {
             return exists(&target.path);
@@ -140,7 +141,8 @@ fn lock_path(target: &Target) -> PathBuf {
 impl Drop for Temp {
     fn drop(&mut self) {
         if !self.renamed {
-            // Best effort: what stays behind is hidden from listings and taken along by a later delete.
+            // Best effort: what stays behind is hidden from listings and taken along by a later
+            // delete.
             let _ = fsx::remove_file(&self.path);
         }
     }
@@ -155,14 +157,14 @@ fn create_dirs(dir: &Path) -> Result<()> {
     create_dirs(parent)?;
     match DirBuilder::new().mode(DIR_MODE).create(dir) {
         Ok(()) => fsx::sync_dir(parent).map_err(failure),
-        // Somebody was faster; or a dangling symlink lies there, which the next step will report.
+        // Somebody was faster; or a dangling symlink is there, which the next step will report.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(source) => Err(failure(FsError { verb: "create directory", path: dir.to_owned(), source })),
     }
 }
 
-/// Makes sure the object's directory exists, and refuses to write through a symlink that leads out of the root. The root
-/// itself may be one: that is the user's choice.
+/// Makes sure the object's directory exists, and refuses to write through a symlink that leads out
+/// of the root. The root itself may be one: that is the user's choice.
 fn prepare_dir(target: &Target) -> Result<()> {
     let root = target.root.as_path();
     create_dirs(root)?;
@@ -186,5 +188,5 @@ fn exists(path: &Path) -> StoreError {
     if path.is_dir() {
         return StoreError::Permanent { detail: format!("create {}: a directory has this name", path.display()) };
     }
-    StoreError::AlreadyExists { detail: format!("create {}: exists already", path.display()) }
+    StoreError::AlreadyExists { detail: format!("create {}: it already exists", path.display()) }
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use futures_util::TryStreamExt;
 
 use super::*;
-use crate::clock;
+use crate::clock::MACHINE;
 
 fn key(name: &str) -> Key {
     Key::new(name).expect("a valid key")
@@ -121,7 +121,7 @@ async fn temporary_files_are_hidden_reserved_and_swept_when_stale() {
 
     store.delete(&[key("a")]).await.expect("delete");
     assert_eq!(files_in(dir.path()), [temp], "it may belong to a living writer");
-    walk::sweep(dir.path(), clock::unix_ms() / 1000 + 25 * 3600);
+    walk::sweep(dir.path(), MACHINE.unix_ms() / 1000 + 25 * 3600);
     assert_eq!(files_in(dir.path()), Vec::<String>::new());
 }
 

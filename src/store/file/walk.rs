@@ -1,8 +1,9 @@
 //! Going through directories: listings, deletes, and sweeping up what killed writers left.
 //!
-//! A replica may share its directory with anything, at the root of a volume with `lost+found` for example. Only what lies under
-//! its own prefixes is walked as a whole, and must be readable. The rest is glanced at: the files beside them, and while nothing of its
-//! own is there, what lies below other directories too.
+//! A replica may share its directory with anything, at the root of a volume with `lost+found` for
+//! example. Only what is under its own prefixes is walked as a whole, and must be readable. The
+//! rest is glanced at: the files beside them, and while nothing of its own is there, what is
+//! below other directories too.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{Deleted, Key, Listed, Result, StoreError};
 use super::{absent_or, failure, is_temp, modified_ms};
-use crate::clock;
+use crate::clock::MACHINE;
 use crate::fsx::{self, Context};
 
 /// A temporary file this old belongs to a writer that was killed; deletes take it along.
@@ -33,7 +34,7 @@ pub(super) fn list(root: &Path, prefix: &str) -> Result<Vec<Listed>> {
 /// How many entries that are not the replica's own are looked at.
 const GLANCE_MAX: usize = 10_000;
 
-/// What lies under the prefixes, and the files beside them; if nothing does, what else lies there.
+/// What is under the prefixes, and the files beside them; if there is nothing, what else is there.
 pub(super) fn list_own(root: &Path, prefixes: &[String]) -> Result<Vec<Listed>> {
     let mut walk = Walk { prefix: "", ancestors: Vec::new(), found: Vec::new() };
     for name in prefixes.iter().map(|prefix| prefix.trim_end_matches('/')) {
@@ -61,8 +62,8 @@ enum Depth {
     All,
 }
 
-/// Files of strangers, nearest first, up to a limit. Directories that cannot be read and hidden ones are passed over, links are not
-/// followed: they lead anywhere.
+/// Files of strangers, nearest first, up to a limit. Directories that cannot be read and hidden
+/// ones are passed over, links are not followed: they lead anywhere.
 fn glance(root: &Path, depth: Depth) -> Result<Vec<Listed>> {
     let mut found = Vec::new();
     let mut left = GLANCE_MAX;
@@ -73,7 +74,7 @@ fn glance(root: &Path, depth: Depth) -> Result<Vec<Listed>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) if parent.is_empty() && depth == Depth::All => return Err(failure(error)),
             Err(error) => {
-                tracing::debug!("passed over: {error}");
+                tracing::debug!("leaving out of the listing what cannot be read: {error}");
                 continue;
             }
         };
@@ -100,17 +101,20 @@ fn glance(root: &Path, depth: Depth) -> Result<Vec<Listed>> {
 /// One recursive listing.
 struct Walk<'a> {
     prefix: &'a str,
-    /// Device and inode of the directories we are in, so that a symlink to one of them ends the came_after.
+    /// Device and inode of the directories we are in, so that a symlink to one of them ends the
+    /// came_after.
     ancestors: Vec<(u64, u64)>,
     found: Vec<Listed>,
 }
 
 impl Walk<'_> {
-    /// Lists `dir`, whose name relative to the root is `name`. A directory that is not there is empty.
+    /// Lists `dir`, whose name relative to the root is `name`. A directory that is not there is
+    /// empty.
     fn directory(&mut self, dir: &Path, name: &str) -> Result<()> {
         let Some(metadata) = fsx::metadata_if_exists(dir).map_err(failure)? else { return Ok(()) };
         let identity = (metadata.dev(), metadata.ino());
-        // Only a link can lead back; and a file system without inode numbers gives all its directories the same.
+        // Only a link can lead back; and a file system without inode numbers gives all its
+        // directories the same.
         if self.ancestors.contains(&identity) && fs::symlink_metadata(dir).is_ok_and(|link| link.is_symlink()) {
             return Ok(());
         }
@@ -167,7 +171,7 @@ pub(super) fn delete(targets: Vec<(Key, PathBuf)>) -> Deleted {
     for dir in dirs {
         // A deletion that a power cut undoes is done again by the next round.
         let _ = fsx::sync_dir(&dir);
-        sweep(&dir, clock::unix_ms() / 1000);
+        sweep(&dir, MACHINE.unix_ms() / 1000);
     }
     done
 }

@@ -1,9 +1,10 @@
 //! Is this answer S3's? Asked of every answer before the SDK makes a success or an error of it.
 //!
-//! A captive portal, a middlebox or a web server under the same name answers as well, mostly with a page, and often with 200.
-//! Taken for S3's, its 200 to a put is a backup that does not exist, its page an object, its 404 a backup that is gone. What
-//! headers can tell is told here; what was stored is proved in `proof.rs`. Servers differ: no single header is demanded of
-//! them, and an answer that proves its content by itself needs none.
+//! A captive portal, a middlebox or a web server under the same name answers as well, mostly with a
+//! page, and often with 200. Taken for S3's, its 200 to a put is a backup that does not exist, its
+//! page an object, its 404 a backup that is gone. What headers can tell is told here; what was
+//! stored is proved in `proof.rs`. Servers differ: no single header is demanded of them, and an
+//! answer that proves its content by itself needs none.
 
 use aws_sdk_s3::config::interceptors::{
     AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
@@ -130,16 +131,18 @@ fn foreign(operation: &str, seen: &Seen) -> Option<Foreign> {
         },
         (300..=399, _) if !seen.has_s3_header => {
             let to = seen.location.as_deref()?;
-            Some(Foreign(format!("it sends us to {to}")))
+            Some(Foreign(format!("it redirects to {to}")))
         }
-        // All others have a body that tells more than a type does: a server may call its XML a page.
+        // All others have a body that tells more than a type does: a server may call its XML a
+        // page.
         (300..=499, "HeadObject") if seen.is_page() && !seen.has_s3_header => Some(page()),
         _ => None,
     }
 }
 
-/// Whether the body of an error, which names no code, is somebody else's: S3 says its errors in XML, with a code. What is not
-/// there is worth more doubt than other errors are; a proxy's word about the size of a body is a fact to act upon.
+/// Whether the body of an error, which names no code, is somebody else's: S3 says its errors in
+/// XML, with a code. What is not there is worth more doubt than other errors are; a proxy's word
+/// about the size of a body is a fact to act upon.
 pub(super) fn is_foreign_error(response: &HttpResponse) -> Option<Foreign> {
     let (seen, body) = (Seen::of(response), response.body().bytes().unwrap_or_default());
     let page = seen.is_page() || is_page(body);
@@ -152,8 +155,8 @@ pub(super) fn is_foreign_error(response: &HttpResponse) -> Option<Foreign> {
     }
 }
 
-/// Whether an XML document is whole and sound to its end: half a listing would look like a backup with holes. The SDK takes what
-/// stands before the first fault for all there is.
+/// Whether an XML document is whole and sound to its end: half a listing would look like a backup
+/// with holes. The SDK takes what stands before the first fault for all there is.
 fn is_complete(document: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(document) else { return false };
     let mut open = Vec::new();
@@ -177,7 +180,8 @@ fn is_complete(document: &[u8]) -> bool {
     roots == 1 && open.is_empty()
 }
 
-/// The id of an upload that was begun, from an answer that the SDK refuses because its root has another name (rclone).
+/// The id of an upload that was begun, from an answer that the SDK refuses because its root has
+/// another name (rclone).
 pub(super) fn upload_id_of<E>(error: &SdkError<E, HttpResponse>) -> Option<String> {
     let response = error.raw_response().filter(|response| response.status().is_success())?;
     let text = std::str::from_utf8(response.body().bytes()?).ok()?;
@@ -212,7 +216,8 @@ mod tests {
     #[test]
     fn answers_of_real_servers_pass_and_pages_do_not() {
         for (operation, status, content_type, length, headers, refused) in [
-            // AWS, and those that send less: nanio has no request id, moto calls an empty body a page.
+            // AWS, and those that send less: nanio has no request id, moto calls an empty body a
+            // page.
             ("PutObject", 200, "", 0, "vs", false),
             ("PutObject", 200, "", 0, "v", false),
             ("PutObject", 200, "text/html; charset=utf-8", 0, "vs", false),

@@ -1,5 +1,5 @@
-//! AWS's chain of credentials (environment, profile, process, web identity, container, instance), with its values checked and its
-//! failures told in one short sentence.
+//! AWS's chain of credentials (environment, profile, process, web identity, container, instance),
+//! with its values checked and its failures told in one short sentence.
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::provider_config::ProviderConfig;
@@ -66,13 +66,15 @@ fn check(found: SdkCredentials) -> Result<SdkCredentials, CredentialsError> {
 pub(super) fn is_refused(error: &CredentialsError) -> bool {
     let text = causes_of(error);
     let refusals = ["code: 40", "StatusCode(40", "forbidden", "AccessDenied"];
-    // So the SDK calls what the metadata services of other clouds answer (404, 400): they know no such credentials.
+    // So the SDK calls what the metadata services of other clouds answer (404, 400): they know no
+    // such credentials.
     let strangers = ["did not contain a TTL", "TTL was invalid", "invalid request parameters"];
     matches!(error, CredentialsError::ProviderError(_))
         && refusals.iter().chain(&strangers).any(|said| text.contains(said))
 }
 
-/// What went wrong, in few words: the SDK's own are hundreds of characters, some of them a debug print of an answer.
+/// What went wrong, in few words: the SDK's own are hundreds of characters, some of them a debug
+/// print of an answer.
 pub(super) fn told(error: &CredentialsError) -> String {
     let text = causes_of(error);
     let said = |word: &str| text.contains(word);

@@ -1,7 +1,8 @@
-//! From [`Settings`] to a ready SDK client: credentials, region, endpoint, checksums, time-outs, retries.
+//! From [`Settings`] to a ready SDK client: credentials, region, endpoint, checksums, time-outs,
+//! retries.
 //!
-//! Nothing here asks the network, with one exception: the region of an AWS bucket that nobody named (one anonymous HEAD,
-//! which needs no permission). Credentials are loaded by the first request.
+//! Nothing here asks the network, with one exception: the region of an AWS bucket that nobody named
+//! (one anonymous HEAD, which needs no permission). Credentials are loaded by the first request.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,8 +40,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The slowest upload we wait for; slower ones are cut off and tried again.
 const SLOWEST_BYTES_PER_S: u64 = 32 * 1024;
 
-/// Clients made so far. Replicas in the same place with the same keys share one, and with it connections, credentials and
-/// trusted roots: a thousand databases need not hold them a thousand times.
+/// Clients made so far. Replicas in the same place with the same keys share one, and with it
+/// connections, credentials and trusted roots: a thousand databases need not hold them a thousand
+/// times.
 #[derive(Default)]
 pub struct Clients(Vec<(Settings, Connected)>);
 
@@ -87,7 +89,8 @@ pub(super) async fn build_over(
         assumed.of(endpoint);
     }
     let problem = endpoint.as_deref().and_then(value::endpoint_problem);
-    // What the configuration says has been checked; this is what the environment and the profile say.
+    // What the configuration says has been checked; this is what the environment and the profile
+    // say.
     let problem = problem.or_else(|| sdk.region().and_then(|region| value::region_problem(region.as_ref())));
     if let Some(problem) = problem {
         return Err(StoreError::Permanent { detail: format!("the AWS settings of the environment: {problem}") });
@@ -108,15 +111,16 @@ fn http_client(settings: &Settings, ways: &Ways) -> Result<SharedHttpClient> {
     }
 }
 
-/// Whether no TLS connection will ever be made, so that loading the roots can be spared at start-up.
+/// Whether no TLS connection will ever be made, so that loading the roots can be spared at
+/// start-up.
 fn speaks_plainly(settings: &Settings, ways: &Ways) -> bool {
     let endpoint = settings.endpoint.as_deref().map(endpoint_url);
     // Without keys at hand, credentials may have to be fetched from somewhere that speaks TLS.
     endpoint.is_some_and(|e| e.starts_with("http://")) && settings.credentials.is_some() && ways.proxies.is_empty()
 }
 
-/// What the environment and the profile say. The region is looked up without the instance metadata service: where this
-/// machine stands says little about where the bucket is.
+/// What the environment and the profile say. The region is looked up without the instance metadata
+/// service: where this machine stands says little about where the bucket is.
 async fn load(settings: &Settings, http: &SharedHttpClient) -> SdkConfig {
     let given = settings.region.clone().map(Region::new);
     let provider_config = ProviderConfig::default().with_http_client(http.clone());
@@ -138,7 +142,8 @@ fn sdk_credentials(given: &Credentials) -> SdkCredentials {
     SdkCredentials::new(&given.access_key_id, given.secret_access_key.expose(), token, None, "configuration")
 }
 
-/// The endpoint as it is written, also when only the environment or the profile names one. `None`: AWS.
+/// The endpoint as it is written, also when only the environment or the profile names one. `None`:
+/// AWS.
 fn endpoint(settings: &Settings, sdk: &SdkConfig) -> Option<String> {
     let of_s3 = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
     let for_s3 = || sdk.service_config()?.load_config(of_s3.ok()?);
@@ -146,8 +151,9 @@ fn endpoint(settings: &Settings, sdk: &SdkConfig) -> Option<String> {
     given.iter().flatten().find_map(|endpoint| value::trimmed(endpoint)).map(str::to_owned)
 }
 
-/// What the configuration says; then what the endpoint's host says, which is never wrong; then the environment. For AWS the
-/// environment is only asked where to ask: an application and its bucket need not live in the same region.
+/// What the configuration says; then what the endpoint's host says, which is never wrong; then the
+/// environment. For AWS the environment is only asked where to ask: an application and its bucket
+/// need not live in the same region.
 async fn region(
     settings: &Settings,
     endpoint: Option<&str>,
@@ -206,8 +212,8 @@ fn config(settings: &Settings, sdk: &SdkConfig, endpoint: Option<&str>, region: 
         .stalled_stream_protection(StalledStreamProtectionConfig::enabled().build())
         .interceptor(Suspicious);
     if let Some(endpoint) = endpoint {
-        // Compatible stores differ most in their handling of checksums: none unless the operation demands one.
-        // Nobody could say how to address an endpoint that only the environment knows.
+        // Compatible stores differ most in their handling of checksums: none unless the operation
+        // demands one. Nobody could say how to address an endpoint that only the environment knows.
         let unforeseen = settings.endpoint.is_none() && provider::defaults(endpoint).force_path_style;
         config = config
             .endpoint_url(with_its_path_ended(endpoint))
@@ -227,7 +233,8 @@ fn config(settings: &Settings, sdk: &SdkConfig, endpoint: Option<&str>, region: 
     config
 }
 
-/// The SDK puts the bucket right behind the path of an endpoint, where it has one (Supabase: `/storage/v1/s3`).
+/// The SDK puts the bucket right behind the path of an endpoint, where it has one (Supabase:
+/// `/storage/v1/s3`).
 fn with_its_path_ended(endpoint: &str) -> String {
     let has_path = endpoint.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
     if has_path && !endpoint.ends_with('/') { format!("{endpoint}/") } else { endpoint.to_owned() }
@@ -237,8 +244,9 @@ fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(tls::CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build()
 }
 
-/// One try only, with time for a body of this size. For requests whose lost reply must be seen by the caller: a hidden
-/// second try of a create would meet the first one's object and call it somebody else's.
+/// One try only, with time for a body of this size. For requests whose lost reply must be seen by
+/// the caller: a hidden second try of a create would meet the first one's object and call it
+/// somebody else's.
 pub(super) fn once(body_len: usize) -> Builder {
     uploading(body_len).retry_config(RetryConfig::disabled())
 }

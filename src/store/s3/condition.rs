@@ -1,10 +1,11 @@
 //! Create-if-absent where the store refuses the condition: look, put, look again.
 //!
-//! Most stores honour `If-None-Match: *`, some ignore it (`store/probe.rs` finds that out), and some refuse the request for it
-//! (Backblaze B2, OVH, Alibaba, Swift: 400 or 501). Whether the condition was the cause shows when the same put without it
-//! succeeds; then it is left out from there on. What is there is still never replaced knowingly, and what a rival put at the
-//! same moment is seen by whoever was first; but between the look and the put there is a gap that no client can close, and
-//! a warning says so.
+//! Most stores honour `If-None-Match: *`, some ignore it (`store/probe.rs` finds that out), and
+//! some refuse the request for it (Backblaze B2, OVH, Alibaba, Swift: 400 or 501). Whether the
+//! condition was the cause shows when the same put without it succeeds; then it is left out from
+//! there on. What is there is still never replaced knowingly, and what a rival put at the same
+//! moment is seen by whoever was first; but between the look and the put there is a gap that no
+//! client can close, and a warning says so.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -19,7 +20,8 @@ use super::S3Store;
 pub(super) struct Habits {
     /// It has refused a batch delete and knows only single ones.
     pub deletes_singly: AtomicBool,
-    /// It has answered a conditional put with a success or with 412, so no refusal is about the condition.
+    /// It has answered a conditional put with a success or with 412, so no refusal is about the
+    /// condition.
     pub knows_conditions: AtomicBool,
     /// It refuses conditional puts.
     pub refuses_conditions: AtomicBool,
@@ -67,7 +69,8 @@ impl S3Store {
         !self.habits.refuses_conditions.load(Relaxed)
     }
 
-    /// Whether this refusal of a create may be one of the condition, which leaving it out would cure.
+    /// Whether this refusal of a create may be one of the condition, which leaving it out would
+    /// cure.
     pub(super) fn may_go_without<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> bool {
         !self.habits.knows_conditions.load(Relaxed) && may_be_refused(error)
     }
@@ -81,7 +84,7 @@ impl S3Store {
     pub(super) fn condition_was_refused(&self) {
         if !self.habits.refuses_conditions.swap(true, Relaxed) {
             tracing::warn!(
-                "{} refuses If-None-Match: two writers on this path could overwrite each other; make sure that there is one",
+                "{} refuses If-None-Match: two writers on this path could overwrite each other; make sure that only one writes there",
                 self.address()
             );
         }
@@ -91,7 +94,7 @@ impl S3Store {
     pub(super) async fn require_absent(&self, key: &Key) -> Result<()> {
         match self.head(key).await {
             Ok(_) => Err(StoreError::AlreadyExists {
-                detail: format!("{}: exists already", self.what("create", key.as_str())),
+                detail: format!("{}: it already exists", self.what("create", key.as_str())),
             }),
             Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),

@@ -1,7 +1,7 @@
 //! Deletes: in batches where the store knows them, one by one where it does not.
 //!
-//! What a store makes of a batch differs: some want Content-MD5, some have no batches at all. A refusal of the batch as
-//! such is remembered, so that it is asked only once.
+//! What a store makes of a batch differs: some want Content-MD5, some have no batches at all. A
+//! refusal of the batch as such is remembered, so that it is asked only once.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -25,7 +25,8 @@ pub(super) async fn delete(store: &S3Store, keys: &[Key]) -> Result<Deleted> {
             singly(store, batch).await?
         } else {
             match at_once(store, batch).await {
-                // Missing buckets and the like come back from the single deletes with a message of their own.
+                // Missing buckets and the like come back from the single deletes with a message of
+                // their own.
                 Err(StoreError::Permanent { detail }) => {
                     tracing::debug!(%detail, "batch delete refused; deleting one by one");
                     let result = singly(store, batch).await?;

@@ -1,8 +1,9 @@
 //! Reads: the right range or an error, and never a byte more or less than the answer promised.
 //!
-//! Some servers ignore `Range` and send the whole object, some send another range. Such bytes look like a backup and are
-//! none, so what the answer says about itself is checked before the first byte is handed on. Where it says that it holds more
-//! than was asked for, the rest is left out: that is slower, but it is the right range.
+//! Some servers ignore `Range` and send the whole object, some send another range. Such bytes look
+//! like a backup and are none, so what the answer says about itself is checked before the first
+//! byte is handed on. Where it says that it holds more than was asked for, the rest is left out:
+//! that is slower, but it is the right range.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -74,7 +75,8 @@ struct Cut {
     more: bool,
 }
 
-/// How to get the range out of the answer; `Ok(None)`: the object ends before it. `Err` says what is wrong with the answer.
+/// How to get the range out of the answer; `Ok(None)`: the object ends before it. `Err` says what
+/// is wrong with the answer.
 fn cut(asked: Range, content_range: Option<&str>, length: Option<u64>) -> std::result::Result<Option<Cut>, String> {
     let end = asked.start.saturating_add(asked.len);
     let Some(text) = content_range else {
@@ -124,7 +126,8 @@ impl Download {
         }
         match self.body.next().await {
             Some(Ok(mut chunk)) => {
-                // Nothing of what is skipped is handed on, but that something came: nobody should think that it stalls.
+                // Nothing of what is skipped is handed on, but that something came: nobody should
+                // think that it stalls.
                 let skipped =
                     chunk.split_to(usize::try_from(cut.skip).map_or(chunk.len(), |skip| skip.min(chunk.len())));
                 cut.skip -= skipped.len() as u64;

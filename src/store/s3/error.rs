@@ -1,7 +1,9 @@
-//! From an SDK error to the caller's next move. The only file that knows what the SDK calls its failures.
+//! From an SDK error to the caller's next move. The only file that knows what the SDK calls its
+//! failures.
 //!
-//! The facts are taken out first ([`Facts`]), then a pure table decides ([`verdict`]). Details carry the operation, the
-//! address, S3's code and message, the HTTP status and the request id; never a URL, a header or a key.
+//! The facts are taken out first ([`Facts`]), then a pure table decides ([`verdict`]). Details
+//! carry the operation, the address, S3's code and message, the HTTP status and the request id;
+//! never a URL, a header or a key.
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -169,7 +171,8 @@ fn hopeless(error: &(dyn std::error::Error + 'static)) -> Option<Hopeless> {
         if cause.is::<BadProxy>() {
             return Some(Hopeless::BadProxy);
         }
-        // hyper buries rustls' error in `io::Error`s, whose payload is no `source`: its words are all that comes through.
+        // hyper buries rustls' error in `io::Error`s, whose payload is no `source`: its words are
+        // all that comes through.
         if cause.to_string().contains("invalid peer certificate") {
             return Some(Hopeless::UntrustedCertificate);
         }
@@ -206,7 +209,8 @@ fn verdict(asked: Asked, facts: &Facts) -> Verdict {
         Some(412) if asked == Asked::Create => Verdict::AlreadyExists,
         Some(501) => Verdict::Permanent,
         Some(408 | 409 | 425 | 429 | 500..) => Verdict::Transient,
-        // An error inside a success, or an answer that is not S3's (a captive portal): nothing is known.
+        // An error inside a success, or an answer that is not S3's (a captive portal): nothing is
+        // known.
         Some(..=299) => Verdict::Transient,
         Some(_) => Verdict::Permanent,
         None => match facts.hopeless {
@@ -224,7 +228,8 @@ fn by_code(asked: Asked, code: &str) -> Option<Verdict> {
         "PreconditionFailed" if asked == Asked::Create => Verdict::AlreadyExists,
         "PreconditionFailed" => Verdict::Permanent,
         "ConditionalRequestConflict" | "OperationAborted" => Verdict::Transient,
-        // The SDK has learned the server's time from this answer; the next request is signed with it.
+        // The SDK has learned the server's time from this answer; the next request is signed with
+        // it.
         "RequestTimeTooSkewed" => Verdict::Transient,
         "AccessDenied"
         | "AccessForbidden"

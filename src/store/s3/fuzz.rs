@@ -1,4 +1,5 @@
-//! Whatever a server answers to a LIST: an error, or a listing that is whole and in which nothing is made up.
+//! Whatever a server answers to a LIST: an error, or a listing that is whole and in which nothing
+//! is made up.
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex};

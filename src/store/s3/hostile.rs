@@ -1,4 +1,5 @@
-//! Tests: what is not S3's is not believed, what is stored is proved, and a refused condition is done without.
+//! Tests: what is not S3's is not believed, what is stored is proved, and a refused condition is
+//! done without.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,8 @@
 //! Uploads in parts that a killed process has left open.
 //!
-//! Their parts are in no listing and are paid for until somebody ends them, if the bucket has no lifecycle rule
-//! (`AbortIncompleteMultipartUpload`). Who calls this decides what is old enough and whose it is.
+//! Their parts are in no listing and are paid for until somebody ends them, if the bucket has no
+//! lifecycle rule (`AbortIncompleteMultipartUpload`). Who calls this decides what is old enough and
+//! whose it is.
 
 use aws_sdk_s3::types::MultipartUpload;
 

@@ -1,7 +1,8 @@
 //! Listings: ListObjectsV2, to the last page.
 //!
-//! Which prefix was sent is known, so every key of the answer begins with it, in one of the forms that servers give to keys
-//! (`spelling.rs`), or the answer is not one to that question. A backup that is there never counts as an empty listing.
+//! Which prefix was sent is known, so every key of the answer begins with it, in one of the forms
+//! that servers give to keys (`spelling.rs`), or the answer is not one to that question. A backup
+//! that is there never counts as an empty listing.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,13 +28,15 @@ pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
     let is_respelled = looked.is_respelled;
     let mut found = looked.end(&pages)?;
     for elsewhere in spelling::rewritten(&store.root) {
-        // AWS keeps keys as they are. A server that rewrites the prefix like the keys has listed everything.
+        // AWS keeps keys as they are. A server that rewrites the prefix like the keys has listed
+        // everything.
         let is_all = is_respelled || store.habits.keeps_keys.load(Relaxed);
         if store.is_aws || is_all && !found.is_empty() {
             break;
         }
         match list_rewritten(store, &elsewhere, prefix, &what, &found).await {
-            // A policy may allow this path and no other. With nothing found, it is not known whether that is all.
+            // A policy may allow this path and no other. With nothing found, it is not known
+            // whether that is all.
             Err(StoreError::Denied { .. }) if !found.is_empty() => {}
             more => found.extend(more?),
         }
@@ -46,9 +49,10 @@ pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
 /// Objects that are asked for before their place is taken for another's.
 const SAMPLES: usize = 3;
 
-/// Another look, where the path is one that servers rewrite: some of them do so with the key of a PUT and a GET, but not with
-/// the prefix of a LIST. Whether what lies under the rewritten path is ours, one HEAD tells. What was found before says nothing
-/// about that: another's objects may have the same names.
+/// Another look, where the path is one that servers rewrite: some of them do so with the key of a
+/// PUT and a GET, but not with the prefix of a LIST. Whether what is under the rewritten path is
+/// ours, one HEAD tells. What was found before says nothing about that: another's objects may have
+/// the same names.
 async fn list_rewritten(
     store: &S3Store,
     elsewhere: &str,
@@ -79,7 +83,8 @@ async fn list_rewritten(
     looked.end(&pages)
 }
 
-/// Whether what the listing of the rewritten path names is there under this path too. `None`: no key of ours can be there.
+/// Whether what the listing of the rewritten path names is there under this path too. `None`: no
+/// key of ours can be there.
 async fn is_one_ours(store: &S3Store, found: &[Listed]) -> Result<Option<bool>> {
     // Retention deletes the oldest first, so the newest is asked for first.
     let mut samples: Vec<&Listed> = found.iter().collect();
@@ -114,7 +119,8 @@ struct Looked {
     found: Vec<Listed>,
     /// Some keys were listed otherwise than they were sent.
     is_respelled: bool,
-    /// Keys that do not begin with the prefix that was sent, though with a part of it; and one of them.
+    /// Keys that do not begin with the prefix that was sent, though with a part of it; and one of
+    /// them.
     unasked: usize,
     example: Option<String>,
 }
@@ -160,13 +166,13 @@ impl Looked {
         };
         if self.found.is_empty() {
             let detail = format!(
-                "{what}: the answer lists {unasked} and nothing that begins with {sent:?}, as was asked for, so it cannot be told \
+                "{what}: the server lists {unasked}, but nothing that begins with {sent:?}, which was asked for: it is unknown \
                  what is there"
             );
             return Err(StoreError::Permanent { detail });
         }
         if !pages.store.habits.lists_unasked.swap(true, Relaxed) {
-            tracing::warn!("{what}: {unasked} passed over: the server lists more than what begins with {sent:?}");
+            tracing::warn!("{what}: ignoring {unasked}: the server lists more than what begins with {sent:?}");
         }
         Ok(self.found)
     }
@@ -195,7 +201,7 @@ impl Pages<'_> {
         let page = request.set_continuation_token(self.token.clone()).send().await;
         let page = page.map_err(|e| error::map(Asked::Other, &self.what, e))?;
         if !page.common_prefixes().is_empty() {
-            return refuse("the listing sums keys up by folder, which was not asked for");
+            return refuse("the listing groups keys by folder, which was not asked for");
         }
         if page.contents().is_empty() {
             if let Some(count) = page.key_count().filter(|count| *count > 0) {

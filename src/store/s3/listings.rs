@@ -1,5 +1,5 @@
-//! Tests: whatever habit a server has with keys and prefixes, a backup that is there is found whole or is an error. Never is it an
-//! empty listing, never a part.
+//! Tests: whatever habit a server has with keys and prefixes, a backup that is there is found whole
+//! or is an error. Never is it an empty listing, never a part.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,8 @@ use super::stub::{Reply, Request, Stub};
 use super::tests::{create, key};
 use super::*;
 
-/// What a server makes of the keys and prefixes that it is sent, and how it lists the keys that it has.
+/// What a server makes of the keys and prefixes that it is sent, and how it lists the keys that it
+/// has.
 #[derive(Clone, Copy)]
 struct Habit {
     name: &'static str,
@@ -124,7 +125,7 @@ async fn server(habit: Habit, root: &str, others: &[&str]) -> (Stub, S3Store) {
     (stub, store)
 }
 
-/// Where the path vanishes, or is a directory above, others' lie below it.
+/// Where the path vanishes, or is a directory above, others' are below it.
 fn is_others(name: &str) -> bool {
     OTHERS.iter().any(|other| other.ends_with(&format!("/{name}")) || other == &name) && name.contains("o.ltx")
         || name == "data"
@@ -147,7 +148,8 @@ async fn a_backup_is_listed_whole_or_not_at_all() {
             match names(store.list("").await) {
                 Ok(names) => {
                     let ours: Vec<_> = names.iter().filter(|name| !is_others(name)).collect();
-                    // Below an empty path lies everything, however it is spelled; `remote/` refuses what resembles a backup.
+                    // Below an empty path is everything, however it is spelled; `remote/` refuses
+                    // what resembles a backup.
                     let is_shown = |own: &str| names.iter().any(|name| name.to_lowercase().ends_with(own));
                     let are_shown = kept_form(root).is_empty() && own.into_iter().all(is_shown);
                     assert!(ours == own || are_shown, "{case}: {names:?}");
@@ -231,8 +233,8 @@ async fn an_empty_answer_to_another_question_is_an_error() {
     }
 }
 
-/// `s3://bucket` has the path `.`, which some servers rewrite to nothing. Where they do not, what lies there is another replica, with
-/// names like ours.
+/// `s3://bucket` has the path `.`, which some servers rewrite to nothing. Where they do not, what
+/// is there is another replica, with names like ours.
 #[tokio::test]
 async fn a_replica_without_a_path_is_not_mixed_with_one_at_the_top_of_its_bucket() {
     let others = ["0000/x.ltx", "0000/z.ltx", "app/0000/x.ltx"];

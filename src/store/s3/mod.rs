@@ -1,8 +1,9 @@
 //! An S3 bucket (AWS or compatible) as a store.
 //!
-//! Knows nothing of what the objects mean. One object's key is `prefix + "/" + name`, byte for byte as Litestream writes
-//! it. Bodies leave from memory with a plain signed payload, the one shape that every S3-compatible store takes; whatever
-//! the SDK calls an error becomes the caller's next move in `error.rs`.
+//! Knows nothing of what the objects mean. One object's key is `prefix + "/" + name`, byte for byte
+//! as Litestream writes it. Bodies leave from memory with a plain signed payload, the one shape
+//! that every S3-compatible store takes; whatever the SDK calls an error becomes the caller's next
+//! move in `error.rs`.
 //!
 //! ```text
 //!   put ── body < part size ──▶ PutObject (If-None-Match: *)      single.rs  one try: a lost reply must stay visible
@@ -11,8 +12,9 @@
 //!   list ─ ListObjectsV2, to the last page   list.rs, spelling.rs · delete ─ DeleteObjects × 1000    delete.rs
 //! ```
 //!
-//! No answer is believed for its status alone: `answer.rs` tells what is not S3's, `proof.rs` what proves that a body is stored,
-//! `condition.rs` what becomes of a create where the store refuses its condition.
+//! No answer is believed for its status alone: `answer.rs` tells what is not S3's, `proof.rs` what
+//! proves that a body is stored, `condition.rs` what becomes of a create where the store refuses
+//! its condition.
 
 mod answer;
 mod chain;
@@ -97,7 +99,8 @@ struct CustomerKey {
 }
 
 impl S3Store {
-    /// Builds the client. No request is made, except to find the region of an AWS bucket when nobody named it.
+    /// Builds the client. No request is made, except to find the region of an AWS bucket when
+    /// nobody named it.
     pub async fn connect(settings: Settings, clients: &mut Clients) -> Result<S3Store> {
         settings.validate()?;
         let (client, habits, is_aws) = clients.get(&settings).await?;
@@ -120,15 +123,16 @@ impl S3Store {
         }
     }
 
-    /// The same bucket with the prefix joined to names as a path, as Go's `path.Join` does it: `.` and `""` vanish, slashes are
-    /// not doubled. `None` where that makes no difference.
+    /// The same bucket with the prefix joined to names as a path, as Go's `path.Join` does it: `.`
+    /// and `""` vanish, slashes are not doubled. `None` where that makes no difference.
     pub fn joined_as_path(&self) -> Option<S3Store> {
         let root = settings::path_root(&self.settings.prefix);
         let address = format!("s3://{}/{}", self.settings.bucket, root.trim_end_matches('/'));
         (root != self.root).then(|| S3Store { address, root, ..self.clone() })
     }
 
-    /// The object's key in the bucket: no cleaning, so that `.` and stray slashes stay what Litestream made of them.
+    /// The object's key in the bucket: no cleaning, so that `.` and stray slashes stay what
+    /// Litestream made of them.
     fn object(&self, name: &str) -> String {
         format!("{}{name}", self.root)
     }

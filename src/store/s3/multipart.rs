@@ -1,11 +1,13 @@
 //! Large bodies: cut into equal parts, several in flight, visible only when complete.
 //!
-//! Every part but the last has the same size, chosen before the first one is sent (R2 accepts nothing else): the configured
-//! part size, or more where 10,000 parts of it would not be enough for what the body will be at most. Memory is what
-//! `part-size` and `concurrency` allow, and one part that is being filled, as long as parts have that size: 30 MiB by
-//! default, up to 48.8 GiB. From there on parts grow and fewer are in flight, down to one: 210 MiB for 1 TiB.
+//! Every part but the last has the same size, chosen before the first one is sent (R2 accepts
+//! nothing else): the configured part size, or more where 10,000 parts of it would not be enough
+//! for what the body will be at most. Memory is what `part-size` and `concurrency` allow, and one
+//! part that is being filled, as long as parts have that size: 30 MiB by default, up to 48.8 GiB.
+//! From there on parts grow and fewer are in flight, down to one: 210 MiB for 1 TiB.
 //!
-//! An upload that fails or is dropped is aborted, so that no paid-for parts stay behind; for SIGKILL there is `leftover.rs`.
+//! An upload that fails or is dropped is aborted, so that no paid-for parts stay behind; for
+//! SIGKILL there is `leftover.rs`.
 
 use std::time::Duration;
 
@@ -89,7 +91,8 @@ impl Parts {
         part.len() < self.part_size
     }
 
-    /// The next part; shorter than the part size only at the end. Dropping the future loses nothing.
+    /// The next part; shorter than the part size only at the end. Dropping the future loses
+    /// nothing.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
         match &mut self.source {
             Source::Bytes(bytes) => {
@@ -100,7 +103,8 @@ impl Parts {
                 Ok((!part.is_empty()).then_some(part))
             }
             Source::Stream { chunks, rest } => {
-                // Grown step by step it would end up with room for much more than a part, times the parts in flight.
+                // Grown step by step it would end up with room for much more than a part, times the
+                // parts in flight.
                 self.gathered.reserve(self.part_size - self.gathered.len());
                 while self.gathered.len() < self.part_size {
                     if rest.is_empty() {
@@ -257,7 +261,8 @@ impl Upload {
             call = call.disable_payload_signing();
         }
         let answer = call.send().await.map_err(|e| error::map(Asked::Other, &what, e))?;
-        // Nobody can look at a part alone. The completion names each one's ETag, so the store refuses what it does not have.
+        // Nobody can look at a part alone. The completion names each one's ETag, so the store
+        // refuses what it does not have.
         if answer.e_tag().is_none() {
             return Err(StoreError::Transient { detail: format!("{what}: the answer is not S3's: it has no ETag") });
         }
@@ -270,10 +275,12 @@ impl Upload {
         let store = &self.store;
         let what = store.what("complete the upload of", self.key.as_str());
         if create {
-            // Some stores honour the condition of a single put and overlook the one of a completion (Ceph): look first. It
-            // closes no race, but it costs one request per large object and keeps what is there.
+            // Some stores honour the condition of a single put and overlook the one of a completion
+            // (Ceph): look first. It closes no race, but it costs one request per large object and
+            // keeps what is there.
             match store.require_absent(&self.key).await {
-                // A key that may write but not read must not fail here: the condition on the completion still stands.
+                // A key that may write but not read must not fail here: the condition on the
+                // completion still stands.
                 Err(StoreError::Denied { .. }) if store.sends_conditions() => {}
                 absent => absent?,
             }
@@ -377,7 +384,7 @@ mod tests {
 
     #[test]
     fn parts_are_enough_and_memory_is_bounded() {
-        let seed = crate::clock::random_u64();
+        let seed = crate::clock::MACHINE.random_u64();
         println!("seed {seed}");
         let mut state = seed;
         let mut next = |below: u64| {

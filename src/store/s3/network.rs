@@ -1,4 +1,5 @@
-//! Tests: the way to the server. Proxies for both clients, and servers that speak plain HTTP where TLS was assumed.
+//! Tests: the way to the server. Proxies for both clients, and servers that speak plain HTTP where
+//! TLS was assumed.
 
 use std::sync::Mutex;
 

@@ -1,7 +1,9 @@
-//! A server that was taken for one that speaks TLS, because its endpoint was written without a scheme, and speaks plain HTTP.
+//! A server that was taken for one that speaks TLS, because its endpoint was written without a
+//! scheme, and speaks plain HTTP.
 //!
-//! Some such servers answer a TLS greeting with text, which is told at once (`route.rs`). Others hang up or wait in silence. Then one
-//! request in plain text, without a signature, finds out; only until the server has answered once.
+//! Some such servers answer a TLS greeting with text, which is told at once (`route.rs`). Others
+//! hang up or wait in silence. Then one request in plain text, without a signature, finds out; only
+//! until the server has answered once.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -13,7 +15,8 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The server answered a TLS greeting with something else, or not at all. Trying again would not help.
+/// The server answered a TLS greeting with something else, or not at all. Trying again would not
+/// help.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the server does not speak TLS")]
 pub(super) struct SpeaksPlainly {
@@ -64,7 +67,8 @@ impl Assumed {
         }
     }
 
-    /// The server of a request, if it is the one of the endpoint and has not shown that it speaks TLS.
+    /// The server of a request, if it is the one of the endpoint and has not shown that it speaks
+    /// TLS.
     pub fn server_of(&self, uri: &str) -> Option<Server> {
         let (assumed, asked) = (self.server.get().filter(|_| self.known.load(Relaxed) != SETTLED)?, Server::of(uri)?);
         // The bucket may stand in front of the host.

@@ -1,4 +1,5 @@
-//! Is it stored? A success is believed when the answer proves what was sent; else the object is looked at.
+//! Is it stored? A success is believed when the answer proves what was sent; else the object is
+//! looked at.
 //!
 //! ```text
 //!   answer ── ETag = MD5 of the body (of several parts: MD5 of their MD5s, "-", their number)  ──▶ proved, no further request
@@ -7,8 +8,9 @@
 //!                                                                                else ──▶ the last bytes, read back
 //! ```
 //!
-//! Nobody but the store knows the MD5 of a body: a portal's ETag, or none at all, proves nothing. What a HEAD does not find
-//! was not stored, so it is sent again; what it finds instead is somebody's, and the caller reads it.
+//! Nobody but the store knows the MD5 of a body: a portal's ETag, or none at all, proves nothing.
+//! What a HEAD does not find was not stored, so it is sent again; what it finds instead is
+//! somebody's, and the caller reads it.
 
 use aws_smithy_types::base64;
 use bytes::Bytes;
@@ -19,7 +21,8 @@ use md5::{Digest, Md5};
 use super::super::{Key, Range, Result, StoreError};
 use super::{Metadata, S3Store, download};
 
-/// Of these many bytes at its end an object is known: an LTX file ends with a checksum of all of it.
+/// Of these many bytes at its end an object is known: an LTX file ends with a checksum of all of
+/// it.
 const TAIL_BYTES: usize = 64 * 1024;
 
 pub(super) type Md5Sum = [u8; 16];
@@ -70,8 +73,8 @@ impl Sent {
         Bytes::copy_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..])
     }
 
-    /// Looks at the object. `by_content`: what a rival may have stored at the same moment must be told from ours, so size and
-    /// metadata are not enough.
+    /// Looks at the object. `by_content`: what a rival may have stored at the same moment must be
+    /// told from ours, so size and metadata are not enough.
     pub async fn prove(&self, store: &S3Store, key: &Key, by_content: bool) -> Result<()> {
         let what = store.what("prove", key.as_str());
         let (head, etag) = match store.head_with_etag(key).await {
@@ -116,8 +119,8 @@ impl Sent {
     }
 }
 
-/// Another object than ours is there. After a put without a condition that is a rival's; after one with a condition the answers
-/// contradict each other, and asking again tells which is right.
+/// Another object than ours is there. After a put without a condition that is a rival's; after one
+/// with a condition the answers contradict each other, and asking again tells which is right.
 fn other(what: &str, why: &str, rival: bool) -> StoreError {
     match rival {
         true => StoreError::AlreadyExists { detail: format!("{what}: another object is there: {why}") },

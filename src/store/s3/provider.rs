@@ -1,8 +1,10 @@
-//! Which S3-compatible service stands behind an endpoint or in a URL's host, and what it needs. A pure table by host name.
+//! Which S3-compatible service stands behind an endpoint or in a URL's host, and what it needs. A
+//! pure table by host name.
 //!
-//! The only place that knows a provider by name. Configuration asks [`split_host`] what a URL's host says and [`defaults`] for
-//! what the user left open; the client asks [`region_of`]. An unknown host gets what works nearly everywhere: path-style
-//! addresses, signed payloads, Content-MD5 on batch deletes.
+//! The only place that knows a provider by name. Configuration asks [`split_host`] what a URL's
+//! host says and [`defaults`] for what the user left open; the client asks [`region_of`]. An
+//! unknown host gets what works nearly everywhere: path-style addresses, signed payloads,
+//! Content-MD5 on batch deletes.
 
 use std::net::Ipv4Addr;
 
@@ -54,7 +56,8 @@ enum BucketIn {
     Host,
     /// The other way does not work.
     Path,
-    /// Both work: a bucket in a URL's host stays there; beside an endpoint of its own it goes into the path.
+    /// Both work: a bucket in a URL's host stays there; beside an endpoint of its own it goes into
+    /// the path.
     Either,
 }
 
@@ -80,8 +83,9 @@ const fn provider(hosts: &'static [&'static str], in_url: InUrl, bucket_in: Buck
 const REGIONAL: InUrl = InUrl::Regional { service: "" };
 const REGIONAL_S3: InUrl = InUrl::Regional { service: "s3" };
 
-/// Matched by host suffix, first match wins. Both of Litestream's generations are merged: hosts that only one of them knows
-/// (Linode in 0.3), and hosts that neither does but people write (R2, Tigris, Hetzner), mean what they say.
+/// Matched by host suffix, first match wins. Both of Litestream's generations are merged: hosts
+/// that only one of them knows (Linode in 0.3), and hosts that neither does but people write (R2,
+/// Tigris, Hetzner), mean what they say.
 const PROVIDERS: &[Provider] = &[
     provider(&["vpce.amazonaws.com"], InUrl::Never, BucketIn::Host, Region::Unknown),
     provider(&["amazonaws.com", "amazonaws.com.cn"], InUrl::Aws, BucketIn::Host, Region::InHost),
@@ -132,7 +136,8 @@ pub fn defaults(endpoint: &str) -> Defaults {
     }
 }
 
-/// Whether this endpoint is AWS's own, where a key stays as it is spelled: `a//b` and `/a/b` are two others than `a/b`.
+/// Whether this endpoint is AWS's own, where a key stays as it is spelled: `a//b` and `/a/b` are
+/// two others than `a/b`.
 pub(super) fn is_aws(endpoint: &str) -> bool {
     find(endpoint).is_some_and(|p| p.hosts.iter().any(|host| host.contains("amazonaws.com")))
 }
@@ -147,7 +152,8 @@ pub(super) fn region_of(endpoint: &str) -> Option<String> {
             let host = host_of(endpoint).to_ascii_lowercase();
             let suffix = provider.hosts.iter().find(|suffix| has_suffix(&host, suffix))?;
             let label = host.strip_suffix(suffix)?.strip_suffix('.')?.rsplit('.').next()?;
-            // `s3.amazonaws.com` and `s3.wasabisys.com` name no region; some old hosts join the two as `s3-region`.
+            // `s3.amazonaws.com` and `s3.wasabisys.com` name no region; some old hosts join the two
+            // as `s3-region`.
             let region = label.strip_prefix("s3-").unwrap_or(label);
             (!region.is_empty() && region != "s3" && region != "s3-accelerate").then(|| region.to_owned())
         }
@@ -184,7 +190,8 @@ pub struct HostParts {
     pub force_path_style: Option<bool>,
 }
 
-/// Bucket, region and endpoint from a URL's host, if it is one of a provider we know; else the host is the bucket, on AWS.
+/// Bucket, region and endpoint from a URL's host, if it is one of a provider we know; else the host
+/// is the bucket, on AWS.
 pub fn split_host(host: &str) -> HostParts {
     let (name, port) = host.rsplit_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
     if let Some(known) = PROVIDERS.iter().find_map(|provider| provider.split(name, port)) {

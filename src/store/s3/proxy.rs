@@ -1,7 +1,9 @@
-//! The proxies of `HTTP_PROXY` and `HTTPS_PROXY`, and which connections go to their server without. Pure.
+//! The proxies of `HTTP_PROXY` and `HTTPS_PROXY`, and which connections go to their server without.
+//! Pure.
 //!
-//! As Go and curl decide: never through a proxy to this machine, nor to what `NO_PROXY` names, in all the forms that either of
-//! them reads. The metadata services that give credentials are never behind a proxy either.
+//! As Go and curl decide: never through a proxy to this machine, nor to what `NO_PROXY` names, in
+//! all the forms that either of them reads. The metadata services that give credentials are never
+//! behind a proxy either.
 
 use std::net::IpAddr;
 
@@ -74,8 +76,8 @@ impl Proxies {
 }
 
 impl Bypass {
-    /// Entries stand between commas or spaces: `*`, an address, a network (`10.0.0.0/8`), a domain (`example.com`, `.example.com`,
-    /// `*.example.com`), each but a network also with a port.
+    /// Entries stand between commas or spaces: `*`, an address, a network (`10.0.0.0/8`), a domain
+    /// (`example.com`, `.example.com`, `*.example.com`), each but a network also with a port.
     pub fn parse(text: &str) -> Bypass {
         Bypass(text.split(|c: char| c == ',' || c.is_whitespace()).filter_map(rule).collect())
     }
@@ -116,7 +118,8 @@ fn rule(entry: &str) -> Option<Rule> {
         ("" | ".", _) => return None,
         ("*", _) => Hosts::All,
         (_, Some(name)) => Hosts::Domain { name: name.to_owned(), below_only: true },
-        // curl takes the name itself too, Go only what is below: who writes it hardly wants a proxy for the name.
+        // curl takes the name itself too, Go only what is below: who writes it hardly wants a proxy
+        // for the name.
         (name, None) => Hosts::Domain { name: name.trim_start_matches('.').to_owned(), below_only: false },
     };
     Some(Rule { hosts, port })

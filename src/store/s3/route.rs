@@ -1,4 +1,5 @@
-//! One request's way: directly or through a proxy; and what it means when the server does not speak TLS.
+//! One request's way: directly or through a proxy; and what it means when the server does not speak
+//! TLS.
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ pub(super) struct BadProxy {
 /// A client for one scheme, or why there is none.
 pub(super) type Proxied = Option<Result<SharedHttpClient, BadProxy>>;
 
-/// The clients of the environment's proxies, by the scheme of what is asked for, and which hosts go without.
+/// The clients of the environment's proxies, by the scheme of what is asked for, and which hosts go
+/// without.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Detour {
     pub http: Proxied,
@@ -92,6 +94,7 @@ impl HttpConnector for Route {
 }
 
 fn is_no_tls(error: &ConnectorError) -> bool {
-    // hyper buries rustls' error in `io::Error`s, whose payload is no `source`: its words are all that comes through.
+    // hyper buries rustls' error in `io::Error`s, whose payload is no `source`: its words are all
+    // that comes through.
     super::error::chain(error).contains("InvalidContentType")
 }

@@ -1,8 +1,9 @@
 //! What an S3 store needs to know: the bucket, the way to it, and how to speak to that provider.
 //!
-//! Plain values, already resolved: nothing here reads a file or the environment. Every secret is a [`Secret`], which no
-//! `Debug` shows. What cannot work is refused before the first request: configuration shows the user [`Settings::problem`], and
-//! [`Settings::validate`] holds everybody to it.
+//! Plain values, already resolved: nothing here reads a file or the environment. Every secret is a
+//! [`Secret`], which no `Debug` shows. What cannot work is refused before the first request:
+//! configuration shows the user [`Settings::problem`], and [`Settings::validate`] holds everybody
+//! to it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -38,7 +39,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What signs the requests. `Debug` shows none of it: whoever reads a log need not learn whose key this is.
+/// What signs the requests. `Debug` shows none of it: whoever reads a log need not learn whose key
+/// this is.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub access_key_id: String,
@@ -72,7 +74,8 @@ impl Sse {
 pub struct Settings {
     /// Bucket name, or the ARN of an access point.
     pub bucket: String,
-    /// Verbatim: an object's key is `prefix + "/" + name`, also for `""`, `"."` and `"/lead/slash/"`, as Litestream's are.
+    /// Verbatim: an object's key is `prefix + "/" + name`, also for `""`, `"."` and
+    /// `"/lead/slash/"`, as Litestream's are.
     pub prefix: String,
     /// `None`: from the provider's host, the environment, or by asking S3.
     pub region: Option<String>,
@@ -87,17 +90,20 @@ pub struct Settings {
     pub skip_verify: bool,
     /// `false`: `UNSIGNED-PAYLOAD` for bodies.
     pub sign_payload: bool,
-    /// Send Content-MD5 with batch deletes; some providers refuse them without, Tigris refuses them with it.
+    /// Send Content-MD5 with batch deletes; some providers refuse them without, Tigris refuses them
+    /// with it.
     pub require_content_md5: bool,
     pub storage_class: Option<String>,
-    /// Bodies of at least this size are uploaded in parts of this size, very large ones in larger parts.
+    /// Bodies of at least this size are uploaded in parts of this size, very large ones in larger
+    /// parts.
     pub part_size: u64,
     /// Parts in flight per upload.
     pub concurrency: usize,
     pub sse: Sse,
 }
 
-/// What stands in front of a name that is joined to a prefix as a path: cleaned, with a slash at its end unless it is empty.
+/// What stands in front of a name that is joined to a prefix as a path: cleaned, with a slash at
+/// its end unless it is empty.
 pub(super) fn path_root(prefix: &str) -> String {
     let rooted = prefix.starts_with('/');
     let mut kept: Vec<&str> = Vec::new();
@@ -117,8 +123,8 @@ pub(super) fn path_root(prefix: &str) -> String {
     root
 }
 
-/// A key in the form that servers with a file system under them keep: no slash in front, no empty, `.` or `..` segments. A
-/// slash at its end stays.
+/// A key in the form that servers with a file system under them keep: no slash in front, no empty,
+/// `.` or `..` segments. A slash at its end stays.
 pub(super) fn kept_form(key: &str) -> String {
     let path = path_root(&format!("/{key}"));
     let path = path.trim_start_matches('/');
@@ -173,8 +179,8 @@ impl Settings {
         self.problem().map_or(Ok(()), refuse)
     }
 
-    /// What no request could repair, as a sentence without a place. Configuration asks the same, so that what it accepts is
-    /// accepted here.
+    /// What no request could repair, as a sentence without a place. Configuration asks the same, so
+    /// that what it accepts is accepted here.
     pub fn problem(&self) -> Option<String> {
         if self.bucket.is_empty() {
             return Some("no bucket given".into());
@@ -216,7 +222,8 @@ impl Settings {
     }
 }
 
-/// Gives an endpoint without a scheme one: plain HTTP for this machine and private networks, else HTTPS.
+/// Gives an endpoint without a scheme one: plain HTTP for this machine and private networks, else
+/// HTTPS.
 pub fn endpoint_url(endpoint: &str) -> String {
     let bare = endpoint.trim_end_matches('/');
     if endpoint.contains("://") {
@@ -232,7 +239,8 @@ fn is_plain_and_public(endpoint: &str) -> bool {
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http")) && !is_private(endpoint)
 }
 
-/// Host of an endpoint given with or without scheme, port and path; without the brackets of an IPv6 address.
+/// Host of an endpoint given with or without scheme, port and path; without the brackets of an IPv6
+/// address.
 pub(super) fn host_of(endpoint: &str) -> &str {
     let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or(rest);
@@ -243,7 +251,7 @@ pub(super) fn host_of(endpoint: &str) -> &str {
     }
 }
 
-/// Whether an endpoint lies on this machine or in a private network.
+/// Whether an endpoint is on this machine or in a private network.
 fn is_private(endpoint: &str) -> bool {
     let host = host_of(endpoint).to_ascii_lowercase();
     match host.parse() {

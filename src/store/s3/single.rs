@@ -1,4 +1,5 @@
-//! A body in one request: create-if-absent where that is asked for, proved before it counts as stored.
+//! A body in one request: create-if-absent where that is asked for, proved before it counts as
+//! stored.
 
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
@@ -69,7 +70,8 @@ impl Single<'_> {
             .set_server_side_encryption(store.kms())
             .set_ssekms_key_id(store.settings.sse.kms_key_id.clone());
         let request: PutObjectFluentBuilder = if condition { request.if_none_match("*") } else { request };
-        // A hidden second try of a create would meet the first one's object and call it somebody else's.
+        // A hidden second try of a create would meet the first one's object and call it somebody
+        // else's.
         let config = if *create { client::once(bytes.len()) } else { client::uploading(bytes.len()) };
         let mut call = request.customize().config_override(config);
         if !store.settings.sign_payload {
@@ -78,7 +80,8 @@ impl Single<'_> {
         call.send().await
     }
 
-    /// A create without the condition, after a look that found nothing: ours must be there afterwards.
+    /// A create without the condition, after a look that found nothing: ours must be there
+    /// afterwards.
     async fn unconditionally(&self, what: &str) -> Result<()> {
         self.send(false).await.map_err(|e| error::map(Asked::Other, what, e))?;
         self.sent(&proof::md5(&self.bytes)).prove(self.store, self.key, true).await

@@ -1,8 +1,9 @@
 //! What the keys of a listing mean, however the server spells them. Pure.
 //!
-//! Some servers keep keys in a form of their own: they trim a slash in front, join `//`, resolve `./`, or list them percent-encoded
-//! (MinIO, SeaweedFS and whatever stands on a file system). What is sent is known, so each key either begins with it in one of these
-//! forms, or the answer is not one to the question.
+//! Some servers keep keys in a form of their own: they trim a slash in front, join `//`, resolve
+//! `./`, or list them percent-encoded (MinIO, SeaweedFS and whatever stands on a file system). What
+//! is sent is known, so each key either begins with it in one of these forms, or the answer is not
+//! one to the question.
 
 use super::settings::kept_form;
 
@@ -13,8 +14,8 @@ pub(super) enum Meaning {
     Below(String),
     /// The marker that consoles create for a folder: the path itself.
     Folder,
-    /// It begins like the path and then goes on otherwise: what a server lists that leaves out the last slash of a prefix. It
-    /// is another's, but no proof that there is nothing of ours.
+    /// It begins like the path and then goes on otherwise: what a server lists that leaves out the
+    /// last slash of a prefix. It is another's, but no proof that there is nothing of ours.
     Beside,
     /// Nothing that was asked for.
     Elsewhere,
@@ -46,7 +47,8 @@ pub(super) fn meaning(root: &str, key: &str) -> Meaning {
     }
 }
 
-/// The other paths under which servers keep what is sent to `root`, each ending with a slash or empty.
+/// The other paths under which servers keep what is sent to `root`, each ending with a slash or
+/// empty.
 pub(super) fn rewritten(root: &str) -> Vec<String> {
     let one_less = root.strip_prefix('/').unwrap_or(root).to_owned();
     let mut forms = vec![kept_form(root), root.trim_start_matches('/').to_owned(), one_less];

@@ -1,6 +1,7 @@
 //! A tiny HTTP server that answers as a test tells it to and remembers every request byte for byte.
 //!
-//! For what no well-behaved S3 server does on demand: silence, lost replies, errors inside a success, ignored ranges.
+//! For what no well-behaved S3 server does on demand: silence, lost replies, errors inside a
+//! success, ignored ranges.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,5 @@
-//! The S3 store against a real server (the conformance suite) and against the misbehaving one in `stub.rs`.
+//! The S3 store against a real server (the conformance suite) and against the misbehaving one in
+//! `stub.rs`.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ async fn real_store_at(prefix: &str) -> S3Store {
         )
     };
     let or = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
-    let bucket = format!("millstream-test-{:016x}", crate::clock::random_u64());
+    let bucket = format!("millstream-test-{:016x}", crate::clock::MACHINE.random_u64());
     let mut settings = Settings::new(bucket, prefix);
     settings.force_path_style = provider::defaults(&endpoint).force_path_style;
     settings.endpoint = Some(endpoint);
@@ -39,7 +40,8 @@ async fn real_store_at(prefix: &str) -> S3Store {
 async fn real_server_keeps_the_contract() {
     let store = real_store().await;
     conformance::conformance(Arc::new(store.clone())).await;
-    // Aborted and dropped uploads must leave no parts behind either; the drop cleans up in the background.
+    // Aborted and dropped uploads must leave no parts behind either; the drop cleans up in the
+    // background.
     for _ in 0..100 {
         let open = store.client.list_multipart_uploads().bucket(&store.settings.bucket).send().await.expect("list");
         if open.uploads().is_empty() {
@@ -98,7 +100,8 @@ async fn a_listing_that_cannot_be_understood_is_an_error() {
     }
 }
 
-/// AWS and its like: `/data/app.db` and `data/app.db` are two places, and the second is somebody else's.
+/// AWS and its like: `/data/app.db` and `data/app.db` are two places, and the second is somebody
+/// else's.
 #[tokio::test]
 async fn a_server_that_keeps_keys_is_not_asked_for_the_neighbours_backup() {
     for (status, expected) in [(404, None), (403, Some("Denied")), (400, Some("Permanent")), (200, Some("found"))] {
@@ -486,7 +489,8 @@ async fn batch_deletes_carry_md5_and_report_refusals() {
     assert_eq!(stub.requests()[1].header("content-md5"), None);
 }
 
-/// A key that may not delete: the batch as such is refused, one object alone is an object that stays.
+/// A key that may not delete: the batch as such is refused, one object alone is an object that
+/// stays.
 #[tokio::test]
 async fn credentials_that_may_not_delete_are_told_from_a_store_without_batches() {
     let stub = Stub::start(|_, _| Reply::error(403, "AccessDenied")).await;
@@ -562,7 +566,8 @@ async fn large_bodies_go_in_equal_parts_and_appear_on_condition() {
     }
 }
 
-/// A stream is cut by what it may become, not by what it turns out to be: the parts must be equal (R2) and at most 10,000.
+/// A stream is cut by what it may become, not by what it turns out to be: the parts must be equal
+/// (R2) and at most 10,000.
 #[tokio::test]
 async fn long_streams_have_larger_parts() {
     let done = || completed(&[7 << 20, 7 << 20, 1 << 20]);

@@ -1,8 +1,9 @@
-//! The HTTP client under the SDK: TLS roots and proxies. (`unverified.rs` is the one for `skip-verify`.)
+//! The HTTP client under the SDK: TLS roots and proxies. (`unverified.rs` is the one for
+//! `skip-verify`.)
 //!
-//! Roots come from the first of: `AWS_CA_BUNDLE`, the system (`SSL_CERT_FILE` and `SSL_CERT_DIR` included), the roots of
-//! Mozilla built into this binary, so that an image made from scratch works. Every certificate is checked here, because
-//! the SDK panics on one it cannot parse.
+//! Roots come from the first of: `AWS_CA_BUNDLE`, the system (`SSL_CERT_FILE` and `SSL_CERT_DIR`
+//! included), the roots of Mozilla built into this binary, so that an image made from scratch
+//! works. Every certificate is checked here, because the SDK panics on one it cannot parse.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The HTTP client for `skip-verify`: any certificate of the endpoint will do. Proxies are obeyed as elsewhere, and theirs are verified.
+//! The HTTP client for `skip-verify`: any certificate of the endpoint will do. Proxies are obeyed
+//! as elsewhere, and theirs are verified.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Values that reach a header or a URL: keys, regions, names. Pure.
 //!
-//! They come from files, secrets and `base64` pipes, and bring newlines, spaces and byte order marks along. What surrounds a value is
-//! trimmed where no value can contain it; what is wrong inside is refused, because the SDK would panic on it. No sentence
-//! shows a value.
+//! They come from files, secrets and `base64` pipes, and bring newlines, spaces and byte order
+//! marks along. What surrounds a value is trimmed where no value can contain it; what is wrong
+//! inside is refused, because the SDK would panic on it. No sentence shows a value.
 
 use super::settings::{Credentials, Secret, Settings};
 
@@ -29,7 +29,8 @@ pub(super) fn problem(settings: &Settings) -> Option<String> {
 pub(super) fn credentials_problem(credentials: &Credentials) -> Option<String> {
     let token = credentials.session_token.as_ref().map_or("", Secret::expose);
     refused("access-key-id", &credentials.access_key_id, is_visible)
-        // It is never sent. Servers of one's own take any text as a secret, but a line break is a mistake.
+        // It is never sent. Servers of one's own take any text as a secret, but a line break is a
+        // mistake.
         .or_else(|| refused("secret-access-key", credentials.secret_access_key.expose(), is_text))
         .or_else(|| refused("session-token", token, is_visible))
 }

@@ -6,7 +6,8 @@ use super::*;
 fn nothing_that_the_command_started_outlives_end_group() {
     isolated("ends::nothing_that_the_command_started_outlives_end_group", async || {
         let mut room = Room::new();
-        // One that stays in the group, one that leaves it, one that leaves it twice, and one that will not be asked.
+        // One that stays in the group, one that leaves it, one that leaves it twice, and one that
+        // will not be asked.
         let mut child = room
             .sh("for n in 1 2; do sh -c 'echo $$ > $D/'$n'; exec sleep 300' & done; \
                  setsid sh -c 'echo $$ > $D/3; sleep 300; :' & \

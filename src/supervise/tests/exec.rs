@@ -93,7 +93,8 @@ fn mask_and_dispositions_are_those_of_a_direct_exec() {
 fn descriptors_directory_and_environment_are_inherited_and_nothing_else() {
     const TEST: &str = "exec::descriptors_directory_and_environment_are_inherited_and_nothing_else";
     if !inside() {
-        // A descriptor that our parent passes on is the child's too; so is a service manager's LISTEN_PID, rewritten.
+        // A descriptor that our parent passes on is the child's too; so is a service manager's
+        // LISTEN_PID, rewritten.
         let dir = tempfile::tempdir().expect("tempdir");
         let mut shell = Command::new("sh");
         let script = "umask 027; exec 3</dev/null; for fd in /proc/$$/fd/*; do echo ${fd##*/}; done > $PASSED_ON; \

@@ -367,12 +367,12 @@ impl Node {
         let count = |found: usize| u32::try_from(found).expect("few");
         let is_equal = |at: &usize| live.get(*at) == other.get(*at);
         let differing = (0..live.len()).filter(|at| !is_equal(at)).count();
-        let kin = (0..live.len().min(other.len())).filter(is_equal).count();
+        let related = (0..live.len().min(other.len())).filter(is_equal).count();
         let own = self.disk.in_step.and_then(|own| bucket.objects.get(&own)).map_or(0, |object| object.content.len());
         let moved = own.min(other.len())..other.len();
         let kept = moved.clone().filter(is_equal).count();
-        let (kin, moved) = ((count(kin), count(other.len())), (count(moved.len()), count(kept)));
-        let comparison = Comparison::modelled(count(live.len()), count(differing), kin, moved);
+        let (related, moved) = ((count(related), count(other.len())), (count(moved.len()), count(kept)));
+        let comparison = Comparison::modelled(count(live.len()), count(differing), related, moved);
         Found::Compared(comparison, Scope { bytes: 0, other_pages: count(other.len()) })
     }
 

@@ -1,16 +1,19 @@
-//! What tells that two databases are of one lineage: pages that are the same in the same place, if they say something. Pure.
+//! What shows that two databases are of one lineage: pages that are the same in the same place, if
+//! they could be of no other database. Pure.
 //!
-//! Of no page that any other database may have as well is anything believed: page 1, the pages of the schema (a new database of the
-//! same application has the same ones), pages of zeros, b-tree pages without a cell, interior pages of tables, the map of pointers that
-//! `auto_vacuum` keeps, the trunk of the freelist. A table's page that was written to is still kin if half of the other's rows
-//! stand where they were.
+//! Of no page that any other database may have as well is anything believed: page 1, the pages of
+//! the schema (a new database of the same application has the same ones), pages of zeros, b-tree
+//! pages without a cell, interior pages of tables, the map of pointers that `auto_vacuum` keeps,
+//! the trunk of the freelist. A table's page that was written to still counts if half of the
+//! other's rows stand where they were.
 
 use std::collections::HashSet;
 
 use crate::page::Pgno;
 use crate::sqlite::varint;
 
-/// A page with these flags in its first byte is a b-tree page; its number of cells is at 3, and in a leaf their offsets from 8.
+/// A page with these flags in its first byte is a b-tree page; its number of cells is at 3, and in
+/// a leaf their offsets from 8.
 const BTREE_FLAGS: [u8; 4] = [2, 5, 10, 13];
 pub const TABLE_LEAF: u8 = 13;
 const TABLE_INTERIOR: u8 = 5;
@@ -24,32 +27,33 @@ const SCHEMA_PAGES_MAX: usize = 10_000;
 
 /// Pages of a database that say nothing of its lineage, whatever they hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mute {
+pub struct Inconclusive {
     pages: u32,
     schema: HashSet<Pgno>,
     /// With `auto_vacuum`: page 2, and every so-many'th after it, is a map of pointers.
     map_every: Option<u32>,
 }
 
-impl Mute {
-    /// Of the database whose pages `read` gives. Nothing is believed that lies outside of a page.
-    pub fn find<E>(pages: u32, mut read: impl FnMut(Pgno) -> Result<Vec<u8>, E>) -> Result<Mute, E> {
+impl Inconclusive {
+    /// Of the database whose pages `read` gives. Nothing is believed that is outside of a page.
+    pub fn find<E>(pages: u32, mut read: impl FnMut(Pgno) -> Result<Vec<u8>, E>) -> Result<Inconclusive, E> {
         let first = read(Pgno::FIRST)?;
         let usable = first.len().saturating_sub(usize::from(first[RESERVED_AT]));
         let is_mapped = first[LARGEST_ROOT_AT..LARGEST_ROOT_AT + 4] != [0; 4];
         let map_every = is_mapped.then(|| u32::try_from(usable / 5 + 1).unwrap_or(u32::MAX));
-        let mut mute = Mute { pages, schema: HashSet::new(), map_every };
-        let mut open = mute.below(&first, SCHEMA_AT, usable);
+        let mut inconclusive = Inconclusive { pages, schema: HashSet::new(), map_every };
+        let mut open = inconclusive.below(&first, SCHEMA_AT, usable);
         while let Some(pgno) = open.pop() {
-            if mute.schema.len() < SCHEMA_PAGES_MAX && mute.schema.insert(pgno) {
+            if inconclusive.schema.len() < SCHEMA_PAGES_MAX && inconclusive.schema.insert(pgno) {
                 let page = read(pgno)?;
-                open.extend(mute.below(&page, 0, usable));
+                open.extend(inconclusive.below(&page, 0, usable));
             }
         }
-        Ok(mute)
+        Ok(inconclusive)
     }
 
-    /// Pages that a page of the schema points to: its children, or where the overflow of its rows begins and goes on.
+    /// Pages that a page of the schema points to: its children, or where the overflow of its rows
+    /// begins and goes on.
     fn below(&self, page: &[u8], node: usize, usable: usize) -> Vec<Pgno> {
         let number = |at: usize| page.get(at..at + 4).map(|raw| u32::from_be_bytes([raw[0], raw[1], raw[2], raw[3]]));
         let mut found = Vec::new();
@@ -68,7 +72,7 @@ impl Mute {
     }
 
     /// Whether the page, in this place, says something of the database that it belongs to.
-    pub fn is_telling(&self, pgno: Pgno, page: &[u8]) -> bool {
+    pub fn is_evidence(&self, pgno: Pgno, page: &[u8]) -> bool {
         let is_map = self.map_every.is_some_and(|every| pgno.get() >= 2 && (pgno.get() - 2).is_multiple_of(every));
         if pgno == Pgno::FIRST || is_map || self.schema.contains(&pgno) {
             return false;
@@ -80,7 +84,8 @@ impl Mute {
         }
     }
 
-    /// Whether it looks like a trunk page of the freelist: the next one, a number of pages, and these.
+    /// Whether it looks like a trunk page of the freelist: the next one, a number of pages, and
+    /// these.
     fn is_trunk(&self, page: &[u8]) -> bool {
         let mut numbers = page.chunks_exact(4).map(|raw| u32::from_be_bytes([raw[0], raw[1], raw[2], raw[3]]));
         let (Some(next), Some(count)) = (numbers.next(), numbers.next()) else { return false };
@@ -91,7 +96,8 @@ impl Mute {
     }
 }
 
-/// Where in the page the number of the first overflow page of the row at `at` is, if the row has one.
+/// Where in the page the number of the first overflow page of the row at `at` is, if the row has
+/// one.
 fn overflow_at(page: &[u8], at: usize, usable: usize) -> Option<usize> {
     let (payload, rest) = varint(&page[at..])?;
     let (_row_id, rest) = varint(rest)?;
@@ -110,8 +116,8 @@ pub fn is_blank(page: &[u8]) -> bool {
     page[SCHEMA_AT] == TABLE_LEAF && page[SCHEMA_AT + 3..SCHEMA_AT + 5] == [0, 0]
 }
 
-/// Whether both schemas lie on page 1, and have no name in common.
-pub fn has_strange_schema(live: &[u8], other: &[u8]) -> bool {
+/// Whether both schemas are on page 1, and have no name in common.
+pub fn has_foreign_schema(live: &[u8], other: &[u8]) -> bool {
     if live[SCHEMA_AT] != TABLE_LEAF || other[SCHEMA_AT] != TABLE_LEAF {
         return false;
     }
@@ -132,7 +138,8 @@ fn schema_name(row: &[u8]) -> Option<&[u8]> {
     record.get(start..start.checked_add(text_len(name)?)?)
 }
 
-/// Whether at least half of the rows of the other table leaf stand unchanged in the same place of the live one.
+/// Whether at least half of the rows of the other table leaf stand unchanged in the same place of
+/// the live one.
 pub fn keeps_rows(live: &[u8], other: &[u8]) -> bool {
     if live[0] != TABLE_LEAF || other[0] != TABLE_LEAF {
         return false;
@@ -148,14 +155,16 @@ pub fn keeps_rows(live: &[u8], other: &[u8]) -> bool {
     rows > 0 && kept * 2 >= rows
 }
 
-/// Where the rows of the table leaf are that begins at `node` of this page; nothing is believed that lies outside of the page.
+/// Where the rows of the table leaf are that begins at `node` of this page; nothing is believed
+/// that is outside of the page.
 pub fn row_offsets(page: &[u8], node: usize) -> impl Iterator<Item = usize> {
     let count = usize::from(u16::from_be_bytes([page[node + 3], page[node + 4]]));
     let offsets = page[node + 8..].chunks_exact(2).take(count);
     offsets.map(|pair| usize::from(u16::from_be_bytes([pair[0], pair[1]]))).filter(|at| *at < page.len())
 }
 
-/// The row at that offset: length and row id, each a varint, and the payload as far as it lies in the page.
+/// The row at that offset: length and row id, each a varint, and the payload as far as it is in
+/// the page.
 fn row_at(page: &[u8], at: usize) -> &[u8] {
     let Some((payload, rest)) = varint(&page[at..]) else { return &[] };
     let Some((_row_id, rest)) = varint(rest) else { return &[] };
@@ -176,28 +185,28 @@ mod tests {
     }
 
     /// The pages that say something.
-    fn telling(sql: &str) -> Vec<u32> {
+    fn evidence(sql: &str) -> Vec<u32> {
         let pages = pages(sql);
         let read = |pgno: Pgno| Ok::<_, ()>(pages[pgno.index()].clone());
-        let mute = Mute::find(pages.len() as u32, read).expect("found");
+        let inconclusive = Inconclusive::find(pages.len() as u32, read).expect("found");
         let numbered = (1..).zip(&pages);
-        numbered.filter(|(n, page)| mute.is_telling(Pgno::new(*n).expect("n"), page)).map(|(n, _)| n).collect()
+        numbered.filter(|(n, page)| inconclusive.is_evidence(Pgno::new(*n).expect("n"), page)).map(|(n, _)| n).collect()
     }
 
     #[test]
     fn what_every_database_may_have_says_nothing() {
         let rows = "INSERT INTO t VALUES ('alpha'), ('beta')";
-        assert_eq!(telling("CREATE TABLE t(x)"), [0; 0]);
-        assert_eq!(telling(&format!("CREATE TABLE t(x); {rows}")), [2]);
-        assert_eq!(telling("PRAGMA auto_vacuum=FULL; CREATE TABLE t(x)"), [0; 0], "page 2 is a map of pointers");
-        assert_eq!(telling(&format!("PRAGMA auto_vacuum=FULL; CREATE TABLE t(x); {rows}")), [3]);
+        assert_eq!(evidence("CREATE TABLE t(x)"), [0; 0]);
+        assert_eq!(evidence(&format!("CREATE TABLE t(x); {rows}")), [2]);
+        assert_eq!(evidence("PRAGMA auto_vacuum=FULL; CREATE TABLE t(x)"), [0; 0], "page 2 is a map of pointers");
+        assert_eq!(evidence(&format!("PRAGMA auto_vacuum=FULL; CREATE TABLE t(x); {rows}")), [3]);
         let freed = "CREATE TABLE t(x); CREATE TABLE u(y); INSERT INTO u VALUES (zeroblob(9000)); DROP TABLE u";
-        assert_eq!(telling(freed), [0; 0], "the freelist");
+        assert_eq!(evidence(freed), [0; 0], "the freelist");
         let columns = (0..60).map(|n| format!("column_of_a_table_{n} TEXT NOT NULL DEFAULT 'x'")).collect::<Vec<_>>();
         let wide = (0..30).map(|n| format!("CREATE TABLE t{n}({});", columns.join(","))).collect::<String>();
         assert!(pages(&wide).len() > 90, "the schema is a tree, and each row of it overflows");
-        assert_eq!(telling(&wide), [0; 0], "a schema");
-        assert_eq!(telling(&format!("{wide} INSERT INTO t3(column_of_a_table_1) VALUES ('own')")).len(), 1);
+        assert_eq!(evidence(&wide), [0; 0], "a schema");
+        assert_eq!(evidence(&format!("{wide} INSERT INTO t3(column_of_a_table_1) VALUES ('own')")).len(), 1);
     }
 
     #[test]
@@ -209,9 +218,9 @@ mod tests {
                 let mut pages = whole.clone();
                 pages.iter_mut().for_each(|page| page[at] = byte);
                 let read = |pgno: Pgno| Ok::<_, ()>(pages[pgno.index()].clone());
-                let mute = Mute::find(pages.len() as u32, read).expect("found");
+                let inconclusive = Inconclusive::find(pages.len() as u32, read).expect("found");
                 for (number, page) in (1..).zip(&pages) {
-                    mute.is_telling(Pgno::new(number).expect("not zero"), page);
+                    inconclusive.is_evidence(Pgno::new(number).expect("not zero"), page);
                 }
             }
         }
@@ -252,12 +261,12 @@ mod tests {
         let strange = first("c", "CREATE TABLE accounts(users); CREATE TABLE user(id)");
         let blank = first("d", "CREATE TABLE x(y); DROP TABLE x");
         let verdicts = [(&later, &ours), (&strange, &ours), (&blank, &ours), (&ours, &blank)]
-            .map(|(live, other)| has_strange_schema(live, other));
+            .map(|(live, other)| has_foreign_schema(live, other));
         assert_eq!(verdicts, [false, true, false, false]);
         for at in SCHEMA_AT..ours.len() {
             let mut damaged = ours.clone();
             damaged[at] = 0xff;
-            let _ = has_strange_schema(&damaged, &ours) || has_strange_schema(&ours, &damaged);
+            let _ = has_foreign_schema(&damaged, &ours) || has_foreign_schema(&ours, &damaged);
         }
     }
 }

@@ -1,7 +1,9 @@
-//! The signal mask and the ignored signals this process was started with, so that a child can be given exactly those.
+//! The signal mask and the ignored signals this process was started with, so that a child can be
+//! given exactly those.
 //!
-//! They must be read before Rust's runtime starts: it ignores SIGPIPE before `main`. Hence a function in `.init_array`, which
-//! the loader (or the C start-up code of a static binary) calls first; it makes system calls and stores two words, nothing more.
+//! They must be read before Rust's runtime starts: it ignores SIGPIPE before `main`. Hence a
+//! function in `.init_array`, which the loader (or the C start-up code of a static binary) calls
+//! first; it makes system calls and stores two words, nothing more.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -17,7 +19,8 @@ static READ_AT_START: extern "C" fn() = read;
 extern "C" fn read() {
     let mut blocked = 0;
     let mut ignored = 0;
-    // SAFETY: all-zero bytes are a valid sigset_t and a valid sigaction; both calls only write to them.
+    // SAFETY: all-zero bytes are a valid sigset_t and a valid sigaction; both calls only write to
+    // them.
     unsafe {
         let mut mask: libc::sigset_t = std::mem::zeroed();
         let known = libc::sigprocmask(libc::SIG_BLOCK, std::ptr::null(), &mut mask) == 0;
