@@ -31,6 +31,7 @@ mod format;
 mod integrity;
 mod open;
 mod pages;
+mod planned;
 mod points;
 mod progress;
 mod several;
@@ -52,6 +53,7 @@ pub use absence::{nothing_in, refuse_rival};
 pub use checked_plan::{CheckedPlan, Found};
 pub use fetch::{Fetched, fetch};
 pub use integrity::Integrity;
+pub use planned::plan;
 pub use points::{Density, PointRange, Points, points};
 pub use progress::Progress;
 pub use several::{Backup, newest, of_replica, where_histories_differ};
@@ -256,20 +258,6 @@ fn nearest(below: Option<Txid>, above: Option<Txid>) -> String {
 
 fn time(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|_| format!("{unix_ms} ms"), |t| t.to_string())
-}
-
-/// What a restore would read, without reading more than it takes to know.
-pub async fn plan(remote: &Remote, target: Target, cancel: &CancellationToken) -> Result<Found, RestoreError> {
-    let attempts = async {
-        let mut attempt = 1;
-        loop {
-            match checked_plan::checked_plan(remote, target, &[]).await {
-                Err(checked_plan::Failure::Moved(_)) if attempt < MAX_ATTEMPTS => attempt += 1,
-                done => return done.map_err(checked_plan::Failure::into_error),
-            }
-        }
-    };
-    cancel.run_until_cancelled(attempts).await.unwrap_or(Err(RestoreError::Cancelled))
 }
 
 /// Restores a database. On any error, and when cancelled, the target is as it was.

@@ -9,8 +9,10 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::checked_plan::Found;
 use super::choice::{Answer, Choice, State, choose};
-use super::{Found, RestoreError, Target, plan};
+use super::planned::plan;
+use super::{RestoreError, Target};
 use crate::ltx::Txid;
 use crate::remote::{Level, Listing, Remote};
 use crate::store::StoreError;

@@ -134,9 +134,9 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
     let mut proofs = Vec::new();
     for line in lines {
         tell_policy(line.database);
-        let registered = fleet.add(registration(&line, &job, &fleet));
-        let status = registered.and_then(|id| fleet.watch_status(id)).map_err(|error| Failure::new(CONFIG, error))?;
-        proofs.extend(ProofRound::of_line(&line, &job.options, &status));
+        let statuses = fleet.add(registration(&line, &job, &fleet)).and_then(|id| fleet.watch_replicas(id));
+        let statuses = statuses.map_err(|error| Failure::new(CONFIG, error))?;
+        proofs.extend(ProofRound::of_line(&line, &job.options, statuses.into_iter()));
     }
     if job.once.is_some() {
         return Ok(stages::ship_once(&fleet, signals, &budget).await);

@@ -30,7 +30,6 @@ pub struct ProofRound {
     path: PathBuf,
     /// Of the replica, if the database has several.
     name: Option<String>,
-    /// Its end may be earlier than that of the first replica.
     is_mirror: bool,
     remote: Remote,
     settings: Verify,
@@ -41,18 +40,21 @@ pub struct ProofRound {
 }
 
 impl ProofRound {
-    /// One for each replica whose configuration asks for it.
-    pub fn of_line(line: &Line<'_>, options: &Options, status: &watch::Receiver<Status>) -> Vec<ProofRound> {
+    /// One for each replica whose configuration asks for it. `statuses` are those of the replicas, in their order.
+    pub fn of_line(
+        line: &Line<'_>,
+        options: &Options,
+        statuses: impl Iterator<Item = watch::Receiver<Status>>,
+    ) -> Vec<ProofRound> {
         let first = (&line.database.replicas.first, &line.remote);
-        let every = std::iter::once(first).chain(line.mirrors());
+        let every = std::iter::once(first).chain(line.mirrors()).zip(statuses);
         let several = line.database.replicas.are_several();
-        let round = |(at, (replica, remote)): (usize, (&Replica, &Remote))| {
+        let round = |(at, ((replica, remote), status)): (usize, ((&Replica, &Remote), watch::Receiver<Status>))| {
             let settings = replica.verify.clone()?;
             let (writer, proofs) = ProofWriter::new();
             let window = options.lifecycle.retention_enabled.then_some(replica.snapshot.retention);
             let remote = remote.clone().throttled(settings.rate);
             let (path, name) = (line.database.path.clone(), several.then(|| replica.name.clone()));
-            let status = status.clone();
             Some(ProofRound { path, name, is_mirror: at > 0, remote, settings, window, status, writer, proofs })
         };
         every.enumerate().filter_map(round).collect()
@@ -88,7 +90,7 @@ impl ProofRound {
             tracing::info!(%db, "verify: {finding}");
         }
         let Some((txid, time_ms)) = verified.newest() else { return };
-        if Some(txid) < confirmed && !self.is_mirror {
+        if Some(txid) < confirmed {
             let confirmed = confirmed.unwrap_or(txid);
             return self.fail(&format!("it ends with TXID {txid}, although TXID {confirmed} was uploaded"));
         }

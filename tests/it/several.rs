@@ -1,7 +1,8 @@
 //! Several replicas of one database: what is restored, shown and proved, and what is refused.
 //!
-//! The copies are made here by copying directories, so that one is known to be older than the other.
+//! Most copies are made here by copying directories, so that one is known to be older than the other.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -96,6 +97,42 @@ fn run_restores_what_is_missing_from_the_replica_that_has_most() {
     let config = config(&rig, &[("a", &rig.remote.url()), ("b", &url(&older))]);
     with_config(&rig, &["run", "--", "true"], &config).assert_code(0).assert_says(&["restoring from the replica a"]);
     rig.oracle.check_complete(&rig.db());
+}
+
+#[test]
+fn run_goes_on_from_a_mirror_that_has_more_and_every_replica_is_whole_then() {
+    let mut rig = Rig::on_file();
+    let older = with_an_older_copy(&rig);
+    rig.lose_the_disk();
+    let config = config(&rig, &[("old", &url(&older)), ("new", &rig.remote.url())]);
+    let mut words = ["run", "-config", &config, "--"].map(OsString::from).to_vec();
+    words.extend(rig.app(&["open", "rows:2"]));
+    rig.millstream(words).finish().assert_code(0).assert_says(&["restoring from the replica new"]);
+    for name in ["old", "new"] {
+        let (output, finished) = restore(&mut rig, &config, &["-replica", name]);
+        finished.assert_code(0);
+        assert_eq!(rig.oracle.check_complete(&output), 9, "{name}");
+    }
+}
+
+/// Written by `run` to a directory and a bucket, and read by the real Litestream.
+#[test]
+fn litestream_restores_from_each_replica_what_was_committed() {
+    let mut rig = Rig::on_file();
+    let bucket = Remote::s3();
+    let config = config(&rig, &[("near", &rig.remote.url()), ("far", &bucket.url())]);
+    let mut words = ["run", "-config", &config, "--"].map(OsString::from).to_vec();
+    words.extend(rig.app(&["create", "rows:20", "big:5:30000"]));
+    let finished = rig.millstream(words).finish();
+    finished.assert_code(0).assert_says(&["replicating to the replica near"]);
+    finished.assert_says(&["replicating to the replica far"]);
+    for replica in [rig.remote.url(), bucket.url()] {
+        let output = rig.next_output();
+        rig.litestream(["restore", "-o", &output.display().to_string(), &replica]).finish().assert_code(0);
+        rig.oracle.check_complete(&output);
+    }
+    let db = rig.db().display().to_string();
+    with_config(&rig, &["verify", "-deep", &db], &config).assert_code(0);
 }
 
 #[test]

@@ -170,9 +170,11 @@ impl Fleet {
         self.present().map(|(id, member)| (id, member.replication.status()))
     }
 
-    /// The status of one of them, to be looked at later.
-    pub fn watch_status(&self, id: DatabaseId) -> Result<watch::Receiver<Status>, FleetError> {
-        Ok(self.member(id)?.replication.watch_status())
+    /// The status of one of them, to be looked at later: that of the first replica, and those of the others.
+    pub fn watch_replicas(&self, id: DatabaseId) -> Result<Vec<watch::Receiver<Status>>, FleetError> {
+        let replication = &self.member(id)?.replication;
+        let mirrors = replication.mirrors().iter().map(|mirror| mirror.status.clone());
+        Ok(std::iter::once(replication.watch_status()).chain(mirrors).collect())
     }
 
     fn present(&self) -> impl Iterator<Item = (DatabaseId, &Member)> {
