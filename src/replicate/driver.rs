@@ -37,8 +37,11 @@ use crate::remote::Remote;
 use crate::state::{LastSynced, SpilledFile};
 use crate::status::StatusWriter;
 
-/// Where nothing sets a deadline, the mirrors get so much time at the end.
-const MIRROR_TIME: Duration = Duration::from_secs(60);
+/// What is in the first replica is safe: at the end a mirror gets so much time to follow. With `-once` nothing follows later.
+const MIRROR_TIME: Duration = Duration::from_secs(5);
+const MIRROR_TIME_ONCE: Duration = Duration::from_secs(60);
+/// Where replication ends for another reason, that is to be said soon.
+const MIRROR_TIME_BRIEF: Duration = Duration::from_millis(500);
 
 /// What came of an order on the bucket's lane, or of a measurement.
 enum Arrived {
@@ -353,11 +356,16 @@ impl Driver {
 
     /// What the end is called, after the mirrors had their time.
     async fn ended(&mut self) -> Ended {
-        let (status, wanted) = match self.core.outcome() {
-            Some(Outcome::Unsynced { kept, .. }) => (self.parts.writer.get(), *kept),
-            _ => (self.parts.writer.get(), None),
+        let status = self.parts.writer.get();
+        let (wanted, time) = match self.core.outcome() {
+            Some(Outcome::Unsynced { kept, .. }) => (*kept, Duration::MAX),
+            Some(Outcome::Synced) if self.parts.settings.once.is_some() => (None, MIRROR_TIME_ONCE),
+            Some(Outcome::Synced) => (None, MIRROR_TIME),
+            _ => (None, MIRROR_TIME_BRIEF),
         };
-        let deadline = self.parts.stop.borrow().unwrap_or_else(|| self.parts.settings.clock.instant() + MIRROR_TIME);
+        let now = self.parts.settings.clock.instant();
+        let stop = self.parts.stop.borrow().unwrap_or(now + MIRROR_TIME_ONCE);
+        let deadline = now.checked_add(time).map_or(stop, |latest| latest.min(stop));
         let mirrors = std::mem::take(&mut self.parts.mirrors.1);
         let complete = mirrors.finish(deadline, wanted).await;
         let Some(outcome) = self.core.outcome() else { return Ended::Synced(status.confirmed) };

@@ -18,14 +18,19 @@ use crate::replicate::core::Trouble as StepTrouble;
 use crate::replicate::local::trouble;
 use crate::replicate::look::{Seen, look};
 use crate::replicate::on_thread::blocking;
+use crate::state::SyncedTo;
 
 /// A mirror that does not answer is not waited for longer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// Looks at the first replica, after it was given what a mirror has beyond it.
 pub async fn look_at_all(settings: &Settings, first: &Remote, mirrors: &[Mirror]) -> Result<Seen, StepTrouble> {
-    let (seen, others) = tokio::join!(look(first), join_all(mirrors.iter().map(look_in_time)));
-    let mut seen = seen.map_err(|error| trouble(error.into()))?;
+    let mut seen = look(first).await.map_err(|error| trouble(error.into()))?;
+    // What a mirror may have beyond a first replica that is in step with this disk waits here, too.
+    if mirrors.is_empty() || is_in_step(settings, first, &seen).await {
+        return Ok(seen);
+    }
+    let others = join_all(mirrors.iter().map(look_in_time)).await;
     let has = seen.end.as_ref().map(|end| end.txid);
     let ends = mirrors.iter().zip(others).filter_map(|(mirror, other)| {
         let other = other?;
@@ -56,6 +61,15 @@ pub async fn look_at_all(settings: &Settings, first: &Remote, mirrors: &[Mirror]
         Err(Trouble::Gone) => tracing::warn!("{from} does not have all of its own history: {to} is used as it is"),
     }
     Ok(seen)
+}
+
+/// Whether a note says that this disk was in step with the end of the first replica.
+async fn is_in_step(settings: &Settings, first: &Remote, seen: &Seen) -> bool {
+    let Some(end) = &seen.end else { return false };
+    let (newest, txid) = (end.header().copied(), end.txid);
+    let (_, replica) = settings.notes(first.address());
+    let synced_to = blocking(move || replica.last_synced().synced_to(newest.as_ref())).await;
+    synced_to.and_then(SyncedTo::txid) == Some(txid)
 }
 
 /// Whether a note says that the database here is this TXID of the mirror. With an empty first replica nothing else tells.
