@@ -8,8 +8,9 @@
 use std::io::Write;
 use std::mem;
 
-use super::compare::PageSet;
-use super::open::{Db, DbError, Progress};
+use super::error::DbError;
+use super::open::{Db, Progress};
+use super::page_set::PageSet;
 use super::position::{ImageReason, Position, Step};
 use crate::ltx::{Encoded, Encoder, Flavour, Header, Txid, WalPosition, encoded_len_max};
 use crate::page::{PageSize, Pgno};

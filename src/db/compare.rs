@@ -16,8 +16,10 @@
 
 use super::came_after;
 use super::capture::{BEFORE_ANY_WAL, Batch, Pages, frames_between};
+use super::error::DbError;
 use super::lineage::{Inconclusive, has_foreign_schema, is_blank, keeps_rows};
-use super::open::{Db, DbError};
+use super::open::Db;
+use super::page_set::PageSet;
 use super::position::Position;
 use super::rows::{RowSample, Rows};
 use crate::ltx::{Txid, Versions, WalPosition};
@@ -187,32 +189,6 @@ impl Comparison {
     }
 }
 
-/// Page numbers of a database, one bit each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct PageSet(Vec<u64>);
-
-impl PageSet {
-    fn new(pages: u32) -> PageSet {
-        PageSet(vec![0; (pages as usize).div_ceil(64)])
-    }
-
-    fn insert(&mut self, pgno: Pgno) {
-        self.0[pgno.index() / 64] |= 1 << (pgno.index() % 64);
-    }
-
-    pub fn len(&self) -> u32 {
-        self.0.iter().map(|word| word.count_ones()).sum()
-    }
-
-    /// In ascending order.
-    pub fn iter(&self) -> impl Iterator<Item = Pgno> {
-        self.0.iter().enumerate().flat_map(|(at, &word)| {
-            let bits = (0..64u32).filter(move |bit| word >> bit & 1 == 1);
-            bits.map(move |bit| Pgno::new(at as u32 * 64 + bit + 1).expect("counted from one"))
-        })
-    }
-}
-
 impl Db {
     /// Compares every page that `batch`, the image captured last, refers to. Ends early when
     /// `limits` say so.
@@ -347,17 +323,6 @@ mod tests {
         comparison.cut_off(&theirs(5, &[9; 512]));
         comparison.cut_off(&versions(6, &[9; 512]));
         assert_eq!((comparison.moved, comparison.kept, comparison.differing), (3, 1, 2));
-    }
-
-    #[test]
-    fn a_set_gives_its_pages_back_in_order() {
-        let mut set = PageSet::new(200);
-        for number in [200, 1, 64, 65, 128, 64] {
-            set.insert(pgno(number));
-        }
-        assert_eq!(set.iter().map(Pgno::get).collect::<Vec<_>>(), [1, 64, 65, 128, 200]);
-        assert_eq!(set.len(), 5);
-        assert_eq!(PageSet::new(0).iter().count(), 0);
     }
 
     #[test]

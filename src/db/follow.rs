@@ -13,7 +13,8 @@
 
 use std::mem;
 
-use super::open::{Db, DbError, Progress};
+use super::error::DbError;
+use super::open::{Db, Progress};
 use super::position::Position;
 use crate::sqlite::{Checkpoint, CheckpointMode, Connection, Mark, SqliteError, frame_len};
 

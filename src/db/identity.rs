@@ -9,8 +9,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::open::DbError;
-use super::replaced::Remains;
+use super::error::DbError;
 use crate::fsx;
 
 /// Device and inode of a file.
@@ -47,9 +46,9 @@ impl Files {
         Ok(Some(Files { database: (database.to_owned(), identity), beside }))
     }
 
-    /// What is left of them when the database is replaced.
-    pub fn remains(&self) -> Remains {
-        Remains::new(self.database.1.inode, self.beside.clone())
+    /// The inode of the database, and what was beside it.
+    pub fn parts(&self) -> (u64, &[(PathBuf, Identity)]) {
+        (self.database.1.inode, &self.beside)
     }
 
     /// Fails when one of them is another file now, or gone, or when the database was emptied.

@@ -43,12 +43,14 @@
 mod came_after;
 mod capture;
 mod compare;
+mod error;
 mod follow;
 mod identity;
 mod lineage;
 mod litestream;
 mod nearby;
 mod open;
+mod page_set;
 mod position;
 mod replaced;
 mod reset;
@@ -61,9 +63,10 @@ mod tests;
 
 pub use capture::Batch;
 pub use compare::{Comparison, Limits, OtherPages};
+pub use error::DbError;
 pub use litestream::litestream_was_here;
 pub use nearby::{AtPath, Neighbour, Surroundings};
-pub use open::{Db, DbError, Tuning};
+pub use open::{Db, Tuning};
 pub use position::{ImageReason, Position};
 pub use replaced::Remains;
 pub use reset::{Obstacle, Reset};

@@ -9,8 +9,9 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use super::error::DbError;
 use super::identity::Identity;
-use super::open::{Db, DbError, Tuning};
+use super::open::{Db, Tuning};
 use crate::fsx;
 use crate::sqlite::Connection;
 
@@ -28,7 +29,8 @@ pub struct Remains {
 impl Db {
     /// What will be left of it when this value is gone.
     pub fn remains(&self) -> Remains {
-        self.files.remains()
+        let (inode, beside) = self.files.parts();
+        Remains { inode, beside: beside.to_vec() }
     }
 
     /// Opens the file that is at `path` now. The connections to the old one end first, also where
@@ -43,10 +45,6 @@ impl Db {
 }
 
 impl Remains {
-    pub(super) fn new(inode: u64, beside: Vec<(PathBuf, Identity)>) -> Remains {
-        Remains { inode, beside }
-    }
-
     /// Another process that has the old file open, as far as the kernel tells.
     pub fn user(&self) -> Option<u32> {
         let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
@@ -125,7 +123,7 @@ mod tests {
             std::fs::write(path, "old").expect("write");
         }
         let beside = [&wal, &shm].map(|path| (path.clone(), identity(path)));
-        let remains = Remains::new(1, beside.into());
+        let remains = Remains { inode: 1, beside: beside.into() };
         let new = dir.path().join("new");
         std::fs::write(&new, "new").and_then(|()| std::fs::rename(&new, &wal)).expect("replace");
         remains.clear().expect("clear");

@@ -19,8 +19,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::capture::Batch;
+use super::error::DbError;
 use super::follow::By;
-use super::open::{Db, DbError, Progress};
+use super::open::{Db, Progress};
 use crate::clock::Clock;
 use crate::sqlite::{Checkpoint, CheckpointMode, Mark, SqliteError, frame_len};
 

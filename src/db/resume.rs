@@ -14,7 +14,8 @@
 use std::cmp::Ordering;
 
 use super::capture::newest_of_each;
-use super::open::{Db, DbError};
+use super::error::DbError;
+use super::open::Db;
 use super::position::{ImageReason, Position};
 use crate::ltx::{Header, WalPosition};
 use crate::page::Pgno;

@@ -9,11 +9,12 @@
 //! store; a root that cannot be read is an error, because "no backup" and "cannot tell" must never
 //! look alike. Reads follow symlinks, writes never leave the root through one.
 
+mod entry;
 mod publish;
 mod walk;
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,12 +24,11 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::{Body, BodyError, Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
-use crate::fsx::{self, Context, FsError};
+use crate::fsx::{self, Context};
+use entry::{absent_or, failure, is_temp, modified_ms};
 use publish::{Target, Temp};
 
 const CHUNK: u64 = 1 << 20;
-const TEMP_PREFIX: &str = ".millstream-";
-const TEMP_SUFFIX: &str = ".tmp";
 /// Chunks of a streamed body that are written per hop to a blocking thread.
 const CHUNKS_PER_HOP: usize = 64;
 
@@ -202,46 +202,11 @@ impl Reader {
     }
 }
 
-fn is_temp(file_name: &str) -> bool {
-    file_name.starts_with(TEMP_PREFIX) && file_name.ends_with(TEMP_SUFFIX)
-}
-
-fn modified_ms(metadata: &fs::Metadata) -> i64 {
-    metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000)
-}
-
 fn require_file(metadata: &fs::Metadata, path: &Path) -> Result<()> {
     if metadata.is_file() {
         return Ok(());
     }
     Err(StoreError::NotFound { detail: format!("{}: not a file", path.display()) })
-}
-
-/// For calls that name one object: a name that leads nowhere is an answer.
-fn absent_or(error: FsError) -> StoreError {
-    match error.source.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG) => StoreError::NotFound { detail: error.to_string() },
-        _ => failure(error),
-    }
-}
-
-fn failure(error: FsError) -> StoreError {
-    let detail = error.to_string();
-    match error.source.raw_os_error() {
-        Some(libc::EACCES | libc::EPERM) => StoreError::Denied { detail },
-        Some(
-            libc::ENOSPC
-            | libc::EDQUOT
-            | libc::EROFS
-            | libc::EFBIG
-            | libc::ENOTDIR
-            | libc::EISDIR
-            | libc::ELOOP
-            | libc::ENAMETOOLONG
-            | libc::EINVAL,
-        ) => StoreError::Permanent { detail },
-        _ => StoreError::Transient { detail },
-    }
 }
 
 #[cfg(test)]

@@ -8,12 +8,14 @@ use libc::pid_t;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::command::CommandLine;
 use super::defect;
 use super::escalate::Scope;
 use super::exit::Exit;
+use super::image::{Image, SpawnOptions};
 use super::reaper::{Latest, Reaper};
 use super::signal::Signal;
-use super::spawn::Spawned;
+use super::spawn::{SpawnError, Spawned};
 use super::sys::Change;
 use super::tty;
 use crate::clock::MACHINE;
@@ -52,12 +54,18 @@ pub struct GroupEnd {
     pub survivors: Vec<i32>,
 }
 
-impl Child {
-    pub(super) fn new(spawned: Spawned, changes: watch::Receiver<Latest>, reaper: Reaper, program: String) -> Child {
-        defect::command_runs(spawned.pid);
-        Child { pid: spawned.pid, terminal: spawned.terminal, changes, seen: 0, reaper, program }
+impl Reaper {
+    /// Starts a command; returns when its program runs, or could not be executed.
+    pub async fn spawn(&self, command: &CommandLine, options: &SpawnOptions) -> Result<Child, SpawnError> {
+        let image = Image::prepare(command, options)?;
+        let program = image.program.clone();
+        let (Spawned { pid, terminal }, changes) = self.start_program(image).await?;
+        defect::command_runs(pid);
+        Ok(Child { pid, terminal, changes, seen: 0, reaper: self.clone(), program })
     }
+}
 
+impl Child {
     pub fn pid(&self) -> i32 {
         self.pid
     }

@@ -18,12 +18,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
-use super::child::Child;
-use super::command::CommandLine;
 use super::escalate::Scope;
 use super::exit::Exit;
 use super::group::{self, Family};
-use super::image::{Image, SpawnOptions};
+use super::image::Image;
 use super::signal::Signal;
 use super::signals::InstallError;
 use super::spawn::{SpawnError, Spawned, spawn};
@@ -84,15 +82,13 @@ impl Reaper {
         Ok(REAPER.get_or_init(|| Reaper { requests }).clone())
     }
 
-    /// Starts a command; returns when its program runs, or could not be executed.
-    pub async fn spawn(&self, command: &CommandLine, options: &SpawnOptions) -> Result<Child, SpawnError> {
-        let image = Image::prepare(command, options)?;
+    /// Starts a program; returns when it runs, or could not be executed.
+    pub(super) async fn start_program(&self, image: Image) -> Result<(Spawned, watch::Receiver<Latest>), SpawnError> {
         let program = image.program.clone();
         let (reply, answer) = oneshot::channel();
         let gone = || SpawnError::Gone { program: program.clone() };
         self.requests.send(Request::Spawn { image, reply }).await.map_err(|_| gone())?;
-        let (spawned, changes) = answer.await.map_err(|_| gone())??;
-        Ok(Child::new(spawned, changes, self.clone(), program))
+        answer.await.map_err(|_| gone())?
     }
 
     /// Sends a signal to a child or its group, if the child has not ended.

@@ -162,6 +162,11 @@ impl World {
                 self.l0 = (1..=len).map(|number| (number, 1)).collect();
                 self.snapshots.clear();
             }
+            13 if self.core.is_some() && self.roll(8) == 0 => {
+                self.say(|| "somebody else writes into the mirror".into());
+                let next = self.end().map_or(1, |(end, _)| end + 1);
+                (self.is_foreign, _) = (true, self.l0.insert(next, 1));
+            }
             _ => {}
         }
         Ok(())

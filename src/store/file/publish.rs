@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::super::{Result, StoreError};
-use super::{TEMP_PREFIX, TEMP_SUFFIX, failure};
+use super::entry::{TEMP_PREFIX, TEMP_SUFFIX, failure};
 use crate::clock::MACHINE;
 use crate::fsx::weak::{self, Ability};
 use crate::fsx::{self, Context, FsError};

@@ -1,10 +1,12 @@
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use futures_util::TryStreamExt;
 
+use super::entry::{TEMP_PREFIX, TEMP_SUFFIX};
 use super::*;
 use crate::clock::MACHINE;
+use crate::fsx::FsError;
 
 fn key(name: &str) -> Key {
     Key::new(name).expect("a valid key")
@@ -18,7 +20,7 @@ fn files_in(dir: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn files_are_private_stamped_and_alone_in_their_directory() {
+async fn files_are_private_dated_and_alone_in_their_directory() {
     let dir = tempfile::tempdir().expect("tempdir");
     let store = FileStore::new(dir.path().join("replica"));
     for create in [true, false] {

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::super::{Deleted, Key, Listed, Result, StoreError};
-use super::{absent_or, failure, is_temp, modified_ms};
+use super::entry::{absent_or, failure, is_temp, modified_ms};
 use crate::clock::MACHINE;
 use crate::fsx::{self, Context};
 

@@ -196,6 +196,16 @@ fn is_page(body: &[u8]) -> bool {
     begins("<!doctype html") || begins("<html")
 }
 
+/// A size that an answer names; 0 without one.
+pub(super) fn size(given: Option<i64>) -> u64 {
+    given.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
+}
+
+/// A time that an answer names; 0 without one.
+pub(super) fn unix_ms(given: Option<&aws_sdk_s3::primitives::DateTime>) -> i64 {
+    given.and_then(|t| t.to_millis().ok()).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

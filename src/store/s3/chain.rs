@@ -7,7 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_s3::config::Credentials as SdkCredentials;
 
-use super::error::chain as causes_of;
+use super::causes::one_line;
 use super::settings::{Credentials, Secret};
 use super::value;
 
@@ -49,7 +49,7 @@ fn check(found: SdkCredentials) -> Result<SdkCredentials, CredentialsError> {
     if id.is_empty() || secret.is_empty() {
         return Err(CredentialsError::not_loaded("the keys are empty"));
     }
-    if let Some(problem) = value::credentials_problem(&ours) {
+    if let Some(problem) = ours.problem() {
         return Err(CredentialsError::invalid_configuration(problem));
     }
     let unchanged = found.access_key_id() == id
@@ -64,7 +64,7 @@ fn check(found: SdkCredentials) -> Result<SdkCredentials, CredentialsError> {
 
 /// Whether a service that gives credentials refuses to, as a person must change.
 pub(super) fn is_refused(error: &CredentialsError) -> bool {
-    let text = causes_of(error);
+    let text = one_line(error);
     let refusals = ["code: 40", "StatusCode(40", "forbidden", "AccessDenied"];
     // So the SDK calls what the metadata services of other clouds answer (404, 400): they know no
     // such credentials.
@@ -76,7 +76,7 @@ pub(super) fn is_refused(error: &CredentialsError) -> bool {
 /// What went wrong, in few words: the SDK's own are hundreds of characters, some of them a debug
 /// print of an answer.
 pub(super) fn told(error: &CredentialsError) -> String {
-    let text = causes_of(error);
+    let text = one_line(error);
     let said = |word: &str| text.contains(word);
     let who = [
         ("IMDS", "the instance metadata service"),

@@ -29,9 +29,10 @@ use aws_types::service_config::ServiceConfigKey;
 use super::super::{Result, StoreError};
 use super::answer::Suspicious;
 use super::condition::Habits;
+use super::endpoint::endpoint_url;
 use super::plain::Assumed;
 use super::provider::DEFAULT_REGION;
-use super::settings::{Credentials, Settings, endpoint_url};
+use super::settings::{Credentials, Settings};
 use super::tls::Ways;
 use super::{chain, error, provider, tls, unverified, value};
 

@@ -10,9 +10,10 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use futures_util::{StreamExt, stream};
 
 use super::super::{Deleted, Key, Result, StoreError};
+use super::S3Store;
 use super::error::{self, Asked};
+use super::proof::base64_md5;
 use super::spelling::{Meaning, meaning};
-use super::{S3Store, base64_md5};
 
 /// S3's limit.
 const BATCH: usize = 1000;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
 use super::super::{Chunks, Key, Range, Result, Store, StoreError};
+use super::causes;
 use super::error::{self, Asked};
 use super::{S3Store, with_customer_key};
 
@@ -141,7 +142,7 @@ impl Download {
                 }
                 Ok(Some((chunk, self)))
             }
-            Some(Err(error)) => Err(broken(format!("the answer broke off: {}", error::chain(&error)))),
+            Some(Err(error)) => Err(broken(format!("the answer broke off: {}", causes::one_line(&error)))),
             None => match cut.left {
                 None | Some(0) => Ok(None),
                 Some(left) => Err(broken(format!("the answer ended {left} bytes early"))),

@@ -7,9 +7,10 @@
 use aws_sdk_s3::types::MultipartUpload;
 
 use super::super::{OpenUpload, Result, StoreError};
+use super::S3Store;
+use super::answer::unix_ms;
 use super::error::{self, Asked};
 use super::spelling::{Meaning, meaning};
-use super::{S3Store, unix_ms};
 
 /// Pages of the listing, of a thousand uploads each: more is for another time.
 const PAGES_MAX: usize = 10;

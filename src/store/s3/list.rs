@@ -10,9 +10,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 
 use super::super::{Key, Listed, Result, Store, StoreError};
+use super::answer::{size, unix_ms};
 use super::error::{self, Asked};
 use super::spelling::{self, Meaning, meaning};
-use super::{S3Store, settings, size, unix_ms};
+use super::{S3Store, settings};
 
 pub(super) async fn list(store: &S3Store, prefix: &str) -> Result<Vec<Listed>> {
     let directory = prefix.rfind('/').map_or("", |slash| &prefix[..slash]);

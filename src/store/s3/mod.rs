@@ -17,11 +17,13 @@
 //! its condition.
 
 mod answer;
+mod causes;
 mod chain;
 mod client;
 mod condition;
 mod delete;
 mod download;
+mod endpoint;
 mod error;
 #[cfg(test)]
 mod fuzz;
@@ -55,15 +57,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 
 use super::{Chunks, Deleted, Head, Key, Listed, OpenUpload, Put, Range, Result, Store};
+use answer::{size, unix_ms};
 pub use client::Clients;
 use condition::Habits;
+pub use endpoint::endpoint_url;
 use error::Asked;
 use multipart::Parts;
-pub use settings::{Credentials, Secret, Settings, Sse, endpoint_url};
+use proof::base64_md5;
+pub use settings::{Credentials, Secret, Settings, Sse};
 pub use value::trimmed;
 
 /// Sets the SSE-C headers, which every request that touches an object's bytes must carry.
@@ -210,16 +214,4 @@ impl Store for S3Store {
     async fn end_uploads(&self, uploads: &[OpenUpload]) -> Result<()> {
         leftover::end(self, uploads).await
     }
-}
-
-fn size(given: Option<i64>) -> u64 {
-    given.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
-}
-
-fn unix_ms(given: Option<&DateTime>) -> i64 {
-    given.and_then(|t| t.to_millis().ok()).unwrap_or(0)
-}
-
-fn base64_md5(bytes: &[u8]) -> String {
-    aws_smithy_types::base64::encode(proof::md5(bytes))
 }

@@ -53,6 +53,10 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The ETag of an object that was uploaded in parts.
+pub(super) fn base64_md5(bytes: &[u8]) -> String {
+    aws_smithy_types::base64::encode(md5(bytes))
+}
+
 pub(super) fn etag_of_parts(parts: &[Md5Sum]) -> String {
     format!("{}-{}", hex(&md5(parts.as_flattened())), parts.len())
 }

@@ -8,7 +8,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::settings::{DEFAULT_CONCURRENCY, host_of};
+use super::endpoint::host_of;
+use super::settings::DEFAULT_CONCURRENCY;
 
 /// Region for endpoints that do not name one.
 pub const DEFAULT_REGION: &str = "us-east-1";

@@ -7,6 +7,14 @@
 
 use std::net::IpAddr;
 
+/// The proxy of the environment is none that we can use.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the proxy that {variable} names cannot be used: {why}")]
+pub(super) struct BadProxy {
+    pub variable: &'static str,
+    pub why: &'static str,
+}
+
 /// The rules of one `NO_PROXY`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Bypass(Vec<Rule>);

@@ -9,16 +9,9 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 
+use super::causes::one_line;
 use super::plain::{Assumed, SpeaksPlainly};
-use super::proxy::Bypass;
-
-/// The proxy of the environment is none that we can use.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("the proxy that {variable} names cannot be used: {why}")]
-pub(super) struct BadProxy {
-    pub variable: &'static str,
-    pub why: &'static str,
-}
+use super::proxy::{BadProxy, Bypass};
 
 /// A client for one scheme, or why there is none.
 pub(super) type Proxied = Option<Result<SharedHttpClient, BadProxy>>;
@@ -96,5 +89,5 @@ impl HttpConnector for Route {
 fn is_no_tls(error: &ConnectorError) -> bool {
     // hyper buries rustls' error in `io::Error`s, whose payload is no `source`: its words are all
     // that comes through.
-    super::error::chain(error).contains("InvalidContentType")
+    one_line(error).contains("InvalidContentType")
 }

@@ -6,10 +6,10 @@
 //! to it.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use super::super::{Result, StoreError};
-use super::value;
+use super::endpoint::is_plain_and_public;
+use super::value::{is_label, is_text, is_text_without_space, is_visible, refused};
 
 const DEFAULT_PART_SIZE: u64 = 5 << 20;
 pub(super) const DEFAULT_CONCURRENCY: usize = 5;
@@ -191,7 +191,20 @@ impl Settings {
         if self.concurrency == 0 {
             return Some("`concurrency` must be greater than zero".into());
         }
-        value::problem(self).or_else(|| self.encryption_problem().map(str::to_owned))
+        self.value_problem().or_else(|| self.encryption_problem().map(str::to_owned))
+    }
+
+    /// The first value that no request could carry.
+    fn value_problem(&self) -> Option<String> {
+        let sse = &self.sse;
+        let optional = |value: &Option<String>, name, allowed| value.as_deref().and_then(|v| refused(name, v, allowed));
+        refused("bucket", &self.bucket, is_text_without_space)
+            .or_else(|| refused("path", &self.prefix, is_text))
+            .or_else(|| optional(&self.region, "region", is_label))
+            .or_else(|| optional(&self.endpoint, "endpoint", is_visible))
+            .or_else(|| optional(&self.storage_class, "storage-class", is_visible))
+            .or_else(|| optional(&sse.kms_key_id, "sse-kms-key-id", is_visible))
+            .or_else(|| self.credentials.as_ref().and_then(Credentials::problem))
     }
 
     fn encryption_problem(&self) -> Option<&'static str> {
@@ -222,42 +235,15 @@ impl Settings {
     }
 }
 
-/// Gives an endpoint without a scheme one: plain HTTP for this machine and private networks, else
-/// HTTPS.
-pub fn endpoint_url(endpoint: &str) -> String {
-    let bare = endpoint.trim_end_matches('/');
-    if endpoint.contains("://") {
-        return bare.to_owned();
-    }
-    let scheme = if is_private(endpoint) { "http" } else { "https" };
-    format!("{scheme}://{bare}")
-}
-
-/// Whether what is sent to this endpoint could be read on its way by anybody.
-fn is_plain_and_public(endpoint: &str) -> bool {
-    let scheme = endpoint.split_once("://").map(|(scheme, _)| scheme);
-    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http")) && !is_private(endpoint)
-}
-
-/// Host of an endpoint given with or without scheme, port and path; without the brackets of an IPv6
-/// address.
-pub(super) fn host_of(endpoint: &str) -> &str {
-    let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
-    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or(v6),
-        None => host.split(':').next().unwrap_or(host),
-    }
-}
-
-/// Whether an endpoint is on this machine or in a private network.
-fn is_private(endpoint: &str) -> bool {
-    let host = host_of(endpoint).to_ascii_lowercase();
-    match host.parse() {
-        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private(),
-        Ok(IpAddr::V6(ip)) => ip.is_loopback(),
-        Err(_) => host == "localhost" || host.ends_with(".localhost") || host.ends_with(".local"),
+impl Credentials {
+    /// The first value that no request could carry, as a sentence without a place.
+    pub(super) fn problem(&self) -> Option<String> {
+        let token = self.session_token.as_ref().map_or("", Secret::expose);
+        refused("access-key-id", &self.access_key_id, is_visible)
+            // It is never sent. Servers of one's own take any text as a secret, but a line break is
+            // a mistake.
+            .or_else(|| refused("secret-access-key", self.secret_access_key.expose(), is_text))
+            .or_else(|| refused("session-token", token, is_visible))
     }
 }
 
@@ -346,24 +332,39 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_get_the_scheme_people_mean() {
-        for (given, url) in [
-            ("https://s3.example.com/", "https://s3.example.com"),
-            ("http://10.0.0.1:9000", "http://10.0.0.1:9000"),
-            ("s3.example.com", "https://s3.example.com"),
-            ("minio:9000", "https://minio:9000"),
-            ("localhost:9000", "http://localhost:9000"),
-            ("127.0.0.1:9000", "http://127.0.0.1:9000"),
-            ("192.168.1.5", "http://192.168.1.5"),
-            ("[::1]:9000", "http://[::1]:9000"),
-            ("8.8.8.8:9000", "https://8.8.8.8:9000"),
-            ("169.254.1.1:9000", "https://169.254.1.1:9000"),
-            ("MINIO.local:9000", "http://MINIO.local:9000"),
-            ("https://", "https:"),
-        ] {
-            assert_eq!(endpoint_url(given), url);
+    fn what_is_wrong_inside_is_refused_by_name_and_never_shown() {
+        type Change = fn(&mut Settings, String);
+        let fields: [(&str, Change); 9] = [
+            ("bucket", |s, v| s.bucket = v),
+            ("path", |s, v| s.prefix = v),
+            ("region", |s, v| s.region = Some(v)),
+            ("endpoint", |s, v| s.endpoint = Some(v)),
+            ("storage-class", |s, v| s.storage_class = Some(v)),
+            ("sse-kms-key-id", |s, v| s.sse.kms_key_id = Some(v)),
+            ("access-key-id", |s, v| s.credentials = Some(keys(v, "s".into(), None))),
+            ("secret-access-key", |s, v| s.credentials = Some(keys("i".into(), v, None))),
+            ("session-token", |s, v| s.credentials = Some(keys("i".into(), "s".into(), Some(v)))),
+        ];
+        for (name, change) in fields {
+            for bad in ["hun\nter", "hun\rter", "hun\0ter", "hun\u{7f}ter"] {
+                let mut settings = Settings::new("bucket", "path");
+                change(&mut settings, bad.into());
+                let told = settings.problem().unwrap_or_default();
+                assert!(told.starts_with(&format!("`{name}` contains")) && !told.contains("hun"), "{name}: {told}");
+            }
+            let mut settings = Settings::new("bucket", "path");
+            change(&mut settings, "plain-1".into());
+            assert_eq!(settings.problem(), None, "{name}");
         }
-        assert_eq!(host_of("https://[fd00::1]:9000/x"), "fd00::1");
-        assert_eq!(host_of("http://user@host:1/p"), "host");
+        let mut settings = Settings::new("bucket", "sp ace/ü");
+        settings.credentials = Some(keys("id".into(), "pass phrase ü".into(), None));
+        assert_eq!(settings.problem(), None, "such paths and secrets work");
+        for region in ["eu west-1", "eu/west", "ü"] {
+            assert!(super::super::value::region_problem(region).is_some(), "{region}");
+        }
+    }
+
+    fn keys(id: String, secret: String, token: Option<String>) -> Credentials {
+        Credentials { access_key_id: id, secret_access_key: Secret::new(secret), session_token: token.map(Secret::new) }
     }
 }

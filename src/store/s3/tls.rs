@@ -20,8 +20,8 @@ use rustls_pki_types::pem::PemObject;
 
 use super::super::{Result, StoreError};
 use super::plain::Assumed;
-use super::proxy::{self, Bypass, Proxies, Proxy};
-use super::route::{BadProxy, Detour, routed};
+use super::proxy::{self, BadProxy, Bypass, Proxies, Proxy};
+use super::route::{Detour, routed};
 
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Shorter than the minute after which common load balancers drop an idle connection.

@@ -22,8 +22,8 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::super::{Result, StoreError};
-use super::proxy::Proxy;
-use super::route::{BadProxy, Detour, routed};
+use super::proxy::{BadProxy, Proxy};
+use super::route::{Detour, routed};
 use super::tls::{self, CONNECT_TIMEOUT, POOL_IDLE_TIMEOUT, Ways};
 
 pub(super) fn client(ca_bundle: Option<&Path>, ways: &Ways) -> Result<SharedHttpClient> {

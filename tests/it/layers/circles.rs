@@ -10,9 +10,6 @@ use std::path::Path;
 
 /// Steps that close a circle and are still to be removed. This list only ever gets shorter.
 const STILL_THERE: &[(&str, &str)] = &[
-    ("db/compare", "db/capture"),
-    ("db/identity", "db/open"),
-    ("db/identity", "db/replaced"),
     ("replicate/difference/exactly", "replicate/behind"),
     ("replicate/difference/join", "replicate/difference"),
     ("replicate/difference", "replicate/local"),
@@ -20,14 +17,6 @@ const STILL_THERE: &[(&str, &str)] = &[
     ("replicate/disk", "replicate/upload"),
     ("replicate/lifecycle/task", "replicate/lifecycle"),
     ("replicate/replaced", "replicate/local"),
-    ("store/file/publish", "store/file"),
-    ("store/file/walk", "store/file"),
-    ("store/s3/delete", "store/s3"),
-    ("store/s3/leftover", "store/s3"),
-    ("store/s3/list", "store/s3"),
-    ("store/s3/error", "store/s3/route"),
-    ("store/s3/value", "store/s3/settings"),
-    ("supervise/child", "supervise/reaper"),
 ];
 
 type Module = Vec<String>;

@@ -11,6 +11,8 @@ use crate::ltx::Txid;
 pub struct Mirror {
     /// The core has said that it may have the local files.
     pub is_served: bool,
+    /// Another node has gone on in the bucket: what this one gives to the mirror is a branch of its own.
+    is_apart: bool,
     /// What it has and the bucket does not.
     beyond: BTreeMap<u64, Object>,
     /// The newest state that it has.
@@ -21,7 +23,9 @@ impl Mirror {
     /// It gets the local files that have their numbers for good.
     pub fn take(&mut self, disk: &Disk) {
         for file in disk.spill.iter().filter(|file| self.is_served && file.txid <= disk.kept_to) {
-            self.beyond.entry(file.txid).or_insert_with(|| file.object.clone());
+            if !self.is_apart {
+                self.beyond.entry(file.txid).or_insert_with(|| file.object.clone());
+            }
             if self.content.as_ref().is_none_or(|(newest, _)| *newest < file.txid) {
                 self.content = Some((file.txid, file.object.content.clone()));
             }
@@ -34,7 +38,8 @@ impl Mirror {
             match bucket.objects.get(oldest.key()) {
                 None => return Ok(()),
                 Some(there) if there.made_by.0 != node => {
-                    *self = Mirror { is_served: self.is_served, ..Mirror::default() };
+                    self.is_apart = true;
+                    self.beyond.clear();
                     return Ok(());
                 }
                 Some(there) if there.made_by != oldest.get().made_by => {

@@ -189,7 +189,7 @@ impl Node {
     pub fn lane(&mut self) -> Lane {
         self.note_sending();
         // The others are merged; so many are kept at a time.
-        let kept = self.disk.spill.iter().take(KEPT_MAX).last().map_or(0, |last| last.txid);
+        let kept = self.disk.spill.iter().take(KEPT_MAX).next_back().map_or(0, |last| last.txid);
         self.disk.kept_to = self.disk.kept_to.max(kept);
         let Some(process) = &self.process else { return Lane::default() };
         let files = self.disk.spill.front().zip(self.disk.spill.back());
