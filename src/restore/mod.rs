@@ -34,6 +34,7 @@ mod pages;
 mod planned;
 mod points;
 mod progress;
+mod same_history;
 mod several;
 mod target;
 mod v03;
@@ -56,7 +57,8 @@ pub use integrity::Integrity;
 pub use planned::plan;
 pub use points::{Density, PointRange, Points, points};
 pub use progress::Progress;
-pub use several::{Backup, newest, of_replica, where_histories_differ};
+pub use same_history::{SameHistory, same_history};
+pub use several::{Backup, newest, of_replica};
 pub use target::{FileOwner, check as check_target, scratch};
 pub use v03::{OldPlan, check as check_old};
 
@@ -212,6 +214,12 @@ pub enum RestoreError {
     Io(#[from] FsError),
     #[error("the restore was cancelled")]
     Cancelled,
+    /// It may be the replica of another database.
+    #[error(
+        "{address} goes on further than the first replica, {first}, and nothing shows that both hold the history of the \
+         same database"
+    )]
+    NotComparable { address: String, first: String },
     /// One of several replicas, and what else can be done: empty, or a clause that begins with a semicolon.
     #[error("the replica {name}: {error}{advice}")]
     OfReplica { name: String, error: Box<RestoreError>, advice: String },

@@ -1,7 +1,7 @@
 //! Several replicas of one database: all of them are asked at the same time, and the newest state is taken (`choice.rs`).
 //!
-//! A mirror is believed only if nothing shows that it holds another history than the first replica: the newest level-0 object
-//! that both have must be the same one.
+//! A mirror that goes on further than the first replica is believed only if both show the same history (`same_history.rs`): one
+//! that was configured by mistake may be the replica of another database.
 
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::checked_plan::Found;
 use super::choice::{Answer, Choice, State, choose};
 use super::planned::plan;
+use super::same_history::{SameHistory, same_history};
 use super::{RestoreError, Target};
 use crate::ltx::Txid;
-use crate::remote::{Level, Listing, Remote};
+use crate::remote::Remote;
 use crate::store::StoreError;
 
 /// How long a restore that can begin waits for a mirror, which may hold a newer state.
@@ -26,6 +27,16 @@ pub struct Backup {
     pub name: String,
     /// Its store, or why that could not be opened.
     pub remote: Result<Remote, StoreError>,
+}
+
+impl Backup {
+    /// As it is shown.
+    fn address(&self) -> String {
+        match &self.remote {
+            Ok(remote) => remote.address().to_owned(),
+            Err(_) => self.name.clone(),
+        }
+    }
 }
 
 /// A replica by name, which answered.
@@ -51,11 +62,13 @@ pub async fn newest<'a>(
     let chosen = loop {
         match choose(&answers, exact) {
             Choice::From(chosen) => {
-                let foreign = of_another_history(backups, &answers, &chosen).await;
-                if foreign.is_empty() {
+                let doubts = doubts(backups, &answers, &chosen).await;
+                if doubts.is_empty() {
                     break chosen;
                 }
-                foreign.into_iter().for_each(|at| answers[at] = Answer::Empty);
+                for (at, doubt) in doubts {
+                    (answers[at], errors[at]) = settle(backups, &answers, (at, chosen[0]), doubt)?;
+                }
             }
             Choice::Nothing => return Err(no_backup(backups)),
             Choice::Refused { because, others } => {
@@ -150,46 +163,67 @@ async fn answer_of(error: &RestoreError, remote: &Remote) -> Answer {
     }
 }
 
-/// Those of the chosen mirrors that are proved to hold another history than the first replica; each is said.
-async fn of_another_history(backups: &[Backup], answers: &[Answer], chosen: &[usize]) -> Vec<usize> {
-    let is_ltx = |at: usize| matches!(answers.get(at), Some(Answer::State(State::Ltx { .. })));
-    let mut foreign = Vec::new();
-    for at in chosen.iter().copied().filter(|at| *at > 0 && is_ltx(*at) && is_ltx(0)) {
-        let (Ok(first), Ok(mirror)) = (&backups[0].remote, &backups[at].remote) else { continue };
-        if let Some(txid) = where_histories_differ(first, mirror).await {
-            let (first, mirror) = (&backups[0].name, &backups[at].name);
+/// Why a mirror is not simply taken for the history of the first replica.
+enum Doubt {
+    Differs(Txid),
+    NotComparable,
+    Silent(StoreError),
+}
+
+/// Compares those of the chosen that are mirrors with the first replica, if it has a history.
+async fn doubts(backups: &[Backup], answers: &[Answer], chosen: &[usize]) -> Vec<(usize, Doubt)> {
+    let has_history = |answer: &Answer| match answer {
+        Answer::State(State::Ltx { .. }) | Answer::Damaged { .. } | Answer::Without => true,
+        Answer::State(State::Old { .. }) | Answer::Empty | Answer::Silent => false,
+    };
+    let is_ltx = |at: &usize| matches!(answers[*at], Answer::State(State::Ltx { .. }));
+    let mut doubts = Vec::new();
+    let Ok(first) = &backups[0].remote else { return doubts };
+    if !has_history(&answers[0]) {
+        return doubts;
+    }
+    for at in chosen.iter().copied().filter(|at| *at > 0).filter(is_ltx) {
+        let Ok(mirror) = &backups[at].remote else { continue };
+        doubts.extend(match same_history(first, mirror).await {
+            Ok(SameHistory::Yes) => None,
+            Ok(SameHistory::No(txid)) => Some((at, Doubt::Differs(txid))),
+            Ok(SameHistory::Unknown) => Some((at, Doubt::NotComparable)),
+            Err(error) => Some((at, Doubt::Silent(error))),
+        });
+    }
+    doubts
+}
+
+/// What a mirror's answer is worth then. `best` is where the newest state is.
+fn settle(
+    backups: &[Backup],
+    answers: &[Answer],
+    (at, best): (usize, usize),
+    doubt: Doubt,
+) -> Result<Asked, RestoreError> {
+    let (mirror, first) = (&backups[at], &backups[0]);
+    match doubt {
+        Doubt::Differs(txid) => {
+            let (mirror, first) = (&mirror.name, &first.name);
             tracing::warn!(
-                "the replica {mirror} holds another TXID {txid} than the replica {first}, which owns the history: {mirror} is not used"
+                "TXID {txid} is another one in the replica {mirror} than in {first}, which owns the history: {mirror} is not used"
             );
-            foreign.push(at);
+            Ok((Answer::Empty, None))
+        }
+        Doubt::Silent(error) => Ok((Answer::Silent, Some(RestoreError::CannotTell(error)))),
+        // The first has as much.
+        Doubt::NotComparable if best == 0 => Ok((Answer::Empty, None)),
+        Doubt::NotComparable => {
+            let error = RestoreError::NotComparable { address: mirror.address(), first: first.address() };
+            let usable = answers.iter().enumerate().filter(|(_, answer)| matches!(answer, Answer::State(_)));
+            let usable: Vec<usize> = usable.map(|(at, _)| at).collect();
+            Err(of_replica(mirror.name.clone(), error, advice(backups, answers, &usable)))
         }
     }
-    foreign
-}
-
-/// The newest transaction that two replicas have as objects of their own, if these are not the same.
-pub async fn where_histories_differ(one: &Remote, other: &Remote) -> Option<Txid> {
-    let (of_one, of_other) = (one.listing().await.ok()?, other.listing().await.ok()?);
-    let txid = newest_common(&of_one, &of_other)?;
-    let header = async |remote: &Remote, listing: &Listing| {
-        let object = listing.level(Level::L0).iter().find(|object| object.max_txid == txid)?;
-        remote.check_header(object).await.ok()?.ok()
-    };
-    (header(one, &of_one).await? != header(other, &of_other).await?).then_some(txid)
-}
-
-fn newest_common(one: &Listing, other: &Listing) -> Option<Txid> {
-    let theirs = other.level(Level::L0);
-    let both = one.level(Level::L0).iter().filter(|object| theirs.iter().any(|t| t.max_txid == object.max_txid));
-    both.map(|object| object.max_txid).max()
 }
 
 fn no_backup(backups: &[Backup]) -> RestoreError {
-    let address = |backup: &Backup| match &backup.remote {
-        Ok(remote) => remote.address().to_owned(),
-        Err(_) => backup.name.clone(),
-    };
-    RestoreError::NoBackup { address: backups.iter().map(address).collect::<Vec<_>>().join(" and ") }
+    RestoreError::NoBackup { address: backups.iter().map(Backup::address).collect::<Vec<_>>().join(" and ") }
 }
 
 /// What a person can do who knows that it is not the newest state that is needed.

@@ -22,7 +22,7 @@ use crate::config::Database;
 use crate::fsx::{self, FsError};
 use crate::remote::{ReadPolicy, Remote};
 use crate::replicate::{Behind, Place, blocking, look_behind};
-use crate::restore::{Backup, FileOwner, Reached, where_histories_differ};
+use crate::restore::{Backup, FileOwner, Reached, SameHistory, same_history};
 use crate::sqlite::{Presence, fold_wal, look_at_file};
 use crate::state::{LocalState, Lock, RestoreMarker, SyncedTo};
 
@@ -61,8 +61,9 @@ async fn furthest_first(backups: &[Backup]) -> Vec<&Remote> {
     let furthest = mirrors.iter().zip(ends.iter().skip(1)).rev().max_by_key(|(_, end)| **end);
     let Some((mirror, _)) = furthest.filter(|(_, end)| **end > ends[0]) else { return vec![first] };
     let (one, other) = (impatient(first), impatient(mirror));
-    match tokio::time::timeout(LOOK_TIME, where_histories_differ(&one, &other)).await {
-        Ok(Some(_)) => vec![first],
+    match tokio::time::timeout(LOOK_TIME, same_history(&one, &other)).await {
+        Ok(Ok(SameHistory::No(_))) => vec![first],
+        // That the disk is an earlier state of it is proved in any case.
         _ => vec![mirror, first],
     }
 }

@@ -6,9 +6,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal;
+
 use crate::harness::litestream::litestream_03;
 use crate::harness::rig::shell;
-use crate::harness::{Finished, Remote, Rig};
+use crate::harness::{Finished, Invocation, Remote, Rig};
 
 /// Nothing listens there.
 const UNREACHABLE: &str = "s3://bucket/app?endpoint=http://127.0.0.1:9&region=us-east-1&forcePathStyle=true";
@@ -51,6 +53,17 @@ fn copy(from: &Path, to: &Path) {
 fn with_config(rig: &Rig, words: &[&str], config: &str) -> Finished {
     let (command, rest) = words.split_first().expect("a command");
     rig.millstream([&[*command, "-config", config], rest].concat()).finish()
+}
+
+/// The application under `run` with this configuration.
+fn app(rig: &Rig, config: &str, steps: &[&str]) -> Invocation {
+    let mut words = ["run", "-config", config, "--"].map(OsString::from).to_vec();
+    words.extend(rig.app(steps));
+    rig.millstream(words)
+}
+
+fn run(rig: &Rig, config: &str, steps: &[&str]) -> Finished {
+    app(rig, config, steps).finish()
 }
 
 /// `restore FLAGS… DB` of the configuration, to a new file.
@@ -105,14 +118,54 @@ fn run_goes_on_from_a_mirror_that_has_more_and_every_replica_is_whole_then() {
     let older = with_an_older_copy(&rig);
     rig.lose_the_disk();
     let config = config(&rig, &[("old", &url(&older)), ("new", &rig.remote.url())]);
-    let mut words = ["run", "-config", &config, "--"].map(OsString::from).to_vec();
-    words.extend(rig.app(&["open", "rows:2"]));
-    rig.millstream(words).finish().assert_code(0).assert_says(&["restoring from the replica new"]);
+    run(&rig, &config, &["open", "rows:2"]).assert_code(0).assert_says(&["restoring from the replica new"]);
     for name in ["old", "new"] {
         let (output, finished) = restore(&mut rig, &config, &["-replica", name]);
         finished.assert_code(0);
         assert_eq!(rig.oracle.check_complete(&output), 9, "{name}");
     }
+}
+
+/// The disk of a node that was away is an earlier state, and only the mirror has what came after it.
+#[test]
+fn an_old_disk_is_brought_forward_from_the_mirror_that_has_more() {
+    let mut rig = Rig::on_file();
+    let mirror = rig.path("mirror");
+    let config = config(&rig, &[("first", &rig.remote.url()), ("mirror", &url(&mirror))]);
+    run(&rig, &config, &["create", "rows:3"]).assert_code(0);
+    copy(&rig.path("data"), &rig.path("old-disk"));
+    copy(&rig.path("replica"), &rig.path("old-replica"));
+    run(&rig, &config, &["open", "rows:4"]).assert_code(0);
+    for (old, here) in [("old-disk", "data"), ("old-replica", "replica")] {
+        fs::remove_dir_all(rig.path(here)).expect("remove");
+        fs::rename(rig.path(old), rig.path(here)).expect("rename");
+    }
+    run(&rig, &config, &["open", "rows:2"]).assert_code(0).assert_says(&["bringing it forward", "mirror"]);
+    assert_eq!(rig.oracle.check_complete(&rig.db()), 9);
+    for name in ["first", "mirror"] {
+        let (output, finished) = restore(&mut rig, &config, &["-replica", name]);
+        finished.assert_code(0);
+        assert_eq!(rig.oracle.check_complete(&output), 9, "{name}");
+    }
+}
+
+#[test]
+fn each_replica_is_proved_in_the_background() {
+    let mut rig = Rig::on_file();
+    rig.settings += "verify:\n  interval: 500ms\n";
+    let mirror = rig.path("mirror");
+    let config = config(&rig, &[("first", &rig.remote.url()), ("mirror", &url(&mirror))]);
+    let mut running = app(&rig, &config, &["create", "rows:5", "idle"]).spawn();
+    running.wait_until_says(0, &["the replica first is proven up to TXID"]);
+    running.wait_until_says(0, &["the replica mirror is proven up to TXID"]);
+    for (name, bytes) in Remote::file(&mirror).objects() {
+        fs::write(mirror.join(name), &bytes[..bytes.len() / 2]).expect("write");
+    }
+    // Only what has grown since the last proof is looked at again.
+    rig.bare("b", &["open", "rows:1"]).finish().assert_code(0);
+    running.wait_until_says(0, &["the replica mirror is damaged", "verify -deep -replica mirror"]);
+    running.signal(Signal::SIGTERM);
+    running.wait();
 }
 
 /// Written by `run` to a directory and a bucket, and read by the real Litestream.
@@ -121,9 +174,7 @@ fn litestream_restores_from_each_replica_what_was_committed() {
     let mut rig = Rig::on_file();
     let bucket = Remote::s3();
     let config = config(&rig, &[("near", &rig.remote.url()), ("far", &bucket.url())]);
-    let mut words = ["run", "-config", &config, "--"].map(OsString::from).to_vec();
-    words.extend(rig.app(&["create", "rows:20", "big:5:30000"]));
-    let finished = rig.millstream(words).finish();
+    let finished = run(&rig, &config, &["create", "rows:20", "big:5:30000"]);
     finished.assert_code(0).assert_says(&["replicating to the replica near"]);
     finished.assert_says(&["replicating to the replica far"]);
     for replica in [rig.remote.url(), bucket.url()] {

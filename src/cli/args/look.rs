@@ -14,7 +14,7 @@ use crate::config::{Sources, is_url};
 pub struct Look {
     #[command(flatten)]
     file: FileFlags,
-    /// One replica of the database, by its name in the configuration file [default: all of them]
+    /// Only this replica of the database, by its name in the configuration file
     #[arg(long, value_name = "NAME")]
     replica: Option<String>,
     /// Database of the configuration file, or URL of a replica

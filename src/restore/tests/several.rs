@@ -114,8 +114,30 @@ async fn a_mirror_with_another_history_is_not_taken_for_a_newer_state() {
     let backups = [one, two, three];
     assert_eq!(latest(&backups[..2]).await.expect("the first owns the history"), ["one"]);
     assert_eq!(latest(&backups).await.expect("the mirror of this history"), ["three"]);
-    // Nothing of the first is left to compare with: its history is over.
+    // The first has no history to compare with.
     let empty = MemoryStore::new();
     let nothing = Remote::new(std::sync::Arc::new(empty), crate::remote::Layout::S3);
     assert_eq!(latest(&[backup("one", &nothing), backup("two", &foreign.remote)]).await.expect("a backup"), ["two"]);
+}
+
+#[tokio::test]
+async fn a_mirror_that_goes_on_further_must_show_that_it_is_this_history() {
+    let (first, mirror) = (history(4, 0).await, history(9, 0).await);
+    let both = [backup("one", &first.remote), backup("two", &mirror.remote)];
+    // What both have compacted tells where no level-0 object is left in both.
+    first.compact(1, 1, 2).await;
+    mirror.compact(2, 1, 2).await;
+    mirror.compact(1, 3, 8).await;
+    (1..=8).for_each(|number| mirror.remove(0, number, number));
+    assert_eq!(latest(&both).await.expect("the file that ends with TXID 2"), ["two"]);
+    mirror.compact(3, 1, 8).await;
+    mirror.remove(2, 1, 2);
+    mirror.remove(1, 3, 8);
+    let error = latest(&both).await.expect_err("nothing to compare");
+    assert!(matches!(error.cause(), RestoreError::NotComparable { .. }), "{error}");
+    let told = error.to_string();
+    assert!(told.contains("one (up to TXID 0000000000000004), two (up to TXID 0000000000000009)"), "{told}");
+    // It does not matter what a mirror is that has no more than the first.
+    let ahead = history(9, 1).await;
+    assert_eq!(latest(&[backup("one", &ahead.remote), backup("two", &mirror.remote)]).await.expect("equal"), ["one"]);
 }
