@@ -1,14 +1,15 @@
 //! Whether what lies in a mirror is the history of the database.
 //!
 //! An object that ends with TXID n, of whatever level, says in its header when that TXID was captured, to the millisecond, and
-//! how large the database was then. Two replicas of one history agree on it for every TXID that both have an object for; two
-//! histories do not. What cannot be compared is not taken for the same: a mirror is refused rather than mixed up.
+//! how large the database was then: where two replicas agree on it, they have the same TXID n. At level 0 a difference tells as
+//! much; a snapshot of Litestream's has a time of its own. What cannot be compared is not taken for the same: a mirror is
+//! refused rather than mixed up.
 
 use super::core::Found;
 use super::transfer::Source;
 use crate::ltx::{Header, Txid};
 use crate::page::PageSize;
-use crate::remote::{Listing, LtxObject, ReadError, Remote};
+use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
 use crate::replicate::look::{End, Seen};
 use crate::state::LastSynced;
 
@@ -72,11 +73,14 @@ async fn compare(
         else {
             continue;
         };
-        return Ok(match Moment::from(&our_header) == Moment::from(&their_header) {
-            false => Found::Foreign(other(address, their.max_txid, first.address())),
-            true if their.max_txid == end.txid => Found::Same(end.txid),
-            true => Found::SameBefore(end.txid),
-        });
+        match Moment::from(&our_header) == Moment::from(&their_header) {
+            true if their.max_txid == end.txid => return Ok(Found::Same(end.txid)),
+            true => return Ok(Found::SameBefore(end.txid)),
+            false if our.level == Level::L0 && their.level == Level::L0 => {
+                return Ok(Found::Foreign(other(address, their.max_txid, first.address())));
+            }
+            false => {}
+        }
     }
     Ok(Found::Foreign(format!(
         "nothing in {address}, which goes up to TXID {}, can be compared with {}",
@@ -112,11 +116,12 @@ pub async fn continues(
     (shorter, end): (&Remote, &End),
     (longer, listing): (&Remote, &Listing),
 ) -> Result<bool, ReadError> {
-    let mut theirs = listing.objects().filter(|object| object.max_txid == end.txid);
-    let Some(object) = theirs.next() else {
-        tracing::debug!("{} has no object that ends with TXID {} of {}", longer.address(), end.txid, shorter.address());
-        return Ok(false);
-    };
-    let header = longer.check_header(object).await?;
-    Ok(header.is_ok_and(|header| Moment::from(&header) == Moment::from(&end.newest)))
+    for object in listing.objects().filter(|object| object.max_txid == end.txid) {
+        let header = longer.check_header(object).await?;
+        if header.is_ok_and(|header| Moment::from(&header) == Moment::from(&end.newest)) {
+            return Ok(true);
+        }
+    }
+    tracing::debug!("nothing in {} is TXID {} of {}", longer.address(), end.txid, shorter.address());
+    Ok(false)
 }
