@@ -19,6 +19,7 @@
 //!   nearby.rs    there is no database: what lies at and around its path
 //!   identity.rs  is this still the file we opened?
 //!   replaced.rs  it is not: what the old one left
+//!   overwritten.rs  it is, but somebody wrote to it past SQLite; samples.rs: pages that tell
 //! ```
 //!
 //! # Why no commit can be missed
@@ -43,11 +44,13 @@ mod kin;
 mod litestream;
 mod nearby;
 mod open;
+mod overwritten;
 mod position;
 mod replaced;
 mod reset;
 mod resume;
 mod rows;
+mod samples;
 mod watch;
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ pub enum ImageReason {
     HistoryBroken,
     Accepted,
     FileReplaced,
+    FileOverwritten,
     PageSizeChanged,
     WalRestarted,
     WalTruncated,
@@ -61,6 +62,7 @@ impl ImageReason {
             | ImageReason::Accepted => false,
             ImageReason::NoPosition
             | ImageReason::FileReplaced
+            | ImageReason::FileOverwritten
             | ImageReason::PageSizeChanged
             | ImageReason::LocalChanges
             | ImageReason::WalRestarted
@@ -100,6 +102,7 @@ impl fmt::Display for ImageReason {
             ImageReason::HistoryBroken => "the files in the replica do not make a database",
             ImageReason::Accepted => "`millstream reset` has made it the newest state",
             ImageReason::FileReplaced => "another file lies in its place now",
+            ImageReason::FileOverwritten => "a program wrote to its file past SQLite (cp, dd, rsync?)",
             ImageReason::PageSizeChanged => "the page size of the database changed",
             ImageReason::WalRestarted => "the WAL was restarted by somebody else",
             ImageReason::WalTruncated => "the WAL was truncated by somebody else",

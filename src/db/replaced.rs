@@ -41,6 +41,11 @@ impl Db {
 }
 
 impl Remains {
+    /// Nothing is to be removed: the WAL is that of the file.
+    pub fn none() -> Remains {
+        Remains { inode: 0, beside: Vec::new() }
+    }
+
     pub(super) fn new(inode: u64, beside: Vec<(PathBuf, Identity)>) -> Remains {
         Remains { inode, beside }
     }

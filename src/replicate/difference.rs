@@ -125,7 +125,11 @@ impl LocalSide {
             Some(found) => found,
             None => self.look(batch, txid, local).await?,
         };
-        match (judge(local, &found), found) {
+        let verdict = judge(local, &found);
+        if matches!(verdict, Verdict::Difference | Verdict::Image(_) | Verdict::Beginning(..)) {
+            self.check_overwritten(reason).await?;
+        }
+        match (verdict, found) {
             (Verdict::MovedOn(synced_to, why), _) => {
                 let path = self.name();
                 Err(StepError::MovedOn { path, address, txid, synced_to, why })

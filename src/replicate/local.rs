@@ -66,6 +66,7 @@ impl LocalSide {
                 txid
             })),
             LocalOrder::TakeUp => LocalDone::TakenUp(self.take_up().await),
+            LocalOrder::Examine => LocalDone::Examined(self.examine().await),
             LocalOrder::KeepTail(deadline) => {
                 self.keep_tail(deadline).await;
                 LocalDone::TailKept
@@ -207,7 +208,8 @@ pub(super) fn describe(disk: &mut Disk) -> (Lane, Outbox) {
     disk.note_sending();
     // Before anything is captured a reset would gain nothing.
     let wal_frames = if disk.db.has_position() { disk.db.wal_frames() } else { 0 };
-    let lane = Lane { queue: disk.queue(), wal_frames, woken_reliably: true };
+    let is_overwritten = disk.db.is_overwritten();
+    let lane = Lane { queue: disk.queue(), wal_frames, woken_reliably: true, is_overwritten };
     (lane, disk.outbox())
 }
 
@@ -260,7 +262,7 @@ pub(super) fn trouble(error: StepError) -> Trouble {
     match error {
         StepError::Foreign(why) => Trouble::Foreign(why),
         error @ StepError::MovedOn { .. } => Trouble::Foreign(error.to_string()),
-        error @ StepError::AnotherDatabase { .. } => Trouble::Halt(error.to_string()),
+        error @ (StepError::AnotherDatabase { .. } | StepError::Damaged { .. }) => Trouble::Halt(error.to_string()),
         StepError::Db(error) if !error.is_busy() => Trouble::Halt(error.to_string()),
         error => Trouble::Passing { why: error.to_string(), refused: !error.may_pass() },
     }

@@ -28,6 +28,7 @@
 //!   locate.rs   where the history ends, and when the application may start
 //!   start.rs    from where to go on: what is asked, and what follows
 //!   stream.rs   capture, upload, confirm
+//!   examine.rs  the file was written to past SQLite
 //!   relief.rs   what keeps the WAL short
 //!   fence.rs    another writer owns the history
 //!   sync.rs     who waits until everything is in the bucket
@@ -37,6 +38,7 @@
 
 mod batch;
 mod event;
+mod examine;
 mod fence;
 mod locate;
 mod outage;
@@ -362,7 +364,11 @@ impl Common {
     /// The deadline has passed.
     fn out_of_time(&mut self, now: Now, plan: &mut Plan) -> Option<State> {
         let is_over = self.finish.deadline().is_some_and(|deadline| plan.is_due(deadline, now));
-        is_over.then(|| State::Ended(Outcome::Unsynced("the storage did not take the last commits in time".into())))
+        let why = match self.lane.is_overwritten {
+            true => "a program wrote to the database file past SQLite, and there was no time to compare it",
+            false => "the storage did not take the last commits in time",
+        };
+        is_over.then(|| State::Ended(Outcome::Unsynced(why.into())))
     }
 
     fn is_back(&mut self, now: Now, plan: &mut Plan) {
