@@ -14,7 +14,8 @@ use super::error::StepError;
 use super::local::LocalSide;
 use super::on_thread::blocking;
 use super::replaced::RETRY_INTERVAL;
-use crate::db::{ImageReason, Remains, Reset};
+use crate::db::{Db, ImageReason, Remains, Reset};
+use crate::state::FileStamp;
 
 impl Disk {
     /// Brings the WAL into the file. `false` while the file is written to, or a reader or a writer is in the way.
@@ -50,6 +51,17 @@ impl LocalSide {
         self.disk.with(move |disk| disk.db.start_over(last, ImageReason::FileOverwritten)).await;
         self.doubt = DoubtState::default();
         Ok(true)
+    }
+
+    /// Whether somebody wrote to the file since the last run ended in order, and no new beginning of the WAL shows a checkpoint: what
+    /// stands in the WAL proves nothing of the pages that it does not hold.
+    pub async fn was_written_to(&mut self) -> bool {
+        let Some((left, point)) = self.disk.here().last_synced.left() else { return false };
+        let look = move |db: &mut Db| {
+            let is_changed = FileStamp::of(db.path()).is_ok_and(|now| left.was_written_to(&now));
+            is_changed && db.is_generation(point.wal.salts)
+        };
+        self.with_db(look).await
     }
 
     /// Fails when the database is malformed after somebody wrote to it past SQLite.

@@ -193,6 +193,9 @@ impl LocalSide {
         object: Option<(&LtxObject, &Listing)>,
     ) -> Result<Result<(), ImageReason>, StepError> {
         let (txid, header) = (newest.max_txid, *newest);
+        if self.was_written_to().await {
+            return Ok(Err(ImageReason::FileOverwritten));
+        }
         let reason = match self.with_db(move |db| db.candidate(&header)).await? {
             Ok(candidate) => match self.confirm(candidate, object.map(|(object, _)| object)).await? {
                 Some(position) => {

@@ -161,19 +161,20 @@ fn a_single_page_that_is_written_to_past_sqlite_is_found() {
     }
 }
 
+type Happening = fn(&Rig, &Path);
+
 #[test]
 fn what_does_not_change_the_file_is_no_reason_to_stop() {
-    let touch = |_: &Rig, db: &Path| {
+    let touch: Happening = |_, db| {
         let file = File::options().append(true).open(db).expect("open");
-        file.set_modified(SystemTime::now() - Duration::from_secs(7)).expect("touch");
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).expect("touch");
     };
-    let write_the_same = |_: &Rig, db: &Path| {
+    let write_the_same: Happening = |_, db| {
         let content = fs::read(db).expect("read");
         let mut file = File::options().write(true).open(db).expect("open");
         file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&content)).expect("write");
     };
-    let cases: [(&str, &dyn Fn(&Rig, &Path)); 2] = [("touch", &touch), ("the same again", &write_the_same)];
-    for (case, happen) in cases {
+    for (case, happen) in [("touch", touch), ("the same again", write_the_same)] {
         let scene = Scene::set(true, false);
         happen(&scene.rig, &scene.rig.db());
         let before = scene.before.clone();
@@ -185,19 +186,17 @@ fn what_does_not_change_the_file_is_no_reason_to_stop() {
 
 #[test]
 fn what_goes_through_sqlite_is_replicated_as_ever() {
-    let backup = |rig: &Rig, db: &Path| {
+    let backup: Happening = |rig, db| {
         run("sqlite3", &[&rig.path("older.db").display().to_string(), &format!(".backup {}", db.display())]);
     };
-    let vacuum = |_: &Rig, db: &Path| sql(db, "VACUUM");
-    let checkpoints = |_: &Rig, db: &Path| {
+    let vacuum: Happening = |_, db| sql(db, "VACUUM");
+    let checkpoints: Happening = |_, db| {
         for _ in 0..50 {
             sql(db, "UPDATE t SET life = 'b' WHERE seq = 3");
             checkpoint(db);
         }
     };
-    let cases: [(&str, &dyn Fn(&Rig, &Path)); 3] =
-        [(".backup", &backup), ("VACUUM", &vacuum), ("checkpoints", &checkpoints)];
-    for (case, happen) in cases {
+    for (case, happen) in [(".backup", backup), ("VACUUM", vacuum), ("checkpoints", checkpoints)] {
         let scene = Scene::set(true, false);
         happen(&scene.rig, &scene.rig.db());
         let Scene { mut rig, running, .. } = scene;
@@ -241,5 +240,36 @@ fn an_older_copy_over_the_file_of_a_busy_database_is_found() {
         if ended.code() != Some(1) {
             assert_truth(&mut rig, "busy", &ended, None);
         }
+    }
+}
+
+/// The WAL stands and proves that no commit is missing, but it says nothing of pages that it does not hold.
+#[test]
+fn a_file_that_was_written_to_while_nobody_replicated_is_compared() {
+    let with_the_wal = |older: &Path, db: &Path| {
+        let wal = db.with_extension("db-wal");
+        assert!(fs::metadata(&wal).expect("stat").len() > 0, "there is nothing that could mislead");
+        match older.exists() {
+            true => overwrite(older, db),
+            false => patch(db),
+        }
+    };
+    for is_whole in [true, false] {
+        let mut rig = replicated();
+        let older = rig.path("older.db");
+        if is_whole {
+            fs::copy(rig.db(), &older).expect("copy");
+            sql(
+                &rig.db(),
+                "UPDATE big SET data = randomblob(20000); PRAGMA journal_mode=DELETE; PRAGMA journal_mode=WAL",
+            );
+        }
+        // In the WAL are these rows alone.
+        rig.supervise(rig.app(&["open", "rows:3"])).finish().assert_code(0);
+        with_the_wal(&older, &rig.db());
+        let ended = ship(&rig);
+        println!("is_whole={is_whole}\n{ended}");
+        ended.assert_says(&OVERWRITTEN);
+        assert_truth(&mut rig, "away", &ended, None);
     }
 }

@@ -1,0 +1,29 @@
+//! What changes when a file is written to, or is another one.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fsx;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStamp {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) size: u64,
+    pub(super) modified_ns: i64,
+}
+
+impl FileStamp {
+    pub fn of(path: &Path) -> fsx::Result<FileStamp> {
+        let file = fsx::metadata(path)?;
+        let modified_ns = file.mtime() * 1_000_000_000 + file.mtime_nsec();
+        Ok(FileStamp { device: file.dev(), inode: file.ino(), size: file.len(), modified_ns })
+    }
+
+    /// Whether `now` is the same file with other content. A database that is another file has to show by its content whose it is.
+    pub fn was_written_to(&self, now: &FileStamp) -> bool {
+        (self.device, self.inode) == (now.device, now.inode) && self != now
+    }
+}
