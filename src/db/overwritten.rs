@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use super::capture::{Batch, Pages};
 use super::open::{Db, DbError, Progress as Captured};
 use super::samples::Samples;
-use crate::sqlite::Backfill;
+use crate::sqlite::{Backfill, Salts};
 
 /// Changes of the file while it is looked at, before the next look has to go on from there.
 const LOOKS_MAX: u32 = 8;
@@ -175,6 +175,17 @@ impl Db {
         // Killed in the middle, or before the wal-index was built anew: nobody is at work then.
         let is_under_way = backfill.is_incomplete() && self.checkpoint_lock.is_held_elsewhere();
         Some(Progress { backfill, is_under_way })
+    }
+
+    /// Frames of the WAL that checkpoints have copied into the file.
+    pub fn backfilled(&self) -> Option<u32> {
+        Some(self.reader.backfill()?.done)
+    }
+
+    /// Whether a checkpoint may have written to the file since so many frames of that generation of the WAL were copied. A
+    /// wal-index that was built anew says that none was.
+    pub fn was_backfilled_since(&self, salts: Salts, done: u32) -> bool {
+        self.reader.backfill().is_none_or(|now| now.salts != salts || now.done > done)
     }
 
     /// Whether nobody has written to the suspected file since the last look.

@@ -102,7 +102,7 @@ impl fmt::Display for ImageReason {
             ImageReason::HistoryBroken => "the files in the replica do not make a database",
             ImageReason::Accepted => "`millstream reset` has made it the newest state",
             ImageReason::FileReplaced => "another file lies in its place now",
-            ImageReason::FileOverwritten => "a program wrote to its file past SQLite (cp, dd, rsync?)",
+            ImageReason::FileOverwritten => "its file was changed and no checkpoint explains it (written to past SQLite, by cp, dd, rsync?)",
             ImageReason::PageSizeChanged => "the page size of the database changed",
             ImageReason::WalRestarted => "the WAL was restarted by somebody else",
             ImageReason::WalTruncated => "the WAL was truncated by somebody else",

@@ -160,11 +160,6 @@ impl Db {
         Ok(Ok(Candidate { pages, position }))
     }
 
-    /// Whether the pinned WAL is still that generation.
-    pub fn is_generation(&self, salts: Salts) -> bool {
-        self.mark.wal.is_some_and(|wal| wal.salts == salts)
-    }
-
     /// How the pinned WAL stands to the one from which the object with this header was made.
     pub fn wal_relation(&self, newest: &Header) -> WalRelation {
         let now = self.mark.wal.map(|wal| wal.salts);

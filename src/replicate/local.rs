@@ -26,7 +26,7 @@ use crate::db::{Db, DbError};
 use crate::fsx::FsError;
 use crate::ltx::Txid;
 use crate::remote::Remote;
-use crate::state::{FileStamp, LocalState, ReplicaState, SyncedTo};
+use crate::state::{FileStamp, LeftFile, LocalState, ReplicaState, SyncedTo};
 
 pub(super) struct LocalSide {
     pub settings: Arc<Settings>,
@@ -167,7 +167,8 @@ impl LocalSide {
         self.disk
             .with(move |disk| {
                 if let Some(txid) = confirmed.filter(|_| disk.db.has_position()) {
-                    let file = FileStamp::of(disk.db.path()).ok();
+                    let left = |stamp| Some(LeftFile { stamp, backfilled: disk.db.backfilled()? });
+                    let file = FileStamp::of(disk.db.path()).ok().and_then(left);
                     let noted = disk.last_synced.close(txid, file);
                     disk.complain_of(noted);
                     note_empty_wal(&disk.db, txid, &state, &replica);

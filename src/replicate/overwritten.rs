@@ -53,13 +53,13 @@ impl LocalSide {
         Ok(true)
     }
 
-    /// Whether somebody wrote to the file since the last run ended in order, and no new beginning of the WAL shows a checkpoint: what
+    /// Whether somebody wrote to the file since the last run ended in order, and nothing shows that it was a checkpoint: what
     /// stands in the WAL proves nothing of the pages that it does not hold.
     pub async fn was_written_to(&mut self) -> bool {
         let Some((left, point)) = self.disk.here().last_synced.left() else { return false };
         let look = move |db: &mut Db| {
-            let is_changed = FileStamp::of(db.path()).is_ok_and(|now| left.was_written_to(&now));
-            is_changed && db.is_generation(point.wal.salts)
+            let is_changed = FileStamp::of(db.path()).is_ok_and(|now| left.stamp.was_written_to(&now));
+            is_changed && !db.was_backfilled_since(point.wal.salts, left.backfilled)
         };
         self.with_db(look).await
     }

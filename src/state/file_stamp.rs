@@ -27,3 +27,12 @@ impl FileStamp {
         (self.device, self.inode) == (now.device, now.inode) && self != now
     }
 }
+
+/// A database file at the end of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftFile {
+    #[serde(flatten)]
+    pub stamp: FileStamp,
+    /// Frames of the WAL that checkpoints had copied into it.
+    pub backfilled: u32,
+}

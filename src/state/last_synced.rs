@@ -21,7 +21,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::note_file::NoteFile;
-use super::{FileStamp, ReplicaState, ResumePoint};
+use super::{LeftFile, ReplicaState, ResumePoint};
 use crate::fsx;
 use crate::ltx::{Header, Txid};
 
@@ -70,7 +70,7 @@ struct Stored {
     resume_point: Option<ResumePoint>,
     /// The database file, if it is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    file: Option<FileStamp>,
+    file: Option<LeftFile>,
 }
 
 /// The note, and what it says.
@@ -82,7 +82,7 @@ pub struct LastSynced {
     closed: bool,
     sending: Option<String>,
     resume_point: Option<ResumePoint>,
-    left: Option<FileStamp>,
+    left: Option<LeftFile>,
 }
 
 impl ReplicaState {
@@ -117,7 +117,7 @@ impl LastSynced {
     }
 
     /// The database file as the last run left it, which ended in order, and where in the WAL that was.
-    pub fn left(&self) -> Option<(FileStamp, ResumePoint)> {
+    pub fn left(&self) -> Option<(LeftFile, ResumePoint)> {
         self.left.clone().zip(self.resume_point)
     }
 
@@ -158,7 +158,7 @@ impl LastSynced {
     }
 
     /// Replication ends in order, and the replica has everything up to `txid`.
-    pub fn close(&mut self, txid: Txid, file: Option<FileStamp>) -> fsx::Result<()> {
+    pub fn close(&mut self, txid: Txid, file: Option<LeftFile>) -> fsx::Result<()> {
         if self.txid() != Some(txid) {
             self.resume_point = None;
         }
@@ -184,7 +184,7 @@ mod tests {
     use crate::ltx::WalPosition;
     use crate::page::PageSize;
     use crate::sqlite::{FrameChecksum, Salts, WalMark};
-    use crate::state::LocalState;
+    use crate::state::{FileStamp, LocalState};
 
     fn txid(number: u64) -> Txid {
         Txid::new(number).expect("not zero")
@@ -217,7 +217,7 @@ mod tests {
         load("r").reopen().expect("write");
         assert_eq!(known("r"), (own(6), true));
         load("r").in_step_at(SyncedTo(Some(txid(7))), Some(point(7))).expect("write");
-        let file = FileStamp::of(dir.path()).expect("stat");
+        let file = LeftFile { stamp: FileStamp::of(dir.path()).expect("stat"), backfilled: 3 };
         load("r").close(txid(7), Some(file.clone())).expect("write");
         assert_eq!(load("r").resume_point(), Some(point(7)), "the frame of the very TXID");
         let mut opened = load("r");

@@ -53,7 +53,7 @@ mod restore_marker;
 mod resume_point;
 mod spill;
 
-pub use file_stamp::FileStamp;
+pub use file_stamp::{FileStamp, LeftFile};
 pub use known_file::KnownFile;
 pub use last_synced::{LastSynced, SyncedTo};
 pub use lock::Lock;
