@@ -52,18 +52,37 @@ fn within_its_crate(file: &str) -> &str {
 /// For the tests of the binary: panics in a task of the runtime as soon as the file appears that `MILLSTREAM_TEST_PANIC` names.
 #[cfg(debug_assertions)]
 pub fn rehearse() {
-    let Some(file) = std::env::var_os("MILLSTREAM_TEST_PANIC") else { return };
-    tokio::spawn(async move {
-        while !std::path::Path::new(&file).exists() {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        let secret = file.to_string_lossy().into_owned();
-        panic!("the words hold {secret}");
-    });
+    if let Some(file) = std::env::var_os("MILLSTREAM_TEST_PANIC") {
+        tokio::spawn(rehearsal(file));
+    }
 }
 
 #[cfg(not(debug_assertions))]
 pub fn rehearse() {}
+
+/// The same in the thread that does the work, where `MILLSTREAM_TEST_PANIC_HERE` names a file.
+#[cfg(debug_assertions)]
+pub async fn rehearsed<T>(work: impl Future<Output = T>) -> T {
+    let Some(file) = std::env::var_os("MILLSTREAM_TEST_PANIC_HERE") else { return work.await };
+    tokio::select! {
+        done = work => done,
+        never = rehearsal(file) => match never {},
+    }
+}
+
+#[cfg(not(debug_assertions))]
+pub async fn rehearsed<T>(work: impl Future<Output = T>) -> T {
+    work.await
+}
+
+#[cfg(debug_assertions)]
+async fn rehearsal(file: std::ffi::OsString) -> std::convert::Infallible {
+    while !std::path::Path::new(&file).exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let secret = file.to_string_lossy().into_owned();
+    panic!("the words hold {secret}");
+}
 
 #[cfg(test)]
 mod tests {

@@ -21,7 +21,7 @@ pub async fn run(command: Run) -> Result<u8, Failure> {
     };
     let migrate_timeout = command.migrate_timeout;
     let job = Job { app: Some(app), migrate_timeout, ..job(loaded.options, Restoring::All, command.life)? };
-    Ok(run::run(job, signals, reaper).await)
+    Ok(defect::rehearsed(run::run(job, signals, reaper)).await)
 }
 
 pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
@@ -37,7 +37,7 @@ pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
     // `migrate` is part of `run`; a script that calls `replicate` runs its migrations itself.
     let job = job(loaded.options, Restoring::AsConfigured, command.life)?;
     let job = Job { app, migrate: None, once, ..job };
-    Ok(run::run(job, signals, reaper).await)
+    Ok(defect::rehearsed(run::run(job, signals, reaper)).await)
 }
 
 fn begin(loaded: &Loaded) -> Result<(), Failure> {

@@ -80,11 +80,12 @@ impl Db {
     /// file, before anything newer. `now_ms` is asked once nothing newer can come into it: a commit
     /// is never dated back.
     pub fn capture(&mut self, now_ms: impl FnOnce() -> i64) -> Result<Option<Batch>, DbError> {
-        self.check_identity()?;
+        self.look_at_writes()?;
         let mark = self.spare.pin()?;
         let planned = self.plan(mark, now_ms());
         let Ok(Some(batch)) = planned else {
             self.spare.end()?;
+            self.compare_samples()?;
             return planned;
         };
         // Hand over: the new transaction keeps everything that the batch refers to, so the old one
@@ -92,6 +93,7 @@ impl Db {
         mem::swap(&mut self.reader, &mut self.spare);
         self.adopt(mark, &batch);
         self.spare.end()?;
+        self.compare_samples()?;
         Ok(Some(batch))
     }
 
@@ -134,6 +136,7 @@ impl Db {
 
     /// Moves the captured watermark to the end of `batch`, which was planned from `mark`.
     pub(super) fn adopt(&mut self, mark: Mark, batch: &Batch) {
+        self.sample(batch);
         self.mark = mark;
         self.progress = Progress::Known(batch.position);
     }

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::DbError;
+use super::overwritten::Stamp;
 use crate::fsx;
 
 /// Device and inode of a file.
@@ -52,21 +53,21 @@ impl Files {
     }
 
     /// Fails when one of them is another file now, or gone, or when the database was emptied.
-    pub fn check(&self) -> Result<(), DbError> {
+    pub fn check(&self) -> Result<Stamp, DbError> {
         let (path, identity) = &self.database;
-        match fsx::metadata_if_exists(path)? {
+        let stamp = match fsx::metadata_if_exists(path)? {
             // Even a new database has its first page in the file, from the moment at which it is in
             // WAL mode.
             Some(file) if file.len() == 0 => return Err(DbError::Emptied { path: path.clone() }),
-            Some(file) if Identity::from(&file) == *identity => {}
+            Some(file) if Identity::from(&file) == *identity => Stamp::from(&file),
             _ => return Err(DbError::Replaced { path: path.clone() }),
-        }
+        };
         for (path, identity) in &self.beside {
             if Identity::of(path)? != Some(*identity) {
                 return Err(DbError::Torn { path: path.clone() });
             }
         }
-        Ok(())
+        Ok(stamp)
     }
 }
 

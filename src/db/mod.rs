@@ -21,6 +21,7 @@
 //!   nearby.rs    there is no database: what is at and around its path
 //!   identity.rs  is this still the file we opened?
 //!   replaced.rs  it is not: what the old one left
+//!   overwritten.rs  it is, but somebody wrote to it past SQLite; samples.rs: pages that tell
 //! ```
 //!
 //! # Why no commit can be missed
@@ -50,12 +51,14 @@ mod lineage;
 mod litestream;
 mod nearby;
 mod open;
+mod overwritten;
 mod page_set;
 mod position;
 mod replaced;
 mod reset;
 mod resume;
 mod rows;
+mod samples;
 mod watch;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::DbError;
 use super::identity::{Files, Identity};
+use super::overwritten::Writes;
 use super::position::{ImageReason, Position};
 use crate::fsx::{self, FsError};
 use crate::ltx::{Flavour, Txid};
@@ -43,6 +44,7 @@ pub struct Db {
     pub(super) wal_path: PathBuf,
     pub(super) tuning: Tuning,
     pub(super) files: Files,
+    pub(super) writes: Writes,
     /// In a read transaction at all times, except for moments under the write lock.
     pub(super) reader: Connection,
     /// Idle between calls: begins the next read transaction, or holds the write lock.
@@ -83,18 +85,21 @@ impl Db {
         let progress = Progress::Unknown { last: None, reason: ImageReason::FirstBackup };
         let wal_path = fsx::with_suffix(&path, "-wal");
         let checkpoint_lock = CheckpointLock::of(&path);
-        Ok(Db {
+        let mut db = Db {
             path,
             wal_path,
             tuning,
             files,
+            writes: Writes::default(),
             reader,
             spare,
             checkpoint_lock,
             mark,
             progress,
             flavour: Flavour::default(),
-        })
+        };
+        db.look_at_writes()?;
+        Ok(db)
     }
 
     pub fn path(&self) -> &Path {
@@ -103,11 +108,13 @@ impl Db {
 
     /// From here on captures continue what is proved to be at `position`.
     pub fn continue_from(&mut self, position: Position) {
+        self.writes.forget_samples();
         self.progress = Progress::Known(position);
     }
 
     /// The next capture is a full image, as the TXID after `last`.
     pub fn start_over(&mut self, last: Option<Txid>, reason: ImageReason) {
+        self.writes.forget_samples();
         self.progress = Progress::Unknown { last, reason };
     }
 
@@ -171,9 +178,10 @@ impl Db {
     }
 
     /// Whether a capture might find something: reads two small headers of the WAL and takes no
-    /// lock. Also notices when the database is no longer the file that was opened.
-    pub fn glance(&self) -> Result<bool, DbError> {
-        self.check_identity()?;
+    /// lock. Also notices when the database is no longer the file that was opened, or was written
+    /// to past SQLite.
+    pub fn glance(&mut self) -> Result<bool, DbError> {
+        self.look_at_writes()?;
         let Progress::Known(position) = self.progress else { return Ok(true) };
         let wal = match self.open_wal()? {
             Some(wal) => wal.header()?.map(|header| (header, wal)),
@@ -191,7 +199,7 @@ impl Db {
 
     /// Fails when the files at the paths are not those that were opened.
     pub fn check_identity(&self) -> Result<(), DbError> {
-        self.files.check()
+        self.files.check().map(drop)
     }
 
     /// Takes the write lock and keeps it until this value is dropped: nobody can commit any more.

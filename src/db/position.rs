@@ -46,6 +46,7 @@ pub enum ImageReason {
     HistoryBroken,
     Accepted,
     FileReplaced,
+    FileOverwritten,
     PageSizeChanged,
     WalRestarted,
     WalTruncated,
@@ -65,6 +66,7 @@ impl ImageReason {
             | ImageReason::Accepted => false,
             ImageReason::NoPosition
             | ImageReason::FileReplaced
+            | ImageReason::FileOverwritten
             | ImageReason::PageSizeChanged
             | ImageReason::LocalChanges
             | ImageReason::WalRestarted
@@ -105,6 +107,9 @@ impl fmt::Display for ImageReason {
             ImageReason::HistoryBroken => "the files in the replica do not make a database",
             ImageReason::Accepted => "`millstream reset` has made it the newest state",
             ImageReason::FileReplaced => "another file is in its place now",
+            ImageReason::FileOverwritten => {
+                "its file was changed and no checkpoint explains it (written to past SQLite, by cp, dd, rsync?)"
+            }
             ImageReason::PageSizeChanged => "the page size of the database changed",
             ImageReason::WalRestarted => "the WAL was restarted by another process",
             ImageReason::WalTruncated => "the WAL was truncated by another process",

@@ -45,6 +45,11 @@ impl Db {
 }
 
 impl Remains {
+    /// Nothing is to be removed: the WAL is that of the file.
+    pub fn none() -> Remains {
+        Remains { inode: 0, beside: Vec::new() }
+    }
+
     /// Another process that has the old file open, as far as the kernel tells.
     pub fn user(&self) -> Option<u32> {
         let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();

@@ -207,6 +207,7 @@ impl Db {
         let checkpoint = self.checkpoint_within(PATIENCE_UNDER_LOCK, By::Reader, clock);
         if matches!(&checkpoint, Ok(done) if done.is_complete()) {
             self.reader.rest()?;
+            self.compare_samples()?;
             if let Progress::Known(position) = &mut self.progress {
                 position.sealed = true;
             }
@@ -225,16 +226,23 @@ impl Db {
         if self.glance()? {
             return Ok(());
         }
+        match self.truncate()? {
+            true => tracing::info!(db = %self.path.display(), "truncated the WAL file"),
+            false => tracing::debug!(db = %self.path.display(), "the WAL is in use again: not truncated"),
+        }
+        Ok(())
+    }
+
+    /// Only while resting. `false` when the WAL is in use again.
+    pub(super) fn truncate(&mut self) -> Result<bool, DbError> {
         self.spare.set_busy_timeout(Duration::ZERO)?;
         let truncated = self.checkpoint(By::Spare, CheckpointMode::Truncate);
         self.spare.set_busy_timeout(self.tuning.busy_timeout)?;
         match truncated {
-            Ok(done) if !done.busy => tracing::info!(db = %self.path.display(), "truncated the WAL file"),
-            Ok(_) => tracing::debug!(db = %self.path.display(), "the WAL is in use again: not truncated"),
-            Err(error) if error.is_busy() => {}
-            Err(error) => return Err(error.into()),
+            Ok(done) => Ok(!done.busy),
+            Err(error) if error.is_busy() => Ok(false),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
 }
 

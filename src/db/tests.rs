@@ -75,6 +75,7 @@ impl Rig {
 
     /// The copy equals what SQLite shows of the newest captured commit.
     fn compare(&self) {
+        assert!(!self.db.is_overwritten(), "everything here goes through SQLite");
         let live = self.live_pages();
         assert_eq!(self.copy.len(), live.len(), "size in pages");
         for (index, page) in live.iter().enumerate() {

@@ -100,21 +100,7 @@ impl LocalSide {
         let Some(txid) = before(batch) else { return self.prepare(batch.clone()).await.map(Some) };
         let reason = batch.image.unwrap_or(ImageReason::LocalChanges);
         let address = self.remote.address().to_owned();
-        if self.doubt.said.replace(txid) != Some(txid) {
-            let hint = match reason {
-                ImageReason::CommitsLost => {
-                    format!("; they can be restored with -txid {txid}, and what lies here is going to be newer")
-                }
-                _ => String::new(),
-            };
-            let text = format!(
-                "the history in {address} ends with TXID {txid}, but {reason}: comparing the database with it{hint}"
-            );
-            match self.is_harmless(reason).await {
-                true => tracing::info!(db = %self.name(), "{text}"),
-                false => tracing::warn!(db = %self.name(), "{text}"),
-            }
-        }
+        self.say_doubt(txid, reason).await;
         let local = Local {
             pages: batch.header.commit,
             is_small: batch.content_len() <= SMALL_BYTES,
@@ -126,7 +112,11 @@ impl LocalSide {
             Some(found) => found,
             None => self.look(batch, txid, local).await?,
         };
-        match (judge(local, &found), found) {
+        let verdict = judge(local, &found);
+        if matches!(verdict, Verdict::Difference | Verdict::Image(_) | Verdict::Beginning(..)) {
+            self.check_overwritten(reason).await?;
+        }
+        match (verdict, found) {
             (Verdict::MovedOn(synced_to, why), _) => {
                 let path = self.name();
                 Err(StepError::MovedOn { path, address, txid, synced_to, why })
@@ -157,6 +147,26 @@ impl LocalSide {
                 self.ship_image(batch, &why).await.map(Some)
             }
             (Verdict::Equal | Verdict::Difference, _) => unreachable!("only a comparison says so"),
+        }
+    }
+
+    async fn say_doubt(&mut self, txid: Txid, reason: ImageReason) {
+        if self.doubt.said.replace(txid) == Some(txid) {
+            return;
+        }
+        let address = self.remote.address();
+        let hint = match reason {
+            ImageReason::CommitsLost => {
+                format!("; they can be restored with -txid {txid}, and what lies here is going to be newer")
+            }
+            _ => String::new(),
+        };
+        let text = format!(
+            "the history in {address} ends with TXID {txid}, but {reason}: comparing the database with it{hint}"
+        );
+        match self.is_harmless(reason).await {
+            true => tracing::info!(db = %self.name(), "{text}"),
+            false => tracing::warn!(db = %self.name(), "{text}"),
         }
     }
 

@@ -153,6 +153,11 @@ impl Disk {
             self.spill_batch()?;
             self.spill_new_commits()?;
         }
+        self.relieve_fully()
+    }
+
+    /// Resets the WAL, whatever has to be kept in local files for that.
+    pub fn relieve_fully(&mut self) -> Result<Reset, StepError> {
         let reset = self.reset();
         self.spill.sync()?;
         if let Some(last) = self.spill.back() {

@@ -42,6 +42,12 @@ pub(super) enum StepError {
              away and start again, it is then restored; or make it the newest state with `millstream reset {path}`"
     )]
     MovedOn { path: String, address: String, txid: Txid, synced_to: SyncedTo, why: String },
+    /// Somebody wrote to the file past SQLite.
+    #[error(
+        "{path} is malformed since a program wrote to its file past SQLite ({damage}); nothing of that was uploaded: stop everything that \
+             has it open, remove it with its -wal and -shm, and start again, it is then restored from {address}"
+    )]
+    Damaged { path: String, address: String, damage: String },
     /// The database or the disk; busy ones are retried.
     #[error(transparent)]
     Db(#[from] DbError),

@@ -26,7 +26,7 @@ use crate::db::{Db, DbError};
 use crate::fsx::FsError;
 use crate::ltx::Txid;
 use crate::remote::Remote;
-use crate::state::{LocalState, ReplicaState, SyncedTo};
+use crate::state::{FileAttributes, LeftFile, LocalState, ReplicaState, SyncedTo};
 
 pub(super) struct LocalSide {
     pub settings: Arc<Settings>,
@@ -66,6 +66,7 @@ impl LocalSide {
                 txid
             })),
             LocalOrder::TakeUp => LocalDone::TakenUp(self.take_up().await),
+            LocalOrder::Examine => LocalDone::Examined(self.examine().await),
             LocalOrder::KeepTail(deadline) => {
                 self.keep_tail(deadline).await;
                 LocalDone::TailKept
@@ -166,7 +167,9 @@ impl LocalSide {
         self.disk
             .with(move |disk| {
                 if let Some(txid) = confirmed.filter(|_| disk.db.has_position()) {
-                    let noted = disk.last_synced.close(txid);
+                    let left = |stamp| Some(LeftFile { stamp, backfilled: disk.db.backfilled()? });
+                    let file = FileAttributes::of(disk.db.path()).ok().and_then(left);
+                    let noted = disk.last_synced.close(txid, file);
                     disk.complain_of(noted);
                     note_empty_wal(&disk.db, txid, &state, &replica);
                 }
@@ -207,7 +210,8 @@ pub(super) fn describe(disk: &mut Disk) -> (Lane, Outbox) {
     disk.note_sending();
     // Before anything is captured a reset would gain nothing.
     let wal_frames = if disk.db.has_position() { disk.db.wal_frames() } else { 0 };
-    let lane = Lane { queue: disk.queue(), wal_frames, woken_reliably: true };
+    let is_overwritten = disk.db.is_overwritten();
+    let lane = Lane { queue: disk.queue(), wal_frames, woken_reliably: true, is_overwritten };
     (lane, disk.outbox())
 }
 
@@ -260,7 +264,7 @@ pub(super) fn trouble(error: StepError) -> Trouble {
     match error {
         StepError::Foreign(why) => Trouble::Foreign(why),
         error @ StepError::MovedOn { .. } => Trouble::Foreign(error.to_string()),
-        error @ StepError::AnotherDatabase { .. } => Trouble::Halt(error.to_string()),
+        error @ (StepError::AnotherDatabase { .. } | StepError::Damaged { .. }) => Trouble::Halt(error.to_string()),
         StepError::Db(error) if !error.is_busy() => Trouble::Halt(error.to_string()),
         error => Trouble::Passing { why: error.to_string(), refused: !error.may_pass() },
     }

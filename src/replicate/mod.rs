@@ -15,6 +15,7 @@
 //!   dead_end.rs no restore gets to that place: begin anew
 //!   difference  where that cannot be proved: compare, and upload only what differs
 //!   replaced.rs another file lies at the path: go on with it, if it is the same application's
+//!   overwritten somebody wrote to the file past SQLite: compare it
 //!   upload.rs   create the next level-0 object; ours or another writer's?
 //!   by_note.rs  positions of the database, as our notes beside it have them
 //!   look.rs     where the history in the bucket ends
@@ -54,6 +55,7 @@ mod mailbox;
 mod mirror;
 mod on_thread;
 mod open;
+mod overwritten;
 mod replaced;
 mod say;
 mod start;

@@ -21,7 +21,7 @@ use crate::sqlite::{Presence, look_at_file};
 const MISSING_TIME: Duration = Duration::from_secs(5);
 /// A WAL is taken away, and the database is replaced a moment later.
 const TORN_TIME: Duration = Duration::from_millis(1500);
-const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
 impl LocalSide {
@@ -82,7 +82,7 @@ impl LocalSide {
 
     /// Whether the new file could be opened; `false` while something keeps it busy. The connections to the old file have to
     /// end before anything beside it is touched.
-    async fn reopen(&mut self, remains: Remains) -> Result<bool, Trouble> {
+    pub(super) async fn reopen(&mut self, remains: Remains) -> Result<bool, Trouble> {
         let (path, tuning) = (self.settings.path.clone(), self.settings.tuning);
         let reopened =
             self.disk.with(move |disk| -> Result<(), DbError> { disk.db.reopen(&path, tuning, &remains) }).await;

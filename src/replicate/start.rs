@@ -31,6 +31,7 @@
 //! |---|---|
 //! | `-wal` or `-shm` deleted; the database deleted, truncated to nothing, renamed over by a stranger | halt |
 //! | renamed over by its own maintenance (`replaced.rs`) | as if that had happened while nobody replicated |
+//! | written to past SQLite, in place (`overwritten.rs`) | as if that had happened while nobody replicated; halt, if it is malformed |
 //! | `journal_mode=DELETE`, another page size | SQLite refuses: continue |
 //! | `VACUUM`, `auto_vacuum`, growth (`db/tests.rs`) | continue |
 //! | a program holds it with `locking_mode=EXCLUSIVE` | waits, and says so |
@@ -191,6 +192,9 @@ impl LocalSide {
         object: Option<(&LtxObject, &Listing)>,
     ) -> Result<Result<(), ImageReason>, StepError> {
         let (txid, header) = (newest.max_txid, *newest);
+        if self.was_written_to().await {
+            return Ok(Err(ImageReason::FileOverwritten));
+        }
         let reason = match self.with_db(move |db| db.candidate(&header)).await? {
             Ok(candidate) => match self.confirm(candidate, object.map(|(object, _)| object)).await? {
                 Some(position) => {

@@ -69,10 +69,23 @@ impl CheckpointLock {
         }
     }
 
-    fn set(&mut self, kind: libc::c_int) -> bool {
+    /// Whether a checkpoint of another process is under way, or kept from beginning.
+    pub fn is_held_elsewhere(&mut self) -> bool {
+        let Some(shm) = self.shm() else { return false };
+        let mut range = checkpoint_byte(libc::F_WRLCK);
+        // SAFETY: the descriptor is open (never closed), and the call reads and writes one `flock`, which `range` is.
+        let asked = unsafe { libc::fcntl(shm.as_raw_fd(), libc::F_GETLK, &raw mut range) };
+        asked == 0 && range.l_type != libc::F_UNLCK as libc::c_short
+    }
+
+    fn shm(&mut self) -> Option<&File> {
         let path = &self.path;
         let open = || File::options().read(true).write(true).open(path).map(ManuallyDrop::new).map_err(drop);
-        let Ok(shm) = self.shm.get_or_insert_with(open) else { return false };
+        self.shm.get_or_insert_with(open).as_deref().ok()
+    }
+
+    fn set(&mut self, kind: libc::c_int) -> bool {
+        let Some(shm) = self.shm() else { return false };
         let range = checkpoint_byte(kind);
         // SAFETY: the descriptor is open (never closed), and the call reads one `flock`, which
         // `range` is.

@@ -30,6 +30,11 @@ impl SqliteError {
         matches!(self, SqliteError::Busy { .. })
     }
 
+    /// The file does not hold a database, or a damaged one.
+    pub fn is_malformed(&self) -> bool {
+        matches!(self, SqliteError::Corrupt { .. })
+    }
+
     pub(super) fn other(verb: &'static str, path: &Path, detail: impl Into<String>) -> SqliteError {
         SqliteError::Other { verb, path: path.to_owned(), detail: detail.into() }
     }

@@ -14,6 +14,9 @@
 //!   mark.rs        on which frame a read transaction stands
 //!   connection.rs  open, pin, rest, write lock, checkpoint
 //!   checkpoint_lock.rs  one party checkpoints
+//!   backfill.rs    how far the checkpoints have come, whoever runs them
+//!   soundness.rs   whether a database is malformed
+//!   descriptor.rs  files through the descriptors that SQLite has open
 //!   sync.rs        dirty pages to the disk ahead of a checkpoint
 //!   varint.rs      the integers in records and cells
 //!   pages.rs       page images through `sqlite_dbpage`, always of one snapshot
@@ -34,9 +37,11 @@
 //! does not depend on the size of the database.
 
 mod access;
+mod backfill;
 mod checkpoint_lock;
 mod clients;
 mod connection;
+mod descriptor;
 mod error;
 mod exclusive;
 mod fold;
@@ -44,12 +49,14 @@ mod header;
 mod mark;
 mod pages;
 mod presence;
+mod soundness;
 mod sync;
 mod varint;
 mod version;
 mod wal;
 
 pub use access::check_access;
+pub use backfill::Backfill;
 pub use checkpoint_lock::CheckpointLock;
 pub use clients::{InUse, keep_clients_out, lock_holders};
 pub use connection::{Checkpoint, CheckpointMode, Connection, uri};

@@ -52,6 +52,11 @@ impl ReplicaState {
     pub fn note_known_file(&self, file: &KnownFile) -> fsx::Result<()> {
         self.known_file().replace(file)
     }
+
+    /// Its content has to show whether the file belongs to the history.
+    pub fn forget_known_file(&self) -> fsx::Result<()> {
+        self.known_file().remove()
+    }
 }
 
 #[cfg(test)]
@@ -82,6 +87,8 @@ mod tests {
         assert!(is_known("other") && !is_known("r"), "each replica has its own note");
         note("r");
         assert!(is_known("other") && is_known("r"));
+        state("r").forget_known_file().expect("remove");
+        assert!(is_known("other") && !is_known("r"));
     }
 
     #[test]

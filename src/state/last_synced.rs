@@ -21,7 +21,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::note_file::NoteFile;
-use super::{ReplicaState, ResumePoint};
+use super::{LeftFile, ReplicaState, ResumePoint};
 use crate::fsx;
 use crate::ltx::{Header, Txid};
 
@@ -68,6 +68,9 @@ struct Stored {
     /// Where in the WAL that TXID is found.
     #[serde(default, alias = "standing", skip_serializing_if = "Option::is_none")]
     resume_point: Option<ResumePoint>,
+    /// The database file, if it is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<LeftFile>,
 }
 
 /// The note, and what it says.
@@ -79,6 +82,7 @@ pub struct LastSynced {
     closed: bool,
     sending: Option<String>,
     resume_point: Option<ResumePoint>,
+    left: Option<LeftFile>,
 }
 
 impl ReplicaState {
@@ -86,10 +90,11 @@ impl ReplicaState {
     pub fn last_synced(&self) -> LastSynced {
         let file = self.note(LAST_SYNCED_FILE, EARLIER_LAST_SYNCED_FILE);
         match file.load::<Stored>() {
-            Some(Stored { txid, closed, sending, resume_point }) => {
-                LastSynced { file, synced_to: Some(SyncedTo(Txid::parse_hex(&txid))), closed, sending, resume_point }
+            Some(Stored { txid, closed, sending, resume_point, file: left }) => {
+                let synced_to = Some(SyncedTo(Txid::parse_hex(&txid)));
+                LastSynced { file, synced_to, closed, sending, resume_point, left }
             }
-            None => LastSynced { file, synced_to: None, closed: false, sending: None, resume_point: None },
+            None => LastSynced { file, synced_to: None, closed: false, sending: None, resume_point: None, left: None },
         }
     }
 }
@@ -109,6 +114,11 @@ impl LastSynced {
     /// Where in the WAL [`LastSynced::txid`] is found.
     pub fn resume_point(&self) -> Option<ResumePoint> {
         self.resume_point
+    }
+
+    /// The database file as the last run left it, which ended in order, and where in the WAL that was.
+    pub fn left(&self) -> Option<(LeftFile, ResumePoint)> {
+        self.left.clone().zip(self.resume_point)
     }
 
     /// Whether replication ended in the middle: there may be commits here that nobody else has.
@@ -133,6 +143,7 @@ impl LastSynced {
     /// The same, and where in the WAL that is.
     pub fn in_step_at(&mut self, synced_to: SyncedTo, resume_point: Option<ResumePoint>) -> fsx::Result<()> {
         (self.synced_to, self.closed, self.sending, self.resume_point) = (Some(synced_to), false, None, resume_point);
+        self.left = None;
         self.write()
     }
 
@@ -147,18 +158,19 @@ impl LastSynced {
     }
 
     /// Replication ends in order, and the replica has everything up to `txid`.
-    pub fn close(&mut self, txid: Txid) -> fsx::Result<()> {
+    pub fn close(&mut self, txid: Txid, file: Option<LeftFile>) -> fsx::Result<()> {
         if self.txid() != Some(txid) {
             self.resume_point = None;
         }
-        (self.synced_to, self.closed, self.sending) = (Some(SyncedTo(Some(txid))), true, None);
+        (self.synced_to, self.closed, self.sending, self.left) = (Some(SyncedTo(Some(txid))), true, None, file);
         self.write()
     }
 
     fn write(&self) -> fsx::Result<()> {
         let txid = self.txid().map_or_else(|| "0".repeat(16), |txid| txid.to_string());
         let (closed, sending, resume_point) = (self.closed, self.sending.clone(), self.resume_point);
-        self.file.overwrite(&Stored { txid, closed, sending, resume_point })
+        let file = self.left.clone().filter(|_| closed);
+        self.file.overwrite(&Stored { txid, closed, sending, resume_point, file })
     }
 }
 
@@ -172,7 +184,7 @@ mod tests {
     use crate::ltx::WalPosition;
     use crate::page::PageSize;
     use crate::sqlite::{FrameChecksum, Salts, WalMark};
-    use crate::state::LocalState;
+    use crate::state::{FileAttributes, LocalState};
 
     fn txid(number: u64) -> Txid {
         Txid::new(number).expect("not zero")
@@ -200,14 +212,19 @@ mod tests {
         load("r").in_step(SyncedTo(Some(txid(5)))).expect("write");
         assert_eq!(known("r"), (own(5), true));
         assert_eq!(load("other").synced_to(None), None);
-        load("r").close(txid(6)).expect("write");
+        load("r").close(txid(6), None).expect("write");
         assert_eq!(known("r"), (own(6), false));
         load("r").reopen().expect("write");
         assert_eq!(known("r"), (own(6), true));
         load("r").in_step_at(SyncedTo(Some(txid(7))), Some(point(7))).expect("write");
-        load("r").close(txid(7)).expect("write");
+        let file = LeftFile { stamp: FileAttributes::of(dir.path()).expect("stat"), backfilled: 3 };
+        load("r").close(txid(7), Some(file.clone())).expect("write");
         assert_eq!(load("r").resume_point(), Some(point(7)), "the frame of the very TXID");
-        load("r").close(txid(6)).expect("write");
+        let mut opened = load("r");
+        assert_eq!(opened.left(), Some((file.clone(), point(7))));
+        opened.reopen().expect("write");
+        assert_eq!((opened.left(), load("r").left()), (Some((file, point(7))), None), "it is that for one start");
+        load("r").close(txid(6), None).expect("write");
         assert_eq!(load("r").resume_point(), None);
         load("a mirror").in_step(SyncedTo(Some(txid(2)))).expect("write");
         load("r").in_step(SyncedTo(None)).expect("write");

@@ -42,6 +42,7 @@
 //! Everything here blocks: call it on a thread for that (`replicate/on_thread.rs`).
 
 mod exclusive;
+mod file_attributes;
 mod known_file;
 mod last_synced;
 mod lock;
@@ -52,6 +53,7 @@ mod restore_marker;
 mod resume_point;
 mod spill;
 
+pub use file_attributes::{FileAttributes, LeftFile};
 pub use known_file::KnownFile;
 pub use last_synced::{LastSynced, SyncedTo};
 pub use lock::Lock;

@@ -8,12 +8,12 @@
 //! It is left for a file with an empty WAL, too, that was found to be that TXID, or that
 //! replication ended with.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::LocalState;
+use super::file_attributes::FileAttributes;
 use super::note_file::NoteFile;
 use crate::fsx;
 use crate::ltx::Txid;
@@ -44,23 +44,6 @@ struct Stored {
     replica: String,
     #[serde(flatten)]
     file: FileAttributes,
-}
-
-/// What changes when a file is written to, or is another one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct FileAttributes {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified_ns: i64,
-}
-
-impl FileAttributes {
-    fn of(path: &Path) -> fsx::Result<FileAttributes> {
-        let file = fsx::metadata(path)?;
-        let modified_ns = file.mtime() * 1_000_000_000 + file.mtime_nsec();
-        Ok(FileAttributes { device: file.dev(), inode: file.ino(), size: file.len(), modified_ns })
-    }
 }
 
 impl RestoreMarker {

@@ -20,6 +20,7 @@ mod local;
 mod migration;
 mod moved;
 mod names;
+mod overwritten;
 mod points;
 mod seed_story;
 mod several;

@@ -35,7 +35,9 @@ fn killed(rig: &Rig) {
     running.wait_until("its row is in the replica", || ready.exists() && rig.remote.level0().len() > before);
     let newest = rig.remote.level0().last().map(|txid| format!("{txid:016x}")).expect("an object");
     let note = note(rig);
-    running.wait_until("that is noted", || fs::read_to_string(&note).is_ok_and(|note| note.contains(&newest)));
+    // The note names it twice: before the PUT as what is being sent, and after it as what the disk is in step with.
+    let in_step = format!("\"txid\":\"{newest}\"");
+    running.wait_until("that is noted", || fs::read_to_string(&note).is_ok_and(|note| note.contains(&in_step)));
     running.kill_everything();
 }
 

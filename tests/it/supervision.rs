@@ -411,3 +411,30 @@ fn a_defect_of_our_own_ends_the_application_in_order() {
     assert!(!ended.stderr.contains("hush"), "the words of a panic may hold anything\n{ended}");
     assert!(rig.assert_all_rows_are_safe() >= 4);
 }
+
+/// The same where the thread that sees to everything has met it: nobody is left who could replicate on, but the application is
+/// told, and waited for.
+#[test]
+fn a_defect_in_the_thread_that_supervises_ends_the_application_in_order() {
+    let mut rig = Rig::on_file();
+    let trigger = rig.path("hush-trigger");
+    let steps = [
+        "create",
+        "rows:3",
+        &format!("touch:{}", trigger.display()),
+        "idle",
+        "term-pause:300",
+        "term-row",
+        "term-exit:0",
+    ];
+    let ended = rig.supervise(rig.app(&steps)).env("MILLSTREAM_TEST_PANIC_HERE", &trigger).finish();
+    ended
+        .assert_code(70)
+        .assert_says(&["a defect of millstream, please report it", "thread main at src/cli/defect.rs:"]);
+    for foreign in ["hush", "panicked at", "RUST_BACKTRACE"] {
+        assert!(!ended.stderr.contains(foreign), "{foreign}\n{ended}");
+    }
+    assert_eq!(rig.oracle.acknowledged(), 4, "it was told to end, and did");
+    let restored = rig.restored();
+    assert!(rig.oracle.check(&restored) >= 3);
+}

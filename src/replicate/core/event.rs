@@ -54,6 +54,8 @@ pub struct Lane {
     pub wal_frames: u32,
     /// Every change is told by inotify: a poll is only for the unexpected.
     pub woken_reliably: bool,
+    /// A program wrote to the database file past SQLite: nothing is certain of it before it is examined.
+    pub is_overwritten: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,8 @@ pub enum LocalDone {
     BegunAnew(Result<(), Trouble>),
     /// The file in the database's place is open, and nothing of it is captured.
     TakenUp(Result<(), Trouble>),
+    /// Whether the file, to which somebody wrote past SQLite, is ready to be compared: then nothing of it is captured.
+    Examined(Result<bool, Trouble>),
     /// Whether no commit is possible any more.
     Frozen(bool),
     Thawed,
@@ -164,6 +168,8 @@ pub enum LocalOrder {
     BeginAnew(Txid),
     /// Go on with the file that lies in the database's place.
     TakeUp,
+    /// Prepare a file to which somebody wrote past SQLite for a comparison with the bucket.
+    Examine,
     Freeze,
     Thaw,
     /// Keep what is in no history aside, and send a copy while there is time.

@@ -28,6 +28,7 @@
 //!   locate.rs   where the history ends, and when the application may start
 //!   start.rs    from where to go on: what is asked, and what follows
 //!   stream.rs   capture, upload, confirm
+//!   examine.rs  the file was written to past SQLite
 //!   relief.rs   what keeps the WAL short
 //!   away.rs     what the mirrors get while the first replica is away
 //!   fence.rs    another writer owns the history
@@ -39,6 +40,7 @@
 mod away;
 mod batch;
 mod event;
+mod examine;
 mod fence;
 mod locate;
 mod outage;
@@ -374,7 +376,11 @@ impl Common {
     /// The deadline has passed.
     fn out_of_time(&mut self, now: Now, plan: &mut Plan) -> Option<State> {
         let is_over = self.finish.deadline().is_some_and(|deadline| plan.is_due(deadline, now));
-        is_over.then(|| State::Ended(self.unsynced("the storage did not take the last commits in time".into())))
+        let why = match self.lane.is_overwritten {
+            true => "a program wrote to the database file past SQLite, and there was no time to compare it",
+            false => "the storage did not take the last commits in time",
+        };
+        is_over.then(|| State::Ended(self.unsynced(why.into())))
     }
 
     fn unsynced(&self, why: String) -> Outcome {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::batch::{BatchKind, Front};
 use super::event::{Effect, Event, LocalDone, LocalOrder, Notice, Outcome, RemoteDone, RemoteOrder, Report, Trouble};
+use super::examine::Examination;
 use super::start::{Begin, Seen};
 use super::{Common, Now, Pace, Plan, State};
 use crate::clock::Backoff;
@@ -65,6 +66,7 @@ pub(super) struct Streaming {
     upload: Upload,
     wal: Wal,
     pace: Pace,
+    examination: Examination,
 }
 
 impl Streaming {
@@ -76,6 +78,7 @@ impl Streaming {
             upload: Upload::Idle,
             wal: Wal::Changed,
             pace: Pace::new(common.config.sync_interval),
+            examination: Examination::default(),
         };
         streaming.let_start(common, plan);
         streaming
@@ -105,7 +108,10 @@ impl Streaming {
         match done {
             LocalDone::Glanced(Ok(is_ahead)) => self.glanced(is_ahead, common, now, plan),
             LocalDone::Captured(Ok(found)) => {
-                common.syncs.captured(found, &common.lane.queue, self.confirmed, plan);
+                match common.lane.is_overwritten {
+                    true => common.syncs.begin_again(),
+                    false => common.syncs.captured(found, &common.lane.queue, self.confirmed, plan),
+                }
                 self.captured(found, common, now, plan);
             }
             LocalDone::Compared(Ok(())) => {
@@ -119,6 +125,12 @@ impl Streaming {
             LocalDone::TakenUp(Ok(())) => {
                 (self.upload, self.wal) = (Upload::Idle, Wal::Changed);
                 common.syncs.begin_again();
+            }
+            LocalDone::Examined(Ok(is_ready)) => {
+                if is_ready {
+                    self.wal = Wal::Changed;
+                    common.syncs.begin_again();
+                }
             }
             LocalDone::Sent(sent) => return self.on_sent(sent, common, now, plan),
             LocalDone::Relieved(_) => {
@@ -138,6 +150,7 @@ impl Streaming {
             LocalDone::Compared(Err(trouble))
             | LocalDone::BegunAnew(Err(trouble))
             | LocalDone::TakenUp(Err(trouble))
+            | LocalDone::Examined(Err(trouble))
             | LocalDone::Spilled(Err(trouble))
             | LocalDone::Dropped(Err(trouble)) => return self.on_trouble(trouble, common, now, plan),
             LocalDone::Spilled(Ok(())) | LocalDone::Dropped(Ok(())) | LocalDone::Followed(_) | LocalDone::LetGo => {}
@@ -260,7 +273,9 @@ impl Streaming {
         {
             self.upload = Upload::Idle;
         }
-        common.syncs.settle(&common.lane.queue, self.confirmed, plan);
+        if !common.lane.is_overwritten {
+            common.syncs.settle(&common.lane.queue, self.confirmed, plan);
+        }
         let front = common.lane.queue.front();
         match (&self.upload, front) {
             (_, Some(front)) if self.confirmed >= Some(front.txid()) && common.is_free() => {
@@ -346,8 +361,12 @@ impl Streaming {
         if !is_ending && common.reset_if_due(now, plan) {
             return None;
         }
-        let is_asked = common.syncs.is_capture_wanted();
+        if self.examination.order_if_due(common, now, plan) {
+            return None;
+        }
+        let is_asked = common.syncs.is_capture_wanted() && !common.lane.is_overwritten;
         match &self.wal {
+            Wal::Quiet { .. } if is_ending && common.lane.is_overwritten => {}
             Wal::Quiet { .. } if is_ending && !is_asked => return Some(State::Ended(Outcome::Synced)),
             Wal::Quiet { .. } | Wal::Changed if is_ending || is_asked => {
                 self.wal = Wal::Glancing { by_poll: false };

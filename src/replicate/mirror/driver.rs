@@ -276,7 +276,7 @@ impl Driver {
         }
         let (Some(txid), None) = (outcome.newest, &outcome.why) else { return };
         let mut noted = self.noted.clone();
-        if let Err(error) = blocking(move || noted.close(txid)).await {
+        if let Err(error) = blocking(move || noted.close(txid, None)).await {
             tracing::debug!("{error}");
         }
     }

@@ -68,7 +68,7 @@ async fn assert_restores(rig: &Rig, store: &MemoryStore) {
     let plan = plan::latest(&listing).expect("a plan");
     let mut copy: Vec<Vec<u8>> = Vec::new();
     for object in &plan.files {
-        let bytes = store.bytes(&object.name).expect("listed");
+        let bytes = store.bytes(object.name.as_str()).expect("listed");
         let mut decoder = Decoder::new(bytes.as_ref()).expect("header");
         let mut page = vec![0; decoder.header().page_size.bytes()];
         copy.resize(decoder.header().commit as usize, Vec::new());

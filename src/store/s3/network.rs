@@ -3,6 +3,9 @@
 
 use std::sync::Mutex;
 
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -62,22 +65,31 @@ fn proxy(url: &str) -> Option<Proxy> {
     Some(Proxy { variable: "HTTPS_PROXY", url: url.to_owned() })
 }
 
+/// Who has signed the certificate of the stub.
+fn its_root() -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(include_bytes!("testdata/ca.pem")).expect("PEM")
+}
+
 /// A store at an address that only a proxy can reach.
 async fn store_behind(stub: &Stub, scheme: &str, skip_verify: bool, ways: &Ways) -> S3Store {
-    let endpoint = Some(format!("{scheme}://s3.example.invalid"));
-    let settings = Settings { endpoint, skip_verify, ..stub.settings() };
     let http = match skip_verify {
         true => unverified::client(None, ways),
-        false => tls::verifying_with(&[], ways),
+        false => tls::verifying_with(&[its_root()], ways),
     };
-    let (client, is_aws) = client::build_over(&settings, http.expect("a client"), &ways.assumed).await.expect("client");
+    store_over(stub, scheme, skip_verify, ways, http.expect("a client")).await
+}
+
+async fn store_over(stub: &Stub, scheme: &str, skip_verify: bool, ways: &Ways, http: SharedHttpClient) -> S3Store {
+    let endpoint = Some(format!("{scheme}://s3.example.invalid"));
+    let settings = Settings { endpoint, skip_verify, ..stub.settings() };
+    let (client, is_aws) = client::build_over(&settings, http, &ways.assumed).await.expect("client");
     assert!(!is_aws);
     S3Store::over(client, settings)
 }
 
 #[tokio::test]
 async fn both_clients_go_through_the_proxy_of_the_environment() {
-    for (scheme, skip_verify) in [("http", false), ("http", true), ("https", true)] {
+    for (scheme, skip_verify) in [("http", false), ("http", true), ("https", false), ("https", true)] {
         let stub = match scheme {
             "http" => Stub::start(|_, _| Reply::ok()).await,
             _ => Stub::start_tls(|_, _| Reply::ok()).await,
@@ -102,6 +114,22 @@ async fn both_clients_go_through_the_proxy_of_the_environment() {
         store.put(&key("k"), create()).await.expect_err("nobody knows that name");
         assert_eq!(forwarder.heads().len(), heads.len(), "NO_PROXY is obeyed");
     }
+}
+
+/// The proxy only leads to the server: whose certificate that has is looked at all the same.
+#[tokio::test]
+async fn a_server_behind_a_proxy_is_verified() {
+    let stub = Stub::start_tls(|_, _| Reply::ok()).await;
+    let forwarder = Forwarder::to(&stub.endpoint).await;
+    let proxies = Proxies { http: None, https: proxy(&format!("http://{}", forwarder.address)) };
+    let ways = Ways { proxies, ..Ways::default() };
+    let stranger = webpki_root_certs::TLS_SERVER_ROOT_CERTS[0].clone();
+    let http = tls::verifying_with(&[stranger], &ways).expect("a client");
+    let store = store_over(&stub, "https", false, &ways, http).await;
+    let error = store.put(&key("k"), create()).await.expect_err("nobody we trust has signed it");
+    assert!(error.to_string().to_lowercase().contains("certificate"), "{error}");
+    assert!(forwarder.heads()[0].starts_with("CONNECT s3.example.invalid:443 "), "{:?}", forwarder.heads());
+    assert!(stub.requests().is_empty(), "nothing is said to it");
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ impl Node {
         self.mirror.is_served = false;
         let files = self.disk.spill.front().zip(self.disk.spill.back());
         let files = files.map(|(first, last)| (txid(first.txid), txid(last.txid)));
-        Lane { queue: Queue { files, batch: None }, wal_frames: 0, woken_reliably: true }
+        Lane { queue: Queue { files, batch: None }, woken_reliably: true, ..Lane::default() }
     }
 
     /// The database is armed.
@@ -200,7 +200,7 @@ impl Node {
             Progress::Known(..) => u32::try_from(self.disk.content.len() - process.wal_from).expect("few"),
             Progress::Unknown { .. } => 0,
         };
-        Lane { queue: Queue { files, batch }, wal_frames, woken_reliably: true }
+        Lane { queue: Queue { files, batch }, wal_frames, woken_reliably: true, is_overwritten: false }
     }
 
     fn note_sending(&mut self) {
@@ -252,6 +252,7 @@ impl Node {
                 LocalDone::TailKept
             }
             LocalOrder::TakeUp => return Err("nothing was replaced".into()),
+            LocalOrder::Examine => return Err("nothing was overwritten".into()),
             LocalOrder::Start(order @ (StartOrder::Uploaded(_) | StartOrder::Begin(_))) => {
                 LocalDone::Start(Ok(self.start_step(order, around)?))
             }

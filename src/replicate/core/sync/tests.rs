@@ -220,3 +220,40 @@ fn who_asks_while_it_ends_is_answered_before_the_end() {
     assert_eq!(answers(&effects), [(1, Ok(Some(5)))]);
     assert!(rig.core.outcome().is_some());
 }
+
+/// A program wrote to the file past SQLite: before it is examined, nothing is called safe.
+#[test]
+fn nothing_is_answered_and_nothing_ends_while_the_file_is_not_examined() {
+    let examine = Effect::Local(LocalOrder::Examine);
+    for is_ending in [false, true] {
+        let mut rig = Rig::new().located();
+        assert!(captures(&rig.ask(1)));
+        if is_ending {
+            let deadline = rig.start + Duration::from_secs(60);
+            rig.tell(Event::Finish(deadline));
+        }
+        rig.lane.is_overwritten = true;
+        let mut effects = rig.tell_local(LocalDone::Captured(Ok(false)));
+        for _ in 0..2 {
+            rig.now_ms += 400;
+            effects.extend(rig.tell(Event::Timer));
+            assert!(!effects.contains(&examine), "whoever writes may not have come to an end");
+            if captures(&effects) {
+                effects.extend(rig.tell_local(LocalDone::Captured(Ok(false))));
+            }
+            rig.now_ms += 200;
+            effects.extend(rig.tell(Event::Timer));
+            assert!(effects.contains(&examine), "{effects:?}");
+            effects.extend(rig.tell_local(LocalDone::Examined(Ok(false))));
+            assert!(answers(&effects).is_empty() && rig.core.outcome().is_none(), "{effects:?}");
+            effects.clear();
+        }
+        rig.now_ms += 1000;
+        assert!(rig.tell(Event::Timer).contains(&examine));
+        rig.lane.is_overwritten = false;
+        assert!(captures(&rig.tell_local(LocalDone::Examined(Ok(true)))));
+        let effects = rig.tell_local(LocalDone::Captured(Ok(false)));
+        assert_eq!(answers(&effects), [(1, Ok(Some(5)))]);
+        assert_eq!(rig.core.outcome().is_some(), is_ending);
+    }
+}
