@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::args::{Levels, Ltx};
-use super::{source, timestamp};
+use super::source::{self, Looked};
+use super::timestamp;
+use crate::config::Replica;
 use crate::remote::{Level, Listing};
-use crate::run::{Failure, connect, store_failure};
+use crate::run::{Failure, store_failure};
 
 #[derive(Serialize)]
 struct Row {
@@ -22,11 +24,30 @@ pub async fn ltx(command: Ltx) -> Result<u8, Failure> {
     if command.by_old_name {
         super::stderr::say("Warning: `wal` is the old name of this command, use `ltx` instead");
     }
-    let replica = source::find(&command.look.source(), |env, cwd| command.look.sources(env, cwd))?;
-    let remote = connect(&replica).await?;
+    let look = &command.look;
+    let looked = source::find(&look.source(), look.replica(), |env, cwd| look.sources(env, cwd))?;
+    let (mut tables, mut failures) = (Vec::new(), Vec::new());
+    for replica in &looked.replicas {
+        match list(&looked, replica, command.level).await {
+            Ok(rows) => tables.push((looked.are_several().then_some(replica.name.as_str()), rows)),
+            Err(failure) => failures.push((replica.name.clone(), failure)),
+        }
+    }
+    let printed = match command.json {
+        true => print_json(&tables, &mut io::stdout()),
+        false => print(&tables, &mut io::stdout()),
+    };
+    if !tables.is_empty() {
+        super::printed(printed)?;
+    }
+    super::each_said(failures, looked.are_several())
+}
+
+async fn list(looked: &Looked, replica: &Replica, levels: Levels) -> Result<Vec<Row>, Failure> {
+    let remote = looked.connect(replica).await?;
     let listing = remote.listing().await.map_err(|error| store_failure(&error))?;
     remote.announce(&listing);
-    super::printed(print(&rows(&listing, command.level), command.json, &mut io::stdout()))
+    Ok(rows(&listing, levels))
 }
 
 fn rows(listing: &Listing, levels: Levels) -> Vec<Row> {
@@ -42,11 +63,36 @@ fn rows(listing: &Listing, levels: Levels) -> Vec<Row> {
     objects.map(row).collect()
 }
 
-fn print(rows: &[Row], json: bool, out: &mut dyn Write) -> io::Result<()> {
-    if json {
-        serde_json::to_writer_pretty(&mut *out, rows)?;
-        return writeln!(out);
+/// The files of one replica, with its name where there are several.
+type Table<'a> = (Option<&'a str>, Vec<Row>);
+
+/// Litestream's list. Of several replicas every row says which it is of.
+fn print_json(tables: &[Table<'_>], out: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Named<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        replica: Option<&'a str>,
+        #[serde(flatten)]
+        row: &'a Row,
     }
+    let mut named = Vec::new();
+    for (replica, rows) in tables {
+        named.extend(rows.iter().map(|row| Named { replica: *replica, row }));
+    }
+    serde_json::to_writer_pretty(&mut *out, &named)?;
+    writeln!(out)
+}
+
+/// One table below the other.
+fn print(tables: &[Table<'_>], out: &mut dyn Write) -> io::Result<()> {
+    for (at, (name, rows)) in tables.iter().enumerate() {
+        super::heading(*name, at == 0, out)?;
+        print_table(rows, out)?;
+    }
+    Ok(())
+}
+
+fn print_table(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     let heads = ["level", "min_txid", "max_txid", "size", "created"].map(str::to_owned);
     let cells = |row: &Row| {
         let (level, size) = (row.level.to_string(), row.size.to_string());
@@ -79,7 +125,9 @@ mod tests {
             );
         let listing = Listing::parse(Layout::Directories, listed.into());
         let mut out = Vec::new();
-        print(&rows(&listing, levels), json, &mut out).expect("memory");
+        let tables = [(None, rows(&listing, levels))];
+        let print = if json { print_json } else { print };
+        print(&tables, &mut out).expect("memory");
         String::from_utf8(out).expect("text")
     }
 
@@ -97,5 +145,28 @@ mod tests {
                     \"max_txid\": \"0000000000000012\",\n    \"size\": 16684,\n    \
                     \"timestamp\": \"2026-11-21T22:30:24Z\"\n  }\n]\n";
         assert_eq!(shown(Levels::One(9), true), json);
+    }
+
+    #[test]
+    fn of_several_replicas_each_is_named() {
+        let row = |min_txid: &str| Row {
+            level: 0,
+            min_txid: min_txid.into(),
+            max_txid: "2".into(),
+            size: 5,
+            timestamp: "2026-11-21T22:30:23Z".into(),
+        };
+        let tables = [(Some("s3"), vec![row("1")]), (Some("nas"), vec![])];
+        let shown = |print: fn(&[Table<'_>], &mut dyn Write) -> io::Result<()>| {
+            let mut out = Vec::new();
+            print(&tables, &mut out).expect("memory");
+            String::from_utf8(out).expect("text")
+        };
+        let text = "replica s3\nlevel  min_txid  max_txid  size  created\n\
+                    0      1         2         5     2026-11-21T22:30:23Z\n\n\
+                    replica nas\nlevel  min_txid  max_txid  size  created\n";
+        assert_eq!(shown(print), text);
+        let json: serde_json::Value = serde_json::from_str(&shown(print_json)).expect("JSON");
+        assert_eq!((&json[0]["replica"], &json[0]["min_txid"]), (&"s3".into(), &"1".into()));
     }
 }

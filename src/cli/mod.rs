@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use args::Command;
 use process::{Environment, all_is_text, install, replica_at, variable};
-use show::{printed, timestamp};
+use show::{each_said, heading, printed, timestamp};
 
 use crate::run::Failure;
 use crate::run::exit::{CONFIG, INTERNAL};

@@ -6,11 +6,12 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::args::Points as Command;
-use super::{source, timestamp};
+use super::source::{self, Looked};
+use super::timestamp;
+use crate::config::Replica;
 use crate::remote::{LtxObject, Remote};
 use crate::restore::{Density, PointRange, Points, nothing_in, points as summarise};
-use crate::run::Failure;
-use crate::run::{connect, restore_failure, store_failure};
+use crate::run::{Failure, restore_failure, store_failure};
 
 /// The moments of the two ends, exactly: a listing shows when a file was written, not when the commit was.
 struct Window {
@@ -19,8 +20,29 @@ struct Window {
 }
 
 pub async fn points(command: Command) -> Result<u8, Failure> {
-    let replica = source::find(&command.look.source(), |env, cwd| command.look.sources(env, cwd))?;
-    let remote = connect(&replica).await?;
+    let look = &command.look;
+    let looked = source::find(&look.source(), look.replica(), |env, cwd| look.sources(env, cwd))?;
+    let (mut shown, mut failures) = (Vec::new(), Vec::new());
+    for replica in &looked.replicas {
+        match points_of(&looked, replica).await {
+            Ok(found) => shown.push((replica.name.as_str(), found)),
+            Err(failure) => failures.push((replica.name.clone(), failure)),
+        }
+    }
+    let out = &mut io::stdout();
+    let printed = match (command.json, looked.are_several()) {
+        (true, false) => shown.iter().try_for_each(|(_, (p, w))| writeln!(out, "{:#}", as_json(p, w.as_ref()))),
+        (true, true) => writeln!(out, "{:#}", named_json(&shown)),
+        (false, several) => print_each(&shown, several, out),
+    };
+    super::printed(printed)?;
+    super::each_said(failures, looked.are_several())
+}
+
+type Found = (Points, Option<Window>);
+
+async fn points_of(looked: &Looked, replica: &Replica) -> Result<Found, Failure> {
+    let remote = looked.connect(replica).await?;
     let listing = remote.listing_with_old().await.map_err(|error| store_failure(&error))?;
     remote.announce(&listing);
     let points = summarise(&listing);
@@ -28,12 +50,25 @@ pub async fn points(command: Command) -> Result<u8, Failure> {
         return Err(restore_failure(nothing_in(&remote, &listing)));
     }
     let window = window(&remote, &points).await?;
-    let out = &mut io::stdout();
-    let printed = match command.json {
-        true => writeln!(out, "{:#}", as_json(&points, window.as_ref())),
-        false => print(&points, window.as_ref(), out),
+    Ok((points, window))
+}
+
+/// A list, of which each entry says which replica it is of.
+fn named_json(shown: &[(&str, Found)]) -> Value {
+    let named = |(name, (points, window)): &(&str, Found)| {
+        let mut shown = as_json(points, window.as_ref());
+        shown["replica"] = json!(name);
+        shown
     };
-    super::printed(printed)
+    shown.iter().map(named).collect()
+}
+
+fn print_each(shown: &[(&str, Found)], several: bool, out: &mut dyn Write) -> io::Result<()> {
+    for (at, (name, (points, window))) in shown.iter().enumerate() {
+        super::heading(several.then_some(*name), at == 0, out)?;
+        print(points, window.as_ref(), out)?;
+    }
+    Ok(())
 }
 
 async fn window(remote: &Remote, points: &Points) -> Result<Option<Window>, Failure> {
@@ -157,5 +192,16 @@ mod tests {
             (&json!(30_000), &json!("000000000000000b"))
         );
         assert_eq!(shown["generations"][0]["files"], 1);
+        let several = [("s3", (points.clone(), Some(window))), ("nas", (points, None))];
+        let mut out = Vec::new();
+        print_each(&several, true, &mut out).expect("memory");
+        let text = String::from_utf8(out).expect("text");
+        assert!(
+            text.starts_with("replica s3\noldest  2026") && text.contains("1 files\n\nreplica nas\n2026"),
+            "{text}"
+        );
+        let shown = named_json(&several);
+        assert_eq!((&shown[0]["replica"], &shown[1]["replica"]), (&json!("s3"), &json!("nas")));
+        assert_eq!(shown[0]["newest"]["txid"], "000000000000000a");
     }
 }

@@ -11,15 +11,15 @@ use tokio_util::sync::CancellationToken;
 use super::args::{IntegrityCheck, Restore};
 use super::destination::{Destination, Staging};
 use super::moment::Moment;
-use super::source::Source;
+use super::source::{Source, picked};
 use super::{Environment, install, logger, progress, replica_at, variable};
 use crate::clock::MACHINE;
 use crate::config::{self, Database, Logging, Options, Replica};
 use crate::ltx::Txid;
 use crate::replicate::blocking;
-use crate::restore::{self as restoring, FileOwner, Found, Integrity, Request, RestoreError, Target};
+use crate::restore::{self as restoring, Backup, FileOwner, Found, Integrity, Request, RestoreError, Target};
 use crate::run::exit::{CONFIG, Failure, INTERNAL, USAGE};
-use crate::run::{Recovery, connect, restore_and_note, restore_failure, unless_signalled};
+use crate::run::{Recovery, backups, restore_failure, restore_newest, unless_signalled};
 use show::{show_old_plan, show_plan, show_result};
 
 mod show;
@@ -27,7 +27,10 @@ mod target;
 
 /// What the command line and the configuration say together.
 struct Order {
-    replica: Replica,
+    /// Those that may be restored from: of a database all, unless one was picked.
+    replicas: Vec<Replica>,
+    /// Every database of the configuration.
+    all: Vec<Database>,
     /// As the user wrote it, for output.
     source: String,
     destination: Destination,
@@ -45,13 +48,11 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
     let destination = order.destination.clone();
     blocking(move || target::check_kind(&destination)).await?;
     if command.dry_run {
-        let remote = connect(&order.replica).await?;
         let target = recovery.request.target;
-        let planned =
-            unless_signalled(&mut signals, async |cancel| restoring::plan(&remote, target, &cancel).await).await?;
-        return match planned {
-            Ok(Found::Ltx(checked_plan)) => show_plan(&command, &order, &checked_plan),
-            Ok(Found::Old(plan)) => show_old_plan(&command, &order, &plan),
+        let plan = async |cancel| plan(&order.backups().await, target, &cancel).await;
+        return match unless_signalled(&mut signals, plan).await? {
+            Ok((name, Found::Ltx(checked_plan))) => show_plan(&command, &order, &name, &checked_plan),
+            Ok((name, Found::Old(plan))) => show_old_plan(&command, &order, &name, &plan),
             Err(error) => without_backup(&command, error),
         };
     }
@@ -61,7 +62,7 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
     }
     let (destination, owner, meta_path) = (order.destination.clone(), order.owner, order.meta_path.clone());
     let _locks = blocking(move || target::lock(&destination, owner, meta_path)).await?;
-    let remote = connect(&order.replica).await?;
+    let backups = order.backups().await;
     let began = MACHINE.instant();
     let staging = order.destination.staging().map_err(|error| restore_failure(error.into()))?.map(Arc::new);
     let mode = order.mode.unwrap_or(0o600);
@@ -71,19 +72,39 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
     };
     let work = async |cancel| {
         let show = async |done: &_| progress::show(done, command.json).await;
-        let restored = restore_and_note(&remote, &recovery, &cancel, show).await?;
+        let (from, restored) = restore_newest(&backups, &recovery, &cancel, show).await?;
         if let Some(staging) = staging {
             deliver(&order.destination, staging, mode, &cancel).await?;
         }
-        Ok(restored)
+        Ok((from, restored))
     };
     match unless_signalled(&mut signals, work).await? {
-        Ok(restored) => {
-            show_result(&command, &order, &restored, MACHINE.instant() - began);
+        Ok((from, restored)) => {
+            show_result(&command, &order, &from, &restored, MACHINE.instant() - began);
             Ok(0)
         }
         Err(error) => without_backup(&command, error),
     }
+}
+
+impl Order {
+    async fn backups(&self) -> Vec<Backup> {
+        backups(self.replicas.iter(), &self.all).await
+    }
+
+    /// What output calls a replica: Litestream's word for its kind, or one of several by its name.
+    fn shown<'a>(&'a self, name: &'a str) -> &'a str {
+        match self.replicas.as_slice() {
+            [replica] => replica.kind(),
+            _ => name,
+        }
+    }
+}
+
+/// What would be restored, and from the replica of which name.
+async fn plan(backups: &[Backup], target: Target, cancel: &CancellationToken) -> Result<(String, Found), RestoreError> {
+    let ((name, remote), _) = restoring::newest(backups, target, cancel).await?;
+    Ok((name.to_owned(), restoring::plan(remote, target, cancel).await?))
 }
 
 /// The restore that comes before what was asked for.
@@ -123,7 +144,15 @@ fn order(command: &Restore) -> Result<Order, Failure> {
             let destination = output.and_then(|path| Ok(Destination::parse(&path)?));
             let destination = destination.map_err(|error| Failure::new(USAGE, error))?;
             let (source, meta_path) = (replica.url.clone(), target::meta_path(&destination, None));
-            Ok(Order { replica, source, destination, meta_path, owner: None, mode: None })
+            Ok(Order {
+                replicas: vec![replica],
+                all: Vec::new(),
+                source,
+                destination,
+                meta_path,
+                owner: None,
+                mode: None,
+            })
         }
         Source::Database(path) => {
             let sources = command.sources(&variable, environment.cwd.clone());
@@ -145,7 +174,8 @@ fn of_database(command: &Restore, database: &Database, options: &Options) -> Res
     };
     let meta_path = target::meta_path(&destination, Some(options));
     Ok(Order {
-        replica: database.replica.clone(),
+        replicas: picked(database, command.look.replica())?.into_iter().cloned().collect(),
+        all: options.databases.clone(),
         source: database.path.display().to_string(),
         destination,
         meta_path,
@@ -202,6 +232,7 @@ fn resolve(moment: &Moment) -> Result<Timestamp, Failure> {
 
 fn without_backup(command: &Restore, error: RestoreError) -> Result<u8, Failure> {
     match error {
+        // All of them say so, not one of several.
         RestoreError::NoBackup { address } if command.if_replica_exists => {
             tracing::info!("no matching backups found in {address}");
             Ok(0)

@@ -1,13 +1,14 @@
-//! The replica that a command looks at: one of the configuration file, or that of a URL.
+//! The replicas that a command looks at: those of a database of the configuration file, or that of a URL.
 
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 
 use super::{Environment, logger, replica_at, variable};
-use crate::config::{self, Logging, Replica, Sources};
-use crate::run::Failure;
+use crate::config::{self, Database, Logging, Replica, Sources};
+use crate::remote::Remote;
 use crate::run::exit::CONFIG;
+use crate::run::{self, Failure};
 
 /// What the operand `DB|URL` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,16 +18,35 @@ pub enum Source {
     Url(String),
 }
 
-/// Finds the replica and starts logging.
+/// The replicas to look at, in the order of the configuration; never none.
+pub struct Looked {
+    pub replicas: Vec<Replica>,
+    /// Every database of the configuration file: what is theirs is not looked at.
+    all: Vec<Database>,
+}
+
+impl Looked {
+    pub async fn connect(&self, replica: &Replica) -> Result<Remote, Failure> {
+        run::connect(replica, &self.all).await
+    }
+
+    /// Whether what is told must say of which replica it is: with the database's only one, or a picked one, it is plain.
+    pub fn are_several(&self) -> bool {
+        self.replicas.len() > 1
+    }
+}
+
+/// Finds the replicas and starts logging. `name` picks one of a database.
 pub fn find<'a>(
     source: &Source,
+    name: Option<&str>,
     sources: impl Fn(&'a dyn Fn(&str) -> Option<String>, PathBuf) -> Sources<'a>,
-) -> Result<Replica, Failure> {
+) -> Result<Looked, Failure> {
     let configuration = |error: anyhow::Error| Failure::new(CONFIG, error);
     match source {
         Source::Url(url) => {
             logger::start(&Logging { level: config::LogLevel::default(), format: config::LogFormat::default() });
-            replica_at(url)
+            Ok(Looked { replicas: vec![replica_at(url)?], all: Vec::new() })
         }
         Source::Database(path) => {
             let environment = Environment::of_process()?;
@@ -36,7 +56,15 @@ pub fn find<'a>(
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
             let database = loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?;
-            Ok(database.replica.clone())
+            let replicas = picked(database, name)?.into_iter().cloned().collect();
+            Ok(Looked { replicas, all: loaded.options.databases })
         }
     }
+}
+
+/// The replica of this name, or all of them.
+pub fn picked<'a>(database: &'a Database, name: Option<&str>) -> Result<Vec<&'a Replica>, Failure> {
+    let Some(name) = name else { return Ok(database.replicas.iter().collect()) };
+    let unknown = |why: String| Failure::new(CONFIG, anyhow!("{}: {why}", database.path.display()));
+    database.replicas.named(name).map(|replica| vec![replica]).map_err(unknown)
 }

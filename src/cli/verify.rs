@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::args::Verify as Command;
-use super::source::Source;
+use super::source::{Source, picked};
 use super::{Environment, install, logger, replica_at, timestamp, variable};
 use crate::config::{self, Database, Logging, Replica};
 use crate::fsx::{self, FsError};
@@ -24,6 +24,8 @@ const PARALLELISM: usize = 8;
 /// One replica to verify.
 struct Subject {
     replica: Replica,
+    /// The replica's name, if its database has several.
+    name: Option<String>,
     /// Where the database is, if that is known.
     database: Option<PathBuf>,
     /// How far back the configuration promises every moment.
@@ -31,9 +33,18 @@ struct Subject {
 }
 
 impl Subject {
-    fn of(database: &Database, keeps: bool) -> Subject {
-        let window = keeps.then_some(database.snapshot.retention);
-        Subject { replica: database.replica.clone(), database: Some(database.path.clone()), window }
+    fn of(database: &Database, replica: &Replica, keeps: bool) -> Subject {
+        let window = keeps.then_some(replica.snapshot.retention);
+        let name = database.replicas.are_several().then(|| replica.name.clone());
+        Subject { replica: replica.clone(), name, database: Some(database.path.clone()), window }
+    }
+
+    /// As it is shown.
+    fn title(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{}  (replica {name})", self.replica.url),
+            None => self.replica.url.clone(),
+        }
     }
 }
 
@@ -66,12 +77,12 @@ impl Outcome {
 
 pub async fn verify(command: Command) -> Result<u8, Failure> {
     let (mut signals, _nursery) = install()?;
-    let subjects = subjects(&command)?;
+    let (subjects, all) = subjects(&command)?;
     check_paths(&command)?;
     let mut outcomes = Vec::with_capacity(subjects.len());
     for subject in subjects {
         let order = order(&command, &subject);
-        let work = async |cancel| match connect(&subject.replica).await {
+        let work = async |cancel| match connect(&subject.replica, &all).await {
             Ok(remote) => match proof::verify(&remote, &order, &cancel).await {
                 Ok(verified) => Outcome::Told(Box::new(verified)),
                 Err(error @ RestoreError::NoBackup { .. }) => Outcome::Nothing(error.to_string()),
@@ -118,7 +129,8 @@ fn cannot_tell(error: RestoreError) -> Failure {
     }
 }
 
-fn subjects(command: &Command) -> Result<Vec<Subject>, Failure> {
+/// What to verify, and every database of the configuration.
+fn subjects(command: &Command) -> Result<(Vec<Subject>, Vec<Database>), Failure> {
     let configuration = |error: anyhow::Error| Failure::new(CONFIG, error);
     if let Some(Source::Url(url)) = command.source() {
         logger::start(&Logging { level: config::LogLevel::default(), format: config::LogFormat::default() });
@@ -126,7 +138,7 @@ fn subjects(command: &Command) -> Result<Vec<Subject>, Failure> {
         let file = |db| config::database_file(db).map(std::borrow::Cow::into_owned);
         let database = command.db.as_deref().map(file).transpose();
         let database = database.map_err(|why| configuration(anyhow!("-db: {why}")))?;
-        return Ok(vec![Subject { replica, database, window: None }]);
+        return Ok((vec![Subject { replica, name: None, database, window: None }], Vec::new()));
     }
     let environment = Environment::of_process()?;
     let named = match command.source() {
@@ -140,13 +152,25 @@ fn subjects(command: &Command) -> Result<Vec<Subject>, Failure> {
     logger::start(&loaded.options.logging);
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let keeps = loaded.options.lifecycle.retention_enabled;
-    let Some(path) = named else {
-        loaded.require_databases().map_err(configuration)?;
-        return Ok(loaded.options.databases.iter().map(|database| Subject::of(database, keeps)).collect());
+    let name = command.look.replica();
+    let subjects = |database| {
+        picked(database, name).map(|replicas| replicas.into_iter().map(move |r| Subject::of(database, r, keeps)))
     };
-    let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
-    let database = loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?;
-    Ok(vec![Subject::of(database, keeps)])
+    let found: Vec<Subject> = match named {
+        None => {
+            loaded.require_databases().map_err(configuration)?;
+            // Not every database must have a replica of that name.
+            let found: Vec<Subject> =
+                loaded.options.databases.iter().filter_map(|db| subjects(db).ok()).flatten().collect();
+            let unknown = || anyhow!("{}: no database has a replica {:?}", loaded.origin, name.unwrap_or_default());
+            (!found.is_empty()).then_some(found).ok_or_else(unknown).map_err(configuration)?
+        }
+        Some(path) => {
+            let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
+            subjects(loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?)?.collect()
+        }
+    };
+    Ok((found, loaded.options.databases))
 }
 
 fn order(command: &Command, subject: &Subject) -> Order {
@@ -159,7 +183,7 @@ fn order(command: &Command, subject: &Subject) -> Order {
 }
 
 fn print(subject: &Subject, order: &Order, outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
-    let url = &subject.replica.url;
+    let url = subject.title();
     let verified = match outcome {
         Outcome::Told(verified) => verified,
         Outcome::Nothing(why) => return writeln!(out, "NO BACKUP  {url}\n  {why}"),
@@ -204,6 +228,9 @@ fn as_json(subject: &Subject, order: &Order, outcome: &Outcome) -> Value {
         "verdict": outcome.verdict(),
         "code": outcome.code(),
     });
+    if let Some(name) = &subject.name {
+        shown["name"] = json!(name);
+    }
     match outcome {
         Outcome::Nothing(why) => shown["error"] = json!(why),
         Outcome::Failed(failure) => shown["error"] = json!(failure.sentence()),

@@ -183,7 +183,7 @@ static REPLICA: &[Key] = &[
     key("type", Place, Supported),
     key("path", Place, Supported),
     key("url", Place, Supported),
-    key("name", Text, NoEffect("a database has one replica")),
+    key("name", Text, Supported),
     // Litestream 0.3; newer versions ignore them silently.
     key("retention", Duration, Supported),
     key("retention-check-interval", Duration, Supported),

@@ -2,20 +2,25 @@
 //!
 //! ```text
 //!   flags ─┐
-//!   env ───┼─→ load ─→ expand (raw text), unset ─→ yaml (led by keys, the table) ─→ resolve ─→ replica ─→ url
+//!   env ───┼─→ load ─→ expand (raw text), unset ─→ yaml (led by keys, the table) ─→ resolve ─→ replicas ─→ replica ─→ url
 //!   file ──┘                                                                   └─→ Options
 //! ```
 
+mod collisions;
 mod database_file;
 mod expand;
 #[cfg(test)]
 mod fuzz;
 mod keys;
+mod lifecycle;
 mod load;
 mod options;
+mod owner;
 mod paths;
 mod placement;
+mod proof;
 mod replica;
+mod replicas;
 mod resolve;
 mod scalar;
 mod section;

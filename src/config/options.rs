@@ -93,12 +93,37 @@ pub struct Database {
     pub file_mode: Option<u32>,
     /// uid and gid of a restored file (`owner: "uid:gid"`, numbers or names).
     pub file_owner: Option<(u32, u32)>,
-    pub replica: Replica,
-    /// Already resolved: the replica's 0.3 keys, else the database's, else the global ones.
-    pub snapshot: SnapshotPolicy,
-    /// Key by key: the database's, else the global ones; without them what Litestream's `validation-interval` and
-    /// `validation.interval` ask for. `None` is off.
-    pub verify: Option<Verify>,
+    pub replicas: Replicas,
+}
+
+/// Where the commits of one database go, in the order of the configuration.
+#[derive(Clone, Debug)]
+pub struct Replicas {
+    /// The one that says who owns the history.
+    pub first: Replica,
+    /// These get the same files.
+    pub mirrors: Vec<Replica>,
+}
+
+impl Replicas {
+    pub fn iter(&self) -> impl Iterator<Item = &Replica> {
+        std::iter::once(&self.first).chain(&self.mirrors)
+    }
+
+    pub fn are_several(&self) -> bool {
+        !self.mirrors.is_empty()
+    }
+
+    /// The replica of this name, or the sentence that says which names there are.
+    pub fn named(&self, name: &str) -> Result<&Replica, String> {
+        self.iter().find(|replica| replica.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.iter().map(|replica| replica.name.as_str()).collect();
+            match names.as_slice() {
+                [one] => format!("there is no replica {name:?}; the only one is {one:?}"),
+                _ => format!("there is no replica {name:?}; there are {}", names.join(", ")),
+            }
+        })
+    }
 }
 
 /// How a replica is proved in the background.
@@ -146,23 +171,39 @@ impl Default for CaptureOptions {
 /// The place a database is shipped to.
 #[derive(Clone, Debug)]
 pub struct Replica {
+    /// Unique among the replicas of its database (`name`); by default Litestream's name for the kind of store.
+    pub name: String,
     /// For logs and errors; secrets are redacted.
     pub url: String,
     pub target: Target,
     /// The least time between two uploads under sustained writes; zero means back to back.
     pub sync_interval: Duration,
+    /// Already resolved: the replica's 0.3 keys, else the database's, else the global ones.
+    pub snapshot: SnapshotPolicy,
+    /// Key by key: the database's, else the global ones; without them what Litestream's `validation-interval` and
+    /// `validation.interval` ask for. `None` is off.
+    pub verify: Option<Verify>,
 }
 
 impl Replica {
     /// Litestream's default `sync-interval`.
     pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
+    /// At this place, with every default.
+    pub fn new(url: impl Into<String>, target: Target) -> Replica {
+        Replica {
+            name: target.kind().into(),
+            url: url.into(),
+            target,
+            sync_interval: Replica::SYNC_INTERVAL,
+            snapshot: SnapshotPolicy::default(),
+            verify: None,
+        }
+    }
+
     /// Litestream's name for the kind of store.
     pub fn kind(&self) -> &'static str {
-        match self.target {
-            Target::File { .. } => "file",
-            Target::S3(_) => "s3",
-        }
+        self.target.kind()
     }
 }
 

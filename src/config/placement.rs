@@ -14,36 +14,47 @@ use super::target::Target;
 pub fn check(databases: &[Database]) -> Result<Vec<String>, String> {
     let files: Vec<Real> = databases.iter().map(|database| Real::of(&database.path)).collect();
     let mut warnings = Vec::new();
+    let mut directories: Vec<(Real, &Path)> = Vec::new();
     for (database, file) in databases.iter().zip(&files) {
-        let Target::File { path: dir } = &database.replica.target else { continue };
-        let replica = Real::of(dir);
-        let (shown, of) = (dir.display(), database.path.display());
-        if let Some(inside) = files.iter().position(|file| file.path.starts_with(&replica.path)) {
-            let inside = databases[inside].path.display();
-            return Err(format!("the replica {shown} contains the database {inside}; {ELSEWHERE}"));
-        }
-        let notes = Real::of(&database.meta_path);
-        if notes.path.starts_with(&replica.path) || replica.path.starts_with(&notes.path) {
-            let notes = database.meta_path.display();
-            return Err(format!(
-                "the replica {shown} of {of} shares a directory with `meta-path` ({notes}); {ELSEWHERE}"
-            ));
-        }
-        let shares_disk = replica.device.is_some() && replica.device == file.device;
-        // Everything is below the root, and what is mounted below the directory of a database is another disk.
-        let own_dir = file.path.parent().filter(|dir| dir.parent().is_some());
-        if let Some(own_dir) = own_dir.filter(|own_dir| shares_disk && replica.path.starts_with(own_dir)) {
-            let own_dir = own_dir.display();
-            return Err(format!("the replica {shown} lies in the database's own directory {own_dir}; {ELSEWHERE}"));
-        }
-        if shares_disk {
-            warnings.push(format!(
-                "the replica {shown} is on the same file system as the database {of}: if that is lost, both are; \
-                 use S3, or a directory on another disk"
-            ));
+        for replica in database.replicas.iter() {
+            let Target::File { path: dir } = &replica.target else { continue };
+            let real = Real::of(dir);
+            if let Some((_, other)) = directories.iter().find(|(other, _)| other.path == real.path) {
+                let (dir, other) = (dir.display(), other.display());
+                return Err(format!("the replicas {other} and {dir} are the same directory; give each one of its own"));
+            }
+            if let Some(inside) = files.iter().position(|file| file.path.starts_with(&real.path)) {
+                let (dir, inside) = (dir.display(), databases[inside].path.display());
+                return Err(format!("the replica {dir} contains the database {inside}; {ELSEWHERE}"));
+            }
+            warnings.extend(check_one(database, file, dir, &real)?);
+            directories.push((real, dir));
         }
     }
     Ok(warnings)
+}
+
+/// A directory beside its own database.
+fn check_one(database: &Database, file: &Real, dir: &Path, replica: &Real) -> Result<Option<String>, String> {
+    let (shown, of) = (dir.display(), database.path.display());
+    let notes = Real::of(&database.meta_path);
+    if notes.path.starts_with(&replica.path) || replica.path.starts_with(&notes.path) {
+        let notes = database.meta_path.display();
+        return Err(format!("the replica {shown} of {of} shares a directory with `meta-path` ({notes}); {ELSEWHERE}"));
+    }
+    let shares_disk = replica.device.is_some() && replica.device == file.device;
+    // Everything is below the root, and what is mounted below the directory of a database is another disk.
+    let own_dir = file.path.parent().filter(|dir| dir.parent().is_some());
+    if let Some(own_dir) = own_dir.filter(|own_dir| shares_disk && replica.path.starts_with(own_dir)) {
+        let own_dir = own_dir.display();
+        return Err(format!("the replica {shown} lies in the database's own directory {own_dir}; {ELSEWHERE}"));
+    }
+    Ok(shares_disk.then(|| {
+        format!(
+            "the replica {shown} is on the same file system as the database {of}: if that is lost, both are; \
+             use S3, or a directory on another disk"
+        )
+    }))
 }
 
 const ELSEWHERE: &str = "what destroys the one would destroy the other: replicate to S3, or to a directory elsewhere, better on \
@@ -81,7 +92,7 @@ mod tests {
     fn verdict(dir: &Path, db: &str, replica: &str) -> Result<Vec<String>, String> {
         let env = |_: &str| None;
         let mut sources = Sources::new(&env, dir.to_owned());
-        sources.database = Some((db.into(), format!("file://{}/{replica}", dir.display())));
+        sources.database = Some((db.into(), vec![format!("file://{}/{replica}", dir.display())]));
         check(&Options::load(&sources).expect("valid").options.databases)
     }
 
@@ -116,6 +127,24 @@ mod tests {
             let problem = verdict(context.path(), db, replica).expect_err(replica);
             assert!(problem.contains(part), "{db} {replica}: {problem}");
         }
+    }
+
+    #[test]
+    fn every_replica_is_looked_at() {
+        let context = context();
+        let dir = context.path().display();
+        let verdict = |second: &str| {
+            let env = |_: &str| None;
+            let mut sources = Sources::new(&env, context.path().to_owned());
+            let urls = vec![format!("file://{dir}/backup"), format!("file://{dir}/{second}")];
+            sources.database = Some(("data/app.db".into(), urls));
+            check(&Options::load(&sources).expect("valid").options.databases)
+        };
+        symlink("backup", context.path().join("to-backup")).expect("link");
+        assert!(verdict("data").expect_err("the mirror").contains("contains the database"));
+        assert!(verdict("data/deep/x").expect_err("the mirror").contains("own directory"));
+        assert!(verdict("to-backup").expect_err("one directory").contains("are the same directory"));
+        assert_eq!(verdict("elsewhere").expect("usable").len(), 2, "one warning for each");
     }
 
     #[test]

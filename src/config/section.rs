@@ -66,6 +66,18 @@ impl Section {
         if let Value::Duration(value) = self.get(name)? { Some(*value) } else { None }
     }
 
+    /// A duration that cannot be zero.
+    pub fn positive(&self, place: &str, name: &str, default: Duration) -> Result<Duration, String> {
+        match self.duration(name) {
+            Some(Duration::ZERO) => {
+                let dot = if place.is_empty() { "" } else { "." };
+                Err(format!("{place}{dot}{name} must be greater than zero"))
+            }
+            Some(duration) => Ok(duration),
+            None => Ok(default),
+        }
+    }
+
     pub fn section(&self, name: &str) -> Option<&Section> {
         if let Value::Section(section) = self.get(name)? { Some(section) } else { None }
     }

@@ -16,13 +16,19 @@ pub enum Target {
 }
 
 impl Target {
+    /// Litestream's name for the kind of store.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Target::File { .. } => "file",
+            Target::S3(_) => "s3",
+        }
+    }
+
     /// Whether two replicas would write over each other.
     pub fn is_same_place(&self, other: &Target) -> bool {
         match (self, other) {
             (Target::File { path: a }, Target::File { path: b }) => a == b,
-            (Target::S3(a), Target::S3(b)) => {
-                (&a.bucket, &a.prefix, &a.endpoint) == (&b.bucket, &b.prefix, &b.endpoint)
-            }
+            (Target::S3(a), Target::S3(b)) => is_same_bucket(a, b) && a.prefix == b.prefix,
             _ => false,
         }
     }
@@ -33,7 +39,7 @@ impl Target {
             (Target::File { path: a }, Target::File { path: b }) => {
                 b.strip_prefix(a).ok()?.to_str().filter(|path| !path.is_empty()).map(str::to_owned)
             }
-            (Target::S3(a), Target::S3(b)) if (&a.bucket, &a.endpoint) == (&b.bucket, &b.endpoint) => {
+            (Target::S3(a), Target::S3(b)) if is_same_bucket(a, b) => {
                 let segments = |prefix: &str| -> Vec<String> {
                     prefix.split('/').filter(|s| !matches!(*s, "" | ".")).map(str::to_owned).collect()
                 };
@@ -44,6 +50,14 @@ impl Target {
             _ => None,
         }
     }
+}
+
+/// One server can be written in several ways.
+fn is_same_bucket(a: &Settings, b: &Settings) -> bool {
+    let server = |settings: &Settings| {
+        settings.endpoint.as_deref().map(|endpoint| endpoint.trim_end_matches('/').to_ascii_lowercase())
+    };
+    a.bucket == b.bucket && server(a) == server(b)
 }
 
 #[cfg(test)]

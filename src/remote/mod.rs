@@ -37,7 +37,7 @@ pub use audit::{Audit, Evidence, Finding, Seen, Severity, Span, What, audit};
 pub use ends::Unsound;
 pub use level::Level;
 pub use listing::{Listing, OtherLayout, Resembles};
-pub use names::Layout;
+pub use names::{Layout, is_among_files};
 pub use read::{ReadError, ReadPolicy, Reading};
 pub use stream::{Cancelled, RangeReader};
 pub use v03::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};

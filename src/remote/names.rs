@@ -80,6 +80,12 @@ pub fn prefixes() -> Vec<String> {
     levels.chain(others.map(str::to_owned)).collect()
 }
 
+/// Whether a path below a replica's root is one of those at which the replica has files itself.
+pub fn is_among_files(path: &str) -> bool {
+    let path = format!("{path}/");
+    prefixes().iter().any(|prefix| path.starts_with(prefix))
+}
+
 /// Reads a name.
 pub fn parse(name: &str) -> Name {
     if let Some(old) = v03::parse(name) {

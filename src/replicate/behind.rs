@@ -146,7 +146,7 @@ impl Search<'_> {
         let ((state, replica), synced) = (self.notes.clone(), self.last_synced.resume_point());
         let look = move |db: &Db| {
             let points = synced.into_iter().chain(replica.resume_point(txid));
-            by_note::position_of(db, (&state, &replica), txid, points)
+            by_note::position_of(db, (&state, &replica), None, txid, points)
         };
         Ok(self.ask(look).await?)
     }

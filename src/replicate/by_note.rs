@@ -31,14 +31,16 @@ pub(super) fn note_known_file(db: &Db, replica: &ReplicaState) -> Result<(), DbE
 }
 
 /// Where this TXID of the replica is found in the database, by the marker of a restore, or by the
-/// first of these points that the WAL still confirms.
+/// first of these points that the WAL still confirms. `led_by` is a mirror that has the same TXID.
 pub(super) fn position_of(
     db: &Db,
     (state, replica): (&LocalState, &ReplicaState),
+    led_by: Option<&str>,
     txid: Txid,
     points: impl IntoIterator<Item = ResumePoint>,
 ) -> Result<Option<Position>, DbError> {
-    let marker = state.restore_marker().filter(|marker| marker.replica == replica.address() && marker.txid == txid);
+    let is_of = |marker: &RestoreMarker| marker.replica == replica.address() || led_by == Some(marker.replica.as_str());
+    let marker = state.restore_marker().filter(|marker| is_of(marker) && marker.txid == txid);
     if let Some(RestoreMarker { txid, page_size, pages, .. }) = marker {
         // Whatever the WAL holds was written on top of the restored file.
         return Ok(Some(Position { txid, page_size, pages, wal: None, sealed: true }));

@@ -16,6 +16,8 @@ use crate::state::{LastSynced, Spill, SpilledFile};
 
 /// A batch with this much content at most is encoded in memory and sent as one piece.
 const IN_MEMORY_CONTENT: u64 = upload::IN_MEMORY_BYTES;
+/// Local files that the mirrors may have while the first replica is away, and which are not merged therefore.
+const KEPT_BYTES_MAX: u64 = 1 << 30;
 /// Rounds of capturing before the tail is short enough for the write lock.
 const ROUNDS_MAX: u32 = 6;
 
@@ -55,6 +57,8 @@ pub(super) struct Outbox {
     /// The file is an image to which nothing leads: a snapshot of it has to follow.
     pub is_rebase: bool,
     pub batch: Option<(Fingerprint, Bytes, BatchKind)>,
+    /// Files that have their numbers for good since the last time, for the mirrors.
+    pub kept: Vec<SpilledFile>,
 }
 
 pub(super) struct Disk {
@@ -63,6 +67,8 @@ pub(super) struct Disk {
     pub batch: Option<Pending>,
     pub last_synced: LastSynced,
     pub governor: Governor,
+    /// Local files up to so many bytes keep their numbers, for the mirrors.
+    kept_bytes_max: u64,
     pub clock: Clock,
     /// A spilled image to which nothing leads.
     rebase: Option<Txid>,
@@ -86,11 +92,17 @@ impl Disk {
             batch: None,
             last_synced,
             governor,
+            kept_bytes_max: 0,
             clock,
             rebase: None,
             noted_sending: None,
             has_complained: false,
         }
+    }
+
+    /// There are mirrors: local files may be sent to them, those of an earlier run, too.
+    pub fn keep_for_mirrors(&mut self) {
+        self.kept_bytes_max = KEPT_BYTES_MAX;
     }
 
     pub fn queue(&self) -> Queue {
@@ -101,14 +113,15 @@ impl Disk {
         }
     }
 
-    pub fn outbox(&self) -> Outbox {
+    pub fn outbox(&mut self) -> Outbox {
+        let kept = if self.kept_bytes_max > 0 { self.spill.keep(self.kept_bytes_max) } else { Vec::new() };
         let file = self.spill.front().cloned();
         let is_rebase = file.as_ref().is_some_and(|file| self.rebase == Some(file.header.min_txid));
         let batch = match &self.batch {
             Some(Pending::Encoded { ours, bytes, kind }) => Some((*ours, bytes.clone(), *kind)),
             _ => None,
         };
-        Outbox { file, is_rebase, batch }
+        Outbox { file, is_rebase, batch, kept }
     }
 
     /// Captures what is committed into the empty queue. Whether there was something.

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,8 +24,9 @@ use super::error::StepError;
 use super::governor::Governor;
 use super::lifecycle::{Lifecycle, Shipped};
 use super::local::{Done, LocalSide, trouble};
-use super::look::{End, Seen, look, newest_txid};
+use super::look::{End, Seen, newest_txid};
 use super::mailbox::{Request, SnapshotError, SyncReply};
+use super::mirror::{Mirror, Mirrors, look_at_all};
 use super::open::Announce;
 use super::upload::{create_from_file, create_from_memory, create_snapshot_from_file};
 use super::{Ended, Event, Events, Ready, Settings, Stop, say};
@@ -32,8 +34,14 @@ use crate::clock::Clock;
 use crate::db::Watch;
 use crate::ltx::Txid;
 use crate::remote::Remote;
-use crate::state::LastSynced;
+use crate::state::{LastSynced, SpilledFile};
 use crate::status::StatusWriter;
+
+/// What is in the first replica is safe: at the end a mirror gets so much time to follow. With `-once` nothing follows later.
+const MIRROR_TIME: Duration = Duration::from_secs(5);
+const MIRROR_TIME_ONCE: Duration = Duration::from_secs(60);
+/// Where replication ends for another reason, that is to be said soon.
+const MIRROR_TIME_BRIEF: Duration = Duration::from_millis(500);
 
 /// What came of an order on the bucket's lane, or of a measurement.
 enum Arrived {
@@ -47,6 +55,8 @@ enum Arrived {
 pub(super) struct Parts {
     pub settings: Arc<Settings>,
     pub remote: Remote,
+    /// What the other replicas are, and what keeps them.
+    pub mirrors: (Vec<Mirror>, Mirrors),
     pub writer: StatusWriter,
     pub stop: watch::Receiver<Stop>,
     pub events: Events,
@@ -69,6 +79,7 @@ pub(super) struct Driver {
     seen: Option<Seen>,
     noted: Noted,
     has_uploaded: bool,
+    kept: KeptFiles,
     /// Runs while the history is ours.
     lifecycle: Option<Lifecycle>,
     /// Who waits for a sync.
@@ -80,12 +91,30 @@ pub(super) struct Driver {
 pub(super) struct FirstLook(JoinSet<Arrived>);
 
 impl FirstLook {
-    pub fn begin(remote: &Remote) -> FirstLook {
-        let (mut bucket, remote) = (JoinSet::new(), remote.clone());
-        bucket.spawn(async move {
-            Arrived::Looked(look(&remote).await.map(Box::new).map_err(|error| trouble(error.into())))
-        });
+    pub fn begin(settings: &Arc<Settings>, remote: &Remote, mirrors: &[Mirror]) -> FirstLook {
+        let mut bucket = JoinSet::new();
+        bucket.spawn(look(settings.clone(), remote.clone(), mirrors.to_vec()));
         FirstLook(bucket)
+    }
+}
+
+async fn look(settings: Arc<Settings>, remote: Remote, mirrors: Vec<Mirror>) -> Arrived {
+    Arrived::Looked(look_at_all(&settings, &remote, &mirrors).await.map(Box::new))
+}
+
+/// Local files that keep their numbers, for the mirrors.
+#[derive(Default)]
+struct KeptFiles {
+    waiting: Vec<SpilledFile>,
+    /// The first replica is away: the mirrors get them.
+    is_served: bool,
+}
+
+impl KeptFiles {
+    fn pass_on(&mut self, mirrors: &Mirrors) {
+        if self.is_served && !self.waiting.is_empty() {
+            mirrors.kept(std::mem::take(&mut self.waiting));
+        }
     }
 }
 
@@ -113,6 +142,7 @@ impl Driver {
             seen: None,
             noted,
             has_uploaded: false,
+            kept: KeptFiles::default(),
             lifecycle: None,
             callers: BTreeMap::new(),
             syncs: 0,
@@ -127,8 +157,8 @@ impl Driver {
             for effect in self.core.on_event(event, self.clock().now()) {
                 self.carry_out(effect);
             }
-            if let Some(outcome) = self.core.outcome() {
-                let ended = self.ended(outcome);
+            if self.core.outcome().is_some() {
+                let ended = self.ended().await;
                 self.bucket.shutdown().await;
                 self.leave_lane().await;
                 return (ended, self.idle);
@@ -201,6 +231,8 @@ impl Driver {
         }
         self.idle = Some(local);
         self.outbox = done.outbox;
+        self.kept.waiting.append(&mut self.outbox.kept);
+        self.kept.pass_on(&self.parts.mirrors.1);
         if let Some(shipped) = done.shipped {
             self.shipped(shipped);
         }
@@ -228,6 +260,8 @@ impl Driver {
             }
             true => tracing::debug!(db = %db, "TXID {txid} is in {address} ({size} bytes)"),
         }
+        self.kept.waiting.retain(|file| file.header.max_txid > txid);
+        self.parts.mirrors.1.shipped(&shipped);
         if let Some(lifecycle) = &self.lifecycle {
             lifecycle.shipped(shipped);
         }
@@ -248,6 +282,10 @@ impl Driver {
             Effect::Open => self.parts.ready.say(Ready::Armed),
             Effect::Maintain(false) => self.lifecycle = None,
             Effect::Maintain(true) => self.maintain(),
+            Effect::ServeMirrors(is_served) => {
+                self.kept.is_served = is_served;
+                self.kept.pass_on(&self.parts.mirrors.1);
+            }
             Effect::Fence => self.parts.events.send(Event::Fenced),
             Effect::Synced(id, answer) => {
                 if let Some(reply) = self.callers.remove(&id) {
@@ -280,11 +318,10 @@ impl Driver {
 
     fn order_remote(&mut self, order: RemoteOrder) {
         let (remote, outbox, governor) = (self.parts.remote.clone(), self.outbox.clone(), self.parts.governor.clone());
+        let (settings, mirrors) = (self.parts.settings.clone(), self.parts.mirrors.0.clone());
         self.bucket.spawn(async move {
             match order {
-                RemoteOrder::Look => {
-                    Arrived::Looked(look(&remote).await.map(Box::new).map_err(|error| trouble(error.into())))
-                }
+                RemoteOrder::Look => look(settings, remote, mirrors).await,
                 RemoteOrder::Prove => Arrived::Proved(prove(&remote).await.map_err(trouble)),
                 RemoteOrder::SendBatch(_) | RemoteOrder::SendFile(_) => {
                     let _turn = governor.upload().await;
@@ -294,7 +331,11 @@ impl Driver {
         });
     }
 
+    /// The history is ours.
     fn maintain(&mut self) {
+        if let Some(confirmed) = self.parts.writer.get().confirmed {
+            self.parts.mirrors.1.are_final(confirmed);
+        }
         if let (None, None, Some(policy)) = (&self.lifecycle, self.parts.settings.once, &self.parts.settings.lifecycle)
         {
             let (remote, stop) = (self.parts.remote.clone(), self.parts.stop.clone());
@@ -313,8 +354,21 @@ impl Driver {
         }
     }
 
-    fn ended(&self, outcome: &Outcome) -> Ended {
+    /// What the end is called, after the mirrors had their time.
+    async fn ended(&mut self) -> Ended {
         let status = self.parts.writer.get();
+        let (wanted, time) = match self.core.outcome() {
+            Some(Outcome::Unsynced { kept, .. }) => (*kept, Duration::MAX),
+            Some(Outcome::Synced) if self.parts.settings.once.is_some() => (None, MIRROR_TIME_ONCE),
+            Some(Outcome::Synced) => (None, MIRROR_TIME),
+            _ => (None, MIRROR_TIME_BRIEF),
+        };
+        let now = self.parts.settings.clock.instant();
+        let stop = self.parts.stop.borrow().unwrap_or(now + MIRROR_TIME_ONCE);
+        let deadline = now.checked_add(time).map_or(stop, |latest| latest.min(stop));
+        let mirrors = std::mem::take(&mut self.parts.mirrors.1);
+        let complete = mirrors.finish(deadline, wanted).await;
+        let Some(outcome) = self.core.outcome() else { return Ended::Synced(status.confirmed) };
         match outcome {
             Outcome::Synced => Ended::Synced(status.confirmed),
             Outcome::Fenced(_) => Ended::Fenced,
@@ -324,10 +378,14 @@ impl Driver {
                     (self.parts.settings.path.display().to_string(), self.parts.remote.address().to_owned());
                 Ended::Failed { why: StepError::NewDatabase { path, address, txid: *txid }.to_string() }
             }
-            Outcome::Unsynced(why) => {
+            Outcome::Unsynced { why, kept } => {
                 let show = |txid: Option<Txid>| txid.map_or_else(|| "none".to_owned(), |txid| txid.to_string());
                 let (captured, confirmed) = (show(status.captured), show(status.confirmed));
-                Ended::Unsynced { why: format!("{why} (captured TXID {captured}, in the replica {confirmed})") }
+                let why = format!("{why} (captured TXID {captured}, in the replica {confirmed})");
+                match (kept, complete) {
+                    (Some(txid), Some(replica)) => Ended::SyncedElsewhere { txid: *txid, replica, why },
+                    _ => Ended::Unsynced { why },
+                }
             }
         }
     }

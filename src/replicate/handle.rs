@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::core::SyncError;
 use super::life::Life;
 use super::mailbox::{Command, Mailbox, Request, SnapshotError};
+use super::mirror::{Mirror, MirrorStatus};
 use super::{DatabaseId, Ended, Events, Resources, Settings};
 use crate::ltx::Txid;
 use crate::remote::Remote;
@@ -19,6 +20,7 @@ use crate::status::{Status, StatusWriter};
 pub struct Replication {
     commands: mpsc::UnboundedSender<Command>,
     status: watch::Receiver<Status>,
+    mirrors: Vec<MirrorStatus>,
     end: Shared<BoxFuture<'static, Ended>>,
     #[cfg(test)]
     pub(super) task: tokio::task::AbortHandle,
@@ -26,11 +28,24 @@ pub struct Replication {
 
 impl Replication {
     /// Starts replicating.
-    pub fn start(id: DatabaseId, settings: Settings, remote: Remote, resources: &Resources) -> Replication {
+    pub fn start(
+        id: DatabaseId,
+        settings: Settings,
+        remote: Remote,
+        mirrors: Vec<Mirror>,
+        resources: &Resources,
+    ) -> Replication {
         let (commands, heard) = mpsc::unbounded_channel();
         let (requests, asked) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(None);
         let (writer, status) = StatusWriter::new();
+        let names = mirrors.iter().map(|mirror| mirror.settings.name.clone());
+        let (mirror_writers, mirror_status) = names
+            .map(|name| {
+                let (writer, status) = StatusWriter::new();
+                (writer, MirrorStatus { name, status })
+            })
+            .unzip();
         let mailbox = Mailbox { commands: heard, stop, requests };
         let life = Life {
             files: resources.watches.watch(&settings.path),
@@ -39,6 +54,8 @@ impl Replication {
             governor: resources.governor.clone(),
             remote: remote.with_clock(settings.clock),
             settings,
+            mirrors,
+            mirror_writers,
             writer,
             status: status.clone(),
             stop: stopped,
@@ -62,6 +79,7 @@ impl Replication {
         Replication {
             commands,
             status,
+            mirrors: mirror_status,
             end: end.boxed().shared(),
             #[cfg(test)]
             task: abort,
@@ -75,6 +93,11 @@ impl Replication {
     /// The same, to be looked at by others.
     pub fn watch_status(&self) -> watch::Receiver<Status> {
         self.status.clone()
+    }
+
+    /// How far its other replicas are.
+    pub fn mirrors(&self) -> &[MirrorStatus] {
+        &self.mirrors
     }
 
     /// Tells it to bring what is left into the bucket and to end, by the deadline at the latest. A

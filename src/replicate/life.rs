@@ -13,6 +13,7 @@ use super::governor::Governor;
 use super::lifecycle::{OnceWork, Policy, do_once};
 use super::local::{LocalSide, describe};
 use super::mailbox::Request;
+use super::mirror::{Mirror, Mirrors};
 use super::on_thread::{OnThread, blocking};
 use super::open::{Announce, look_around, wait_for_arming, wait_for_database, wait_for_lock};
 use super::{Ended, Event, Events, Settings, Stop, absent, halt};
@@ -26,6 +27,9 @@ use crate::status::{Status, StatusWriter};
 pub(super) struct Life {
     pub settings: Settings,
     pub remote: Remote,
+    pub mirrors: Vec<Mirror>,
+    /// In the same order.
+    pub mirror_writers: Vec<StatusWriter>,
     pub events: Events,
     pub governor: Governor,
     pub writer: StatusWriter,
@@ -42,11 +46,13 @@ impl Life {
         let (name, is_for_once) = (self.settings.path.display().to_string(), self.settings.once.is_some());
         let clock = self.settings.clock;
         let (events, status, stopped) = (self.events.clone(), self.status.clone(), self.stop.clone());
-        let Life { settings, remote, governor, writer, stop, requests, watch, files, .. } = self;
+        let Life { settings, remote, mirrors, mirror_writers, governor, writer, stop, requests, watch, files, .. } =
+            self;
         // Kept to the end, whatever it is: no second process must begin where this one has given
         // up.
         let mut lock = None;
-        let outside = Outside { remote, governor, writer, stop, events: self.events, requests, watch };
+        let mirrors = mirrors.into_iter().zip(mirror_writers).collect();
+        let outside = Outside { remote, mirrors, governor, writer, stop, events: self.events, requests, watch };
         let ended = replicate(settings, outside, &mut lock).await;
         if let Ended::Failed { why } = &ended {
             tracing::error!(db = %name, "replication has ended: {why}");
@@ -62,6 +68,7 @@ impl Life {
 /// What a replication works with besides the database.
 struct Outside {
     remote: Remote,
+    mirrors: Vec<(Mirror, StatusWriter)>,
     governor: Governor,
     writer: StatusWriter,
     stop: watch::Receiver<Stop>,
@@ -76,7 +83,7 @@ const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// From the appearance of the database to the end.
 async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>) -> Ended {
-    let Outside { remote, governor, writer, mut stop, events, requests, mut watch } = outside;
+    let Outside { remote, mirrors, governor, writer, mut stop, events, requests, mut watch } = outside;
     let mut ready = Announce::new(events.clone());
     let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
         if settings.optional {
@@ -90,13 +97,15 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
         Ok(None) => return Ended::Standby,
         Err(error) => return Ended::Failed { why: error.to_string() },
     }
-    let look = FirstLook::begin(&remote);
+    let (mirrors, mirror_writers): (Vec<Mirror>, Vec<StatusWriter>) = mirrors.into_iter().unzip();
+    let settings = Arc::new(settings);
+    let look = FirstLook::begin(&settings, &remote, &mirrors);
     let db = match wait_for_arming(&settings, &mut stop, &mut ready, &governor).await {
         Ok(db) => db,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
-    let settings = Arc::new(settings);
-    let (disk, lane, noted) = match open_notes(&settings, &remote, db, waited, governor.clone()).await {
+    let opened = open_notes(&settings, &remote, db, waited, governor.clone(), !mirrors.is_empty()).await;
+    let (disk, lane, noted) = match opened {
         Ok(opened) => opened,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
@@ -104,7 +113,7 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
     let now = settings.clock.now();
     let is_waited_for = noted.last_synced.was_cut_off() || !noted.is_known;
     let gate_until = if is_waited_for { now.instant + LOOK_TIME } else { now.instant };
-    let core = Core::new(core_config(&settings), settings.clock.random_u64(), lane, now, gate_until);
+    let core = Core::new(core_config(&settings, &mirrors), settings.clock.random_u64(), lane, now, gate_until);
     let local = LocalSide {
         settings: settings.clone(),
         remote: remote.clone(),
@@ -123,7 +132,9 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
         governor: governor.clone(),
         clock: settings.clock,
     };
-    let parts = Parts { settings, remote, writer, stop, events, watch, ready, requests, governor };
+    let running = Mirrors::start(mirrors.clone(), mirror_writers, &remote, &settings, &stop);
+    let mirrors = (mirrors, running);
+    let parts = Parts { settings, remote, mirrors, writer, stop, events, watch, ready, requests, governor };
     let (ended, local) = Driver::new(parts, core, local, look, noted).run().await;
     if let (Ended::Synced(_), Some(mut local)) = (&ended, local) {
         local.close_history().await;
@@ -138,6 +149,7 @@ async fn open_notes(
     db: Db,
     is_new: bool,
     governor: Governor,
+    has_mirrors: bool,
 ) -> Result<(Disk, Lane, Noted), SpillError> {
     let (settings, address) = (settings.clone(), remote.address().to_owned());
     blocking(move || {
@@ -149,6 +161,9 @@ async fn open_notes(
             tracing::debug!(db = %settings.path.display(), "{error}");
         }
         let mut disk = Disk::new(db, state.spill()?, last_synced, governor, settings.clock);
+        if has_mirrors {
+            disk.keep_for_mirrors();
+        }
         let (lane, _) = describe(&mut disk);
         Ok((disk, lane, noted))
     })
@@ -223,7 +238,7 @@ async fn deadline_passes(mut stop: watch::Receiver<Stop>, clock: Clock) {
     }
 }
 
-fn core_config(settings: &Settings) -> core::Config {
+fn core_config(settings: &Settings, mirrors: &[Mirror]) -> core::Config {
     core::Config {
         monitor_interval: settings.monitor_interval,
         checkpoint_interval: settings.checkpoint_interval,
@@ -234,5 +249,6 @@ fn core_config(settings: &Settings) -> core::Config {
         final_retry_interval: settings.final_retry_interval,
         proof_lasts: settings.proof_lasts,
         once: settings.once.is_some(),
+        mirror_interval: mirrors.iter().map(|mirror| mirror.settings.sync_interval).min(),
     }
 }

@@ -12,6 +12,7 @@ pub(super) struct End {
     /// The newest level-0 object, if it is that end: it says where in the WAL the history ends.
     pub l0: Option<(LtxObject, Header)>,
     /// Of the object with the newest TXID.
+    pub newest: Header,
     pub flavour: Option<Flavour>,
 }
 
@@ -27,6 +28,8 @@ pub(super) struct Seen {
     pub end: Option<End>,
     /// Boot-clock time of the look.
     pub at: Duration,
+    /// The address of a mirror that had more, and from which this replica was brought up before.
+    pub led_by: Option<String>,
 }
 
 /// Looks at the bucket: one LIST, and rarely more than one header.
@@ -41,7 +44,7 @@ pub(super) async fn look(remote: &Remote) -> Result<Seen, ReadError> {
             end = find_end(remote, &mut listing).await?;
         }
     }
-    Ok(Seen { listing, end, at })
+    Ok(Seen { listing, end, at, led_by: None })
 }
 
 /// The newest TXID of the history in the bucket.
@@ -67,6 +70,6 @@ async fn find_end(remote: &Remote, listing: &mut Listing) -> Result<Option<End>,
     Ok(newest.map(|Front { header, flavour }| {
         let txid = header.max_txid;
         let l0 = l0.map(|(object, front)| (object, front.header)).filter(|(_, header)| header.max_txid == txid);
-        End { txid, l0, flavour }
+        End { txid, l0, newest: header, flavour }
     }))
 }

@@ -22,6 +22,7 @@
 //!   halt.rs     replication has ended, the application runs on: say so, again and again
 //!   handle.rs   one replication, as others see it; mailbox.rs: what they may ask of it
 //!   life.rs     from the appearance of the database to the end
+//!   mirror/     the other replicas of the database
 //!   governor.rs what all of them may do and hold at the same time
 //!   error.rs    why a step did not succeed
 //!   say.rs      the core's notices in words
@@ -50,6 +51,7 @@ mod lifecycle;
 mod local;
 mod look;
 mod mailbox;
+mod mirror;
 mod on_thread;
 mod open;
 mod replaced;
@@ -81,6 +83,7 @@ pub use governor::{Governor, Limits};
 pub use handle::Replication;
 pub use lifecycle::{OnceWork, Policy, spread_of};
 pub use mailbox::SnapshotError;
+pub use mirror::{Mirror, MirrorSettings};
 pub use on_thread::blocking;
 
 /// How one database is replicated.
@@ -169,6 +172,8 @@ impl Events {
 pub enum Ended {
     /// The bucket alone restores the last commit.
     Synced(Option<Txid>),
+    /// The first replica does not have the last commits; this other one restores them.
+    SyncedElsewhere { txid: Txid, replica: String, why: String },
     /// There was never a database to replicate, and there need not be one.
     NoDatabase,
     /// There was never a database, although there should be one.

@@ -213,7 +213,10 @@ impl LocalSide {
     /// comparison found the WAL to be there at a frame that still stands.
     async fn prove_by_note(&mut self, txid: Txid) -> Result<Option<()>, StepError> {
         let (state, replica) = self.notes();
-        let look = move |db: &mut Db| by_note::position_of(db, (&state, &replica), txid, replica.resume_point(txid));
+        let led_by = self.seen.as_ref().and_then(|seen| seen.led_by.clone());
+        let look = move |db: &mut Db| {
+            by_note::position_of(db, (&state, &replica), led_by.as_deref(), txid, replica.resume_point(txid))
+        };
         let Some(position) = self.with_db(look).await? else { return Ok(None) };
         tracing::info!(db = %self.name(), "continuing the history after TXID {txid}, which this database is by our own note");
         self.disk.here().db.continue_from(position);

@@ -8,7 +8,7 @@ use super::*;
 use crate::clock::{Dice, MACHINE};
 use crate::db::Watches;
 use crate::ltx::Decoder;
-use crate::remote::{Layout, Remote};
+use crate::remote::{Layout, ReadPolicy, Remote};
 use crate::store::memory::{Fault, MemoryStore, Op};
 use crate::store::{Key, Put, Store, StoreError};
 
@@ -16,6 +16,8 @@ pub(super) struct Rig {
     pub dir: tempfile::TempDir,
     pub app: rusqlite::Connection,
     pub store: MemoryStore,
+    pub mirrors: Vec<MemoryStore>,
+    pub mirror_policy: Option<Policy>,
     replication: Option<Replication>,
     heard: mpsc::UnboundedReceiver<(DatabaseId, Event)>,
     pub settings: Settings,
@@ -36,16 +38,35 @@ impl Rig {
         let mut settings = settings(path);
         change(&mut settings);
         let (_, heard) = mpsc::unbounded_channel();
-        Rig { dir, app, store: MemoryStore::new(), replication: None, heard, settings }
+        Rig {
+            dir,
+            app,
+            store: MemoryStore::new(),
+            mirrors: Vec::new(),
+            mirror_policy: None,
+            replication: None,
+            heard,
+            settings,
+        }
     }
 
     pub fn start(&mut self) {
         let (events, heard) = mpsc::unbounded_channel();
         let governor = Governor::new(Limits::default());
+        let mirrors = self.mirrors.iter().enumerate().map(|(number, store)| Mirror {
+            settings: MirrorSettings {
+                name: format!("mirror {number}"),
+                sync_interval: self.settings.sync_interval,
+                lifecycle: self.mirror_policy.clone(),
+            },
+            remote: remote(store),
+            governor: governor.clone(),
+        });
+        let mirrors = mirrors.collect();
         let resources = Resources { events, watches: Watches::start(), governor };
-        let remote = Remote::new(Arc::new(self.store.clone()), Layout::S3);
+        let remote = remote(&self.store);
         self.heard = heard;
-        self.replication = Some(Replication::start(DatabaseId(7), self.settings.clone(), remote, &resources));
+        self.replication = Some(Replication::start(DatabaseId(7), self.settings.clone(), remote, mirrors, &resources));
     }
 
     pub async fn event(&mut self) -> Event {
@@ -141,9 +162,18 @@ impl Rig {
         self.objects().iter().filter(|name| is_image(name)).count()
     }
 
-    fn spilled(&self) -> usize {
+    pub fn replication(&self) -> &Replication {
+        self.replication.as_ref().expect("started")
+    }
+
+    pub fn spilled(&self) -> usize {
         std::fs::read_dir(self.settings.meta_path.join("spill")).map_or(0, Iterator::count)
     }
+}
+
+/// Impatient, as in a fleet: who replicates retries for ever.
+pub(super) fn remote(store: &MemoryStore) -> Remote {
+    Remote::new(Arc::new(store.clone()), Layout::S3).with_policy(ReadPolicy::impatient())
 }
 
 fn settings(path: PathBuf) -> Settings {

@@ -63,6 +63,11 @@ pub async fn create_from_memory(remote: &Remote, ours: &Fingerprint, bytes: Byte
     settle(remote, ours, put(remote, ours, Body::Bytes(bytes)).await).await
 }
 
+/// Creates the object from what comes in a stream.
+pub async fn create_from_body(remote: &Remote, ours: &Fingerprint, body: Body) -> Result<(), UploadError> {
+    settle(remote, ours, put(remote, ours, body).await).await
+}
+
 /// Creates the object from a file.
 pub async fn create_from_file(remote: &Remote, file: &SpilledFile) -> Result<(), UploadError> {
     let ours = Fingerprint::of(file);

@@ -27,14 +27,18 @@
 
 mod absence;
 mod checked_plan;
+mod choice;
 mod engine;
 mod fetch;
 mod format;
 mod integrity;
 mod open;
 mod pages;
+mod planned;
 mod points;
 mod progress;
+mod same_history;
+mod several;
 mod target;
 mod v03;
 
@@ -53,8 +57,11 @@ pub use absence::{nothing_in, refuse_rival};
 pub use checked_plan::{CheckedPlan, Found};
 pub use fetch::{Fetched, fetch};
 pub use integrity::Integrity;
+pub use planned::plan;
 pub use points::{Density, PointRange, Points, points};
 pub use progress::Progress;
+pub use same_history::{SameHistory, same_history};
+pub use several::{Backup, newest, of_replica};
 pub use target::{FileOwner, check as check_target, scratch};
 pub use v03::{OldPlan, check as check_old};
 
@@ -210,6 +217,38 @@ pub enum RestoreError {
     Io(#[from] FsError),
     #[error("the restore was cancelled")]
     Cancelled,
+    /// It may be the replica of another database.
+    #[error(
+        "{address} goes on further than the first replica, {first}, and nothing shows that both hold the history of the \
+         same database"
+    )]
+    NotComparable { address: String, first: String },
+    /// One of several replicas, and what else can be done: empty, or a clause that begins with a semicolon.
+    #[error("the replica {name}: {error}{advice}")]
+    OfReplica { name: String, error: Box<RestoreError>, advice: String },
+}
+
+impl RestoreError {
+    /// What went wrong, whichever replica it was.
+    pub fn cause(&self) -> &RestoreError {
+        match self {
+            RestoreError::OfReplica { error, .. } => error.cause(),
+            error => error,
+        }
+    }
+
+    /// Whether another copy of the same state may help.
+    pub fn is_about_its_source(&self) -> bool {
+        matches!(
+            self.cause(),
+            RestoreError::CannotTell(_)
+                | RestoreError::Corrupt { .. }
+                | RestoreError::Gap { .. }
+                | RestoreError::OldGap { .. }
+                | RestoreError::Unsound { .. }
+                | RestoreError::NoBackup { .. }
+        )
+    }
 }
 
 fn gap_advice(reached: Option<Txid>) -> String {
@@ -230,20 +269,6 @@ fn nearest(below: Option<Txid>, above: Option<Txid>) -> String {
 
 fn time(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|_| format!("{unix_ms} ms"), |t| t.to_string())
-}
-
-/// What a restore would read, without reading more than it takes to know.
-pub async fn plan(remote: &Remote, target: Target, cancel: &CancellationToken) -> Result<Found, RestoreError> {
-    let attempts = async {
-        let mut attempt = 1;
-        loop {
-            match checked_plan::checked_plan(remote, target, &[]).await {
-                Err(checked_plan::Failure::Moved(_)) if attempt < MAX_ATTEMPTS => attempt += 1,
-                done => return done.map_err(checked_plan::Failure::into_error),
-            }
-        }
-    };
-    cancel.run_until_cancelled(attempts).await.unwrap_or(Err(RestoreError::Cancelled))
 }
 
 /// Restores a database. On any error, and when cancelled, the target is as it was.

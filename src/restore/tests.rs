@@ -10,6 +10,7 @@ mod damage;
 mod elsewhere;
 mod golden;
 mod histories;
+mod several;
 
 struct Place {
     dir: tempfile::TempDir,

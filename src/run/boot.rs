@@ -5,20 +5,60 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::connect_beside;
-use super::exit::Failure;
+use super::connect::{backups_beside, store_failure};
+use super::exit::{Failure, INTERNAL};
 use super::forward::forward_one;
 use super::restore_missing::{Recovery, restore_missing};
 use super::{Job, Restoring};
-use crate::config::Database;
+use crate::config::{Database, Replica};
 use crate::remote::Remote;
 use crate::replicate::Governor;
+use crate::restore::Backup;
+use crate::store::StoreError;
 use crate::store::s3::Clients;
 
-/// A database of the configuration and its replica.
+/// A database of the configuration and its replicas.
 pub struct Line<'a> {
     pub database: &'a Database,
+    /// The first replica.
     pub remote: Remote,
+    /// All of them, in the order of the configuration.
+    backups: Vec<Backup>,
+}
+
+impl<'a> Line<'a> {
+    /// A mirror that cannot be opened now is said, and left out.
+    fn of(database: &'a Database, backups: Vec<Backup>) -> Result<Line<'a>, Failure> {
+        let mut first = None;
+        for (at, Backup { name, remote }) in backups.iter().enumerate() {
+            match remote {
+                Ok(remote) => first = first.or_else(|| Some(remote.clone())),
+                Err(error) if at > 0 && error.is_transient() => tracing::warn!(
+                    db = %database.path.display(),
+                    "the replica {name} cannot be opened, and nothing is replicated to it before the next start: {error}"
+                ),
+                Err(error) => return Err(Line::cannot_open(database, name, error)),
+            }
+        }
+        let missing = || Failure::told(INTERNAL, format!("{} has no replica", database.path.display()));
+        Ok(Line { database, remote: first.ok_or_else(missing)?, backups })
+    }
+
+    fn cannot_open(database: &Database, name: &str, error: &StoreError) -> Failure {
+        let Failure { code, error } = store_failure(error);
+        match database.replicas.are_several() {
+            true => {
+                Failure { code, error: error.context(format!("the replica {name} of {}", database.path.display())) }
+            }
+            false => Failure { code, error },
+        }
+    }
+
+    /// The mirrors that could be opened.
+    pub fn mirrors(&self) -> impl Iterator<Item = (&'a Replica, &Remote)> {
+        let mirrors = self.database.replicas.mirrors.iter().zip(self.backups.iter().skip(1));
+        mirrors.filter_map(|(replica, backup)| Some((replica, backup.remote.as_ref().ok()?)))
+    }
 }
 
 /// Makes all databases ready to be replicated. An error means that the application must not start.
@@ -39,21 +79,20 @@ async fn connect_all(job: &Job) -> Result<Vec<Line<'_>>, Failure> {
     let databases = &job.options.databases;
     let (mut lines, mut clients) = (Vec::with_capacity(databases.len()), Clients::default());
     for database in databases {
-        let below = databases.iter().filter_map(|other| database.replica.target.path_below(&other.replica.target));
-        let remote = connect_beside(&database.replica, &mut clients).await?.beside(below);
-        lines.push(Line { database, remote });
+        let backups = backups_beside(database.replicas.iter(), databases, &mut clients).await;
+        lines.push(Line::of(database, backups)?);
     }
     Ok(lines)
 }
 
 async fn prepare_one(job: &Job, line: &Line<'_>, cancel: CancellationToken) -> Result<(), Failure> {
-    let Line { database, remote } = line;
+    let Line { database, backups, .. } = line;
     if job.restoring == Restoring::All || database.restore_if_db_not_exists {
         let recovery = Recovery::of_database(database, job.options.require_backup);
-        restore_missing(remote, &recovery, cancel.clone()).await?;
+        restore_missing(backups, &recovery, cancel.clone()).await?;
     }
     match starts_something(job) && !cancel.is_cancelled() {
-        true => forward_one(database, remote, &cancel).await,
+        true => forward_one(database, backups, &cancel).await,
         false => Ok(()),
     }
 }

@@ -12,7 +12,8 @@ use crate::clock::MACHINE;
 use crate::config::{Database, Options, Replica, Target};
 use crate::db::Tuning;
 use crate::remote::{Layout, Remote};
-use crate::replicate::{Policy, Settings, spread_of};
+use crate::replicate::{MirrorSettings, Policy, Settings, spread_of};
+use crate::restore::Backup;
 use crate::store::s3::{Clients, S3Store};
 use crate::store::{FileStore, StoreError};
 
@@ -23,17 +24,42 @@ const DELETE_GRACE: Duration = Duration::from_secs(60);
 const CHECKS_PER_LISTING: u32 = 20;
 
 /// Opens the store of one replica.
-pub async fn connect(replica: &Replica) -> Result<Remote, Failure> {
-    connect_beside(replica, &mut Clients::default()).await
+pub async fn connect(replica: &Replica, all: &[Database]) -> Result<Remote, Failure> {
+    let remote = open(replica, &mut Clients::default()).await.map_err(|error| store_failure(&error))?;
+    Ok(remote.beside(below(replica, all)))
 }
 
-/// Opens the replica's store; those of one process share `clients`. Makes no request unless the region of an AWS bucket must be
-/// found.
-pub async fn connect_beside(replica: &Replica, clients: &mut Clients) -> Result<Remote, Failure> {
+/// Opens the stores of these replicas; one that cannot be opened says why. `all` are the databases of the configuration.
+pub async fn backups(replicas: impl Iterator<Item = &Replica>, all: &[Database]) -> Vec<Backup> {
+    backups_beside(replicas, all, &mut Clients::default()).await
+}
+
+/// The same for many databases: the stores of one process share `clients`.
+pub async fn backups_beside(
+    replicas: impl Iterator<Item = &Replica>,
+    all: &[Database],
+    clients: &mut Clients,
+) -> Vec<Backup> {
+    let mut backups = Vec::new();
+    for replica in replicas {
+        let remote = open(replica, clients).await.map(|remote| remote.beside(below(replica, all)));
+        backups.push(Backup { name: replica.name.clone(), remote });
+    }
+    backups
+}
+
+/// Where other replicas lie below this one.
+fn below<'a>(replica: &'a Replica, all: &'a [Database]) -> impl Iterator<Item = String> + 'a {
+    let every = all.iter().flat_map(|database| database.replicas.iter());
+    every.filter_map(|other| replica.target.path_below(&other.target))
+}
+
+/// Opens the replica's store. Makes no request unless the region of an AWS bucket must be found.
+async fn open(replica: &Replica, clients: &mut Clients) -> Result<Remote, StoreError> {
     match &replica.target {
         Target::File { path } => Ok(Remote::new(Arc::new(FileStore::new(path.clone())), Layout::Directories)),
         Target::S3(settings) => {
-            let store = S3Store::connect((**settings).clone(), clients).await.map_err(|error| store_failure(&error))?;
+            let store = S3Store::connect((**settings).clone(), clients).await?;
             let old = store.joined_as_path();
             let remote = Remote::new(Arc::new(store), Layout::S3);
             Ok(match old {
@@ -65,16 +91,25 @@ pub fn settings(database: &Database, options: &Options, all: watch::Receiver<Arc
         tuning: tuning(database),
         monitor_interval: capture.monitor_interval,
         checkpoint_interval: capture.checkpoint_interval,
-        sync_interval: database.replica.sync_interval,
+        sync_interval: database.replicas.first.sync_interval,
         final_retry_interval: options.shutdown.sync_interval,
         // Half of the time that level-0 objects are kept, if they do not stay for ever.
         proof_lasts: match options.lifecycle.l0_retention {
             Duration::ZERO => Duration::MAX,
             kept => kept / 2,
         },
-        lifecycle: Some(policy(database, options)),
+        lifecycle: Some(policy(database, &database.replicas.first, options)),
         once: None,
         clock: MACHINE,
+    }
+}
+
+/// How one more replica of the database is kept.
+pub fn mirror_settings(database: &Database, mirror: &Replica, options: &Options) -> MirrorSettings {
+    MirrorSettings {
+        name: mirror.name.clone(),
+        sync_interval: mirror.sync_interval,
+        lifecycle: Some(policy(database, mirror, options)),
     }
 }
 
@@ -89,8 +124,8 @@ pub fn tuning(database: &Database) -> Tuning {
     }
 }
 
-fn policy(database: &Database, options: &Options) -> Policy {
-    let (lifecycle, snapshot) = (&options.lifecycle, &database.snapshot);
+fn policy(database: &Database, replica: &Replica, options: &Options) -> Policy {
+    let (lifecycle, snapshot) = (&options.lifecycle, &replica.snapshot);
     Policy {
         levels: lifecycle.levels.clone(),
         snapshot_interval: snapshot.interval,
@@ -104,7 +139,7 @@ fn policy(database: &Database, options: &Options) -> Policy {
             kept => DELETE_GRACE.min(kept),
         },
         delete: lifecycle.retention_enabled,
-        spread: spread_of(&database.path, &database.replica.url),
+        spread: spread_of(&database.path, &replica.url),
         listing_lasts: lifecycle.l0_retention_check_interval.saturating_mul(CHECKS_PER_LISTING),
     }
 }

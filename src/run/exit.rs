@@ -85,7 +85,7 @@ pub fn problem(ends: &[Ended]) -> Option<String> {
     let clauses: Vec<String> = ends
         .iter()
         .filter_map(|ended| match ended {
-            Ended::Synced(_) | Ended::NoDatabase | Ended::Standby => None,
+            Ended::Synced(_) | Ended::SyncedElsewhere { .. } | Ended::NoDatabase | Ended::Standby => None,
             Ended::Unsynced { why } => Some(format!("the last commits are NOT in the replica: {why}")),
             Ended::Failed { why } => Some(format!("replication had ended: {why}")),
             Ended::NeverAppeared { why } => Some(why.clone()),
@@ -106,6 +106,7 @@ pub fn confirmation(ends: &[Ended]) -> String {
         .iter()
         .filter_map(|ended| match ended {
             Ended::Synced(txid) => txid.map(|txid| txid.to_string()),
+            Ended::SyncedElsewhere { txid, replica, .. } => Some(format!("{txid} in {replica}")),
             _ => None,
         })
         .collect();
@@ -171,7 +172,9 @@ mod tests {
         ];
         for (course, ends, expected) in table {
             assert_eq!(code(course, &ends), expected, "{course:?} with {ends:?}");
-            let is_fine = ends.iter().all(|r| matches!(r, Ended::Synced(_) | Ended::NoDatabase | Ended::Standby));
+            let is_fine = ends.iter().all(|r| {
+                matches!(r, Ended::Synced(_) | Ended::SyncedElsewhere { .. } | Ended::NoDatabase | Ended::Standby)
+            });
             assert_eq!(problem(&ends).is_none(), is_fine);
         }
     }

@@ -10,7 +10,9 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::connect;
@@ -20,25 +22,69 @@ use crate::config::Database;
 use crate::fsx::{self, FsError};
 use crate::remote::{ReadPolicy, Remote};
 use crate::replicate::{Behind, Place, blocking, look_behind};
-use crate::restore::{FileOwner, Reached};
+use crate::restore::{Backup, FileOwner, Reached, SameHistory, same_history};
 use crate::sqlite::{Presence, checkpoint_and_close, look_at_file};
 use crate::state::{LocalState, Lock, RestoreMarker, SyncedTo};
 
-/// Brings a database forward if it is behind. An error means that the application must not start.
-pub async fn forward_one(database: &Database, remote: &Remote, cancel: &CancellationToken) -> Result<(), Failure> {
+/// How long a replica may take to say where its history ends.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// Brings a database forward if it is behind one of its replicas. An error means that the application must not start.
+pub async fn forward_one(database: &Database, backups: &[Backup], cancel: &CancellationToken) -> Result<(), Failure> {
     // Nothing of ours is open yet whose locks could be lost.
     let (given, meta_path) = (database.path.clone(), database.meta_path.clone());
     // Another process that replicates it knows better; what else is wrong is said where the replication begins.
     let Some((path, _lock)) = blocking(move || locked(&given, &meta_path)).await else { return Ok(()) };
+    let Some(remotes) = cancel.run_until_cancelled(furthest_first(backups)).await else { return Ok(()) };
+    for remote in &remotes {
+        if forward_to(database, remote, &path, cancel).await? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The first replica, and before it the mirror that goes on further than all others: it got what the first did not take. What
+/// does not answer soon is not waited for.
+async fn furthest_first(backups: &[Backup]) -> Vec<&Remote> {
+    let opened: Vec<&Remote> = backups.iter().filter_map(|backup| backup.remote.as_ref().ok()).collect();
+    let [first, mirrors @ ..] = opened.as_slice() else { return opened };
+    if mirrors.is_empty() {
+        return opened;
+    }
+    let impatient = |remote: &Remote| remote.clone().with_policy(ReadPolicy::impatient());
+    let newest = async |remote: &&Remote| {
+        tokio::time::timeout(LOOK_TIME, impatient(remote).listing()).await.ok()?.ok()?.newest_txid()
+    };
+    let ends = join_all(opened.iter().map(newest)).await;
+    // Of equal ones the earlier.
+    let furthest = mirrors.iter().zip(ends.iter().skip(1)).rev().max_by_key(|(_, end)| **end);
+    let Some((mirror, _)) = furthest.filter(|(_, end)| **end > ends[0]) else { return vec![first] };
+    let (one, other) = (impatient(first), impatient(mirror));
+    match tokio::time::timeout(LOOK_TIME, same_history(&one, &other)).await {
+        Ok(Ok(SameHistory::No(_))) => vec![first],
+        // That the disk is an earlier state of it is proved in any case.
+        _ => vec![mirror, first],
+    }
+}
+
+/// Brings it forward to the newest state of this replica, if it is an earlier one; whether that was done.
+async fn forward_to(
+    database: &Database,
+    remote: &Remote,
+    path: &Path,
+    cancel: &CancellationToken,
+) -> Result<bool, Failure> {
+    let path = path.to_owned();
     let place = Place { path: path.clone(), meta_path: database.meta_path.clone(), tuning: connect::tuning(database) };
     let impatient = remote.clone().with_policy(ReadPolicy::impatient());
     let looked = cancel.run_until_cancelled(look_behind(&place, &impatient)).await;
     let behind = match looked {
         Some(Ok(Some(behind))) => behind,
-        Some(Ok(None)) | None => return Ok(()),
+        Some(Ok(None)) | None => return Ok(false),
         Some(Err(error)) => {
             tracing::debug!(db = %path.display(), "could not find out whether it is behind: {error}");
-            return Ok(());
+            return Ok(false);
         }
     };
     let (here, end, address) = (behind.here, behind.end, remote.address());
@@ -50,7 +96,7 @@ pub async fn forward_one(database: &Database, remote: &Remote, cancel: &Cancella
                 "the database is TXID {here} of the history in {address}, which goes on to TXID {end}, but another program has it \
                  open: it is not brought forward"
             );
-            return Ok(());
+            return Ok(true);
         }
         Err(error) => return Err(Failure::new(CANNOT_WRITE, error)),
     }
@@ -59,7 +105,8 @@ pub async fn forward_one(database: &Database, remote: &Remote, cancel: &Cancella
         "the database is TXID {here} of the history in {address} and has no commit of its own, and the history goes on to TXID \
          {end} (another node's turn, or a power loss here): bringing it forward before anything is started"
     );
-    replace(&Forward { database, remote, path, behind }, cancel).await
+    replace(&Forward { database, remote, path, behind }, cancel).await?;
+    Ok(true)
 }
 
 /// The database behind symbolic links, with its lock; `None` when there is none, or somebody else has the lock.
@@ -171,5 +218,51 @@ fn keep_owner_and_mode(recovery: &mut Recovery, old: &OldFile, database: &Databa
     // Only root can give a file away.
     if database.file_owner.is_none() && nix::unistd::geteuid().is_root() {
         recovery.request.owner = Some(old.owner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restore::testing::history::History;
+    use crate::store::memory::{Fault, Op};
+
+    async fn history(transactions: u32, pages: u32) -> History {
+        let mut history = History::new(512);
+        for at in 1..=transactions {
+            history.write(pages, [at % pages + 1]).await;
+        }
+        history
+    }
+
+    fn backups(histories: &[&History]) -> Vec<Backup> {
+        let backup =
+            |(at, history): (usize, &&History)| Backup { name: at.to_string(), remote: Ok(history.remote.clone()) };
+        histories.iter().enumerate().map(backup).collect()
+    }
+
+    /// The replicas that are looked at, by their places in the configuration.
+    async fn order(histories: &[&History]) -> Vec<usize> {
+        let backups = backups(histories);
+        let place = |remote: &&Remote| {
+            backups.iter().position(|backup| backup.remote.as_ref().is_ok_and(|known| std::ptr::eq(known, *remote)))
+        };
+        furthest_first(&backups).await.iter().map(|remote| place(remote).expect("one of them")).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_mirror_that_goes_on_further_is_looked_at_before_the_first() {
+        let (three, five, also_five, none) =
+            (history(3, 4).await, history(5, 4).await, history(5, 4).await, History::new(512));
+        assert_eq!(order(&[&three]).await, [0]);
+        assert_eq!(order(&[&five, &three]).await, [0]);
+        assert_eq!(order(&[&five, &also_five]).await, [0]);
+        assert_eq!(order(&[&three, &none, &five, &also_five]).await, [2, 0]);
+        let foreign = history(7, 6).await;
+        assert_eq!(order(&[&three, &foreign]).await, [0], "another history is no newer state");
+        five.store.inject(Op::List, Fault::Hang, 1);
+        assert_eq!(order(&[&three, &five]).await, [0], "it does not answer");
+        three.store.inject(Op::List, Fault::Hang, 1);
+        assert_eq!(order(&[&three, &five]).await, [1, 0], "the first does not answer");
     }
 }

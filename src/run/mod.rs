@@ -39,16 +39,17 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::Instant;
 
-use crate::config::{Database, Options, Shutdown};
-use crate::replicate::{Ended, Limits, OnceWork};
+use crate::config::{Database, Options, Replica, Shutdown};
+use crate::remote::Remote;
+use crate::replicate::{Ended, Limits, OnceWork, Settings};
 use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
 use boot::Line;
-pub use connect::{connect, store_failure};
+pub use connect::{backups, connect, store_failure};
 use exit::CONFIG;
 pub use exit::Failure;
-use fleet::{Fleet, Registration, StoreKey};
-pub use restore_missing::{Recovery, announce_progress, restore_and_note, restore_failure};
+use fleet::{Fleet, MirrorRegistration, Registration, StoreKey};
+pub use restore_missing::{Recovery, announce_progress, restore_failure, restore_newest};
 pub use stages::unless_signalled;
 use verify::ProofRound;
 
@@ -131,14 +132,11 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
     let prepare = |cancel| boot::prepare(&job, &governor, cancel);
     let lines = stages::unless_signalled(signals, prepare).await??;
     let mut proofs = Vec::new();
-    for Line { database, remote } in lines {
-        let mut settings = connect::settings(database, &job.options, fleet.paths());
-        settings.once = job.once;
-        tell_policy(database);
-        let store = StoreKey::of(&database.replica.target);
-        let registered = fleet.add(Registration { settings, remote: remote.clone(), store });
-        let status = registered.and_then(|id| fleet.watch_status(id)).map_err(|error| Failure::new(CONFIG, error))?;
-        proofs.extend(ProofRound::of(database, &job.options, remote, status));
+    for line in lines {
+        tell_policy(line.database);
+        let statuses = fleet.add(registration(&line, &job, &fleet)).and_then(|id| fleet.watch_replicas(id));
+        let statuses = statuses.map_err(|error| Failure::new(CONFIG, error))?;
+        proofs.extend(ProofRound::of_line(&line, &job.options, statuses.into_iter()));
     }
     if job.once.is_some() {
         return Ok(stages::ship_once(&fleet, signals, &budget).await);
@@ -172,14 +170,35 @@ fn conclude(lived: &stages::Lived, ends: &[Ended]) -> u8 {
     code
 }
 
+/// A database with its replicas, as the fleet takes it.
+fn registration(line: &Line<'_>, job: &Job, fleet: &Fleet) -> Registration {
+    let database = line.database;
+    let mirror = |(replica, remote): (&Replica, &Remote)| MirrorRegistration {
+        settings: connect::mirror_settings(database, replica, &job.options),
+        remote: remote.clone(),
+        store: StoreKey::of(&replica.target),
+    };
+    Registration {
+        settings: Settings { once: job.once, ..connect::settings(database, &job.options, fleet.paths()) },
+        remote: line.remote.clone(),
+        store: StoreKey::of(&database.replicas.first.target),
+        mirrors: line.mirrors().map(mirror).collect(),
+    }
+}
+
 fn tell_policy(database: &Database) {
-    let replica = &database.replica;
-    tracing::info!(
-        db = %database.path.display(),
-        "replicating to {} (at once when quiet, one upload per {:?} on average under sustained writes)",
-        replica.url,
-        replica.sync_interval
-    );
+    for replica in database.replicas.iter() {
+        let name = match database.replicas.are_several() {
+            true => format!(" the replica {},", replica.name),
+            false => String::new(),
+        };
+        tracing::info!(
+            db = %database.path.display(),
+            "replicating to{name} {} (at once when quiet, one upload per {:?} on average under sustained writes)",
+            replica.url,
+            replica.sync_interval
+        );
+    }
 }
 
 impl Job {

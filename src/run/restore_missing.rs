@@ -1,4 +1,5 @@
-//! Restoring one database: the decision, the lock, the log lines, and the note for replication.
+//! Restoring one database: the decision, the lock, the log lines, and the note for replication. Of several replicas the one
+//! with the newest state is taken.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,9 @@ use crate::config::Database;
 use crate::fsx;
 use crate::remote::Remote;
 use crate::replicate::blocking;
-use crate::restore::{FileOwner, Progress, Reached, Request, RestoreError, Restored, Target, restore};
+use crate::restore::{
+    Backup, FileOwner, Progress, Reached, Request, RestoreError, Restored, Target, newest, of_replica, restore,
+};
 use crate::sqlite::{Content, Presence, look_at_file};
 use crate::state::{LocalState, Lock, RestoreMarker};
 
@@ -43,7 +46,11 @@ impl Recovery {
 }
 
 /// Restores the database if there is none. An error means that the application must not start.
-pub async fn restore_missing(remote: &Remote, recovery: &Recovery, cancel: CancellationToken) -> Result<(), Failure> {
+pub async fn restore_missing(
+    backups: &[Backup],
+    recovery: &Recovery,
+    cancel: CancellationToken,
+) -> Result<(), Failure> {
     let path = &recovery.request.output;
     let cannot_write = |error: fsx::FsError| Failure::told(CANNOT_WRITE, error);
     let looked = path.clone();
@@ -73,10 +80,10 @@ pub async fn restore_missing(remote: &Remote, recovery: &Recovery, cancel: Cance
     };
     let mut attempt = 1;
     let done = loop {
-        match restore_and_note(remote, recovery, &cancel, async |p| announce_progress(p, Some(path)).await).await {
-            Err(RestoreError::CannotTell(error)) if error.is_transient() && attempt < ATTEMPTS => {
+        match restore_newest(backups, recovery, &cancel, async |p| announce_progress(p, Some(path)).await).await {
+            Err(error) if is_transient(&error) && attempt < ATTEMPTS => {
                 attempt += 1;
-                tracing::warn!("{error}; asking again, the application is not started before this is known");
+                tracing::warn!("{}; asking again, the application is not started before this is known", error.cause());
             }
             done => break done,
         }
@@ -92,6 +99,10 @@ pub async fn restore_missing(remote: &Remote, recovery: &Recovery, cancel: Cance
             Err(Failure::new(code, error.context("not started")))
         }
     }
+}
+
+fn is_transient(error: &RestoreError) -> bool {
+    matches!(error.cause(), RestoreError::CannotTell(error) if error.is_transient())
 }
 
 fn exists(path: &Path) -> Result<bool, Failure> {
@@ -112,12 +123,39 @@ pub(super) fn no_database(path: &Path, content: Content) -> Failure {
     Failure::new(CANNOT_WRITE, error)
 }
 
+/// Restores from the replica that has the newest state, and says which that was. Another one that has the same is tried when that turns out to be
+/// unreadable.
+pub async fn restore_newest(
+    backups: &[Backup],
+    recovery: &Recovery,
+    cancel: &CancellationToken,
+    show: impl AsyncFn(&Progress) -> Infallible,
+) -> Result<(String, Restored), RestoreError> {
+    let (mut from, others) = newest(backups, recovery.request.target, cancel).await?;
+    let mut done = restore_and_note(from.1, recovery, cancel, &show).await;
+    for other in others {
+        let Err(error) = &done else { break };
+        if !error.is_about_its_source() {
+            break;
+        }
+        tracing::warn!("could not restore from the replica {}: {error}; {} has the same state", from.0, other.0);
+        from = other;
+        done = restore_and_note(from.1, recovery, cancel, &show).await;
+    }
+    let name = from.0.to_owned();
+    match done {
+        Ok(restored) => Ok((name, restored)),
+        Err(error) if backups.len() > 1 => Err(of_replica(name, error, None)),
+        Err(error) => Err(error),
+    }
+}
+
 /// Restores, logs and shows how it goes, and leaves the note that lets replication continue from the restored file.
 pub async fn restore_and_note(
     remote: &Remote,
     recovery: &Recovery,
     cancel: &CancellationToken,
-    show: impl AsyncFnOnce(&Progress) -> Infallible,
+    show: impl AsyncFn(&Progress) -> Infallible,
 ) -> Result<Restored, RestoreError> {
     let (path, address) = (recovery.request.output.display(), remote.address());
     tracing::info!(db = %path, "restoring from {address}");
@@ -176,7 +214,7 @@ pub async fn announce_progress(progress: &Progress, db: Option<&Path>) -> Infall
 
 /// The exit code for a restore that did not succeed.
 pub fn restore_failure(error: RestoreError) -> Failure {
-    let code = match &error {
+    let code = match error.cause() {
         RestoreError::CannotTell(store) => return Failure { error: error_text(&error), ..store_failure(store) },
         RestoreError::Io(_)
         | RestoreError::TargetExists { .. }

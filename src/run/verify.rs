@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::boot::Line;
 use crate::clock::MACHINE;
-use crate::config::{Database, Options, Verify};
+use crate::config::{Options, Replica, Verify};
 use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::restore::RestoreError;
@@ -27,6 +28,9 @@ const PARALLELISM: usize = 2;
 /// One database whose replica is to be proved.
 pub struct ProofRound {
     path: PathBuf,
+    /// Of the replica, if the database has several.
+    name: Option<String>,
+    is_mirror: bool,
     remote: Remote,
     settings: Verify,
     window: Option<Duration>,
@@ -36,18 +40,24 @@ pub struct ProofRound {
 }
 
 impl ProofRound {
-    /// `None` when the configuration does not ask for it.
-    pub fn of(
-        database: &Database,
+    /// One for each replica whose configuration asks for it. `statuses` are those of the replicas, in their order.
+    pub fn of_line(
+        line: &Line<'_>,
         options: &Options,
-        remote: Remote,
-        status: watch::Receiver<Status>,
-    ) -> Option<ProofRound> {
-        let settings = database.verify.clone()?;
-        let (writer, proofs) = ProofWriter::new();
-        let window = options.lifecycle.retention_enabled.then_some(database.snapshot.retention);
-        let remote = remote.throttled(settings.rate);
-        Some(ProofRound { path: database.path.clone(), remote, settings, window, status, writer, proofs })
+        statuses: impl Iterator<Item = watch::Receiver<Status>>,
+    ) -> Vec<ProofRound> {
+        let first = (&line.database.replicas.first, &line.remote);
+        let every = std::iter::once(first).chain(line.mirrors()).zip(statuses);
+        let several = line.database.replicas.are_several();
+        let round = |(at, ((replica, remote), status)): (usize, ((&Replica, &Remote), watch::Receiver<Status>))| {
+            let settings = replica.verify.clone()?;
+            let (writer, proofs) = ProofWriter::new();
+            let window = options.lifecycle.retention_enabled.then_some(replica.snapshot.retention);
+            let remote = remote.clone().throttled(settings.rate);
+            let (path, name) = (line.database.path.clone(), several.then(|| replica.name.clone()));
+            Some(ProofRound { path, name, is_mirror: at > 0, remote, settings, window, status, writer, proofs })
+        };
+        every.enumerate().filter_map(round).collect()
     }
 
     fn order(&self) -> Order {
@@ -69,7 +79,7 @@ impl ProofRound {
             Err(error @ RestoreError::NoBackup { .. }) => self.fail(&error.to_string()),
             Err(error) => {
                 let db = self.path.display();
-                tracing::warn!(%db, "could not verify the replica, which says nothing about it: {error}; next try in {:?}", self.settings.interval);
+                tracing::warn!(%db, "could not verify {}, which says nothing about it: {error}; next try in {:?}", self.label(), self.settings.interval);
             }
         }
     }
@@ -87,7 +97,17 @@ impl ProofRound {
         let (deep, clock) = (verified.restored.is_some(), self.remote.clock());
         self.writer.proven(Proof { txid, at_ms: clock.unix_ms(), deep });
         let how = if deep { "restored, and sound" } else { "looked at, and whole" };
-        tracing::info!(%db, "the replica is proven up to TXID {txid} of {}: {how} ({:.1?})", moment(time_ms), clock.instant() - began);
+        tracing::info!(
+            %db,
+            "{} is proven up to TXID {txid} of {}: {how} ({:.1?})",
+            self.label(),
+            moment(time_ms),
+            clock.instant() - began
+        );
+    }
+
+    fn label(&self) -> String {
+        self.name.as_ref().map_or_else(|| "the replica".to_owned(), |name| format!("the replica {name}"))
     }
 
     fn complain(&self, verified: &Verified) {
@@ -102,12 +122,22 @@ impl ProofRound {
             Some(proof) => format!("last proven up to TXID {} at {}", proof.txid, moment(proof.at_ms)),
             None => "not proven since the start".into(),
         };
-        tracing::error!(
-            %db,
-            "THE REPLICA IS DAMAGED: {why} ({proven}). Replication goes on. What to do: look with `millstream verify -deep`; then stop this \
-             program, run `millstream reset {db}` and start it again: the whole database is uploaded, and restores begin with \
-             that. What {address} still holds stays there"
-        );
+        if let Some(name) = self.name.as_ref().filter(|_| self.is_mirror) {
+            tracing::error!(
+                %db,
+                "THE REPLICA {name} IS DAMAGED: {why} ({proven}). Replication goes on, to the other replicas too. What to do: look with \
+                 `millstream verify -deep -replica {name} {db}`; then move away what {address} holds and start this program \
+                 again: the replica begins with a snapshot"
+            );
+        } else {
+            let name = self.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+            tracing::error!(
+                %db,
+                "THE REPLICA{name} IS DAMAGED: {why} ({proven}). Replication goes on. What to do: look with `millstream verify -deep`; \
+                 then stop this program, run `millstream reset {db}` and start it again: the whole database is uploaded, and \
+                 restores begin with that. What {address} still holds stays there"
+            );
+        }
         self.writer.failed(why.to_owned());
     }
 }

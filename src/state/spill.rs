@@ -10,6 +10,10 @@
 //! behind it was never sent, and is merged into one file when there are more than a few: the
 //! directory holds at most about twice the database, and those few.
 //!
+//! With mirrors, a file that is durable may be sent to them while the first replica is away, so it
+//! keeps its number ([`Spill::keep`]), up to a number of bytes; what comes after those is merged as
+//! ever, and the mirrors get no more until the first replica is back.
+//!
 //! ```text
 //! 0000000000000007-0000000000000007.ltx   first: kept as it is
 //! 0000000000000008-0000000000000008.ltx   what came after it, merged now and then
@@ -52,8 +56,10 @@ pub struct SpilledFile {
 pub struct Spill {
     directory: PathBuf,
     files: VecDeque<SpilledFile>,
-    /// The newest file is not known to be on disk yet.
-    unsynced: bool,
+    /// So many of them, from the first on, are known to be on disk.
+    synced: usize,
+    /// So many of them are never changed, because somebody may have them.
+    kept: usize,
 }
 
 impl Spill {
@@ -61,7 +67,7 @@ impl Spill {
     /// it was synced) ends the queue: it and all after it are removed, and what they held is
     /// shipped again from the database.
     pub(super) fn open(directory: &Path) -> Result<Spill, SpillError> {
-        let mut spill = Spill { directory: directory.to_owned(), files: VecDeque::new(), unsynced: false };
+        let mut spill = Spill { directory: directory.to_owned(), files: VecDeque::new(), synced: 0, kept: 0 };
         for unfinished in files_with(directory, "tmp")? {
             fsx::remove_file(&unfinished)?;
         }
@@ -75,6 +81,7 @@ impl Spill {
                 Err(error) => spill.discard(&path, &error.to_string())?,
             }
         }
+        spill.synced = spill.files.len();
         Ok(spill)
     }
 
@@ -106,7 +113,6 @@ impl Spill {
         writer.flush().on("write", &temporary).map_err(SpillError::from)?;
         fsx::rename(&temporary, &path).map_err(SpillError::from)?;
         self.files.push_back(SpilledFile { header: *header, path, size, checksum });
-        self.unsynced = true;
         Ok(())
     }
 
@@ -122,25 +128,50 @@ impl Spill {
 
     /// Makes everything appended durable, and merges what was never sent.
     pub fn sync(&mut self) -> Result<(), SpillError> {
-        if self.files.len() > FILES_MAX {
+        if self.files.len() > self.unchanged() + FILES_MAX {
             self.merge_unsent()?;
         }
-        if self.unsynced {
-            for file in &self.files {
+        if self.synced < self.files.len() {
+            for file in self.files.iter().skip(self.synced) {
                 fsx::sync_file(&fsx::open(&file.path)?, &file.path)?;
             }
             fsx::sync_dir(&self.directory)?;
-            self.unsynced = false;
+            self.synced = self.files.len();
         }
         Ok(())
+    }
+
+    /// Gives the durable files that were not kept before their numbers for good, as long as all
+    /// kept files together have at most so many bytes; returns them.
+    pub fn keep(&mut self, bytes_max: u64) -> Vec<SpilledFile> {
+        let mut bytes: u64 = self.files.iter().take(self.kept).map(|file| file.size).sum();
+        let durable = self.files.range(self.kept..self.synced.max(self.kept));
+        let fits = |file: &&SpilledFile| {
+            bytes = bytes.saturating_add(file.size);
+            bytes <= bytes_max
+        };
+        let kept: Vec<SpilledFile> = durable.take_while(fits).cloned().collect();
+        self.kept += kept.len();
+        kept
+    }
+
+    /// So many files, from the first on, keep their content.
+    fn unchanged(&self) -> usize {
+        self.kept.max(1)
     }
 
     /// Removes the oldest file: the bucket has it.
     pub fn pop_front(&mut self) -> Result<(), SpillError> {
         if let Some(file) = self.files.pop_front() {
+            self.is_first_gone();
             fsx::remove_file_if_exists(&file.path)?;
         }
         Ok(())
+    }
+
+    fn is_first_gone(&mut self) {
+        self.synced = self.synced.saturating_sub(1);
+        self.kept = self.kept.saturating_sub(1);
     }
 
     /// Moves the oldest file to `path`, and forgets it.
@@ -148,13 +179,15 @@ impl Spill {
         if let Some(file) = self.files.front() {
             fsx::rename(&file.path, path)?;
             self.files.pop_front();
+            self.is_first_gone();
         }
         Ok(())
     }
 
-    /// Merges everything behind the first file into one file with the first TXID of them.
+    /// Merges everything that was never sent into one file with the first TXID of it.
     fn merge_unsent(&mut self) -> Result<(), SpillError> {
-        let unsent: Vec<SpilledFile> = self.files.iter().skip(1).cloned().collect();
+        let unchanged = self.unchanged();
+        let unsent: Vec<SpilledFile> = self.files.iter().skip(unchanged).cloned().collect();
         let (Some(first), Some(last)) = (unsent.first(), unsent.last()) else { return Ok(()) };
         let txid = first.header.min_txid;
         // Where the last of them ends in the WAL is where the merged file ends.
@@ -171,9 +204,9 @@ impl Spill {
             fsx::remove_file(&file.path)?;
         }
         fsx::rename(&temporary, &first.path)?;
-        self.files.truncate(1);
+        self.files.truncate(unchanged);
         self.files.push_back(SpilledFile { header, path: first.path.clone(), size, checksum });
-        self.unsynced = true;
+        self.synced = self.synced.min(unchanged);
         Ok(())
     }
 

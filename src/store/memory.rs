@@ -61,8 +61,9 @@ pub(crate) enum Fault {
     Flip(usize),
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct MemoryStore {
+    address: Arc<str>,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -86,9 +87,20 @@ struct Object {
     visible_from: usize,
 }
 
+impl Default for MemoryStore {
+    fn default() -> MemoryStore {
+        MemoryStore::at("memory://")
+    }
+}
+
 impl MemoryStore {
     pub(crate) fn new() -> MemoryStore {
         MemoryStore::default()
+    }
+
+    /// For a database with several replicas: notes are kept by the address.
+    pub(crate) fn at(address: &str) -> MemoryStore {
+        MemoryStore { address: address.into(), inner: Arc::default() }
     }
 
     /// The next `times` calls of `op` (after those already programmed) meet `fault`.
@@ -215,7 +227,7 @@ fn not_found(key: &Key) -> StoreError {
 #[async_trait]
 impl Store for MemoryStore {
     fn address(&self) -> &str {
-        "memory://"
+        &self.address
     }
 
     async fn put(&self, key: &Key, put: Put) -> Result<()> {

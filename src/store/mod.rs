@@ -157,7 +157,7 @@ pub struct Deleted {
 }
 
 /// Variants are the caller's next move. `detail` says what failed on what, without secrets.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// No such object: an answer, not a failure.
     #[error("{detail}")]

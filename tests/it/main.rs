@@ -22,6 +22,7 @@ mod moved;
 mod names;
 mod points;
 mod seed_story;
+mod several;
 mod shipping;
 mod soak;
 mod stderr;

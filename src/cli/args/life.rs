@@ -45,11 +45,11 @@ impl LifeFlags {
 #[command(args_override_self = true, after_help = ONE_DASH)]
 pub struct Run {
     /// Database to run with instead of those of a file; needs -replica
-    #[arg(long, value_name = "PATH", requires = "replica", conflicts_with = "config")]
+    #[arg(long, value_name = "PATH", requires = "replicas", conflicts_with = "config")]
     db: Option<PathBuf>,
-    /// Where the database is replicated to: s3://BUCKET/PATH or file:///PATH
-    #[arg(long, value_name = "URL", requires = "db")]
-    replica: Option<String>,
+    /// Where the database is replicated to: s3://BUCKET/PATH or file:///PATH; can be repeated
+    #[arg(long = "replica", value_name = "URL", requires = "db")]
+    replicas: Vec<String>,
     /// Command that brings the schema up to date before the application starts
     #[arg(long, value_name = "CMD")]
     migrate: Option<String>,
@@ -75,7 +75,7 @@ pub struct Run {
 impl Run {
     pub fn sources<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>, cwd: PathBuf) -> Sources<'a> {
         Sources {
-            database: self.db.clone().zip(self.replica.clone()),
+            database: self.db.clone().map(|db| (db, self.replicas.clone())),
             exec: self.exec.clone(),
             migrate: self.migrate.clone(),
             grace: self.grace,
@@ -87,7 +87,7 @@ impl Run {
 
 /// Replicates databases until it is stopped, or until the application given by -exec ends
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = ONE_DASH, override_usage = "millstream replicate [FLAGS] [DB URL]")]
+#[command(args_override_self = true, after_help = ONE_DASH, override_usage = "millstream replicate [FLAGS] [DB URL…]")]
 pub struct Replicate {
     /// Application to run, split like a shell splits words; we end when it ends
     #[arg(long, value_name = "CMD")]
@@ -106,7 +106,7 @@ pub struct Replicate {
     /// With -once: delete what retention no longer keeps
     #[arg(long)]
     enforce_retention: bool,
-    /// Database to replicate instead of those of a file, and where to: s3://BUCKET/PATH or file:///PATH
+    /// Database to replicate instead of those of a file, and where to: s3://BUCKET/PATH or file:///PATH, once or several times
     #[arg(value_name = "DB URL")]
     operands: Vec<OsString>,
 }
@@ -114,7 +114,10 @@ pub struct Replicate {
 impl Replicate {
     pub fn sources<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>, cwd: PathBuf) -> Sources<'a> {
         let database = match self.operands.as_slice() {
-            [db, url] => url.to_str().map(|url| (PathBuf::from(db), url.to_owned())),
+            [db, urls @ ..] if !urls.is_empty() => {
+                let urls: Option<Vec<String>> = urls.iter().map(|url| Some(url.to_str()?.to_owned())).collect();
+                urls.map(|urls| (PathBuf::from(db), urls))
+            }
             _ => None,
         };
         Sources {
@@ -140,10 +143,12 @@ impl Replicate {
             [] => Ok(()),
             _ if self.life.file.config.is_some() => Err("-config cannot be combined with DB and URL".into()),
             [db] => Err(format!("a replica URL is missing: millstream replicate {} URL", db.to_string_lossy())),
-            [db, _] if db.is_empty() => Err("DB is empty".into()),
-            [_, url] if url.is_empty() => Err("URL is empty".into()),
-            [_, url] => url.to_str().map_or_else(|| Err("URL is not UTF-8 text".into()), on_one_line),
-            _ => Err("several replicas per database are not supported yet: give one URL".into()),
+            [db, ..] if db.is_empty() => Err("DB is empty".into()),
+            [_, urls @ ..] => urls.iter().try_for_each(|url| match url.to_str() {
+                Some("") => Err("URL is empty".into()),
+                Some(url) => on_one_line(url),
+                None => Err("URL is not UTF-8 text".into()),
+            }),
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::config::{Sources, is_url};
 pub struct Look {
     #[command(flatten)]
     file: FileFlags,
+    /// Only this replica of the database, by its name in the configuration file
+    #[arg(long, value_name = "NAME")]
+    replica: Option<String>,
     /// Database of the configuration file, or URL of a replica
     #[arg(value_name = "DB|URL")]
     operands: Vec<OsString>,
@@ -22,6 +25,11 @@ pub struct Look {
 impl Look {
     pub fn sources<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>, cwd: PathBuf) -> Sources<'a> {
         self.file.sources(env, cwd)
+    }
+
+    /// The one replica that is meant.
+    pub fn replica(&self) -> Option<&str> {
+        self.replica.as_deref()
     }
 
     /// Whether there is no operand.
@@ -51,6 +59,10 @@ impl Look {
         }
         match self.source() {
             Source::Url(_) if self.file.config.is_some() => Err("-config cannot be combined with a replica URL".into()),
+            Source::Url(_) if self.replica.is_some() => Err(
+                "-replica names a replica of a database in the configuration file, and cannot be combined with a URL"
+                    .into(),
+            ),
             Source::Url(url) => on_one_line(&url),
             Source::Database(_) => Ok(()),
         }

@@ -8,7 +8,7 @@ use clap::Args;
 use super::{FileFlags, ONE_DASH};
 use crate::config::{Sources, is_url};
 
-/// Makes a database the newest state of its replica, whatever the replica holds
+/// Makes a database the newest state of its replicas, whatever they hold
 ///
 /// For a database that millstream refuses to replicate because the history in the replica is another one, or has gone on
 /// elsewhere. The local notes about it are removed; captured commits that were never uploaded are moved aside. The next start

@@ -13,7 +13,7 @@ use crate::config::{LogLevel, Sources};
 /// Restores a database from its replica
 ///
 /// DB is a database of the configuration file, URL a replica (s3://BUCKET/PATH or file:///PATH). Without -txid and
-/// -timestamp the newest state is restored. What Litestream 0.3 or 0.5 wrote is restored, too.
+/// -timestamp the newest state of any replica of DB is restored, or that of -replica. What Litestream 0.3 or 0.5 wrote is restored, too.
 #[derive(Debug, Args)]
 #[command(args_override_self = true, after_help = ONE_DASH, override_usage = "millstream restore [FLAGS] DB|URL")]
 pub struct Restore {
@@ -50,9 +50,6 @@ pub struct Restore {
     /// Log in detail
     #[arg(short, long)]
     pub verbose: bool,
-    /// Name of a replica, from Litestream 0.3. Accepted: a database has one replica.
-    #[arg(long, value_name = "NAME", hide = true)]
-    pub replica: Option<String>,
     #[arg(long, value_name = "NAME", hide = true)]
     generation: Option<String>,
     #[arg(long, value_name = "INDEX", hide = true)]
@@ -62,7 +59,7 @@ pub struct Restore {
     #[arg(long, value_name = "DURATION", hide = true)]
     follow_interval: Option<String>,
     #[command(flatten)]
-    look: Look,
+    pub look: Look,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -70,6 +70,11 @@ fn run_without_a_file() {
     let loaded = Options::load(&run.sources(&no_env, "/srv".into())).expect("flags are enough");
     assert_eq!(loaded.options.databases[0].path, Path::new("/srv/app.db"));
     assert_eq!((loaded.options.migrate.as_deref(), loaded.options.exec.as_deref()), (Some("m"), Some("e")));
+    let words = ["run", "-db", "app.db", "-replica", "file:///b", "-replica=s3://b/p", "-exec", "e"];
+    let Command::Run(run) = ok(&words) else { panic!("not run") };
+    let loaded = Options::load(&run.sources(&no_env, "/srv".into())).expect("two replicas");
+    let urls: Vec<&str> = loaded.options.databases[0].replicas.iter().map(|replica| replica.url.as_str()).collect();
+    assert_eq!(urls, ["file:///b", "s3://b/p"]);
     assert!(refused(&["run", "-db", "app.db"]).contains("--replica"));
     assert!(refused(&["run", "-replica", "file:///b"]).contains("--db"));
     assert!(refused(&["run", "-config", "c", "-db", "a", "-replica", "file:///b"]).contains("cannot be used with"));
@@ -104,16 +109,22 @@ fn variables_can_be_stripped() {
 }
 
 #[test]
-fn replicate_takes_one_database_and_one_url() {
+fn replicate_takes_one_database_and_its_urls() {
     let Command::Replicate(replicate) = ok(&["replicate", "-restore-if-db-not-exists", "a.db", "s3://b/p"]) else {
         panic!("not replicate")
     };
     let sources = replicate.sources(&no_env, "/".into());
-    assert_eq!(sources.database, Some(("a.db".into(), "s3://b/p".into())));
+    assert_eq!(sources.database, Some(("a.db".into(), vec!["s3://b/p".into()])));
     assert!(sources.restore_if_db_not_exists);
+    let Command::Replicate(several) = ok(&["replicate", "a.db", "s3://b/p", "file:///c"]) else {
+        panic!("not replicate")
+    };
+    let database = several.sources(&no_env, "/".into()).database;
+    assert_eq!(database, Some(("a.db".into(), vec!["s3://b/p".into(), "file:///c".into()])), "as 0.3 takes them");
+    assert!(refused(&["replicate", "a.db", "s3://b", ""]).contains("URL is empty"));
+    assert!(refused(&["replicate", "a.db", "s3://b", "s3://c\n"]).contains("contains '\\n'"));
     assert!(refused(&["replicate", "a.db"]).contains("a replica URL is missing"));
     assert!(refused(&["replicate", "a.db", ""]).contains("URL is empty"));
-    assert!(refused(&["replicate", "a.db", "s3://b", "s3://c"]).contains("several replicas"));
     assert!(refused(&["replicate", "-config", "c", "a.db", "s3://b"]).contains("-config cannot be combined"));
     assert!(refused(&["replicate", "-once", "-exec", "x"]).contains("cannot be used with"));
     let Command::Replicate(replicate) = ok(&["replicate", "-once", "-force-snapshot"]) else { panic!("not replicate") };
@@ -173,6 +184,19 @@ fn ltx_and_points_take_one_source() {
 }
 
 #[test]
+fn a_replica_is_picked_by_its_name_and_only_with_a_database() {
+    let Command::Restore(restore) = ok(&["restore", "-replica", "s3", "/a.db"]) else { panic!("not restore") };
+    assert_eq!(restore.look.replica(), Some("s3"));
+    let Command::Points(points) = ok(&["points", "-replica=nas", "/a.db"]) else { panic!("not points") };
+    assert_eq!(points.look.replica(), Some("nas"));
+    assert!(matches!(ok(&["verify", "-replica", "nas"]), Command::Verify(verify) if verify.source().is_none()));
+    for words in [["restore", "-o", "x"].as_slice(), &["points"], &["ltx"], &["wal"], &["verify"]] {
+        let words = [words, &["-replica", "s3", "s3://b/p"]].concat();
+        assert!(refused(&words).contains("cannot be combined with a URL"), "{words:?}");
+    }
+}
+
+#[test]
 fn what_is_not_there_yet_is_refused_by_name() {
     for command in NOT_YET {
         assert!(refused(&[command, "-json", "x"]).contains(&format!("`{command}` is not supported yet")));
@@ -181,8 +205,6 @@ fn what_is_not_there_yet_is_refused_by_name() {
         let words = [["restore"].as_slice(), words, &["/a.db"]].concat();
         assert!(refused(&words).contains(&format!("{} is not supported yet", words[1])));
     }
-    let Command::Restore(restore) = ok(&["restore", "-replica", "s3", "/a.db"]) else { panic!("not restore") };
-    assert_eq!(restore.replica.as_deref(), Some("s3"), "0.3's name of a replica is accepted");
     assert!(refused(&["frobnicate"]).contains("frobnicate"));
 }
 

@@ -10,7 +10,12 @@ use crate::cli::timestamp as time;
 use crate::restore::{CheckedPlan, OldPlan, Reached, Restored};
 use crate::run::exit::{Failure, INTERNAL};
 
-pub(super) fn show_plan(command: &Restore, order: &Order, checked_plan: &CheckedPlan) -> Result<u8, Failure> {
+pub(super) fn show_plan(
+    command: &Restore,
+    order: &Order,
+    name: &str,
+    checked_plan: &CheckedPlan,
+) -> Result<u8, Failure> {
     let plan = &checked_plan.plan;
     let first = plan.files.iter().map(|file| file.min_txid).min();
     let first = first.map(|txid| txid.to_string()).unwrap_or_default();
@@ -32,7 +37,7 @@ pub(super) fn show_plan(command: &Restore, order: &Order, checked_plan: &Checked
         let shown = json!({
             "source": order.source,
             "target_path": order.destination.path(),
-            "replica": order.replica.kind(),
+            "replica": order.shown(name),
             "min_txid": first,
             "max_txid": plan.txid().to_string(),
             "files": files,
@@ -46,7 +51,7 @@ pub(super) fn show_plan(command: &Restore, order: &Order, checked_plan: &Checked
     println!("Restore plan:");
     println!("  source: {}", order.source);
     println!("  target: {}", order.destination.path().display());
-    println!("  replica: {}", order.replica.kind());
+    println!("  replica: {}", order.shown(name));
     println!("  txid range: {first} - {}", plan.txid());
     println!("  moment: {}", time(checked_plan.newest.timestamp_ms));
     println!("  bytes: {} in {} files, with {} requests", plan.bytes(), plan.files.len(), checked_plan.requests());
@@ -60,7 +65,7 @@ pub(super) fn show_plan(command: &Restore, order: &Order, checked_plan: &Checked
     Ok(0)
 }
 
-pub(super) fn show_old_plan(command: &Restore, order: &Order, plan: &OldPlan) -> Result<u8, Failure> {
+pub(super) fn show_old_plan(command: &Restore, order: &Order, name: &str, plan: &OldPlan) -> Result<u8, Failure> {
     let kind = |at: usize| if at == 0 { "snapshot" } else { "wal" };
     if command.json {
         let files = plan.objects().enumerate().map(|(at, object)| {
@@ -76,7 +81,7 @@ pub(super) fn show_old_plan(command: &Restore, order: &Order, plan: &OldPlan) ->
         let shown = json!({
             "source": order.source,
             "target_path": order.destination.path(),
-            "replica": order.replica.kind(),
+            "replica": order.shown(name),
             "generation": plan.generation.to_string(),
             "files": files.collect::<Vec<_>>(),
             "bytes": plan.bytes(),
@@ -89,7 +94,7 @@ pub(super) fn show_old_plan(command: &Restore, order: &Order, plan: &OldPlan) ->
     println!("Restore plan:");
     println!("  source: {}", order.source);
     println!("  target: {}", order.destination.path().display());
-    println!("  replica: {}, written by Litestream 0.3", order.replica.kind());
+    println!("  replica: {}, written by Litestream 0.3", order.shown(name));
     println!("  generation: {}", plan.generation);
     println!("  moment: {}", time(plan.time_ms()));
     println!("  bytes: {} in {} files, with {} requests", plan.bytes(), plan.objects().count(), plan.reads() + 1);
@@ -102,7 +107,7 @@ pub(super) fn show_old_plan(command: &Restore, order: &Order, plan: &OldPlan) ->
     Ok(0)
 }
 
-pub(super) fn show_result(command: &Restore, order: &Order, restored: &Restored, took: Duration) {
+pub(super) fn show_result(command: &Restore, order: &Order, name: &str, restored: &Restored, took: Duration) {
     if !command.json {
         return;
     }
@@ -120,7 +125,7 @@ pub(super) fn show_result(command: &Restore, order: &Order, restored: &Restored,
         "{:#}",
         json!({
             "db_path": order.destination.path(),
-            "replica": order.replica.kind(),
+            "replica": order.shown(name),
             "txid": txid,
             "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             "integrity_check": check,

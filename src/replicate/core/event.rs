@@ -130,6 +130,8 @@ pub enum Effect {
     Maintain(bool),
     /// The application must stop, or not start at all.
     Fence,
+    /// The first replica is away: the mirrors may have the local files, from now on or not any more.
+    ServeMirrors(bool),
     /// The answer to [`Event::Sync`]: the newest TXID in the bucket, which holds what was committed when it was asked for.
     Synced(SyncId, Result<Option<Txid>, SyncError>),
     Report(Report),
@@ -237,7 +239,12 @@ pub enum Notice {
 pub enum Outcome {
     /// The bucket alone restores the last commit.
     Synced,
-    Unsynced(String),
+    /// The bucket does not have the last commits. `kept`: all of them are in local files that the mirrors were given, up to
+    /// this TXID.
+    Unsynced {
+        why: String,
+        kept: Option<Txid>,
+    },
     Fenced(String),
     Halted(String),
     /// The database was created just now, and there is a history up to this TXID, which it does not continue.
@@ -249,7 +256,7 @@ impl Outcome {
     pub fn as_sync_error(&self) -> SyncError {
         match self {
             Outcome::Synced => SyncError::Ended("it was told to end, and every commit is in the replica".into()),
-            Outcome::Unsynced(why) | Outcome::Halted(why) => SyncError::Ended(why.clone()),
+            Outcome::Unsynced { why, .. } | Outcome::Halted(why) => SyncError::Ended(why.clone()),
             Outcome::Fenced(why) => SyncError::Fenced(why.clone()),
             Outcome::NewDatabase(txid) => SyncError::Ended(format!(
                 "the database was created anew, and the replica has the history of an earlier one, up to TXID {txid}"

@@ -29,12 +29,14 @@
 //!   start.rs    from where to go on: what is asked, and what follows
 //!   stream.rs   capture, upload, confirm
 //!   relief.rs   what keeps the WAL short
+//!   away.rs     what the mirrors get while the first replica is away
 //!   fence.rs    another writer owns the history
 //!   sync.rs     who waits until everything is in the bucket
 //!   pace.rs     when the next upload may begin
 //!   outage.rs   what to say of a failure, and when to try again
 //! ```
 
+mod away;
 mod batch;
 mod event;
 mod fence;
@@ -56,6 +58,7 @@ use tokio::time::Instant;
 use crate::clock::Dice;
 
 pub use crate::clock::Now;
+use away::Away;
 pub use batch::{BatchKind, Queue, Waiting};
 pub use event::{
     Effect, Event, Lane, LocalDone, LocalOrder, Notice, Outcome, Relief, RemoteDone, RemoteOrder, Report, SyncError,
@@ -64,7 +67,7 @@ pub use event::{
 use fence::Fencing;
 use locate::Locating;
 pub use outage::Outage;
-use pace::Pace;
+pub use pace::Pace;
 use relief::{Lent, WalRelief};
 pub use start::{Answer, Aside, Begin, Question, Seen, StartDone, StartOrder};
 use stream::Streaming;
@@ -95,6 +98,8 @@ pub struct Config {
     pub proof_lasts: Duration,
     /// End as soon as everything is in the bucket.
     pub once: bool,
+    /// There are mirrors: the least time between two rounds of what they get while the first replica is away.
+    pub mirror_interval: Option<Duration>,
 }
 
 /// When to end.
@@ -159,6 +164,7 @@ struct Common {
     /// How often the store has refused since it is time to end.
     final_refusals: u32,
     relief: WalRelief,
+    away: Away,
     syncs: Syncs,
 }
 
@@ -208,6 +214,7 @@ impl Core {
             outage: Outage::new(),
             final_refusals: 0,
             relief: WalRelief::new(now.instant),
+            away: Away::new(now.instant),
             syncs: Syncs::default(),
             config,
         };
@@ -277,12 +284,16 @@ impl Common {
     /// What an event means in every state.
     fn take_note(&mut self, event: &Event, now: Now, plan: &mut Plan) {
         match event {
-            Event::Woke => self.relief.woke(),
+            Event::Woke => {
+                self.relief.woke();
+                self.away.woke();
+            }
             Event::Sync(id, by) => self.syncs.ask(*id, *by),
             Event::Finish(deadline) => self.finish = Finish::By(*deadline),
             Event::Local(done, lane) => {
                 (self.busy, self.lane) = (Busy::Free, *lane);
                 self.relief.on_done(done, lane, &self.config, now.instant, plan);
+                self.away.on_done(done);
             }
             Event::WalMeasured(len) => {
                 let budget = self.config.max_sync_wal_bytes;
@@ -355,7 +366,7 @@ impl Common {
         self.final_refusals += u32::from(refused);
         let next = now.instant + failure.pause.min(self.config.final_retry_interval);
         match next >= deadline || self.final_refusals >= FINAL_REFUSALS_MAX {
-            true => Err(State::Ended(Outcome::Unsynced(why))),
+            true => Err(State::Ended(self.unsynced(why))),
             false => Ok(next),
         }
     }
@@ -363,7 +374,11 @@ impl Common {
     /// The deadline has passed.
     fn out_of_time(&mut self, now: Now, plan: &mut Plan) -> Option<State> {
         let is_over = self.finish.deadline().is_some_and(|deadline| plan.is_due(deadline, now));
-        is_over.then(|| State::Ended(Outcome::Unsynced("the storage did not take the last commits in time".into())))
+        is_over.then(|| State::Ended(self.unsynced("the storage did not take the last commits in time".into())))
+    }
+
+    fn unsynced(&self, why: String) -> Outcome {
+        Outcome::Unsynced { why, kept: self.kept_for_mirrors() }
     }
 
     fn is_back(&mut self, now: Now, plan: &mut Plan) {

@@ -49,6 +49,11 @@ impl Outage {
         Failure { say: due.then(|| now.saturating_duration_since(since)), pause }
     }
 
+    /// When it began, if there is one.
+    pub fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
     /// An operation succeeded; `Some` is the length of the outage that this ends.
     pub fn ended(&mut self, now: Instant) -> Option<Duration> {
         self.last_said = None;

@@ -137,6 +137,11 @@ impl WalRelief {
         }
     }
 
+    /// After an attempt that failed or met somebody, no other is made before then.
+    pub fn no_spill_before(&self) -> Instant {
+        self.no_spill_before
+    }
+
     /// Whether the WAL has to be made shorter before anything else may have the database.
     pub fn is_urgent(&self, now: Instant) -> bool {
         self.is_over_budget && self.no_spill_before <= now

@@ -34,7 +34,9 @@ enum Upload {
     /// Another file lies in the database's place: it is taken up.
     Replaced,
     /// An object is being created.
-    Sending,
+    Sending {
+        since: Instant,
+    },
     /// After a failure.
     Waiting(Instant),
 }
@@ -279,6 +281,11 @@ impl Streaming {
             }
             _ => {}
         }
+        let sending_since = match self.upload {
+            Upload::Sending { since } => Some(since),
+            _ => None,
+        };
+        common.serve_mirrors(sending_since, now, plan);
         if self.is_held_up(common) {
             common.relieve(now, plan);
         }
@@ -307,11 +314,11 @@ impl Streaming {
         }
         match front {
             Front::File(txid) => {
-                self.upload = Upload::Sending;
+                self.upload = Upload::Sending { since: now.instant };
                 plan.push(Effect::Remote(RemoteOrder::SendFile(txid)));
             }
             Front::Memory(txid) => {
-                self.upload = Upload::Sending;
+                self.upload = Upload::Sending { since: now.instant };
                 plan.push(Effect::Remote(RemoteOrder::SendBatch(txid)));
             }
             Front::Unverified(_) | Front::Database(_) if !common.is_free() || common.relief.is_urgent(now.instant) => {
@@ -326,7 +333,7 @@ impl Streaming {
                 return common.order(LocalOrder::Spill, now, plan);
             }
             Front::Database(_) => {
-                self.upload = Upload::Sending;
+                self.upload = Upload::Sending { since: now.instant };
                 common.order(LocalOrder::Send, now, plan);
             }
         }

@@ -58,7 +58,9 @@ use crate::status::RefusalWriter;
 pub(super) use layout::bring_over;
 pub use once::OnceWork;
 pub(super) use once::run as do_once;
+pub(super) use schedule::MAX_INPUTS;
 pub use schedule::spread_of;
+pub(super) use write::{Input, WriteError, write_into};
 
 /// Uploads that may wait to be heard of. What is lost when that is not enough is found by the next LIST.
 const NEWS_DEPTH: usize = 64;

@@ -195,7 +195,8 @@ mod tests {
             let governor = Governor::new(Limits::default());
             let resources = Resources { events, watches: crate::db::Watches::start(), governor };
             let remote = Self::remote(self.store.clone());
-            self.replication = Some(Replication::start(DatabaseId(0), self.settings.clone(), remote, &resources));
+            self.replication =
+                Some(Replication::start(DatabaseId(0), self.settings.clone(), remote, Vec::new(), &resources));
         }
 
         async fn crash(&mut self) {

@@ -55,13 +55,23 @@ fn named(inputs: &[LtxObject]) -> String {
 
 /// Merges `inputs` into a new object of `level`; as a snapshot it begins at the first TXID whatever the inputs say.
 pub async fn write(remote: &Remote, level: Level, inputs: Vec<Input>) -> Result<LtxObject, WriteError> {
+    write_into(remote, remote, level, inputs).await
+}
+
+/// The same with inputs of another replica.
+pub async fn write_into(
+    from: &Remote,
+    remote: &Remote,
+    level: Level,
+    inputs: Vec<Input>,
+) -> Result<LtxObject, WriteError> {
     let (announce, announced) = oneshot::channel();
     let read: u64 = inputs.iter().map(|input| input.object.size).sum();
     // Who wrote the inputs may have compressed them better, and saved 15 bytes on every page by the other flavour.
     let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, read.saturating_mul(2));
     let cancel = CancellationToken::new();
     let _guard = cancel.clone().drop_guard();
-    let work = Merge { remote: remote.clone(), inputs, whole: level == Level::SNAPSHOT, cancel };
+    let work = Merge { remote: from.clone(), inputs, whole: level == Level::SNAPSHOT, cancel };
     let merging = tokio::task::spawn_blocking(move || work.run(announce, writer));
     let Ok(header) = announced.await else {
         return Err(outcome(merging).await.err().unwrap_or(WriteError::Interrupted));

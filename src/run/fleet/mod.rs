@@ -34,7 +34,8 @@ use crate::db::Watches;
 use crate::ltx::Txid;
 use crate::remote::{ReadPolicy, Remote};
 use crate::replicate::{
-    DatabaseId, Ended, Event, Governor, Limits, Replication, Resources, Settings, SnapshotError, SyncError,
+    DatabaseId, Ended, Event, Governor, Limits, Mirror, MirrorSettings, Replication, Resources, Settings,
+    SnapshotError, SyncError,
 };
 use crate::status::Status;
 
@@ -45,8 +46,19 @@ use stores::Stores;
 #[derive(Clone)]
 pub struct Registration {
     pub settings: Settings,
+    /// The replica that fences.
     pub remote: Remote,
     /// Databases with the same key share a probe, and take turns.
+    pub store: StoreKey,
+    /// The other replicas.
+    pub mirrors: Vec<MirrorRegistration>,
+}
+
+/// One more replica of a database, which gets what the first has.
+#[derive(Clone)]
+pub struct MirrorRegistration {
+    pub settings: MirrorSettings,
+    pub remote: Remote,
     pub store: StoreKey,
 }
 
@@ -120,14 +132,24 @@ impl Fleet {
     }
 
     fn begin(&mut self, id: DatabaseId, registration: &Registration) -> Replication {
-        let Registration { settings, remote, store } = registration;
+        let Registration { settings, remote, store, mirrors } = registration;
+        let mirrors = mirrors.iter().map(|MirrorRegistration { settings, remote, store }| {
+            let (remote, governor) = self.connection(remote, store);
+            Mirror { settings: settings.clone(), remote, governor }
+        });
+        let mirrors = mirrors.collect();
+        let (remote, governor) = self.connection(remote, store);
+        let resources = Resources { governor, ..self.resources.clone() };
+        let settings = Settings { all: self.paths.subscribe(), ..settings.clone() };
+        Replication::start(id, settings, remote, mirrors, &resources)
+    }
+
+    /// A replica as a replication uses it, and what it may do there.
+    fn connection(&mut self, remote: &Remote, store: &StoreKey) -> (Remote, Governor) {
         let share = self.stores.share(store);
         share.probe(remote);
-        let resources = Resources { governor: share.governor, ..self.resources.clone() };
-        let settings = Settings { all: self.paths.subscribe(), ..settings.clone() };
         // It retries for ever, and says so in its own way.
-        let impatient = remote.clone().with_policy(ReadPolicy::impatient());
-        Replication::start(id, settings, impatient, &resources)
+        (remote.clone().with_policy(ReadPolicy::impatient()), share.governor)
     }
 
     pub fn ids(&self) -> impl Iterator<Item = DatabaseId> {
@@ -148,9 +170,11 @@ impl Fleet {
         self.present().map(|(id, member)| (id, member.replication.status()))
     }
 
-    /// The status of one of them, to be looked at later.
-    pub fn watch_status(&self, id: DatabaseId) -> Result<watch::Receiver<Status>, FleetError> {
-        Ok(self.member(id)?.replication.watch_status())
+    /// The status of one of them, to be looked at later: that of the first replica, and those of the others.
+    pub fn watch_replicas(&self, id: DatabaseId) -> Result<Vec<watch::Receiver<Status>>, FleetError> {
+        let replication = &self.member(id)?.replication;
+        let mirrors = replication.mirrors().iter().map(|mirror| mirror.status.clone());
+        Ok(std::iter::once(replication.watch_status()).chain(mirrors).collect())
     }
 
     fn present(&self) -> impl Iterator<Item = (DatabaseId, &Member)> {
@@ -227,6 +251,12 @@ impl Fleet {
     /// How far a database is safe; of one that is stopped, how far it was.
     pub fn status(&self, id: DatabaseId) -> Result<Status, FleetError> {
         Ok(self.member(id)?.replication.status())
+    }
+
+    /// How far the other replicas of a database are, by their names.
+    pub fn mirrors(&self, id: DatabaseId) -> Result<Vec<(String, Status)>, FleetError> {
+        let mirrors = self.member(id)?.replication.mirrors().iter();
+        Ok(mirrors.map(|mirror| (mirror.name.clone(), *mirror.status.borrow())).collect())
     }
 
     fn running(&self, id: DatabaseId) -> Result<&Replication, FleetError> {

@@ -73,7 +73,7 @@ impl App {
             once: None,
             clock: MACHINE,
         };
-        Registration { settings, remote: self.remote.clone(), store: StoreKey::named("memory") }
+        Registration { settings, remote: self.remote.clone(), store: StoreKey::named("memory"), mirrors: Vec::new() }
     }
 
     /// Rows that a restore gives back.
@@ -164,6 +164,35 @@ async fn databases_come_and_go_while_others_are_replicated() {
     let ended = in_time("all ends", join_all(fleet.ends())).await;
     assert!(ended.iter().all(|ended| matches!(ended, Ended::Synced(Some(_)))), "{ended:?}");
     assert_eq!(fleet.statuses().count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_replica_of_a_database_has_a_status_of_its_own() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let app = App::new(&dir, "app.db", MemoryStore::new());
+    let remote = Remote::new(Arc::new(MemoryStore::at("memory://mirror")), Layout::Directories);
+    let mut registration = app.registration();
+    registration.mirrors.push(MirrorRegistration {
+        settings: MirrorSettings { name: "far".into(), sync_interval: Duration::ZERO, lifecycle: None },
+        remote: remote.clone(),
+        store: StoreKey::named("another"),
+    });
+    let (mut fleet, mut heard) = fleet();
+    let id = fleet.add(registration).expect("new");
+    until_ready(&mut heard, &[id]).await;
+    app.write(10);
+    let synced = in_time("a sync", fleet.sync(id, soon()).expect("runs")).await.expect("synced");
+    let followed = async {
+        while fleet.mirrors(id).expect("registered")[0].1.confirmed < synced {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    in_time("the mirror", followed).await;
+    assert_eq!(fleet.mirrors(id).expect("registered")[0].0, "far");
+    fleet.finish_by(soon());
+    in_time("all ends", join_all(fleet.ends())).await;
+    let mirrored = App { remote, ..app };
+    assert_eq!(mirrored.restored().await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

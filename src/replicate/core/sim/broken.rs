@@ -35,10 +35,12 @@ pub enum Broken {
     ShipsStrangers,
     /// The file is taken for the one that was replicated before it is compared, because what waited beside it is uploaded.
     KnowsTooEarly,
+    /// Local files that a mirror has are merged, and get other numbers.
+    MergesWhatMirrorsHave,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 16] = [
+    pub const ALL: [Broken; 17] = [
         Broken::ConfirmsBeforeTheAnswer,
         Broken::ConfirmsFailures,
         Broken::NeverReadsBack,
@@ -55,5 +57,6 @@ impl Broken {
         Broken::TakesFilesForOurs,
         Broken::ShipsStrangers,
         Broken::KnowsTooEarly,
+        Broken::MergesWhatMirrorsHave,
     ];
 }

@@ -4,6 +4,7 @@
 //!   world.rs   one clock, one queue of what is under way, the bucket, the nodes; kills, restarts, faults
 //!   bucket.rs  the bucket: objects by TXID, and every way in which a request can go wrong
 //!   node.rs    one node: its disk, its application, its core; carries effects out as `driver.rs` and `disk.rs` do
+//!   mirror.rs  what a mirror gets while the bucket is away
 //!   callers.rs who asks for a sync, and must get an answer that is true
 //!   oracle.rs  what must hold after every step, and at the end
 //!   broken.rs  executors that are wrong on purpose: each must be caught
@@ -14,6 +15,7 @@
 mod broken;
 mod bucket;
 mod callers;
+mod mirror;
 mod node;
 mod oracle;
 mod world;

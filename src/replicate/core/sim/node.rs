@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::broken::Broken;
 use super::bucket::{Bucket, Content, Created, Object};
+use super::mirror::Mirror;
 use super::oracle::{Oracle, Violation};
 use crate::clock::Dice;
 use crate::db::{Comparison, ImageReason, Reset};
@@ -19,6 +20,8 @@ use crate::state::SyncedTo;
 
 /// Bytes of WAL for each commit.
 pub const COMMIT_BYTES: u64 = 1000;
+/// Local files that may wait without being merged, because a mirror may have them.
+const KEPT_MAX: usize = 5;
 
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -34,6 +37,8 @@ pub struct Disk {
     /// Every commit that was acknowledged to the application.
     pub content: Content,
     pub spill: VecDeque<Batch>,
+    /// Local files up to there keep their numbers, because a mirror may have them.
+    pub kept_to: u64,
     /// The newest TXID that the disk was in step with.
     pub in_step: Option<u64>,
     /// Which batch was about to be sent.
@@ -77,6 +82,8 @@ pub struct Node {
     pub process: Option<Process>,
     /// Counts processes, so that answers for an earlier one are told from those for this.
     pub life: u32,
+    /// What it gives its mirror while the bucket is away.
+    pub mirror: Mirror,
     serial: u64,
 }
 
@@ -96,7 +103,7 @@ fn txid(number: u64) -> Txid {
 
 impl Node {
     pub fn new(number: usize) -> Node {
-        Node { number, disk: Disk::default(), process: None, life: 0, serial: 0 }
+        Node { number, disk: Disk::default(), process: None, life: 0, mirror: Mirror::default(), serial: 0 }
     }
 
     /// A disk that has nothing takes what the bucket has. Returns what waits on it.
@@ -107,6 +114,9 @@ impl Node {
             let (content, in_step, restored_to) = (newest.content.clone(), Some(txid), Some(txid));
             self.disk = Disk { content, in_step, restored_to, ..Disk::default() };
         }
+        // What lies here may have been given to the mirror by an earlier life.
+        self.disk.kept_to = self.disk.spill.back().map_or(0, |last| last.txid);
+        self.mirror.is_served = false;
         let files = self.disk.spill.front().zip(self.disk.spill.back());
         let files = files.map(|(first, last)| (txid(first.txid), txid(last.txid)));
         Lane { queue: Queue { files, batch: None }, wal_frames: 0, woken_reliably: true }
@@ -156,6 +166,15 @@ impl Node {
         }
     }
 
+    pub fn serve_mirror(&mut self, is_served: bool) {
+        self.mirror.is_served = is_served;
+        self.give_to_mirror();
+    }
+
+    pub fn give_to_mirror(&mut self) {
+        self.mirror.take(&self.disk);
+    }
+
     /// What waits to be sent from memory or a file.
     pub fn outgoing(&self) -> Option<Batch> {
         let process = self.process.as_ref()?;
@@ -169,6 +188,9 @@ impl Node {
 
     pub fn lane(&mut self) -> Lane {
         self.note_sending();
+        // The others are merged; so many are kept at a time.
+        let kept = self.disk.spill.iter().take(KEPT_MAX).next_back().map_or(0, |last| last.txid);
+        self.disk.kept_to = self.disk.kept_to.max(kept);
         let Some(process) = &self.process else { return Lane::default() };
         let files = self.disk.spill.front().zip(self.disk.spill.back());
         let files = files.map(|(first, last)| (txid(first.txid), txid(last.txid)));
@@ -207,7 +229,7 @@ impl Node {
                 LocalDone::Dropped(Ok(()))
             }
             LocalOrder::BeginAnew(last) => {
-                self.disk.spill.clear();
+                self.forget_files();
                 self.start_over(last.get(), ImageReason::HistoryGone);
                 self.capture(around);
                 LocalDone::BegunAnew(Ok(()))
@@ -226,7 +248,7 @@ impl Node {
             LocalOrder::KeepTail(_) => {
                 self.put_doubt_back();
                 self.spill_batch();
-                self.disk.spill.clear();
+                self.forget_files();
                 LocalDone::TailKept
             }
             LocalOrder::TakeUp => return Err("nothing was replaced".into()),
@@ -250,7 +272,7 @@ impl Node {
                 if let Aside::Taken(_, synced_to) = aside {
                     self.disk.in_step = synced_to.txid().map(Txid::get);
                 }
-                self.disk.spill.clear();
+                self.forget_files();
             }
             StartOrder::Begin(Begin::InStep(txid)) => {
                 (self.disk.in_step, self.disk.is_known) = (Some(txid.get()), true);
@@ -446,7 +468,7 @@ impl Node {
                 self.disk.spill.push_back(tail);
             }
         }
-        self.merge_spill();
+        self.merge_spill(around.broken == Some(Broken::MergesWhatMirrorsHave));
         let process = self.process.as_mut().expect("orders are given by a process");
         process.wal_from = self.disk.content.len();
         if is_careless {
@@ -456,12 +478,14 @@ impl Node {
     }
 
     /// What was never sent becomes one file, and later TXIDs move up.
-    fn merge_spill(&mut self) {
-        if self.disk.spill.len() <= 2 {
+    fn merge_spill(&mut self, forgets_mirrors: bool) {
+        let kept = self.disk.spill.iter().filter(|file| file.txid <= self.disk.kept_to && !forgets_mirrors).count();
+        let unchanged = kept.max(1);
+        if self.disk.spill.len() <= unchanged + 1 {
             return;
         }
         let last = self.disk.spill.back().cloned().expect("several");
-        self.disk.spill.truncate(2);
+        self.disk.spill.truncate(unchanged + 1);
         self.serial += 1;
         let made_by = (self.number, self.serial);
         let merged = self.disk.spill.back_mut().expect("two");
@@ -479,6 +503,12 @@ impl Node {
         if self.disk.spill.back().is_none_or(|file| file.txid < batch.txid) {
             self.disk.spill.push_back(batch);
         }
+    }
+
+    /// What waited is in no history. A mirror that has it is refused from now on.
+    fn forget_files(&mut self) {
+        self.disk.spill.clear();
+        (self.disk.kept_to, self.mirror) = (0, Mirror::default());
     }
 
     fn put_doubt_back(&mut self) {

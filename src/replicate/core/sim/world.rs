@@ -159,6 +159,7 @@ impl World {
             14 if self.nodes[node].process.is_none() && self.dice.roll(3) == 0 => {
                 self.say(|| format!("node {node} loses its disk"));
                 self.nodes[node].disk = Default::default();
+                self.nodes[node].mirror = Default::default();
             }
             15 if self.nodes[node].process.is_none() && self.dice.roll(2) == 0 => self.replace_file(node),
             15 => {
@@ -190,6 +191,7 @@ impl World {
                 (first..=self.commits).collect()
             }
         };
+        self.nodes[node].mirror = Default::default();
         let disk = &mut self.nodes[node].disk;
         (disk.content, disk.is_known, disk.restored_to) = (content.into(), false, None);
     }
@@ -228,6 +230,7 @@ impl World {
             final_retry_interval: Duration::from_millis(500),
             proof_lasts: Duration::from_secs(30),
             once: false,
+            mirror_interval: (node == 0).then_some(Duration::from_secs(1)),
         };
         let now = self.now();
         let lane = self.nodes[node].arm(&self.bucket);
@@ -376,6 +379,7 @@ impl World {
             self.lent_with[node] = 0;
         }
         let lane = self.nodes[node].lane();
+        self.nodes[node].give_to_mirror();
         self.tell(node, Event::Local(done, lane))
     }
 
@@ -403,8 +407,15 @@ impl World {
         let Some(process) = &self.nodes[node].process else { return Ok(()) };
         let (life, wake_at) = (self.nodes[node].life, process.core.wake_at());
         if let Some(outcome) = process.core.outcome() {
+            let kept = match outcome {
+                Outcome::Unsynced { kept, .. } => *kept,
+                _ => None,
+            };
             let (is_synced, outcome) = (*outcome == Outcome::Synced, format!("{outcome:?}"));
             self.say(|| format!("node {node} ended: {outcome}"));
+            if let Some(kept) = kept {
+                self.nodes[node].mirror.has_all(kept, &self.nodes[node].disk.content)?;
+            }
             if is_synced {
                 self.oracle.synced(node, &self.nodes[node].disk.content, &self.bucket)?;
             }
@@ -453,6 +464,7 @@ impl World {
             }
             Effect::Interrupt => self.interrupt(node),
             Effect::MeasureWal => self.later(0, Due::Measured { node, life }),
+            Effect::ServeMirrors(is_served) => self.nodes[node].serve_mirror(is_served),
             Effect::Open => self.open(node)?,
             Effect::Fence => {
                 if self.broken != Some(Broken::IgnoresTheFence) {
@@ -489,9 +501,10 @@ impl World {
     }
 
     /// What waits in the WAL is within the budget, and nobody overstays a deadline.
-    fn check_limits(&self) -> Result<(), Violation> {
+    fn check_limits(&mut self) -> Result<(), Violation> {
         self.callers.check(self.now_ms)?;
-        for node in &self.nodes {
+        for node in &mut self.nodes {
+            node.mirror.agrees(node.number, &self.bucket)?;
             let Some(process) = &node.process else { continue };
             // Each commit is a millisecond at full speed: what an order, a measurement and a reset take comes on top.
             // Where nothing can be numbered yet, and a reader keeps the WAL, nothing can be done.

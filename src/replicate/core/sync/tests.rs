@@ -36,6 +36,7 @@ impl Rig {
             final_retry_interval: Duration::from_millis(500),
             proof_lasts: Duration::MAX,
             once: false,
+            mirror_interval: None,
         };
         let start = Instant::now();
         let now = Now { instant: start, boot: Duration::ZERO };

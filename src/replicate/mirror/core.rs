@@ -1,0 +1,374 @@
+//! What a mirror does next: a state machine without I/O, clocks or tasks.
+//!
+//! ```text
+//!             the same history            an object is copied
+//! Looking ───────────────────▶ Following ─────────┐
+//!    ▲   ╲                      │  ▲  ▲            │
+//!    │    ╲ another history     │  │  └────────────┘
+//!    │     ▼                    │  └── begun anew: a snapshot 1-n, where what comes next cannot be had any more
+//!    │   Refused                │
+//!    └──────────────────────────┘  nothing was uploaded for long: somebody else may have been here
+//! ```
+//!
+//! One order at a time. What is refused is said again and again, and holds up nobody.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::clock::Dice;
+use crate::ltx::Txid;
+use crate::replicate::core::{Now, Outage, Pace};
+
+/// So many objects are copied one by one; more of them are not worth it, and a snapshot is made.
+const COPIES_MAX: u64 = 2000;
+/// How often it is said that a mirror is refused.
+const REFUSED_EVERY: Duration = Duration::from_secs(60);
+
+/// What a core is told once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The average time between two rounds of uploads.
+    pub sync_interval: Duration,
+    /// Pause between attempts at the end.
+    pub final_retry_interval: Duration,
+    /// Create-if-absent forgets deleted keys: after this time without an upload the mirror is looked at again before the next.
+    pub proof_lasts: Duration,
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// Everything up to this TXID has its number for good, and can be read somewhere.
+    Final(Txid),
+    Looked(Result<Found, Trouble>),
+    /// The mirror has the object of this TXID.
+    Copied(Result<Txid, Trouble>),
+    /// It has a snapshot of this TXID.
+    BegunAnew(Result<Txid, Trouble>),
+    /// It must have everything by then; nothing more becomes final.
+    Finish(Instant),
+    /// The moment has come that [`Core::wake_at`] named.
+    Timer,
+}
+
+/// What a look at the mirror has shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    Empty,
+    /// It ends with this TXID of the database's history.
+    Same(Txid),
+    /// It ends with this TXID, and only an earlier part is known to be the database's history.
+    SameBefore(Txid),
+    Foreign(String),
+}
+
+/// Why an order was not carried out, by what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Try again. `refused` says that time alone does not cure it.
+    Passing { why: String, refused: bool },
+    /// What was to be copied is nowhere any more, or does not continue what the mirror has.
+    Gone,
+    /// The mirror has another history.
+    Foreign(String),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    Look,
+    /// Create this level-0 object in the mirror.
+    Copy(Txid),
+    /// Create a snapshot that ends behind this TXID.
+    BeginAnew(Option<Txid>),
+    /// The mirror has everything up to there.
+    Confirmed(Txid),
+    /// Compaction, snapshots and retention may work on it, or must not any more.
+    Maintain(bool),
+    Say(Notice),
+}
+
+/// For the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Notice {
+    Outage { why: String, lasting: Duration },
+    Back { after: Duration },
+    Refused(String),
+    BegunAnew(Txid),
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The mirror has everything up to there.
+    pub newest: Option<Txid>,
+    /// Why that is not all.
+    pub why: Option<String>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Where the mirror ends is not known.
+    Looking,
+    Following(Following),
+    Refused {
+        why: String,
+        say_at: Instant,
+    },
+    Ended(Outcome),
+}
+
+#[derive(Debug)]
+struct Following {
+    newest: Option<Txid>,
+    /// Boot-clock time at which the mirror was seen to end there.
+    seen_at: Duration,
+    /// A round of uploads is under way: it goes on until the mirror has everything.
+    in_round: bool,
+    /// What comes next cannot be copied.
+    is_cut_off: bool,
+}
+
+#[derive(Debug)]
+enum Work {
+    Idle,
+    Busy,
+    /// After a failure.
+    Waiting(Instant),
+}
+
+pub struct Core {
+    config: Config,
+    dice: Dice,
+    state: State,
+    work: Work,
+    pace: Pace,
+    outage: Outage,
+    /// What went wrong last.
+    why: Option<String>,
+    /// The newest TXID that is final.
+    newest: Option<Txid>,
+    finish: Option<Instant>,
+    wake_at: Option<Instant>,
+}
+
+impl Core {
+    pub fn new(config: Config, seed: u64) -> Core {
+        Core {
+            pace: Pace::new(config.sync_interval),
+            dice: Dice::of(seed),
+            state: State::Looking,
+            work: Work::Idle,
+            outage: Outage::new(),
+            why: None,
+            newest: None,
+            finish: None,
+            wake_at: None,
+            config,
+        }
+    }
+
+    /// What is to be done after `event`.
+    pub fn on_event(&mut self, event: Event, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Final(txid) => self.newest = self.newest.max(Some(txid)),
+            Event::Finish(deadline) => self.finish = Some(deadline),
+            Event::Timer => {}
+            Event::Looked(found) => self.looked(found, now, &mut effects),
+            Event::Copied(copied) => self.advanced(copied, false, now, &mut effects),
+            Event::BegunAnew(begun) => self.advanced(begun, true, now, &mut effects),
+        }
+        self.wake_at = None;
+        self.plan(now, &mut effects);
+        effects
+    }
+
+    /// When [`Event::Timer`] is due.
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.wake_at
+    }
+
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.state {
+            State::Ended(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    fn looked(&mut self, found: Result<Found, Trouble>, now: Now, effects: &mut Vec<Effect>) {
+        self.work = Work::Idle;
+        let (newest, is_cut_off) = match found {
+            Ok(Found::Empty) => (None, false),
+            Ok(Found::Same(txid)) => (Some(txid), false),
+            Ok(Found::SameBefore(txid)) => (Some(txid), true),
+            Ok(Found::Foreign(why)) | Err(Trouble::Foreign(why)) => return self.refuse(why, now, effects),
+            Err(trouble) => return self.failed(trouble, now, effects),
+        };
+        self.is_back(now, effects);
+        if let (Some(txid), false) = (newest, is_cut_off) {
+            effects.push(Effect::Confirmed(txid));
+        }
+        effects.push(Effect::Maintain(true));
+        self.state = State::Following(Following { newest, seen_at: now.boot, in_round: false, is_cut_off });
+    }
+
+    /// The mirror has an object more, or should have it.
+    fn advanced(&mut self, done: Result<Txid, Trouble>, anew: bool, now: Now, effects: &mut Vec<Effect>) {
+        self.work = Work::Idle;
+        let State::Following(following) = &mut self.state else { return };
+        match done {
+            Ok(txid) if Some(txid) > following.newest => {
+                (following.newest, following.seen_at, following.is_cut_off) = (Some(txid), now.boot, false);
+                effects.push(Effect::Confirmed(txid));
+                if anew {
+                    effects.push(Effect::Say(Notice::BegunAnew(txid)));
+                    // What it knows of the mirror has a hole now.
+                    effects.extend([Effect::Maintain(false), Effect::Maintain(true)]);
+                }
+                self.is_back(now, effects);
+            }
+            Ok(_) | Err(Trouble::Gone) if anew => {
+                let why = "the first replica has no file that goes beyond what the mirror has".to_owned();
+                self.failed(Trouble::Passing { why, refused: false }, now, effects);
+            }
+            Ok(_) => {}
+            Err(Trouble::Gone) => following.is_cut_off = true,
+            Err(Trouble::Foreign(why)) => self.refuse(why, now, effects),
+            Err(trouble) => self.failed(trouble, now, effects),
+        }
+    }
+
+    fn refuse(&mut self, why: String, now: Now, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Maintain(false));
+        self.state = State::Refused { why, say_at: now.instant };
+    }
+
+    fn failed(&mut self, trouble: Trouble, now: Now, effects: &mut Vec<Effect>) {
+        let (why, refused) = match trouble {
+            Trouble::Passing { why, refused } => (why, refused),
+            Trouble::Gone | Trouble::Foreign(_) => return,
+        };
+        let failure = self.outage.failed(now.instant, !refused, &mut self.dice);
+        if let Some(lasting) = failure.say {
+            effects.push(Effect::Say(Notice::Outage { why: why.clone(), lasting }));
+        }
+        self.why = Some(why);
+        let pause = match self.finish {
+            Some(_) => failure.pause.min(self.config.final_retry_interval),
+            None => failure.pause,
+        };
+        self.work = Work::Waiting(now.instant + pause);
+    }
+
+    fn is_back(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.why = None;
+        if let Some(after) = self.outage.ended(now.instant) {
+            effects.push(Effect::Say(Notice::Back { after }));
+        }
+    }
+
+    fn plan(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if let Some(deadline) = self.finish
+            && self.is_over(deadline, now)
+        {
+            return self.end(effects);
+        }
+        if let Work::Waiting(until) = self.work
+            && self.is_due(until, now)
+        {
+            self.work = Work::Idle;
+        }
+        match &mut self.state {
+            State::Refused { say_at, .. } => {
+                let at = *say_at;
+                if self.is_due(at, now) {
+                    self.say_refused(now, effects);
+                }
+            }
+            State::Looking if matches!(self.work, Work::Idle) && self.newest.is_some() => {
+                self.order(Effect::Look, effects);
+            }
+            State::Following(_) if matches!(self.work, Work::Idle) => self.follow(now, effects),
+            State::Looking | State::Following(_) | State::Ended(_) => {}
+        }
+    }
+
+    fn say_refused(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if let State::Refused { why, say_at } = &mut self.state {
+            effects.push(Effect::Say(Notice::Refused(why.clone())));
+            *say_at = now.instant + REFUSED_EVERY;
+            let at = *say_at;
+            self.wake(at);
+        }
+    }
+
+    /// The mirror ends where it is known to end, and nothing is under way.
+    fn follow(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let State::Following(following) = &mut self.state else { return };
+        let Some(last) = self.newest.filter(|last| Some(*last) > following.newest) else {
+            following.in_round = false;
+            return;
+        };
+        if now.boot.saturating_sub(following.seen_at) >= self.config.proof_lasts {
+            self.state = State::Looking;
+            return self.order(Effect::Look, effects);
+        }
+        let at = self.pace.next_at(now.instant);
+        if !following.in_round && self.finish.is_none() && at > now.instant {
+            return self.wake(at);
+        }
+        if !std::mem::replace(&mut following.in_round, true) {
+            self.pace.begin(now.instant);
+        }
+        let first = following.newest.map_or(Some(Txid::FIRST), Txid::next).unwrap_or(last);
+        let is_far = last.get() - first.get() >= COPIES_MAX;
+        let order = match following.is_cut_off || is_far {
+            true => Effect::BeginAnew(following.newest),
+            false => Effect::Copy(first),
+        };
+        self.order(order, effects);
+    }
+
+    fn order(&mut self, order: Effect, effects: &mut Vec<Effect>) {
+        self.work = Work::Busy;
+        effects.push(order);
+    }
+
+    /// Whether there is nothing more to do, or no time for it.
+    fn is_over(&mut self, deadline: Instant, now: Now) -> bool {
+        let is_done = match &self.state {
+            State::Following(following) => following.newest >= self.newest,
+            State::Looking => self.newest.is_none(),
+            State::Refused { .. } | State::Ended(_) => true,
+        };
+        is_done || self.is_due(deadline, now)
+    }
+
+    fn end(&mut self, effects: &mut Vec<Effect>) {
+        let late = || Some(self.why.clone().unwrap_or_else(|| "there was no time for more".into()));
+        let outcome = match &self.state {
+            State::Ended(_) => return,
+            State::Following(Following { newest, is_cut_off, .. }) => {
+                let why = if *newest >= self.newest { None } else { late() };
+                Outcome { newest: newest.filter(|_| !is_cut_off), why }
+            }
+            State::Looking => Outcome { newest: None, why: self.newest.and_then(|_| late()) },
+            State::Refused { why, .. } => Outcome { newest: None, why: Some(why.clone()) },
+        };
+        effects.push(Effect::Maintain(false));
+        self.state = State::Ended(outcome);
+    }
+
+    fn wake(&mut self, at: Instant) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Whether `at` has come; if not, it is waited for.
+    fn is_due(&mut self, at: Instant, now: Now) -> bool {
+        let is_due = at <= now.instant;
+        if !is_due {
+            self.wake(at);
+        }
+        is_due
+    }
+}
