@@ -27,7 +27,7 @@ const SHM_LOCKS: Bytes = (120, 9);
 
 /// A process has the database open.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} is open in {by} and cannot be replaced meanwhile: stop it first", path.display())]
+#[error("{} is open in {by} and was not replaced: stop it first", path.display())]
 pub struct InUse {
     pub path: PathBuf,
     /// The processes by name, as far as they can be seen from here.
