@@ -1,4 +1,4 @@
-//! The only door to time and randomness: one handle for all of it.
+//! The only way to time and randomness: one handle for all of it.
 //!
 //! | a [`Clock`]'s | | for |
 //! |---|---|---|
@@ -40,7 +40,7 @@ pub struct Clock {
     simulated: Option<&'static Simulated>,
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the door")]
+#[expect(clippy::disallowed_methods, reason = "everything else asks a Clock")]
 impl Clock {
     /// By the monotonic clock.
     pub fn instant(&self) -> Instant {

@@ -140,7 +140,7 @@ pub struct Proof {
 pub struct Proofs {
     /// The moment last proven restorable.
     pub proven: Option<Proof>,
-    /// What was found since then; `None`: nothing, or nobody looked.
+    /// What was found since then; `None`: nothing, or nothing was looked at.
     pub failed: Option<String>,
 }
 

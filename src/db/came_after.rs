@@ -1,4 +1,4 @@
-//! Does a page show that the database here came after one that somebody else shipped? Pure.
+//! Does a page show that the database here came after one that another writer uploaded? Pure.
 //!
 //! Two nodes, one after the other, and the first one comes back with its old disk: it has the same
 //! tables and mostly the same pages as the newest state, so likeness proves nothing. What counts
@@ -6,12 +6,12 @@
 //! time, and of these only what was written into them then:
 //!
 //! ```text
-//! before        the page as it was, in the history                      a b c
-//! theirs        the page as it is now, in the history                   a b c d e      d and e were added
-//! here   equal  it is that page                                         a b c d e      kept
-//!        later  what was added is still there, and more came after it   a b c d e f    kept
-//!        old    nothing of it ever was here                             a b c          not kept
-//!        other  another branch                                          a b c x y      not kept
+//! before        the page as it was, in the history                    a b c
+//! theirs        the page as it is now, in the history                 a b c d e    with d and e
+//! here   equal  it is that page                                       a b c d e    kept
+//!        later  what was added is still there, and more came after    a b c d e f  kept
+//!        old    nothing of it ever was here                           a b c        not kept
+//!        other  another branch                                        a b c x y    not kept
 //! ```
 //!
 //! Page 1, interior pages of b-trees and pages of zeros look alike in branches that have nothing to

@@ -8,7 +8,7 @@
 //! ```text
 //! other   1 2 3 4 5 6 7        8 was cut off, or never was
 //! live    1 2'3 4 5'6 7 8
-//!           ^     ^     ^      these, and those that were written to the WAL last, become the next file
+//!           ^     ^     ^      these, and those written to the WAL last, become the next file
 //! ```
 //!
 //! What is equal is evidence too: of the same lineage, if there is enough of it that says something

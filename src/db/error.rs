@@ -41,7 +41,7 @@ pub enum DbError {
 }
 
 impl DbError {
-    /// Somebody else holds a lock: the same call may succeed later.
+    /// Another connection holds a lock: the same call may succeed later.
     pub fn is_busy(&self) -> bool {
         matches!(self, DbError::NotWal { .. }) || matches!(self, DbError::Sqlite(error) if error.is_busy())
     }

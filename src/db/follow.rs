@@ -8,8 +8,8 @@
 //!
 //! Nothing is lost by moving on without a capture: some read transaction is held at every moment,
 //! so what is not captured stays in the WAL. And should the application be killed in the middle of
-//! a commit, moving on is what finds the wal-index torn and builds it anew, which nobody else can
-//! while the application is kept from checkpoints.
+//! a commit, moving on is what finds the wal-index torn and builds it anew, which no other process
+//! can while the application is kept from checkpoints.
 
 use std::mem;
 

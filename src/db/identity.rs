@@ -2,9 +2,9 @@
 //!
 //! A database that was deleted, renamed over or recreated has a new inode; our connections would go
 //! on reading the old one, and shipping either over a good history would be wrong. The same goes
-//! for its `-wal` and its `-shm`, which nobody deletes while a connection is open: whoever opens
-//! the database now would not see what we see. Only `stat` is used: opening the file would be the
-//! POSIX lock trap (see `sqlite/`).
+//! for its `-wal` and its `-shm`, which no program deletes while a connection is open: whoever
+//! opens the database now would not see what we see. Only `stat` is used: opening the file would be
+//! the POSIX lock trap (see `sqlite/`).
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -30,7 +30,7 @@
 //! the old one ends, and the old one ends only after everything up to the new one's mark is
 //! captured.
 //!
-//! - *Pinned* (`sqlite3_snapshot_get`): on a read slot of its own, so nobody can restart or
+//! - *Pinned* (`sqlite3_snapshot_get`): on a read slot of its own, so no process can restart or
 //!   truncate the WAL.
 //! - *Resting*, only after a reset: on slot 0. The next writer may restart the WAL once, and its
 //!   new frames cannot be copied to the database file while slot 0 is held, so they cannot be

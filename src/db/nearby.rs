@@ -68,7 +68,7 @@ impl Surroundings {
             _ => nearest_directory(path),
         };
         found.take_directory(home, true);
-        // Not the root of the file system: what is there is nobody's neighbour.
+        // Not the root of the file system: what is there is not near this path.
         if let Some(above) = home.parent().filter(|above| above.parent().is_some()) {
             found.take_directory(above, false);
         }

@@ -202,8 +202,8 @@ impl Db {
         self.files.check().map(drop)
     }
 
-    /// Takes the write lock and keeps it until this value is dropped: nobody can commit any more.
-    /// `false` when the application holds it right now.
+    /// Takes the write lock and keeps it until this value is dropped: no commit can happen any
+    /// more. `false` when the application holds it right now.
     pub fn freeze(&self) -> Result<bool, DbError> {
         Ok(self.spare.begin_write()?)
     }

@@ -3,21 +3,20 @@
 //!
 //! While a database is replicated its WAL stays, whoever closes it. When a maintenance puts another
 //! file in its place, that WAL would be taken for the new file's, and its pages for newer ones. So
-//! it goes before the new file is opened, unless somebody has opened the new file with it already.
+//! it goes before the new file is opened, unless a program has opened the new file with it already.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use super::error::DbError;
 use super::identity::Identity;
 use super::open::{Db, Tuning};
 use crate::fsx;
-use crate::sqlite::Connection;
+use crate::sqlite::{Connection, LockBytes, is_locked_by_another_process};
 
 /// `UNIX_SHM_DMS` of SQLite's unix VFS: every connection that uses the `-shm` has a shared lock on
 /// this byte of it.
-const SHM_IN_USE_BYTE: libc::off_t = 128;
+const SHM_IN_USE: LockBytes = (128, 1);
 
 /// What is left of a database that was replaced.
 #[derive(Clone, Debug)]
@@ -81,15 +80,7 @@ fn is_shared(path: &Path) -> bool {
         return false;
     }
     let Ok(shm) = File::options().read(true).write(true).open(path) else { return true };
-    // SAFETY: all-zero is a valid value of this plain C structure.
-    let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_type = libc::F_WRLCK as libc::c_short;
-    range.l_whence = libc::SEEK_SET as libc::c_short;
-    range.l_start = SHM_IN_USE_BYTE;
-    range.l_len = 1;
-    // SAFETY: the descriptor is open, and the call reads and writes one `flock`, which `range` is.
-    let asked = unsafe { libc::fcntl(shm.as_raw_fd(), libc::F_GETLK, &raw mut range) };
-    asked != 0 || range.l_type != libc::F_UNLCK as libc::c_short
+    is_locked_by_another_process(&shm, SHM_IN_USE).unwrap_or(true)
 }
 
 /// The process other than `own` that holds a lock on the file, by the lines of `/proc/locks`.

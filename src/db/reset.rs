@@ -1,8 +1,8 @@
 //! Letting the WAL start over: a few milliseconds under the write lock.
 //!
 //! ```text
-//! PASSIVE checkpoint up to our mark          no lock; a long tail is captured and checkpointed first
-//! sync both files                            so that the checkpoint under the lock has little to wait for
+//! PASSIVE checkpoint up to our mark          no lock; a long tail is captured first
+//! sync both files                            so that the checkpoint under the lock is short
 //! BEGIN IMMEDIATE on the spare connection    the write lock: no commit until it ends
 //! capture the tail                           usually nothing
 //! end the read transaction
@@ -36,8 +36,8 @@ const TAIL_PART: u64 = 8;
 const TAIL_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=16 << 20;
 /// The tail is encoded in memory.
 const TAIL_CONTENT_MAX: u64 = 32 << 20;
-/// How long nobody may have written before a huge WAL is truncated: while that lasts, which is long
-/// for a huge file, nobody can.
+/// How long nothing may have been written before a huge WAL is truncated: while that lasts, which
+/// is long for a huge file, nothing can.
 const QUIET_BEFORE_TRUNCATE: Duration = Duration::from_millis(20);
 
 /// How long to try for a checkpoint: the application may be in one of its own.
@@ -182,7 +182,7 @@ impl Db {
         // Without a known position there is no history to keep whole: the next capture is an image
         // in any case.
         if self.has_position() {
-            // Between these two nobody can restart the WAL: that takes the write lock.
+            // Between these two no process can restart the WAL: that takes the write lock.
             self.reader.end().map_err(DbError::from)?;
             let mark = self.reader.pin().map_err(DbError::from)?;
             self.mark = mark;

@@ -21,7 +21,7 @@ use crate::ltx::{Header, WalPosition};
 use crate::page::Pgno;
 use crate::sqlite::{FrameChecksum, Salts, Wal, WalError, WalMark, frame_len, frame_offset};
 
-/// More restarts of one WAL than happen while nobody replicates. Two WALs that were created anew
+/// More restarts of one WAL than happen while nothing replicates. Two WALs that were created anew
 /// are that close by chance once in 65,536 times.
 const RESTARTS_MAX: u32 = 1 << 16;
 

@@ -36,7 +36,7 @@ impl Flavour {
     }
 
     /// The flavour that page number and flags of a page frame announce; an error names the flags
-    /// that nobody knows.
+    /// that are unknown.
     pub(super) fn of_page(head: &[u8; FRAME_HEADER_LEN]) -> std::result::Result<Flavour, String> {
         match u16::from_be_bytes([head[4], head[5]]) {
             0 => Ok(Flavour::Frame),
@@ -63,7 +63,7 @@ impl Front {
         let raw = bytes.first_chunk().ok_or(LtxError::Truncated { within: "header" })?;
         let header = Header::decode(raw)?;
         let page = bytes[HEADER_LEN..].first_chunk().filter(|head| **head != END_OF_PAGES);
-        // Flags that nobody knows are for whoever reads the page.
+        // Unknown flags are for whoever reads the page.
         Ok(Front { header, flavour: page.and_then(|head| Flavour::of_page(head).ok()) })
     }
 }

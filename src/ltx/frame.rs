@@ -1,8 +1,8 @@
 //! Page frames: which pages a file may hold in which order, and how one frame is read.
 //!
 //! ```text
-//! pgno (4) │ flags (2) = 0 │ one LZ4 frame                     ← Litestream 0.5.0 to 0.5.15, and we; see `lz4`
-//! pgno (4) │ flags (2) = 1 │ size (4) │ one raw LZ4 block      ← Litestream from 0.5.16 on
+//! pgno (4) │ flags (2) = 0 │ one LZ4 frame                   Litestream 0.5.0 to 0.5.15, and we (`lz4`)
+//! pgno (4) │ flags (2) = 1 │ size (4) │ one raw LZ4 block    Litestream from 0.5.16 on
 //! ```
 //!
 //! [`Flavour`] says which of them a new file gets.

@@ -2,8 +2,8 @@
 //! pieces.
 //!
 //! ```text
-//! (uvarint pgno, uvarint offset, uvarint length) … 0 │ index size (8) │ post-apply checksum (8) = 0 │ file checksum (8)
-//!                                                    └──────────────── the tail, 24 bytes ────────────────────────┘
+//! (uvarint pgno, uvarint offset, uvarint length) … 0
+//! index size (8) │ post-apply checksum (8) = 0 │ file checksum (8)      the tail, 24 bytes
 //! ```
 //!
 //! The index of a large database is itself large, so it is read as a stream and never kept whole.

@@ -27,7 +27,7 @@
 //! | 24 | 8 | max TXID | |
 //! | 32 | 8 | timestamp | Unix milliseconds |
 //! | 40 | 8 | pre-apply checksum | 0 |
-//! | 48 | 8 | WAL offset | where in the `-wal` the frames begin; 0 in compacted files, else at least 32 |
+//! | 48 | 8 | WAL offset | where in the `-wal` the frames begin, ≥ 32; 0 in compacted files |
 //! | 56 | 8 | WAL size | bytes of WAL, up to the end of a commit frame |
 //! | 64 | 4 + 4 | WAL salts | of the generation that the frames are from |
 //! | 72 | 8 | node id | 0; not looked at |
@@ -73,8 +73,8 @@
 //!
 //! Nothing read from a file is trusted: every length is checked against what the page size allows
 //! before memory is taken for it, and every violation is a typed [`LtxError`]. I7: reading takes
-//! one page and one frame of memory, whatever the file says about itself; `fuzz.rs` tries what
-//! nobody wrote.
+//! one page and one frame of memory, whatever the file says about itself; `fuzz.rs` tries what no
+//! program wrote.
 
 mod crc;
 mod decode;

@@ -7,8 +7,8 @@
 //!
 //! ```text
 //! level 9   1───────4                          by names it reaches 9
-//! level 1            5───7                     without what is unsound or missing it reaches 5 (and 9 is behind a gap)
-//! level 0            5 x 7 · 9                 x damaged, but level 1 holds it: its moment is lost, 7 is not
+//! level 1            5───7                     without what is unsound or missing it reaches 5
+//! level 0            5 x 7 · 9                 x is damaged, but level 1 holds it: 7 is not lost
 //! ```
 //!
 //! Retention thins out what is older than the window, so a hole there is no finding; compaction

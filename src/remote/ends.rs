@@ -1,7 +1,7 @@
 //! The two ends of an LTX object: what its header says, and whether its last bytes fit its size.
 //!
-//! An inner `Err` says why the object does not count; the outer one, that nobody could look. What
-//! does not fit is read once more, in case it was damaged on its way.
+//! An inner `Err` says why the object does not count; the outer one, that it could not be looked
+//! at. What does not fit is read once more, in case it was damaged on its way.
 
 use super::{LtxObject, ReadError, Remote};
 use crate::ltx::{HEADER_LEN, Header, LtxError, TAIL_LEN, Tail};

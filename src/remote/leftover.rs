@@ -1,5 +1,5 @@
-//! What killed processes leave beside a replica: probes that nobody deleted, uploads in parts that
-//! nobody ended.
+//! What killed processes leave beside a replica: probes that were not deleted, uploads in parts
+//! that were not ended.
 //!
 //! Only what is ours by its name goes, and only when it is old enough that no living process can be
 //! at work on it. Ages are told by the store's own clock, so that a wrong one here cannot end

@@ -5,12 +5,17 @@
 //! in and objects come out.
 //!
 //! ```text
-//!   names.rs    the one place that knows the names of objects        listing.rs  one LIST, sorted, and only what is ours
-//!   level.rs    compaction levels                                    plan.rs     pure: the files of a point in history
-//!   created.rs  when the content of an object came to be             read.rs     reading with patience
-//!   v03.rs      what Litestream 0.3 left                             ends.rs     header and end of an object: do they fit?
-//!   leftover.rs what killed processes leave beside it
-//!   audit.rs    pure: what is wrong with a replica                   stream.rs   an object for code that blocks, read and verified
+//!   names.rs     the one place that knows the names of objects
+//!   level.rs     compaction levels
+//!   listing.rs   one LIST, sorted, and only what is ours
+//!   plan.rs      pure: the files of a point in history
+//!   created.rs   when the content of an object came to be
+//!   read.rs      reading with patience
+//!   ends.rs      header and end of an object: do they fit?
+//!   stream.rs    an object for code that blocks, read and verified
+//!   v03.rs       what Litestream 0.3 left
+//!   leftover.rs  what killed processes leave beside it
+//!   audit.rs     pure: what is wrong with a replica
 //! ```
 //!
 //! A listing is one LIST of everything. What is not an LTX object under the one name it can have is

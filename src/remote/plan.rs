@@ -10,7 +10,7 @@
 //! snapshot 1────────────100
 //! level 2           90───────120
 //! level 1                        121───130
-//! level 0                                  131 132 │ 134 …      132 is as far as it gets: 133 is missing
+//! level 0                                  131 132 │ 134 …      133 is missing: it ends at 132
 //! ```
 
 use super::{Level, Listing, LtxObject};

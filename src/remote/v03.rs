@@ -1,8 +1,10 @@
 //! The names of a replica that Litestream 0.3 wrote, and what is there.
 //!
 //! ```text
-//! generations/<16 hex>/snapshots/<index, 8 hex>.snapshot.lz4                 the database file as it was when a WAL began
-//! generations/<16 hex>/wal/<index, 8 hex>_<offset, 8 to 16 hex>.wal.lz4      bytes of that WAL from an offset on
+//! the database file as it was when a WAL began:
+//!   generations/<16 hex>/snapshots/<index, 8 hex>.snapshot.lz4
+//! bytes of that WAL from an offset on:
+//!   generations/<16 hex>/wal/<index, 8 hex>_<offset, 8 to 16 hex>.wal.lz4
 //! ```
 //!
 //! The same on every store; but on S3 the prefix was joined as a path (`.` and `""` vanish), where

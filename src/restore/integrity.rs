@@ -1,8 +1,8 @@
 //! Asks SQLite whether a restored file is a sound database, before anybody sees it.
 //!
-//! The file is nobody's database yet, so it is opened as an immutable one: no locks, no WAL,
-//! nothing written. Its schema is not trusted: a checksum proves that a file is the one that was
-//! uploaded, not who uploaded it.
+//! The file is no application's database yet, so it is opened as an immutable one: no locks, no
+//! WAL, nothing written. Its schema is not trusted: a checksum proves that a file is the one that
+//! was uploaded, not who uploaded it.
 
 use std::path::Path;
 

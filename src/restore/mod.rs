@@ -2,9 +2,12 @@
 //! `v03.rs`.)
 //!
 //! ```text
-//! one LIST → plan (pure) → open: header and index of each file, newest first → claim: who owns which page
-//!          → parts of all files, fetched and decoded in parallel → the newest version of each page written at its place
-//!          → every file verified → integrity → fsync → siblings out of the way → rename → fsync of the directory
+//! one LIST → plan (pure) → open: header and index of each file, newest first
+//!          → claim: which file has which page
+//!          → parts of all files, fetched and decoded in parallel
+//!          → the newest version of each page written at its place
+//!          → every file verified → integrity → fsync
+//!          → siblings out of the way → rename → fsync of the directory
 //! ```
 //!
 //! Whether all of that would succeed is proved by `verify/`, without a database to replace.

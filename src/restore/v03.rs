@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! plan (pure) → files fetched ahead, in order → LZ4 frames → snapshot into the temporary file
-//!             → WAL by WAL: frames checked, committed pages written → integrity → fsync → the same end as every restore
+//!             → WAL by WAL: frames checked, committed pages written → integrity → fsync
+//!             → the same end as every restore
 //! ```
 //!
 //! The format does not say how long a WAL was, so a last segment that is missing leaves no trace in

@@ -23,7 +23,7 @@ use crate::fsx::{self, FsError};
 use crate::remote::{ReadPolicy, Remote};
 use crate::replicate::{Behind, Place, blocking, look_behind};
 use crate::restore::{Backup, FileOwner, Reached, SameHistory, same_history};
-use crate::sqlite::{Presence, fold_wal, look_at_file};
+use crate::sqlite::{Presence, checkpoint_and_close, look_at_file};
 use crate::state::{LocalState, Lock, RestoreMarker, SyncedTo};
 
 /// How long a replica may take to say where its history ends.
@@ -119,7 +119,7 @@ fn locked(path: &Path, meta_path: &Path) -> Option<(PathBuf, Lock)> {
 
 async fn fold(path: &Path) -> anyhow::Result<bool> {
     let path = path.to_owned();
-    Ok(tokio::task::spawn_blocking(move || fold_wal(&path)).await??)
+    Ok(tokio::task::spawn_blocking(move || checkpoint_and_close(&path)).await??)
 }
 
 /// A database to bring forward.

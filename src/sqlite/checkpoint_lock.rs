@@ -11,8 +11,8 @@
 //! and never us: a connection of this process takes the same byte as if it were free, for a
 //! checkpoint of ours, or to build a wal-index anew that an application left torn when it was
 //! killed in the middle of writing its header. (A lock that excluded our own connections, too,
-//! would let nobody repair the index: the application's next process would wait for us, and we for
-//! ourselves.) Two things follow:
+//! would let no process repair the index: the application's next process would wait for us, and we
+//! for ourselves.) Two things follow:
 //!
 //! - SQLite gives the byte back when it is done with it, and ours is gone with it:
 //!   [`CheckpointLock::renew`].
@@ -23,14 +23,14 @@
 
 use std::fs::File;
 use std::mem::ManuallyDrop;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use super::byte_lock::{Bytes, ask, is_locked_by_another_process};
 use crate::fsx;
 
 /// `UNIX_SHM_BASE + WAL_CKPT_LOCK` of SQLite's unix VFS; part of the file format
 /// (<https://sqlite.org/walformat.html#wal_locks>).
-const CHECKPOINT_BYTE: libc::off_t = 121;
+const CHECKPOINT_BYTE: Bytes = (121, 1);
 
 #[derive(Debug)]
 pub struct CheckpointLock {
@@ -72,10 +72,7 @@ impl CheckpointLock {
     /// Whether a checkpoint of another process is under way, or kept from beginning.
     pub fn is_held_elsewhere(&mut self) -> bool {
         let Some(shm) = self.shm() else { return false };
-        let mut range = checkpoint_byte(libc::F_WRLCK);
-        // SAFETY: the descriptor is open (never closed), and the call reads and writes one `flock`, which `range` is.
-        let asked = unsafe { libc::fcntl(shm.as_raw_fd(), libc::F_GETLK, &raw mut range) };
-        asked == 0 && range.l_type != libc::F_UNLCK as libc::c_short
+        is_locked_by_another_process(shm, CHECKPOINT_BYTE).unwrap_or(false)
     }
 
     fn shm(&mut self) -> Option<&File> {
@@ -85,22 +82,8 @@ impl CheckpointLock {
     }
 
     fn set(&mut self, kind: libc::c_int) -> bool {
-        let Some(shm) = self.shm() else { return false };
-        let range = checkpoint_byte(kind);
-        // SAFETY: the descriptor is open (never closed), and the call reads one `flock`, which
-        // `range` is.
-        unsafe { libc::fcntl(shm.as_raw_fd(), libc::F_SETLK, &raw const range) == 0 }
+        self.shm().is_some_and(|shm| ask(shm, libc::F_SETLK, kind, CHECKPOINT_BYTE).is_ok())
     }
-}
-
-fn checkpoint_byte(kind: libc::c_int) -> libc::flock {
-    // SAFETY: all-zero is a valid value of this plain C structure.
-    let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_type = kind as libc::c_short;
-    range.l_whence = libc::SEEK_SET as libc::c_short;
-    range.l_start = CHECKPOINT_BYTE;
-    range.l_len = 1;
-    range
 }
 
 impl Drop for CheckpointLock {
@@ -115,12 +98,7 @@ impl CheckpointLock {
     /// of this process, too.
     pub fn excludes_others(&self) -> bool {
         let shm = ManuallyDrop::new(File::options().read(true).write(true).open(&self.path).expect("open"));
-        let mut range = checkpoint_byte(libc::F_WRLCK);
-        // SAFETY: the descriptor is open (never closed), and the call reads and writes one `flock`,
-        // which `range` is.
-        let asked = unsafe { libc::fcntl(shm.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) };
-        assert_eq!(asked, 0, "{}", std::io::Error::last_os_error());
-        range.l_type != libc::F_UNLCK as libc::c_short
+        ask(&shm, libc::F_OFD_GETLK, libc::F_WRLCK, CHECKPOINT_BYTE).expect("asked").is_some()
     }
 }
 

@@ -12,32 +12,29 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::byte_lock::{Bytes, ask};
 use crate::fsx::{self, Context};
-
-/// Bytes of a file: the first, and how many.
-pub(super) type Range = (libc::off_t, libc::off_t);
 
 /// The bytes PENDING, RESERVED and SHARED of the database file
 /// (<https://sqlite.org/lockingv3.html>).
-const DATABASE_LOCKS: Range = (0x4000_0000, 512);
+const DATABASE_LOCKS: Bytes = (0x4000_0000, 512);
 /// The locks of the wal-index and the one that a connection holds as long as it lives
 /// (<https://sqlite.org/walformat.html#wal_locks>).
-const SHM_LOCKS: Range = (120, 9);
+const SHM_LOCKS: Bytes = (120, 9);
 
-/// Somebody has the database open.
+/// A process has the database open.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} is open in {by} and cannot be replaced meanwhile: stop that first", path.display())]
+#[error("{} is open in {by} and was not replaced: stop it first", path.display())]
 pub struct InUse {
     pub path: PathBuf,
     /// The processes by name, as far as they can be seen from here.
     pub by: String,
 }
 
-/// Nobody can open the database as long as this lives.
+/// No process can open the database as long as this lives.
 #[derive(Debug)]
 pub struct Exclusion(#[expect(dead_code, reason = "the locks live as long as the files")] Vec<File>);
 
@@ -73,7 +70,7 @@ fn is_denied(error: &io::Error) -> bool {
 }
 
 /// Takes the bytes, or says who has a lock on one of them (-1: not to be told).
-fn lock(file: &File, bytes: Range) -> io::Result<Option<i32>> {
+fn lock(file: &File, bytes: Bytes) -> io::Result<Option<i32>> {
     if let Some(holder) = ask(file, libc::F_OFD_GETLK, libc::F_WRLCK, bytes)? {
         return Ok(Some(holder));
     }
@@ -87,23 +84,8 @@ fn lock(file: &File, bytes: Range) -> io::Result<Option<i32>> {
 }
 
 /// Who has a lock for writing on one of the bytes (-1: not to be told).
-pub(super) fn write_locker(file: &File, bytes: Range) -> Option<i32> {
+pub(super) fn write_locker(file: &File, bytes: Bytes) -> Option<i32> {
     ask(file, libc::F_OFD_GETLK, libc::F_RDLCK, bytes).ok().flatten()
-}
-
-/// Asks for a lock of this kind, or only whether it could be had; returns whose lock is in the way.
-fn ask(file: &File, command: libc::c_int, kind: libc::c_int, (start, len): Range) -> io::Result<Option<i32>> {
-    // SAFETY: all-zero is a valid value of this plain C structure.
-    let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_type = kind as libc::c_short;
-    range.l_whence = libc::SEEK_SET as libc::c_short;
-    (range.l_start, range.l_len) = (start, len);
-    // SAFETY: the descriptor is open, and the call reads and writes one `flock`, which `range` is.
-    match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut range) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ if command != libc::F_OFD_GETLK || range.l_type == libc::F_UNLCK as libc::c_short => Ok(None),
-        _ => Ok(Some(range.l_pid)),
-    }
 }
 
 fn in_use(path: &Path, holder: Option<i32>) -> InUse {

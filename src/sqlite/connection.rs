@@ -4,10 +4,13 @@
 //!
 //! | state | begun by | effect while it lasts |
 //! |---|---|---|
-//! | idle | [`Connection::end`] | none; the open connection keeps others out of `journal_mode=DELETE` |
-//! | pinned | [`Connection::pin`] | on a read slot of its own: nobody can restart or truncate the WAL |
-//! | resting | [`Connection::rest`] | on slot 0 if all is backfilled: the next writer may restart the WAL *once*; its new frames cannot be backfilled, so a second restart cannot happen |
-//! | write lock | [`Connection::begin_write`] | holds the write lock: no commit can happen |
+//! | idle | [`Connection::end`] | none, except that it prevents `journal_mode=DELETE` |
+//! | pinned | [`Connection::pin`] | own read slot: no process can restart the WAL |
+//! | resting | [`Connection::rest`] | slot 0 if all is backfilled: see below |
+//! | write lock | [`Connection::begin_write`] | no commit can happen |
+//!
+//! While one rests on slot 0, the next writer may restart the WAL *once*; its new frames cannot be
+//! backfilled, so a second restart cannot happen.
 //!
 //! Nothing here ever writes a row, a table or a page of its own.
 
@@ -25,7 +28,7 @@ use crate::page::PageSize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointMode {
-    /// Copies what no reader needs; waits for nobody.
+    /// Copies what no reader needs; never waits.
     Passive,
     /// Also empties the file; returns busy instead of waiting.
     Truncate,
@@ -84,7 +87,7 @@ impl Connection {
 
     /// Opens an existing database to look at it, and writes nothing, not even what its journal
     /// would bring back. With `immutable` no lock is taken and no file is made beside it: only for
-    /// a database that nobody has open.
+    /// a database that no process has open.
     pub fn open_to_read(path: &Path, immutable: bool, busy_timeout: Duration) -> Result<Connection, SqliteError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = rusqlite::Connection::open_with_flags(uri(path, immutable), flags)
@@ -141,7 +144,8 @@ impl Connection {
         PageSize::new(bytes).ok_or_else(|| SqliteError::other("read the page size of", &self.path, "not a page size"))
     }
 
-    /// Begins a read transaction that nobody can restart the WAL under, and says where it stands.
+    /// Begins a read transaction under which no process can restart the WAL, and says where it
+    /// stands.
     pub fn pin(&self) -> Result<Mark, SqliteError> {
         const VERB: &str = "begin a read transaction on";
         self.conn.execute_batch("BEGIN").map_err(|e| self.error(VERB, &e))?;
@@ -162,7 +166,7 @@ impl Connection {
         })
     }
 
-    /// Takes the write lock without writing; `false` when somebody else has it.
+    /// Takes the write lock without writing; `false` when another connection has it.
     pub fn begin_write(&self) -> Result<bool, SqliteError> {
         match self.conn.execute_batch("BEGIN IMMEDIATE") {
             Ok(()) => Ok(true),

@@ -8,7 +8,7 @@ use nix::unistd::AccessFlags;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SqliteError {
-    /// Somebody holds the lock: try again later.
+    /// Another connection holds the lock: try again later.
     #[error("{verb} {}: the database is locked", path.display())]
     Busy { verb: &'static str, path: PathBuf },
     /// The database, its WAL or its shm cannot be opened; the detail says why.
@@ -43,7 +43,7 @@ impl SqliteError {
         let path = path.to_owned();
         let detail = error.to_string();
         match error.sqlite_error_code() {
-            // The last is what SQLite says when somebody stands still with a lock that is held for
+            // The last is what SQLite says when a process stands still with a lock that is held for
             // moments only: an application that was suspended while it wrote to the wal-index.
             Some(
                 rusqlite::ErrorCode::DatabaseBusy

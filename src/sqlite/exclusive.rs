@@ -1,5 +1,5 @@
-//! A program that keeps the whole database to itself (`PRAGMA locking_mode=EXCLUSIVE`): nobody else
-//! can even read it.
+//! A program that keeps the whole database to itself (`PRAGMA locking_mode=EXCLUSIVE`): no other
+//! program can even read it.
 //!
 //! SQLite's busy errors do not say how a database is locked. The lock on the file does, and what
 //! is beside it shows whether a transaction is under way, which ends some day, or not.
@@ -9,22 +9,23 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::clients::{Range, name_of, write_locker};
+use super::byte_lock::Bytes;
+use super::clients::{name_of, write_locker};
 use super::presence::{Presence, look_at_file};
 use crate::fsx;
 
 /// The bytes SHARED of the database file: who writes to them is alone.
-const SHARED: Range = (0x4000_0002, 510);
+const SHARED: Bytes = (0x4000_0002, 510);
 
 /// How a database is locked at one moment, seen from a process that has no connection to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Locked {
-    /// Nobody is alone with it.
+    /// No program has it to itself.
     No,
     Exclusively(Holder),
 }
 
-/// Who is alone with the database.
+/// Who has the database to itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Name and process id, as far as they can be seen from here.
@@ -39,7 +40,7 @@ pub struct Holder {
 /// Length and time of a file.
 pub type SizeAndTime = (u64, i64, i64);
 
-/// The rollback journal of a database that somebody is alone with.
+/// The rollback journal of a database that a program has to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Journal {
     Missing,

@@ -1,7 +1,7 @@
 //! On which WAL frame a read transaction stands.
 //!
 //! A read transaction that is begun by `sqlite3_snapshot_get` always sits on a read slot of its own
-//! (1 to 4), even when the WAL is completely backfilled: nobody can restart or truncate the WAL
+//! (1 to 4), even when the WAL is completely backfilled: no process can restart or truncate the WAL
 //! while it lasts. And the snapshot *is* the wal-index header that the transaction froze, so it
 //! names the last frame it sees, that frame's checksum, and the size of the database at that
 //! commit. Together: what we read up to a mark is one exact commit, and it cannot be overwritten

@@ -5,22 +5,24 @@
 //! needs. It knows nothing of LTX, buckets or policies.
 //!
 //! ```text
-//!   header.rs      the first 100 bytes of a database file
-//!   presence.rs    what is at a database's path
-//!   access.rs      may we open it, without getting in the way of its owner?
-//!   clients.rs     who has it open; keeping everybody out while its file is replaced
-//!   exclusive.rs   a program that keeps the database to itself
-//!   wal.rs         the -wal file: header, frames, salts, cumulative checksum (read directly; no locks live on it)
-//!   mark.rs        on which frame a read transaction stands
-//!   connection.rs  open, pin, rest, write lock, checkpoint
-//!   checkpoint_lock.rs  one party checkpoints
-//!   backfill.rs    how far the checkpoints have come, whoever runs them
-//!   soundness.rs   whether a database is malformed
-//!   descriptor.rs  files through the descriptors that SQLite has open
-//!   sync.rs        dirty pages to the disk ahead of a checkpoint
-//!   varint.rs      the integers in records and cells
-//!   pages.rs       page images through `sqlite_dbpage`, always of one snapshot
-//!   version.rs     the WAL-reset bug gate
+//!   header.rs            the first 100 bytes of a database file
+//!   presence.rs          what is at a database's path
+//!   access.rs            may we open it, without getting in the way of its owner?
+//!   clients.rs           who has it open; keeping processes out while its file is replaced
+//!   exclusive.rs         a program that keeps the database to itself
+//!   wal.rs               the -wal file: header, frames, salts, cumulative checksum
+//!   mark.rs              on which frame a read transaction stands
+//!   connection.rs        open, pin, rest, write lock, checkpoint
+//!   final_checkpoint.rs  the WAL goes when nothing has the database open any more
+//!   byte_lock.rs         locks on bytes of a file, as SQLite takes them
+//!   checkpoint_lock.rs   one party checkpoints
+//!   backfill.rs          how far the checkpoints have come, whoever runs them
+//!   soundness.rs         whether a database is malformed
+//!   descriptor.rs        files through the descriptors that SQLite has open
+//!   sync.rs              dirty pages to the disk ahead of a checkpoint
+//!   varint.rs            the integers in records and cells
+//!   pages.rs             page images through `sqlite_dbpage`, always of one snapshot
+//!   version.rs           the WAL-reset bug gate
 //! ```
 //!
 //! # The trap that shapes this room
@@ -38,13 +40,14 @@
 
 mod access;
 mod backfill;
+mod byte_lock;
 mod checkpoint_lock;
 mod clients;
 mod connection;
 mod descriptor;
 mod error;
 mod exclusive;
-mod fold;
+mod final_checkpoint;
 mod header;
 mod mark;
 mod pages;
@@ -57,12 +60,13 @@ mod wal;
 
 pub use access::check_access;
 pub use backfill::Backfill;
+pub use byte_lock::{Bytes as LockBytes, is_locked_by_another_process};
 pub use checkpoint_lock::CheckpointLock;
 pub use clients::{InUse, keep_clients_out, lock_holders};
 pub use connection::{Checkpoint, CheckpointMode, Connection, uri};
 pub use error::SqliteError;
 pub use exclusive::{Holder, Journal, Locked, look_at_locks};
-pub use fold::fold_wal;
+pub use final_checkpoint::checkpoint_and_close;
 pub use header::DbHeader;
 pub use mark::{Mark, WalMark};
 pub use presence::{Content, Presence, look_at_file};

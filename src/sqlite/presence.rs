@@ -1,8 +1,8 @@
 //! What is at a database's path, judged by its first bytes.
 //!
 //! Only a name that nothing has, or a file without a single byte, is a missing database. Whatever
-//! else is there belongs to somebody: it may be a database that is encrypted or damaged, or a path
-//! that was mistaken. It is never replaced, and what it looks like is said.
+//! else is there may be somebody's data: it may be a database that is encrypted or damaged, or a
+//! path that was mistaken. It is never replaced, and what it looks like is said.
 
 use std::fmt;
 use std::io::Read;

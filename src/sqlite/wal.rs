@@ -86,7 +86,7 @@ pub struct Frame {
     pub commit: u32,
 }
 
-/// A frame header that nobody has checked.
+/// A frame header that is not checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawFrame {
     pub pgno: Option<Pgno>,

@@ -2,8 +2,8 @@
 //! here was in step with.
 //!
 //! *In step* means: continued from there, found to be equal, or uploaded by us. If the replica has
-//! gone on further, and nothing shows that it was from here, then somebody else has gone on, and
-//! what is here is a branch that nobody restores any more (`replicate/start.rs`).
+//! gone on further, and nothing shows that it was from here, then another writer has gone on, and
+//! what is here is a branch that is not restored any more (`replicate/start.rs`).
 //!
 //! The first PUT after a TXID is told to the note before it is made: a header holds the salts of
 //! our WAL and a time, so an object with that very header is ours, also when we died before the
@@ -100,7 +100,7 @@ impl ReplicaState {
 }
 
 impl LastSynced {
-    /// How far it goes, given the header of the newest level-0 object; `None`: nobody knows.
+    /// How far it goes, given the header of the newest level-0 object; `None`: it is unknown.
     pub fn synced_to(&self, newest: Option<&Header>) -> Option<SyncedTo> {
         let sent = newest.filter(|header| self.sending.as_deref() == Some(&hex(header)));
         self.synced_to.max(sent.map(|header| SyncedTo(Some(header.max_txid))))
@@ -121,7 +121,7 @@ impl LastSynced {
         self.left.clone().zip(self.resume_point)
     }
 
-    /// Whether replication ended in the middle: there may be commits here that nobody else has.
+    /// Whether replication ended in the middle: there may be commits here that are nowhere else.
     pub fn was_cut_off(&self) -> bool {
         self.synced_to.is_some() && !self.closed
     }

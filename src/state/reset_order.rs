@@ -3,7 +3,7 @@
 //!
 //! The order is for the file that was at the path when it was given, and for one start: it goes
 //! when the image that it caused is in the replica. Captured commits that were not uploaded are the
-//! database's too, but nobody can know what else they are good for: they are moved to `orphaned`.
+//! database's too, but what else they are good for is unknown: they are moved to `orphaned`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 //! Normally there is none: the WAL is the queue. Files appear here when the WAL must be reset
 //! before its frames reached the bucket (the storage is away and the WAL passes its budget, or a
 //! tail was captured under the write lock). They are the next level-0 objects, already numbered,
-//! and are uploaded in order and removed one by one. If somebody else has taken their numbers
+//! and are uploaded in order and removed one by one. If another writer has taken their numbers
 //! meanwhile, they are moved aside: they hold commits that were acknowledged.
 //!
 //! The first file may have been sent already with its reply lost, so it is never changed. What is

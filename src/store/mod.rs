@@ -204,8 +204,8 @@ pub trait Store: Send + Sync {
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>>;
 
     /// Everything whose name begins with one of `prefixes` (each ends with `/`) and, of what else
-    /// is there, as much as the store sees without extra cost or harm. Strangers show that the
-    /// place may not be what it is taken for.
+    /// is there, as much as the store sees without extra cost or harm. Foreign objects show that
+    /// the place may not be what it is taken for.
     async fn list_own(&self, prefixes: &[String]) -> Result<Vec<Listed>> {
         let _ = prefixes;
         self.list("").await

@@ -1,4 +1,4 @@
-//! Finds out whether a store keeps the promise that fencing stands on: create-if-absent never
+//! Finds out whether a store does what fencing stands on: create-if-absent never
 //! replaces.
 //!
 //! Some servers answer 200 to `If-None-Match: *` and overwrite. No documentation tells reliably
@@ -38,7 +38,7 @@ pub async fn probe(store: &dyn Store) -> Result<Probed> {
     let key = Key::new(&name).expect("hexadecimal digits are a valid name");
     let verdict = create_twice(store, &key).await;
     let mut beside = match verdict {
-        // Nobody needs to know: it only helps to tidy up.
+        // A failure is not reported: it only helps to tidy up.
         Ok(_) => list(store).await.unwrap_or_default(),
         Err(_) => Vec::new(),
     };
@@ -56,7 +56,7 @@ async fn create_twice(store: &dyn Store, key: &Key) -> Result<bool> {
             Err(StoreError::AlreadyExists { .. }) => Ok(true),
             Err(error) => Err(error),
         },
-        // The name is fresh, so somebody stored it in between: ourselves, through a proxy that
+        // The name is fresh, so it was stored in between: ourselves, through a proxy that
         // repeats requests.
         Err(StoreError::AlreadyExists { .. }) => Ok(true),
         Err(error) => Err(error),

@@ -74,7 +74,7 @@ impl Child {
         &self.program
     }
 
-    /// The next change. Cancel safe. Of changes that nobody looked at only the last one is told;
+    /// The next change. Cancel safe. Of changes that were not looked at only the last one is told;
     /// the end is told again and again.
     pub async fn event(&mut self) -> ChildEvent {
         loop {

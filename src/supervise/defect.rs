@@ -61,7 +61,7 @@ pub fn end_in_order(code: i32) -> ! {
     let grace = Duration::from_millis(GRACE_MS.load(SeqCst));
     let is_main = thread::current().name() == Some("main");
     if !is_main && HEARS.load(SeqCst) {
-        // Nobody waits for its success: the deadline decides.
+        // Its success is not waited for: the deadline decides.
         let _ = sys::kill(sys::own_pid(), Signal::TERM);
         MACHINE.block_for(grace + MARGIN);
     } else if let Some(group) = command() {

@@ -4,7 +4,7 @@
 //! later, and then it becomes a child of the nearest subreaper, which is us. So everything that the
 //! command ever started is either in its group or among our descendants. Direct children in our own
 //! process group are not the command's (whose group is its own): they are helpers of other parts of
-//! this process, and nobody here may touch them.
+//! this process, and must not be touched from here.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -57,7 +57,7 @@ pub fn members(processes: &[Process], family: Family) -> Vec<pid_t> {
     found.into_iter().filter(alive).map(|process| process.pid).collect()
 }
 
-/// Every process that can be seen. An error when there is no telling: a process that is missed is
+/// Every process that can be seen. An error when that is unknown: a process that is missed is
 /// one that writes on.
 pub fn scan() -> io::Result<Vec<Process>> {
     let mut processes = Vec::new();

@@ -59,7 +59,7 @@ fn descriptor() -> Option<OwnedFd> {
     // SAFETY: plain values only.
     match unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) } {
         -1 => None,
-        // SAFETY: it was opened a moment ago, and nobody else knows of it.
+        // SAFETY: it was opened a moment ago, and nothing else knows of it.
         fd => Some(unsafe { OwnedFd::from_raw_fd(fd) }),
     }
 }

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! ```text
-//!   kernel ──signals──▶ Signals ──┐                      ┌──▶ Escalation (pure: who gets what, when)
+//!   kernel ──signals──▶ Signals ──┐                      ┌──▶ Escalation (pure: what is sent, when)
 //!                                 ├──▶ supervise() ──────┤
 //!   Child::event() ◀──changes─┐   │                      └──▶ Child::signal()
 //!                             │   │                                │

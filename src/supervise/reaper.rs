@@ -2,7 +2,7 @@
 //!
 //! One owner for both makes the classic races impossible: a child that ends before its spawn has
 //! returned is not looked for until it is registered, and a signal is never sent to a pid that has
-//! been reaped and given to somebody else. The thread never ends, because the kernel ties the
+//! been reaped and given to another process. The thread never ends, because the kernel ties the
 //! parent-death signal to the thread that forked (workers of a runtime may end).
 //!
 //! It is an init: as PID 1, or else as a subreaper, it adopts every orphan below, and reaps it.
@@ -29,13 +29,13 @@ use super::sys::{self, Change};
 use super::tty;
 use crate::clock::MACHINE;
 
-/// Somebody else's dead child is left alone for so long; by then its owner has collected it or
+/// Another owner's dead child is left alone for so long; by then its owner has collected it or
 /// never will.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often to look whether the owner has done so, since that makes no signal.
 const OWNER_POLL: Duration = Duration::from_millis(50);
 
-/// The door to the thread.
+/// Sends requests to the thread.
 #[derive(Clone, Debug)]
 pub struct Reaper {
     requests: mpsc::Sender<Request>,

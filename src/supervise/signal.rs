@@ -54,7 +54,7 @@ impl Signal {
         self.asks_to_stop() || self == Signal::HUP
     }
 
-    /// Every signal that is passed on: not KILL and STOP, which nobody can catch, not CHLD, which
+    /// Every signal that is passed on: not KILL and STOP, which cannot be caught, not CHLD, which
     /// is about our own children, and not the faults, which the kernel raises for what a process
     /// did itself. TTOU is missing because a supervisor that catches it could not write its log to
     /// a terminal with `tostop` set.

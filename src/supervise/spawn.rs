@@ -71,7 +71,7 @@ pub fn spawn(image: &Image) -> Result<Spawned, SpawnError> {
             tty::take_back(pid);
             Err(explain(image, Failure::from_bytes(report)))
         }
-        // Without a word from the child there is no telling whether the program runs: let it not.
+        // Without a word from the child it is unknown whether the program runs: it must not.
         (Ok(_), Err(_)) | (Err(_), _) => {
             drop(sys::kill(pid, Signal::KILL));
             sys::collect_blocking(pid);

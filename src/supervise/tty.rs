@@ -2,14 +2,15 @@
 //! us and the child.
 //!
 //! ```text
-//!   shell ── job ──▶ our group (supervisor, pipeline neighbours) ──▶ child's group ◀── Ctrl-C, Ctrl-Z, input
+//!   shell ── job ──▶ our group (supervisor, pipeline neighbours)
+//!                ──▶ child's group ◀── Ctrl-C, Ctrl-Z, input
 //! ```
 //!
 //! The terminal talks to one group only. The child has a group of its own, so that it can be
 //! signalled as a whole; it therefore must have the foreground, or its first read from the terminal
 //! would stop it. Ctrl-C then reaches the child once and us not at all. When the child stops, the
 //! shell must see its job (us) stop; when the shell continues us, we continue the child. The
-//! foreground is never taken from somebody else: given only while it is ours, taken back only from
+//! foreground is never taken from another job: given only while it is ours, taken back only from
 //! the child.
 
 use std::ffi::c_int;
@@ -48,7 +49,7 @@ pub fn take_back(child_group: pid_t) {
     }
 }
 
-/// The child stopped: stop with it, and return when continued. Without a shell above nobody would
+/// The child stopped: stop with it, and return when continued. Without a shell above nothing would
 /// ever continue us; then a keyboard stop is undone, which is what the kernel does for a process
 /// that has no shell above it.
 pub fn follow_stop(child_group: pid_t, by: Signal) {

@@ -44,7 +44,7 @@ impl PageSums {
     }
 }
 
-/// Zero for a page of zeros, which is also what nobody has noted.
+/// Zero for a page of zeros, which is also what was not noted.
 fn sum(page: &[u8]) -> u64 {
     if page.iter().all(|byte| *byte == 0) {
         return 0;

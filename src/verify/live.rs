@@ -3,8 +3,8 @@
 //!
 //! A read transaction is pinned, which names the WAL frame that it sees. The level-0 object whose
 //! WAL range ends there, or is the first to end behind it, is the transaction to restore; what is
-//! between is laid over the pages from the WAL itself, which nobody can restart under the pin. So a
-//! database that is written to all the time is compared, too.
+//! between is laid over the pages from the WAL itself, which no process can restart under the pin.
+//! So a database that is written to all the time is compared, too.
 //!
 //! ```text
 //! WAL       ─────────────── mark ──── end of the batch that was uploaded as TXID n ───▶
@@ -62,7 +62,7 @@ struct LiveView {
     mark: Mark,
     path: PathBuf,
     wal_path: PathBuf,
-    /// Nobody had it open: how the file was then.
+    /// No process had it open: how the file was then.
     at_rest: Option<FileState>,
 }
 

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! shallow   one LIST → both ends of every object → audit (pure, `remote/audit.rs`)
-//! deep      … → the live database pinned for a moment: which TXID is it, and a checksum of each of its pages (`live.rs`)
-//!             → a real restore of that TXID to a temporary file → integrity_check → the pages compared
+//! deep      … → the live database pinned for a moment: which TXID is it, and a checksum of each
+//!             of its pages (`live.rs`)
+//!             → a real restore of that TXID to a temporary file → integrity_check
+//!             → the pages compared
 //!             → every file that the restore did not read, from its first byte to its last → audit
 //! ```
 //!
@@ -91,7 +93,7 @@ pub struct Proof {
 /// How the restored database compares with the live one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Live {
-    /// There is no live database at hand, or nobody asked.
+    /// There is no live database at hand, or it was not asked for.
     NotAsked,
     Equal {
         txid: Txid,

@@ -1,10 +1,12 @@
-//! The floor plan of `src/lib.rs`, kept: a room imports only rooms on rows below its own, and never its neighbour.
+//! The floor plan of `src/lib.rs`, kept: a room imports only rooms on rows below its own, and never
+//! its neighbour.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 mod circles;
+mod clock;
 
 /// From the top down, as drawn in `src/lib.rs`.
 const ROWS: &[&[&str]] = &[
@@ -62,7 +64,8 @@ enum Target {
     Up(usize),
 }
 
-/// Every `crate::room` and every chain of `super::`, in `use` items (groups too) and in expressions alike.
+/// Every `crate::room` and every chain of `super::`, in `use` items (groups too) and in expressions
+/// alike.
 fn imports(source: &str) -> Vec<Import> {
     let code: Vec<&str> = source.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
     let places = places(&code);
@@ -92,8 +95,8 @@ struct Place {
     inline_depth: usize,
 }
 
-/// The place of each line. The sources are formatted, so a module ends at a brace that stands as far to the right as its
-/// `mod`.
+/// The place of each line. The sources are formatted, so a module ends at a brace that stands as
+/// far to the right as its `mod`.
 fn places(code: &[&str]) -> Vec<Place> {
     let mut open: Vec<(usize, bool)> = Vec::new();
     let place = |line: &&str| {

@@ -1,5 +1,5 @@
 //! Puts a database together from a snapshot and WALs: what SQLite's own checkpoint would do, on a
-//! file nobody has opened.
+//! file that no process has opened.
 //!
 //! Of each WAL the pages go through a spool file first, because only a commit frame says that those
 //! before it count. Then the newest version of every page is written once, and the file is as long

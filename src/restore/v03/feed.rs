@@ -2,7 +2,8 @@
 //! order on the other.
 //!
 //! ```text
-//! async: ranges of all objects, several at a time ──▶ a channel of few places ──▶ blocking: LZ4 frames ──▶ bytes
+//! async:     ranges of all objects, several at a time ──▶ a channel of few places
+//! blocking:  ──▶ LZ4 frames ──▶ bytes
 //! ```
 //!
 //! Memory: `parallelism` ranges and one LZ4 block. An object is whole only if its last LZ4 frame
@@ -71,7 +72,7 @@ pub(super) async fn fetch(
     };
     let mut pieces = stream::iter(ranges).map(read).buffered(parallelism.max(1));
     while let Some(piece) = pieces.next().await {
-        // Nobody reads any more: the reader's error is the one that counts.
+        // There is no reader any more: the reader's error is the one that counts.
         if sender.send(piece?).await.is_err() {
             break;
         }
@@ -93,7 +94,7 @@ struct Feed {
     progress: Arc<Progress>,
     current: Bytes,
     last: bool,
-    /// Whether somebody wanted to read on at the end.
+    /// Whether there was still a reader at the end.
     met_end: bool,
 }
 

@@ -1,9 +1,10 @@
 //! One file, made visible in one step.
 //!
 //! ```text
-//!   .millstream-<random>.tmp ── write, set time, fsync ──┬─ create:  link(2), else renameat2(RENAME_NOREPLACE),
-//!                                                     │           else rename(2) while a lock file is ours
-//!                                                     └─ replace: rename(2)              ──▶ fsync(directory)
+//!   .millstream-<random>.tmp: write, set time, fsync
+//!     ──┬─ create:  link(2), else renameat2(RENAME_NOREPLACE),
+//!       │           else rename(2) while a lock file is ours
+//!       └─ replace: rename(2)                              ──▶ fsync(directory)
 //! ```
 
 use std::fs::{self, DirBuilder, File};
@@ -31,7 +32,7 @@ pub(super) struct Target {
     pub path: PathBuf,
 }
 
-/// A file nobody can see yet; removed when dropped unpublished.
+/// A file that no listing shows yet; removed when dropped unpublished.
 pub(super) struct Temp {
     file: File,
     path: PathBuf,
@@ -116,8 +117,8 @@ impl Temp {
         renamed
     }
 
-    /// What it means that somebody has the lock file. A killed writer's is removed for the next
-    /// attempt: both times are the file system's own, so no clock of ours has a part in it.
+    /// What it means that another writer has the lock file. A killed writer's is removed for the
+    /// next attempt: both times are the file system's own, so no clock of ours has a part in it.
     fn locked_out(&self, target: &Target, lock: &Path) -> StoreError {
         if target.path.exists() {
             return exists(&target.path);
@@ -157,7 +158,8 @@ fn create_dirs(dir: &Path) -> Result<()> {
     create_dirs(parent)?;
     match DirBuilder::new().mode(DIR_MODE).create(dir) {
         Ok(()) => fsx::sync_dir(parent).map_err(failure),
-        // Somebody was faster; or a dangling symlink is there, which the next step will report.
+        // Another writer was faster, or a dangling symlink is there, which the next step will
+        // report.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(source) => Err(failure(FsError { verb: "create directory", path: dir.to_owned(), source })),
     }

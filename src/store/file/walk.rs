@@ -62,7 +62,7 @@ enum Depth {
     All,
 }
 
-/// Files of strangers, nearest first, up to a limit. Directories that cannot be read and hidden
+/// Files of others, nearest first, up to a limit. Directories that cannot be read and hidden
 /// ones are passed over, links are not followed: they lead anywhere.
 fn glance(root: &Path, depth: Depth) -> Result<Vec<Listed>> {
     let mut found = Vec::new();
@@ -135,7 +135,7 @@ impl Walk<'_> {
     fn entry(&mut self, entry: &fs::DirEntry, parent: &str) -> Result<()> {
         let path = entry.path();
         let file_name = entry.file_name();
-        // A name that is no text is no key: it is shown, and nobody can take it for one of ours.
+        // A name that is no text is no key: it is shown, and cannot be taken for one of ours.
         let file_name = &*file_name.to_string_lossy();
         let name = if parent.is_empty() { file_name.to_owned() } else { format!("{parent}/{file_name}") };
         if is_temp(file_name) || !name.starts_with(self.prefix) {
@@ -176,7 +176,7 @@ pub(super) fn delete(targets: Vec<(Key, PathBuf)>) -> Deleted {
     done
 }
 
-/// Removes what killed writers left in `dir`. Goes by ctime, which nobody can set.
+/// Removes what killed writers left in `dir`. Goes by ctime, which cannot be set.
 pub(super) fn sweep(dir: &Path, now_s: i64) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {

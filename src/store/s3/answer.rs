@@ -140,7 +140,7 @@ fn foreign(operation: &str, seen: &Seen) -> Option<Foreign> {
     }
 }
 
-/// Whether the body of an error, which names no code, is somebody else's: S3 says its errors in
+/// Whether the body of an error, which names no code, is another server's: S3 says its errors in
 /// XML, with a code. What is not there is worth more doubt than other errors are; a proxy's word
 /// about the size of a body is a fact to act upon.
 pub(super) fn is_foreign_error(response: &HttpResponse) -> Option<Foreign> {

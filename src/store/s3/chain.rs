@@ -68,9 +68,9 @@ pub(super) fn is_refused(error: &CredentialsError) -> bool {
     let refusals = ["code: 40", "StatusCode(40", "forbidden", "AccessDenied"];
     // So the SDK calls what the metadata services of other clouds answer (404, 400): they know no
     // such credentials.
-    let strangers = ["did not contain a TTL", "TTL was invalid", "invalid request parameters"];
+    let of_others = ["did not contain a TTL", "TTL was invalid", "invalid request parameters"];
     matches!(error, CredentialsError::ProviderError(_))
-        && refusals.iter().chain(&strangers).any(|said| text.contains(said))
+        && refusals.iter().chain(&of_others).any(|said| text.contains(said))
 }
 
 /// What went wrong, in few words: the SDK's own are hundreds of characters, some of them a debug

@@ -1,8 +1,9 @@
 //! From [`Settings`] to a ready SDK client: credentials, region, endpoint, checksums, time-outs,
 //! retries.
 //!
-//! Nothing here asks the network, with one exception: the region of an AWS bucket that nobody named
-//! (one anonymous HEAD, which needs no permission). Credentials are loaded by the first request.
+//! Nothing here asks the network, with one exception: the region of an AWS bucket that was not
+//! given (one anonymous HEAD, which needs no permission). Credentials are loaded by the first
+//! request.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -183,7 +184,7 @@ async fn region(
     }
 }
 
-/// S3 names a bucket's region in every answer about it, even to strangers.
+/// S3 names a bucket's region in every answer about it, even without a signature.
 async fn look_up_region(bucket: &str, http: &SharedHttpClient, ambient: Option<Region>) -> Result<Option<Region>> {
     let ask_in = ambient.unwrap_or(Region::from_static(DEFAULT_REGION));
     let anonymous = Builder::new()
@@ -214,7 +215,7 @@ fn config(settings: &Settings, sdk: &SdkConfig, endpoint: Option<&str>, region: 
         .interceptor(Suspicious);
     if let Some(endpoint) = endpoint {
         // Compatible stores differ most in their handling of checksums: none unless the operation
-        // demands one. Nobody could say how to address an endpoint that only the environment knows.
+        // demands one. Nothing says how to address an endpoint that only the environment knows.
         let unforeseen = settings.endpoint.is_none() && provider::defaults(endpoint).force_path_style;
         config = config
             .endpoint_url(with_its_path_ended(endpoint))
@@ -246,8 +247,8 @@ fn timeouts() -> TimeoutConfig {
 }
 
 /// One try only, with time for a body of this size. For requests whose lost reply must be seen by
-/// the caller: a hidden second try of a create would meet the first one's object and call it
-/// somebody else's.
+/// the caller: a hidden second try of a create would meet the first one's object and take it for
+/// another writer's.
 pub(super) fn once(body_len: usize) -> Builder {
     uploading(body_len).retry_config(RetryConfig::disabled())
 }

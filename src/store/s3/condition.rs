@@ -101,7 +101,7 @@ impl S3Store {
         }
     }
 
-    /// The same after a refusal, which stays the reason where nobody can look.
+    /// The same after a refusal, which stays the reason where it cannot be looked at.
     pub(super) async fn require_absent_or(&self, key: &Key, refusal: StoreError) -> Result<()> {
         tracing::debug!("{refusal}; trying without the condition");
         match self.require_absent(key).await {

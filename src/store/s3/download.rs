@@ -72,7 +72,7 @@ struct Cut {
     skip: u64,
     /// Bytes of the range still owed; `None`: all that come.
     left: Option<u64>,
-    /// Whether more bytes follow, which nobody asked for.
+    /// Whether more bytes follow, which were not asked for.
     more: bool,
 }
 
@@ -127,8 +127,8 @@ impl Download {
         }
         match self.body.next().await {
             Some(Ok(mut chunk)) => {
-                // Nothing of what is skipped is handed on, but that something came: nobody should
-                // think that it stalls.
+                // Nothing of what is skipped is handed on, but that something came: it must not
+                // seem to stall.
                 let skipped =
                     chunk.split_to(usize::try_from(cut.skip).map_or(chunk.len(), |skip| skip.min(chunk.len())));
                 cut.skip -= skipped.len() as u64;
@@ -173,7 +173,7 @@ mod tests {
             (part(1, 10), None, Some(100), Some((1, 10, true))),
             (part(95, 10), None, Some(100), Some((95, 5, false))),
             (part(0, 10), None, Some(100), Some((0, 10, true))),
-            // Less, elsewhere, or nobody knows what.
+            // Less, elsewhere, or unknown.
             (part(0, 10), Some("bytes 0-8/100"), Some(9), None),
             (part(1, 10), Some("bytes 0-9/100"), Some(10), None),
             (part(1, 10), Some("bytes 2-11/100"), Some(10), None),

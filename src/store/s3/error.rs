@@ -47,7 +47,7 @@ struct Facts {
     request_id: Option<String>,
     /// The region S3 says the bucket is in.
     bucket_region: Option<String>,
-    /// Somebody else answered.
+    /// The answer is not S3's.
     foreign: bool,
     /// `HOST:PORT` of a server that answers in plain HTTP.
     plain_at: Option<String>,

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use super::super::{OpenUpload, Put, Range, Store, StoreError};
 use super::stub::{Reply, Request, Stub};
-use super::tests::{completed, create, key, large, multipart, read};
+use super::tests::uploads::{completed, large, multipart};
+use super::tests::{create, key, read};
 use super::*;
 
 fn http(status: u16, headers: &[(&'static str, &str)], body: &str) -> Reply {

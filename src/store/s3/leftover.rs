@@ -1,6 +1,6 @@
 //! Uploads in parts that a killed process has left open.
 //!
-//! Their parts are in no listing and are paid for until somebody ends them, if the bucket has no
+//! Their parts are in no listing and are paid for until they are aborted, if the bucket has no
 //! lifecycle rule (`AbortIncompleteMultipartUpload`). Who calls this decides what is old enough and
 //! whose it is.
 

@@ -196,7 +196,7 @@ async fn where_nothing_of_ours_lies_a_neighbours_is_never_taken_for_it() {
 async fn keys_of_neighbours_alone_are_an_error_that_names_them() {
     for (listed, expected) in [
         (&["application/0000/x.ltx", "app.db/0000/x.ltx"][..], "2 keys such as \"application/0000/x.ltx\""),
-        (&["app"], "lists the key \"app\" and nothing that begins with \"app/\""),
+        (&["app"], "lists the key \"app\", but nothing that begins with \"app/\""),
         (&["app0000/x.ltx"], "lists the key \"app0000/x.ltx\""),
         (&["else/where"], "the key \"else/where\", which is not under this path"),
         (&[""], "the key \"\", which is not under this path"),

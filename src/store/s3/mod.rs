@@ -6,13 +6,16 @@
 //! move in `error.rs`.
 //!
 //! ```text
-//!   put ── body < part size ──▶ PutObject (If-None-Match: *)      single.rs  one try: a lost reply must stay visible
-//!       └─ else ─▶ CreateMultipartUpload ▶ UploadPart × n ▶ Complete (If-None-Match: *)      multipart.rs
-//!   get ── Range, the answer's Content-Range is checked ──▶ chunks            download.rs
-//!   list ─ ListObjectsV2, to the last page   list.rs, spelling.rs · delete ─ DeleteObjects × 1000    delete.rs
+//!   put     body < part size: PutObject (If-None-Match: *)                 single.rs
+//!           one try, because a lost reply must stay visible
+//!           else: CreateMultipartUpload ▶ UploadPart × n
+//!                 ▶ Complete (If-None-Match: *)                            multipart.rs, parts.rs
+//!   get     Range; the answer's Content-Range is checked ──▶ chunks        download.rs
+//!   list    ListObjectsV2, to the last page                                list.rs, spelling.rs
+//!   delete  DeleteObjects × 1000                                           delete.rs
 //! ```
 //!
-//! No answer is believed for its status alone: `answer.rs` tells what is not S3's, `proof.rs` what
+//! No answer is believed for its status alone: `answer.rs` says what is not S3's, `proof.rs` what
 //! proves that a body is stored, `condition.rs` what becomes of a create where the store refuses
 //! its condition.
 
@@ -36,6 +39,7 @@ mod listings;
 mod multipart;
 #[cfg(test)]
 mod network;
+mod parts;
 mod plain;
 mod proof;
 pub mod provider;
@@ -65,7 +69,7 @@ pub use client::Clients;
 use condition::Habits;
 pub use endpoint::endpoint_url;
 use error::Asked;
-use multipart::Parts;
+use parts::Parts;
 use proof::base64_md5;
 pub use settings::{Credentials, Secret, Settings, Sse};
 pub use value::trimmed;
@@ -103,8 +107,8 @@ struct CustomerKey {
 }
 
 impl S3Store {
-    /// Builds the client. No request is made, except to find the region of an AWS bucket when
-    /// nobody named it.
+    /// Builds the client. No request is made, except to find the region of an AWS bucket when none
+    /// was given.
     pub async fn connect(settings: Settings, clients: &mut Clients) -> Result<S3Store> {
         settings.validate()?;
         let (client, habits, is_aws) = clients.get(&settings).await?;

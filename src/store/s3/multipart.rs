@@ -16,120 +16,19 @@ use aws_sdk_s3::operation::complete_multipart_upload::{CompleteMultipartUploadEr
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
-use super::super::{Body, BodyError, Key, Result, StoreError};
+use super::super::{Key, Result, StoreError};
 use super::error::{self, Asked};
+use super::parts::{PARTS_MAX, PartPlan, Parts};
 use super::proof::{self, Md5Sum, Sent};
-use super::{Metadata, S3Store, Settings, answer, client, leftover, with_customer_key};
+use super::{Metadata, S3Store, answer, client, leftover, with_customer_key};
 
-/// S3's limits.
-const PARTS_MAX: u64 = 10_000;
-const PART_BYTES_MAX: u64 = 5 << 30;
-const MIB: u64 = 1 << 20;
 /// How long a failed upload may take to clean up behind itself.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How a body is cut, and how much of it may be under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cut {
-    part_bytes: u64,
-    in_flight: usize,
-}
-
-impl Cut {
-    /// For a body of `len` bytes at most. Pure.
-    fn of(len: u64, part_size: u64, concurrency: usize) -> Cut {
-        let enough = len.div_ceil(PARTS_MAX).next_multiple_of(MIB).min(PART_BYTES_MAX);
-        let part_bytes = part_size.max(enough);
-        let budget = part_size.saturating_mul(concurrency as u64);
-        let in_flight = usize::try_from(budget / part_bytes).unwrap_or(concurrency).clamp(1, concurrency.max(1));
-        Cut { part_bytes, in_flight }
-    }
-}
-
-/// A body in parts of equal size, the last one excepted.
-pub(super) struct Parts {
-    source: Source,
-    cut: Cut,
-    part_size: usize,
-    /// What has come in for the next part.
-    gathered: BytesMut,
-    what: String,
-}
-
-enum Source {
-    Bytes(Bytes),
-    Stream {
-        chunks: mpsc::Receiver<std::result::Result<Bytes, BodyError>>,
-        /// What did not fit into the last part.
-        rest: Bytes,
-    },
-    Ended,
-}
-
-impl Parts {
-    pub(super) fn of(body: Body, settings: &Settings, what: String) -> Parts {
-        let (source, len) = match body {
-            Body::Bytes(bytes) => {
-                let len = bytes.len() as u64;
-                (Source::Bytes(bytes), len)
-            }
-            Body::Stream { chunks, expected_len } => (Source::Stream { chunks, rest: Bytes::new() }, expected_len),
-        };
-        let cut = Cut::of(len, settings.part_size, settings.concurrency);
-        let part_size = usize::try_from(cut.part_bytes).unwrap_or(usize::MAX);
-        Parts { source, cut, part_size, gathered: BytesMut::new(), what }
-    }
-
-    /// Whether this part ends the body, so that a single request can carry it.
-    pub(super) fn is_last(&self, part: &Bytes) -> bool {
-        part.len() < self.part_size
-    }
-
-    /// The next part; shorter than the part size only at the end. Dropping the future loses
-    /// nothing.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
-        match &mut self.source {
-            Source::Bytes(bytes) => {
-                let part = bytes.split_to(self.part_size.min(bytes.len()));
-                if bytes.is_empty() {
-                    self.source = Source::Ended;
-                }
-                Ok((!part.is_empty()).then_some(part))
-            }
-            Source::Stream { chunks, rest } => {
-                // Grown step by step it would end up with room for much more than a part, times the
-                // parts in flight.
-                self.gathered.reserve(self.part_size - self.gathered.len());
-                while self.gathered.len() < self.part_size {
-                    if rest.is_empty() {
-                        match chunks.recv().await {
-                            Some(Ok(chunk)) => *rest = chunk,
-                            Some(Err(error)) => {
-                                let detail = format!("{}: body aborted: {error}", self.what);
-                                return Err(StoreError::Permanent { detail });
-                            }
-                            None => {
-                                self.source = Source::Ended;
-                                break;
-                            }
-                        }
-                    }
-                    let missing = self.part_size - self.gathered.len();
-                    self.gathered.extend_from_slice(&rest.split_to(missing.min(rest.len())));
-                }
-                let part = self.gathered.split().freeze();
-                Ok((!part.is_empty()).then_some(part))
-            }
-            Source::Ended => Ok(None),
-        }
-    }
-}
 
 /// Uploads a body of which `first` is the first part.
 pub(super) async fn upload(
@@ -228,11 +127,11 @@ impl Upload {
                 number += 1;
                 tail = Sent::tail_of(&part);
                 if number > PARTS_MAX {
-                    return Err(self.too_long(parts.cut));
+                    return Err(self.too_long(parts.plan));
                 }
                 in_flight.push(self.send_part(i32::try_from(number).expect("at most 10,000"), part));
             }
-            let room = in_flight.len() < parts.cut.in_flight;
+            let room = in_flight.len() < parts.plan.in_flight;
             tokio::select! {
                 Some(part) = in_flight.next() => sent.push(part?),
                 part = parts.next(), if room && !ended => {
@@ -261,7 +160,7 @@ impl Upload {
             call = call.disable_payload_signing();
         }
         let answer = call.send().await.map_err(|e| error::map(Asked::Other, &what, e))?;
-        // Nobody can look at a part alone. The completion names each one's ETag, so the store
+        // A part alone cannot be looked at. The completion names each one's ETag, so the store
         // refuses what it does not have.
         if answer.e_tag().is_none() {
             return Err(StoreError::Transient { detail: format!("{what}: the answer is not S3's: it has no ETag") });
@@ -328,10 +227,10 @@ impl Upload {
     }
 
     /// The body is longer than it was expected to be.
-    fn too_long(&self, cut: Cut) -> StoreError {
+    fn too_long(&self, plan: PartPlan) -> StoreError {
         let what = self.store.what("put", self.key.as_str());
         StoreError::Permanent {
-            detail: format!("{what}: more than {PARTS_MAX} parts of {} bytes; raise part-size", cut.part_bytes),
+            detail: format!("{what}: more than {PARTS_MAX} parts of {} bytes; raise part-size", plan.part_bytes),
         }
     }
 }
@@ -349,56 +248,5 @@ impl Drop for Upload {
 async fn abort_quietly(store: &S3Store, key: &Key, id: &str) {
     if let Err(error) = leftover::abort(store, key.as_str(), id).await {
         tracing::debug!("{error}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_as_small_as_ten_thousand_of_them_allow() {
-        const GIB: u64 = 1 << 30;
-        let cut = |len, part_size, concurrency| {
-            let cut = Cut::of(len, part_size, concurrency);
-            (cut.part_bytes / MIB, cut.in_flight)
-        };
-        let table = [
-            (0, (5, 5)),
-            (100, (5, 5)),
-            (PARTS_MAX * 5 * MIB, (5, 5)),
-            (PARTS_MAX * 5 * MIB + 1, (6, 4)),
-            (100 * GIB, (11, 2)),
-            (200 * GIB, (21, 1)),
-            (1024 * GIB, (105, 1)),
-            (5 * 1024 * GIB, (525, 1)),
-            (u64::MAX, (5 * 1024, 1)),
-        ];
-        for (len, expected) in table {
-            assert_eq!(cut(len, 5 * MIB, 5), expected, "{len}");
-        }
-        assert_eq!(cut(100 * GIB, 64 * MIB, 8), (64, 8), "what the user allows");
-        assert_eq!(cut(5 * 1024 * GIB, 64 * MIB, 10), (525, 1));
-        assert_eq!(cut(1, 5 * GIB, 0), (5 * 1024, 1));
-    }
-
-    #[test]
-    fn parts_are_enough_and_memory_is_bounded() {
-        let seed = crate::clock::MACHINE.random_u64();
-        println!("seed {seed}");
-        let mut state = seed;
-        let mut next = |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 16) % below
-        };
-        for _ in 0..10_000 {
-            let (len, part_size) = (next(5 << 40), (5 * MIB) << next(8));
-            let concurrency = 1 + usize::try_from(next(20)).expect("small");
-            let cut = Cut::of(len, part_size, concurrency);
-            assert!(cut.part_bytes * PARTS_MAX >= len, "{len} {cut:?}");
-            let budget = part_size * concurrency as u64;
-            assert!(cut.in_flight as u64 * cut.part_bytes <= budget.max(cut.part_bytes), "{len} {cut:?}");
-            assert!((1..=concurrency).contains(&cut.in_flight), "{len} {cut:?}");
-        }
     }
 }

@@ -59,7 +59,7 @@ impl Server {
 }
 
 impl Assumed {
-    /// Nobody wrote the `https://` of this endpoint.
+    /// The `https://` of this endpoint was assumed.
     pub fn of(&self, endpoint: &str) {
         if let Some(server) = Server::of(endpoint) {
             // A client has one endpoint.

@@ -2,15 +2,18 @@
 //! looked at.
 //!
 //! ```text
-//!   answer ── ETag = MD5 of the body (of several parts: MD5 of their MD5s, "-", their number)  ──▶ proved, no further request
-//!          ── x-amz-checksum-crc32 = CRC-32 of the body (AWS, also where KMS makes the ETag)   ──▶ proved
-//!          ── any other ETag (SSE-KMS, SSE-C, stores with a way of their own) ──▶ HEAD: size and our metadata ──▶ proved
-//!                                                                                else ──▶ the last bytes, read back
+//!   answer ── ETag = MD5 of the body (of several parts: MD5 of their MD5s, "-", their number)
+//!          │                                                ──▶ proved, no further request
+//!          ── x-amz-checksum-crc32 = CRC-32 of the body (AWS, also where KMS makes the ETag)
+//!          │                                                ──▶ proved
+//!          ── any other ETag (SSE-KMS, SSE-C, stores with a way of their own)
+//!               ──▶ HEAD: size and our metadata             ──▶ proved
+//!                   else                                    ──▶ the last bytes, read back
 //! ```
 //!
-//! Nobody but the store knows the MD5 of a body: a portal's ETag, or none at all, proves nothing.
-//! What a HEAD does not find was not stored, so it is sent again; what it finds instead is
-//! somebody's, and the caller reads it.
+//! Only the store knows the MD5 of a body: a portal's ETag, or none at all, proves nothing. What a
+//! HEAD does not find was not stored, so it is sent again; what it finds instead is another
+//! writer's, and the caller reads it.
 
 use aws_smithy_types::base64;
 use bytes::Bytes;
@@ -115,7 +118,7 @@ impl Sent {
         }
     }
 
-    /// Whether an object with this metadata is the one that was sent. Without any, nobody knows.
+    /// Whether an object with this metadata is the one that was sent. Without any it is unknown.
     fn is_in(&self, metadata: &[(String, String)]) -> bool {
         let ours = self.metadata.iter().flatten();
         let kept = |(name, value): (&String, &String)| metadata.iter().any(|(n, v)| n == name && v == value);

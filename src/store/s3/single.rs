@@ -70,8 +70,8 @@ impl Single<'_> {
             .set_server_side_encryption(store.kms())
             .set_ssekms_key_id(store.settings.sse.kms_key_id.clone());
         let request: PutObjectFluentBuilder = if condition { request.if_none_match("*") } else { request };
-        // A hidden second try of a create would meet the first one's object and call it somebody
-        // else's.
+        // A hidden second try of a create would meet the first one's object and take it for another
+        // writer's.
         let config = if *create { client::once(bytes.len()) } else { client::uploading(bytes.len()) };
         let mut call = request.customize().config_override(config);
         if !store.settings.sign_payload {

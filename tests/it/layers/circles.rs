@@ -1,8 +1,9 @@
 //! Inside a module: no circle of files.
 //!
-//! A file needs another one if its code names something that stands there, directly or through re-exports. Test code and re-exports
-//! themselves do not count. A file may name types, traits and constants of the modules above it, which are the words that
-//! the files below share; if it calls a function from there, that is a step up, and counts.
+//! A file needs another one if its code names something that stands there, directly or through
+//! re-exports. Test code and re-exports themselves do not count. A file may name types, traits and
+//! constants of the modules above it, which are the words that the files below share; if it calls a
+//! function from there, that is a step up, and counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -135,7 +136,8 @@ fn use_tree(
     }
 }
 
-/// The source without items that are compiled for tests only. It is formatted, so an item ends at a brace as far to the right.
+/// The source without items that are compiled for tests only. It is formatted, so an item ends at a
+/// brace as far to the right.
 fn without_tests(text: &str) -> String {
     let mut kept = Vec::new();
     let mut lines = text.lines();
@@ -180,7 +182,8 @@ fn tokens(text: &str) -> Vec<String> {
     found
 }
 
-/// The length of the string literal at the beginning, with its quotes. (None in these sources is raw and has quotes inside.)
+/// The length of the string literal at the beginning, with its quotes. (None in these sources is
+/// raw and has quotes inside.)
 fn string_len(text: &str) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -194,7 +197,7 @@ fn string_len(text: &str) -> usize {
 }
 
 /// All sources by the path of their module; a module without a file of its own is not there.
-struct House {
+pub(super) struct House {
     sources: BTreeMap<Module, Source>,
 }
 
@@ -202,7 +205,16 @@ struct House {
 const FAR: usize = 12;
 
 impl House {
-    /// A module and a function may have the same name: inside a path it is the module that is meant.
+    /// The files, without their tests, in which this name of `crate::ROOM` is imported.
+    pub(super) fn files_that_import(&self, room: &str, name: &str) -> Vec<String> {
+        let is_it =
+            |path: &[String]| matches!(path, [first, at, last] if first == "crate" && at == room && last == name);
+        let files = self.sources.iter().filter(|(_, source)| source.uses.iter().any(|import| is_it(&import.path)));
+        files.map(|(module, _)| module.join("/")).collect()
+    }
+
+    /// A module and a function may have the same name: inside a path it is the module that is
+    /// meant.
     fn lookup(&self, module: &Module, name: &str, is_last: bool, left: usize) -> Option<Place> {
         let child: Module = module.iter().cloned().chain([name.to_owned()]).collect();
         let child = self.sources.contains_key(&child).then_some(Place::Module(child));
@@ -311,7 +323,7 @@ fn reached<'a>(needs: &'a BTreeMap<Module, BTreeMap<Module, String>>, from: &Mod
 }
 
 /// The sources below `src`, by module. Files that belong to tests are left out.
-fn house() -> House {
+pub(super) fn house() -> House {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut texts: BTreeMap<Module, String> = BTreeMap::new();
     for path in super::files().into_keys() {

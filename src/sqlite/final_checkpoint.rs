@@ -1,4 +1,7 @@
-//! Folding the WAL into the database file, as the last program that closes a database does.
+//! The checkpoint of the last program that closes a database, after which there is no WAL.
+//!
+//! It is no [`Connection`](super::Connection)'s: that one leaves the WAL where it is when it
+//! closes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,9 +11,9 @@ use rusqlite::OpenFlags;
 use super::error::SqliteError;
 use crate::fsx;
 
-/// Copies everything from the WAL into the database file and removes the WAL; `false` when somebody
-/// else has the database open. No other connection of this process may be open.
-pub fn fold_wal(path: &Path) -> Result<bool, SqliteError> {
+/// Copies everything from the WAL into the database file and removes the WAL; `false` when another
+/// process has the database open. No other connection of this process may be open.
+pub fn checkpoint_and_close(path: &Path) -> Result<bool, SqliteError> {
     const VERB: &str = "checkpoint and close";
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let error = |error: &rusqlite::Error| SqliteError::from_rusqlite(VERB, path, error);
@@ -42,13 +45,13 @@ mod tests {
         // As a replicator leaves it.
         let ours = Connection::open(&path, Duration::ZERO).expect("open");
         ours.pin().expect("pin");
-        assert!(!fold_wal(&path).expect("answer"), "a reader is there");
+        assert!(!checkpoint_and_close(&path).expect("answer"), "a reader is there");
         ours.end().expect("end");
-        assert!(!fold_wal(&path).expect("answer"), "two have it open");
+        assert!(!checkpoint_and_close(&path).expect("answer"), "two have it open");
         drop(app);
-        assert!(!fold_wal(&path).expect("answer"), "one has it open");
+        assert!(!checkpoint_and_close(&path).expect("answer"), "one has it open");
         drop(ours);
-        assert!(fold_wal(&path).expect("answer"));
+        assert!(checkpoint_and_close(&path).expect("answer"));
         for suffix in ["-wal", "-shm"] {
             assert!(!fsx::with_suffix(&path, suffix).exists(), "{suffix}");
         }
