@@ -23,6 +23,8 @@ pub struct Status {
     pub captured: Option<Txid>,
     /// Newest TXID that the bucket has confirmed.
     pub confirmed: Option<Txid>,
+    /// When the bucket confirmed the newest object, Unix milliseconds.
+    pub confirmed_at_ms: Option<i64>,
     /// When the oldest commit that is not confirmed yet was noticed.
     pub unshipped_since: Option<Instant>,
     /// Expired objects that the bucket does not let go of; `None`: there is no such object.
@@ -84,14 +86,15 @@ impl StatusWriter {
         self.status.send_modify(|status| status.captured = Some(txid));
     }
 
-    /// The bucket has everything up to `txid`. A watermark never goes back, and never beyond what
-    /// was captured.
-    pub fn confirmed(&mut self, txid: Txid) {
+    /// The bucket has everything up to `txid`, which it said at `at_ms`. A watermark never goes
+    /// back, and never beyond what was captured.
+    pub fn confirmed(&mut self, txid: Txid, at_ms: i64) {
         while self.underway.pop_front_if(|(first, _)| *first <= txid).is_some() {}
         let next = self.underway.front().map(|&(_, since)| since).or(self.captured_at);
         self.status.send_modify(|status| {
             assert!(status.confirmed <= Some(txid), "the confirmed watermark went back to {txid}");
             status.confirmed = Some(txid);
+            status.confirmed_at_ms = Some(at_ms);
             status.captured = status.captured.max(Some(txid));
             status.unshipped_since = status.unshipped_since.map(|since| next.unwrap_or(since));
         });
@@ -206,15 +209,16 @@ mod tests {
         assert_eq!(age(&writer), Some(0), "captured is not shipped");
         writer.captured(txid(2), at(8));
         writer.captured(txid(3), at(9));
-        writer.confirmed(txid(1));
+        writer.confirmed(txid(1), 10);
         assert_eq!(age(&writer), Some(6), "the first commit of 2 was made after the capture of 1");
         // 2 and 3 became one file.
         writer.captured(txid(2), at(10));
-        writer.confirmed(txid(2));
+        writer.confirmed(txid(2), 20);
         assert_eq!(age(&writer), Some(10), "what is committed now was committed after the last capture");
         writer.idle();
         assert_eq!(age(&writer), None);
-        assert_eq!(reader.borrow().confirmed, Some(txid(2)));
+        let status = *reader.borrow();
+        assert_eq!((status.confirmed, status.confirmed_at_ms), (Some(txid(2)), Some(20)));
     }
 
     #[tokio::test(start_paused = true)]

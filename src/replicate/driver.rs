@@ -346,7 +346,7 @@ impl Driver {
         match report {
             Report::Noticed => self.parts.writer.noticed(now),
             Report::Captured(txid) => self.parts.writer.captured(txid, now),
-            Report::Confirmed(txid) => self.parts.writer.confirmed(txid),
+            Report::Confirmed(txid) => self.parts.writer.confirmed(txid, self.clock().unix_ms()),
             Report::Idle => self.parts.writer.idle(),
         }
     }

@@ -226,7 +226,7 @@ impl Driver {
                 });
             }
             Effect::Confirmed(txid) => {
-                self.parts.writer.confirmed(txid);
+                self.parts.writer.confirmed(txid, self.parts.settings.clock.unix_ms());
                 if Some(txid) >= self.newest {
                     self.parts.writer.idle();
                 }
