@@ -18,6 +18,8 @@
 //!          config/          litestream.yml + env + flags → typed Options; nothing below reads YAML or env
 //!             │
 //!          verify/          does a replica restore: the proof, which writes nothing
+//!             │
+//!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
 //!  replicate/      restore/            up and down
 //!     │      ╲     ╱   │
@@ -93,6 +95,8 @@ mod status;
 
 mod replicate;
 mod restore;
+
+mod fleet;
 
 mod verify;
 

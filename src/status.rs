@@ -28,7 +28,7 @@ pub struct Status {
     pub captured: Option<Txid>,
     /// Newest TXID that the bucket has confirmed.
     pub confirmed: Option<Txid>,
-    /// When the bucket was last known to have it, Unix milliseconds.
+    /// When the bucket confirmed the newest object, Unix milliseconds.
     pub confirmed_at_ms: Option<i64>,
     /// When the oldest commit that is not confirmed yet was noticed.
     pub unshipped_since: Option<Instant>,
@@ -114,8 +114,8 @@ impl StatusWriter {
         self.status.send_if_modified(|status| status.outage_since.take().is_some());
     }
 
-    /// The bucket has everything up to `txid`. A watermark never goes back, and never beyond what
-    /// was captured.
+    /// The bucket has everything up to `txid`, which it said at `at_ms`. A watermark never goes
+    /// back, and never beyond what was captured.
     pub fn confirmed(&mut self, txid: Txid, at_ms: i64) {
         while self.underway.pop_front_if(|(first, _)| *first <= txid).is_some() {}
         let next = self.underway.front().map(|&(_, since)| since).or(self.captured_at);
@@ -243,16 +243,16 @@ mod tests {
         assert_eq!(age(&writer), Some(0), "captured is not shipped");
         writer.captured(txid(2), at(8));
         writer.captured(txid(3), at(9));
-        writer.confirmed(txid(1), 7);
+        writer.confirmed(txid(1), 10);
         assert_eq!(age(&writer), Some(6), "the first commit of 2 was made after the capture of 1");
         // 2 and 3 became one file.
         writer.captured(txid(2), at(10));
-        writer.confirmed(txid(2), 8);
+        writer.confirmed(txid(2), 20);
         assert_eq!(age(&writer), Some(10), "what is committed now was committed after the last capture");
         writer.idle();
         assert_eq!(age(&writer), None);
-        assert_eq!(reader.borrow().confirmed, Some(txid(2)));
-        assert_eq!(reader.borrow().confirmed_at_ms, Some(8));
+        let status = *reader.borrow();
+        assert_eq!((status.confirmed, status.confirmed_at_ms), (Some(txid(2)), Some(20)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use super::exit::{CONFIG, DENIED, Failure, UNAVAILABLE};
 use crate::clock::MACHINE;
 use crate::config::{Database, Options, Replica, Target};
 use crate::db::Tuning;
+use crate::fleet::StoreKey;
 use crate::remote::{Layout, Remote};
 use crate::replicate::{MirrorSettings, Policy, Settings, spread_of};
 use crate::restore::Backup;
@@ -66,6 +67,17 @@ async fn open(replica: &Replica, clients: &mut Clients) -> Result<Remote, StoreE
                 Some(old) => remote.with_old_store(Arc::new(old)),
                 None => remote,
             })
+        }
+    }
+}
+
+/// What the databases of one store share is found by this.
+pub fn store_key(target: &Target) -> StoreKey {
+    match target {
+        Target::File { .. } => StoreKey::named("files"),
+        Target::S3(settings) => {
+            let (endpoint, region) = (settings.endpoint.as_deref(), settings.region.as_deref());
+            StoreKey::named(format!("{} {} {}", endpoint.unwrap_or(""), region.unwrap_or(""), settings.bucket))
         }
     }
 }

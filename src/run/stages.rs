@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{self, CANNOT_WRITE, Course, Failure};
-use super::fleet::{Fleet, FleetEvents};
 use super::untouched::Untouched;
 use super::{Budget, Job};
 use crate::clock::MACHINE;
+use crate::fleet::{DatabaseView, FleetEvents, FleetHandle};
 use crate::replicate::{DatabaseId, Ended, Event, Ready};
-use crate::status::Refusals;
+use crate::status::{Refusals, Status};
 use crate::supervise::{self, CommandLine, Reaper, Scope, Signal, Signals, SpawnOptions, StopPolicy, supervise};
 
 /// What may be left of the application's process group gets at least this long to end by itself.
@@ -65,13 +65,13 @@ impl Lived {
     }
 }
 
-/// Waits until every database lets the application start; `Some` when one of them forbids it.
+/// Waits until each of these databases lets the application start; `Some` when one of them forbids it.
 pub async fn wait_until_ready(
-    fleet: &Fleet,
+    ids: &BTreeSet<DatabaseId>,
     heard: &mut FleetEvents,
     signals: &mut Signals,
 ) -> Result<Option<Lived>, Failure> {
-    let mut waited_for: BTreeSet<DatabaseId> = fleet.ids().collect();
+    let mut waited_for = ids.clone();
     while !waited_for.is_empty() {
         let (id, event) = tokio::select! {
             biased;
@@ -84,7 +84,7 @@ pub async fn wait_until_ready(
                 waited_for.remove(&id);
             }
             // It has been logged where it happened.
-            Event::Failed { why } => {
+            Event::Failed { why } if ids.contains(&id) => {
                 tracing::debug!("{why}");
                 return Err(Failure::new(
                     CANNOT_WRITE,
@@ -92,6 +92,8 @@ pub async fn wait_until_ready(
                 ));
             }
             Event::Fenced => return Ok(Some(Lived::not_started("nothing was started"))),
+            // Registered from outside meanwhile: the application does not wait for it.
+            Event::Failed { .. } => {}
             // Said only when an application may run.
             Event::Exclusive { .. } => {}
         }
@@ -102,7 +104,7 @@ pub async fn wait_until_ready(
 /// Runs the migration and the application, or waits for a signal where there is none.
 pub async fn live(
     job: &Job,
-    fleet: &Fleet,
+    fleet: &FleetHandle,
     signals: &mut Signals,
     reaper: &Reaper,
     heard: &mut FleetEvents,
@@ -240,11 +242,11 @@ async fn command(
 }
 
 /// Without an application: until somebody wants us to end, or no database can be replicated any more.
-async fn until_signalled(fleet: &Fleet, signals: &mut Signals, heard: &mut FleetEvents) -> Lived {
+async fn until_signalled(fleet: &FleetHandle, signals: &mut Signals, heard: &mut FleetEvents) -> Lived {
     let course = Course { code: 0, failed: false, ran: true };
     let lived = |what: String, asked_at| Lived { course, what, asked_at };
     loop {
-        if heard.all_failed(fleet) {
+        if fleet.has_failed().await {
             return lived("no database is replicated any more".into(), None);
         }
         tokio::select! {
@@ -253,8 +255,11 @@ async fn until_signalled(fleet: &Fleet, signals: &mut Signals, heard: &mut Fleet
                 Event::Ready(_) => {}
                 // It is no child of ours, and not ours to stop.
                 Event::Exclusive { why } => tracing::error!("{why}"),
-                Event::Failed { .. } if heard.all_failed(fleet) => {}
-                Event::Failed { .. } => tracing::warn!("the other databases are replicated on"),
+                Event::Failed { .. } => {
+                    if !fleet.has_failed().await {
+                        tracing::warn!("the other databases are replicated on");
+                    }
+                }
                 Event::Fenced => return lived("fenced".into(), None),
             },
         }
@@ -263,20 +268,21 @@ async fn until_signalled(fleet: &Fleet, signals: &mut Signals, heard: &mut Fleet
 
 /// Brings what is left into the bucket. A signal meanwhile starts the grace time; it never skips the sync.
 pub async fn final_sync(
-    fleet: &Fleet,
+    fleet: &FleetHandle,
     signals: &mut Signals,
     budget: &Budget,
     mut asked_at: Option<Instant>,
 ) -> Vec<Ended> {
     let deadline = budget.sync_deadline(asked_at, MACHINE.instant());
-    if let Some(age) = fleet.statuses().filter_map(|(_, status)| status.unshipped_for(MACHINE.instant())).max() {
+    let statuses: Vec<Status> = fleet.databases().await.unwrap_or_default().iter().map(DatabaseView::status).collect();
+    if let Some(age) = statuses.iter().filter_map(|status| status.unshipped_for(MACHINE.instant())).max() {
         tracing::info!("final sync: the oldest commit to ship is {age:.1?} old");
     }
-    for Refusals { objects, since } in fleet.statuses().filter_map(|(_, status)| status.refusals) {
+    for Refusals { objects, since } in statuses.iter().filter_map(|status| status.refusals) {
         tracing::warn!("for {:.0?} the store has not let go of {objects} expired objects", MACHINE.instant() - since);
     }
-    fleet.finish_by(deadline);
-    let ends = join_all(fleet.ends());
+    fleet.finish_by(deadline).await;
+    let ends = join_all(fleet.ends().await);
     tokio::pin!(ends);
     loop {
         tokio::select! {
@@ -285,7 +291,7 @@ pub async fn final_sync(
                 if is_cancel(signal) && asked_at.is_none() {
                     tracing::info!("{signal}: the final sync has {:.1?} left", budget.whole);
                     asked_at = Some(MACHINE.instant());
-                    fleet.finish_by(budget.sync_deadline(asked_at, MACHINE.instant()).min(deadline));
+                    fleet.finish_by(budget.sync_deadline(asked_at, MACHINE.instant()).min(deadline)).await;
                 }
             }
         }
@@ -293,13 +299,15 @@ pub async fn final_sync(
 }
 
 /// `-once`: every replication ends by itself.
-pub async fn ship_once(fleet: &Fleet, signals: &mut Signals, budget: &Budget) -> u8 {
-    let ends = join_all(fleet.ends());
+pub async fn ship_once(fleet: &FleetHandle, signals: &mut Signals, budget: &Budget) -> u8 {
+    let ends = join_all(fleet.ends().await);
     tokio::pin!(ends);
     let ended = loop {
         tokio::select! {
             ended = &mut ends => break ended,
-            _ = cancelling(signals) => fleet.finish_by(budget.sync_deadline(Some(MACHINE.instant()), MACHINE.instant())),
+            _ = cancelling(signals) => {
+                fleet.finish_by(budget.sync_deadline(Some(MACHINE.instant()), MACHINE.instant())).await;
+            }
         }
     };
     match exit::problem(&ended) {

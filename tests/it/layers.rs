@@ -12,6 +12,7 @@ const ROWS: &[&[&str]] = &[
     &["run"],
     &["config"],
     &["verify"],
+    &["fleet"],
     &["replicate", "restore"],
     &["db", "state", "remote", "status"],
     &["sqlite", "ltx", "store", "supervise"],
