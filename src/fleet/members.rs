@@ -17,7 +17,7 @@ use crate::remote::{ReadPolicy, Remote};
 use crate::replicate::{
     DatabaseId, Ended, Event, Governor, Mirror, Replication, Resources, Settings, SnapshotError, SyncError,
 };
-use crate::status::Status;
+use crate::status::{Counts, Status};
 
 /// How a replication ends; it goes on if nobody waits for it.
 pub type Ending = BoxFuture<'static, Ended>;
@@ -55,21 +55,24 @@ impl Member {
 
     fn view(&self, id: DatabaseId) -> DatabaseView {
         let Registration { settings, name, remote, store, mirrors } = &self.registration;
-        let replica = |name: &str, remote: &Remote, store: &StoreKey, status| ReplicaView {
+        let replica = |name: &str, remote: &Remote, store: &StoreKey, status, counts: &Arc<Counts>| ReplicaView {
             name: name.to_owned(),
             address: remote.address().to_owned(),
             store: store.clone(),
             status,
+            counts: counts.clone(),
+            traffic: remote.store().traffic().cloned(),
         };
-        let first = replica(name, remote, store, self.replication.status());
-        let mirrors = mirrors
-            .iter()
-            .zip(self.replication.mirrors())
-            .map(|(mirror, how_far)| replica(&how_far.name, &mirror.remote, &mirror.store, *how_far.status.borrow()));
+        let first = replica(name, remote, store, self.replication.status(), self.replication.counts());
+        let mirrors = mirrors.iter().zip(self.replication.mirrors()).map(|(mirror, how_far)| {
+            let status = *how_far.status.borrow();
+            replica(&how_far.name, &mirror.remote, &mirror.store, status, &how_far.counts)
+        });
         DatabaseView {
             id,
             path: settings.path.clone(),
             meta_path: settings.meta_path.clone(),
+            optional: settings.optional,
             state: self.state(),
             replicas: std::iter::once(first).chain(mirrors).collect(),
         }

@@ -1,10 +1,12 @@
 //! What a fleet tells of its databases. Plain data: it is true of the moment when it was asked for.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::StoreKey;
 use crate::replicate::{DatabaseId, Event, Ready};
-use crate::status::Status;
+use crate::status::{Counts, Status};
+use crate::store::Traffic;
 
 /// One database.
 #[derive(Clone, Debug)]
@@ -13,6 +15,8 @@ pub struct DatabaseView {
     pub path: PathBuf,
     /// Where our notes and spilled files are.
     pub meta_path: PathBuf,
+    /// It may be missing to the end.
+    pub optional: bool,
     pub state: State,
     /// The first one, which fences, and then the mirrors in the order of the configuration.
     pub replicas: Vec<ReplicaView>,
@@ -33,6 +37,10 @@ pub struct ReplicaView {
     pub address: String,
     pub store: StoreKey,
     pub status: Status,
+    /// What was done for it since the start.
+    pub counts: Arc<Counts>,
+    /// What was asked of its store, for whichever replica there.
+    pub traffic: Option<Arc<Traffic>>,
 }
 
 /// What a replication is at, by its newest event.

@@ -18,6 +18,7 @@
 //!   stages.rs   run a command to its end; wait for the databases
 //!   untouched.rs  did the application write to its databases?
 //!   verify.rs   beside it all: prove the replicas, now and then
+//!   monitor.rs  beside it all: metrics and health, the heartbeat, the service manager
 //!   exit.rs     pure: the exit code that tells the truth
 //! ```
 
@@ -26,6 +27,7 @@ pub mod exit;
 mod boot;
 mod connect;
 mod forward;
+mod monitor;
 mod preflight;
 mod restore_missing;
 mod stages;
@@ -40,6 +42,7 @@ use tokio::time::Instant;
 
 use crate::config::{Database, Options, Replica, Shutdown};
 use crate::fleet::{FleetHandle, MirrorRegistration, Registration};
+use crate::http::Phase;
 use crate::remote::Remote;
 use crate::replicate::{Ended, Limits, OnceWork, Settings};
 use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
@@ -48,6 +51,7 @@ use boot::Line;
 pub use connect::{backups, connect, store_failure};
 use exit::CONFIG;
 pub use exit::Failure;
+use monitor::Monitor;
 pub use restore_missing::{Recovery, announce_progress, restore_failure, restore_newest};
 pub use stages::unless_signalled;
 use verify::ProofRound;
@@ -127,6 +131,7 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
     let budget = Budget::of(&job.options.shutdown);
     preflight::check_all(&job.options.databases).await?;
     let (fleet, mut heard) = FleetHandle::new(Limits::default());
+    let monitor = Monitor::start(&job.options.monitoring, &fleet, job.once.is_some());
     let prepare = |cancel| boot::prepare(&job, fleet.governor(), cancel);
     let lines = stages::unless_signalled(signals, prepare).await??;
     let (mut proofs, mut ids) = (Vec::new(), BTreeSet::new());
@@ -137,13 +142,19 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
         ids.insert(id);
         proofs.extend(ProofRound::of_line(&line, &job.options, statuses.into_iter()));
     }
+    monitor.phase().send_replace(Phase::Arming);
+    monitor.proving(proofs.iter().map(ProofRound::proved).collect());
     if job.once.is_some() {
         return Ok(stages::ship_once(&fleet, signals, &budget).await);
     }
     let lived = match stages::wait_until_ready(&ids, &mut heard, signals).await? {
         Some(not_started) => Ok(not_started),
-        None => verify::beside(proofs, stages::live(&job, &fleet, signals, reaper, &mut heard, &budget)).await,
+        None => {
+            let living = stages::live(&job, &fleet, signals, reaper, &mut heard, &budget, monitor.phase());
+            verify::beside(proofs, living).await
+        }
     };
+    monitor.stopping();
     let asked_at = lived.as_ref().map_or(None, |lived| lived.asked_at);
     let ended = stages::final_sync(&fleet, signals, &budget, asked_at).await;
     // Only now: a command that could not start, or a migration that failed, has been replicated all the same.

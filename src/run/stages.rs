@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use futures_util::future::join_all;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +13,9 @@ use super::exit::{self, CANNOT_WRITE, Course, Failure};
 use super::untouched::Untouched;
 use super::{Budget, Job};
 use crate::clock::MACHINE;
+use crate::config::OnReplicationEnd;
 use crate::fleet::{DatabaseView, FleetEvents, FleetHandle};
+use crate::http::Phase;
 use crate::replicate::{DatabaseId, Ended, Event, Ready};
 use crate::status::{Refusals, Status};
 use crate::supervise::{self, CommandLine, Reaper, Scope, Signal, Signals, SpawnOptions, StopPolicy, supervise};
@@ -109,16 +112,19 @@ pub async fn live(
     reaper: &Reaper,
     heard: &mut FleetEvents,
     budget: &Budget,
+    phase: &watch::Sender<Phase>,
 ) -> Result<Lived, Failure> {
     let strip_env = &job.options.strip_env;
+    let on_end = job.options.monitoring.on_replication_end;
     if let Some(migrate) = &job.migrate {
-        if is_forbidden(heard) {
+        if is_forbidden(heard, on_end) {
             return Ok(Lived::not_started("the migration was not started"));
         }
         let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
         let limit = job.migrate_timeout;
         let migration =
-            Command { line: migrate, what: "the migration", policy, limit, may_be_refused: false, strip_env };
+            Command { line: migrate, what: "the migration", policy, limit, may_be_refused: false, on_end, strip_env };
+        phase.send_replace(Phase::Migrating);
         let lived = command(migration, signals, reaper, heard, budget).await?;
         let course = Course { ran: false, ..lived.course };
         if course.code != 0 {
@@ -131,7 +137,7 @@ pub async fn live(
         }
     }
     match &job.app {
-        Some(_) if is_forbidden(heard) => Ok(Lived::not_started("the application was not started")),
+        Some(_) if is_forbidden(heard, on_end) => Ok(Lived::not_started("the application was not started")),
         Some(app) => {
             // As a direct exec would: a signal is for the application itself, what it does with its workers is its own affair.
             let policy = StopPolicy {
@@ -140,9 +146,10 @@ pub async fn live(
                 rewrites: job.rewrites.clone(),
                 ..StopPolicy::new(budget.child)
             };
-            let app =
-                Command { line: app, what: "the application", policy, limit: None, may_be_refused: true, strip_env };
+            let (what, may_be_refused) = ("the application", true);
+            let app = Command { line: app, what, policy, limit: None, may_be_refused, on_end, strip_env };
             let before = Untouched::look(job).await;
+            phase.send_replace(Phase::Running);
             let lived = command(app, signals, reaper, heard, budget).await?;
             if lived.course.code != 0 && lived.asked_at.is_none() && before.is_so_still(job).await {
                 tracing::warn!(
@@ -153,13 +160,21 @@ pub async fn live(
             }
             Ok(lived)
         }
-        None => Ok(until_signalled(fleet, signals, heard).await),
+        None => {
+            phase.send_replace(Phase::Running);
+            Ok(until_signalled(fleet, signals, heard, on_end).await)
+        }
     }
 }
 
 /// Whether a replication has found out, in the seam between two stages, that nothing may be committed here any more.
-fn is_forbidden(heard: &mut FleetEvents) -> bool {
-    std::iter::from_fn(|| heard.try_next()).any(|(_, event)| event == Event::Fenced)
+fn is_forbidden(heard: &mut FleetEvents, on_end: OnReplicationEnd) -> bool {
+    let mut events = std::iter::from_fn(|| heard.try_next());
+    events.any(|(_, event)| match event {
+        Event::Fenced => true,
+        Event::Failed { .. } => on_end == OnReplicationEnd::Stop,
+        Event::Ready(_) | Event::Exclusive { .. } => false,
+    })
 }
 
 /// One command to run.
@@ -172,13 +187,43 @@ struct Command<'a> {
     limit: Option<Duration>,
     /// It ends when it keeps the database to itself.
     may_be_refused: bool,
+    on_end: OnReplicationEnd,
     /// Environment variables that it must not see.
     strip_env: &'a [String],
 }
 
+/// Why a command is stopped before it has ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Fenced,
+    /// It keeps the database to itself.
+    Exclusive,
+    ReplicationEnded,
+}
+
+/// Whether `what` must stop because of this event, which is said then.
+fn cause(event: &Event, what: &str, may_be_refused: bool, on_end: OnReplicationEnd) -> Option<Cause> {
+    match event {
+        Event::Fenced => {
+            tracing::error!("stopping {what}: its commits would be lost");
+            Some(Cause::Fenced)
+        }
+        // A migration lets go of the database when it is done.
+        Event::Exclusive { why } if may_be_refused => {
+            tracing::error!("stopping {what}: {why}");
+            Some(Cause::Exclusive)
+        }
+        Event::Failed { .. } if on_end == OnReplicationEnd::Stop => {
+            tracing::error!("stopping {what}: a database is not replicated any more (on-replication-end: stop)");
+            Some(Cause::ReplicationEnded)
+        }
+        Event::Ready(_) | Event::Failed { .. } | Event::Exclusive { .. } => None,
+    }
+}
+
 /// Runs one command to its end, and the end of everything it left behind.
 async fn command(
-    Command { line, what, policy, limit, may_be_refused, strip_env }: Command<'_>,
+    Command { line, what, policy, limit, may_be_refused, on_end, strip_env }: Command<'_>,
     signals: &mut Signals,
     reaper: &Reaper,
     heard: &mut FleetEvents,
@@ -192,7 +237,7 @@ async fn command(
     let mut child = spawned.map_err(|error| Failure::new(error.exit_code(), anyhow!("start {what}: {error}")))?;
     tracing::info!(pid = child.pid(), "started {what}: {}", child.program());
     let stop = CancellationToken::new();
-    let mut refused = false;
+    let mut stopped = None;
     let ended = {
         let running = supervise(&mut child, signals, policy, &stop);
         tokio::pin!(running);
@@ -205,18 +250,9 @@ async fn command(
                     tracing::error!("{what} takes longer than {:?}: stopping it", limit.unwrap_or_default());
                     stop.cancel();
                 }
-                (_, event) = heard.next() => match event {
-                    Event::Fenced => {
-                        tracing::error!("stopping {what}: its commits would be lost");
-                        stop.cancel();
-                    }
-                    // A migration lets go of the database when it is done.
-                    Event::Exclusive { why } if may_be_refused => {
-                        tracing::error!("stopping {what}: {why}");
-                        refused = true;
-                        stop.cancel();
-                    }
-                    Event::Ready(_) | Event::Failed { .. } | Event::Exclusive { .. } => {}
+                (_, event) = heard.next() => if let Some(cause) = cause(&event, what, may_be_refused, on_end) {
+                    stopped = stopped.filter(|earlier| *earlier == Cause::Exclusive).or(Some(cause));
+                    stop.cancel();
                 },
             }
         }
@@ -229,12 +265,18 @@ async fn command(
     if group.asked > 0 {
         tracing::warn!("{what} left {} processes behind; they were ended before the final sync", group.asked);
     }
-    let because = if refused { ", because it uses PRAGMA locking_mode=EXCLUSIVE" } else { "" };
+    let because = match stopped {
+        Some(Cause::Exclusive) => ", because it uses PRAGMA locking_mode=EXCLUSIVE",
+        Some(Cause::ReplicationEnded) => ", because a database is not replicated any more",
+        Some(Cause::Fenced) | None => "",
+    };
     let killed = if ended.killed { " because it did not stop in time (see grace)" } else { "" };
     Ok(Lived {
-        course: match refused {
-            true => Course { code: CANNOT_WRITE, failed: true, ran: true },
-            false => Course { code: ended.exit.code(), failed: !ended.as_asked, ran: true },
+        course: match stopped {
+            Some(Cause::Exclusive) => Course { code: CANNOT_WRITE, failed: true, ran: true },
+            // How it took its stop is not what is wrong.
+            Some(Cause::ReplicationEnded) => Course { code: ended.exit.code(), failed: false, ran: true },
+            Some(Cause::Fenced) | None => Course { code: ended.exit.code(), failed: !ended.as_asked, ran: true },
         },
         what: format!("{what} {}{killed}{because}", ended.exit),
         asked_at: ended.stop_requested_at,
@@ -242,7 +284,12 @@ async fn command(
 }
 
 /// Without an application: until somebody wants us to end, or no database can be replicated any more.
-async fn until_signalled(fleet: &FleetHandle, signals: &mut Signals, heard: &mut FleetEvents) -> Lived {
+async fn until_signalled(
+    fleet: &FleetHandle,
+    signals: &mut Signals,
+    heard: &mut FleetEvents,
+    on_end: OnReplicationEnd,
+) -> Lived {
     let course = Course { code: 0, failed: false, ran: true };
     let lived = |what: String, asked_at| Lived { course, what, asked_at };
     loop {
@@ -255,6 +302,9 @@ async fn until_signalled(fleet: &FleetHandle, signals: &mut Signals, heard: &mut
                 Event::Ready(_) => {}
                 // It is no child of ours, and not ours to stop.
                 Event::Exclusive { why } => tracing::error!("{why}"),
+                Event::Failed { .. } if on_end == OnReplicationEnd::Stop => {
+                    return lived("a database is not replicated any more (on-replication-end: stop)".into(), None);
+                }
                 Event::Failed { .. } => {
                     if !fleet.has_failed().await {
                         tracing::warn!("the other databases are replicated on");

@@ -11,7 +11,7 @@ const ROWS: &[&[&str]] = &[
     &["cli"],
     &["run"],
     &["config"],
-    &["verify"],
+    &["http", "verify"],
     &["fleet"],
     &["replicate", "restore"],
     &["db", "state", "remote", "status"],
