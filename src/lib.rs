@@ -17,7 +17,10 @@
 //!             │
 //!          config/          litestream.yml + env + flags → typed Options; nothing below reads YAML or env
 //!             │
-//!          verify/          does a replica restore: the proof, which writes nothing
+//!     ┌───────┴────────┐
+//!  http/           verify/             metrics, health, heartbeat · does a replica restore: the proof, which writes nothing
+//!     └───────┬────────┘
+//!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
 //!  replicate/      restore/            up and down
 //!     │      ╲     ╱   │
@@ -94,6 +97,9 @@ mod status;
 mod replicate;
 mod restore;
 
+mod fleet;
+
+mod http;
 mod verify;
 
 mod config;

@@ -8,13 +8,18 @@
 //! they are. I8: [`Status::unshipped_since`] is the figure of health: it is there whenever
 //! something waits for its upload, for whatever reason.
 
+mod counts;
+
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::ltx::Txid;
+
+pub use counts::{Counts, Tallied};
 
 /// How far one database is safe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,8 +28,12 @@ pub struct Status {
     pub captured: Option<Txid>,
     /// Newest TXID that the bucket has confirmed.
     pub confirmed: Option<Txid>,
+    /// When the bucket confirmed the newest object, Unix milliseconds.
+    pub confirmed_at_ms: Option<i64>,
     /// When the oldest commit that is not confirmed yet was noticed.
     pub unshipped_since: Option<Instant>,
+    /// Since when the bucket does not take uploads; `None`: it does, as far as is known.
+    pub outage_since: Option<Instant>,
     /// Expired objects that the bucket does not let go of; `None`: there is no such object.
     pub refusals: Option<Refusals>,
 }
@@ -47,6 +56,7 @@ impl Status {
 #[derive(Debug)]
 pub struct StatusWriter {
     status: watch::Sender<Status>,
+    counts: Arc<Counts>,
     /// What is captured and not confirmed, each with the moment after which its first commit was
     /// made: that of the capture before. Under sustained writes there is always something to ship,
     /// and only this tells how old it is.
@@ -58,7 +68,13 @@ pub struct StatusWriter {
 impl StatusWriter {
     pub fn new() -> (StatusWriter, watch::Receiver<Status>) {
         let (sender, receiver) = watch::channel(Status::default());
-        (StatusWriter { status: sender, underway: VecDeque::new(), captured_at: None }, receiver)
+        let (counts, underway) = (Arc::default(), VecDeque::new());
+        (StatusWriter { status: sender, counts, underway, captured_at: None }, receiver)
+    }
+
+    /// What is counted for this entry.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     pub fn get(&self) -> Status {
@@ -84,14 +100,30 @@ impl StatusWriter {
         self.status.send_modify(|status| status.captured = Some(txid));
     }
 
-    /// The bucket has everything up to `txid`. A watermark never goes back, and never beyond what
-    /// was captured.
-    pub fn confirmed(&mut self, txid: Txid) {
+    /// The bucket has not taken uploads since then. What is known already stays.
+    pub fn outage_began(&self, since: Instant) {
+        self.status.send_if_modified(|status| {
+            let is_new = status.outage_since.is_none();
+            status.outage_since.get_or_insert(since);
+            is_new
+        });
+    }
+
+    /// It does again.
+    pub fn outage_ended(&self) {
+        self.status.send_if_modified(|status| status.outage_since.take().is_some());
+    }
+
+    /// The bucket has everything up to `txid`, which it said at `at_ms`. A watermark never goes
+    /// back, and never beyond what was captured.
+    pub fn confirmed(&mut self, txid: Txid, at_ms: i64) {
         while self.underway.pop_front_if(|(first, _)| *first <= txid).is_some() {}
         let next = self.underway.front().map(|&(_, since)| since).or(self.captured_at);
         self.status.send_modify(|status| {
             assert!(status.confirmed <= Some(txid), "the confirmed watermark went back to {txid}");
             status.confirmed = Some(txid);
+            status.confirmed_at_ms = Some(at_ms);
+            status.outage_since = None;
             status.captured = status.captured.max(Some(txid));
             status.unshipped_since = status.unshipped_since.map(|since| next.unwrap_or(since));
         });
@@ -99,7 +131,7 @@ impl StatusWriter {
 
     /// For retention, which runs beside replication.
     pub fn refusals(&self) -> RefusalWriter {
-        RefusalWriter(self.status.clone())
+        RefusalWriter(self.status.clone(), self.counts.clone())
     }
 
     /// Nothing is left to ship.
@@ -111,9 +143,14 @@ impl StatusWriter {
 
 /// The writing side of [`Status::refusals`].
 #[derive(Clone, Debug)]
-pub struct RefusalWriter(watch::Sender<Status>);
+pub struct RefusalWriter(watch::Sender<Status>, Arc<Counts>);
 
 impl RefusalWriter {
+    /// What is counted for this entry.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.1
+    }
+
     /// So many expired objects cannot be deleted.
     pub fn refused(&self, objects: usize, now: Instant) {
         self.0.send_if_modified(|status| {
@@ -206,15 +243,30 @@ mod tests {
         assert_eq!(age(&writer), Some(0), "captured is not shipped");
         writer.captured(txid(2), at(8));
         writer.captured(txid(3), at(9));
-        writer.confirmed(txid(1));
+        writer.confirmed(txid(1), 10);
         assert_eq!(age(&writer), Some(6), "the first commit of 2 was made after the capture of 1");
         // 2 and 3 became one file.
         writer.captured(txid(2), at(10));
-        writer.confirmed(txid(2));
+        writer.confirmed(txid(2), 20);
         assert_eq!(age(&writer), Some(10), "what is committed now was committed after the last capture");
         writer.idle();
         assert_eq!(age(&writer), None);
-        assert_eq!(reader.borrow().confirmed, Some(txid(2)));
+        let status = *reader.borrow();
+        assert_eq!((status.confirmed, status.confirmed_at_ms), (Some(txid(2)), Some(20)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_lasts_until_something_arrives() {
+        let (mut writer, reader) = StatusWriter::new();
+        let start = Instant::now();
+        writer.outage_began(start);
+        writer.outage_began(start + Duration::from_secs(60));
+        assert_eq!(reader.borrow().outage_since, Some(start));
+        writer.confirmed(txid(1), 7);
+        assert_eq!(reader.borrow().outage_since, None);
+        writer.outage_began(start);
+        writer.outage_ended();
+        assert_eq!(reader.borrow().outage_since, None);
     }
 
     #[tokio::test(start_paused = true)]

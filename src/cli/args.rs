@@ -8,7 +8,7 @@
 //!   life.rs     run, replicate
 //!   restore.rs  restore
 //!   look.rs     ltx, points; the one operand DB|URL
-//!   verify.rs   verify · reset.rs  reset
+//!   verify.rs   verify · reset.rs  reset · health.rs  health
 //! ```
 
 use std::ffi::OsString;
@@ -21,6 +21,7 @@ use crate::config::Sources;
 
 use super::argv;
 
+mod health;
 mod life;
 mod look;
 mod reset;
@@ -30,6 +31,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use health::Health;
 pub use life::{LifeFlags, Replicate, Run};
 pub use look::{Levels, Ltx, Points};
 pub use reset::Reset;
@@ -63,6 +65,7 @@ pub enum Command {
     Points(Points),
     Verify(Verify),
     Reset(Reset),
+    Health(Health),
     Version(Version),
 }
 
@@ -151,7 +154,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
     if NOT_YET.contains(&word) {
         return Err(usage(None, format!("the command `{word}` is not supported yet")));
     }
-    let named = ["run", "replicate", "restore", "databases", "ltx", "points", "verify", "reset", "version"];
+    let named = ["run", "replicate", "restore", "databases", "ltx", "points", "verify", "reset", "health", "version"];
     let named = named.into_iter().find(|name| *name == word || (*name == "ltx" && word == "wal"));
     let by_old_name = word == "wal";
     let argv = argv::normalize(argv, &definition()).map_err(|problem| usage(named, problem))?;
@@ -166,7 +169,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
         Command::Points(points) => points.look.check("points"),
         Command::Verify(verify) => verify.check(),
         Command::Reset(reset) => reset.check(),
-        Command::Run(_) | Command::Databases(_) | Command::Version(_) => Ok(()),
+        Command::Run(_) | Command::Databases(_) | Command::Health(_) | Command::Version(_) => Ok(()),
     };
     checked.map_err(|problem| usage(named, problem))?;
     Ok(command)

@@ -7,7 +7,7 @@
 //!   restore.rs    restore, and its plan
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout · progress.rs  the bar
 //!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
-//!   databases.rs  databases · verify.rs  verify · reset.rs  reset
+//!   databases.rs  databases · verify.rs  verify · reset.rs  reset · health.rs  health
 //!   process.rs    environment, working directory, signals · show.rs  what every command prints alike
 //!   logger.rs     where log lines go, and what they look like · stderr.rs  the thread that writes them · defect.rs  panics
 //! ```
@@ -17,6 +17,7 @@ mod argv;
 mod databases;
 mod defect;
 mod destination;
+mod health;
 mod logger;
 mod ltx;
 mod moment;
@@ -78,6 +79,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Points(command) => with_runtime(points::points(command)),
         Command::Verify(command) => with_runtime(verify::verify(command)),
         Command::Reset(command) => reset::reset(&command),
+        Command::Health(command) => with_runtime(health::health(command)),
     }
 }
 

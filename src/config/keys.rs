@@ -62,9 +62,7 @@ const fn key(name: &'static str, kind: Kind, class: Class) -> Key {
 use Class::{NoEffect, NotYet, Supported};
 use Kind::{Bool, Count, Duration, Place, Section, Sections, Size, Text, Texts};
 
-const METRICS: &str = "the metrics endpoint";
 const CONTROL: &str = "the control socket";
-const HEARTBEAT: &str = "the heartbeat request";
 const MCP: &str = "the MCP server";
 const DIRECTORY: &str = "replicating a directory of databases";
 const AGE: &str = "age encryption";
@@ -88,17 +86,19 @@ static ROOT: &[Key] = &[
     key("verify-compaction", Bool, NoEffect("every compacted file is verified before what it was made of may go")),
     key("shutdown-sync-timeout", Duration, Supported),
     key("shutdown-sync-interval", Duration, Supported),
-    key("addr", Text, NotYet(METRICS)),
+    key("addr", Text, Supported),
     key("mcp-addr", Text, NotYet(MCP)),
     key("socket", Section(Level::Socket), Supported),
-    key("heartbeat-url", Text, NotYet(HEARTBEAT)),
-    key("heartbeat-interval", Duration, NoEffect(ONLY_WITH_IT)),
+    key("heartbeat-url", Text, Supported),
+    key("heartbeat-interval", Duration, Supported),
     // Ours.
     key("migrate", Text, Supported),
     key("grace", Duration, Supported),
     key("require-backup", Bool, Supported),
     key("strip-env", Texts, Supported),
     key("verify", Section(Level::Verify), Supported),
+    key("max-lag", Duration, Supported),
+    key("on-replication-end", Text, Supported),
 ];
 
 static DB: &[Key] = &[

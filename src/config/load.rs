@@ -10,6 +10,7 @@ use crate::fsx;
 use anyhow::{anyhow, bail};
 
 use super::expand::{self, Expanded};
+use super::monitoring::Monitoring;
 use super::options::{CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Replica, Shutdown};
 use super::paths::{PathContext, default_meta_path};
 use super::{collisions, placement, replica, replicas, resolve, unset, url, yaml};
@@ -177,6 +178,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, urls: &[String]) -> anyhow::Resu
         require_backup: false,
         strip_env: Vec::new(),
         lifecycle: Lifecycle::default(),
+        monitoring: Monitoring::default(),
     };
     Ok(Loaded { options, warnings: Vec::new(), notes: Vec::new(), origin: "the command line".into() })
 }

@@ -14,6 +14,7 @@ mod fuzz;
 mod keys;
 mod lifecycle;
 mod load;
+mod monitoring;
 mod options;
 mod owner;
 mod paths;
@@ -31,6 +32,7 @@ mod yaml;
 
 pub use database_file::database_file;
 pub use load::{Loaded, Sources, replica_from_url};
+pub use monitoring::{Addr, Monitoring, OnReplicationEnd};
 pub use options::{Database, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, Verify};
 pub use paths::default_meta_path;
 pub use scalar::{parse_duration, parse_variable};

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::monitoring::Monitoring;
 use super::target::Target;
 
 /// The whole configuration of one process.
@@ -24,6 +25,7 @@ pub struct Options {
     pub strip_env: Vec<String>,
     /// Compaction, snapshots and retention as they are written in the file.
     pub lifecycle: Lifecycle,
+    pub monitoring: Monitoring,
 }
 
 impl Options {

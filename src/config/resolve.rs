@@ -8,7 +8,7 @@ use super::options::{CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, L
 use super::paths::{PathContext, default_meta_path};
 use super::replicas::Surroundings;
 use super::section::Section;
-use super::{collisions, lifecycle, owner, replicas, scalar};
+use super::{collisions, lifecycle, monitoring, owner, replicas, scalar};
 
 /// Everything the file says, or the first thing that is wrong with it.
 pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<String>) -> Result<Options, String> {
@@ -37,6 +37,7 @@ pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<Stri
         require_backup: root.bool("require-backup").unwrap_or(false),
         strip_env: variables(root, "strip-env")?,
         lifecycle,
+        monitoring: monitoring::of_root(root)?,
     })
 }
 

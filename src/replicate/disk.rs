@@ -2,6 +2,10 @@
 //!
 //! Everything here blocks and is called on a thread for that (`on_thread.rs`). Nothing here waits for the bucket.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::core::{BatchKind, Queue, Relief, Waiting};
@@ -13,6 +17,7 @@ use crate::db::{Batch, Db, DbError, ImageReason, Reset};
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
 use crate::state::{LastSynced, Spill, SpilledFile};
+use crate::status::Counts;
 
 /// A batch with this much content at most is encoded in memory and sent as one piece.
 const IN_MEMORY_CONTENT: u64 = upload::IN_MEMORY_BYTES;
@@ -70,6 +75,7 @@ pub(super) struct Disk {
     /// Local files up to so many bytes keep their numbers, for the mirrors.
     kept_bytes_max: u64,
     pub clock: Clock,
+    counts: Arc<Counts>,
     /// A spilled image to which nothing leads.
     rebase: Option<Txid>,
     /// The header that is noted as the next to be sent.
@@ -94,10 +100,21 @@ impl Disk {
             governor,
             kept_bytes_max: 0,
             clock,
+            counts: Arc::default(),
             rebase: None,
             noted_sending: None,
             has_complained: false,
         }
+    }
+
+    /// What is done here is counted there.
+    pub fn count_in(&mut self, counts: Arc<Counts>) {
+        self.counts = counts;
+    }
+
+    /// How much waits in local files.
+    pub fn count_spilled(&self) {
+        self.counts.spilled_bytes.store(self.spill.bytes(), Relaxed);
     }
 
     /// There are mirrors: local files may be sent to them, those of an earlier run, too.
@@ -127,12 +144,26 @@ impl Disk {
     /// Captures what is committed into the empty queue. Whether there was something.
     pub fn capture(&mut self) -> Result<bool, DbError> {
         self.db.let_go();
-        let Some(batch) = self.db.capture(|| self.clock.unix_ms())? else { return Ok(false) };
+        let Some(batch) = self.capture_batch()? else { return Ok(false) };
         self.batch = Some(match batch.doubt() {
             Some(_) => Pending::Unverified(batch),
             None => pending_of(&self.db, batch, &self.governor)?,
         });
         Ok(true)
+    }
+
+    fn capture_batch(&mut self) -> Result<Option<Batch>, DbError> {
+        let began = self.clock.blocking_instant();
+        let captured = self.db.capture(|| self.clock.unix_ms());
+        self.counts.syncs.add(self.since(began), captured.is_ok());
+        if let Ok(Some(batch)) = &captured {
+            self.counts.wal_bytes.fetch_add(batch.header.wal.size, Relaxed);
+        }
+        captured
+    }
+
+    fn since(&self, began: std::time::Instant) -> Duration {
+        self.clock.blocking_instant().saturating_duration_since(began)
     }
 
     /// Moves the read transaction on, unless what waits is still read from where it stands. Returns the WAL bytes that hold
@@ -146,6 +177,13 @@ impl Disk {
 
     /// Makes the WAL shorter; with [`Relief::Spill`], by local files for what the bucket does not have.
     pub fn relieve(&mut self, relief: Relief) -> Result<Reset, StepError> {
+        let relieved = self.try_to_relieve(relief);
+        let is_full = matches!(&relieved, Err(error) if error.is_disk_full());
+        self.counts.disk_full.store(u64::from(is_full), Relaxed);
+        relieved
+    }
+
+    fn try_to_relieve(&mut self, relief: Relief) -> Result<Reset, StepError> {
         self.put_doubt_back();
         // Where nothing is known of the history's end, commits cannot be numbered. The image that is taken in the end holds
         // them too.
@@ -158,7 +196,11 @@ impl Disk {
 
     /// Resets the WAL, whatever has to be kept in local files for that.
     pub fn relieve_fully(&mut self) -> Result<Reset, StepError> {
+        let began = self.clock.blocking_instant();
         let reset = self.reset();
+        if !matches!(reset, Ok(Reset::Deferred(_) | Reset::CaptureFirst)) {
+            self.counts.checkpoints.add(self.since(began), reset.is_ok());
+        }
         self.spill.sync()?;
         if let Some(last) = self.spill.back() {
             self.db.renumber(last.header.max_txid);
@@ -170,8 +212,9 @@ impl Disk {
         for _ in 0..ROUNDS_MAX {
             // What a reset frees must be safe elsewhere.
             self.spill_batch()?;
-            let spill = &mut self.spill;
+            let (spill, counts) = (&mut self.spill, &self.counts);
             let save = |batch: Batch, bytes: Vec<u8>| -> Result<(), StepError> {
+                counts.wal_bytes.fetch_add(batch.header.wal.size, Relaxed);
                 Ok(spill.append_bytes(&batch.header, &bytes)?)
             };
             match self.db.reset_wal(self.clock, save)? {
@@ -218,7 +261,7 @@ impl Disk {
 
     /// Captures what is committed straight into a local file.
     pub fn spill_new_commits(&mut self) -> Result<(), StepError> {
-        if let Some(batch) = self.db.capture(|| self.clock.unix_ms())? {
+        if let Some(batch) = self.capture_batch()? {
             spill(&self.db, &mut self.spill, &batch)?;
         }
         Ok(())

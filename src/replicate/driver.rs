@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::core::{
-    Core, Effect, Event as CoreEvent, LocalDone, LocalOrder, Outcome, RemoteDone, RemoteOrder, Report,
+    Core, Effect, Event as CoreEvent, LocalDone, LocalOrder, Notice, Outcome, RemoteDone, RemoteOrder, Report,
     Seen as CoreSeen, SyncId, Trouble,
 };
 use super::disk::Outbox;
@@ -296,6 +297,7 @@ impl Driver {
             Effect::Report(report) => self.report(report),
             Effect::Say(notice) => {
                 let now = self.clock().instant();
+                self.note_outage(&notice, now);
                 say::say(&notice, &self.parts.settings.path, self.parts.remote.address(), &self.parts.writer.get(), now)
             }
             Effect::MissedEvent => self.parts.watch.missed(),
@@ -344,12 +346,23 @@ impl Driver {
         }
     }
 
+    /// The status says it, too, and for as long as it lasts.
+    fn note_outage(&self, notice: &Notice, now: Instant) {
+        match notice {
+            Notice::Outage { lasting, .. } => {
+                self.parts.writer.outage_began(now.checked_sub(*lasting).unwrap_or(now));
+            }
+            Notice::Back { .. } => self.parts.writer.outage_ended(),
+            _ => {}
+        }
+    }
+
     fn report(&mut self, report: Report) {
         let now = self.clock().instant();
         match report {
             Report::Noticed => self.parts.writer.noticed(now),
             Report::Captured(txid) => self.parts.writer.captured(txid, now),
-            Report::Confirmed(txid) => self.parts.writer.confirmed(txid),
+            Report::Confirmed(txid) => self.parts.writer.confirmed(txid, self.clock().unix_ms()),
             Report::Idle => self.parts.writer.idle(),
         }
     }

@@ -59,6 +59,11 @@ pub(super) enum StepError {
 }
 
 impl StepError {
+    /// Whether there was no room to keep commits beside the database.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, StepError::Spill(SpillError::Io(error)) if error.kind() == std::io::ErrorKind::StorageFull)
+    }
+
     /// Whether time alone may cure it.
     pub fn may_pass(&self) -> bool {
         match self {

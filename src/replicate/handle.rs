@@ -1,5 +1,7 @@
 //! One replication, as others see it: started, asked, told to end.
 
+use std::sync::Arc;
+
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -12,7 +14,7 @@ use super::mirror::{Mirror, MirrorStatus};
 use super::{DatabaseId, Ended, Events, Resources, Settings};
 use crate::ltx::Txid;
 use crate::remote::Remote;
-use crate::status::{Status, StatusWriter};
+use crate::status::{Counts, Status, StatusWriter};
 
 /// One database's replication, as others see it. It ends when the last of its handles is dropped,
 /// too.
@@ -20,6 +22,7 @@ use crate::status::{Status, StatusWriter};
 pub struct Replication {
     commands: mpsc::UnboundedSender<Command>,
     status: watch::Receiver<Status>,
+    counts: Arc<Counts>,
     mirrors: Vec<MirrorStatus>,
     end: Shared<BoxFuture<'static, Ended>>,
     #[cfg(test)]
@@ -39,11 +42,13 @@ impl Replication {
         let (requests, asked) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(None);
         let (writer, status) = StatusWriter::new();
+        let counts = writer.counts().clone();
         let names = mirrors.iter().map(|mirror| mirror.settings.name.clone());
         let (mirror_writers, mirror_status) = names
             .map(|name| {
                 let (writer, status) = StatusWriter::new();
-                (writer, MirrorStatus { name, status })
+                let counts = writer.counts().clone();
+                (writer, MirrorStatus { name, status, counts })
             })
             .unzip();
         let mailbox = Mailbox { commands: heard, stop, requests };
@@ -79,6 +84,7 @@ impl Replication {
         Replication {
             commands,
             status,
+            counts,
             mirrors: mirror_status,
             end: end.boxed().shared(),
             #[cfg(test)]
@@ -93,6 +99,11 @@ impl Replication {
     /// The same, to be looked at by others.
     pub fn watch_status(&self) -> watch::Receiver<Status> {
         self.status.clone()
+    }
+
+    /// What it has done for its first replica, and for all of them.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     /// How far its other replicas are.

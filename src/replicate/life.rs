@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::db::{Db, Watch};
 use crate::remote::Remote;
 use crate::state::{LocalState, Lock, ResetOrder, SpillError};
-use crate::status::{Status, StatusWriter};
+use crate::status::{Counts, Status, StatusWriter};
 
 /// Everything that a replication's task has from the start.
 pub(super) struct Life {
@@ -104,7 +104,8 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
         Ok(db) => db,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
-    let opened = open_notes(&settings, &remote, db, waited, governor.clone(), !mirrors.is_empty()).await;
+    let shared = (governor.clone(), writer.counts().clone());
+    let opened = open_notes(&settings, &remote, db, waited, shared, !mirrors.is_empty()).await;
     let (disk, lane, noted) = match opened {
         Ok(opened) => opened,
         Err(error) => return Ended::Failed { why: error.to_string() },
@@ -148,7 +149,7 @@ async fn open_notes(
     remote: &Remote,
     db: Db,
     is_new: bool,
-    governor: Governor,
+    (governor, counts): (Governor, Arc<Counts>),
     has_mirrors: bool,
 ) -> Result<(Disk, Lane, Noted), SpillError> {
     let (settings, address) = (settings.clone(), remote.address().to_owned());
@@ -161,6 +162,7 @@ async fn open_notes(
             tracing::debug!(db = %settings.path.display(), "{error}");
         }
         let mut disk = Disk::new(db, state.spill()?, last_synced, governor, settings.clock);
+        disk.count_in(counts);
         if has_mirrors {
             disk.keep_for_mirrors();
         }

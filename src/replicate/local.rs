@@ -208,6 +208,7 @@ fn note_empty_wal(db: &Db, txid: Txid, state: &LocalState, replica: &ReplicaStat
 
 pub(super) fn describe(disk: &mut Disk) -> (Lane, Outbox) {
     disk.note_sending();
+    disk.count_spilled();
     // Before anything is captured a reset would gain nothing.
     let wal_frames = if disk.db.has_position() { disk.db.wal_frames() } else { 0 };
     let is_overwritten = disk.db.is_overwritten();

@@ -11,11 +11,12 @@ use super::exit::{CONFIG, DENIED, Failure, UNAVAILABLE};
 use crate::clock::MACHINE;
 use crate::config::{Database, Options, Replica, Target};
 use crate::db::Tuning;
+use crate::fleet::StoreKey;
 use crate::remote::{Layout, Remote};
 use crate::replicate::{MirrorSettings, Policy, Settings, spread_of};
 use crate::restore::Backup;
 use crate::store::s3::{Clients, S3Store};
-use crate::store::{FileStore, StoreError};
+use crate::store::{Counted, FileStore, Store, StoreError, Traffic};
 
 /// What may be deleted stays so long for those who are reading it.
 const DELETE_GRACE: Duration = Duration::from_secs(60);
@@ -57,15 +58,39 @@ fn below<'a>(replica: &'a Replica, all: &'a [Database]) -> impl Iterator<Item = 
 /// Opens the replica's store. Makes no request unless the region of an AWS bucket must be found.
 async fn open(replica: &Replica, clients: &mut Clients) -> Result<Remote, StoreError> {
     match &replica.target {
-        Target::File { path } => Ok(Remote::new(Arc::new(FileStore::new(path.clone())), Layout::Directories)),
+        Target::File { path } => {
+            let (store, traffic) = (FileStore::new(path.clone()), Arc::new(Traffic::new("file", "")));
+            Ok(Remote::new(Arc::new(Counted::new(Arc::new(store), traffic)), Layout::Directories))
+        }
         Target::S3(settings) => {
             let store = S3Store::connect((**settings).clone(), clients).await?;
             let old = store.joined_as_path();
-            let remote = Remote::new(Arc::new(store), Layout::S3);
+            let remote = Remote::new(counted(store), Layout::S3);
             Ok(match old {
-                Some(old) => remote.with_old_store(Arc::new(old)),
+                Some(old) => remote.with_old_store(counted(old)),
                 None => remote,
             })
+        }
+    }
+}
+
+/// What is asked of the store is counted with what is asked of others in the same bucket.
+fn counted(store: S3Store) -> Arc<dyn Store> {
+    let traffic = store.traffic().cloned();
+    let store: Arc<dyn Store> = Arc::new(store);
+    match traffic {
+        Some(traffic) => Arc::new(Counted::new(store, traffic)),
+        None => store,
+    }
+}
+
+/// What the databases of one store share is found by this.
+pub fn store_key(target: &Target) -> StoreKey {
+    match target {
+        Target::File { .. } => StoreKey::named("files"),
+        Target::S3(settings) => {
+            let (endpoint, region) = (settings.endpoint.as_deref(), settings.region.as_deref());
+            StoreKey::named(format!("{} {} {}", endpoint.unwrap_or(""), region.unwrap_or(""), settings.bucket))
         }
     }
 }

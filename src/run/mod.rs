@@ -15,10 +15,10 @@
 //!   connect.rs  typed options → stores and settings of the rooms below
 //!   restore_missing.rs   restore one database: the lock, the log lines, the note for replication
 //!   forward.rs  bring a database forward that is an earlier state of the history
-//!   fleet/      the databases that are replicated now
 //!   stages.rs   run a command to its end; wait for the databases
 //!   untouched.rs  did the application write to its databases?
 //!   verify.rs   beside it all: prove the replicas, now and then
+//!   monitor.rs  beside it all: metrics and health, the heartbeat, the service manager
 //!   exit.rs     pure: the exit code that tells the truth
 //! ```
 
@@ -26,20 +26,23 @@ pub mod exit;
 
 mod boot;
 mod connect;
-mod fleet;
 mod forward;
+mod monitor;
 mod preflight;
 mod restore_missing;
 mod stages;
 mod untouched;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::time::Instant;
 
 use crate::config::{Database, Options, Replica, Shutdown};
+use crate::fleet::{FleetHandle, MirrorRegistration, Registration};
+use crate::http::Phase;
 use crate::remote::Remote;
 use crate::replicate::{Ended, Limits, OnceWork, Settings};
 use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
@@ -48,7 +51,7 @@ use boot::Line;
 pub use connect::{backups, connect, store_failure};
 use exit::CONFIG;
 pub use exit::Failure;
-use fleet::{Fleet, MirrorRegistration, Registration, StoreKey};
+use monitor::Monitor;
 pub use restore_missing::{Recovery, announce_progress, restore_failure, restore_newest};
 pub use stages::unless_signalled;
 use verify::ProofRound;
@@ -127,24 +130,31 @@ pub async fn run(job: Job, mut signals: Signals, reaper: Reaper) -> u8 {
 async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8, Failure> {
     let budget = Budget::of(&job.options.shutdown);
     preflight::check_all(&job.options.databases).await?;
-    let (mut fleet, mut heard) = Fleet::new(Limits::default());
-    let governor = fleet.governor().clone();
-    let prepare = |cancel| boot::prepare(&job, &governor, cancel);
+    let (fleet, mut heard) = FleetHandle::new(Limits::default());
+    let monitor = Monitor::start(&job.options.monitoring, &fleet, job.once.is_some());
+    let prepare = |cancel| boot::prepare(&job, fleet.governor(), cancel);
     let lines = stages::unless_signalled(signals, prepare).await??;
-    let mut proofs = Vec::new();
+    let (mut proofs, mut ids) = (Vec::new(), BTreeSet::new());
     for line in lines {
         tell_policy(line.database);
-        let statuses = fleet.add(registration(&line, &job, &fleet)).and_then(|id| fleet.watch_replicas(id));
-        let statuses = statuses.map_err(|error| Failure::new(CONFIG, error))?;
+        let id = fleet.add(registration(&line, &job, &fleet)).await.map_err(|error| Failure::new(CONFIG, error))?;
+        let statuses = fleet.watch_replicas(id).await.map_err(|error| Failure::new(CONFIG, error))?;
+        ids.insert(id);
         proofs.extend(ProofRound::of_line(&line, &job.options, statuses.into_iter()));
     }
+    monitor.phase().send_replace(Phase::Arming);
+    monitor.proving(proofs.iter().map(ProofRound::proved).collect());
     if job.once.is_some() {
         return Ok(stages::ship_once(&fleet, signals, &budget).await);
     }
-    let lived = match stages::wait_until_ready(&fleet, &mut heard, signals).await? {
+    let lived = match stages::wait_until_ready(&ids, &mut heard, signals).await? {
         Some(not_started) => Ok(not_started),
-        None => verify::beside(proofs, stages::live(&job, &fleet, signals, reaper, &mut heard, &budget)).await,
+        None => {
+            let living = stages::live(&job, &fleet, signals, reaper, &mut heard, &budget, monitor.phase());
+            verify::beside(proofs, living).await
+        }
     };
+    monitor.stopping();
     let asked_at = lived.as_ref().map_or(None, |lived| lived.asked_at);
     let ended = stages::final_sync(&fleet, signals, &budget, asked_at).await;
     // Only now: a command that could not start, or a migration that failed, has been replicated all the same.
@@ -171,17 +181,18 @@ fn conclude(lived: &stages::Lived, ends: &[Ended]) -> u8 {
 }
 
 /// A database with its replicas, as the fleet takes it.
-fn registration(line: &Line<'_>, job: &Job, fleet: &Fleet) -> Registration {
+fn registration(line: &Line<'_>, job: &Job, fleet: &FleetHandle) -> Registration {
     let database = line.database;
     let mirror = |(replica, remote): (&Replica, &Remote)| MirrorRegistration {
         settings: connect::mirror_settings(database, replica, &job.options),
         remote: remote.clone(),
-        store: StoreKey::of(&replica.target),
+        store: connect::store_key(&replica.target),
     };
     Registration {
         settings: Settings { once: job.once, ..connect::settings(database, &job.options, fleet.paths()) },
+        name: database.replicas.first.name.clone(),
         remote: line.remote.clone(),
-        store: StoreKey::of(&database.replicas.first.target),
+        store: connect::store_key(&database.replicas.first.target),
         mirrors: line.mirrors().map(mirror).collect(),
     }
 }

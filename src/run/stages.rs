@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use futures_util::future::join_all;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{self, CANNOT_WRITE, Course, Failure};
-use super::fleet::{Fleet, FleetEvents};
 use super::untouched::Untouched;
 use super::{Budget, Job};
 use crate::clock::MACHINE;
+use crate::config::OnReplicationEnd;
+use crate::fleet::{DatabaseView, FleetEvents, FleetHandle};
+use crate::http::Phase;
 use crate::replicate::{DatabaseId, Ended, Event, Ready};
-use crate::status::Refusals;
+use crate::status::{Refusals, Status};
 use crate::supervise::{self, CommandLine, Reaper, Scope, Signal, Signals, SpawnOptions, StopPolicy, supervise};
 
 /// What may be left of the application's process group gets at least this long to end by itself.
@@ -65,13 +68,13 @@ impl Lived {
     }
 }
 
-/// Waits until every database lets the application start; `Some` when one of them forbids it.
+/// Waits until each of these databases lets the application start; `Some` when one of them forbids it.
 pub async fn wait_until_ready(
-    fleet: &Fleet,
+    ids: &BTreeSet<DatabaseId>,
     heard: &mut FleetEvents,
     signals: &mut Signals,
 ) -> Result<Option<Lived>, Failure> {
-    let mut waited_for: BTreeSet<DatabaseId> = fleet.ids().collect();
+    let mut waited_for = ids.clone();
     while !waited_for.is_empty() {
         let (id, event) = tokio::select! {
             biased;
@@ -84,7 +87,7 @@ pub async fn wait_until_ready(
                 waited_for.remove(&id);
             }
             // It has been logged where it happened.
-            Event::Failed { why } => {
+            Event::Failed { why } if ids.contains(&id) => {
                 tracing::debug!("{why}");
                 return Err(Failure::new(
                     CANNOT_WRITE,
@@ -92,6 +95,8 @@ pub async fn wait_until_ready(
                 ));
             }
             Event::Fenced => return Ok(Some(Lived::not_started("nothing was started"))),
+            // Registered from outside meanwhile: the application does not wait for it.
+            Event::Failed { .. } => {}
             // Said only when an application may run.
             Event::Exclusive { .. } => {}
         }
@@ -102,21 +107,24 @@ pub async fn wait_until_ready(
 /// Runs the migration and the application, or waits for a signal where there is none.
 pub async fn live(
     job: &Job,
-    fleet: &Fleet,
+    fleet: &FleetHandle,
     signals: &mut Signals,
     reaper: &Reaper,
     heard: &mut FleetEvents,
     budget: &Budget,
+    phase: &watch::Sender<Phase>,
 ) -> Result<Lived, Failure> {
     let strip_env = &job.options.strip_env;
+    let on_end = job.options.monitoring.on_replication_end;
     if let Some(migrate) = &job.migrate {
-        if is_forbidden(heard) {
+        if is_forbidden(heard, on_end) {
             return Ok(Lived::not_started("the migration was not started"));
         }
         let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
         let limit = job.migrate_timeout;
         let migration =
-            Command { line: migrate, what: "the migration", policy, limit, may_be_refused: false, strip_env };
+            Command { line: migrate, what: "the migration", policy, limit, may_be_refused: false, on_end, strip_env };
+        phase.send_replace(Phase::Migrating);
         let lived = command(migration, signals, reaper, heard, budget).await?;
         let course = Course { ran: false, ..lived.course };
         if course.code != 0 {
@@ -129,7 +137,7 @@ pub async fn live(
         }
     }
     match &job.app {
-        Some(_) if is_forbidden(heard) => Ok(Lived::not_started("the application was not started")),
+        Some(_) if is_forbidden(heard, on_end) => Ok(Lived::not_started("the application was not started")),
         Some(app) => {
             // As a direct exec would: a signal is for the application itself, what it does with its workers is its own affair.
             let policy = StopPolicy {
@@ -138,9 +146,10 @@ pub async fn live(
                 rewrites: job.rewrites.clone(),
                 ..StopPolicy::new(budget.child)
             };
-            let app =
-                Command { line: app, what: "the application", policy, limit: None, may_be_refused: true, strip_env };
+            let (what, may_be_refused) = ("the application", true);
+            let app = Command { line: app, what, policy, limit: None, may_be_refused, on_end, strip_env };
             let before = Untouched::look(job).await;
+            phase.send_replace(Phase::Running);
             let lived = command(app, signals, reaper, heard, budget).await?;
             if lived.course.code != 0 && lived.asked_at.is_none() && before.is_so_still(job).await {
                 tracing::warn!(
@@ -151,13 +160,21 @@ pub async fn live(
             }
             Ok(lived)
         }
-        None => Ok(until_signalled(fleet, signals, heard).await),
+        None => {
+            phase.send_replace(Phase::Running);
+            Ok(until_signalled(fleet, signals, heard, on_end).await)
+        }
     }
 }
 
 /// Whether a replication has found out, in the seam between two stages, that nothing may be committed here any more.
-fn is_forbidden(heard: &mut FleetEvents) -> bool {
-    std::iter::from_fn(|| heard.try_next()).any(|(_, event)| event == Event::Fenced)
+fn is_forbidden(heard: &mut FleetEvents, on_end: OnReplicationEnd) -> bool {
+    let mut events = std::iter::from_fn(|| heard.try_next());
+    events.any(|(_, event)| match event {
+        Event::Fenced => true,
+        Event::Failed { .. } => on_end == OnReplicationEnd::Stop,
+        Event::Ready(_) | Event::Exclusive { .. } => false,
+    })
 }
 
 /// One command to run.
@@ -170,13 +187,43 @@ struct Command<'a> {
     limit: Option<Duration>,
     /// It ends when it keeps the database to itself.
     may_be_refused: bool,
+    on_end: OnReplicationEnd,
     /// Environment variables that it must not see.
     strip_env: &'a [String],
 }
 
+/// Why a command is stopped before it has ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Fenced,
+    /// It keeps the database to itself.
+    Exclusive,
+    ReplicationEnded,
+}
+
+/// Whether `what` must stop because of this event, which is said then.
+fn cause(event: &Event, what: &str, may_be_refused: bool, on_end: OnReplicationEnd) -> Option<Cause> {
+    match event {
+        Event::Fenced => {
+            tracing::error!("stopping {what}: its commits would be lost");
+            Some(Cause::Fenced)
+        }
+        // A migration lets go of the database when it is done.
+        Event::Exclusive { why } if may_be_refused => {
+            tracing::error!("stopping {what}: {why}");
+            Some(Cause::Exclusive)
+        }
+        Event::Failed { .. } if on_end == OnReplicationEnd::Stop => {
+            tracing::error!("stopping {what}: a database is not replicated any more (on-replication-end: stop)");
+            Some(Cause::ReplicationEnded)
+        }
+        Event::Ready(_) | Event::Failed { .. } | Event::Exclusive { .. } => None,
+    }
+}
+
 /// Runs one command to its end, and the end of everything it left behind.
 async fn command(
-    Command { line, what, policy, limit, may_be_refused, strip_env }: Command<'_>,
+    Command { line, what, policy, limit, may_be_refused, on_end, strip_env }: Command<'_>,
     signals: &mut Signals,
     reaper: &Reaper,
     heard: &mut FleetEvents,
@@ -190,7 +237,7 @@ async fn command(
     let mut child = spawned.map_err(|error| Failure::new(error.exit_code(), anyhow!("start {what}: {error}")))?;
     tracing::info!(pid = child.pid(), "started {what}: {}", child.program());
     let stop = CancellationToken::new();
-    let mut refused = false;
+    let mut stopped = None;
     let ended = {
         let running = supervise(&mut child, signals, policy, &stop);
         tokio::pin!(running);
@@ -203,18 +250,9 @@ async fn command(
                     tracing::error!("{what} takes longer than {:?}: stopping it", limit.unwrap_or_default());
                     stop.cancel();
                 }
-                (_, event) = heard.next() => match event {
-                    Event::Fenced => {
-                        tracing::error!("stopping {what}: its commits would be lost");
-                        stop.cancel();
-                    }
-                    // A migration lets go of the database when it is done.
-                    Event::Exclusive { why } if may_be_refused => {
-                        tracing::error!("stopping {what}: {why}");
-                        refused = true;
-                        stop.cancel();
-                    }
-                    Event::Ready(_) | Event::Failed { .. } | Event::Exclusive { .. } => {}
+                (_, event) = heard.next() => if let Some(cause) = cause(&event, what, may_be_refused, on_end) {
+                    stopped = stopped.filter(|earlier| *earlier == Cause::Exclusive).or(Some(cause));
+                    stop.cancel();
                 },
             }
         }
@@ -227,12 +265,18 @@ async fn command(
     if group.asked > 0 {
         tracing::warn!("{what} left {} processes behind; they were ended before the final sync", group.asked);
     }
-    let because = if refused { ", because it uses PRAGMA locking_mode=EXCLUSIVE" } else { "" };
+    let because = match stopped {
+        Some(Cause::Exclusive) => ", because it uses PRAGMA locking_mode=EXCLUSIVE",
+        Some(Cause::ReplicationEnded) => ", because a database is not replicated any more",
+        Some(Cause::Fenced) | None => "",
+    };
     let killed = if ended.killed { " because it did not stop in time (see grace)" } else { "" };
     Ok(Lived {
-        course: match refused {
-            true => Course { code: CANNOT_WRITE, failed: true, ran: true },
-            false => Course { code: ended.exit.code(), failed: !ended.as_asked, ran: true },
+        course: match stopped {
+            Some(Cause::Exclusive) => Course { code: CANNOT_WRITE, failed: true, ran: true },
+            // How it took its stop is not what is wrong.
+            Some(Cause::ReplicationEnded) => Course { code: ended.exit.code(), failed: false, ran: true },
+            Some(Cause::Fenced) | None => Course { code: ended.exit.code(), failed: !ended.as_asked, ran: true },
         },
         what: format!("{what} {}{killed}{because}", ended.exit),
         asked_at: ended.stop_requested_at,
@@ -240,11 +284,16 @@ async fn command(
 }
 
 /// Without an application: until somebody wants us to end, or no database can be replicated any more.
-async fn until_signalled(fleet: &Fleet, signals: &mut Signals, heard: &mut FleetEvents) -> Lived {
+async fn until_signalled(
+    fleet: &FleetHandle,
+    signals: &mut Signals,
+    heard: &mut FleetEvents,
+    on_end: OnReplicationEnd,
+) -> Lived {
     let course = Course { code: 0, failed: false, ran: true };
     let lived = |what: String, asked_at| Lived { course, what, asked_at };
     loop {
-        if heard.all_failed(fleet) {
+        if fleet.has_failed().await {
             return lived("no database is replicated any more".into(), None);
         }
         tokio::select! {
@@ -253,8 +302,14 @@ async fn until_signalled(fleet: &Fleet, signals: &mut Signals, heard: &mut Fleet
                 Event::Ready(_) => {}
                 // It is no child of ours, and not ours to stop.
                 Event::Exclusive { why } => tracing::error!("{why}"),
-                Event::Failed { .. } if heard.all_failed(fleet) => {}
-                Event::Failed { .. } => tracing::warn!("the other databases are replicated on"),
+                Event::Failed { .. } if on_end == OnReplicationEnd::Stop => {
+                    return lived("a database is not replicated any more (on-replication-end: stop)".into(), None);
+                }
+                Event::Failed { .. } => {
+                    if !fleet.has_failed().await {
+                        tracing::warn!("the other databases are replicated on");
+                    }
+                }
                 Event::Fenced => return lived("fenced".into(), None),
             },
         }
@@ -263,20 +318,21 @@ async fn until_signalled(fleet: &Fleet, signals: &mut Signals, heard: &mut Fleet
 
 /// Brings what is left into the bucket. A signal meanwhile starts the grace time; it never skips the sync.
 pub async fn final_sync(
-    fleet: &Fleet,
+    fleet: &FleetHandle,
     signals: &mut Signals,
     budget: &Budget,
     mut asked_at: Option<Instant>,
 ) -> Vec<Ended> {
     let deadline = budget.sync_deadline(asked_at, MACHINE.instant());
-    if let Some(age) = fleet.statuses().filter_map(|(_, status)| status.unshipped_for(MACHINE.instant())).max() {
+    let statuses: Vec<Status> = fleet.databases().await.unwrap_or_default().iter().map(DatabaseView::status).collect();
+    if let Some(age) = statuses.iter().filter_map(|status| status.unshipped_for(MACHINE.instant())).max() {
         tracing::info!("final sync: the oldest commit to ship is {age:.1?} old");
     }
-    for Refusals { objects, since } in fleet.statuses().filter_map(|(_, status)| status.refusals) {
+    for Refusals { objects, since } in statuses.iter().filter_map(|status| status.refusals) {
         tracing::warn!("for {:.0?} the store has not let go of {objects} expired objects", MACHINE.instant() - since);
     }
-    fleet.finish_by(deadline);
-    let ends = join_all(fleet.ends());
+    fleet.finish_by(deadline).await;
+    let ends = join_all(fleet.ends().await);
     tokio::pin!(ends);
     loop {
         tokio::select! {
@@ -285,7 +341,7 @@ pub async fn final_sync(
                 if is_cancel(signal) && asked_at.is_none() {
                     tracing::info!("{signal}: the final sync has {:.1?} left", budget.whole);
                     asked_at = Some(MACHINE.instant());
-                    fleet.finish_by(budget.sync_deadline(asked_at, MACHINE.instant()).min(deadline));
+                    fleet.finish_by(budget.sync_deadline(asked_at, MACHINE.instant()).min(deadline)).await;
                 }
             }
         }
@@ -293,13 +349,15 @@ pub async fn final_sync(
 }
 
 /// `-once`: every replication ends by itself.
-pub async fn ship_once(fleet: &Fleet, signals: &mut Signals, budget: &Budget) -> u8 {
-    let ends = join_all(fleet.ends());
+pub async fn ship_once(fleet: &FleetHandle, signals: &mut Signals, budget: &Budget) -> u8 {
+    let ends = join_all(fleet.ends().await);
     tokio::pin!(ends);
     let ended = loop {
         tokio::select! {
             ended = &mut ends => break ended,
-            _ = cancelling(signals) => fleet.finish_by(budget.sync_deadline(Some(MACHINE.instant()), MACHINE.instant())),
+            _ = cancelling(signals) => {
+                fleet.finish_by(budget.sync_deadline(Some(MACHINE.instant()), MACHINE.instant())).await;
+            }
         }
     };
     match exit::problem(&ended) {

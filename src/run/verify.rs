@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::boot::Line;
 use crate::clock::MACHINE;
 use crate::config::{Options, Replica, Verify};
+use crate::http::ProvedReplica;
 use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::restore::RestoreError;
@@ -58,6 +59,11 @@ impl ProofRound {
             Some(ProofRound { path, name, is_mirror: at > 0, remote, settings, window, status, writer, proofs })
         };
         every.enumerate().filter_map(round).collect()
+    }
+
+    /// For whoever wants to know how far it restores.
+    pub fn proved(&self) -> ProvedReplica {
+        ProvedReplica { path: self.path.clone(), name: self.name.clone(), proofs: self.proofs.clone() }
     }
 
     fn order(&self) -> Order {

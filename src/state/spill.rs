@@ -93,6 +93,11 @@ impl Spill {
         self.files.back()
     }
 
+    /// Of all files together.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }

@@ -18,14 +18,17 @@
 mod body;
 #[cfg(test)]
 mod conformance;
+mod counted;
 mod file;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod probe;
 pub mod s3;
 mod throttle;
+mod traffic;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,8 +36,12 @@ use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
 pub use body::{BodyWriter, Unread};
+pub use counted::Counted;
 pub use file::FileStore;
 pub use throttle::{Limit, Throttled};
+#[cfg(test)]
+pub use traffic::Operation;
+pub use traffic::{DURATION_BUCKETS, Operated, Requested, Traffic};
 
 /// The name of an object, relative to the store's root: non-empty `/`-separated segments, none of
 /// them `.` or `..`.
@@ -191,6 +198,11 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub trait Store: Send + Sync {
     /// The address for logs and errors, without secrets: `s3://bucket/path`, `file:///backup/app`.
     fn address(&self) -> &str;
+
+    /// Where what is asked of it is counted.
+    fn traffic(&self) -> Option<&Arc<Traffic>> {
+        None
+    }
 
     async fn put(&self, key: &Key, put: Put) -> Result<()>;
 

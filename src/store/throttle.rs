@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store};
+use super::{Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, Traffic};
 use crate::clock::MACHINE;
 
 /// So much of a second's worth may come at once.
@@ -68,6 +68,10 @@ impl Throttled {
 impl Store for Throttled {
     fn address(&self) -> &str {
         self.store.address()
+    }
+
+    fn traffic(&self) -> Option<&Arc<Traffic>> {
+        self.store.traffic()
     }
 
     async fn put(&self, key: &Key, put: Put) -> Result<()> {

@@ -50,6 +50,7 @@ mod group;
 mod image;
 mod inherited;
 mod limits;
+pub mod notify;
 mod reaper;
 mod signal;
 mod signals;

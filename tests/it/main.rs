@@ -13,6 +13,7 @@ mod crash;
 mod doubt;
 mod environment;
 mod exit_codes;
+mod health;
 mod hostile;
 mod interop;
 mod layers;

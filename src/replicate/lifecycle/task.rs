@@ -42,7 +42,7 @@ const DELETES_MAX: usize = 1000;
 
 pub(super) async fn run(mut maintainer: Maintainer, mut heard: mpsc::Receiver<News>, mut stop: watch::Receiver<Stop>) {
     let (remote, governor) = (maintainer.remote.clone(), maintainer.governor.clone());
-    let clock = remote.clock();
+    let (clock, counts) = (remote.clock(), maintainer.writer.counts().clone());
     let mut job: Option<BoxFuture<'static, Done>> = None;
     let mut wake: Option<i64> = None;
     let mut look = false;
@@ -51,7 +51,7 @@ pub(super) async fn run(mut maintainer: Maintainer, mut heard: mpsc::Receiver<Ne
             look = false;
             wake = None;
             match maintainer.plan(clock.unix_ms(), clock.now()) {
-                Plan::Work(work) => job = Some(work.run(remote.clone(), governor.clone()).boxed()),
+                Plan::Work(work) => job = Some(work.run(remote.clone(), governor.clone(), counts.clone()).boxed()),
                 Plan::Sleep(until) => {
                     wake = until;
                     maintainer.rest(until, clock.unix_ms());

@@ -1,9 +1,13 @@
 //! One piece of work on a replica, and what it came to. Nothing is decided here.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::inspect;
 use super::write::{Input, WriteError, write};
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
 use crate::replicate::governor::Governor;
+use crate::status::Counts;
 use crate::store::{Deleted, Key, StoreError};
 
 pub(super) enum Work {
@@ -23,7 +27,7 @@ pub(super) enum Done {
 }
 
 impl Work {
-    pub async fn run(self, remote: Remote, governor: Governor) -> Done {
+    pub async fn run(self, remote: Remote, governor: Governor, counts: Arc<Counts>) -> Done {
         match self {
             Work::List => Done::Listed(remote.listing().await),
             Work::Probe(object) => {
@@ -32,7 +36,10 @@ impl Work {
             }
             Work::Write { level, inputs } => {
                 let _turn = governor.merge().await;
-                Done::Wrote(level, Box::new(write(&remote, level, inputs).await))
+                let began = remote.clock().instant();
+                let written = write(&remote, level, inputs).await;
+                count(&counts, level, &written, remote.clock().instant().saturating_duration_since(began));
+                Done::Wrote(level, Box::new(written))
             }
             Work::Prove(object) => {
                 let verdict = inspect::is_sound(&remote, &object).await;
@@ -44,5 +51,13 @@ impl Work {
                 Done::Deleted(objects, deleted)
             }
         }
+    }
+}
+
+fn count(counts: &Counts, level: Level, written: &Result<LtxObject, WriteError>, took: Duration) {
+    let tally = if level == Level::SNAPSHOT { &counts.snapshots } else { &counts.compactions };
+    tally.add(took, written.is_ok());
+    if let Err(WriteError::Unproved { .. }) = written {
+        counts.unproved.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 }

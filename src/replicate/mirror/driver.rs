@@ -226,7 +226,7 @@ impl Driver {
                 });
             }
             Effect::Confirmed(txid) => {
-                self.parts.writer.confirmed(txid);
+                self.parts.writer.confirmed(txid, self.parts.settings.clock.unix_ms());
                 if Some(txid) >= self.newest {
                     self.parts.writer.idle();
                 }
@@ -282,8 +282,16 @@ impl Driver {
     }
 
     fn say(&self, notice: &Notice) {
+        let now = self.parts.settings.clock.instant();
         let db = self.parts.settings.path.display();
         let (name, address) = (&self.parts.mirror.settings.name, self.parts.mirror.remote.address());
+        match notice {
+            Notice::Outage { lasting, .. } => {
+                self.parts.writer.outage_began(now.checked_sub(*lasting).unwrap_or(now));
+            }
+            Notice::Refused(_) => self.parts.writer.outage_began(now),
+            Notice::Back { .. } | Notice::BegunAnew(_) => self.parts.writer.outage_ended(),
+        }
         match notice {
             Notice::Outage { why, lasting } => tracing::error!(
                 db = %db,

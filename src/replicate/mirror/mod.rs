@@ -49,7 +49,7 @@ use super::{Settings, Stop};
 use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::state::SpilledFile;
-use crate::status::{Status, StatusWriter};
+use crate::status::{Counts, Status, StatusWriter};
 use core::Outcome;
 use driver::{Driver, Offer, Parts};
 
@@ -79,6 +79,7 @@ pub struct Mirror {
 pub struct MirrorStatus {
     pub name: String,
     pub status: watch::Receiver<Status>,
+    pub counts: Arc<Counts>,
 }
 
 /// The mirrors of one database, each with a task of its own. Dropped, they end at once.

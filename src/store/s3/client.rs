@@ -15,7 +15,7 @@ use aws_config::profile::region::ProfileFileRegionProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextMut, BeforeTransmitInterceptorContextRef};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
@@ -25,9 +25,10 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::error::BoxError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_types::service_config::ServiceConfigKey;
 
-use super::super::{Result, StoreError};
+use super::super::{Result, StoreError, Traffic};
 use super::answer::Suspicious;
 use super::condition::Habits;
 use super::endpoint::endpoint_url;
@@ -48,8 +49,8 @@ const SLOWEST_BYTES_PER_S: u64 = 32 * 1024;
 #[derive(Default)]
 pub struct Clients(Vec<(Settings, Connected)>);
 
-/// A client, what is learned about its store, and whether that is AWS.
-pub(super) type Connected = (Client, Arc<Habits>, bool);
+/// A client, what is learned about its store, whether that is AWS, and what is asked of it.
+pub(super) type Connected = (Client, Arc<Habits>, bool, Arc<Traffic>);
 
 impl Clients {
     pub(super) async fn get(&mut self, settings: &Settings) -> Result<Connected> {
@@ -63,7 +64,9 @@ impl Clients {
         }
         let ways = Ways::of_environment();
         let (client, is_aws) = build_over(settings, http_client(settings, &ways)?, &ways.assumed).await?;
-        let connected = (client, Arc::default(), is_aws);
+        let traffic = Arc::new(Traffic::new("s3", format!("s3://{}", settings.bucket)));
+        let counting = client.config().to_builder().interceptor(Counting(traffic.clone())).build();
+        let connected = (Client::from_conf(counting), Arc::default(), is_aws, traffic);
         self.0.push((key, connected.clone()));
         Ok(connected)
     }
@@ -261,6 +264,27 @@ pub(super) fn uploading(body_len: usize) -> Builder {
         .operation_attempt_timeout(ATTEMPT_TIMEOUT + for_body)
         .build();
     Builder::new().timeout_config(timeouts)
+}
+
+/// Counts the requests that go out, every try of one.
+#[derive(Debug)]
+struct Counting(Arc<Traffic>);
+
+#[dyn_dispatch_hint]
+impl Intercept for Counting {
+    fn name(&self) -> &'static str {
+        "Counting"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        self.0.requested(config.load::<Metadata>().map_or("", |metadata| metadata.name()));
+        Ok(())
+    }
 }
 
 /// Asks Tigris for the newest version from every region.

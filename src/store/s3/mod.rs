@@ -55,6 +55,7 @@ mod tests;
 mod tls;
 mod unverified;
 mod value;
+mod visit;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 
-use super::{Chunks, Deleted, Head, Key, Listed, OpenUpload, Put, Range, Result, Store};
+use super::{Chunks, Deleted, Head, Key, Listed, OpenUpload, Put, Range, Result, Store, Traffic};
 use answer::{size, unix_ms};
 pub use client::Clients;
 use condition::Habits;
@@ -73,6 +74,7 @@ use parts::Parts;
 use proof::base64_md5;
 pub use settings::{Credentials, Secret, Settings, Sse};
 pub use value::trimmed;
+pub use visit::visit;
 
 /// Sets the SSE-C headers, which every request that touches an object's bytes must carry.
 macro_rules! with_customer_key {
@@ -98,6 +100,7 @@ pub struct S3Store {
     habits: Arc<Habits>,
     /// By the endpoint that is really used, whoever named it.
     is_aws: bool,
+    traffic: Arc<Traffic>,
 }
 
 struct CustomerKey {
@@ -111,8 +114,8 @@ impl S3Store {
     /// was given.
     pub async fn connect(settings: Settings, clients: &mut Clients) -> Result<S3Store> {
         settings.validate()?;
-        let (client, habits, is_aws) = clients.get(&settings).await?;
-        Ok(S3Store { habits, is_aws, ..S3Store::over(client, settings) })
+        let (client, habits, is_aws, traffic) = clients.get(&settings).await?;
+        Ok(S3Store { habits, is_aws, traffic, ..S3Store::over(client, settings) })
     }
 
     fn over(client: Client, settings: Settings) -> S3Store {
@@ -127,6 +130,7 @@ impl S3Store {
             customer_key,
             habits: Arc::default(),
             is_aws: false,
+            traffic: Arc::new(Traffic::new("s3", "")),
             settings: Arc::new(settings),
         }
     }
@@ -182,6 +186,10 @@ impl S3Store {
 impl Store for S3Store {
     fn address(&self) -> &str {
         &self.address
+    }
+
+    fn traffic(&self) -> Option<&Arc<Traffic>> {
+        Some(&self.traffic)
     }
 
     async fn put(&self, key: &Key, put: Put) -> Result<()> {

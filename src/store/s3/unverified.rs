@@ -62,7 +62,7 @@ fn tunnel(
     Ok(over(HttpsConnector::from((tunnel, to_server))))
 }
 
-fn tcp() -> TcpConnector {
+pub(super) fn tcp() -> TcpConnector {
     let mut tcp = TcpConnector::new();
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -91,7 +91,7 @@ fn any_certificate() -> Result<ClientConfig> {
     Ok(config.dangerous().with_custom_certificate_verifier(any).with_no_client_auth())
 }
 
-fn verified(roots: &[CertificateDer<'static>]) -> Result<ClientConfig> {
+pub(super) fn verified(roots: &[CertificateDer<'static>]) -> Result<ClientConfig> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(roots.iter().cloned());
     let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();

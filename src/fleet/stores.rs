@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use crate::config::Target;
 use crate::remote::{Layout, Remote};
 use crate::replicate::Governor;
 use crate::store::{Listed, StoreError, probe};
@@ -16,18 +15,7 @@ use crate::store::{Listed, StoreError, probe};
 pub struct StoreKey(String);
 
 impl StoreKey {
-    pub fn of(target: &Target) -> StoreKey {
-        match target {
-            Target::File { .. } => StoreKey("files".into()),
-            Target::S3(settings) => {
-                let (endpoint, region) = (settings.endpoint.as_deref(), settings.region.as_deref());
-                StoreKey(format!("{} {} {}", endpoint.unwrap_or(""), region.unwrap_or(""), settings.bucket))
-            }
-        }
-    }
-
-    #[cfg(test)]
-    pub fn named(name: &str) -> StoreKey {
+    pub fn named(name: impl Into<String>) -> StoreKey {
         StoreKey(name.into())
     }
 }

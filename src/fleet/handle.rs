@@ -1,0 +1,173 @@
+//! The task that owns a fleet, and how others ask it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::members::{Ending, Fleet, Snapshotting, Syncing};
+use super::{DatabaseView, FleetError, Registration};
+use crate::replicate::{DatabaseId, Ended, Event, Governor, Limits};
+use crate::status::Status;
+
+/// What the task does with its fleet, and where it sends the answer.
+type Command = Box<dyn FnOnce(&mut Fleet) + Send>;
+
+/// Asks the task that owns the fleet; anybody may have one. The replications end when the last of
+/// them is dropped, too.
+#[derive(Clone)]
+pub struct FleetHandle {
+    commands: mpsc::UnboundedSender<Command>,
+    governor: Governor,
+    paths: watch::Receiver<Arc<BTreeSet<PathBuf>>>,
+}
+
+impl FleetHandle {
+    /// Starts the task of a fleet without databases. Needs a runtime.
+    pub fn new(limits: Limits) -> (FleetHandle, FleetEvents) {
+        let governor = Governor::new(limits);
+        let (told, telling) = mpsc::unbounded_channel();
+        let (commands, asked) = mpsc::unbounded_channel();
+        let (events, receiver) = mpsc::unbounded_channel();
+        let fleet = Fleet::new(governor.clone(), told);
+        let paths = fleet.paths();
+        tokio::spawn(serve(fleet, asked, telling, events));
+        (FleetHandle { commands, governor, paths }, FleetEvents { receiver })
+    }
+
+    pub fn governor(&self) -> &Governor {
+        &self.governor
+    }
+
+    /// The databases of this process, for `Settings::all`.
+    pub fn paths(&self) -> watch::Receiver<Arc<BTreeSet<PathBuf>>> {
+        self.paths.clone()
+    }
+
+    /// Registers a database and starts to replicate it.
+    pub async fn add(&self, registration: Registration) -> Result<DatabaseId, FleetError> {
+        self.ask(move |fleet| fleet.add(registration)).await?
+    }
+
+    /// Removes a database after a last sync.
+    pub async fn remove(&self, id: DatabaseId, by: Instant) -> Result<Ending, FleetError> {
+        self.ask(move |fleet| fleet.remove(id, by)).await?
+    }
+
+    /// Stops replicating a database after a last sync; it stays registered.
+    pub async fn stop(&self, id: DatabaseId, by: Instant) -> Result<Ending, FleetError> {
+        self.ask(move |fleet| fleet.stop(id, by)).await?
+    }
+
+    /// Replicates a database again.
+    pub async fn start(&self, id: DatabaseId) -> Result<(), FleetError> {
+        self.ask(move |fleet| fleet.start(id)).await?
+    }
+
+    /// Waits until everything that is committed now is in the bucket.
+    pub async fn sync(&self, id: DatabaseId, by: Instant) -> Result<Syncing, FleetError> {
+        self.ask(move |fleet| fleet.sync(id, by)).await?
+    }
+
+    /// Makes a snapshot of what is in the bucket.
+    pub async fn snapshot(&self, id: DatabaseId) -> Result<Snapshotting, FleetError> {
+        self.ask(move |fleet| fleet.snapshot(id)).await?
+    }
+
+    /// Each database as it is now, in the order of the ids; of one that is stopped, as it was.
+    pub async fn databases(&self) -> Result<Vec<DatabaseView>, FleetError> {
+        self.ask(|fleet| fleet.databases()).await
+    }
+
+    /// The database at this path.
+    pub async fn find(&self, path: PathBuf) -> Result<Option<DatabaseView>, FleetError> {
+        self.ask(move |fleet| fleet.find(&path)).await
+    }
+
+    /// Whether no database is replicated any more, although none was told to end.
+    pub async fn has_failed(&self) -> bool {
+        self.ask(|fleet| fleet.has_failed()).await.unwrap_or(true)
+    }
+
+    /// The status of a database's replicas, to be looked at later: that of the first, and those of
+    /// the others.
+    pub async fn watch_replicas(&self, id: DatabaseId) -> Result<Vec<watch::Receiver<Status>>, FleetError> {
+        self.ask(move |fleet| fleet.watch_replicas(id)).await?
+    }
+
+    /// What a database has told last since it was started.
+    pub async fn watch_events(&self, id: DatabaseId) -> Result<watch::Receiver<Option<Event>>, FleetError> {
+        self.ask(move |fleet| fleet.watch_events(id)).await?
+    }
+
+    /// Tells all of them to end; from now on none is started.
+    pub async fn finish_by(&self, deadline: Instant) {
+        // Where the task is gone, so are the replications.
+        let _ = self.ask(move |fleet| fleet.finish_by(deadline)).await;
+    }
+
+    /// How each of them ends, in the order of their ids.
+    pub async fn ends(&self) -> Vec<Ending> {
+        let gone = |error: FleetError| {
+            let ended = Ended::Failed { why: error.to_string() };
+            vec![std::future::ready(ended).boxed()]
+        };
+        self.ask(|fleet| fleet.ends()).await.unwrap_or_else(gone)
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Fleet) -> T + Send + 'static,
+    ) -> Result<T, FleetError> {
+        let (reply, answer) = oneshot::channel();
+        // Who has asked may be gone.
+        let command: Command = Box::new(move |fleet| drop(reply.send(question(fleet))));
+        self.commands.send(command).map_err(|_| FleetError::Gone)?;
+        answer.await.map_err(|_| FleetError::Gone)
+    }
+}
+
+/// Until the last handle is dropped.
+async fn serve(
+    mut fleet: Fleet,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    mut telling: mpsc::UnboundedReceiver<(DatabaseId, Event)>,
+    events: mpsc::UnboundedSender<(DatabaseId, Event)>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            Some((id, event)) = telling.recv() => {
+                fleet.note(id, &event);
+                // Nobody listens any more only while the program ends.
+                let _ = events.send((id, event));
+            }
+            command = commands.recv() => match command {
+                Some(command) => command(&mut fleet),
+                None => return,
+            },
+        }
+    }
+}
+
+/// What the databases tell.
+pub struct FleetEvents {
+    receiver: mpsc::UnboundedReceiver<(DatabaseId, Event)>,
+}
+
+impl FleetEvents {
+    /// The next event; never, where the fleet is gone.
+    pub async fn next(&mut self) -> (DatabaseId, Event) {
+        match self.receiver.recv().await {
+            Some(event) => event,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub fn try_next(&mut self) -> Option<(DatabaseId, Event)> {
+        self.receiver.try_recv().ok()
+    }
+}

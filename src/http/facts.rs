@@ -1,0 +1,210 @@
+//! What the pages are made of: plain data, true of one moment. Nothing here asks anybody.
+
+use std::time::Duration;
+
+use crate::status::Tallied;
+use crate::store::{Operated, Requested};
+
+/// Everything that is known of this process.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub phase: Phase,
+    /// The oldest commit that is in no replica may be as old as this; `None`: as old as it likes.
+    pub max_lag: Option<Duration>,
+    pub databases: Vec<DatabaseFacts>,
+    /// What was asked of the stores, by kind of store and operation.
+    pub operations: Vec<Operated>,
+    /// The HTTP requests that this took, by store and kind.
+    pub requests: Vec<Requested>,
+    pub process: ProcessFacts,
+}
+
+/// How far the program is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// The databases are connected, restored, brought forward.
+    #[default]
+    Restoring,
+    /// The replications begin.
+    Arming,
+    Migrating,
+    /// The application may run.
+    Running,
+    /// It is being ended, or has ended: what is left is brought into the bucket.
+    Stopping,
+}
+
+/// One database.
+#[derive(Clone, Debug, Default)]
+pub struct DatabaseFacts {
+    pub path: String,
+    /// It may be missing to the end.
+    pub optional: bool,
+    pub state: State,
+    /// Of the file; `None`: it could not be looked at, or was not.
+    pub size: Option<u64>,
+    /// Of the WAL file.
+    pub wal_size: Option<u64>,
+    /// Captured commits that wait in local files.
+    pub spilled_bytes: u64,
+    pub disk_full: bool,
+    pub wal_bytes: u64,
+    pub syncs: Tallied,
+    pub checkpoints: Tallied,
+    /// The first one fences.
+    pub replicas: Vec<ReplicaFacts>,
+}
+
+/// What a replication is at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    #[default]
+    Starting,
+    /// Every commit is captured.
+    Replicating,
+    /// There is no database yet, or the application has to open it first.
+    Waiting,
+    /// Another process replicates it.
+    Standby,
+    /// The application keeps it to itself.
+    Exclusive(String),
+    /// By a command.
+    Stopped,
+    /// Another writer owns the history.
+    Fenced,
+    /// It has ended by itself.
+    Halted(String),
+}
+
+/// One replica of a database.
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaFacts {
+    pub name: String,
+    pub captured: Option<u64>,
+    /// The newest TXID that the store has confirmed.
+    pub uploaded: Option<u64>,
+    pub uploaded_at_ms: Option<i64>,
+    /// Age of the oldest commit that it does not have.
+    pub unshipped_for: Option<Duration>,
+    /// For how long it has not taken uploads.
+    pub outage_for: Option<Duration>,
+    /// Expired objects that the store does not let go of.
+    pub refused_objects: usize,
+    pub compactions: Tallied,
+    pub snapshots: Tallied,
+    /// Objects that were not what had been written to them.
+    pub unproved: u64,
+    /// `None`: nobody proves it.
+    pub proof: Option<ProofFacts>,
+}
+
+/// How far a replica is known to restore.
+#[derive(Clone, Debug, Default)]
+pub struct ProofFacts {
+    pub txid: Option<u64>,
+    pub at_ms: Option<i64>,
+    /// What was found since then.
+    pub failed: Option<String>,
+}
+
+/// What the kernel says about this process. What it does not say is left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessFacts {
+    pub cpu: Option<Duration>,
+    pub open_files: Option<u64>,
+    pub max_files: Option<u64>,
+    pub resident_bytes: Option<u64>,
+    pub virtual_bytes: Option<u64>,
+    pub started_at_ms: Option<i64>,
+}
+
+impl DatabaseFacts {
+    /// Age of the oldest commit that is in no replica: what would be lost with this machine.
+    pub fn lag(&self) -> Duration {
+        let of = |replica: &ReplicaFacts| replica.unshipped_for.unwrap_or_default();
+        self.replicas.iter().map(of).min().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+    use crate::store::Operation;
+
+    pub fn replica(name: &str) -> ReplicaFacts {
+        ReplicaFacts {
+            name: name.into(),
+            captured: Some(12),
+            uploaded: Some(12),
+            uploaded_at_ms: Some(1_750_000_000_250),
+            ..ReplicaFacts::default()
+        }
+    }
+
+    pub fn database(path: &str) -> DatabaseFacts {
+        DatabaseFacts {
+            path: path.into(),
+            state: State::Replicating,
+            size: Some(8192),
+            wal_size: Some(4152),
+            replicas: vec![replica("s3")],
+            ..DatabaseFacts::default()
+        }
+    }
+
+    /// Something of everything.
+    pub fn facts() -> Facts {
+        let tallied = |count, errors, ms| Tallied { count, errors, took: Duration::from_millis(ms) };
+        let behind = ReplicaFacts {
+            uploaded: Some(9),
+            unshipped_for: Some(Duration::from_millis(61_500)),
+            outage_for: Some(Duration::from_secs(60)),
+            refused_objects: 2,
+            compactions: tallied(4, 1, 900),
+            snapshots: tallied(1, 0, 1200),
+            unproved: 1,
+            proof: Some(ProofFacts { txid: Some(8), at_ms: Some(1_749_990_000_000), failed: Some("a gap".into()) }),
+            ..replica("nas")
+        };
+        let app = DatabaseFacts {
+            spilled_bytes: 77,
+            wal_bytes: 65_536,
+            syncs: tallied(30, 2, 45),
+            checkpoints: tallied(3, 0, 6),
+            replicas: vec![replica("s3"), behind],
+            ..database("/data/app.db")
+        };
+        let fenced = DatabaseFacts { state: State::Fenced, ..database("/data/a \"b\"\\c.db") };
+        let halted = DatabaseFacts {
+            state: State::Halted("the file is gone".into()),
+            size: None,
+            wal_size: None,
+            disk_full: true,
+            ..database("/data/queue.db")
+        };
+        let put = Operated {
+            kind: "s3",
+            operation: Operation::Put,
+            bytes: 4096,
+            seconds: 0.375,
+            buckets: [1, 2, 3, 3, 3, 3, 3, 3, 3],
+            errors: vec![("denied", 1), ("unavailable", 2)],
+            count: 3,
+        };
+        Facts {
+            phase: Phase::Running,
+            max_lag: Some(Duration::from_secs(300)),
+            databases: vec![app, fenced, halted],
+            operations: vec![put],
+            requests: vec![Requested { store: "s3://backups".into(), request: "PutObject", count: 5 }],
+            process: ProcessFacts {
+                cpu: Some(Duration::from_millis(1250)),
+                open_files: Some(17),
+                max_files: Some(1024),
+                resident_bytes: Some(14_000_000),
+                virtual_bytes: Some(300_000_000),
+                started_at_ms: Some(1_749_999_000_500),
+            },
+        }
+    }
+}

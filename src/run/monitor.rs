@@ -1,0 +1,140 @@
+//! Beside it all: what tells others how it goes. The HTTP listener, the heartbeat, the service
+//! manager. Nothing here can delay or end the run.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::clock::MACHINE;
+use crate::config::{Addr, Monitoring};
+use crate::fleet::FleetHandle;
+use crate::http::{Gather, Heartbeat, Phase, ProvedReplica, Source, beat, in_a_line, listen, serve};
+use crate::supervise::notify::{News, Notify, NotifyEnvironment};
+
+/// An address that cannot be had may become free: a process that is replaced still has it.
+const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+/// How often the service manager's line is brought up to date.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+/// What the service manager is asked for, again and again, while databases are restored.
+const START_TIME: Duration = Duration::from_secs(60);
+
+/// Dropped, all of it ends.
+pub struct Monitor {
+    phase: watch::Sender<Phase>,
+    proved: watch::Sender<Vec<ProvedReplica>>,
+    /// Ends with this.
+    _tasks: JoinSet<Infallible>,
+    notify: Option<Arc<Notify>>,
+}
+
+impl Monitor {
+    /// A round that is made once has nothing to tell while it lasts.
+    pub fn start(monitoring: &Monitoring, fleet: &FleetHandle, is_for_once: bool) -> Monitor {
+        let (phase, proved) = (watch::Sender::default(), watch::Sender::default());
+        let source = Arc::new(Gather {
+            fleet: fleet.clone(),
+            phase: phase.subscribe(),
+            proved: proved.subscribe(),
+            max_lag: monitoring.max_lag,
+            clock: MACHINE,
+            started_at_ms: MACHINE.unix_ms(),
+        });
+        let mut tasks = JoinSet::new();
+        let told = monitoring.clone();
+        let Monitoring { addr, heartbeat, .. } = if is_for_once { Monitoring::default() } else { told };
+        if let Some(addr) = addr {
+            tasks.spawn(listener(addr, source.clone()));
+        }
+        if let Some(configured) = heartbeat {
+            let limit = monitoring.max_lag.map_or(configured.interval, |max_lag| max_lag.min(configured.interval));
+            let heartbeat = Heartbeat { url: configured.url, interval: configured.interval, limit };
+            let source = source.clone();
+            tasks.spawn(async move { beat(&heartbeat, &*source, MACHINE).await });
+        }
+        let notify = notify_of_environment().filter(|_| !is_for_once).map(Arc::new);
+        if let Some(notify) = notify.clone() {
+            tasks.spawn(tell(notify, source, phase.subscribe()));
+        }
+        Monitor { phase, proved, _tasks: tasks, notify }
+    }
+
+    /// How far the program is.
+    pub fn phase(&self) -> &watch::Sender<Phase> {
+        &self.phase
+    }
+
+    /// These replicas are proved from now on.
+    pub fn proving(&self, replicas: Vec<ProvedReplica>) {
+        self.proved.send_replace(replicas);
+    }
+
+    /// The end has begun. The service manager hears it now, because the task that tells it may not come to it any more.
+    pub fn stopping(&self) {
+        self.phase.send_replace(Phase::Stopping);
+        if let Some(notify) = &self.notify {
+            notify.tell(&News::Stopping);
+        }
+    }
+}
+
+async fn listener(addr: Addr, source: Arc<Gather>) -> Infallible {
+    let Addr { host, port } = &addr;
+    let shown = format!("{}:{port}", host.as_deref().unwrap_or(""));
+    let mut has_complained = false;
+    let listener = loop {
+        match listen(host.as_deref(), *port).await {
+            Ok(listener) => break listener,
+            Err(error) if std::mem::replace(&mut has_complained, true) => tracing::debug!("{shown}: {error}"),
+            Err(error) => tracing::error!(
+                "cannot listen at {shown} for metrics and health: {error}; it is tried again every {LISTEN_AGAIN:?}, and everything else goes on"
+            ),
+        }
+        tokio::time::sleep(LISTEN_AGAIN).await;
+    };
+    // What was really bound, which may be more than was written.
+    let bound = listener.local_addr().map_or(shown, |address| address.to_string());
+    let reach = if host.is_none() { ", which is every interface of this machine" } else { "" };
+    tracing::info!("metrics and health are served at http://{bound}{reach}");
+    serve(listener, source).await
+}
+
+fn notify_of_environment() -> Option<Notify> {
+    let [socket, usec, pid] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].map(std::env::var_os);
+    let text = |value: &Option<std::ffi::OsString>| value.as_ref().and_then(|value| value.to_str().map(str::to_owned));
+    let (usec, pid) = (text(&usec), text(&pid));
+    Notify::of(NotifyEnvironment {
+        socket: socket.as_deref(),
+        watchdog_usec: usec.as_deref(),
+        watchdog_pid: pid.as_deref(),
+    })
+}
+
+/// Tells the service manager what has changed, and that this process is alive: each time the fleet has answered.
+async fn tell(notify: Arc<Notify>, source: Arc<Gather>, mut phase: watch::Receiver<Phase>) -> Infallible {
+    let pause = notify.watchdog().map_or(STATUS_EVERY, |watchdog| (watchdog / 2).min(STATUS_EVERY));
+    let (mut is_ready, mut told) = (false, String::new());
+    loop {
+        let facts = source.facts(false).await;
+        let line = in_a_line(&facts);
+        if line != told {
+            notify.tell(&News::Status(&line));
+            told = line;
+        }
+        match facts.phase {
+            Phase::Running if !std::mem::replace(&mut is_ready, true) => notify.tell(&News::Ready),
+            Phase::Restoring | Phase::Arming | Phase::Migrating => notify.tell(&News::StillStarting(START_TIME)),
+            Phase::Running | Phase::Stopping => {}
+        }
+        if notify.watchdog().is_some() {
+            notify.tell(&News::Watchdog);
+        }
+        tokio::select! {
+            // The sender lives as long as this task.
+            _ = phase.changed() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
