@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::DbError;
-use super::overwritten::Stamp;
+use super::writes::LengthAndTime;
 use crate::fsx;
 
 /// Device and inode of a file.
@@ -53,13 +53,13 @@ impl Files {
     }
 
     /// Fails when one of them is another file now, or gone, or when the database was emptied.
-    pub fn check(&self) -> Result<Stamp, DbError> {
+    pub fn check(&self) -> Result<LengthAndTime, DbError> {
         let (path, identity) = &self.database;
         let stamp = match fsx::metadata_if_exists(path)? {
             // Even a new database has its first page in the file, from the moment at which it is in
             // WAL mode.
             Some(file) if file.len() == 0 => return Err(DbError::Emptied { path: path.clone() }),
-            Some(file) if Identity::from(&file) == *identity => Stamp::from(&file),
+            Some(file) if Identity::from(&file) == *identity => LengthAndTime::from(&file),
             _ => return Err(DbError::Replaced { path: path.clone() }),
         };
         for (path, identity) in &self.beside {

@@ -60,6 +60,7 @@ mod resume;
 mod rows;
 mod samples;
 mod watch;
+mod writes;
 
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::error::DbError;
 use super::identity::{Files, Identity};
-use super::overwritten::Writes;
 use super::position::{ImageReason, Position};
+use super::writes::Writes;
 use crate::fsx::{self, FsError};
 use crate::ltx::{Flavour, Txid};
 use crate::page::PageSize;

@@ -1,68 +1,21 @@
 //! Has somebody written to the database file past SQLite (`cp`, `dd`, `rsync --inplace`)?
 //!
-//! The file is the same then, and the WAL goes on as if nothing had happened: what is captured from it would be put on top of pages
-//! that are not there any more. In WAL mode only checkpoints write to the file, and each leaves a trace in the wal-index
-//! ([`Backfill`]). So a file whose time or length changes without one is suspected; whether its content did change is for a
-//! comparison to say. While nothing changes this costs no more than the `stat` that is made anyway. Where a checkpoint does explain it,
-//! a few pages are compared with the file (`samples.rs`).
-
-use std::os::unix::fs::MetadataExt;
+//! The file is the same then, and the WAL goes on as if nothing had happened: what is captured from
+//! it would be put on top of pages that are not there any more. In WAL mode only checkpoints write
+//! to the file, and each leaves a trace in the wal-index ([`Backfill`](crate::sqlite::Backfill)).
+//! So a file whose time or length changes without one is suspected; whether its content did change
+//! is for a comparison to say. While nothing changes this costs no more than the `stat` that is
+//! made anyway. Where a checkpoint does explain it, a few pages are compared with the file
+//! (`samples.rs`).
 
 use super::capture::{Batch, Pages};
 use super::error::DbError;
-use super::open::{Db, Progress as Captured};
-use super::samples::Samples;
-use crate::sqlite::{Backfill, Salts};
+use super::open::{Db, Progress};
+use super::writes::{CheckpointProgress, LengthAndTime};
+use crate::sqlite::Salts;
 
 /// Changes of the file while it is looked at, before the next look has to go on from there.
 const LOOKS_MAX: u32 = 8;
-
-/// Time and length of the file: what every write changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    len: u64,
-    modified: (i64, i64),
-}
-
-impl From<&std::fs::Metadata> for Stamp {
-    fn from(file: &std::fs::Metadata) -> Stamp {
-        Stamp { len: file.len(), modified: (file.mtime(), file.mtime_nsec()) }
-    }
-}
-
-/// What is known of the writes to the file.
-#[derive(Debug, Default)]
-pub(super) struct Writes {
-    /// How far the checkpoints were, and the file after that.
-    known: Option<(Progress, Stamp)>,
-    /// The file after a change that no checkpoint explains.
-    suspected: Option<Stamp>,
-    samples: Samples,
-    /// A checkpoint has changed the file since the samples were compared with it.
-    is_unsure: bool,
-}
-
-impl Writes {
-    /// What is captured does not follow from the frames of one WAL any more.
-    pub fn forget_samples(&mut self) {
-        self.samples.clear();
-    }
-}
-
-/// How far the checkpoints are, and whether one is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Progress {
-    backfill: Backfill,
-    is_under_way: bool,
-}
-
-impl Progress {
-    /// Whether a checkpoint may have written between the two. `self` was read before the first look at the file, and `now` after
-    /// the last one: a checkpoint stores what it wants to do before it writes, and what it has done after that.
-    fn explains(&self, now: &Progress) -> bool {
-        self.is_under_way || now.is_under_way || self.backfill.has_moved(&now.backfill)
-    }
-}
 
 impl Db {
     /// Whether the file was written to past SQLite, and its content is to be compared.
@@ -100,7 +53,7 @@ impl Db {
         Ok(())
     }
 
-    fn suspect(&mut self, stamp: Stamp) {
+    fn suspect(&mut self, stamp: LengthAndTime) {
         if self.writes.suspected.replace(stamp).is_none() {
             tracing::warn!(
                 db = %self.path.display(),
@@ -113,8 +66,8 @@ impl Db {
     /// Remembers some pages of a batch that is being adopted.
     pub(super) fn sample(&mut self, batch: &Batch) {
         let continued = match self.progress {
-            Captured::Known(position) => position.wal.map(|wal| wal.salts) == batch.position.wal.map(|wal| wal.salts),
-            Captured::Unknown { .. } => false,
+            Progress::Known(position) => position.wal.map(|wal| wal.salts) == batch.position.wal.map(|wal| wal.salts),
+            Progress::Unknown { .. } => false,
         };
         if !continued {
             self.writes.samples.clear();
@@ -125,9 +78,10 @@ impl Db {
         }
     }
 
-    /// After a checkpoint: whether the file holds what the checkpoints have copied. Everything that is copied must be captured.
+    /// After a checkpoint: whether the file holds what the checkpoints have copied. Everything that
+    /// is copied must be captured.
     pub(super) fn compare_samples(&mut self) -> Result<(), DbError> {
-        let (true, Captured::Known(position), Some(before)) =
+        let (true, Progress::Known(position), Some(before)) =
             (self.writes.is_unsure, self.progress, self.checkpoints())
         else {
             return Ok(());
@@ -170,12 +124,12 @@ impl Db {
         }
     }
 
-    fn checkpoints(&mut self) -> Option<Progress> {
+    fn checkpoints(&mut self) -> Option<CheckpointProgress> {
         // Under the write lock it is the other one that has a transaction.
         let backfill = self.reader.backfill().or_else(|| self.spare.backfill())?;
         // Killed in the middle, or before the wal-index was built anew: nobody is at work then.
         let is_under_way = backfill.is_incomplete() && self.checkpoint_lock.is_held_elsewhere();
-        Some(Progress { backfill, is_under_way })
+        Some(CheckpointProgress { backfill, is_under_way })
     }
 
     /// Frames of the WAL that checkpoints have copied into the file.
@@ -183,8 +137,8 @@ impl Db {
         Some(self.reader.backfill()?.done)
     }
 
-    /// Whether a checkpoint may have written to the file since so many frames of that generation of the WAL were copied. A
-    /// wal-index that was built anew says that none was.
+    /// Whether a checkpoint may have written to the file since so many frames of that generation of
+    /// the WAL were copied. A wal-index that was built anew says that none was.
     pub fn was_backfilled_since(&self, salts: Salts, done: u32) -> bool {
         self.reader.backfill().is_none_or(|now| now.salts != salts || now.done > done)
     }
@@ -196,7 +150,8 @@ impl Db {
         Ok(self.writes.suspected == before)
     }
 
-    /// Empties the WAL after a reset, so that SQLite reads the file and nothing else. `false` when somebody is in the way.
+    /// Empties the WAL after a reset, so that SQLite reads the file and nothing else. `false` when
+    /// somebody is in the way.
     pub fn empty_wal(&mut self) -> Result<bool, DbError> {
         Ok(self.truncate()? && self.wal_len()? == 0)
     }
@@ -204,7 +159,8 @@ impl Db {
     /// What is wrong with the database that the last capture saw, if it is malformed.
     pub fn damage(&self) -> Result<Option<String>, DbError> {
         match self.reader.damage() {
-            // Only what SQLite says of the file itself: a schema may need what this program does not have.
+            // Only what SQLite says of the file itself: a schema may need what this program does
+            // not have.
             Err(error) if error.is_malformed() => Ok(Some(error.to_string())),
             Err(error) => {
                 tracing::debug!("{error}");

@@ -1,8 +1,10 @@
-//! A few pages of which it is known what the database file must hold: those that a checkpoint has copied from the WAL.
+//! A few pages of which it is known what the database file must hold: those that a checkpoint has
+//! copied from the WAL.
 //!
-//! A checkpoint explains a change of the file, and may hide that somebody wrote to it past SQLite at the same moment. Whoever puts
-//! another file's content there, an older copy of the same database included, replaces the pages that were written last. So some of the
-//! captured pages are remembered, and compared with the file when a checkpoint has changed it.
+//! A checkpoint explains a change of the file, and may hide that somebody wrote to it past SQLite
+//! at the same moment. Whoever puts another file's content there, an older copy of the same
+//! database included, replaces the pages that were written last. So some of the captured pages are
+//! remembered, and compared with the file when a checkpoint has changed it.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +24,8 @@ impl Samples {
         self.0.clear();
     }
 
-    /// A batch was captured: its pages in ascending order, each with its newest frame (0: it has none).
+    /// A batch was captured: its pages in ascending order, each with its newest frame (0: it has
+    /// none).
     pub fn add(&mut self, pages: &[(Pgno, u32)]) {
         let frame_of = |pgno: Pgno| {
             let at = pages.binary_search_by_key(&pgno, |(pgno, _)| *pgno).ok()?;
@@ -42,7 +45,8 @@ impl Samples {
         self.0.extend(new);
     }
 
-    /// The pages that the file must hold as these frames have them, once so many frames are in the file.
+    /// The pages that the file must hold as these frames have them, once so many frames are in the
+    /// file.
     pub fn copied(&self, done: u32) -> impl Iterator<Item = (Pgno, u32)> {
         self.0.iter().map(|(pgno, frame)| (*pgno, *frame)).filter(move |(_, frame)| *frame <= done)
     }

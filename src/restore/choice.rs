@@ -1,8 +1,9 @@
 //! Which of several replicas of a database is restored from. Pure.
 //!
-//! The replicas of a database hold one history, so the one that goes on furthest is the newest state. What cannot be asked may
-//! hold more than those that answer. The first replica owns the history: without its answer nothing is chosen here, a person may.
-//! A mirror is only said to be missing, unless all the others are empty: "cannot tell" is never "no backup".
+//! The replicas of a database hold one history, so the one that goes on furthest is the newest
+//! state. What cannot be asked may hold more than those that answer. The first replica owns the
+//! history: without its answer nothing is chosen here, a person may. A mirror is only said to be
+//! missing, unless all the others are empty: "cannot tell" is never "no backup".
 
 use super::format::{self, Format};
 use crate::ltx::Txid;
@@ -38,13 +39,15 @@ pub enum State {
 pub enum Choice {
     /// These have the state that is wanted, in the order in which they are tried; never empty.
     From(Vec<usize>),
-    /// The answer of this one decides: nothing is restored. The others can be restored from by name.
+    /// The answer of this one decides: nothing is restored. The others can be restored from by
+    /// name.
     Refused { because: usize, others: Vec<usize> },
     /// All of them say that there is no backup.
     Nothing,
 }
 
-/// Chooses by the answers, in the order of the configuration. `exact` when one transaction is wanted, and no newer one.
+/// Chooses by the answers, in the order of the configuration. `exact` when one transaction is
+/// wanted, and no newer one.
 pub fn choose(answers: &[Answer], exact: bool) -> Choice {
     let with = |wanted: fn(&Answer) -> bool| answers.iter().position(wanted);
     let usable = || answers.iter().enumerate().filter(|(_, a)| matches!(a, Answer::State(_))).map(|(at, _)| at);

@@ -223,7 +223,8 @@ pub enum RestoreError {
          same database"
     )]
     NotComparable { address: String, first: String },
-    /// One of several replicas, and what else can be done: empty, or a clause that begins with a semicolon.
+    /// One of several replicas, and what else can be done: empty, or a clause that begins with a
+    /// semicolon.
     #[error("the replica {name}: {error}{advice}")]
     OfReplica { name: String, error: Box<RestoreError>, advice: String },
 }

@@ -1,9 +1,10 @@
 //! Whether two replicas hold the same history.
 //!
-//! A level-0 object is the same in every replica of one history, byte for byte, and two histories have different ones. Where no
-//! TXID is left as such an object in both, compacted files that end with the same TXID tell: they say to the millisecond when
-//! that was captured. Agreement shows that it is the same history; a difference shows nothing, because a snapshot of Litestream
-//! says when it was made.
+//! A level-0 object is the same in every replica of one history, byte for byte, and two histories
+//! have different ones. Where no TXID is left as such an object in both, compacted files that end
+//! with the same TXID tell: they say to the millisecond when that was captured. Agreement shows
+//! that it is the same history; a difference shows nothing, because a snapshot of Litestream says
+//! when it was made.
 
 use crate::ltx::{Header, Txid};
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};

@@ -1,7 +1,9 @@
-//! Several replicas of one database: all of them are asked at the same time, and the newest state is taken (`choice.rs`).
+//! Several replicas of one database: all of them are asked at the same time, and the newest state
+//! is taken (`choice.rs`).
 //!
-//! A mirror that goes on further than the first replica is believed only if both show the same history (`same_history.rs`): one
-//! that was configured by mistake may be the replica of another database.
+//! A mirror that goes on further than the first replica is believed only if both show the same
+//! history (`same_history.rs`): one that was configured by mistake may be the replica of another
+//! database.
 
 use std::time::Duration;
 
@@ -42,8 +44,8 @@ impl Backup {
 /// A replica by name, which answered.
 pub type Named<'a> = (&'a str, &'a Remote);
 
-/// The replica to restore from, and those that have the very same state, in the order in which they are to be tried. One alone
-/// is not asked: its restore says what there is to say.
+/// The replica to restore from, and those that have the very same state, in the order in which they
+/// are to be tried. One alone is not asked: its restore says what there is to say.
 pub async fn newest<'a>(
     backups: &'a [Backup],
     target: Target,
@@ -96,8 +98,8 @@ pub fn of_replica(name: String, error: RestoreError, advice: Option<String>) -> 
 
 type Asked = (Answer, Option<RestoreError>);
 
-/// All at the same time. When the first one has a state to restore, a mirror that does not answer holds it up for a moment
-/// only; otherwise all that can be found out counts.
+/// All at the same time. When the first one has a state to restore, a mirror that does not answer
+/// holds it up for a moment only; otherwise all that can be found out counts.
 async fn ask_all(backups: &[Backup], target: Target, cancel: &CancellationToken) -> Vec<Asked> {
     let (told, heard) = watch::channel(false);
     let asked = backups.iter().enumerate().map(|(at, backup)| {

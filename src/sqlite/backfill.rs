@@ -1,8 +1,10 @@
-//! How far the checkpoints of a database have come, whoever runs them, by the wal-index that all its connections share.
+//! How far the checkpoints of a database have come, whoever runs them, by the wal-index that all
+//! its connections share.
 //!
-//! In WAL mode only a checkpoint writes to the database file, and it leaves a trace: it stores how far it wants to copy before it
-//! begins, and how far it has copied when it is done (`WalCkptInfo` in SQLite's `wal.c`,
-//! <https://sqlite.org/walformat.html#the_wal_index_file_format>). A change of the file without such a trace was made past SQLite.
+//! In WAL mode only a checkpoint writes to the database file, and it leaves a trace: it stores how
+//! far it wants to copy before it begins, and how far it has copied when it is done (`WalCkptInfo`
+//! in SQLite's `wal.c`, <https://sqlite.org/walformat.html#the_wal_index_file_format>). A change of
+//! the file without such a trace was made past SQLite.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -32,8 +34,8 @@ pub struct Backfill {
 }
 
 impl Backfill {
-    /// Whether a checkpoint has written to the database file after `self` was seen and before `now` was. `true` also where the WAL
-    /// was restarted: that follows a checkpoint.
+    /// Whether a checkpoint has written to the database file after `self` was seen and before `now`
+    /// was. `true` also where the WAL was restarted: that follows a checkpoint.
     pub fn has_moved(&self, now: &Backfill) -> bool {
         self != now
     }
@@ -45,12 +47,13 @@ impl Backfill {
 }
 
 impl Connection {
-    /// Where the checkpoints are; `None` when this connection has no wal-index. The database must be in WAL mode, and a read
-    /// transaction open.
+    /// Where the checkpoints are; `None` when this connection has no wal-index. The database must
+    /// be in WAL mode, and a read transaction open.
     pub fn backfill(&self) -> Option<Backfill> {
         let region = self.wal_index()?;
-        // SAFETY: the region is mapped as long as the transaction lasts, is longer than the header, and is aligned to a page.
-        // Other processes write to it, hence volatile; a value that is torn between two reads only differs from the next one.
+        // SAFETY: the region is mapped as long as the transaction lasts, is longer than the header,
+        // and is aligned to a page. Other processes write to it, hence volatile; a value that is
+        // torn between two reads only differs from the next one.
         let word = |at: usize| unsafe { region.add(at).cast::<u32>().read_volatile() };
         let salts = Salts(u32::from_be(word(SALTS_AT)), u32::from_be(word(SALTS_AT + 4)));
         Some(Backfill { salts, done: word(DONE_AT), attempted: word(ATTEMPTED_AT) })
@@ -63,8 +66,8 @@ impl Connection {
         }
         let OpenFile { file, methods } = self.open_file(ffi::SQLITE_FCNTL_FILE_POINTER)?;
         let mut region: *mut c_void = ptr::null_mut();
-        // SAFETY: the file is open. With the transaction the region is mapped already, so that asking for it, without leave to
-        // lengthen it, changes nothing.
+        // SAFETY: the file is open. With the transaction the region is mapped already, so that
+        // asking for it, without leave to lengthen it, changes nothing.
         let code = unsafe {
             let map = (*methods).xShmMap.filter(|_| (*methods).iVersion >= 2)?;
             map(file, 0, REGION_BYTES, 0, &raw mut region)

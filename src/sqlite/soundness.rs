@@ -9,7 +9,8 @@ const FINDINGS_MAX: usize = 100;
 const IN_THE_TREES: &str = "*** in database";
 
 impl Connection {
-    /// What is wrong in the b-trees, as the open transaction sees them; `None` where nothing is. Reads all of the database.
+    /// What is wrong in the b-trees, as the open transaction sees them; `None` where nothing is.
+    /// Reads all of the database.
     pub fn damage(&self) -> Result<Option<String>, SqliteError> {
         let look = || -> rusqlite::Result<Option<String>> {
             let mut statement = self.conn.prepare(&format!("PRAGMA quick_check({FINDINGS_MAX})"))?;

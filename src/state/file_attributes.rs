@@ -22,7 +22,8 @@ impl FileAttributes {
         Ok(FileAttributes { device: file.dev(), inode: file.ino(), size: file.len(), modified_ns })
     }
 
-    /// Whether `now` is the same file with other content. A database that is another file has to show by its content whose it is.
+    /// Whether `now` is the same file with other content. A database that is another file has to
+    /// show by its content whose it is.
     pub fn was_written_to(&self, now: &FileAttributes) -> bool {
         (self.device, self.inode) == (now.device, now.inode) && self != now
     }

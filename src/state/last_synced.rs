@@ -116,7 +116,8 @@ impl LastSynced {
         self.resume_point
     }
 
-    /// The database file as the last run left it, which ended in order, and where in the WAL that was.
+    /// The database file as the last run left it, which ended in order, and where in the WAL that
+    /// was.
     pub fn left(&self) -> Option<(LeftFile, ResumePoint)> {
         self.left.clone().zip(self.resume_point)
     }

@@ -18,11 +18,12 @@
 //! gives up; a stage with one lets [`supervise`] forward it.
 //!
 //! A command runs as if it had been executed directly: same descriptors, directory, limits,
-//! environment, signal mask and ignored signals (`inherited.rs` reads those before `main`, `limits.rs`
-//! before it raises one, `spawn.rs` restores them). A signal that is ignored at the start (`nohup`,
-//! or a shell's background job) asks us for nothing either, but it is passed on: the command may
-//! have a handler of its own. Only TERM always asks. It gets a process group of its own, so that it
-//! can be signalled as a whole, and with it the foreground of the terminal if we had it (`tty.rs`).
+//! environment, signal mask and ignored signals (`inherited.rs` reads those before `main`,
+//! `limits.rs` before it raises one, `spawn.rs` restores them). A signal that is ignored at the
+//! start (`nohup`, or a shell's background job) asks us for nothing either, but it is passed on:
+//! the command may have a handler of its own. Only TERM always asks. It gets a process group of its
+//! own, so that it can be signalled as a whole, and with it the foreground of the terminal if we
+//! had it (`tty.rs`).
 //!
 //! This process stays in the directory that it was started in. To leave it would pin one mount less
 //! only after the command has ended, which is in the same directory; and relative paths that are

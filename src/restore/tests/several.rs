@@ -1,4 +1,5 @@
-//! Several replicas of one database: which one is taken, and what is said where that cannot be told.
+//! Several replicas of one database: which one is taken, and what is said where that cannot be
+//! told.
 
 use super::*;
 use crate::remote::ReadPolicy;

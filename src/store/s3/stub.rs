@@ -94,7 +94,8 @@ impl Stub {
         Stub::listen(script, None).await
     }
 
-    /// The same over TLS, with a certificate for 127.0.0.1 and s3.example.invalid that `testdata/ca.pem` has signed.
+    /// The same over TLS, with a certificate for 127.0.0.1 and s3.example.invalid that
+    /// `testdata/ca.pem` has signed.
     pub async fn start_tls(script: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Stub {
         let certificate = CertificateDer::from_pem_slice(include_bytes!("testdata/server.pem")).expect("PEM");
         let key = PrivateKeyDer::from_pem_slice(include_bytes!("testdata/server.key")).expect("PEM");
