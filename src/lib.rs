@@ -17,8 +17,9 @@
 //!             │
 //!          config/          litestream.yml + env + flags → typed Options; nothing below reads YAML or env
 //!             │
-//!          verify/          does a replica restore: the proof, which writes nothing
-//!             │
+//!     ┌───────┴────────┐
+//!  verify/        control/     does a replica restore: the proof, which writes nothing · the socket for commands
+//!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
 //!  replicate/      restore/            up and down
@@ -98,6 +99,7 @@ mod restore;
 
 mod fleet;
 
+mod control;
 mod verify;
 
 mod config;

@@ -63,7 +63,6 @@ use Class::{NoEffect, NotYet, Supported};
 use Kind::{Bool, Count, Duration, Place, Section, Sections, Size, Text, Texts};
 
 const METRICS: &str = "the metrics endpoint";
-const CONTROL: &str = "the control socket";
 const HEARTBEAT: &str = "the heartbeat request";
 const MCP: &str = "the MCP server";
 const DIRECTORY: &str = "replicating a directory of databases";
@@ -197,11 +196,8 @@ static LOGGING: &[Key] = &[
     key("source", Bool, NoEffect("log lines do not name source lines")),
 ];
 
-static SOCKET: &[Key] = &[
-    key("enabled", Bool, NotYet(CONTROL)),
-    key("path", Text, NoEffect(ONLY_WITH_IT)),
-    key("permissions", Text, NoEffect(ONLY_WITH_IT)),
-];
+static SOCKET: &[Key] =
+    &[key("enabled", Bool, Supported), key("path", Place, Supported), key("permissions", Text, Supported)];
 
 static COMPACTION: &[Key] = &[key("interval", Duration, Supported)];
 

@@ -13,6 +13,7 @@
 //!   preflight.rs  is each path one of a database that we may write to?
 //!   boot.rs     every database ready to be replicated, several at a time
 //!   connect.rs  typed options → stores and settings of the rooms below
+//!   register.rs  databases that are registered from outside, through the control socket
 //!   restore_missing.rs   restore one database: the lock, the log lines, the note for replication
 //!   forward.rs  bring a database forward that is an earlier state of the history
 //!   stages.rs   run a command to its end; wait for the databases
@@ -27,18 +28,21 @@ mod boot;
 mod connect;
 mod forward;
 mod preflight;
+mod register;
 mod restore_missing;
 mod stages;
 mod untouched;
 mod verify;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::time::Instant;
 
 use crate::config::{Database, Options, Replica, Shutdown};
+use crate::control::Socket;
 use crate::fleet::{FleetHandle, MirrorRegistration, Registration};
 use crate::remote::Remote;
 use crate::replicate::{Ended, Limits, OnceWork, Settings};
@@ -46,8 +50,8 @@ use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Sign
 
 use boot::Line;
 pub use connect::{backups, connect, store_failure};
-use exit::CONFIG;
 pub use exit::Failure;
+use exit::{CANNOT_WRITE, CONFIG};
 pub use restore_missing::{Recovery, announce_progress, restore_failure, restore_newest};
 pub use stages::unless_signalled;
 use verify::ProofRound;
@@ -75,6 +79,9 @@ pub struct Job {
     pub rewrites: Vec<(Signal, Option<Signal>)>,
     /// Ship what is there, do these, and end.
     pub once: Option<OnceWork>,
+    /// For the replicas of databases that are registered later, and for their paths.
+    pub env: fn(&str) -> Option<String>,
+    pub cwd: PathBuf,
 }
 
 /// The grace time, split: how long the application may take to stop, and what is kept for the final sync.
@@ -126,6 +133,7 @@ pub async fn run(job: Job, mut signals: Signals, reaper: Reaper) -> u8 {
 async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8, Failure> {
     let budget = Budget::of(&job.options.shutdown);
     preflight::check_all(&job.options.databases).await?;
+    let socket = listen(&job).await?;
     let (fleet, mut heard) = FleetHandle::new(Limits::default());
     let prepare = |cancel| boot::prepare(&job, fleet.governor(), cancel);
     let lines = stages::unless_signalled(signals, prepare).await??;
@@ -137,6 +145,8 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
         ids.insert(id);
         proofs.extend(ProofRound::of_line(&line, &job.options, statuses.into_iter()));
     }
+    // Until this is dropped.
+    let _serving = register::serve(socket, &job, &fleet);
     if job.once.is_some() {
         return Ok(stages::ship_once(&fleet, signals, &budget).await);
     }
@@ -155,6 +165,17 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
             }
             Err(failure)
         }
+    }
+}
+
+/// Makes the control socket, before anything else is begun that would have to be undone.
+async fn listen(job: &Job) -> Result<Option<Socket>, Failure> {
+    match &job.options.socket {
+        Some(socket) if job.once.is_none() => {
+            let made = Socket::bind(&socket.path, socket.mode).await;
+            made.map(Some).map_err(|error| Failure::told(CANNOT_WRITE, error))
+        }
+        _ => Ok(None),
     }
 }
 
