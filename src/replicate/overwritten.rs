@@ -5,8 +5,6 @@
 //! pages that are gone, and is compared with the history as at a start, like a file that is not known: equal, a difference, or a
 //! stranger. What is malformed now is not uploaded.
 
-use tokio::time::Instant;
-
 use super::core::Trouble;
 use super::difference::DoubtState;
 use super::disk::Disk;
@@ -42,7 +40,7 @@ impl LocalSide {
         let last = self.disk.with(|disk| disk.db.txid()).await;
         // Once the connections have ended, nothing else can be done with the database.
         while !self.reopen(Remains::none()).await? {
-            if self.deadline().is_some_and(|deadline| Instant::now() + RETRY_INTERVAL >= deadline) {
+            if self.deadline().is_some_and(|deadline| self.settings.clock.instant() + RETRY_INTERVAL >= deadline) {
                 let why = "was written to past SQLite, and another program kept it locked until the end";
                 return Err(Trouble::Halt(format!("{} {why}: start again, it is then compared", self.name())));
             }
