@@ -13,7 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["cli"],
     &["run"],
     &["config"],
-    &["http", "verify"],
+    &["http", "verify", "control"],
     &["fleet"],
     &["replicate", "restore"],
     &["db", "state", "remote", "status"],
