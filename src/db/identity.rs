@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::open::DbError;
-use super::overwritten::Stamp;
 use super::replaced::Remains;
+use super::writes::Stamp;
 use crate::fsx;
 
 /// Device and inode of a file.

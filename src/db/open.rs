@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::identity::{Files, Identity};
-use super::overwritten::Writes;
 use super::position::{ImageReason, Position};
+use super::writes::Writes;
 use crate::fsx::{self, FsError};
 use crate::ltx::{Flavour, LtxError, Txid};
 use crate::page::PageSize;

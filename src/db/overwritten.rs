@@ -6,62 +6,13 @@
 //! comparison to say. While nothing changes this costs no more than the `stat` that is made anyway. Where a checkpoint does explain it,
 //! a few pages are compared with the file (`samples.rs`).
 
-use std::os::unix::fs::MetadataExt;
-
 use super::capture::{Batch, Pages};
 use super::open::{Db, DbError, Progress as Captured};
-use super::samples::Samples;
-use crate::sqlite::{Backfill, Salts};
+use super::writes::{Progress, Stamp};
+use crate::sqlite::Salts;
 
 /// Changes of the file while it is looked at, before the next look has to go on from there.
 const LOOKS_MAX: u32 = 8;
-
-/// Time and length of the file: what every write changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    len: u64,
-    modified: (i64, i64),
-}
-
-impl From<&std::fs::Metadata> for Stamp {
-    fn from(file: &std::fs::Metadata) -> Stamp {
-        Stamp { len: file.len(), modified: (file.mtime(), file.mtime_nsec()) }
-    }
-}
-
-/// What is known of the writes to the file.
-#[derive(Debug, Default)]
-pub(super) struct Writes {
-    /// How far the checkpoints were, and the file after that.
-    known: Option<(Progress, Stamp)>,
-    /// The file after a change that no checkpoint explains.
-    suspected: Option<Stamp>,
-    samples: Samples,
-    /// A checkpoint has changed the file since the samples were compared with it.
-    is_unsure: bool,
-}
-
-impl Writes {
-    /// What is captured does not follow from the frames of one WAL any more.
-    pub fn forget_samples(&mut self) {
-        self.samples.clear();
-    }
-}
-
-/// How far the checkpoints are, and whether one is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Progress {
-    backfill: Backfill,
-    is_under_way: bool,
-}
-
-impl Progress {
-    /// Whether a checkpoint may have written between the two. `self` was read before the first look at the file, and `now` after
-    /// the last one: a checkpoint stores what it wants to do before it writes, and what it has done after that.
-    fn explains(&self, now: &Progress) -> bool {
-        self.is_under_way || now.is_under_way || self.backfill.has_moved(&now.backfill)
-    }
-}
 
 impl Db {
     /// Whether the file was written to past SQLite, and its content is to be compared.
@@ -119,7 +70,7 @@ impl Db {
             self.writes.samples.clear();
         }
         match &batch.pages {
-            Pages::Listed(pages) => self.writes.samples.add(pages),
+            Pages::Listed(pages) => self.writes.samples.add(pages, batch.header.commit),
             Pages::All | Pages::Set(_) => self.writes.samples.clear(),
         }
     }
