@@ -84,8 +84,8 @@ impl Real {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use super::super::load::Sources;
     use super::super::options::Options;
+    use super::super::sources::Sources;
     use super::*;
 
     /// What is said about `DATABASE REPLICA`, both below a directory in which `data/` and `backup/` exist.

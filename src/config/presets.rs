@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use super::load::Sources;
 use super::options::{CaptureOptions, Database, Options, Replica, Replicas};
 use super::paths::default_meta_path;
 use super::section::{Section, Value};
+use super::sources::Sources;
 use super::{collisions, placement, replica, unset, url};
 
 /// What the top level of the file says for every replica; nothing, where there is no file.

@@ -73,7 +73,7 @@ impl Db {
             self.writes.samples.clear();
         }
         match &batch.pages {
-            Pages::Listed(pages) => self.writes.samples.add(pages),
+            Pages::Listed(pages) => self.writes.samples.add(pages, batch.header.commit),
             Pages::All | Pages::Set(_) => self.writes.samples.clear(),
         }
     }

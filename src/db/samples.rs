@@ -25,15 +25,15 @@ impl Samples {
     }
 
     /// A batch was captured: its pages in ascending order, each with its newest frame (0: it has
-    /// none).
-    pub fn add(&mut self, pages: &[(Pgno, u32)]) {
-        let frame_of = |pgno: Pgno| {
-            let at = pages.binary_search_by_key(&pgno, |(pgno, _)| *pgno).ok()?;
-            Some(pages[at].1).filter(|frame| *frame > 0)
-        };
-        for (pgno, frame) in &mut self.0 {
-            *frame = frame_of(*pgno).unwrap_or(*frame);
-        }
+    /// none), of a database that has `size` pages then.
+    pub fn add(&mut self, pages: &[(Pgno, u32)], size: u32) {
+        self.0.retain(|pgno, frame| {
+            if let Ok(at) = pages.binary_search_by_key(pgno, |(pgno, _)| *pgno) {
+                *frame = pages[at].1;
+            }
+            // A page that was cut off may come again without having been written.
+            *frame > 0 && pgno.get() <= size
+        });
         let step = pages.len().div_ceil(OF_BATCH).max(1);
         let new: Vec<_> = pages.iter().rev().step_by(step).filter(|(_, frame)| *frame > 0).copied().collect();
         // Pages that are written all the time are never as a checkpoint has left them.
@@ -67,11 +67,15 @@ mod tests {
     #[test]
     fn the_newest_frame_of_a_page_counts() {
         let mut samples = Samples::default();
-        samples.add(&pages(&[(1, 3), (5, 2), (9, 0)]));
+        samples.add(&pages(&[(1, 3), (5, 2), (9, 0)]), 9);
         assert_eq!(copied(&samples, 9), [(1, 3), (5, 2)]);
-        samples.add(&pages(&[(1, 4), (2, 5)]));
+        samples.add(&pages(&[(1, 4), (2, 5)]), 9);
         assert_eq!(copied(&samples, 9), [(1, 4), (2, 5), (5, 2)]);
         assert_eq!(copied(&samples, 3), [(5, 2)], "not copied yet");
+        samples.add(&pages(&[(2, 0)]), 9);
+        assert_eq!(copied(&samples, 9), [(1, 4), (5, 2)], "cut off and come again");
+        samples.add(&pages(&[(1, 6)]), 4);
+        assert_eq!(copied(&samples, 9), [(1, 6)], "cut off");
         samples.clear();
         assert_eq!(copied(&samples, 9), []);
     }
@@ -82,7 +86,7 @@ mod tests {
         for batch in 0..100 {
             // Page 1 is in every batch; the others are written once.
             let written: Vec<_> = (0..50).map(|n| (2 + batch * 50 + n, 1 + batch * 51 + n)).collect();
-            samples.add(&pages(&[vec![(1, 51 * (batch + 1))], written].concat()));
+            samples.add(&pages(&[vec![(1, 51 * (batch + 1))], written].concat()), u32::MAX);
             assert!(samples.0.len() <= PAGES_MAX);
         }
         assert!(!copied(&samples, 51 * 8).is_empty(), "{samples:?}");

