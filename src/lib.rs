@@ -18,7 +18,7 @@
 //!          config/          litestream.yml + env + flags → typed Options; nothing below reads YAML or env
 //!             │
 //!     ┌───────┴────────┐
-//!  http/           verify/             metrics, health, heartbeat · does a replica restore: the proof, which writes nothing
+//!  http/    verify/    control/     metrics, health, heartbeat · the proof that a replica restores · the socket for commands
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
@@ -99,6 +99,7 @@ mod restore;
 
 mod fleet;
 
+mod control;
 mod http;
 mod verify;
 

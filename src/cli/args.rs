@@ -9,6 +9,7 @@
 //!   restore.rs  restore
 //!   look.rs     ltx, points; the one operand DB|URL
 //!   verify.rs   verify · reset.rs  reset · health.rs  health
+//!   control.rs  the commands that ask a running process; status
 //! ```
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use crate::config::Sources;
 
 use super::argv;
 
+mod control;
 mod health;
 mod life;
 mod look;
@@ -31,6 +33,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use control::{Asking, Info, List, Operand, Register, Snapshot, Start, Status, Stop, Sync, Unregister};
 pub use health::Health;
 pub use life::{LifeFlags, Replicate, Run};
 pub use look::{Levels, Ltx, Points};
@@ -42,8 +45,29 @@ pub use verify::Verify;
 pub const USAGE: u8 = 64;
 
 /// Commands of Litestream's two generations that are not there yet.
-const NOT_YET: [&str; 10] =
-    ["generations", "info", "list", "register", "snapshots", "start", "status", "stop", "sync", "unregister"];
+const NOT_YET: [&str; 2] = ["generations", "snapshots"];
+
+const COMMANDS: [&str; 19] = [
+    "run",
+    "replicate",
+    "restore",
+    "databases",
+    "ltx",
+    "points",
+    "verify",
+    "reset",
+    "health",
+    "status",
+    "list",
+    "info",
+    "sync",
+    "start",
+    "stop",
+    "register",
+    "unregister",
+    "snapshot",
+    "version",
+];
 
 const ONE_DASH: &str = "Flags are written with one dash or two: -config FILE, --config=FILE.";
 
@@ -66,6 +90,15 @@ pub enum Command {
     Verify(Verify),
     Reset(Reset),
     Health(Health),
+    Status(Status),
+    List(List),
+    Info(Info),
+    Sync(Sync),
+    Start(Start),
+    Stop(Stop),
+    Register(Register),
+    Unregister(Unregister),
+    Snapshot(Snapshot),
     Version(Version),
 }
 
@@ -154,8 +187,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
     if NOT_YET.contains(&word) {
         return Err(usage(None, format!("the command `{word}` is not supported yet")));
     }
-    let named = ["run", "replicate", "restore", "databases", "ltx", "points", "verify", "reset", "health", "version"];
-    let named = named.into_iter().find(|name| *name == word || (*name == "ltx" && word == "wal"));
+    let named = COMMANDS.into_iter().find(|name| *name == word || (*name == "ltx" && word == "wal"));
     let by_old_name = word == "wal";
     let argv = argv::normalize(argv, &definition()).map_err(|problem| usage(named, problem))?;
     let mut command = Cli::try_parse_from(argv).map_err(Rejected::Clap)?.command;
@@ -169,7 +201,19 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
         Command::Points(points) => points.look.check("points"),
         Command::Verify(verify) => verify.check(),
         Command::Reset(reset) => reset.check(),
-        Command::Run(_) | Command::Databases(_) | Command::Health(_) | Command::Version(_) => Ok(()),
+        Command::Status(status) => status.check(),
+        Command::Sync(command) => command.operand.check("sync"),
+        Command::Start(command) => command.operand.check("start"),
+        Command::Stop(command) => command.operand.check("stop"),
+        Command::Register(command) => command.check(),
+        Command::Unregister(command) => command.operand.check("unregister"),
+        Command::Snapshot(command) => command.operand.check("snapshot"),
+        Command::Run(_)
+        | Command::Databases(_)
+        | Command::Health(_)
+        | Command::List(_)
+        | Command::Info(_)
+        | Command::Version(_) => Ok(()),
     };
     checked.map_err(|problem| usage(named, problem))?;
     Ok(command)

@@ -8,12 +8,14 @@
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout · progress.rs  the bar
 //!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset · health.rs  health
+//!   control.rs    list, info, sync, start, stop, register, unregister, snapshot · status.rs  status
 //!   process.rs    environment, working directory, signals · show.rs  what every command prints alike
 //!   logger.rs     where log lines go, and what they look like · stderr.rs  the thread that writes them · defect.rs  panics
 //! ```
 
 mod args;
 mod argv;
+mod control;
 mod databases;
 mod defect;
 mod destination;
@@ -29,6 +31,7 @@ mod restore;
 mod run;
 mod show;
 mod source;
+mod status;
 mod stderr;
 mod verify;
 
@@ -80,6 +83,15 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Verify(command) => with_runtime(verify::verify(command)),
         Command::Reset(command) => reset::reset(&command),
         Command::Health(command) => with_runtime(health::health(command)),
+        Command::Info(command) => with_runtime(control::info(command)),
+        Command::List(command) => with_runtime(control::list(command)),
+        Command::Sync(command) => with_runtime(control::sync(command)),
+        Command::Start(command) => with_runtime(control::start(command)),
+        Command::Stop(command) => with_runtime(control::stop(command)),
+        Command::Register(command) => with_runtime(control::register(command)),
+        Command::Unregister(command) => with_runtime(control::unregister(command)),
+        Command::Snapshot(command) => with_runtime(control::snapshot(command)),
+        Command::Status(command) => with_runtime(status::status(command)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `run` and `replicate`: the same life, with Litestream's defaults for the second.
 
 use super::args::{LifeFlags, Replicate, Run};
-use super::{Environment, defect, install, logger};
+use super::{Environment, defect, install, logger, variable};
 use crate::config::{Loaded, Options};
 use crate::run::exit::{CONFIG, Failure};
 use crate::run::{self, Job, Restoring};
@@ -9,7 +9,8 @@ use crate::supervise::{self, CommandLine};
 
 pub async fn run(command: Run) -> Result<u8, Failure> {
     let (signals, reaper) = install()?;
-    let loaded = Environment::of_process()?.load(|env, cwd| command.sources(env, cwd))?;
+    let environment = Environment::of_process()?;
+    let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
     begin(&loaded)?;
     let app = match command.command.is_empty() {
         true => Job::command(loaded.options.exec.as_deref(), "exec").map_err(config)?,
@@ -20,13 +21,15 @@ pub async fn run(command: Run) -> Result<u8, Failure> {
         return Err(Failure::new(CONFIG, error));
     };
     let migrate_timeout = command.migrate_timeout;
-    let job = Job { app: Some(app), migrate_timeout, ..job(loaded.options, Restoring::All, command.life)? };
+    let job =
+        Job { app: Some(app), migrate_timeout, ..job(loaded.options, Restoring::All, command.life, environment)? };
     Ok(run::run(job, signals, reaper).await)
 }
 
 pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
     let (signals, reaper) = install()?;
-    let loaded = Environment::of_process()?.load(|env, cwd| command.sources(env, cwd))?;
+    let environment = Environment::of_process()?;
+    let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
     begin(&loaded)?;
     let app = match command.once {
         // As Litestream: one round of replication has no application, whatever the file says.
@@ -35,7 +38,7 @@ pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
     };
     let once = command.once();
     // `migrate` is part of `run`; a script that calls `replicate` runs its migrations itself.
-    let job = job(loaded.options, Restoring::AsConfigured, command.life)?;
+    let job = job(loaded.options, Restoring::AsConfigured, command.life, environment)?;
     let job = Job { app, migrate: None, once, ..job };
     Ok(run::run(job, signals, reaper).await)
 }
@@ -51,10 +54,16 @@ fn begin(loaded: &Loaded) -> Result<(), Failure> {
     Ok(())
 }
 
-fn job(options: Options, restoring: Restoring, life: LifeFlags) -> Result<Job, Failure> {
+fn job(
+    options: Options,
+    restoring: Restoring,
+    life: LifeFlags,
+    Environment { cwd }: Environment,
+) -> Result<Job, Failure> {
     let migrate = Job::command(options.migrate.as_deref(), "migrate").map_err(config)?;
     let LifeFlags { stop_signal, rewrites, .. } = life;
-    Ok(Job { migrate, app: None, restoring, migrate_timeout: None, stop_signal, rewrites, once: None, options })
+    let (app, migrate_timeout, once, env) = (None, None, None, variable);
+    Ok(Job { migrate, app, restoring, migrate_timeout, stop_signal, rewrites, once, env, cwd, options })
 }
 
 fn config(error: impl Into<anyhow::Error>) -> Failure {

@@ -62,7 +62,6 @@ const fn key(name: &'static str, kind: Kind, class: Class) -> Key {
 use Class::{NoEffect, NotYet, Supported};
 use Kind::{Bool, Count, Duration, Place, Section, Sections, Size, Text, Texts};
 
-const CONTROL: &str = "the control socket";
 const MCP: &str = "the MCP server";
 const DIRECTORY: &str = "replicating a directory of databases";
 const AGE: &str = "age encryption";
@@ -197,11 +196,8 @@ static LOGGING: &[Key] = &[
     key("source", Bool, NoEffect("log lines do not name source lines")),
 ];
 
-static SOCKET: &[Key] = &[
-    key("enabled", Bool, NotYet(CONTROL)),
-    key("path", Text, NoEffect(ONLY_WITH_IT)),
-    key("permissions", Text, NoEffect(ONLY_WITH_IT)),
-];
+static SOCKET: &[Key] =
+    &[key("enabled", Bool, Supported), key("path", Place, Supported), key("permissions", Text, Supported)];
 
 static COMPACTION: &[Key] = &[key("interval", Duration, Supported)];
 

@@ -13,6 +13,7 @@ use super::expand::{self, Expanded};
 use super::monitoring::Monitoring;
 use super::options::{CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Replica, Shutdown};
 use super::paths::{PathContext, default_meta_path};
+use super::presets::Presets;
 use super::{collisions, placement, replica, replicas, resolve, unset, url, yaml};
 
 const DEFAULT_CONFIG_PATH: &str = "/etc/litestream.yml";
@@ -73,7 +74,7 @@ impl<'a> Sources<'a> {
         self.config_path.clone().or_else(|| non_empty(self, "LITESTREAM_CONFIG").map(PathBuf::from))
     }
 
-    fn context(&self) -> PathContext<'_> {
+    pub(super) fn context(&self) -> PathContext<'_> {
         PathContext { cwd: &self.cwd, env: self.env }
     }
 }
@@ -179,6 +180,8 @@ fn from_flags(sources: &Sources<'_>, db: &Path, urls: &[String]) -> anyhow::Resu
         strip_env: Vec::new(),
         lifecycle: Lifecycle::default(),
         monitoring: Monitoring::default(),
+        socket: None,
+        presets: Presets::default(),
     };
     Ok(Loaded { options, warnings: Vec::new(), notes: Vec::new(), origin: "the command line".into() })
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::monitoring::Monitoring;
+use super::presets::Presets;
 use super::target::Target;
 
 /// The whole configuration of one process.
@@ -26,6 +27,10 @@ pub struct Options {
     /// Compaction, snapshots and retention as they are written in the file.
     pub lifecycle: Lifecycle,
     pub monitoring: Monitoring,
+    /// The control socket, if it is switched on.
+    pub socket: Option<Socket>,
+    /// For databases that are added while the program runs.
+    pub presets: Presets,
 }
 
 impl Options {
@@ -33,6 +38,20 @@ impl Options {
     pub fn find(&self, db: &Path) -> Option<&Database> {
         self.databases.iter().find(|d| d.path == db)
     }
+}
+
+/// Where commands are taken from other processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    pub path: PathBuf,
+    /// Key `socket.permissions`.
+    pub mode: u32,
+}
+
+impl Socket {
+    /// Litestream's default, also of the commands that look for it.
+    pub const PATH: &str = "/var/run/litestream.sock";
+    pub const MODE: u32 = 0o600;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

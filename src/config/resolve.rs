@@ -4,8 +4,9 @@
 
 use std::path::Path;
 
-use super::options::{CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Shutdown};
+use super::options::{CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Shutdown, Socket};
 use super::paths::{PathContext, default_meta_path};
+use super::presets::Presets;
 use super::replicas::Surroundings;
 use super::section::Section;
 use super::{collisions, lifecycle, monitoring, owner, replicas, scalar};
@@ -38,7 +39,18 @@ pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<Stri
         strip_env: variables(root, "strip-env")?,
         lifecycle,
         monitoring: monitoring::of_root(root)?,
+        socket: socket(root, context)?,
+        presets: Presets::of(root),
     })
+}
+
+fn socket(root: &Section, context: PathContext<'_>) -> Result<Option<Socket>, String> {
+    let Some(section) = root.section("socket") else { return Ok(None) };
+    let path = section.text("path").unwrap_or(Socket::PATH);
+    let path = context.absolute(Path::new(path)).map_err(|why| format!("socket.path: {why}"))?;
+    let mode = section.text("permissions").map(scalar::parse_mode).transpose();
+    let mode = mode.map_err(|why| format!("socket.permissions: {why}"))?.unwrap_or(Socket::MODE);
+    Ok(section.bool("enabled").unwrap_or(false).then_some(Socket { path, mode }))
 }
 
 fn variables(section: &Section, name: &str) -> Result<Vec<String>, String> {
@@ -187,6 +199,20 @@ mod tests {
         assert_eq!(db.capture, capture);
         assert_eq!((db.file_mode, db.file_owner), (Some(0o640), Some((10, 20))));
         assert!(db.restore_if_db_not_exists && db.optional && db.replicas.first.sync_interval.is_zero());
+    }
+
+    #[test]
+    fn the_control_socket_is_off_unless_it_is_switched_on() {
+        let socket = |text: &str| accept(&one(text)).socket;
+        assert_eq!(socket(""), None);
+        assert_eq!(socket("socket: {path: /run/x.sock}\n"), None);
+        assert_eq!(socket("socket: {enabled: false}\n"), None);
+        let usual = Socket { path: Socket::PATH.into(), mode: 0o600 };
+        assert_eq!(socket("socket: {enabled: true}\n"), Some(usual));
+        let own = Socket { path: "/srv/run/x.sock".into(), mode: 0o660 };
+        assert_eq!(socket("socket: {enabled: true, path: run/x.sock, permissions: 0660}\n"), Some(own));
+        let wrong = problem(&one("socket: {enabled: true, permissions: rw}\n"));
+        assert!(wrong.starts_with("socket.permissions: "), "{wrong}");
     }
 
     #[test]

@@ -25,13 +25,13 @@
 //!   stores.rs   what the databases of one store share
 //! ```
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the control socket asks for the rest"))]
-
 mod handle;
 mod members;
 mod stores;
 mod view;
 
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -7,100 +7,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::members::Syncing;
+use super::testing::{App, cannot_be_locked};
 use super::*;
-use crate::clock::MACHINE;
-use crate::db::Tuning;
 use crate::remote::Layout;
-use crate::replicate::{DatabaseId, Ended, Event, Limits, OnceWork, Policy, Ready, SnapshotError, SyncError};
-use crate::restore::{Request, restore};
+use crate::replicate::{DatabaseId, Ended, Event, Limits, OnceWork, Ready, SnapshotError, SyncError};
 use crate::store::memory::{Fault, MemoryStore, Op};
 use crate::store::{Chunks, Deleted, FileStore, Head, Key, Listed, Put, Range, Store, StoreError};
 
 const SOON: Duration = Duration::from_secs(30);
-
-/// An application's database, and its replica.
-struct App {
-    path: PathBuf,
-    connection: rusqlite::Connection,
-    remote: Remote,
-}
-
-impl App {
-    fn new(dir: &tempfile::TempDir, name: &str, store: impl Store + 'static) -> App {
-        let path = dir.path().canonicalize().expect("tempdir").join(name);
-        let connection = rusqlite::Connection::open(&path).expect("open");
-        connection.busy_timeout(Duration::from_secs(5)).expect("timeout");
-        connection.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x)").expect("create");
-        App { path, connection, remote: Remote::new(Arc::new(store), Layout::Directories) }
-    }
-
-    fn write(&self, bytes: u32) {
-        self.connection.execute("INSERT INTO t(x) VALUES (randomblob(?1))", [bytes]).expect("insert");
-    }
-
-    fn registration(&self) -> Registration {
-        let hour = Duration::from_secs(3600);
-        let policy = Policy {
-            levels: vec![hour],
-            snapshot_interval: hour,
-            snapshot_retention: hour,
-            snapshot_check_interval: hour,
-            l0_retention: hour,
-            l0_check_interval: hour,
-            grace: hour,
-            delete: true,
-            listing_lasts: hour,
-            spread: 0,
-        };
-        let settings = Settings {
-            meta_path: fsx_meta(&self.path),
-            optional: false,
-            all: watch::channel(Arc::default()).1,
-            path: self.path.clone(),
-            tuning: Tuning {
-                busy_timeout: Duration::from_secs(1),
-                min_checkpoint_page_count: 1000,
-                truncate_page_n: 0,
-                max_sync_wal_bytes: 64 << 20,
-            },
-            monitor_interval: Duration::from_millis(50),
-            checkpoint_interval: hour,
-            // Nothing but a sync uploads more than what was saved up.
-            sync_interval: hour,
-            final_retry_interval: Duration::from_millis(50),
-            proof_lasts: hour,
-            lifecycle: Some(policy),
-            once: None,
-            clock: MACHINE,
-        };
-        Registration {
-            settings,
-            name: "first".into(),
-            remote: self.remote.clone(),
-            store: StoreKey::named("memory"),
-            mirrors: Vec::new(),
-        }
-    }
-
-    /// Rows that a restore gives back.
-    async fn restored(&self) -> u32 {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let output = dir.path().canonicalize().expect("tempdir").join("copy.db");
-        let restored = restore(&self.remote, &Request::new(&output), &CancellationToken::new(), &Arc::default()).await;
-        restored.expect("a restore");
-        let copy = rusqlite::Connection::open(output).expect("open");
-        copy.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).expect("rows")
-    }
-}
-
-fn fsx_meta(path: &std::path::Path) -> PathBuf {
-    crate::fsx::with_suffix(path, ".meta")
-}
 
 fn fleet() -> (FleetHandle, FleetEvents) {
     FleetHandle::new(Limits::default())
@@ -391,13 +308,7 @@ async fn who_has_heard_an_event_finds_it_in_the_state() {
     let good = App::new(&dir, "good.db", MemoryStore::new());
     let a = fleet.add(good.registration()).await.expect("new");
     until_ready(&mut heard, &[a]).await;
-    let bad = App::new(&dir, "bad.db", MemoryStore::new());
-    drop(bad.connection);
-    std::fs::write(&bad.path, [b'x'; 4096]).expect("write");
-    let registration = Registration {
-        settings: crate::replicate::Settings { path: bad.path.clone(), ..good.registration().settings },
-        ..good.registration()
-    };
+    let registration = cannot_be_locked(&App::new(&dir, "bad.db", MemoryStore::new()));
     let b = fleet.add(registration).await.expect("new");
     let why = loop {
         if let (id, Event::Failed { why }) = in_time("the failure", heard.next()).await {
@@ -410,6 +321,8 @@ async fn who_has_heard_an_event_finds_it_in_the_state() {
     assert!(!fleet.has_failed().await, "the other one is replicated on");
     in_time("the end", fleet.remove(a, soon()).await.expect("registered")).await;
     assert!(fleet.has_failed().await);
-    in_time("the end", fleet.stop(b, soon()).await.expect("it says again and again that it has ended")).await;
-    assert!(!fleet.has_failed().await, "that one was told to end");
+    assert!(matches!(fleet.stop(b, soon()).await.err(), Some(FleetError::Stopped(_))), "it has ended by itself");
+    fleet.start(b).await.expect("stopped");
+    in_time("the end", fleet.remove(b, soon()).await.expect("registered")).await;
+    assert!(!fleet.has_failed().await, "nothing is left that could have failed");
 }

@@ -3,10 +3,11 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0–255 of the application, 128 + signal | it ended, and the final sync is confirmed, or it failed by itself |
+//! | 1 | of a command that asks a running process: it refused, and said why |
 //! | 64, 78 | usage, configuration |
-//! | 69 | the storage cannot be reached at boot; `verify` cannot tell |
+//! | 69 | the storage cannot be reached at boot; `verify` cannot tell; no process answers on the control socket |
 //! | 70 | internal error |
-//! | 73 | the database cannot be created, opened or written |
+//! | 73 | the database cannot be created, opened or written, or the control socket not made |
 //! | 74 | the application ended well, or as it was told to, but commits are not in the replica, or there never was a database |
 //! | 75 | another writer owns the history, or had its turn since this disk was in step with it |
 //! | 76 | the backup is damaged, incomplete or missing although it is required; `verify` found damage |
@@ -15,6 +16,7 @@
 
 use crate::replicate::Ended;
 
+pub const REFUSED: u8 = 1;
 pub const USAGE: u8 = 64;
 pub const UNAVAILABLE: u8 = 69;
 pub const INTERNAL: u8 = 70;

@@ -13,9 +13,11 @@
 //!   preflight.rs  is each path one of a database that we may write to?
 //!   boot.rs     every database ready to be replicated, several at a time
 //!   connect.rs  typed options → stores and settings of the rooms below
+//!   register.rs  databases that are registered from outside, through the control socket
 //!   restore_missing.rs   restore one database: the lock, the log lines, the note for replication
 //!   forward.rs  bring a database forward that is an earlier state of the history
 //!   stages.rs   run a command to its end; wait for the databases
+//!   cause.rs    which events of a replication end a command
 //!   untouched.rs  did the application write to its databases?
 //!   verify.rs   beside it all: prove the replicas, now and then
 //!   monitor.rs  beside it all: metrics and health, the heartbeat, the service manager
@@ -25,22 +27,26 @@
 pub mod exit;
 
 mod boot;
+mod cause;
 mod connect;
 mod forward;
 mod monitor;
 mod preflight;
+mod register;
 mod restore_missing;
 mod stages;
 mod untouched;
 mod verify;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::time::Instant;
 
 use crate::config::{Database, Options, Replica, Shutdown};
+use crate::control::Socket;
 use crate::fleet::{FleetHandle, MirrorRegistration, Registration};
 use crate::http::Phase;
 use crate::remote::Remote;
@@ -49,8 +55,8 @@ use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Sign
 
 use boot::Line;
 pub use connect::{backups, connect, store_failure};
-use exit::CONFIG;
 pub use exit::Failure;
+use exit::{CANNOT_WRITE, CONFIG};
 use monitor::Monitor;
 pub use restore_missing::{Recovery, announce_progress, restore_failure, restore_newest};
 pub use stages::unless_signalled;
@@ -79,6 +85,9 @@ pub struct Job {
     pub rewrites: Vec<(Signal, Option<Signal>)>,
     /// Ship what is there, do these, and end.
     pub once: Option<OnceWork>,
+    /// For the replicas of databases that are registered later, and for their paths.
+    pub env: fn(&str) -> Option<String>,
+    pub cwd: PathBuf,
 }
 
 /// The grace time, split: how long the application may take to stop, and what is kept for the final sync.
@@ -130,6 +139,7 @@ pub async fn run(job: Job, mut signals: Signals, reaper: Reaper) -> u8 {
 async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8, Failure> {
     let budget = Budget::of(&job.options.shutdown);
     preflight::check_all(&job.options.databases).await?;
+    let socket = listen(&job).await?;
     let (fleet, mut heard) = FleetHandle::new(Limits::default());
     let monitor = Monitor::start(&job.options.monitoring, &fleet, job.once.is_some());
     let prepare = |cancel| boot::prepare(&job, fleet.governor(), cancel);
@@ -144,6 +154,8 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
     }
     monitor.phase().send_replace(Phase::Arming);
     monitor.proving(proofs.iter().map(ProofRound::proved).collect());
+    // Until this is dropped.
+    let _serving = register::serve(socket, &job, &fleet);
     if job.once.is_some() {
         return Ok(stages::ship_once(&fleet, signals, &budget).await);
     }
@@ -166,6 +178,17 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
             }
             Err(failure)
         }
+    }
+}
+
+/// Makes the control socket, before anything else is begun that would have to be undone.
+async fn listen(job: &Job) -> Result<Option<Socket>, Failure> {
+    match &job.options.socket {
+        Some(socket) if job.once.is_none() => {
+            let made = Socket::bind(&socket.path, socket.mode).await;
+            made.map(Some).map_err(|error| Failure::told(CANNOT_WRITE, error))
+        }
+        _ => Ok(None),
     }
 }
 

@@ -11,7 +11,7 @@ const ROWS: &[&[&str]] = &[
     &["cli"],
     &["run"],
     &["config"],
-    &["http", "verify"],
+    &["http", "verify", "control"],
     &["fleet"],
     &["replicate", "restore"],
     &["db", "state", "remote", "status"],

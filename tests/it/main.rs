@@ -9,6 +9,7 @@ mod harness;
 mod absent;
 mod boot;
 mod configuration;
+mod control;
 mod crash;
 mod doubt;
 mod environment;

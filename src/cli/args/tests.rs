@@ -197,6 +197,34 @@ fn a_replica_is_picked_by_its_name_and_only_with_a_database() {
 }
 
 #[test]
+fn a_running_process_is_asked_with_litestreams_flags() {
+    let Command::Sync(sync) = ok(&["sync", "-wait", "-timeout", "120", "-json", "-socket=/run/x.sock", "/a.db"]) else {
+        panic!("not sync")
+    };
+    assert!(sync.wait && sync.asking.json);
+    assert_eq!((sync.asking.long(), sync.operand.database()), (Duration::from_secs(120), Path::new("/a.db")));
+    assert_eq!(sync.asking.socket, Path::new("/run/x.sock"));
+    let Command::List(list) = ok(&["list"]) else { panic!("not list") };
+    assert_eq!(list.asking.socket, Path::new("/var/run/litestream.sock"));
+    assert_eq!((list.asking.short(), list.asking.long()), (Duration::from_secs(10), Duration::from_secs(30)));
+    let Command::Register(register) = ok(&["register", "-replica", "s3://b/p", "app.db"]) else {
+        panic!("not register")
+    };
+    assert_eq!(register.replica, "s3://b/p");
+    assert!(refused(&["register", "app.db"]).contains("-replica is required"));
+    for command in ["sync", "start", "stop", "unregister", "snapshot"] {
+        assert!(refused(&[command]).contains("database path required"), "{command}");
+        assert!(refused(&[command, "s3://b/p"]).contains("not the URL of its replica"), "{command}");
+        assert!(refused(&[command, "-timeout", "0", "/a.db"]).contains("greater than 0"), "{command}");
+        assert!(refused(&[command, "/a.db", "/b.db"]).contains("too many arguments"), "{command}");
+    }
+    assert!(
+        matches!(ok(&["unregister", "-dry-run", "-timeout=5s", "/a.db"]), Command::Unregister(gone) if gone.dry_run)
+    );
+    assert!(matches!(ok(&["status", "-config", "c.yml"]), Command::Status(status) if status.database().is_none()));
+}
+
+#[test]
 fn what_is_not_there_yet_is_refused_by_name() {
     for command in NOT_YET {
         assert!(refused(&[command, "-json", "x"]).contains(&format!("`{command}` is not supported yet")));

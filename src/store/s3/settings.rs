@@ -166,7 +166,7 @@ impl Settings {
     }
 
     /// `s3://bucket/prefix`
-    pub(super) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         match self.prefix.as_str() {
             "" => format!("s3://{}", self.bucket),
             prefix => format!("s3://{}/{prefix}", self.bucket),

@@ -1,0 +1,64 @@
+//! The control socket: other processes ask what is replicated, and say what should be.
+//!
+//! HTTP with JSON bodies over a unix socket, with Litestream's routes, words and status codes, so that its commands work
+//! here and ours work there:
+//!
+//! ```text
+//!   GET  /info  /list  /txid?path=  /debug/sync-status[?path=]
+//!   POST /sync  /start  /stop  /register  /unregister    and ours: /snapshot
+//! ```
+//!
+//! ```text
+//!   client.rs  a command's side
+//!   wire.rs    what both sides say
+//!   socket.rs  the file: who may connect, what becomes of an old one
+//!   server.rs  connections, their limits, and which route is meant
+//!   routes.rs  what each route does with the fleet
+//!   words.rs   pure: what is replicated, in Litestream's words
+//! ```
+//!
+//! Nothing here knows the configuration: what a text names, and how a new database is replicated, is answered by a
+//! [`Registrar`]. Whoever may write to the socket may read and stop what this process replicates, and nothing more.
+
+mod client;
+mod routes;
+mod server;
+mod socket;
+mod wire;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+
+use crate::replicate::DatabaseId;
+
+pub use client::{Client, ClientError};
+pub use routes::Control;
+pub use server::Serving;
+pub use socket::Socket;
+pub use wire::{Changed, Databases, Info, Summary};
+
+/// What the configuration says about databases that it does not name.
+#[async_trait]
+pub trait Registrar: Send + Sync {
+    /// The absolute path of the file that a text names as a database.
+    fn database(&self, name: &str) -> Result<PathBuf, String>;
+
+    /// Adds a database with a replica at this URL to the fleet.
+    async fn register(&self, database: PathBuf, replica_url: &str) -> Result<DatabaseId, Refused>;
+}
+
+/// Why a database was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It must not be replicated like that.
+    #[error("{0}")]
+    Invalid(String),
+    /// It cannot be replicated now.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,319 @@
+//! What each route does with the fleet, in Litestream's words.
+//!
+//! It has local LTX files, and we do not: what is committed lies in the WAL, and has a TXID as soon as it is captured. So `txid`
+//! is the newest that is captured, `replicated_txid` the newest that the first replica has, and a sync without `wait` returns
+//! when the commits are captured.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::wire::{
+    Changed, DatabaseRequest, Databases, Diagnostics, Info, Position, RegisterRequest, Registered, Snapshot,
+    SyncRequest, Synced, Unregistered,
+};
+use super::words::{diagnostic, is_safe, newest, number, over, rfc3339, shown, summary};
+use super::{Refused, Registrar};
+use crate::clock::Clock;
+use crate::fleet::{DatabaseView, FleetError, FleetHandle, State};
+use crate::replicate::{DatabaseId, Event};
+use crate::status::Status;
+
+/// Litestream's default for what may take time.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How long a database that was registered may take to show that it can be replicated.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+
+/// Why a route does not do what it was asked for.
+#[derive(Debug)]
+pub struct Refusal {
+    pub status: StatusCode,
+    pub error: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: impl Into<String>) -> Refusal {
+        Refusal { status, error: error.into() }
+    }
+
+    fn failed(error: impl std::fmt::Display) -> Refusal {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    }
+
+    fn invalid(error: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, error)
+    }
+}
+
+impl From<FleetError> for Refusal {
+    fn from(error: FleetError) -> Refusal {
+        match error {
+            FleetError::Stopped(path) => {
+                Refusal::new(StatusCode::CONFLICT, format!("database not open: {}", path.display()))
+            }
+            FleetError::Unknown => Refusal::new(StatusCode::NOT_FOUND, "database not found"),
+            FleetError::Known(_) | FleetError::Running(_) | FleetError::Ending => {
+                Refusal::new(StatusCode::CONFLICT, error.to_string())
+            }
+            FleetError::Gone => Refusal::failed(error),
+        }
+    }
+}
+
+type Answer<T> = Result<T, Refusal>;
+
+/// What the routes work with.
+pub struct Control {
+    fleet: FleetHandle,
+    registrar: Arc<dyn Registrar>,
+    clock: Clock,
+    began: Instant,
+    began_ms: i64,
+}
+
+impl Control {
+    /// For a process that has begun now.
+    pub fn new(fleet: FleetHandle, registrar: Arc<dyn Registrar>, clock: Clock) -> Control {
+        Control { fleet, registrar, clock, began: clock.instant(), began_ms: clock.unix_ms() }
+    }
+
+    pub async fn info(&self) -> Answer<Info> {
+        let uptime = self.clock.instant().saturating_duration_since(self.began);
+        Ok(Info {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            uptime_seconds: i64::try_from(uptime.as_secs()).unwrap_or(i64::MAX),
+            started_at: rfc3339(self.began_ms),
+            database_count: self.fleet.databases().await?.len(),
+            program: Some(env!("CARGO_PKG_NAME").into()),
+        })
+    }
+
+    pub async fn list(&self) -> Answer<Databases> {
+        let now = self.clock.instant();
+        let databases = self.fleet.databases().await?;
+        Ok(Databases { databases: databases.iter().map(|view| summary(view, now)).collect() })
+    }
+
+    pub async fn txid(&self, path: &str) -> Answer<Position> {
+        let path = self.path(path)?;
+        let view = self.fleet.find(path).await?;
+        let view = view.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "database not found"))?;
+        Ok(Position { txid: number(newest(&view.status())) })
+    }
+
+    pub async fn sync_status(&self, path: Option<&str>) -> Answer<Diagnostics> {
+        let views = match path {
+            None => self.fleet.databases().await?,
+            Some(path) => {
+                let view = self.fleet.find(self.path(path)?).await?;
+                vec![view.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "database not found"))?]
+            }
+        };
+        let now = self.clock.instant();
+        Ok(Diagnostics { databases: views.iter().map(|view| diagnostic(view, now)).collect() })
+    }
+
+    /// With `wait` the first replica has everything that was committed before the request.
+    pub async fn sync(&self, asked: SyncRequest) -> Answer<Synced> {
+        let path = self.path(&asked.path)?;
+        let view =
+            self.fleet.find(path.clone()).await?.ok_or_else(|| {
+                Refusal::new(StatusCode::NOT_FOUND, format!("database not found: {}", path.display()))
+            })?;
+        refuse_if_over(&view)?;
+        let before = newest(&view.status());
+        let mut status = first(self.fleet.watch_replicas(view.id).await?)?;
+        let syncing = self.fleet.sync(view.id, self.by(asked.timeout)).await?;
+        let captured = async {
+            // The last writer of the status is gone only when the replication is, which the sync tells.
+            if status.wait_for(|status| status.captured > before).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            done = syncing => done.map(drop).map_err(|error| Refusal::failed(format!("sync database: {error}")))?,
+            () = captured, if !asked.wait => {}
+        }
+        let after = self.fleet.find(path.clone()).await?.map_or_else(|| view.status(), |view| view.status());
+        let txid = newest(&after);
+        let status = match asked.wait {
+            _ if txid <= before => "no_change",
+            true => "synced",
+            false => "synced_local",
+        };
+        let (txid, replicated_txid) = (number(txid), number(after.confirmed));
+        Ok(Synced { status: status.into(), path: shown(&path), txid, replicated_txid })
+    }
+
+    pub async fn start(&self, asked: DatabaseRequest) -> Answer<Changed> {
+        let (path, view) = self.present(&asked.path).await?;
+        let by = self.by(asked.timeout);
+        let status = match &view.state {
+            State::Starting | State::Ready(_) | State::Exclusive { .. } => "already_running",
+            State::Fenced => return Err(Refusal::failed(over(&view).unwrap_or_default())),
+            State::Halted { .. } | State::Stopped => {
+                self.end_what_halted(&view, by).await?;
+                self.fleet.start(view.id).await?;
+                self.first_word(view.id, by).await?;
+                "started"
+            }
+        };
+        Ok(Changed { status: status.into(), txid: self.txid_of(&path, &view).await?, path: shown(&path) })
+    }
+
+    /// A replication that has ended by itself says so until it is told to end.
+    async fn end_what_halted(&self, view: &DatabaseView, by: Instant) -> Answer<()> {
+        match self.fleet.stop(view.id, self.clock.instant()).await {
+            Ok(ending) => tokio::time::timeout_at(by, ending).await.map(drop).map_err(|_| late("it has not ended")),
+            Err(FleetError::Stopped(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub async fn stop(&self, asked: DatabaseRequest) -> Answer<Changed> {
+        let (path, view) = self.present(&asked.path).await?;
+        // While the application may run, what keeps it from committing to a dead branch is not let go.
+        if let State::Fenced = view.state {
+            return Err(Refusal::failed(over(&view).unwrap_or_default()));
+        }
+        let status = match self.fleet.stop(view.id, self.by(asked.timeout)).await {
+            Ok(ending) => {
+                let ended = ending.await;
+                // What had ended before was not replicated any more, and that has been said.
+                if view.state.is_running() {
+                    is_safe(ended).map_err(Refusal::failed)?
+                }
+                "stopped"
+            }
+            Err(FleetError::Stopped(_)) => "already_stopped",
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Changed { status: status.into(), txid: self.txid_of(&path, &view).await?, path: shown(&path) })
+    }
+
+    pub async fn register(&self, asked: RegisterRequest) -> Answer<Registered> {
+        let path = self.path(&asked.path)?;
+        if asked.replica_url.is_empty() {
+            return Err(Refusal::invalid("replica_url required"));
+        }
+        let answer = |status: &str| Ok(Registered { status: status.into(), path: shown(&path) });
+        if self.fleet.find(path.clone()).await?.is_some() {
+            return answer("already_registered");
+        }
+        let id = self.registrar.register(path.clone(), &asked.replica_url).await.map_err(|refused| match refused {
+            Refused::Invalid(why) => Refusal::invalid(why),
+            Refused::Failed(why) => Refusal::failed(format!("failed to register database: {why}")),
+        })?;
+        match self.first_word(id, self.clock.instant() + FIRST_WORD).await {
+            // It goes on by itself, and says how that went.
+            Ok(()) | Err(Word::Late) => answer("registered"),
+            Err(Word::Failed(why)) => {
+                // The failure is the answer; how it ends is not waited for.
+                let _ = self.fleet.remove(id, self.clock.instant()).await;
+                Err(Refusal::failed(format!("failed to register database: {why}")))
+            }
+        }
+    }
+
+    pub async fn unregister(&self, asked: DatabaseRequest) -> Answer<Unregistered> {
+        let path = self.path(&asked.path)?;
+        let answer = |status: &str, txid| Unregistered { status: status.into(), path: shown(&path), txid };
+        let Some(view) = self.fleet.find(path.clone()).await? else { return Ok(answer("already_unregistered", 0)) };
+        if let State::Fenced = view.state {
+            return Err(Refusal::failed(over(&view).unwrap_or_default()));
+        }
+        let status = first(self.fleet.watch_replicas(view.id).await?)?;
+        let ended = self.fleet.remove(view.id, self.by(asked.timeout)).await?.await;
+        if view.state.is_running() {
+            is_safe(ended).map_err(|why| Refusal::failed(format!("failed to unregister database: {why}")))?;
+        }
+        let txid = number(newest(&status.borrow()));
+        Ok(answer("unregistered", txid))
+    }
+
+    pub async fn snapshot(&self, asked: DatabaseRequest) -> Answer<Snapshot> {
+        let (path, view) = self.present(&asked.path).await?;
+        refuse_if_over(&view)?;
+        let snapshot = self.fleet.snapshot(view.id).await?;
+        let made = tokio::time::timeout_at(self.by(asked.timeout), snapshot).await;
+        let txid = made.map_err(|_| late("the snapshot is not complete; it is still being made"))?;
+        Ok(Snapshot { path: shown(&path), txid: number(Some(txid.map_err(Refusal::failed)?)) })
+    }
+
+    fn path(&self, name: &str) -> Answer<PathBuf> {
+        if name.is_empty() {
+            return Err(Refusal::invalid("path required"));
+        }
+        self.registrar.database(name).map_err(|why| Refusal::invalid(format!("invalid path: {why}")))
+    }
+
+    /// Of a database that must be there. The status is what Litestream answers.
+    async fn present(&self, name: &str) -> Answer<(PathBuf, DatabaseView)> {
+        let path = self.path(name)?;
+        match self.fleet.find(path.clone()).await? {
+            Some(view) => Ok((path, view)),
+            None => Err(Refusal::failed(format!("database not found: {}", path.display()))),
+        }
+    }
+
+    async fn txid_of(&self, path: &Path, before: &DatabaseView) -> Answer<u64> {
+        let view = self.fleet.find(path.to_owned()).await?;
+        let (now, before) = (view.map(|view| view.status()).unwrap_or_default(), before.status());
+        Ok(number(newest(&now).max(newest(&before))))
+    }
+
+    fn by(&self, timeout: i64) -> Instant {
+        let timeout = u64::try_from(timeout).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        self.clock.instant() + timeout.unwrap_or(TIMEOUT).min(TIMEOUT_MAX)
+    }
+
+    /// Waits until a replication that was started can be relied on.
+    async fn first_word(&self, id: DatabaseId, by: Instant) -> Result<(), Word> {
+        let gone = |error: FleetError| Word::Failed(error.to_string());
+        let mut events = self.fleet.watch_events(id).await.map_err(gone)?;
+        let word = tokio::time::timeout_at(by, events.wait_for(Option::is_some)).await;
+        let word = word.map_err(|_| Word::Late)?.map_err(|_| gone(FleetError::Unknown))?.clone();
+        match word {
+            Some(Event::Failed { why } | Event::Exclusive { why }) => Err(Word::Failed(why)),
+            Some(Event::Fenced) => Err(Word::Failed("another writer owns the history in its replica".into())),
+            Some(Event::Ready(_)) | None => Ok(()),
+        }
+    }
+}
+
+/// Why the first word of a replication is not that it is ready.
+enum Word {
+    Late,
+    Failed(String),
+}
+
+impl From<Word> for Refusal {
+    fn from(word: Word) -> Refusal {
+        match word {
+            Word::Late => late("it is not ready yet; it is still being started"),
+            Word::Failed(why) => Refusal::failed(why),
+        }
+    }
+}
+
+fn late(what: &str) -> Refusal {
+    Refusal::failed(format!("the time has passed: {what}"))
+}
+
+/// A database that nothing can be asked of, and why.
+fn refuse_if_over(view: &DatabaseView) -> Answer<()> {
+    match over(view) {
+        Some(why) => Err(Refusal::new(StatusCode::CONFLICT, why)),
+        None => Ok(()),
+    }
+}
+
+fn first(statuses: Vec<watch::Receiver<Status>>) -> Answer<watch::Receiver<Status>> {
+    statuses.into_iter().next().ok_or_else(|| Refusal::failed("the database has no replica"))
+}
