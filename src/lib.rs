@@ -18,7 +18,7 @@
 //!          config/          litestream.yml + env + flags → typed Options; nothing below reads YAML or env
 //!             │
 //!     ┌───────┴────────┐
-//!  http/ · control/ · verify/          metrics, health, heartbeat · the socket for commands · does a replica restore: the proof
+//!  http/    verify/    control/     metrics, health, heartbeat · the proof that a replica restores · the socket for commands
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐

@@ -113,7 +113,7 @@ mod tests {
             address: format!("file:///{name}"),
             store: StoreKey::named("files"),
             status,
-            counts: std::sync::Arc::default(),
+            counts: Default::default(),
             traffic: None,
         };
         DatabaseView {

@@ -51,6 +51,8 @@ pub struct DatabaseFacts {
     pub wal_bytes: u64,
     pub syncs: Tallied,
     pub checkpoints: Tallied,
+    /// Objects of level 0 that may go, that no other holds, that are too recent.
+    pub level_0: [u64; 3],
     /// The first one fences.
     pub replicas: Vec<ReplicaFacts>,
 }
@@ -171,6 +173,7 @@ pub mod testing {
             wal_bytes: 65_536,
             syncs: tallied(30, 2, 45),
             checkpoints: tallied(3, 0, 6),
+            level_0: [0, 1, 7],
             replicas: vec![replica("s3"), behind],
             ..database("/data/app.db")
         };

@@ -1,5 +1,6 @@
 //! Facts are gathered when somebody asks: from the fleet, the proofs and the files.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,7 +18,7 @@ use crate::fsx;
 use crate::ltx::Txid;
 use crate::replicate::{Ready, blocking};
 use crate::status::Proofs;
-use crate::store::{Operated, Traffic};
+use crate::store::{Operated, Requested, Traffic};
 
 /// A replica that is proved in the background.
 #[derive(Clone)]
@@ -47,7 +48,6 @@ impl Source for Gather {
         let proved = self.proved.borrow().clone();
         let mut databases: Vec<DatabaseFacts> = views.iter().map(|view| database(view, &proved, now)).collect();
         let (operations, requests) = traffic(&views);
-        let requests = requests.iter().flat_map(|traffic| traffic.requests()).collect();
         let mut facts = Facts { phase, max_lag: self.max_lag, operations, requests, ..Facts::default() };
         if with_files {
             let started_at_ms = self.started_at_ms;
@@ -75,6 +75,7 @@ fn database(view: &DatabaseView, proved: &[ProvedReplica], now: Instant) -> Data
         facts.disk_full = counts.disk_full.load(Relaxed) != 0;
         facts.wal_bytes = counts.wal_bytes.load(Relaxed);
         (facts.syncs, facts.checkpoints) = (counts.syncs.get(), counts.checkpoints.get());
+        facts.level_0 = counts.level_0_found();
     }
     facts
 }
@@ -117,8 +118,8 @@ fn replica(view: &ReplicaView, path: &Path, proved: &[ProvedReplica], now: Insta
     }
 }
 
-/// Operations by kind of store, and who counts requests: each once, however many replicas share it.
-fn traffic(views: &[DatabaseView]) -> (Vec<Operated>, Vec<Arc<Traffic>>) {
+/// Operations by kind of store, and requests by store: each once, however many replicas share it.
+fn traffic(views: &[DatabaseView]) -> (Vec<Operated>, Vec<Requested>) {
     let every = views.iter().flat_map(|view| &view.replicas).filter_map(|replica| replica.traffic.clone());
     let mut each: Vec<Arc<Traffic>> = every.collect();
     each.sort_by_key(Arc::as_ptr);
@@ -131,7 +132,13 @@ fn traffic(views: &[DatabaseView]) -> (Vec<Operated>, Vec<Arc<Traffic>>) {
         }
     }
     sums.sort_by_key(|sum| (sum.kind, sum.operation));
-    (sums, each)
+    // Several clients may ask for the same bucket, by other keys or at another endpoint.
+    let mut asked: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
+    for Requested { store, request, count } in each.iter().flat_map(|traffic| traffic.requests()) {
+        *asked.entry((store, request)).or_default() += count;
+    }
+    let requests = asked.into_iter().map(|((store, request), count)| Requested { store, request, count });
+    (sums, requests.collect())
 }
 
 /// Looks at the files, and opens none: closing one would drop SQLite's locks.
@@ -181,11 +188,13 @@ mod tests {
 
     #[test]
     fn a_shared_store_is_counted_once() {
-        let [shared, other] = ["s3://b", "s3://c"].map(|store| Arc::new(Traffic::new("s3", store)));
+        let [shared, other] = ["s3://b", "s3://b"].map(|store| Arc::new(Traffic::new("s3", store)));
+        [&shared, &other, &other].into_iter().for_each(|traffic| traffic.requested("PutObject"));
         shared.did(Operation::Put, Duration::ZERO, &Ok(()));
         other.did(Operation::Put, Duration::ZERO, &Ok(()));
         let views = [&shared, &shared, &other].map(|traffic| view(fleet::State::Starting, false, traffic));
-        let (operated, stores) = super::traffic(&views);
-        assert_eq!((operated.len(), operated[0].count, stores.len()), (1, 2, 2));
+        let (operated, requests) = super::traffic(&views);
+        assert_eq!((operated.len(), operated[0].count), (1, 2));
+        assert_eq!((requests.len(), requests[0].count), (1, 3));
     }
 }

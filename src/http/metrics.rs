@@ -4,6 +4,8 @@
 //! `millstream_`. Every name is made here and nowhere else; `scripts/monitoring/` names them, and a
 //! test compares.
 
+use std::collections::BTreeMap;
+
 use super::exposition::{Exposition, Family, Kind};
 use super::facts::{DatabaseFacts, Facts, Phase, ProofFacts, ReplicaFacts, State};
 use super::health::readiness;
@@ -17,6 +19,7 @@ type Labels<'a> = [(&'a str, &'a str); 1];
 pub fn render(facts: &Facts) -> String {
     let mut page = Exposition::default();
     databases_as_litestream(&mut page, &facts.databases);
+    retention_as_litestream(&mut page, &facts.databases);
     operations(&mut page, facts);
     safety(&mut page, &facts.databases);
     states(&mut page, &facts.databases);
@@ -55,17 +58,17 @@ fn databases_as_litestream(page: &mut Exposition, all: &[DatabaseFacts]) {
     };
     counter(page, "litestream_total_wal_bytes", "WAL bytes that were captured.", |db| db.wal_bytes);
     counter(page, "litestream_sync_count", "Looks at the WAL that captured what was new.", |db| db.syncs.count);
-    counter(page, "litestream_sync_error_count", "Those of them that failed.", |db| db.syncs.errors);
-    let mut seconds = page.family("litestream_sync_seconds", Counter, "Time that they took.");
+    counter(page, "litestream_sync_error_count", "Looks at the WAL that failed.", |db| db.syncs.errors);
+    let mut seconds = page.family("litestream_sync_seconds", Counter, "Time that looks at the WAL took.");
     all.iter().for_each(|db| seconds.sample(&of(db), db.syncs.took.as_secs_f64()));
     // Our resets of the WAL are made of passive checkpoints.
     let mode = |db| [of(db)[0], ("mode", "PASSIVE")];
     let mut count =
         page.family("litestream_checkpoint_count", Counter, "Times that the WAL was checkpointed and reset.");
     all.iter().for_each(|db| count.number(&mode(db), db.checkpoints.count));
-    let mut errors = page.family("litestream_checkpoint_error_count", Counter, "Those of them that failed.");
+    let mut errors = page.family("litestream_checkpoint_error_count", Counter, "Resets of the WAL that failed.");
     all.iter().for_each(|db| errors.number(&mode(db), db.checkpoints.errors));
-    let mut seconds = page.family("litestream_checkpoint_seconds", Counter, "Time that they took.");
+    let mut seconds = page.family("litestream_checkpoint_seconds", Counter, "Time that resets of the WAL took.");
     all.iter().for_each(|db| seconds.sample(&mode(db), db.checkpoints.took.as_secs_f64()));
     counter(
         page,
@@ -75,18 +78,35 @@ fn databases_as_litestream(page: &mut Exposition, all: &[DatabaseFacts]) {
     );
 }
 
+/// Under the bare name of the database, as there; of several with the same name, together.
+fn retention_as_litestream(page: &mut Exposition, all: &[DatabaseFacts]) {
+    let help = "Files of level 0 at the last enforcement of retention.";
+    let mut files = page.family("litestream_l0_retention_files_total", Gauge, help);
+    let mut by_name: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
+    for database in all {
+        let sums = by_name.entry(database.path.rsplit('/').next().unwrap_or_default()).or_default();
+        sums.iter_mut().zip(database.level_0).for_each(|(sum, more)| *sum += more);
+    }
+    for (name, sums) in by_name {
+        for (status, sum) in ["eligible", "not_compacted", "too_recent"].into_iter().zip(sums) {
+            files.number(&[("db", name), ("status", status)], sum);
+        }
+    }
+}
+
 fn operations(page: &mut Exposition, facts: &Facts) {
     let all = &facts.operations;
     let mut total = page.family("litestream_replica_operation_total", Counter, "Operations on replicas.");
     for done in all {
         total.number(&[("replica_type", done.kind), ("operation", done.operation.name())], done.count);
     }
-    let mut bytes = page.family("litestream_replica_operation_bytes", Counter, "Bytes that they moved.");
+    let mut bytes =
+        page.family("litestream_replica_operation_bytes", Counter, "Bytes that operations on replicas moved.");
     for done in all.iter().filter(|done| done.operation.moves_bytes()) {
         bytes.number(&[("replica_type", done.kind), ("operation", done.operation.name())], done.bytes);
     }
     let name = "litestream_replica_operation_errors_total";
-    let mut errors = page.family(name, Counter, "Those of them that failed, by what the store said.");
+    let mut errors = page.family(name, Counter, "Operations on replicas that failed, by what the store said.");
     for done in all {
         for (code, count) in &done.errors {
             let labels = [("replica_type", done.kind), ("operation", done.operation.name()), ("code", *code)];
@@ -94,7 +114,7 @@ fn operations(page: &mut Exposition, facts: &Facts) {
         }
     }
     let name = "litestream_replica_operation_duration_seconds";
-    let mut durations = page.family(name, Histogram, "How long they took.");
+    let mut durations = page.family(name, Histogram, "How long operations on replicas took.");
     for done in all {
         let labels = [("replica_type", done.kind), ("operation", done.operation.name())];
         for (bound, count) in DURATION_BUCKETS.iter().zip(done.buckets) {
@@ -145,7 +165,11 @@ fn safety(page: &mut Exposition, all: &[DatabaseFacts]) {
     replicas(page, txid, all, |family, labels, replica| {
         replica.uploaded.into_iter().for_each(|txid| family.number(labels, txid));
     });
-    let at = ("millstream_uploaded_timestamp_seconds", Gauge, "When that was confirmed, Unix time.");
+    let at = (
+        "millstream_uploaded_timestamp_seconds",
+        Gauge,
+        "When the replica has confirmed its newest transaction, Unix time.",
+    );
     replicas(page, at, all, |family, labels, replica| {
         replica.uploaded_at_ms.into_iter().for_each(|ms| family.milliseconds(labels, ms));
     });
@@ -159,7 +183,7 @@ fn safety(page: &mut Exposition, all: &[DatabaseFacts]) {
     replicas(page, txid, all, |family, labels, replica| {
         proof(replica, |proof| proof.txid).into_iter().for_each(|txid| family.number(labels, txid));
     });
-    let at = ("millstream_proven_timestamp_seconds", Gauge, "When that was proven, Unix time.");
+    let at = ("millstream_proven_timestamp_seconds", Gauge, "When the replica was last proven to restore, Unix time.");
     replicas(page, at, all, |family, labels, replica| {
         let at_ms = replica.proof.as_ref().and_then(|proof| proof.at_ms);
         at_ms.into_iter().for_each(|ms| family.milliseconds(labels, ms));
@@ -202,9 +226,9 @@ fn upkeep(page: &mut Exposition, all: &[DatabaseFacts]) {
     };
     let count = ("millstream_compactions_total", Counter, "Compacted files and snapshots that were written.");
     tally(count, |tallied| tallied.count as f64);
-    let errors = ("millstream_compaction_errors_total", Counter, "Those of them that failed.");
+    let errors = ("millstream_compaction_errors_total", Counter, "Compactions and snapshots that failed.");
     tally(errors, |tallied| tallied.errors as f64);
-    let seconds = ("millstream_compaction_seconds_total", Counter, "Time that they took.");
+    let seconds = ("millstream_compaction_seconds_total", Counter, "Time that compactions and snapshots took.");
     tally(seconds, |tallied| tallied.took.as_secs_f64());
     let refused = ("millstream_undeletable_objects", Gauge, "Expired objects that the store does not let go of.");
     replicas(page, refused, all, |family, labels, replica| family.sample(labels, replica.refused_objects as f64));
@@ -290,6 +314,18 @@ mod tests {
             assert!(unknown.is_empty(), "{file} names what is not rendered: {unknown:?}");
         }
         assert!(!rendered.contains("millstream_unheard_of"), "this check can fail");
+    }
+
+    #[test]
+    fn no_sample_is_there_twice() {
+        let mut facts = testing::facts();
+        // Same names in other directories, as tenants have them.
+        let twins = ["/a/app.db", "/b/app.db"].map(testing::database);
+        facts.databases.extend(twins);
+        let page = render(&facts);
+        let keys: Vec<&str> = page.lines().filter_map(|line| line.rsplit_once(' ').map(|(key, _)| key)).collect();
+        let keys: Vec<&str> = keys.into_iter().filter(|key| !key.starts_with('#')).collect();
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len(), "{page}");
     }
 
     #[test]

@@ -13,11 +13,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::core::{
-    Core, Effect, Event as CoreEvent, LocalDone, LocalOrder, Notice, Outcome, RemoteDone, RemoteOrder, Report,
+    Core, Effect, Event as CoreEvent, LocalDone, LocalOrder, Outcome, RemoteDone, RemoteOrder, Report,
     Seen as CoreSeen, SyncId, Trouble,
 };
 use super::disk::Outbox;
@@ -297,7 +296,7 @@ impl Driver {
             Effect::Report(report) => self.report(report),
             Effect::Say(notice) => {
                 let now = self.clock().instant();
-                self.note_outage(&notice, now);
+                say::note_outage(&notice, &self.parts.writer, now);
                 say::say(&notice, &self.parts.settings.path, self.parts.remote.address(), &self.parts.writer.get(), now)
             }
             Effect::MissedEvent => self.parts.watch.missed(),
@@ -343,17 +342,6 @@ impl Driver {
             let (remote, stop) = (self.parts.remote.clone(), self.parts.stop.clone());
             let (writer, governor) = (self.parts.writer.refusals(), self.parts.governor.clone());
             self.lifecycle = Some(Lifecycle::start(policy.clone(), remote, writer, stop, governor));
-        }
-    }
-
-    /// The status says it, too, and for as long as it lasts.
-    fn note_outage(&self, notice: &Notice, now: Instant) {
-        match notice {
-            Notice::Outage { lasting, .. } => {
-                self.parts.writer.outage_began(now.checked_sub(*lasting).unwrap_or(now));
-            }
-            Notice::Back { .. } => self.parts.writer.outage_ended(),
-            _ => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio::time::Instant;
 
 use super::core::Notice;
-use crate::status::Status;
+use crate::status::{Status, StatusWriter};
 
 pub(super) fn say(notice: &Notice, path: &Path, address: &str, status: &Status, now: Instant) {
     let db = path.display();
@@ -40,5 +40,14 @@ pub(super) fn say(notice: &Notice, path: &Path, address: &str, status: &Status, 
             "from here on the application's writes fail with \"database is locked\", because no restore would give them back"
         ),
         Notice::Fenced(why) => tracing::error!(db = %db, "{why}: stopping, nothing was overwritten"),
+    }
+}
+
+/// The status says an outage, too, and for as long as it lasts.
+pub(super) fn note_outage(notice: &Notice, writer: &StatusWriter, now: Instant) {
+    match notice {
+        Notice::Outage { lasting, .. } => writer.outage_began(now.checked_sub(*lasting).unwrap_or(now)),
+        Notice::Back { .. } => writer.outage_ended(),
+        _ => {}
     }
 }

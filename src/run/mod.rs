@@ -17,6 +17,7 @@
 //!   restore_missing.rs   restore one database: the lock, the log lines, the note for replication
 //!   forward.rs  bring a database forward that is an earlier state of the history
 //!   stages.rs   run a command to its end; wait for the databases
+//!   cause.rs    which events of a replication end a command
 //!   untouched.rs  did the application write to its databases?
 //!   verify.rs   beside it all: prove the replicas, now and then
 //!   monitor.rs  beside it all: metrics and health, the heartbeat, the service manager
@@ -26,6 +27,7 @@
 pub mod exit;
 
 mod boot;
+mod cause;
 mod connect;
 mod forward;
 mod monitor;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::cause::{Cause, cause};
 use super::exit::{self, CANNOT_WRITE, Course, Failure};
 use super::untouched::Untouched;
 use super::{Budget, Job};
@@ -190,35 +191,6 @@ struct Command<'a> {
     on_end: OnReplicationEnd,
     /// Environment variables that it must not see.
     strip_env: &'a [String],
-}
-
-/// Why a command is stopped before it has ended by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
-    Fenced,
-    /// It keeps the database to itself.
-    Exclusive,
-    ReplicationEnded,
-}
-
-/// Whether `what` must stop because of this event, which is said then.
-fn cause(event: &Event, what: &str, may_be_refused: bool, on_end: OnReplicationEnd) -> Option<Cause> {
-    match event {
-        Event::Fenced => {
-            tracing::error!("stopping {what}: its commits would be lost");
-            Some(Cause::Fenced)
-        }
-        // A migration lets go of the database when it is done.
-        Event::Exclusive { why } if may_be_refused => {
-            tracing::error!("stopping {what}: {why}");
-            Some(Cause::Exclusive)
-        }
-        Event::Failed { .. } if on_end == OnReplicationEnd::Stop => {
-            tracing::error!("stopping {what}: a database is not replicated any more (on-replication-end: stop)");
-            Some(Cause::ReplicationEnded)
-        }
-        Event::Ready(_) | Event::Failed { .. } | Event::Exclusive { .. } => None,
-    }
 }
 
 /// Runs one command to its end, and the end of everything it left behind.

@@ -56,6 +56,20 @@ pub struct Counts {
     pub disk_full: AtomicU64,
     /// Objects that were not what had been written to them.
     pub unproved: AtomicU64,
+    level_0: [AtomicU64; 3],
+}
+
+impl Counts {
+    /// What retention has found in level 0: so many objects that may go, that no other holds, that
+    /// are too recent.
+    pub fn level_0(&self, found: [u64; 3]) {
+        self.level_0.iter().zip(found).for_each(|(number, found)| number.store(found, Relaxed));
+    }
+
+    /// The same, in this order.
+    pub fn level_0_found(&self) -> [u64; 3] {
+        self.level_0.each_ref().map(|number| number.load(Relaxed))
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::harness::rig::shell;
 use crate::harness::{Proxy, Rig, Running, eventually};
 
 /// Of Litestream 0.5.17, those that mean something here.
-const LITESTREAMS: [&str; 18] = [
+const LITESTREAMS: [&str; 19] = [
     "litestream_db_size{db=",
     "litestream_wal_size{db=",
     "litestream_total_wal_bytes{db=",
@@ -24,6 +24,7 @@ const LITESTREAMS: [&str; 18] = [
     "litestream_sync_seconds{db=",
     "litestream_disk_full{db=",
     "litestream_compaction_verify_error_count{db=",
+    "litestream_l0_retention_files_total{db=\"app.db\",status=\"too_recent\"}",
     "litestream_checkpoint_count{db=",
     "litestream_checkpoint_error_count{db=",
     "litestream_checkpoint_seconds{db=",

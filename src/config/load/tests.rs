@@ -1,5 +1,7 @@
 //! Which file is read, and what flags and environment change in it.
 
+use std::time::Duration;
+
 use super::super::target::Target;
 use super::*;
 

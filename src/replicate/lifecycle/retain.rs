@@ -39,8 +39,20 @@ pub struct Verdict {
     pub unproved: Vec<LtxObject>,
     /// The first image is about to expire, and no snapshot holds it yet.
     pub keep_first_image: bool,
+    /// Level-0 objects, the newest one not counted.
+    pub level_0: LevelZero,
     /// When more may go if nothing else happens, Unix milliseconds.
     pub next_ms: Option<i64>,
+}
+
+/// How many of them are what to retention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LevelZero {
+    /// Old enough, and held by another object.
+    pub eligible: u64,
+    /// Old enough, and held by no other.
+    pub not_compacted: u64,
+    pub too_recent: u64,
 }
 
 impl Verdict {
@@ -131,7 +143,13 @@ fn level_0(
             base.into_iter().chain(covering(listing, object, newest)).chain(image)
         };
         let proved = covers().filter_map(|cover| Some(((known.proved)(cover)?, cover)));
-        match proved.min_by_key(|(since_ms, _)| *since_ms).map(|(_, cover)| cover).or_else(|| covers().next()) {
+        let cover = proved.min_by_key(|(since_ms, _)| *since_ms).map(|(_, cover)| cover).or_else(|| covers().next());
+        *match cover {
+            _ if due_ms > now_ms => &mut verdict.level_0.too_recent,
+            Some(_) => &mut verdict.level_0.eligible,
+            None => &mut verdict.level_0.not_compacted,
+        } += 1;
+        match cover {
             Some(cover) => verdict.rest(object, cover, due_ms, now_ms, known),
             None if object.min_txid != Txid::FIRST || (known.refused)(object) => {}
             None if due_ms <= now_ms => verdict.keep_first_image = true,

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::cache::Cache;
-use super::retain::{self, Known};
+use super::retain::{self, Known, LevelZero};
 use super::schedule::{Step, View, earlier};
 use super::wanted::{self, Wanted};
 use super::work::{Done, Work};
@@ -263,6 +263,8 @@ impl Maintainer {
                 let refused = |o: &LtxObject| self.refused.contains_key(&o.name);
                 let known = Known { proved: &proved, refused: &refused };
                 let verdict = retain::decide(listing, newest, &self.policy, now_ms, &known);
+                let LevelZero { eligible, not_compacted, too_recent } = verdict.level_0;
+                self.writer.counts().level_0([eligible, not_compacted, too_recent]);
                 let first = || listing.level(Level::L0).first().filter(|o| o.max_txid == Txid::FIRST).cloned();
                 let is_held = blocked.contains(&Level::SNAPSHOT) || is_taken(Level::SNAPSHOT, Txid::FIRST, Txid::FIRST);
                 if let Some(first) = first().filter(|_| verdict.keep_first_image && !is_held) {
