@@ -53,9 +53,13 @@ impl Schedule {
         self.due = now + if arrived { self.interval } else { LOOK_EVERY };
     }
 
+    /// Nothing was safe yet, which is nothing to tell so soon.
+    fn is_new(&self, now: Instant) -> bool {
+        !self.was_sent && now < self.began + FIRST_TIME
+    }
+
     fn next_look(&self, now: Instant) -> Instant {
-        let is_first = !self.was_sent && now < self.began + FIRST_TIME;
-        let pause = if is_first { FIRST_LOOKS } else { LOOK_EVERY };
+        let pause = if self.is_new(now) { FIRST_LOOKS } else { LOOK_EVERY };
         (now + pause).max(self.due)
     }
 }
@@ -70,7 +74,7 @@ pub async fn beat<S: Source>(heartbeat: &Heartbeat, source: &S, clock: Clock) ->
         if schedule.is_due(clock.instant()) {
             let facts: Facts = source.facts(false).await;
             let is_safe = health::is_safe(&facts, *limit);
-            if schedule.was_sent && is_held_back == is_safe {
+            if !schedule.is_new(clock.instant()) && is_held_back == is_safe {
                 is_held_back = !is_safe;
                 match is_safe {
                     true => tracing::info!("every database is safe again: the heartbeat goes on"),

@@ -219,9 +219,10 @@ fn a_heartbeat_is_sent_when_everything_is_safe_and_not_before() {
     let host = listener.local_addr().expect("bound");
     rig.settings += ADDR;
     rig.settings += &format!("heartbeat-url: http://{host}/ping/t0ken\nheartbeat-interval: 1m\n");
+    // Otherwise nothing is started before it is known whether there is a backup.
+    rig.run_bare(&["create", "rows:1"]);
     proxy.down();
-    let mut running =
-        rig.supervise(rig.app(&["create", "rows:1", &touch(&rig, "ready"), "idle", "term-exit:0"])).spawn();
+    let mut running = rig.supervise(rig.app(&["open", "rows:1", &touch(&rig, "ready"), "idle", "term-exit:0"])).spawn();
     let address = served_at(&mut running);
     running.wait_until("the application runs", || rig.path("ready").exists());
     running.wait_until("the outage is known", || sample(&address, "millstream_outage_seconds{") > Some(0.0));
