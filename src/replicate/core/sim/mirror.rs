@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bucket::{Bucket, Content, Object};
+use super::bucket::{Bucket, Object};
 use super::node::Disk;
 use super::oracle::Violation;
 use crate::ltx::Txid;
@@ -15,8 +15,8 @@ pub struct Mirror {
     is_apart: bool,
     /// What it has and the bucket does not.
     beyond: BTreeMap<u64, Object>,
-    /// The newest state that it has.
-    content: Option<(u64, Content)>,
+    /// Everything that it was given.
+    given: BTreeMap<u64, Object>,
 }
 
 impl Mirror {
@@ -26,9 +26,7 @@ impl Mirror {
             if !self.is_apart {
                 self.beyond.entry(file.txid).or_insert_with(|| file.object.clone());
             }
-            if self.content.as_ref().is_none_or(|(newest, _)| *newest < file.txid) {
-                self.content = Some((file.txid, file.object.content.clone()));
-            }
+            self.given.entry(file.txid).or_insert_with(|| file.object.clone());
         }
     }
 
@@ -51,13 +49,20 @@ impl Mirror {
         Ok(())
     }
 
-    /// The end was called safe, because the mirror has everything up to there (I2).
-    pub fn has_all(&self, kept: Txid, content: &Content) -> Result<(), Violation> {
-        match &self.content {
-            // What was not kept any more was not given to it, and it does not say that it has it.
-            Some((newest, _)) if *newest < kept.get() => Ok(()),
-            Some((_, there)) if there == content => Ok(()),
-            _ => Err(format!("TXID {kept} was said to hold every commit, and does not")),
+    /// The end was called safe if the mirror has everything up to there (I2).
+    pub fn has_all(&self, kept: Txid, disk: &Disk) -> Result<(), Violation> {
+        let Some(last) = disk.spill.back().filter(|last| last.txid == kept.get()) else {
+            return Err(format!("TXID {kept} was said to be kept, and is not"));
+        };
+        if last.object.content != disk.content {
+            return Err(format!("TXID {kept} was said to hold every commit, and does not"));
+        }
+        // A mirror that was not given it, or has another one from a branch of its own, does not confirm it.
+        match self.given.get(&kept.get()) {
+            Some(object) if object.made_by == last.object.made_by && object.content != disk.content => {
+                Err(format!("the mirror has TXID {kept}, and it does not hold every commit"))
+            }
+            _ => Ok(()),
         }
     }
 }

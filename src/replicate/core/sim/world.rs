@@ -414,7 +414,7 @@ impl World {
             let (is_synced, outcome) = (*outcome == Outcome::Synced, format!("{outcome:?}"));
             self.say(|| format!("node {node} ended: {outcome}"));
             if let Some(kept) = kept {
-                self.nodes[node].mirror.has_all(kept, &self.nodes[node].disk.content)?;
+                self.nodes[node].mirror.has_all(kept, &self.nodes[node].disk)?;
             }
             if is_synced {
                 self.oracle.synced(node, &self.nodes[node].disk.content, &self.bucket)?;
