@@ -105,15 +105,24 @@ async fn look(settings: Arc<Settings>, remote: Remote, mirrors: Vec<Mirror>) -> 
 /// Local files that keep their numbers, for the mirrors.
 #[derive(Default)]
 struct KeptFiles {
-    waiting: Vec<SpilledFile>,
-    /// The first replica is away: the mirrors get them.
+    /// The newest TXID in them.
+    last: Option<Txid>,
+    /// The first replica is away: the mirrors may have them.
     is_served: bool,
 }
 
 impl KeptFiles {
-    fn pass_on(&mut self, mirrors: &Mirrors) {
-        if self.is_served && !self.waiting.is_empty() {
-            mirrors.kept(std::mem::take(&mut self.waiting));
+    fn come(&mut self, files: Vec<SpilledFile>, mirrors: &Mirrors) {
+        if let Some(last) = files.last() {
+            self.last = Some(last.header.max_txid);
+            mirrors.kept(files);
+            self.serve(mirrors);
+        }
+    }
+
+    fn serve(&self, mirrors: &Mirrors) {
+        if let (true, Some(last)) = (self.is_served, self.last) {
+            mirrors.are_final(last);
         }
     }
 }
@@ -130,7 +139,16 @@ pub(super) struct Noted {
 }
 
 impl Driver {
-    pub fn new(parts: Parts, core: Core, local: LocalSide, look: FirstLook, noted: Noted) -> Driver {
+    pub fn new(
+        parts: Parts,
+        core: Core,
+        local: LocalSide,
+        look: FirstLook,
+        noted: Noted,
+        mut outbox: Outbox,
+    ) -> Driver {
+        let mut kept = KeptFiles::default();
+        kept.come(std::mem::take(&mut outbox.kept), &parts.mirrors.1);
         Driver {
             parts,
             core,
@@ -138,11 +156,11 @@ impl Driver {
             local: JoinSet::new(),
             interrupt: CancellationToken::new(),
             bucket: look.0,
-            outbox: Outbox::default(),
+            outbox,
             seen: None,
             noted,
             has_uploaded: false,
-            kept: KeptFiles::default(),
+            kept,
             lifecycle: None,
             callers: BTreeMap::new(),
             syncs: 0,
@@ -231,8 +249,7 @@ impl Driver {
         }
         self.idle = Some(local);
         self.outbox = done.outbox;
-        self.kept.waiting.append(&mut self.outbox.kept);
-        self.kept.pass_on(&self.parts.mirrors.1);
+        self.kept.come(std::mem::take(&mut self.outbox.kept), &self.parts.mirrors.1);
         if let Some(shipped) = done.shipped {
             self.shipped(shipped);
         }
@@ -260,7 +277,6 @@ impl Driver {
             }
             true => tracing::debug!(db = %db, "TXID {txid} is in {address} ({size} bytes)"),
         }
-        self.kept.waiting.retain(|file| file.header.max_txid > txid);
         self.parts.mirrors.1.shipped(&shipped);
         if let Some(lifecycle) = &self.lifecycle {
             lifecycle.shipped(shipped);
@@ -284,7 +300,7 @@ impl Driver {
             Effect::Maintain(true) => self.maintain(),
             Effect::ServeMirrors(is_served) => {
                 self.kept.is_served = is_served;
-                self.kept.pass_on(&self.parts.mirrors.1);
+                self.kept.serve(&self.parts.mirrors.1);
             }
             Effect::Fence => self.parts.events.send(Event::Fenced),
             Effect::Synced(id, answer) => {

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::core::{self, Core, Lane};
 use super::difference::DoubtState;
-use super::disk::Disk;
+use super::disk::{Disk, Outbox};
 use super::driver::{Driver, FirstLook, Noted, Parts};
 use super::governor::Governor;
 use super::lifecycle::{OnceWork, Policy, do_once};
@@ -106,7 +106,7 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
     };
     let shared = (governor.clone(), writer.counts().clone());
     let opened = open_notes(&settings, &remote, db, waited, shared, !mirrors.is_empty()).await;
-    let (disk, lane, noted) = match opened {
+    let (disk, lane, outbox, noted) = match opened {
         Ok(opened) => opened,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
@@ -136,7 +136,7 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
     let running = Mirrors::start(mirrors.clone(), mirror_writers, &remote, &settings, &stop);
     let mirrors = (mirrors, running);
     let parts = Parts { settings, remote, mirrors, writer, stop, events, watch, ready, requests, governor };
-    let (ended, local) = Driver::new(parts, core, local, look, noted).run().await;
+    let (ended, local) = Driver::new(parts, core, local, look, noted, outbox).run().await;
     if let (Ended::Synced(_), Some(mut local)) = (&ended, local) {
         local.close_history().await;
     }
@@ -151,7 +151,7 @@ async fn open_notes(
     is_new: bool,
     (governor, counts): (Governor, Arc<Counts>),
     has_mirrors: bool,
-) -> Result<(Disk, Lane, Noted), SpillError> {
+) -> Result<(Disk, Lane, Outbox, Noted), SpillError> {
     let (settings, address) = (settings.clone(), remote.address().to_owned());
     blocking(move || {
         let (state, replica) = settings.notes(&address);
@@ -166,8 +166,8 @@ async fn open_notes(
         if has_mirrors {
             disk.keep_for_mirrors();
         }
-        let (lane, _) = describe(&mut disk);
-        Ok((disk, lane, noted))
+        let (lane, outbox) = describe(&mut disk);
+        Ok((disk, lane, outbox, noted))
     })
     .await
 }

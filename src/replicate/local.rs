@@ -210,9 +210,10 @@ pub(super) fn describe(disk: &mut Disk) -> (Lane, Outbox) {
     disk.note_sending();
     disk.count_spilled();
     // Before anything is captured a reset would gain nothing.
-    let wal_frames = if disk.db.has_position() { disk.db.wal_frames() } else { 0 };
+    let has_position = disk.db.has_position();
+    let wal_frames = if has_position { disk.db.wal_frames() } else { 0 };
     let is_overwritten = disk.db.is_overwritten();
-    let lane = Lane { queue: disk.queue(), wal_frames, woken_reliably: true, is_overwritten };
+    let lane = Lane { queue: disk.queue(), has_position, wal_frames, woken_reliably: true, is_overwritten };
     (lane, disk.outbox())
 }
 

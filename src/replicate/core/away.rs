@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::event::{Effect, LocalDone, LocalOrder, Relief};
-use super::{Common, Now, Plan};
+use super::{Common, Lane, Now, Plan};
 use crate::ltx::Txid;
 
 /// Trouble that lasts so long makes the first replica count as away.
@@ -31,7 +31,10 @@ enum AtEnd {
     No,
     /// A round is under way that began after the last commit.
     Moving,
-    Yes,
+    /// It is done. Where the position in the history is not known, it cannot have moved anything.
+    Moved {
+        has_all: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -52,9 +55,9 @@ impl Away {
         self.has_more = true;
     }
 
-    pub fn on_done(&mut self, done: &LocalDone) {
+    pub fn on_done(&mut self, done: &LocalDone, lane: &Lane) {
         self.at_end = match (self.at_end, done) {
-            (AtEnd::Moving, LocalDone::Relieved(Ok(_))) => AtEnd::Yes,
+            (AtEnd::Moving, LocalDone::Relieved(Ok(_))) => AtEnd::Moved { has_all: lane.has_position },
             (AtEnd::Moving, LocalDone::Relieved(Err(_))) => AtEnd::No,
             (at_end, _) => at_end,
         };
@@ -102,6 +105,6 @@ impl Common {
     /// The newest TXID, if everything that was committed is in local files that the mirrors were given.
     pub(super) fn kept_for_mirrors(&self) -> Option<Txid> {
         let files = self.lane.queue.files.filter(|_| self.lane.queue.batch.is_none());
-        files.filter(|_| self.away.is_on && self.away.at_end == AtEnd::Yes).map(|(_, last)| last)
+        files.filter(|_| self.away.is_on && self.away.at_end == AtEnd::Moved { has_all: true }).map(|(_, last)| last)
     }
 }

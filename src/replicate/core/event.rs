@@ -50,6 +50,8 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lane {
     pub queue: Queue,
+    /// It is known which TXID the captured database is, so that commits can be numbered.
+    pub has_position: bool,
     /// Frames in the WAL that a reset would free.
     pub wal_frames: u32,
     /// Every change is told by inotify: a poll is only for the unexpected.

@@ -295,7 +295,7 @@ impl Common {
             Event::Local(done, lane) => {
                 (self.busy, self.lane) = (Busy::Free, *lane);
                 self.relief.on_done(done, lane, &self.config, now.instant, plan);
-                self.away.on_done(done);
+                self.away.on_done(done, lane);
             }
             Event::WalMeasured(len) => {
                 let budget = self.config.max_sync_wal_bytes;

@@ -27,11 +27,11 @@ const AT_HAND_BYTES: usize = 4 << 20;
 /// What a mirror is told by the replication.
 #[derive(Clone, Debug)]
 pub enum Offer {
-    /// The history goes up to there, and the first replica has it.
+    /// Everything up to there may be copied.
     Final(Txid),
     /// The first replica has this object.
     Shipped(Shipped),
-    /// It does not answer: this is on the local disk, and has its number for good.
+    /// This is on the local disk, and has its number for good.
     Kept(Vec<SpilledFile>),
     /// It must be done by then, and nothing more comes.
     Finish(Instant),
@@ -62,6 +62,8 @@ pub struct Driver {
     noted: LastSynced,
     /// The newest TXID that is final.
     newest: Option<Txid>,
+    /// The history goes on in local files to there: a mirror may have been given it before.
+    kept_to: Option<Txid>,
     /// Of the newest TXID in the mirror.
     page_size: Option<PageSize>,
     lifecycle: Option<Lifecycle>,
@@ -83,6 +85,7 @@ impl Driver {
             bytes_at_hand: 0,
             noted,
             newest: None,
+            kept_to: None,
             page_size: None,
             lifecycle: None,
         }
@@ -135,11 +138,11 @@ impl Driver {
                 Some(txid)
             }
             Offer::Kept(files) => {
-                let last = files.last().map(|file| file.header.max_txid);
+                self.kept_to = self.kept_to.max(files.last().map(|file| file.header.max_txid));
                 for file in files {
                     self.at_hand.entry(file.header.min_txid).or_insert(Source::File(file));
                 }
-                last
+                None
             }
         };
         let Some(last) = last else { return Event::Timer };
@@ -240,7 +243,7 @@ impl Driver {
     fn look(&mut self) {
         let (first, mirror) = (self.parts.first.clone(), self.parts.mirror.remote.clone());
         let (at_hand, noted) = (self.at_hand.clone(), self.noted.clone());
-        let newest = self.newest.unwrap_or(Txid::FIRST);
+        let newest = self.newest.max(self.kept_to).unwrap_or(Txid::FIRST);
         self.work.spawn(async move {
             let looked = async {
                 let seen = look(&mirror).await?;

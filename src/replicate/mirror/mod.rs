@@ -118,7 +118,7 @@ impl Mirrors {
         Mirrors(mirrors.into_iter().zip(writers).map(start).collect())
     }
 
-    /// The first replica has everything up to there.
+    /// They may have everything up to there: the first replica has it, or is away.
     pub fn are_final(&self, txid: Txid) {
         self.offer(&Offer::Final(txid));
     }
@@ -127,7 +127,8 @@ impl Mirrors {
         self.offer(&Offer::Shipped(shipped.clone()));
     }
 
-    /// The first replica is away; these files have their numbers for good.
+    /// These local files have their numbers for good. They are not final before that is said: the first replica may have
+    /// another writer's.
     pub fn kept(&self, files: Vec<SpilledFile>) {
         self.offer(&Offer::Kept(files));
     }

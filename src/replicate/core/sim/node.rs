@@ -200,7 +200,8 @@ impl Node {
             Progress::Known(..) => u32::try_from(self.disk.content.len() - process.wal_from).expect("few"),
             Progress::Unknown { .. } => 0,
         };
-        Lane { queue: Queue { files, batch }, wal_frames, woken_reliably: true, is_overwritten: false }
+        let has_position = matches!(process.progress, Progress::Known(..));
+        Lane { queue: Queue { files, batch }, has_position, wal_frames, woken_reliably: true, is_overwritten: false }
     }
 
     fn note_sending(&mut self) {
