@@ -10,9 +10,10 @@ use anyhow::{anyhow, bail};
 
 use super::expand::{self, Expanded};
 use super::monitoring::Monitoring;
-use super::options::{CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Replica, Shutdown};
+use super::options::{
+    CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Presets, Replica, Shutdown,
+};
 use super::paths::{PathContext, default_meta_path};
-use super::presets::Presets;
 use super::sources::{DEFAULT_CONFIG_PATH, Sources, non_empty};
 use super::{collisions, placement, replica, replicas, resolve, unset, url, yaml};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::monitoring::Monitoring;
-use super::presets::Presets;
+use super::section::Section;
 use super::target::Target;
 
 /// The whole configuration of one process.
@@ -270,5 +270,21 @@ impl Default for SnapshotPolicy {
             retention: Duration::from_secs(24 * 3600),
             check_interval: Duration::from_secs(3600),
         }
+    }
+}
+
+/// What the top level of the file says for every replica; nothing, where there is no file.
+#[derive(Clone, Debug, Default)]
+pub struct Presets(Section);
+
+impl Presets {
+    pub(super) fn of(root: &Section) -> Presets {
+        // The databases have taken what they need, and there may be thousands of them.
+        let entries = root.entries.iter().filter(|(key, _)| *key != "dbs").cloned().collect();
+        Presets(Section { entries })
+    }
+
+    pub(super) fn section(&self) -> &Section {
+        &self.0
     }
 }

@@ -9,18 +9,6 @@ use super::section::{Section, Value};
 use super::sources::Sources;
 use super::{collisions, placement, replica, unset, url};
 
-/// What the top level of the file says for every replica; nothing, where there is no file.
-#[derive(Clone, Debug, Default)]
-pub struct Presets(Section);
-
-impl Presets {
-    pub fn of(root: &Section) -> Presets {
-        // The databases have taken what they need, and there may be thousands of them.
-        let entries = root.entries.iter().filter(|(key, _)| *key != "dbs").cloned().collect();
-        Presets(Section { entries })
-    }
-}
-
 /// A database that may be replicated, and what is to be said of it.
 #[derive(Debug)]
 pub struct Added {
@@ -46,7 +34,7 @@ impl Options {
         }
         let mut warnings = Vec::new();
         let own = Section { entries: vec![("url", Value::Text(replica_url.to_owned()))] };
-        let replica = replica::from_section(&own, &self.presets.0, sources.context(), &mut warnings)
+        let replica = replica::from_section(&own, self.presets.section(), sources.context(), &mut warnings)
             .map_err(|why| format!("replica URL: {why}"))?;
         let first = Replica { snapshot: self.lifecycle.snapshot, ..replica };
         let database = Database {

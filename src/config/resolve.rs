@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
-use super::options::{CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Shutdown, Socket};
+use super::options::{
+    CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Presets, Shutdown, Socket,
+};
 use super::paths::{PathContext, default_meta_path};
-use super::presets::Presets;
 use super::replicas::Surroundings;
 use super::section::Section;
 use super::{collisions, lifecycle, monitoring, owner, replicas, scalar};

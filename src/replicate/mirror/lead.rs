@@ -18,7 +18,7 @@ use crate::replicate::core::Trouble as StepTrouble;
 use crate::replicate::local::trouble;
 use crate::replicate::look::{Seen, look};
 use crate::replicate::on_thread::blocking;
-use crate::state::SyncedTo;
+use crate::state::{RestoreMarker, SyncedTo};
 
 /// A mirror that does not answer is not waited for longer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -63,13 +63,17 @@ pub async fn look_at_all(settings: &Settings, first: &Remote, mirrors: &[Mirror]
     Ok(seen)
 }
 
-/// Whether a note says that this disk was in step with the end of the first replica.
+/// Whether the notes say that this disk was in step with the end of the first replica, and was not restored from another since.
 async fn is_in_step(settings: &Settings, first: &Remote, seen: &Seen) -> bool {
     let Some(end) = &seen.end else { return false };
     let (newest, txid) = (end.header().copied(), end.txid);
-    let (_, replica) = settings.notes(first.address());
-    let synced_to = blocking(move || replica.last_synced().synced_to(newest.as_ref())).await;
-    synced_to.and_then(SyncedTo::txid) == Some(txid)
+    let (state, replica) = settings.notes(first.address());
+    blocking(move || {
+        let is_from_another = |marker: &RestoreMarker| marker.replica != replica.address();
+        let synced_to = replica.last_synced().synced_to(newest.as_ref()).and_then(SyncedTo::txid);
+        synced_to == Some(txid) && !state.restore_marker().as_ref().is_some_and(is_from_another)
+    })
+    .await
 }
 
 /// Whether a note says that the database here is this TXID of the mirror. With an empty first replica nothing else tells.
@@ -77,7 +81,7 @@ async fn is_known(settings: &Settings, address: &str, txid: Txid) -> bool {
     let (state, mirror) = settings.notes(address);
     let address = address.to_owned();
     blocking(move || {
-        let is_restored = |marker: &crate::state::RestoreMarker| marker.replica == address && marker.txid == txid;
+        let is_restored = |marker: &RestoreMarker| marker.replica == address && marker.txid == txid;
         mirror.last_synced().txid() == Some(txid) || state.restore_marker().as_ref().is_some_and(is_restored)
     })
     .await
