@@ -168,3 +168,19 @@ fn policy(database: &Database, replica: &Replica, options: &Options) -> Policy {
         listing_lasts: lifecycle.l0_retention_check_interval.saturating_mul(CHECKS_PER_LISTING),
     }
 }
+
+/// Says where a database goes, and how often.
+pub fn tell_policy(database: &Database) {
+    for replica in database.replicas.iter() {
+        let name = match database.replicas.are_several() {
+            true => format!(" the replica {},", replica.name),
+            false => String::new(),
+        };
+        tracing::info!(
+            db = %database.path.display(),
+            "replicating to{name} {} (at once when quiet, one upload per {:?} on average under sustained writes)",
+            replica.url,
+            replica.sync_interval
+        );
+    }
+}

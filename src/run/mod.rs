@@ -45,7 +45,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::Instant;
 
-use crate::config::{Database, Options, Replica, Shutdown};
+use crate::config::{Options, Replica, Shutdown};
 use crate::control::Socket;
 use crate::fleet::{FleetHandle, MirrorRegistration, Registration};
 use crate::http::Phase;
@@ -146,7 +146,7 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
     let lines = stages::unless_signalled(signals, prepare).await??;
     let (mut proofs, mut ids) = (Vec::new(), BTreeSet::new());
     for line in lines {
-        tell_policy(line.database);
+        connect::tell_policy(line.database);
         let id = fleet.add(registration(&line, &job, &fleet)).await.map_err(|error| Failure::new(CONFIG, error))?;
         let statuses = fleet.watch_replicas(id).await.map_err(|error| Failure::new(CONFIG, error))?;
         ids.insert(id);
@@ -217,21 +217,6 @@ fn registration(line: &Line<'_>, job: &Job, fleet: &FleetHandle) -> Registration
         remote: line.remote.clone(),
         store: connect::store_key(&database.replicas.first.target),
         mirrors: line.mirrors().map(mirror).collect(),
-    }
-}
-
-fn tell_policy(database: &Database) {
-    for replica in database.replicas.iter() {
-        let name = match database.replicas.are_several() {
-            true => format!(" the replica {},", replica.name),
-            false => String::new(),
-        };
-        tracing::info!(
-            db = %database.path.display(),
-            "replicating to{name} {} (at once when quiet, one upload per {:?} on average under sustained writes)",
-            replica.url,
-            replica.sync_interval
-        );
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use super::connect::{backups_beside, settings, store_key};
-use super::{Job, preflight, tell_policy};
+use super::connect::{backups_beside, settings, store_key, tell_policy};
+use super::{Job, preflight};
 use crate::clock::MACHINE;
 use crate::config::{Added, Database, Options, Sources};
 use crate::control::{Control, Refused, Registrar, Serving, Socket};
