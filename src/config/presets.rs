@@ -49,7 +49,10 @@ impl Options {
         };
         let mut all = present.to_vec();
         all.push(database.clone());
-        collisions::refuse(&all)?;
+        collisions::refuse(&all).map_err(|why| match why.split_once(&format!("dbs[{}] ", present.len())) {
+            Some((_, what)) => format!("this database and another one {what}"),
+            None => why,
+        })?;
         // What is said of the others has been said.
         let of_others = placement::check(present).unwrap_or_default();
         let near = placement::check(&all)?.into_iter().filter(|warning| !of_others.contains(warning));
@@ -98,7 +101,7 @@ mod tests {
     fn what_would_destroy_another_is_refused_without_a_secret() {
         let options = options(FILE);
         for (path, url, part) in [
-            ("/data/b.db", "s3://b/a", "same replica"),
+            ("/data/b.db", "s3://b/a", "this database and another one have the same replica"),
             ("/data/b.db", "s3://b/a/ltx", "lies among the files"),
             ("/data/a.db", "s3://b/b", "name the same database"),
             ("/data/b.db", "file:///data", "contains the database"),
