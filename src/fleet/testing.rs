@@ -38,18 +38,6 @@ impl App {
 
     pub fn registration(&self) -> Registration {
         let hour = Duration::from_secs(3600);
-        let policy = Policy {
-            levels: vec![hour],
-            snapshot_interval: hour,
-            snapshot_retention: hour,
-            snapshot_check_interval: hour,
-            l0_retention: hour,
-            l0_check_interval: hour,
-            grace: hour,
-            delete: true,
-            listing_lasts: hour,
-            spread: 0,
-        };
         let settings = Settings {
             meta_path: fsx::with_suffix(&self.path, ".meta"),
             optional: false,
@@ -67,7 +55,7 @@ impl App {
             sync_interval: hour,
             final_retry_interval: Duration::from_millis(50),
             proof_lasts: hour,
-            lifecycle: Some(policy),
+            lifecycle: Some(Policy::of_hours()),
             once: None,
             clock: MACHINE,
         };

@@ -145,6 +145,11 @@ fn read_exact(reader: &mut impl io::Read, buf: &mut [u8], within: &'static str) 
     })
 }
 
+/// The checksum that a file ends with, from its last bytes; 0 where there are too few.
+pub fn checksum_at_end(bytes: &[u8]) -> u64 {
+    bytes.last_chunk().map_or(0, |last| u64::from_be_bytes(*last))
+}
+
 /// Big-endian u32 at `at`; the caller has checked the length.
 fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))

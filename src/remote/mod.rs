@@ -22,6 +22,7 @@
 //! ignored and said, and never fails anything: a bucket is a shared place.
 
 mod audit;
+mod common;
 mod created;
 mod ends;
 mod leftover;
@@ -34,6 +35,7 @@ mod stream;
 mod v03;
 
 pub use audit::{Audit, Evidence, Finding, Seen, Severity, Span, What, audit};
+pub use common::{common_ends, is_same_commit};
 pub use ends::Unsound;
 pub use level::Level;
 pub use listing::{Listing, OtherLayout, Resembles};

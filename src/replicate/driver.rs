@@ -37,9 +37,10 @@ use crate::remote::Remote;
 use crate::state::{LastSynced, SpilledFile};
 use crate::status::StatusWriter;
 
-/// What is in the first replica is safe: at the end a mirror gets so much time to follow. With `-once` nothing follows later.
+/// What is in the first replica is safe: at the end a mirror gets so much time to follow.
 const MIRROR_TIME: Duration = Duration::from_secs(5);
-const MIRROR_TIME_ONCE: Duration = Duration::from_secs(60);
+/// Where the first replica does not have it, or nothing follows later (`-once`).
+const MIRROR_TIME_ALONE: Duration = Duration::from_secs(60);
 /// Where replication ends for another reason, that is to be said soon.
 const MIRROR_TIME_BRIEF: Duration = Duration::from_millis(500);
 
@@ -374,17 +375,15 @@ impl Driver {
     /// What the end is called, after the mirrors had their time.
     async fn ended(&mut self) -> Ended {
         let status = self.parts.writer.get();
-        let (wanted, time) = match self.core.outcome() {
-            Some(Outcome::Unsynced { kept, .. }) => (*kept, Duration::MAX),
-            Some(Outcome::Synced) if self.parts.settings.once.is_some() => (None, MIRROR_TIME_ONCE),
-            Some(Outcome::Synced) => (None, MIRROR_TIME),
-            _ => (None, MIRROR_TIME_BRIEF),
+        let (now, stop) = (self.parts.settings.clock.instant(), *self.parts.stop.borrow());
+        let (wanted, latest) = match self.core.outcome() {
+            Some(Outcome::Unsynced { kept, .. }) => (*kept, stop.unwrap_or(now + MIRROR_TIME_ALONE)),
+            Some(Outcome::Synced) if self.parts.settings.once.is_some() => (None, now + MIRROR_TIME_ALONE),
+            Some(Outcome::Synced) => (None, now + MIRROR_TIME),
+            _ => (None, now + MIRROR_TIME_BRIEF),
         };
-        let now = self.parts.settings.clock.instant();
-        let stop = self.parts.stop.borrow().unwrap_or(now + MIRROR_TIME_ONCE);
-        let deadline = now.checked_add(time).map_or(stop, |latest| latest.min(stop));
         let mirrors = std::mem::take(&mut self.parts.mirrors.1);
-        let complete = mirrors.finish(deadline, wanted).await;
+        let complete = mirrors.finish(latest, &mut self.parts.stop, wanted).await;
         let Some(outcome) = self.core.outcome() else { return Ended::Synced(status.confirmed) };
         match outcome {
             Outcome::Synced => Ended::Synced(status.confirmed),

@@ -2,12 +2,10 @@
 //!
 //! A level-0 object is the same in every replica of one history, byte for byte, and two histories
 //! have different ones. Where no TXID is left as such an object in both, compacted files that end
-//! with the same TXID tell: they say to the millisecond when that was captured. Agreement shows
-//! that it is the same history; a difference shows nothing, because a snapshot of Litestream says
-//! when it was made.
+//! with the same TXID can show that it is the same history (`remote/common.rs`).
 
 use crate::ltx::{Header, Txid};
-use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
+use crate::remote::{Level, LtxObject, ReadError, Remote, common_ends, is_same_commit};
 use crate::store::StoreError;
 
 /// So many pairs of objects are compared until one tells.
@@ -26,40 +24,19 @@ pub enum SameHistory {
 pub async fn same_history(one: &Remote, other: &Remote) -> Result<SameHistory, StoreError> {
     let (ours, theirs) = tokio::try_join!(one.listing(), other.listing())?;
     let is_l0 = |object: &LtxObject| object.level == Level::L0;
-    for (our, their) in pairs(&ours, &theirs, is_l0) {
+    for (our, their) in common_ends(&ours, &theirs, is_l0).take(PAIRS_MAX) {
         if let (Some(a), Some(b)) = (header(one, our).await?, header(other, their).await?) {
             return Ok(if a == b { SameHistory::Yes } else { SameHistory::No(their.max_txid) });
         }
     }
-    for (our, their) in pairs(&ours, &theirs, |_| true) {
-        let moment = |header: Header| (header.timestamp_ms, header.page_size, header.commit);
+    for (our, their) in common_ends(&ours, &theirs, |_| true).take(PAIRS_MAX) {
         if let (Some(a), Some(b)) = (header(one, our).await?, header(other, their).await?)
-            && moment(a) == moment(b)
+            && is_same_commit(&a, &b)
         {
             return Ok(SameHistory::Yes);
         }
     }
     Ok(SameHistory::Unknown)
-}
-
-/// Objects of both that end with the same TXID, the newest first.
-fn pairs<'a>(
-    ours: &'a Listing,
-    theirs: &'a Listing,
-    wanted: fn(&LtxObject) -> bool,
-) -> impl Iterator<Item = (&'a LtxObject, &'a LtxObject)> {
-    let ends = |listing: &'a Listing| {
-        let mut objects: Vec<&LtxObject> = listing.objects().filter(|object| wanted(object)).collect();
-        objects.sort_by_key(|object| (object.max_txid, object.level));
-        objects.dedup_by_key(|object| object.max_txid);
-        objects
-    };
-    let ours = ends(ours);
-    let pair = move |their: &'a LtxObject| {
-        let at = ours.binary_search_by_key(&their.max_txid, |object| object.max_txid).ok()?;
-        Some((ours[at], their))
-    };
-    ends(theirs).into_iter().rev().filter_map(pair).take(PAIRS_MAX)
 }
 
 /// Of an object that is what its name says.

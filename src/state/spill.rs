@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 use super::ownership;
 use crate::fsx::{self, Context, FsError};
-use crate::ltx::{Decoder, Encoded, Header, LtxError, Txid, WalPosition, merge};
+use crate::ltx::{Decoder, Encoded, Header, LtxError, Txid, WalPosition, checksum_at_end, merge};
 
 /// So many files may wait before those that were never sent are merged: each merge reads and writes
 /// all of them.
@@ -123,7 +123,7 @@ impl Spill {
 
     /// Appends a file whose bytes are at hand.
     pub fn append_bytes(&mut self, header: &Header, bytes: &[u8]) -> Result<(), SpillError> {
-        let checksum = bytes.last_chunk().map_or(0, |last| u64::from_be_bytes(*last));
+        let checksum = checksum_at_end(bytes);
         let path = self.path_of(header.min_txid);
         self.append(header, |writer| {
             writer.write_all(bytes).on("write", &path)?;
@@ -251,11 +251,8 @@ fn files_with(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, FsError
 /// Decodes the whole file; only one that verifies is worth uploading.
 fn check(path: &Path) -> Result<SpilledFile, SpillError> {
     let size = fsx::metadata(path)?.len();
-    let mut decoder = Decoder::new(BufReader::new(fsx::open(path)?))?;
-    let header = *decoder.header();
-    let mut page = vec![0; header.page_size.bytes()];
-    while decoder.next_page(&mut page)?.is_some() {}
-    let decoded = decoder.finish()?;
+    let decoded = Decoder::new(BufReader::new(fsx::open(path)?))?.finish()?;
+    let header = decoded.header;
     if header.min_txid != header.max_txid || header.wal == WalPosition::default() && header.min_txid != Txid::FIRST {
         return Err(LtxError::Malformed("it is not a level-0 file".into()).into());
     }

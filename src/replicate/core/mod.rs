@@ -35,6 +35,7 @@
 //!   sync.rs     who waits until everything is in the bucket
 //!   pace.rs     when the next upload may begin
 //!   outage.rs   what to say of a failure, and when to try again
+//!   plan.rs     effects, and when to plan again
 //! ```
 
 mod away;
@@ -45,6 +46,7 @@ mod fence;
 mod locate;
 mod outage;
 mod pace;
+mod plan;
 mod relief;
 mod start;
 mod stream;
@@ -70,6 +72,7 @@ use fence::Fencing;
 use locate::Locating;
 pub use outage::Outage;
 pub use pace::Pace;
+pub use plan::Plan;
 use relief::{Lent, WalRelief};
 pub use start::{Answer, Aside, Begin, Question, Seen, StartDone, StartOrder};
 use stream::Streaming;
@@ -174,32 +177,6 @@ pub struct Core {
     common: Common,
     state: State,
     wake_at: Option<Instant>,
-}
-
-/// What is to be done now, and when to plan again if nothing happens until then.
-#[derive(Default)]
-struct Plan {
-    effects: Vec<Effect>,
-    wake_at: Option<Instant>,
-}
-
-impl Plan {
-    fn push(&mut self, effect: Effect) {
-        self.effects.push(effect);
-    }
-
-    fn wake(&mut self, at: Instant) {
-        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
-    }
-
-    /// Whether `at` has come; if not, it is waited for.
-    fn is_due(&mut self, at: Instant, now: Now) -> bool {
-        let is_due = at <= now.instant;
-        if !is_due {
-            self.wake(at);
-        }
-        is_due
-    }
 }
 
 impl Core {

@@ -116,6 +116,26 @@ impl Policy {
     }
 }
 
+#[cfg(test)]
+impl Policy {
+    /// Nothing is due within a test.
+    pub fn of_hours() -> Policy {
+        let hour = Duration::from_secs(3600);
+        Policy {
+            levels: vec![hour],
+            snapshot_interval: hour,
+            snapshot_retention: hour,
+            snapshot_check_interval: hour,
+            l0_retention: hour,
+            l0_check_interval: hour,
+            grace: hour,
+            delete: true,
+            listing_lasts: hour,
+            spread: 0,
+        }
+    }
+}
+
 fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

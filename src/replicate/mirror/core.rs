@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::clock::Dice;
 use crate::ltx::Txid;
-use crate::replicate::core::{Now, Outage, Pace};
+use crate::replicate::core::{Now, Outage, Pace, Plan};
 
 /// So many objects are copied one by one; more of them are not worth it, and a snapshot is made.
 const COPIES_MAX: u64 = 2000;
@@ -169,18 +169,18 @@ impl Core {
 
     /// What is to be done after `event`.
     pub fn on_event(&mut self, event: Event, now: Now) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        let mut plan = Plan::default();
         match event {
             Event::Final(txid) => self.newest = self.newest.max(Some(txid)),
             Event::Finish(deadline) => self.finish = Some(deadline),
             Event::Timer => {}
-            Event::Looked(found) => self.looked(found, now, &mut effects),
-            Event::Copied(copied) => self.advanced(copied, false, now, &mut effects),
-            Event::BegunAnew(begun) => self.advanced(begun, true, now, &mut effects),
+            Event::Looked(found) => self.looked(found, now, &mut plan),
+            Event::Copied(copied) => self.advanced(copied, false, now, &mut plan),
+            Event::BegunAnew(begun) => self.advanced(begun, true, now, &mut plan),
         }
-        self.wake_at = None;
-        self.plan(now, &mut effects);
-        effects
+        self.plan(now, &mut plan);
+        self.wake_at = plan.wake_at;
+        plan.effects
     }
 
     /// When [`Event::Timer`] is due.
@@ -195,62 +195,63 @@ impl Core {
         }
     }
 
-    fn looked(&mut self, found: Result<Found, Trouble>, now: Now, effects: &mut Vec<Effect>) {
+    fn looked(&mut self, found: Result<Found, Trouble>, now: Now, plan: &mut Plan<Effect>) {
         self.work = Work::Idle;
         let (newest, is_cut_off) = match found {
             Ok(Found::Empty) => (None, false),
             Ok(Found::Same(txid)) => (Some(txid), false),
             Ok(Found::SameBefore(txid)) => (Some(txid), true),
-            Ok(Found::Foreign(why)) | Err(Trouble::Foreign(why)) => return self.refuse(why, now, effects),
-            Err(trouble) => return self.failed(trouble, now, effects),
+            Ok(Found::Foreign(why)) | Err(Trouble::Foreign(why)) => return self.refuse(why, now, plan),
+            Err(trouble) => return self.failed(trouble, now, plan),
         };
-        self.is_back(now, effects);
+        self.is_back(now, plan);
         if let (Some(txid), false) = (newest, is_cut_off) {
-            effects.push(Effect::Confirmed(txid));
+            plan.push(Effect::Confirmed(txid));
         }
-        effects.push(Effect::Maintain(true));
+        plan.push(Effect::Maintain(true));
         self.state = State::Following(Following { newest, seen_at: now.boot, in_round: false, is_cut_off });
     }
 
     /// The mirror has an object more, or should have it.
-    fn advanced(&mut self, done: Result<Txid, Trouble>, anew: bool, now: Now, effects: &mut Vec<Effect>) {
+    fn advanced(&mut self, done: Result<Txid, Trouble>, anew: bool, now: Now, plan: &mut Plan<Effect>) {
         self.work = Work::Idle;
         let State::Following(following) = &mut self.state else { return };
         match done {
             Ok(txid) if Some(txid) > following.newest => {
                 (following.newest, following.seen_at, following.is_cut_off) = (Some(txid), now.boot, false);
-                effects.push(Effect::Confirmed(txid));
+                plan.push(Effect::Confirmed(txid));
                 if anew {
-                    effects.push(Effect::Say(Notice::BegunAnew(txid)));
+                    plan.push(Effect::Say(Notice::BegunAnew(txid)));
                     // What it knows of the mirror has a hole now.
-                    effects.extend([Effect::Maintain(false), Effect::Maintain(true)]);
+                    plan.push(Effect::Maintain(false));
+                    plan.push(Effect::Maintain(true));
                 }
-                self.is_back(now, effects);
+                self.is_back(now, plan);
             }
             Ok(_) | Err(Trouble::Gone) if anew => {
                 let why = "the first replica has no file that goes beyond what the mirror has".to_owned();
-                self.failed(Trouble::Passing { why, refused: false }, now, effects);
+                self.failed(Trouble::Passing { why, refused: false }, now, plan);
             }
             Ok(_) => {}
             Err(Trouble::Gone) => following.is_cut_off = true,
-            Err(Trouble::Foreign(why)) => self.refuse(why, now, effects),
-            Err(trouble) => self.failed(trouble, now, effects),
+            Err(Trouble::Foreign(why)) => self.refuse(why, now, plan),
+            Err(trouble) => self.failed(trouble, now, plan),
         }
     }
 
-    fn refuse(&mut self, why: String, now: Now, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Maintain(false));
+    fn refuse(&mut self, why: String, now: Now, plan: &mut Plan<Effect>) {
+        plan.push(Effect::Maintain(false));
         self.state = State::Refused { why, say_at: now.instant };
     }
 
-    fn failed(&mut self, trouble: Trouble, now: Now, effects: &mut Vec<Effect>) {
+    fn failed(&mut self, trouble: Trouble, now: Now, plan: &mut Plan<Effect>) {
         let (why, refused) = match trouble {
             Trouble::Passing { why, refused } => (why, refused),
             Trouble::Gone | Trouble::Foreign(_) => return,
         };
         let failure = self.outage.failed(now.instant, !refused, &mut self.dice);
         if let Some(lasting) = failure.say {
-            effects.push(Effect::Say(Notice::Outage { why: why.clone(), lasting }));
+            plan.push(Effect::Say(Notice::Outage { why: why.clone(), lasting }));
         }
         self.why = Some(why);
         let pause = match self.finish {
@@ -260,50 +261,42 @@ impl Core {
         self.work = Work::Waiting(now.instant + pause);
     }
 
-    fn is_back(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    fn is_back(&mut self, now: Now, plan: &mut Plan<Effect>) {
         self.why = None;
         if let Some(after) = self.outage.ended(now.instant) {
-            effects.push(Effect::Say(Notice::Back { after }));
+            plan.push(Effect::Say(Notice::Back { after }));
         }
     }
 
-    fn plan(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    fn plan(&mut self, now: Now, plan: &mut Plan<Effect>) {
         if let Some(deadline) = self.finish
-            && self.is_over(deadline, now)
+            && self.is_over(deadline, now, plan)
         {
-            return self.end(effects);
+            return self.end(plan);
         }
         if let Work::Waiting(until) = self.work
-            && self.is_due(until, now)
+            && plan.is_due(until, now)
         {
             self.work = Work::Idle;
         }
         match &mut self.state {
-            State::Refused { say_at, .. } => {
-                let at = *say_at;
-                if self.is_due(at, now) {
-                    self.say_refused(now, effects);
+            State::Refused { why, say_at } => {
+                if plan.is_due(*say_at, now) {
+                    plan.push(Effect::Say(Notice::Refused(why.clone())));
+                    *say_at = now.instant + REFUSED_EVERY;
+                    plan.wake(*say_at);
                 }
             }
             State::Looking if matches!(self.work, Work::Idle) && self.newest.is_some() => {
-                self.order(Effect::Look, effects);
+                self.order(Effect::Look, plan);
             }
-            State::Following(_) if matches!(self.work, Work::Idle) => self.follow(now, effects),
+            State::Following(_) if matches!(self.work, Work::Idle) => self.follow(now, plan),
             State::Looking | State::Following(_) | State::Ended(_) => {}
         }
     }
 
-    fn say_refused(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if let State::Refused { why, say_at } = &mut self.state {
-            effects.push(Effect::Say(Notice::Refused(why.clone())));
-            *say_at = now.instant + REFUSED_EVERY;
-            let at = *say_at;
-            self.wake(at);
-        }
-    }
-
     /// The mirror ends where it is known to end, and nothing is under way.
-    fn follow(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    fn follow(&mut self, now: Now, plan: &mut Plan<Effect>) {
         let State::Following(following) = &mut self.state else { return };
         let Some(last) = self.newest.filter(|last| Some(*last) > following.newest) else {
             following.in_round = false;
@@ -311,11 +304,11 @@ impl Core {
         };
         if now.boot.saturating_sub(following.seen_at) >= self.config.proof_lasts {
             self.state = State::Looking;
-            return self.order(Effect::Look, effects);
+            return self.order(Effect::Look, plan);
         }
         let at = self.pace.next_at(now.instant);
         if !following.in_round && self.finish.is_none() && at > now.instant {
-            return self.wake(at);
+            return plan.wake(at);
         }
         if !std::mem::replace(&mut following.in_round, true) {
             self.pace.begin(now.instant);
@@ -326,25 +319,25 @@ impl Core {
             true => Effect::BeginAnew(following.newest),
             false => Effect::Copy(first),
         };
-        self.order(order, effects);
+        self.order(order, plan);
     }
 
-    fn order(&mut self, order: Effect, effects: &mut Vec<Effect>) {
+    fn order(&mut self, order: Effect, plan: &mut Plan<Effect>) {
         self.work = Work::Busy;
-        effects.push(order);
+        plan.push(order);
     }
 
     /// Whether there is nothing more to do, or no time for it.
-    fn is_over(&mut self, deadline: Instant, now: Now) -> bool {
+    fn is_over(&self, deadline: Instant, now: Now, plan: &mut Plan<Effect>) -> bool {
         let is_done = match &self.state {
             State::Following(following) => following.newest >= self.newest,
             State::Looking => self.newest.is_none(),
             State::Refused { .. } | State::Ended(_) => true,
         };
-        is_done || self.is_due(deadline, now)
+        is_done || plan.is_due(deadline, now)
     }
 
-    fn end(&mut self, effects: &mut Vec<Effect>) {
+    fn end(&mut self, plan: &mut Plan<Effect>) {
         let late = || Some(self.why.clone().unwrap_or_else(|| "there was no time for more".into()));
         let outcome = match &self.state {
             State::Ended(_) => return,
@@ -355,20 +348,7 @@ impl Core {
             State::Looking => Outcome { newest: None, why: self.newest.and_then(|_| late()) },
             State::Refused { why, .. } => Outcome { newest: None, why: Some(why.clone()) },
         };
-        effects.push(Effect::Maintain(false));
+        plan.push(Effect::Maintain(false));
         self.state = State::Ended(outcome);
-    }
-
-    fn wake(&mut self, at: Instant) {
-        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
-    }
-
-    /// Whether `at` has come; if not, it is waited for.
-    fn is_due(&mut self, at: Instant, now: Now) -> bool {
-        let is_due = at <= now.instant;
-        if !is_due {
-            self.wake(at);
-        }
-        is_due
     }
 }

@@ -298,7 +298,7 @@ impl Driver {
         match notice {
             Notice::Outage { why, lasting } => tracing::error!(
                 db = %db,
-                "cannot replicate to the replica {name} ({address}) since {:.1} s: {why}; still retrying, the first replica goes on",
+                "cannot replicate to the replica {name} ({address}), for {:.1} s now: {why}; still retrying, the first replica goes on",
                 lasting.as_secs_f64()
             ),
             Notice::Back { after } => {

@@ -39,6 +39,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -140,18 +141,32 @@ impl Mirrors {
         }
     }
 
-    /// Brings them up to what they were told of, by the deadline. The name of one that has everything up to `wanted`.
-    pub async fn finish(mut self, deadline: Instant, wanted: Option<Txid>) -> Option<String> {
-        self.offer(&Offer::Finish(deadline));
-        let mut complete = None;
-        for mirror in &mut self.0 {
-            if let Ok(outcome) = (&mut mirror.task).await
-                && wanted.is_some()
-                && outcome.newest >= wanted
-            {
-                complete.get_or_insert_with(|| mirror.name.clone());
+    /// Brings them up to what they were told of, by `latest` or by the deadline, which may still be moved. The name of one that
+    /// has everything up to `wanted`.
+    pub async fn finish(
+        mut self,
+        latest: Instant,
+        stop: &mut watch::Receiver<Stop>,
+        wanted: Option<Txid>,
+    ) -> Option<String> {
+        let until = |stop: Stop| Offer::Finish(stop.map_or(latest, |deadline| deadline.min(latest)));
+        self.offer(&until(*stop.borrow_and_update()));
+        let names: Vec<String> = self.0.iter().map(|mirror| mirror.name.clone()).collect();
+        let offers: Vec<_> = self.0.iter().map(|mirror| mirror.offers.clone()).collect();
+        let mut ends = join_all(self.0.iter_mut().map(|mirror| &mut mirror.task));
+        let ends = loop {
+            tokio::select! {
+                ends = &mut ends => break ends,
+                Ok(()) = stop.changed() => {
+                    let moved = until(*stop.borrow_and_update());
+                    offers.iter().for_each(|offers| drop(offers.send(moved.clone())));
+                }
             }
-        }
-        complete
+        };
+        let is_complete = |end: &Result<Outcome, _>| {
+            wanted.is_some() && end.as_ref().is_ok_and(|outcome: &Outcome| outcome.newest >= wanted)
+        };
+        let complete = ends.iter().position(is_complete)?;
+        names.into_iter().nth(complete)
     }
 }

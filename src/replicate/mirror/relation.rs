@@ -1,34 +1,17 @@
 //! Whether what lies in a mirror is the history of the database.
 //!
-//! An object that ends with TXID n, of whatever level, says in its header when that TXID was captured, to the millisecond, and
-//! how large the database was then: where two replicas agree on it, they have the same TXID n. At level 0 a difference tells as
-//! much; a snapshot of Litestream's has a time of its own. What cannot be compared is not taken for the same: a mirror is
-//! refused rather than mixed up.
+//! Objects of both that end with the same TXID tell (`remote/common.rs`). What cannot be compared is not taken for the same: a
+//! mirror is refused rather than mixed up.
 
 use super::core::Found;
 use super::transfer::Source;
-use crate::ltx::{Header, Txid};
-use crate::page::PageSize;
-use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
+use crate::ltx::Txid;
+use crate::remote::{Level, Listing, ReadError, Remote, common_ends, is_same_commit};
 use crate::replicate::look::{End, Seen};
 use crate::state::LastSynced;
 
 /// So many pairs of objects are compared until one tells.
 const PAIRS_MAX: usize = 8;
-
-/// What every object that ends with the same TXID of one history has in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Moment {
-    timestamp_ms: i64,
-    page_size: PageSize,
-    commit: u32,
-}
-
-impl From<&Header> for Moment {
-    fn from(header: &Header) -> Moment {
-        Moment { timestamp_ms: header.timestamp_ms, page_size: header.page_size, commit: header.commit }
-    }
-}
 
 /// How the mirror stands to the database, whose history goes up to `newest`. `at_hand` gives an object of the history
 /// that need not be read.
@@ -54,7 +37,7 @@ pub async fn relation(
         None => None,
     };
     match ours {
-        Some(ours) if Moment::from(&ours) == Moment::from(&end.newest) => Ok(Found::Same(txid)),
+        Some(ours) if is_same_commit(&ours, &end.newest) => Ok(Found::Same(txid)),
         Some(_) => Ok(Found::Foreign(other(address, txid, "the local one"))),
         None => compare(first, &first.listing().await.map_err(ReadError::Store)?, (mirror, &seen.listing), end).await,
     }
@@ -68,12 +51,12 @@ async fn compare(
     end: &End,
 ) -> Result<Found, ReadError> {
     let address = mirror.address();
-    for (our, their) in pairs(ours, theirs).into_iter().take(PAIRS_MAX) {
+    for (our, their) in common_ends(ours, theirs, |_| true).take(PAIRS_MAX) {
         let (Ok(our_header), Ok(their_header)) = (first.check_header(our).await?, mirror.check_header(their).await?)
         else {
             continue;
         };
-        match Moment::from(&our_header) == Moment::from(&their_header) {
+        match is_same_commit(&our_header, &their_header) {
             true if their.max_txid == end.txid => return Ok(Found::Same(end.txid)),
             true => return Ok(Found::SameBefore(end.txid)),
             false if our.level == Level::L0 && their.level == Level::L0 => {
@@ -89,22 +72,6 @@ async fn compare(
     )))
 }
 
-/// Objects of both that end with the same TXID, the newest first.
-fn pairs<'a>(ours: &'a Listing, theirs: &'a Listing) -> Vec<(&'a LtxObject, &'a LtxObject)> {
-    let ends = |listing: &'a Listing| {
-        let mut objects: Vec<&LtxObject> = listing.objects().collect();
-        objects.sort_by_key(|object| (object.max_txid, object.level));
-        objects.dedup_by_key(|object| object.max_txid);
-        objects
-    };
-    let ours = ends(ours);
-    let found = ends(theirs).into_iter().rev().filter_map(|their| {
-        let at = ours.binary_search_by_key(&their.max_txid, |object| object.max_txid).ok()?;
-        Some((ours[at], their))
-    });
-    found.collect()
-}
-
 fn other(address: &str, txid: Txid, than: &str) -> String {
     format!(
         "{address} has another TXID {txid} than {than}: it holds the history of another database, or another branch of this one"
@@ -118,7 +85,7 @@ pub async fn continues(
 ) -> Result<bool, ReadError> {
     for object in listing.objects().filter(|object| object.max_txid == end.txid) {
         let header = longer.check_header(object).await?;
-        if header.is_ok_and(|header| Moment::from(&header) == Moment::from(&end.newest)) {
+        if header.is_ok_and(|header| is_same_commit(&header, &end.newest)) {
             return Ok(true);
         }
     }

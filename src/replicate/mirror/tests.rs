@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::ltx::{Decoder, Txid};
 use crate::remote::plan;
 use crate::replicate::tests::{Rig, remote, transient};
-use crate::replicate::{Ended, Policy};
+use crate::replicate::{Ended, OnceWork, Policy};
 use crate::state::LocalState;
 use crate::store::memory::{Fault, MemoryStore, Op};
 
@@ -16,22 +16,6 @@ fn rig(mirrors: usize) -> Rig {
     let mut rig = Rig::new(|_| {});
     rig.mirrors = (0..mirrors).map(|number| MemoryStore::at(&format!("memory://mirror/{number}"))).collect();
     rig
-}
-
-fn policy() -> Policy {
-    let hour = Duration::from_secs(3600);
-    Policy {
-        levels: vec![hour],
-        snapshot_interval: hour,
-        snapshot_retention: hour,
-        snapshot_check_interval: hour,
-        l0_retention: hour,
-        l0_check_interval: hour,
-        grace: hour,
-        delete: true,
-        listing_lasts: hour,
-        spread: 0,
-    }
 }
 
 fn objects(store: &MemoryStore) -> BTreeMap<String, bytes::Bytes> {
@@ -55,10 +39,26 @@ async fn until_newest(rig: &Rig, mirror: usize, wanted: u64) {
 }
 
 async fn write(rig: &Rig, commits: u64) {
+    write_each(rig, commits, 100).await;
+}
+
+/// Commits of so many bytes, each in the first replica before the next.
+async fn write_each(rig: &Rig, commits: u64, bytes: u32) {
     for _ in 0..commits {
         let next = newest(&rig.store) + 1;
-        rig.write(100);
+        rig.write(bytes);
         rig.until("the next object", |rig| newest(&rig.store) >= next).await;
+    }
+}
+
+/// Commits while the first replica is away, each in the mirror before the next.
+async fn write_to_the_mirror(rig: &Rig, commits: u64) {
+    let first = newest(&rig.store);
+    for _ in 0..commits {
+        let before = newest(&rig.mirrors[0]);
+        rig.write(100);
+        until_newest(rig, 0, before + 1).await;
+        assert_eq!(newest(&rig.store), first);
     }
 }
 
@@ -88,10 +88,7 @@ fn assert_same_objects(rig: &Rig, mirror: usize) {
     let first = objects(&rig.store);
     for (name, bytes) in objects(&rig.mirrors[mirror]) {
         assert!(first.get(&name).is_none_or(|other| *other == bytes), "{name} differs");
-        let mut decoder = Decoder::new(bytes.as_ref()).expect("header");
-        let mut page = vec![0; decoder.header().page_size.bytes()];
-        while decoder.next_page(&mut page).expect("page").is_some() {}
-        decoder.finish().expect("verified");
+        Decoder::new(bytes.as_ref()).and_then(Decoder::finish).expect("verified");
     }
 }
 
@@ -144,12 +141,8 @@ async fn a_mirror_that_was_away_is_brought_up_from_the_first_replica() {
     rig.until_objects(1).await;
     until_newest(&rig, 0, 1).await;
     down(&rig.mirrors[0]);
-    for _ in 0..10 {
-        // Too large for what may wait in memory.
-        let next = newest(&rig.store) + 1;
-        rig.write(1 << 20);
-        rig.until("the next object", |rig| newest(&rig.store) >= next).await;
-    }
+    // More than may wait in memory.
+    write_each(&rig, 10, 1 << 20).await;
     assert_eq!((newest(&rig.mirrors[0]), rig.spilled()), (1, 0), "nothing waits on the local disk for a mirror");
     rig.mirrors[0].heal();
     until_newest(&rig, 0, 11).await;
@@ -160,19 +153,15 @@ async fn a_mirror_that_was_away_is_brought_up_from_the_first_replica() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_that_was_away_for_too_long_begins_anew_with_a_snapshot() {
     let mut rig = rig(1);
-    rig.settings.lifecycle = Some(policy());
-    rig.mirror_policy = Some(policy());
+    rig.settings.lifecycle = Some(Policy::of_hours());
+    rig.mirror_policy = Some(Policy::of_hours());
     rig.start();
     rig.until_objects(1).await;
     write(&rig, 2).await;
     until_newest(&rig, 0, 3).await;
     down(&rig.mirrors[0]);
-    for _ in 0..5 {
-        // More than may wait in memory.
-        let next = newest(&rig.store) + 1;
-        rig.write(1 << 20);
-        rig.until("the next object", |rig| newest(&rig.store) >= next).await;
-    }
+    // More than may wait in memory.
+    write_each(&rig, 5, 1 << 20).await;
     let snapshot = rig.replication().snapshot().await.expect("a snapshot");
     assert_eq!(snapshot.get(), 8);
     // As retention does.
@@ -191,7 +180,7 @@ async fn a_mirror_that_was_away_for_too_long_begins_anew_with_a_snapshot() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_that_is_added_later_begins_with_a_snapshot_and_goes_on_after_a_restart() {
     let mut rig = rig(0);
-    rig.settings.lifecycle = Some(policy());
+    rig.settings.lifecycle = Some(Policy::of_hours());
     rig.start();
     rig.until_objects(1).await;
     write(&rig, 4).await;
@@ -250,12 +239,8 @@ async fn mirrors_go_on_while_the_first_replica_is_away_and_it_gets_the_same_in_t
     write(&rig, 2).await;
     until_newest(&rig, 0, 3).await;
     down(&rig.store);
-    for _ in 0..3 {
-        let before = newest(&rig.mirrors[0]);
-        rig.write(100);
-        until_newest(&rig, 0, before + 1).await;
-        assert_eq!(newest(&rig.store), 3);
-    }
+    write_to_the_mirror(&rig, 3).await;
+    assert_eq!(newest(&rig.store), 3);
     assert_restores(&rig, &rig.mirrors[0]).await;
     rig.store.heal();
     let wanted = newest(&rig.mirrors[0]);
@@ -276,18 +261,15 @@ async fn what_mirrors_were_given_keeps_its_number_over_a_restart() {
     rig.until_objects(1).await;
     until_newest(&rig, 0, 1).await;
     down(&rig.store);
-    for _ in 0..3 {
-        let before = newest(&rig.mirrors[0]);
-        rig.write(100);
-        until_newest(&rig, 0, before + 1).await;
-    }
+    write_to_the_mirror(&rig, 3).await;
     rig.crash().await;
     let copied = objects(&rig.mirrors[0]);
     for _ in 0..3 {
         rig.write(3000);
     }
+    let attempts = rig.store.calls(Op::List);
     rig.start();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    rig.until("two attempts", |rig| rig.store.calls(Op::List) > attempts + 1).await;
     rig.store.heal();
     until_newest(&rig, 0, 5).await;
     assert!(matches!(rig.finish().await, Ended::Synced(_)));
@@ -332,4 +314,19 @@ async fn what_only_a_mirror_has_at_the_end_is_safe_and_comes_back_to_the_first_r
     rig.assert_restores();
     assert_eq!(objects(&rig.mirrors[0]), objects(&rig.store));
     assert_eq!(rig.images(), 1, "the database was not uploaded again");
+}
+
+/// With `-once` a mirror has a minute to follow. Whoever moves the deadline meanwhile is heard.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_is_heard_while_a_mirror_is_waited_for() {
+    let mut rig = rig(1);
+    rig.settings.once = Some(OnceWork::default());
+    for op in [Op::Put, Op::Get, Op::Head, Op::List] {
+        rig.mirrors[0].inject(op, Fault::Hang, FOR_EVER);
+    }
+    rig.start();
+    rig.until("the mirror is asked", |rig| newest(&rig.store) == 1 && rig.mirrors[0].calls(Op::List) > 1).await;
+    rig.replication().finish_by(tokio::time::Instant::now());
+    let ended = tokio::time::timeout(Duration::from_secs(30), rig.replication().ended()).await;
+    assert!(matches!(ended.expect("an end in time"), Ended::Synced(Some(_))));
 }

@@ -9,14 +9,13 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::core::Trouble;
-use crate::ltx::{Decoder, Header, LtxError, Txid};
+use crate::ltx::{Decoder, Header, LtxError, Txid, checksum_at_end};
 use crate::page::PageSize;
 use crate::remote::{Level, Listing, LtxObject, RangeReader, ReadError, Remote, plan};
 use crate::replicate::lifecycle::{Input, MAX_INPUTS, Shipped, WriteError, write_into};
 use crate::replicate::on_thread::{blocking, outcome};
 use crate::replicate::upload::{
-    CHECKSUM_LEN, ChunkWriter, Fingerprint, IN_MEMORY_BYTES, UploadError, create_from_body, create_from_file,
-    create_from_memory,
+    ChunkWriter, Fingerprint, IN_MEMORY_BYTES, UploadError, create_from_body, create_from_file, create_from_memory,
 };
 use crate::state::SpilledFile;
 use crate::store::{Body, StoreError};
@@ -63,8 +62,7 @@ pub async fn copy(
 }
 
 async fn send(to: &Remote, header: Header, bytes: Bytes) -> Result<Shipped, Trouble> {
-    let checksum = bytes.last_chunk().map_or(0, |last| u64::from_be_bytes(*last));
-    let ours = Fingerprint { header, size: bytes.len() as u64, checksum };
+    let ours = Fingerprint { header, size: bytes.len() as u64, checksum: checksum_at_end(&bytes) };
     create_from_memory(to, &ours, bytes.clone()).await?;
     Ok(Shipped { header, size: ours.size, bytes: Some(bytes), image: None })
 }
@@ -82,51 +80,34 @@ async fn copy_object(
         Err(error) => return Err(error.into()),
     };
     let object = LtxObject { level: Level::L0, min_txid: txid, max_txid: txid, size, modified_ms: 0, name };
-    let header = from.read_header(&object).await?;
-    continues(&header)?;
+    let invalid = |source| ReadError::Invalid { name: object.name.clone(), source };
     if size <= IN_MEMORY_BYTES {
         let bytes = from.read(&object).await?;
-        let name = object.name.clone();
-        let (header, bytes) = blocking(move || match verified(&bytes) {
-            Ok(header) => Ok((header, bytes)),
-            Err(source) => Err(ReadError::Invalid { name, source }),
-        })
-        .await?;
+        let verified = blocking(move || Ok((Decoder::new(bytes.as_ref())?.finish()?.header, bytes))).await;
+        let (header, bytes) = verified.map_err(invalid)?;
+        continues(&header)?;
         return send(to, header, bytes).await;
     }
-    stream(from, to, object, header).await
-}
-
-/// The header of a whole LTX file.
-fn verified(bytes: &[u8]) -> Result<Header, LtxError> {
-    let mut decoder = Decoder::new(bytes)?;
-    let header = *decoder.header();
-    let mut page = vec![0; header.page_size.bytes()];
-    while decoder.next_page(&mut page)?.is_some() {}
-    decoder.finish()?;
-    Ok(header)
+    let ends = from.ends(&object, size).await?;
+    let header = Header::decode(&ends.header).map_err(invalid)?;
+    continues(&header)?;
+    stream(from, to, object, Fingerprint { header, size, checksum: checksum_at_end(&ends.tail) }).await
 }
 
 /// Passes a large object on while it is read and verified; it appears in `to` only if it is whole.
-async fn stream(from: &Remote, to: &Remote, object: LtxObject, header: Header) -> Result<Shipped, Trouble> {
-    let tail = from.read_range(&object.name, object.size - CHECKSUM_LEN, CHECKSUM_LEN).await?;
-    let checksum = tail.last_chunk().map_or(0, |last| u64::from_be_bytes(*last));
-    let ours = Fingerprint { header, size: object.size, checksum };
+async fn stream(from: &Remote, to: &Remote, object: LtxObject, ours: Fingerprint) -> Result<Shipped, Trouble> {
     let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, object.size);
     let cancel = CancellationToken::new();
     let _guard = cancel.clone().drop_guard();
     let reader = RangeReader::new(from, &object, 1).cancelled_by(&cancel);
     let reading = tokio::task::spawn_blocking(move || -> Result<(), LtxError> {
         let mut tee = Tee { reader, writer: ChunkWriter::new(writer) };
-        let mut decoder = Decoder::new(&mut tee)?;
-        let mut page = vec![0; decoder.header().page_size.bytes()];
-        while decoder.next_page(&mut page)?.is_some() {}
-        decoder.finish()?;
+        Decoder::new(&mut tee)?.finish()?;
         tee.writer.finish().map_err(|source| LtxError::Io { verb: "pass on", source })
     });
     let stored = create_from_body(to, &ours, body).await;
     match (stored, outcome(reading).await) {
-        (Ok(()), Ok(())) => Ok(Shipped { header, size: object.size, bytes: None, image: None }),
+        (Ok(()), Ok(())) => Ok(Shipped { header: ours.header, size: ours.size, bytes: None, image: None }),
         // Who reads has stopped because nobody takes it any more, or the other way round: the first cause counts.
         (Err(error @ UploadError::Foreign { .. }), _) => Err(error.into()),
         (_, Err(LtxError::Io { source, .. })) if source.get_ref().is_some_and(|e| e.is::<ReadError>()) => {
