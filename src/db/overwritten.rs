@@ -79,15 +79,19 @@ impl Db {
     }
 
     /// After a checkpoint: whether the file holds what the checkpoints have copied. Everything that
-    /// is copied must be captured.
+    /// is committed must be captured: a checkpoint that a reader stops does not copy a page at all
+    /// if that page has a newer frame beyond the reader's mark (`walIteratorInit` in SQLite's
+    /// `wal.c` hands out the newest frames only).
     pub(super) fn compare_samples(&mut self) -> Result<(), DbError> {
         let (true, Progress::Known(position), Some(before)) =
             (self.writes.is_unsure, self.progress, self.checkpoints())
         else {
             return Ok(());
         };
+        // Asked after the checkpoint, so that none of its time is newer.
+        let committed = self.reader.committed_frames().or_else(|| self.spare.committed_frames());
         let is_captured =
-            position.wal.is_some_and(|wal| wal.salts == before.backfill.salts && before.backfill.done <= wal.frames);
+            position.wal.is_some_and(|wal| wal.salts == before.backfill.salts && committed == Some(wal.frames));
         if !is_captured || before.backfill.is_incomplete() {
             return Ok(());
         }

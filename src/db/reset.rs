@@ -40,6 +40,10 @@ const TAIL_CONTENT_MAX: u64 = 32 << 20;
 /// is long for a huge file, nothing can.
 const QUIET_BEFORE_TRUNCATE: Duration = Duration::from_millis(20);
 
+/// How long to wait until a writer starts the WAL over: SQLite's busy handler sleeps no longer than
+/// that at a time.
+const NEW_WAL_TIME: Duration = Duration::from_millis(100);
+
 /// How long to try for a checkpoint: the application may be in one of its own.
 const PATIENCE: Duration = Duration::from_millis(30);
 /// The same under the write lock, where the application's has nothing left to copy.
@@ -107,6 +111,9 @@ impl Db {
         }
         let result = result?;
         if result == Reset::Done {
+            if !self.has_position() {
+                self.wait_for_new_wal(clock)?;
+            }
             self.truncate_if_huge(clock)?;
         }
         Ok(result)
@@ -215,6 +222,20 @@ impl Db {
         }
         self.mark = self.reader.pin()?;
         Ok(Reset::Deferred(if checkpoint?.busy { Obstacle::Checkpoint } else { Obstacle::Reader }))
+    }
+
+    /// What is captured next is an image, and that pins the WAL where it stands. So a writer that the
+    /// reset kept waiting, and who sleeps in its busy handler, starts the WAL over first: else it
+    /// could not for as long as the image is read.
+    fn wait_for_new_wal(&self, clock: Clock) -> Result<(), DbError> {
+        let old = self.mark.wal.map(|wal| wal.salts);
+        let began = clock.blocking_instant();
+        while self.open_wal()?.map(|wal| wal.header()).transpose()?.flatten().map(|header| header.salts) == old
+            && clock.blocking_instant() - began < NEW_WAL_TIME
+        {
+            clock.block_for(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     fn truncate_if_huge(&mut self, clock: Clock) -> Result<(), DbError> {

@@ -15,7 +15,9 @@ use super::connection::Connection;
 use super::descriptor::OpenFile;
 use super::wal::Salts;
 
-/// The two salts, in the first copy of the wal-index header.
+/// `mxFrame` …
+const FRAMES_AT: usize = 16;
+/// … and the two salts, in the first copy of the wal-index header.
 const SALTS_AT: usize = 32;
 /// `nBackfill` …
 const DONE_AT: usize = 96;
@@ -50,13 +52,23 @@ impl Connection {
     /// Where the checkpoints are; `None` when this connection has no wal-index. The database must
     /// be in WAL mode, and a read transaction open.
     pub fn backfill(&self) -> Option<Backfill> {
+        let salts = Salts(u32::from_be(self.word(SALTS_AT)?), u32::from_be(self.word(SALTS_AT + 4)?));
+        Some(Backfill { salts, done: self.word(DONE_AT)?, attempted: self.word(ATTEMPTED_AT)? })
+    }
+
+    /// Frames of the WAL that hold committed transactions, whoever made them, at this moment. `None`
+    /// where [`Connection::backfill`] is.
+    pub fn committed_frames(&self) -> Option<u32> {
+        self.word(FRAMES_AT)
+    }
+
+    /// A word of the wal-index header.
+    fn word(&self, at: usize) -> Option<u32> {
         let region = self.wal_index()?;
         // SAFETY: the region is mapped as long as the transaction lasts, is longer than the header,
         // and is aligned to a page. Other processes write to it, hence volatile; a value that is
         // torn between two reads only differs from the next one.
-        let word = |at: usize| unsafe { region.add(at).cast::<u32>().read_volatile() };
-        let salts = Salts(u32::from_be(word(SALTS_AT)), u32::from_be(word(SALTS_AT + 4)));
-        Some(Backfill { salts, done: word(DONE_AT), attempted: word(ATTEMPTED_AT) })
+        Some(unsafe { region.add(at).cast::<u32>().read_volatile() })
     }
 
     /// The first piece of the wal-index, which SQLite has mapped.
@@ -98,6 +110,7 @@ mod tests {
         let first = ours.backfill().expect("a wal-index");
         app.execute_batch("INSERT INTO t VALUES (1)").expect("commit");
         assert!(!first.has_moved(&ours.backfill().expect("a wal-index")));
+        assert_eq!(ours.committed_frames(), Some(first.done + 3), "two pages before, and one now");
         // As far as our read transaction lets it.
         app.execute_batch("PRAGMA wal_checkpoint(PASSIVE)").expect("checkpoint");
         let second = ours.backfill().expect("a wal-index");

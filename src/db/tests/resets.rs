@@ -127,3 +127,31 @@ fn a_huge_wal_is_truncated_after_a_reset() {
     rig.run("INSERT INTO t(x) VALUES (1)");
     assert!(!is_image(&rig.capture()));
 }
+
+/// Where the position is not known, the next capture is an image, which keeps the WAL from starting
+/// over. A writer that the reset has kept waiting comes first.
+#[test]
+fn a_writer_at_full_speed_starts_the_wal_over_before_an_image_is_read() {
+    let mut rig = Rig::new(SETUP);
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (stopped, app) = (stop.clone(), open_app(&path_in(&rig.dir)));
+    let writer = std::thread::spawn(move || {
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            app.execute_batch("INSERT INTO t(x) VALUES (zeroblob(3000))").expect("write");
+        }
+    });
+    let (mut resets, mut started_over) = (0, 0);
+    while resets < 5 {
+        let before = rig.db.open_wal().expect("open").and_then(|wal| wal.header().expect("read"));
+        if rig.reset() == Reset::Done {
+            resets += 1;
+            rig.db.capture(|| 1).expect("capture").expect("an image");
+            let after = rig.db.open_wal().expect("open").and_then(|wal| wal.header().expect("read"));
+            started_over += u32::from(before.map(|header| header.salts) != after.map(|header| header.salts));
+            rig.db.start_over(None, ImageReason::FirstBackup);
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    writer.join().expect("the writer");
+    assert!(started_over > 0, "the WAL went on behind its old frames after each of {resets} resets");
+}

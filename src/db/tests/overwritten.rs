@@ -1,0 +1,53 @@
+//! What SQLite itself leaves in the database file is never taken for somebody else's doing.
+
+use super::*;
+
+/// A checkpoint that our read transaction stops does not copy a page that was written again beyond
+/// it. Nobody else has touched the file then, though it does not hold what was captured.
+#[test]
+fn a_page_that_a_checkpoint_has_left_out_is_no_suspicion() {
+    let mut rig = Rig::new(&format!("{SETUP}; INSERT INTO t(x) VALUES ('first')"));
+    rig.capture();
+    rig.run("UPDATE t SET x = 'second'");
+    rig.capture();
+    rig.run("UPDATE t SET x = 'third'; PRAGMA wal_checkpoint(PASSIVE)");
+    rig.db.look_at_writes().expect("look");
+    rig.db.compare_samples().expect("compare");
+    assert!(!rig.db.is_overwritten());
+    assert!(rig.db.writes.is_unsure, "it cannot be told before the commit is captured");
+    rig.capture();
+    assert!(!rig.db.is_overwritten());
+    rig.run("PRAGMA wal_checkpoint(PASSIVE)");
+    rig.capture();
+    assert!(!rig.db.is_overwritten() && !rig.db.writes.is_unsure, "now it can");
+}
+
+/// The same with a database that grows: its last pages are not in the file yet.
+#[test]
+fn a_file_that_is_shorter_than_the_database_for_a_while_is_no_suspicion() {
+    let mut rig = Rig::new(SETUP);
+    rig.capture();
+    rig.run("INSERT INTO t(x) VALUES (zeroblob(20000))");
+    rig.capture();
+    rig.run("UPDATE t SET x = zeroblob(20000); PRAGMA wal_checkpoint(PASSIVE)");
+    rig.db.look_at_writes().expect("look");
+    rig.db.compare_samples().expect("compare");
+    assert!(!rig.db.is_overwritten());
+}
+
+/// The check can fail: a page is patched behind a checkpoint that explains the change.
+#[test]
+fn a_patch_behind_a_checkpoint_is_seen() {
+    let mut rig = Rig::new(&format!("{SETUP}; INSERT INTO t(x) VALUES ('first')"));
+    rig.capture();
+    rig.run("UPDATE t SET x = 'second'");
+    rig.capture();
+    rig.run("PRAGMA wal_checkpoint(PASSIVE)");
+    let file = std::fs::File::options().write(true).open(path_in(&rig.dir)).expect("open");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"past SQLite", 1024 + 1000).expect("patch");
+    // Closing a descriptor drops the locks of this process, as another process would not.
+    std::mem::forget(file);
+    rig.db.look_at_writes().expect("look");
+    rig.db.compare_samples().expect("compare");
+    assert!(rig.db.is_overwritten());
+}
