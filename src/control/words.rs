@@ -34,8 +34,11 @@ pub fn is_safe(ended: Ended) -> Result<(), String> {
 }
 
 pub fn summary(view: &DatabaseView, now: Instant) -> Summary {
+    // The application could start before there was a database; now there is one.
+    let has_appeared = newest(&view.status()).is_some();
     let (status, detail) = match &view.state {
         State::Ready(Ready::Armed) => ("replicating", None),
+        State::Ready(Ready::NoDatabaseYet | Ready::AfterApplication) if has_appeared => ("replicating", None),
         State::Ready(Ready::NoDatabaseYet) => ("open", Some("there is no database yet".to_owned())),
         State::Ready(Ready::AfterApplication) => ("open", Some("the application opens the database first".to_owned())),
         State::Ready(Ready::Standby) => ("open", Some("another process replicates this database".to_owned())),
@@ -151,7 +154,7 @@ mod tests {
         let now = Instant::now();
         for (state, status, detail) in [
             (State::Starting, "open", None),
-            (State::Ready(Ready::NoDatabaseYet), "open", Some("there is no database yet")),
+            (State::Ready(Ready::NoDatabaseYet), "replicating", None),
             (State::Stopped, "stopped", None),
             (State::Halted { why: "the disk is full".into() }, "failed", Some("the disk is full")),
             (State::Fenced, "fenced", Some("another writer owns the history in the replica")),
@@ -161,5 +164,9 @@ mod tests {
             assert_eq!((listed.status.as_str(), listed.detail.as_deref()), (status, detail));
             assert_eq!(over(&view).is_some(), !state.is_running(), "{state:?}");
         }
+        // Before it has appeared.
+        let mut view = view(State::Ready(Ready::NoDatabaseYet));
+        view.replicas.iter_mut().for_each(|replica| replica.status = Status::default());
+        assert_eq!(summary(&view, now).detail.as_deref(), Some("there is no database yet"));
     }
 }
