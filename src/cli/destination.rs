@@ -1,8 +1,8 @@
 //! Where `restore -o` writes: a database file, a gzip file (`copy.db.gz`), or stdout (`-`).
 //!
-//! A database is always put together as a file, where it is checked; the other two are made from that file when it is whole, in
-//! a directory of our own that is gone afterwards. So a pipe gets a whole database or nothing, and a `.gz` appears under its
-//! name when it is complete.
+//! A database is always put together as a file, where it is checked; the other two are made from
+//! that file when it is whole, in a directory of our own that is gone afterwards. So a pipe gets a
+//! whole database or nothing, and a `.gz` appears under its name when it is complete.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -120,7 +120,7 @@ impl Staging {
         Ok(Staging { dir })
     }
 
-    /// For an end in which somebody may still hold it.
+    /// Removes it although a thread may still hold it.
     pub fn remove(&self) {
         // Best effort: the name says whose it is.
         let _ = fs::remove_dir_all(&self.dir);

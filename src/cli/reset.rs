@@ -1,6 +1,7 @@
-//! `millstream reset`: this database is the newest state, says a human.
+//! `millstream reset`: the operator declares this database the newest state.
 //!
-//! Local work only: no replica is asked. What the order means is the business of the next start (`replicate/start.rs`).
+//! It works locally and asks no replica. The next start carries the order out
+//! (`replicate/start.rs`).
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ pub fn reset(command: &Command) -> Result<u8, Failure> {
             return Err(refused(format!("there is no database at {shown}: the next start restores it")));
         }
         Presence::NoDatabase(content) => {
-            return Err(refused(format!("{shown} is no SQLite database ({content})")));
+            return Err(refused(format!("{shown} is not a SQLite database ({content})")));
         }
     }
     let branch = format!("reset-{}", MACHINE.unix_ms());

@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{IntegrityCheck, Restore};
 use super::destination::{Destination, Staging};
 use super::moment::Moment;
 use super::source::{Source, picked};
-use super::{Environment, install, logger, progress, replica_at, variable};
+use super::{Environment, install, local_zone, logger, progress, replica_at, variable};
 use crate::clock::MACHINE;
-use crate::config::{self, Database, Logging, Options, Replica};
+use crate::config::{Database, Options, Replica};
 use crate::ltx::Txid;
 use crate::replicate::blocking;
 use crate::restore::{self as restoring, Backup, FileOwner, Found, Integrity, Request, RestoreError, Target};
@@ -25,26 +24,27 @@ use show::{show_old_plan, show_plan, show_result};
 mod show;
 mod target;
 
-/// What the command line and the configuration say together.
+/// The order, from command line and configuration.
 struct Order {
-    /// Those that may be restored from: of a database all, unless one was picked.
+    /// Replicas to restore from: all of the database, unless -replica names one.
     replicas: Vec<Replica>,
     /// Every database of the configuration.
     all: Vec<Database>,
     /// As the user wrote it, for output.
     source: String,
     destination: Destination,
-    /// Where the note for replication goes: only for a database of the configuration, or one that has notes.
+    /// Where the note for replication goes: only for a database of the configuration, or one that
+    /// has notes.
     meta_path: Option<PathBuf>,
     owner: Option<FileOwner>,
     mode: Option<u32>,
 }
 
 pub async fn restore(command: Restore) -> Result<u8, Failure> {
-    let (mut signals, _nursery) = install()?;
+    let (mut signals, _reaper) = install()?;
     let order = order(&command)?;
     let recovery = recovery(&command, &order)?;
-    // At once: nothing is asked of the bucket for a target that is none.
+    // Checked first, so that a wrong target costs no request.
     let destination = order.destination.clone();
     blocking(move || target::check_kind(&destination)).await?;
     if command.dry_run {
@@ -71,7 +71,7 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
         None => recovery,
     };
     let work = async |cancel| {
-        let show = async |done: &_| progress::show(done, command.json).await;
+        let show = async |done: &_| progress::show(done, command.output_flags.json).await;
         let (from, restored) = restore_newest(&backups, &recovery, &cancel, show).await?;
         if let Some(staging) = staging {
             deliver(&order.destination, staging, mode, &cancel).await?;
@@ -107,7 +107,7 @@ async fn plan(backups: &[Backup], target: Target, cancel: &CancellationToken) ->
     Ok((name.to_owned(), restoring::plan(remote, target, cancel).await?))
 }
 
-/// The restore that comes before what was asked for.
+/// The same restore into the staging directory.
 fn staged(recovery: Recovery, staging: &Staging) -> Recovery {
     let mut request = recovery.request;
     request.output = staging.database();
@@ -124,7 +124,7 @@ async fn deliver(
 ) -> Result<(), RestoreError> {
     let (destination, held) = (destination.clone(), staging.clone());
     let deliver = tokio::task::spawn_blocking(move || destination.deliver(&held, mode));
-    // A pipe that nobody reads must not keep a signal waiting; the process ends with the thread in it.
+    // A pipe that is not read must not delay a signal; the thread ends with the process.
     match cancel.run_until_cancelled(deliver).await {
         Some(done) => done.map_err(|_| RestoreError::Cancelled)?.map_err(RestoreError::Io),
         None => {
@@ -138,7 +138,7 @@ fn order(command: &Restore) -> Result<Order, Failure> {
     let environment = Environment::of_process()?;
     match command.source() {
         Source::Url(url) => {
-            start_logging(command, None);
+            logger::start_as_told(&command.sources(&variable, PathBuf::new()));
             let replica = replica_at(&url)?;
             let output = command.output.clone().context("-o is required with a URL");
             let destination = output.and_then(|path| Ok(Destination::parse(&path)?));
@@ -158,7 +158,7 @@ fn order(command: &Restore) -> Result<Order, Failure> {
             let sources = command.sources(&variable, environment.cwd.clone());
             let path = sources.absolute(&path).map_err(|error| Failure::new(CONFIG, error))?;
             let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
-            start_logging(command, Some(&loaded.options));
+            logger::start(&loaded.options.logging);
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
             let database = loaded.options.find(&path).ok_or_else(|| Failure::new(CONFIG, unknown()))?;
@@ -182,15 +182,6 @@ fn of_database(command: &Restore, database: &Database, options: &Options) -> Res
         owner: database.file_owner.map(|(uid, gid)| FileOwner { uid, gid }),
         mode: database.file_mode,
     })
-}
-
-fn start_logging(command: &Restore, options: Option<&Options>) {
-    let configured = options.map(|options| options.logging);
-    let level = match command.verbose {
-        true => config::LogLevel::Debug,
-        false => configured.map(|logging| logging.level).unwrap_or_default(),
-    };
-    logger::start(&Logging { level, format: configured.map(|logging| logging.format).unwrap_or_default() });
 }
 
 fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
@@ -219,11 +210,7 @@ fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
 /// The moment that was meant, by our clock and in the user's time zone.
 fn resolve(moment: &Moment) -> Result<Timestamp, Failure> {
     let usage = |why: String| Failure::new(USAGE, anyhow!("-timestamp: {why}"));
-    let zone = match (TimeZone::try_system(), variable("TZ").filter(|zone| !zone.is_empty())) {
-        (Ok(zone), _) => zone,
-        (Err(_), Some(zone)) => return Err(usage(format!("the time zone {zone:?} of TZ is not known here"))),
-        (Err(_), None) => TimeZone::UTC,
-    };
+    let zone = local_zone().map_err(usage)?;
     let now = Timestamp::from_millisecond(MACHINE.unix_ms()).map_err(|error| Failure::new(INTERNAL, error))?;
     let then = moment.resolve(&now.to_zoned(zone)).map_err(usage)?;
     tracing::debug!("-timestamp means {then}");

@@ -28,7 +28,8 @@ impl Backlog {
         Backlog { lines, bytes: 0, capacity, dropped: 0, underway: false, has_no_writer: false }
     }
 
-    /// Takes a line in, and drops the oldest ones where there is no room. The newest is always kept.
+    /// Takes a line in, and drops the oldest ones where there is no room. The newest is always
+    /// kept.
     pub fn push(&mut self, line: Vec<u8>) {
         self.bytes += line.len();
         self.lines.push_back(line);
