@@ -1,4 +1,4 @@
-//! `millstream health`: for a container's HEALTHCHECK, which needs no other program then.
+//! `millstream health`: for the HEALTHCHECK of a container that has no other program.
 
 use std::io::Write;
 

@@ -1,7 +1,7 @@
-//! Where log lines go, and what they look like.
+//! The destination and format of log lines.
 //!
-//! To stderr, always: stdout belongs to the application. The lines of the AWS crates are cut at
-//! warnings, because below that they show requests.
+//! They always go to stderr, because stdout belongs to the application. Of the AWS crates only
+//! errors are logged, because their other lines show requests.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::config::{self, LogFormat, LogLevel, Logging, Sources};
 pub fn start(logging: &Logging) {
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
-        // The SDK logs what it also returns, and prints whole answers while it does.
+        // The SDK logs errors that it also returns, with whole answers in them.
         .with_target("aws_", LevelFilter::ERROR)
         .with_target("millstream", level(logging.level));
     let registry = tracing_subscriber::registry().with(filter);

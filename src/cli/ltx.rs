@@ -69,7 +69,7 @@ fn rows(listing: &Listing, levels: Levels) -> Vec<Row> {
 /// The files of one replica, with its name where there are several.
 type Table<'a> = (Option<&'a str>, Vec<Row>);
 
-/// Litestream's list. Of several replicas every row says which it is of.
+/// Litestream's list. With several replicas every row names its replica.
 fn print_json(tables: &[Table<'_>], out: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Named<'a> {

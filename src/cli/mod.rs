@@ -112,7 +112,7 @@ fn with_runtime(work: impl Future<Output = Result<u8, Failure>>) -> Result<u8, F
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("millstream")
-        // At the start every database wants one.
+        // At the start every database needs one.
         .thread_keep_alive(Duration::from_secs(2))
         .enable_all()
         .build()

@@ -16,7 +16,7 @@ use jiff::{Span, Timestamp, Zoned};
 const EXAMPLES: &str =
     "write for example 2000-01-01T00:00:00Z, \"2000-01-01 14:00\", \"yesterday 14:00\" or \"10m ago\"";
 
-/// A point in time, some kinds of which depend on when they are said.
+/// A point in time. Some kinds are relative to the current time.
 #[derive(Clone, Debug)]
 pub enum Moment {
     At(Timestamp),
@@ -79,7 +79,7 @@ impl Moment {
         }
     }
 
-    /// The moment, said at `now` and in its time zone.
+    /// The time stamp, relative to `now` and in its time zone.
     pub fn resolve(&self, now: &Zoned) -> Result<Timestamp, String> {
         let out_of_range = |_| String::from("it is outside of the years that can be counted");
         let local = |time: DateTime| now.time_zone().to_timestamp(time).map_err(out_of_range);

@@ -1,4 +1,4 @@
-//! `millstream points`: what can be brought back, from when to when, and how densely.
+//! `millstream points`: which points in time can be restored.
 
 use std::io::{self, Write};
 
@@ -55,7 +55,7 @@ async fn points_of(looked: &Looked, replica: &Replica) -> Result<Found, Failure>
     Ok((points, window))
 }
 
-/// A list, of which each entry says which replica it is of.
+/// A list in which each entry names its replica.
 fn named_json(shown: &[(&str, Found)]) -> Value {
     let named = |(name, (points, window)): &(&str, Found)| {
         let mut shown = as_json(points, window.as_ref());

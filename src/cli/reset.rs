@@ -23,7 +23,7 @@ pub fn reset(command: &Command) -> Result<u8, Failure> {
     let refused = |why: String| Failure::new(CANNOT_WRITE, anyhow!(why));
     let shown = path.display();
     let failed = |error: FsError| Failure::new(CANNOT_WRITE, error);
-    // Before a dry run creates a directory for the lock.
+    // Checked first, because a dry run must not create a directory for the lock.
     let is_new = fsx::metadata_if_exists(&meta_path).map_err(failed)?.is_none();
     let _lock = match is_new && command.dry_run {
         true => None,
@@ -50,7 +50,7 @@ pub fn reset(command: &Command) -> Result<u8, Failure> {
     printed(tell(&path, &steps, command.dry_run, &mut io::stdout()))
 }
 
-/// Where the database is, and our state of it.
+/// The path of the database, and the directory of our state.
 fn paths(command: &Command) -> Result<(PathBuf, PathBuf), Failure> {
     let environment = Environment::of_process()?;
     let sources = command.sources(&variable, environment.cwd.clone());

@@ -1,4 +1,4 @@
-//! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`.
+//! `restore`. Its target is in `target.rs`, its output in `show.rs`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,8 +33,8 @@ struct Order {
     /// As the user wrote it, for output.
     source: String,
     destination: Destination,
-    /// Where the note for replication goes: only for a database of the configuration, or one that
-    /// has notes.
+    /// Directory of the note for the replication: only for a database of the configuration, or one
+    /// that has notes.
     meta_path: Option<PathBuf>,
     owner: Option<FileOwner>,
     mode: Option<u32>,
@@ -92,7 +92,7 @@ impl Order {
         backups(self.replicas.iter(), &self.all).await
     }
 
-    /// What output calls a replica: Litestream's word for its kind, or one of several by its name.
+    /// The replica in the output: Litestream's word for its kind, or its name if there are several.
     fn shown<'a>(&'a self, name: &'a str) -> &'a str {
         match self.replicas.as_slice() {
             [replica] => replica.kind(),
@@ -101,7 +101,7 @@ impl Order {
     }
 }
 
-/// What would be restored, and from the replica of which name.
+/// The plan, and the name of its replica.
 async fn plan(backups: &[Backup], target: Target, cancel: &CancellationToken) -> Result<(String, Found), RestoreError> {
     let ((name, remote), _) = restoring::newest(backups, target, cancel).await?;
     Ok((name.to_owned(), restoring::plan(remote, target, cancel).await?))
@@ -207,7 +207,7 @@ fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
     Ok(Recovery { request, meta_path: order.meta_path.clone(), require_backup: true })
 }
 
-/// The moment that was meant, by our clock and in the user's time zone.
+/// The time stamp of `-timestamp`, by our clock and in the user's time zone.
 fn resolve(moment: &Moment) -> Result<Timestamp, Failure> {
     let usage = |why: String| Failure::new(USAGE, anyhow!("-timestamp: {why}"));
     let zone = local_zone().map_err(usage)?;
@@ -219,7 +219,7 @@ fn resolve(moment: &Moment) -> Result<Timestamp, Failure> {
 
 fn without_backup(command: &Restore, error: RestoreError) -> Result<u8, Failure> {
     match error {
-        // All of them say so, not one of several.
+        // This error means that every replica is empty.
         RestoreError::NoBackup { address } if command.if_replica_exists => {
             tracing::info!("no matching backups found in {address}");
             Ok(0)

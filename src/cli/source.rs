@@ -11,7 +11,7 @@ use crate::remote::Remote;
 use crate::run::exit::CONFIG;
 use crate::run::{self, Failure};
 
-/// What the operand `DB|URL` says.
+/// The operand `DB|URL`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A database of the configuration file.

@@ -20,7 +20,7 @@ use crate::state::LocalState;
 use crate::store::{FileStore, Store};
 use crate::{fsx, replicate};
 
-/// The process is on this machine and answers at once, or does not.
+/// A process on this machine answers at once or not at all.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The first four are Litestream's.
@@ -102,7 +102,7 @@ fn row(database: &Database, listed: Option<&[Summary]>, exact: bool) -> Row {
     }
 }
 
-/// Of the first replica, as our notes name it.
+/// The address of the first replica, as in our notes.
 fn address(database: &Database) -> String {
     match &database.replicas.first.target {
         Target::File { path } => FileStore::new(path.clone()).address().to_owned(),

@@ -161,7 +161,7 @@ impl Outlet {
         }
     }
 
-    /// Whether a write would find room at this moment.
+    /// Whether a write would not block at this moment.
     fn takes_more(&self) -> bool {
         poll_for_writing(self.out.as_fd(), 0)
     }

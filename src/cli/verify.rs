@@ -26,9 +26,9 @@ struct Subject {
     replica: Replica,
     /// The replica's name, if its database has several.
     name: Option<String>,
-    /// Where the database is, if that is known.
+    /// The path of the database, if it is known.
     database: Option<PathBuf>,
-    /// How far back the configuration promises every moment.
+    /// The retention: how far back every point in time must be restorable.
     window: Option<Duration>,
 }
 
@@ -39,7 +39,7 @@ impl Subject {
         Subject { replica: replica.clone(), name, database: Some(database.path.clone()), window }
     }
 
-    /// As it is shown.
+    /// The title in the output.
     fn title(&self) -> String {
         match &self.name {
             Some(name) => format!("{}  (replica {name})", self.replica.url),
@@ -160,7 +160,7 @@ fn subjects(command: &Command) -> Result<(Vec<Subject>, Vec<Database>), Failure>
     let found: Vec<Subject> = match named {
         None => {
             loaded.require_databases().map_err(configuration)?;
-            // Not every database must have a replica of that name.
+            // Databases without a replica of that name are left out.
             let found: Vec<Subject> =
                 loaded.options.databases.iter().filter_map(|db| subjects(db).ok()).flatten().collect();
             let unknown = || anyhow!("{}: no database has a replica {:?}", loaded.origin, name.unwrap_or_default());

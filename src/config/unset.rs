@@ -10,7 +10,7 @@
 use super::expand::{self, Missing};
 use super::yaml::{self, Marked};
 
-/// What signs the requests; without it AWS's own chain is asked.
+/// Access keys; without them the AWS chain is used.
 const CREDENTIALS: [&str; 3] = ["access-key-id", "secret-access-key", "session-token"];
 
 /// The warnings about names without a value, or the sentence about the first one that must have
@@ -38,8 +38,8 @@ pub fn judge(
     Ok(warnings)
 }
 
-/// `${NAME}`, or `$(NAME)` as Kubernetes leaves it: a variable that whoever wrote the command line
-/// expected to be replaced.
+/// `${NAME}`, or `$(NAME)` as Kubernetes leaves it: a variable of the command line that should have
+/// been replaced.
 pub fn unreplaced(operand: &str) -> Option<&str> {
     [("${", '}'), ("$(", ')')].into_iter().find_map(|(opening, closing)| {
         let begins = operand.find(opening)?;

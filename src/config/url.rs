@@ -10,7 +10,7 @@ use crate::store::s3::provider;
 
 mod query;
 
-/// What a replica URL says, before configuration and environment have had their say.
+/// The parts of a replica URL, before configuration and environment are applied.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {
     /// A path, not yet absolute: `file://` or bare.

@@ -48,9 +48,8 @@ const FENCED: help::Code = ("75", "another writer owns the history of the replic
 const NOT_FOUND: help::Code = ("126, 127", "the application cannot be executed, or was not found");
 
 const RUN: Page = Page {
-    more: "With a configuration file nothing else is needed. The application is what follows --, or -exec, or `exec` in \
-           the file. It is started as it stands, without a shell. With neither file nor -db, or with no replica, there is \
-           nothing to run.",
+    more: "With a configuration file nothing else is needed. The application is what follows --, or \
+           -exec, or `exec` in the file. It is started as it stands, without a shell.",
     examples: &[
         "millstream run",
         "millstream run -config app.yml -- /app/server -port 8080",

@@ -1,4 +1,4 @@
-//! What `restore` may write to: a regular file or a new name, that no program has open.
+//! The target of `restore`: a regular file that no program has open, or a new name.
 
 use std::path::{Path, PathBuf};
 
@@ -30,8 +30,7 @@ pub(super) fn check_kind(destination: &Destination) -> Result<(), Failure> {
     }
 }
 
-/// What exists is only replaced with `force`; `Some` is the exit code that this ends with, because
-/// what exists is to be skipped.
+/// An existing file is replaced only with `force`. `Some` is the exit code if it is to be skipped.
 pub(super) fn refuse_existing(destination: &Destination, force: bool, skip: bool) -> Result<Option<u8>, Failure> {
     let path = destination.path();
     let exists = match destination {
@@ -68,7 +67,8 @@ pub(super) fn meta_path(destination: &Destination, options: Option<&Options>) ->
     }
 }
 
-/// Keeps replicators away from the target, of which one that runs is named.
+/// Takes the locks that keep replicators away from the target; the error names the process that has
+/// one.
 pub(super) fn lock(
     destination: &Destination,
     owner: Option<FileOwner>,
@@ -85,8 +85,8 @@ pub(super) fn lock(
     for directory in directories {
         match Lock::try_take(path, &directory) {
             Ok(Some(lock)) => locks.push(lock),
-            // The notes of another user: a replicator that runs has the database open, and is found
-            // by that.
+            // The notes belong to another user. A running replicator is found by its open files
+            // then.
             Err(error) => tracing::debug!("{error}"),
             Ok(None) => {
                 let (path, holder) = (path.display(), Lock::holder(&directory));
