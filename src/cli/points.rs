@@ -1,4 +1,4 @@
-//! `millstream points`: what can be brought back, from when to when, and how densely.
+//! `millstream points`: which points in time can be restored.
 
 use std::io::{self, Write};
 
@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use super::args::Points as Command;
 use super::source::{self, Looked};
-use super::timestamp;
+use super::{Style, count, timestamp};
 use crate::config::Replica;
 use crate::remote::{LtxObject, Remote};
 use crate::restore::{Density, PointRange, Points, nothing_in, points as summarise};
 use crate::run::{Failure, restore_failure, store_failure};
 
-/// The moments of the two ends, exactly: a listing shows when a file was written, not when the commit was.
+/// The exact times of the two ends: a listing shows when a file was written, not when the commit
+/// was made.
 struct Window {
     oldest: (LtxObject, i64),
     newest: (LtxObject, i64),
@@ -30,10 +31,11 @@ pub async fn points(command: Command) -> Result<u8, Failure> {
         }
     }
     let out = &mut io::stdout();
-    let printed = match (command.json, looked.are_several()) {
+    let style = Style::of_stdout(&command.output);
+    let printed = match (command.output.json, looked.are_several()) {
         (true, false) => shown.iter().try_for_each(|(_, (p, w))| writeln!(out, "{:#}", as_json(p, w.as_ref()))),
         (true, true) => writeln!(out, "{:#}", named_json(&shown)),
-        (false, several) => print_each(&shown, several, out),
+        (false, several) => print_each(&shown, several, &style, out),
     };
     super::printed(printed)?;
     super::each_said(failures, looked.are_several())
@@ -53,7 +55,7 @@ async fn points_of(looked: &Looked, replica: &Replica) -> Result<Found, Failure>
     Ok((points, window))
 }
 
-/// A list, of which each entry says which replica it is of.
+/// A list in which each entry names its replica.
 fn named_json(shown: &[(&str, Found)]) -> Value {
     let named = |(name, (points, window)): &(&str, Found)| {
         let mut shown = as_json(points, window.as_ref());
@@ -63,10 +65,10 @@ fn named_json(shown: &[(&str, Found)]) -> Value {
     shown.iter().map(named).collect()
 }
 
-fn print_each(shown: &[(&str, Found)], several: bool, out: &mut dyn Write) -> io::Result<()> {
+fn print_each(shown: &[(&str, Found)], several: bool, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     for (at, (name, (points, window))) in shown.iter().enumerate() {
         super::heading(several.then_some(*name), at == 0, out)?;
-        print(points, window.as_ref(), out)?;
+        print(points, window.as_ref(), style, out)?;
     }
     Ok(())
 }
@@ -113,29 +115,32 @@ fn as_json(points: &Points, window: Option<&Window>) -> Value {
     })
 }
 
-fn print(points: &Points, window: Option<&Window>, out: &mut dyn Write) -> io::Result<()> {
+fn print(points: &Points, window: Option<&Window>, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     if let Some(Window { oldest, newest }) = window {
         for (word, (object, ms)) in [("oldest", oldest), ("newest", newest)] {
-            writeln!(out, "{word}  {}  TXID {}", timestamp(*ms), object.max_txid)?;
+            writeln!(out, "{word}  {}  TXID {}", style.time(*ms), object.max_txid)?;
         }
         writeln!(out)?;
     }
+    let line = |from: i64, to: i64, what: String, out: &mut dyn Write| {
+        let times = format!("{} … {}", style.time(from), style.time(to));
+        let fits = style.width.is_none_or(|width| times.chars().count() + 2 + what.chars().count() <= width);
+        writeln!(out, "{times}{}{what}", if fits { "  " } else { "\n  " })
+    };
     for range in &points.ranges {
-        let (from, to) = (timestamp(range.from_ms), timestamp(range.to_ms));
-        let points = if range.points == 1 { "1 point".into() } else { format!("{} points", range.points) };
         let density = match range.density {
             Density::EveryCommit => "every commit".into(),
             Density::Every { ms } => format!("about every {}", rounded(ms)),
             Density::Single => "one moment".into(),
         };
-        writeln!(out, "{from} … {to}  {density}, {points}")?;
+        line(range.from_ms, range.to_ms, format!("{density}, {}", count(range.points, "point")), out)?;
     }
     for hole in &points.holes {
         writeln!(out, "missing: the transactions {} to {} are in no file", hole.first_missing, hole.last_missing)?;
     }
     for old in &points.old {
-        let (from, to) = (timestamp(old.from_ms), timestamp(old.to_ms));
-        writeln!(out, "{from} … {to}  generation {} of Litestream 0.3, {} files", old.generation, old.files)?;
+        let what = format!("generation {} of Litestream 0.3, {}", old.generation, count(old.files, "file"));
+        line(old.from_ms, old.to_ms, what, out)?;
     }
     Ok(())
 }
@@ -176,14 +181,14 @@ mod tests {
         let (from, to) = (oldest.modified_ms, newest.modified_ms);
         let window = Window { oldest: (oldest, from), newest: (newest, to) };
         let mut out = Vec::new();
-        print(&points, Some(&window), &mut out).expect("memory");
+        print(&points, Some(&window), &Style::default(), &mut out).expect("memory");
         let wanted = "oldest  2026-11-21T22:30:20Z  TXID 0000000000000004\n\
                       newest  2026-11-21T22:31:22Z  TXID 000000000000000a\n\
                       \n\
                       2026-11-21T22:30:20Z … 2026-11-21T22:31:20Z  about every 30s, 3 points\n\
                       2026-11-21T22:31:22Z … 2026-11-21T22:31:22Z  every commit, 1 point\n\
                       missing: the transactions 000000000000000b to 000000000000000b are in no file\n\
-                      2026-11-21T22:13:40Z … 2026-11-21T22:13:40Z  generation 00000000000000a0 of Litestream 0.3, 1 files\n";
+                      2026-11-21T22:13:40Z … 2026-11-21T22:13:40Z  generation 00000000000000a0 of Litestream 0.3, 1 file\n";
         assert_eq!(String::from_utf8(out).expect("text"), wanted);
         let shown = as_json(&points, Some(&window));
         assert_eq!(shown["newest"], json!({ "txid": "000000000000000a", "timestamp": "2026-11-21T22:31:22Z" }));
@@ -194,12 +199,9 @@ mod tests {
         assert_eq!(shown["generations"][0]["files"], 1);
         let several = [("s3", (points.clone(), Some(window))), ("nas", (points, None))];
         let mut out = Vec::new();
-        print_each(&several, true, &mut out).expect("memory");
+        print_each(&several, true, &Style::default(), &mut out).expect("memory");
         let text = String::from_utf8(out).expect("text");
-        assert!(
-            text.starts_with("replica s3\noldest  2026") && text.contains("1 files\n\nreplica nas\n2026"),
-            "{text}"
-        );
+        assert!(text.starts_with("replica s3\noldest  2026") && text.contains("1 file\n\nreplica nas\n2026"), "{text}");
         let shown = named_json(&several);
         assert_eq!((&shown[0]["replica"], &shown[1]["replica"]), (&json!("s3"), &json!("nas")));
         assert_eq!(shown[0]["newest"]["txid"], "000000000000000a");

@@ -1,8 +1,10 @@
-//! What this process was given: environment, working directory, signals.
+//! Environment, working directory and signals of this process.
 
 use std::env::VarError;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+
+use jiff::tz::TimeZone;
 
 use crate::config::{self, Loaded, Options, Replica, Sources};
 use crate::run::Failure;
@@ -31,7 +33,7 @@ impl Environment {
     }
 }
 
-/// The first variable that was asked for and is no text. It must not count as unset.
+/// The first variable that was read and is not UTF-8. It must not count as unset.
 static NO_TEXT: OnceLock<String> = OnceLock::new();
 
 pub fn variable(name: &str) -> Option<String> {
@@ -45,10 +47,19 @@ pub fn variable(name: &str) -> Option<String> {
     }
 }
 
-/// Refuses what was made without a variable that could not be read.
+/// Fails if a variable could not be read as text.
 pub fn all_is_text() -> Result<(), Failure> {
     let refuse = |name| Err(Failure::told(CONFIG, format!("the environment variable {name} is not valid UTF-8")));
     NO_TEXT.get().map_or(Ok(()), refuse)
+}
+
+/// The time zone of TZ, else the system's, else UTC. The error is a sentence.
+pub fn local_zone() -> Result<TimeZone, String> {
+    match (TimeZone::try_system(), variable("TZ").filter(|zone| !zone.is_empty())) {
+        (Ok(zone), _) => Ok(zone),
+        (Err(_), Some(zone)) => Err(format!("the time zone {zone:?} of TZ is not known here")),
+        (Err(_), None) => Ok(TimeZone::UTC),
+    }
 }
 
 /// The replica that a URL describes.

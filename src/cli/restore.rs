@@ -1,20 +1,19 @@
-//! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`.
+//! `restore`. Its target is in `target.rs`, its output in `show.rs`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{IntegrityCheck, Restore};
 use super::destination::{Destination, Staging};
 use super::moment::Moment;
 use super::source::{Source, picked};
-use super::{Environment, install, logger, progress, replica_at, variable};
+use super::{Environment, install, local_zone, logger, progress, replica_at, variable};
 use crate::clock::MACHINE;
-use crate::config::{self, Database, Logging, Options, Replica};
+use crate::config::{Database, Options, Replica};
 use crate::ltx::Txid;
 use crate::replicate::blocking;
 use crate::restore::{self as restoring, Backup, FileOwner, Found, Integrity, Request, RestoreError, Target};
@@ -25,26 +24,27 @@ use show::{show_old_plan, show_plan, show_result};
 mod show;
 mod target;
 
-/// What the command line and the configuration say together.
+/// The order, from command line and configuration.
 struct Order {
-    /// Those that may be restored from: of a database all, unless one was picked.
+    /// Replicas to restore from: all of the database, unless -replica names one.
     replicas: Vec<Replica>,
     /// Every database of the configuration.
     all: Vec<Database>,
     /// As the user wrote it, for output.
     source: String,
     destination: Destination,
-    /// Where the note for replication goes: only for a database of the configuration, or one that has notes.
+    /// Directory of the note for the replication: only for a database of the configuration, or one
+    /// that has notes.
     meta_path: Option<PathBuf>,
     owner: Option<FileOwner>,
     mode: Option<u32>,
 }
 
 pub async fn restore(command: Restore) -> Result<u8, Failure> {
-    let (mut signals, _nursery) = install()?;
+    let (mut signals, _reaper) = install()?;
     let order = order(&command)?;
     let recovery = recovery(&command, &order)?;
-    // At once: nothing is asked of the bucket for a target that is none.
+    // Checked first, so that a wrong target costs no request.
     let destination = order.destination.clone();
     blocking(move || target::check_kind(&destination)).await?;
     if command.dry_run {
@@ -71,7 +71,7 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
         None => recovery,
     };
     let work = async |cancel| {
-        let show = async |done: &_| progress::show(done, command.json).await;
+        let show = async |done: &_| progress::show(done, command.output_flags.json).await;
         let (from, restored) = restore_newest(&backups, &recovery, &cancel, show).await?;
         if let Some(staging) = staging {
             deliver(&order.destination, staging, mode, &cancel).await?;
@@ -92,7 +92,7 @@ impl Order {
         backups(self.replicas.iter(), &self.all).await
     }
 
-    /// What output calls a replica: Litestream's word for its kind, or one of several by its name.
+    /// The replica in the output: Litestream's word for its kind, or its name if there are several.
     fn shown<'a>(&'a self, name: &'a str) -> &'a str {
         match self.replicas.as_slice() {
             [replica] => replica.kind(),
@@ -101,13 +101,13 @@ impl Order {
     }
 }
 
-/// What would be restored, and from the replica of which name.
+/// The plan, and the name of its replica.
 async fn plan(backups: &[Backup], target: Target, cancel: &CancellationToken) -> Result<(String, Found), RestoreError> {
     let ((name, remote), _) = restoring::newest(backups, target, cancel).await?;
     Ok((name.to_owned(), restoring::plan(remote, target, cancel).await?))
 }
 
-/// The restore that comes before what was asked for.
+/// The same restore into the staging directory.
 fn staged(recovery: Recovery, staging: &Staging) -> Recovery {
     let mut request = recovery.request;
     request.output = staging.database();
@@ -124,7 +124,7 @@ async fn deliver(
 ) -> Result<(), RestoreError> {
     let (destination, held) = (destination.clone(), staging.clone());
     let deliver = tokio::task::spawn_blocking(move || destination.deliver(&held, mode));
-    // A pipe that nobody reads must not keep a signal waiting; the process ends with the thread in it.
+    // A pipe that is not read must not delay a signal; the thread ends with the process.
     match cancel.run_until_cancelled(deliver).await {
         Some(done) => done.map_err(|_| RestoreError::Cancelled)?.map_err(RestoreError::Io),
         None => {
@@ -138,7 +138,7 @@ fn order(command: &Restore) -> Result<Order, Failure> {
     let environment = Environment::of_process()?;
     match command.source() {
         Source::Url(url) => {
-            start_logging(command, None);
+            logger::start_as_told(&command.sources(&variable, PathBuf::new()));
             let replica = replica_at(&url)?;
             let output = command.output.clone().context("-o is required with a URL");
             let destination = output.and_then(|path| Ok(Destination::parse(&path)?));
@@ -158,7 +158,7 @@ fn order(command: &Restore) -> Result<Order, Failure> {
             let sources = command.sources(&variable, environment.cwd.clone());
             let path = sources.absolute(&path).map_err(|error| Failure::new(CONFIG, error))?;
             let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
-            start_logging(command, Some(&loaded.options));
+            logger::start(&loaded.options.logging);
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
             let database = loaded.options.find(&path).ok_or_else(|| Failure::new(CONFIG, unknown()))?;
@@ -184,15 +184,6 @@ fn of_database(command: &Restore, database: &Database, options: &Options) -> Res
     })
 }
 
-fn start_logging(command: &Restore, options: Option<&Options>) {
-    let configured = options.map(|options| options.logging);
-    let level = match command.verbose {
-        true => config::LogLevel::Debug,
-        false => configured.map(|logging| logging.level).unwrap_or_default(),
-    };
-    logger::start(&Logging { level, format: configured.map(|logging| logging.format).unwrap_or_default() });
-}
-
 fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
     let mut request = Request::new(order.destination.path());
     request.target = match (command.txid, &command.timestamp) {
@@ -216,14 +207,10 @@ fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
     Ok(Recovery { request, meta_path: order.meta_path.clone(), require_backup: true })
 }
 
-/// The moment that was meant, by our clock and in the user's time zone.
+/// The time stamp of `-timestamp`, by our clock and in the user's time zone.
 fn resolve(moment: &Moment) -> Result<Timestamp, Failure> {
     let usage = |why: String| Failure::new(USAGE, anyhow!("-timestamp: {why}"));
-    let zone = match (TimeZone::try_system(), variable("TZ").filter(|zone| !zone.is_empty())) {
-        (Ok(zone), _) => zone,
-        (Err(_), Some(zone)) => return Err(usage(format!("the time zone {zone:?} of TZ is not known here"))),
-        (Err(_), None) => TimeZone::UTC,
-    };
+    let zone = local_zone().map_err(usage)?;
     let now = Timestamp::from_millisecond(MACHINE.unix_ms()).map_err(|error| Failure::new(INTERNAL, error))?;
     let then = moment.resolve(&now.to_zoned(zone)).map_err(usage)?;
     tracing::debug!("-timestamp means {then}");
@@ -232,7 +219,7 @@ fn resolve(moment: &Moment) -> Result<Timestamp, Failure> {
 
 fn without_backup(command: &Restore, error: RestoreError) -> Result<u8, Failure> {
     match error {
-        // All of them say so, not one of several.
+        // This error means that every replica is empty.
         RestoreError::NoBackup { address } if command.if_replica_exists => {
             tracing::info!("no matching backups found in {address}");
             Ok(0)

@@ -21,11 +21,11 @@ pub fn over(view: &DatabaseView) -> Option<String> {
     }
 }
 
-/// Whether a replica has everything, or why it does not.
+/// Whether a replica has every commit, or why not.
 pub fn is_safe(ended: Ended) -> Result<(), String> {
     match ended {
         Ended::Synced(_) | Ended::SyncedElsewhere { .. } | Ended::NoDatabase | Ended::Standby => Ok(()),
-        // There was nothing to bring there.
+        // There was nothing to upload.
         Ended::NeverAppeared { .. } => Ok(()),
         Ended::Unsynced { why } => Err(format!("the last commits are NOT in the replica: {why}")),
         Ended::Failed { why } => Err(why),
@@ -85,7 +85,7 @@ pub fn number(txid: Option<Txid>) -> u64 {
     txid.map_or(0, Txid::get)
 }
 
-/// JSON has no other texts; a path that is none can only have come from the configuration.
+/// JSON needs UTF-8. A path that is not UTF-8 can come from the configuration only.
 pub fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }

@@ -15,6 +15,7 @@ mod doubt;
 mod environment;
 mod exit_codes;
 mod health;
+mod help;
 mod hostile;
 mod interop;
 mod layers;
