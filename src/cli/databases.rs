@@ -1,4 +1,4 @@
-//! `millstream databases`: what the configuration file names, in Litestream's two shapes.
+//! `millstream databases`: what the configuration file names, and what lies in its directories, in Litestream's two shapes.
 
 use std::io::{self, Write};
 
@@ -15,8 +15,9 @@ struct Row {
 
 /// Writes a table, or a JSON array.
 pub fn print(options: &Options, json: bool, out: &mut dyn Write) -> io::Result<()> {
+    let databases = options.with_those_in_directories();
     let rows: Vec<Row> =
-        options.databases.iter().map(|db| Row { path: db.path.display().to_string(), replica: replicas(db) }).collect();
+        databases.iter().map(|db| Row { path: db.path.display().to_string(), replica: replicas(db) }).collect();
     if json {
         serde_json::to_writer_pretty(&mut *out, &rows)?;
         return writeln!(out);

@@ -162,7 +162,7 @@ fn order(command: &Restore) -> Result<Order, Failure> {
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
             let database = loaded.options.find(&path).ok_or_else(|| Failure::new(CONFIG, unknown()))?;
-            of_database(command, database, &loaded.options)
+            of_database(command, &database, &loaded.options)
         }
     }
 }

@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::monitoring::Monitoring;
+use super::directory::Directory;
+use super::monitoring::{Monitoring, OnDatabaseFailure};
 use super::section::Section;
 use super::target::Target;
 
@@ -14,6 +15,11 @@ use super::target::Target;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub databases: Vec<Database>,
+    /// Entries with `dir`: their databases are found on the disk, and in their replicas.
+    pub directories: Vec<Directory>,
+    /// What becomes of the others when a database cannot be replicated; `None`: they live, unless something would be started
+    /// without it.
+    pub on_database_failure: Option<OnDatabaseFailure>,
     /// The application's command line (`exec`, `-exec`), split into words by whoever runs it.
     pub exec: Option<String>,
     /// The migration's command line (`migrate`, `-migrate`).
@@ -34,9 +40,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// The database that is configured under this path.
-    pub fn find(&self, db: &Path) -> Option<&Database> {
-        self.databases.iter().find(|d| d.path == db)
+    /// The database that is configured under this path: by an entry of its own, or because it lies, or would lie, in a
+    /// directory of the configuration.
+    pub fn find(&self, db: &Path) -> Option<Database> {
+        let listed = self.databases.iter().find(|database| database.path == db).cloned();
+        listed.or_else(|| self.directories.iter().find_map(|directory| directory.at(db)?.ok()))
     }
 }
 
@@ -110,6 +118,8 @@ pub struct Database {
     pub restore_if_db_not_exists: bool,
     /// It may be missing to the end: no warning, and no exit code that says so.
     pub optional: bool,
+    /// It may be deleted while it is replicated: it was found in a directory.
+    pub may_vanish: bool,
     /// Permissions of a restored file (`mode: "0640"`).
     pub file_mode: Option<u32>,
     /// uid and gid of a restored file (`owner: "uid:gid"`, numbers or names).

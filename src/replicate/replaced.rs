@@ -70,7 +70,7 @@ impl LocalSide {
                 if self.reopen(remains.clone()).await? {
                     return Ok(());
                 }
-            } else if clock.instant() - began >= MISSING_TIME {
+            } else if clock.instant() - began >= MISSING_TIME || self.has_vanished() {
                 return Err(Trouble::Halt(gone));
             }
             if self.deadline().is_some_and(|deadline| clock.instant() + RETRY_INTERVAL >= deadline) {
@@ -78,6 +78,11 @@ impl LocalSide {
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
+    }
+
+    /// Whoever has told it to end has seen that the file is gone, and waits for the end.
+    fn has_vanished(&self) -> bool {
+        self.settings.may_vanish && self.deadline().is_some()
     }
 
     /// Whether the new file could be opened; `false` while something keeps it busy. The connections to the old file have to

@@ -1,5 +1,7 @@
 //! Before anything is asked of a bucket, opened or started: can the database at this path be replicated at all?
 
+use std::path::PathBuf;
+
 use super::exit::{CANNOT_WRITE, Failure};
 use super::restore_missing::no_database;
 use crate::config::Database;
@@ -7,10 +9,11 @@ use crate::fsx::{Context, FsError};
 use crate::replicate::blocking;
 use crate::sqlite::{Presence, check_access, look_at_file};
 
-/// Checks each of them, on a thread: a file system may not answer at once.
-pub(super) async fn check_all(databases: &[Database]) -> Result<(), Failure> {
+/// Checks each of them, on a thread: a file system may not answer at once. Those that fail are told.
+pub(super) async fn check_each(databases: &[Database]) -> Vec<(PathBuf, Failure)> {
     let databases = databases.to_vec();
-    blocking(move || databases.iter().try_for_each(check)).await
+    let failed = |database: &Database| Some((database.path.clone(), check(database).err()?));
+    blocking(move || databases.iter().filter_map(failed).collect()).await
 }
 
 /// Fails for what is no regular file, is no database, or cannot be written to by this user. What is missing is fine.
