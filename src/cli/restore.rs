@@ -1,27 +1,26 @@
-//! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`.
+//! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`, several at once in `several.rs`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
-use super::args::{IntegrityCheck, Restore};
+use super::args::Restore;
 use super::destination::{Destination, Staging};
-use super::moment::Moment;
 use super::source::{Source, picked};
-use super::{Environment, install, logger, progress, replica_at, variable};
+use super::{Environment, install, progress, replica_at, variable};
 use crate::clock::MACHINE;
-use crate::config::{self, Database, Logging, Options, Replica};
-use crate::ltx::Txid;
+use crate::config::{Database, Options, Replica};
 use crate::replicate::blocking;
-use crate::restore::{self as restoring, Backup, FileOwner, Found, Integrity, Request, RestoreError, Target};
-use crate::run::exit::{CONFIG, Failure, INTERNAL, USAGE};
+use crate::restore::{Backup, FileOwner, Found, RestoreError};
+use crate::run::exit::{CONFIG, Failure, USAGE};
 use crate::run::{Recovery, backups, restore_failure, restore_newest, unless_signalled};
+use flags::{plan, request, start_logging};
 use show::{show_old_plan, show_plan, show_result};
 
+mod flags;
+mod several;
 mod show;
 mod target;
 
@@ -42,6 +41,9 @@ struct Order {
 
 pub async fn restore(command: Restore) -> Result<u8, Failure> {
     let (mut signals, _nursery) = install()?;
+    if command.all || command.dir.is_some() {
+        return several::restore(&command, &mut signals).await;
+    }
     let order = order(&command)?;
     let recovery = recovery(&command, &order)?;
     // At once: nothing is asked of the bucket for a target that is none.
@@ -99,12 +101,6 @@ impl Order {
             _ => name,
         }
     }
-}
-
-/// What would be restored, and from the replica of which name.
-async fn plan(backups: &[Backup], target: Target, cancel: &CancellationToken) -> Result<(String, Found), RestoreError> {
-    let ((name, remote), _) = restoring::newest(backups, target, cancel).await?;
-    Ok((name.to_owned(), restoring::plan(remote, target, cancel).await?))
 }
 
 /// The restore that comes before what was asked for.
@@ -184,50 +180,11 @@ fn of_database(command: &Restore, database: &Database, options: &Options) -> Res
     })
 }
 
-fn start_logging(command: &Restore, options: Option<&Options>) {
-    let configured = options.map(|options| options.logging);
-    let level = match command.verbose {
-        true => config::LogLevel::Debug,
-        false => configured.map(|logging| logging.level).unwrap_or_default(),
-    };
-    logger::start(&Logging { level, format: configured.map(|logging| logging.format).unwrap_or_default() });
-}
-
 fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
-    let mut request = Request::new(order.destination.path());
-    request.target = match (command.txid, &command.timestamp) {
-        (Some(txid), _) => {
-            let zero = || Failure::new(USAGE, anyhow!("-txid: there is no TXID 0"));
-            Target::Txid(Txid::new(txid).ok_or_else(zero)?)
-        }
-        (None, Some(moment)) => Target::Before(resolve(moment)?.as_millisecond()),
-        (None, None) => Target::Latest,
-    };
-    request.force = command.force;
-    request.overwrite_empty = true;
+    let mut request = request(command, order.destination.path())?;
     request.owner = order.owner;
     request.mode = order.mode;
-    request.parallelism = command.parallelism;
-    request.integrity = match command.integrity_check {
-        IntegrityCheck::None => Integrity::None,
-        IntegrityCheck::Quick => Integrity::Quick,
-        IntegrityCheck::Full => Integrity::Full,
-    };
     Ok(Recovery { request, meta_path: order.meta_path.clone(), require_backup: true })
-}
-
-/// The moment that was meant, by our clock and in the user's time zone.
-fn resolve(moment: &Moment) -> Result<Timestamp, Failure> {
-    let usage = |why: String| Failure::new(USAGE, anyhow!("-timestamp: {why}"));
-    let zone = match (TimeZone::try_system(), variable("TZ").filter(|zone| !zone.is_empty())) {
-        (Ok(zone), _) => zone,
-        (Err(_), Some(zone)) => return Err(usage(format!("the time zone {zone:?} of TZ is not known here"))),
-        (Err(_), None) => TimeZone::UTC,
-    };
-    let now = Timestamp::from_millisecond(MACHINE.unix_ms()).map_err(|error| Failure::new(INTERNAL, error))?;
-    let then = moment.resolve(&now.to_zoned(zone)).map_err(usage)?;
-    tracing::debug!("-timestamp means {then}");
-    Ok(then)
 }
 
 fn without_backup(command: &Restore, error: RestoreError) -> Result<u8, Failure> {

@@ -161,8 +161,7 @@ fn subjects(command: &Command) -> Result<(Vec<Subject>, Vec<Database>), Failure>
         None => {
             loaded.require_databases().map_err(configuration)?;
             // Not every database must have a replica of that name.
-            let found: Vec<Subject> =
-                databases.iter().filter_map(|db| subjects(db).ok()).flatten().collect();
+            let found: Vec<Subject> = databases.iter().filter_map(|db| subjects(db).ok()).flatten().collect();
             let unknown = || anyhow!("{}: no database has a replica {:?}", loaded.origin, name.unwrap_or_default());
             (!found.is_empty()).then_some(found).ok_or_else(unknown).map_err(configuration)?
         }

@@ -1,7 +1,6 @@
 //! Databases and replicas that would destroy each other: no two share a file, our state, or a place in a bucket.
 
-use super::directory::Directory;
-use super::options::{Database, Replica};
+use super::options::{Database, Directory, Replica};
 use crate::remote::is_among_files;
 
 /// Refuses the first two that collide; each has the index of its entry.
@@ -24,10 +23,7 @@ pub fn refuse(databases: &[(usize, Database)]) -> Result<(), String> {
 }
 
 /// Directories whose databases would destroy each other, or those of other entries.
-pub fn refuse_directories(
-    databases: &[(usize, Database)],
-    directories: &[(usize, Directory)],
-) -> Result<(), String> {
+pub fn refuse_directories(databases: &[(usize, Database)], directories: &[(usize, Directory)]) -> Result<(), String> {
     for (at, (b, later)) in directories.iter().enumerate() {
         for replica in later.replicas().iter() {
             // Databases of one directory have different names, whichever entry finds them.

@@ -4,38 +4,15 @@
 //! of each replica, so that either program finds what the other has written.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::options::{Database, Options, Replica, Replicas};
+use super::options::{Database, Directory, Notes, Options, Replica, Replicas};
 use super::paths::{PathContext, default_meta_path};
 use super::places::Places;
 use super::section::Section;
 use super::target::Target;
 use crate::directory::{Found, Held, Pattern, Scan, Selection, scan};
 use crate::fsx;
-
-/// A directory whose databases are replicated.
-#[derive(Clone, Debug)]
-pub struct Directory {
-    pub selection: Selection,
-    /// Databases that come and go are noticed while the program runs.
-    pub watch: bool,
-    notes: Notes,
-    /// What every database has. Its path is that of the directory, and its replicas are those below which the databases
-    /// have theirs.
-    pub model: Database,
-}
-
-/// Where the notes about a database lie.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Notes {
-    Beside,
-    /// `meta-dir`
-    Dir(PathBuf),
-    /// `meta-path`
-    Path(PathBuf),
-}
 
 /// A database that lies in a directory of the configuration, or something that should be one.
 #[derive(Debug)]
@@ -51,7 +28,7 @@ pub fn check_keys(section: &Section, place: &str) -> Result<(), String> {
     let refuse = |why: &str| Err(format!("{place}: {why}"));
     match (path, dir) {
         (true, true) => return refuse("`path` and `dir` exclude each other; remove one"),
-        (false, false) => return refuse("neither `path` nor `dir` is there, or it is empty"),
+        (false, false) => return refuse("`path` is missing or empty, and so is `dir`"),
         _ => {}
     }
     if dir && section.text("pattern").is_none() {
@@ -75,7 +52,12 @@ pub fn root(dir: &str, context: PathContext<'_>, place: &str) -> Result<PathBuf,
 }
 
 /// The directory that the section describes.
-pub fn of_entry(section: &Section, model: Database, context: PathContext<'_>, place: &str) -> Result<Directory, String> {
+pub fn of_entry(
+    section: &Section,
+    model: Database,
+    context: PathContext<'_>,
+    place: &str,
+) -> Result<Directory, String> {
     let pattern = section.text("pattern").unwrap_or_default();
     let pattern = Pattern::parse(pattern).map_err(|why| format!("{place}.pattern: {why}"))?;
     let notes = match (section.text("meta-dir"), section.text("meta-path")) {
@@ -101,7 +83,8 @@ pub fn of_entry(section: &Section, model: Database, context: PathContext<'_>, pl
 /// entries for the databases of one directory the first is enough.
 pub fn stand_ins(directories: &[Directory]) -> Vec<Database> {
     let mut seen = HashSet::new();
-    let new = directories.iter().filter(|directory| seen.insert((directory.root(), &directory.model.replicas.first.url)));
+    let new =
+        directories.iter().filter(|directory| seen.insert((directory.root(), &directory.model.replicas.first.url)));
     let stand_in = |directory: &Directory| {
         let path = directory.root().join(directory.selection.pattern.as_str());
         let meta_path = match &directory.notes {
@@ -192,6 +175,13 @@ fn go_join(prefix: &str, relative: &str) -> String {
 }
 
 impl Options {
+    /// The database that is configured under this path: by an entry of its own, or because it lies, or would lie, in a
+    /// directory of the configuration.
+    pub fn find(&self, db: &Path) -> Option<Database> {
+        let listed = self.databases.iter().find(|database| database.path == db).cloned();
+        listed.or_else(|| self.directories.iter().find_map(|directory| directory.at(db)?.ok()))
+    }
+
     /// What lies in the directories of the configuration now. What has an entry of its own, or was found by an earlier one,
     /// is not named again. `places` are those of the databases so far; those of the databases that are found are added.
     /// For a time when none of them is replicated by this process.
@@ -231,11 +221,6 @@ impl Options {
         let found = self.in_directories(&mut places).into_iter().filter_map(|found| found.database.ok());
         self.databases.iter().cloned().chain(found).collect()
     }
-}
-
-/// A path as a list of names, for comparing.
-pub fn names(path: &Path) -> impl Iterator<Item = OsString> + '_ {
-    path.components().map(|component| component.as_os_str().to_owned())
 }
 
 #[cfg(test)]

@@ -35,10 +35,9 @@ mod url;
 mod yaml;
 
 pub use database_file::database_file;
-pub use directory::Directory;
 pub use load::{Loaded, replica_from_url};
 pub use monitoring::{Addr, Monitoring, OnDatabaseFailure, OnReplicationEnd};
-pub use options::{Database, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, Socket, Verify};
+pub use options::{Database, Directory, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, Socket, Verify};
 pub use paths::default_meta_path;
 pub use places::Places;
 pub use presets::Added;

@@ -3,13 +3,13 @@
 //! The types here know nothing of YAML, flags or environment variables. Where a key of litestream.yml and a field differ in
 //! name, the field's comment says which key it is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::directory::Directory;
 use super::monitoring::{Monitoring, OnDatabaseFailure};
 use super::section::Section;
 use super::target::Target;
+use crate::directory::Selection;
 
 /// The whole configuration of one process.
 #[derive(Clone, Debug)]
@@ -37,15 +37,6 @@ pub struct Options {
     pub socket: Option<Socket>,
     /// For databases that are added while the program runs.
     pub presets: Presets,
-}
-
-impl Options {
-    /// The database that is configured under this path: by an entry of its own, or because it lies, or would lie, in a
-    /// directory of the configuration.
-    pub fn find(&self, db: &Path) -> Option<Database> {
-        let listed = self.databases.iter().find(|database| database.path == db).cloned();
-        listed.or_else(|| self.directories.iter().find_map(|directory| directory.at(db)?.ok()))
-    }
 }
 
 /// Where commands are taken from other processes.
@@ -125,6 +116,28 @@ pub struct Database {
     /// uid and gid of a restored file (`owner: "uid:gid"`, numbers or names).
     pub file_owner: Option<(u32, u32)>,
     pub replicas: Replicas,
+}
+
+/// A directory whose databases are replicated.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    pub selection: Selection,
+    /// Databases that come and go are noticed while the program runs.
+    pub watch: bool,
+    pub(super) notes: Notes,
+    /// What every database has. Its path is that of the directory, and its replicas are those below which the databases
+    /// have theirs.
+    pub model: Database,
+}
+
+/// Where the notes about a database lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Notes {
+    Beside,
+    /// `meta-dir`
+    Dir(PathBuf),
+    /// `meta-path`
+    Path(PathBuf),
 }
 
 /// Where the commits of one database go, in the order of the configuration.

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::directory::names;
 use super::options::{Database, Replica};
 use super::target::Target;
 use crate::remote::is_among_files;
@@ -70,7 +69,8 @@ impl Places {
             is_among_files(&joined(&way[len..])).then_some(holder)
         });
         let mut below = self.below_way(&way);
-        let holder = above.or_else(|| below.find_map(|(rest, holder)| is_among_files(&joined(rest)).then_some(holder)))?;
+        let holder =
+            above.or_else(|| below.find_map(|(rest, holder)| is_among_files(&joined(rest)).then_some(holder)))?;
         let why = format!("{url} and the replica of {} lie among each other's files", holder.display());
         Some((holder.clone(), why))
     }
@@ -114,6 +114,11 @@ fn way(target: &Target) -> Way {
             bucket.chain(segments.map(str::to_owned)).map(OsString::from).collect()
         }
     }
+}
+
+/// A path as a list of names.
+fn names(path: &Path) -> impl Iterator<Item = OsString> + '_ {
+    path.components().map(|component| component.as_os_str().to_owned())
 }
 
 fn joined(way: &[OsString]) -> String {

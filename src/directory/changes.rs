@@ -62,7 +62,8 @@ pub fn changes(known: &Known, root: &Path, scan: &Scan) -> Changes {
             Found::SameAs(other) => match is_going(known, root, scan, other) {
                 true => changes.look_again = true,
                 false => {
-                    let why = format!("it is the same file as {}, which is replicated under that name", other.display());
+                    let why =
+                        format!("it is the same file as {}, which is replicated under that name", other.display());
                     changes.refuse(known, path, why);
                 }
             },

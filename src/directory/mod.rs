@@ -24,7 +24,7 @@ mod scan;
 mod watch;
 
 pub use changes::{Changes, Known, Refusal, changes};
-pub use pattern::Pattern;
 pub use held::Held;
+pub use pattern::Pattern;
 pub use scan::{Found, Scan, Selection, scan};
 pub use watch::{Noticed, TreeWatch};

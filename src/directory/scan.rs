@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::held::{Held, Inode};
 use super::pattern::Pattern;
@@ -58,7 +58,12 @@ impl Selection {
         let Some(name) = relative.file_name() else { return false };
         let mut directories = relative.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
         let is_deep = directories.clone().next().is_some();
-        (self.recursive || !is_deep) && self.takes(name) && !directories.any(|above| self.is_apart(above))
+        // A path that was put together from others may lead out of the directory.
+        let stays_inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
+        stays_inside
+            && (self.recursive || !is_deep)
+            && self.takes(name)
+            && !directories.any(|above| self.is_apart(above))
     }
 
     /// Whether a file of this name may be one.
@@ -131,11 +136,7 @@ fn take(
 ) {
     let (relative, kind) = (directory.join(entry.file_name()), entry.file_type());
     match kind {
-        Ok(kind) if kind.is_dir() => {
-            if selection.recursive && !selection.is_apart(&relative) {
-                open.push(relative);
-            }
-        }
+        Ok(kind) if kind.is_dir() && selection.recursive && !selection.is_apart(&relative) => open.push(relative),
         Ok(kind) if !kind.is_file() && !kind.is_symlink() => {}
         _ if selection.takes(&entry.file_name()) => candidates.push(relative),
         _ => {}
@@ -273,6 +274,9 @@ mod tests {
             ("notes/deeper/x.db", false, false),
             ("a.db-wal", false, false),
             ("", false, false),
+            ("../a.db", false, false),
+            ("sub/../../a.db", false, false),
+            ("/a.db", false, false),
         ] {
             assert_eq!((covers("*.db", false, path), covers("*.db", true, path)), (flat, deep), "{path}");
         }

@@ -49,7 +49,12 @@ impl LocalSide {
         let (name, path) = (self.name(), self.settings.path.clone());
         let gone = format!("{name} was deleted or replaced while it was replicated, and no database lies there now");
         let remains = self.disk.with(|disk| disk.db.remains()).await;
-        tracing::warn!(db = %name, "another file lies in the place of the database that was replicated: looking at it");
+        match self.settings.may_vanish {
+            true => tracing::debug!(db = %name, "the database was deleted or replaced: looking at what lies there"),
+            false => {
+                tracing::warn!(db = %name, "another file lies in the place of the database that was replicated: looking at it");
+            }
+        }
         let clock = self.settings.clock;
         let (began, mut last_said) = (clock.instant(), None::<Instant>);
         loop {

@@ -282,11 +282,6 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// What will be there.
-    pub fn restored(&self) -> &Restored {
-        &self.restored
-    }
-
     /// Gives it its name. That takes milliseconds and is not interrupted.
     pub async fn install(self) -> Result<Restored, RestoreError> {
         let orphaned = target::install(self.temporary, self.output, self.force).await?;

@@ -9,14 +9,15 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{backups_beside, store_failure};
+use super::connect::{backups_beside, mirror_settings, settings, store_failure, store_key};
 use super::exit::{Failure, INTERNAL};
 use super::forward::forward_one;
 use super::restore_missing::{Recovery, restore_missing};
 use super::{Job, Restoring};
-use crate::config::{Database, Places, Replica};
+use crate::config::{Database, Options, Places, Replica};
+use crate::fleet::{FleetHandle, MirrorRegistration, Registration};
 use crate::remote::Remote;
-use crate::replicate::Governor;
+use crate::replicate::{Governor, OnceWork, Settings};
 use crate::restore::Backup;
 use crate::store::StoreError;
 use crate::store::s3::Clients;
@@ -58,6 +59,23 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// As the fleet takes it.
+    pub fn registration(&self, options: &Options, once: Option<OnceWork>, fleet: &FleetHandle) -> Registration {
+        let database = self.database;
+        let mirror = |(replica, remote): (&Replica, &Remote)| MirrorRegistration {
+            settings: mirror_settings(database, replica, options),
+            remote: remote.clone(),
+            store: store_key(&replica.target),
+        };
+        Registration {
+            settings: Settings { once, ..settings(database, options, fleet.paths()) },
+            name: database.replicas.first.name.clone(),
+            remote: self.remote.clone(),
+            store: store_key(&database.replicas.first.target),
+            mirrors: self.mirrors().map(mirror).collect(),
+        }
+    }
+
     /// The mirrors that could be opened.
     pub fn mirrors(&self) -> impl Iterator<Item = (&'a Replica, &Remote)> {
         let mirrors = self.database.replicas.mirrors.iter().zip(self.backups.iter().skip(1));
@@ -92,13 +110,13 @@ pub async fn prepare<'a>(
         let _ = side_by_side(governor, &cancel, lines.iter().map(work)).await;
     }
     failed.extend(noted.into_inner());
+    if !goes_on {
+        // What was given up because of the first is no reason.
+        failed.truncate(1);
+    }
     let paths: HashSet<&Path> = failed.iter().map(|(path, _)| path.as_path()).collect();
     lines.retain(|line| !paths.contains(line.database.path.as_path()));
     drop(paths);
-    if !goes_on {
-        // What was given up afterwards is no reason.
-        failed.truncate(1);
-    }
     (lines, failed)
 }
 

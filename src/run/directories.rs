@@ -39,9 +39,8 @@ fn at(path: &Path, why: &str) -> Failure {
 /// disk. Where it cannot be found out which there are, the directory is told.
 pub async fn take_in_missing(job: &mut Job, failed_before: &[(PathBuf, Failure)]) -> Vec<(PathBuf, Failure)> {
     let (mut places, mut failed, mut missing) = (Places::of(&job.options.databases), Vec::new(), Vec::new());
-    let is_restored = |directory: &&Directory| {
-        job.restoring == Restoring::All || directory.model.restore_if_db_not_exists
-    };
+    let is_restored =
+        |directory: &&Directory| job.restoring == Restoring::All || directory.model.restore_if_db_not_exists;
     for directory in job.options.directories.iter().filter(is_restored) {
         let backups = match backups_of(directory).await {
             Ok(backups) => backups,
@@ -67,7 +66,10 @@ pub async fn take_in_missing(job: &mut Job, failed_before: &[(PathBuf, Failure)]
             count += 1;
         }
         if count > 0 {
-            tracing::info!("{}: {count} databases have a backup and are missing here: restoring them", directory.root().display());
+            tracing::info!(
+                "{}: {count} databases have a backup and are missing here: restoring them",
+                directory.root().display()
+            );
         }
     }
     job.options.databases.extend(missing);
@@ -89,7 +91,10 @@ pub async fn backups_of(directory: &Directory) -> Result<BTreeSet<PathBuf>, Fail
             Err(error) => {
                 let Failure { code, error } = store_failure(&error);
                 let shown = directory.root().display();
-                return Err(Failure { code, error: anyhow!("{shown}: cannot tell which databases have a backup: {error}") });
+                return Err(Failure {
+                    code,
+                    error: anyhow!("{shown}: cannot tell which databases have a backup: {error}"),
+                });
             }
         }
     }

@@ -79,7 +79,11 @@ mod tests {
 
     fn failed(names: &[&str]) -> Vec<(PathBuf, Failure)> {
         let codes = [76, 73, 77];
-        names.iter().zip(codes).map(|(name, code)| (PathBuf::from(name), Failure::told(code, "it is damaged"))).collect()
+        names
+            .iter()
+            .zip(codes)
+            .map(|(name, code)| (PathBuf::from(name), Failure::told(code, "it is damaged")))
+            .collect()
     }
 
     #[test]
@@ -87,7 +91,9 @@ mod tests {
         let failure = left_out(false).take(failed(&["/a"]), 2, true).expect_err("the end");
         assert_eq!(failure.code, 76);
         let told = failure.sentence();
-        assert!(told.starts_with("/a: it is damaged; nothing is started, although 2 other") && told.contains("continue"));
+        assert!(
+            told.starts_with("/a: it is damaged; nothing is started, although 2 other") && told.contains("continue")
+        );
         let failure = left_out(false).take(failed(&["/a", "/b"]), 1, false).expect_err("the end");
         assert!(failure.sentence().contains("(and 1 more databases"), "{}", failure.sentence());
         assert_eq!(left_out(false).take(failed(&["/a"]), 0, false).expect_err("the end").sentence(), "it is damaged");

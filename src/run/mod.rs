@@ -53,12 +53,11 @@ use anyhow::Context;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Options, Replica, Shutdown, default_meta_path};
+use crate::config::{Options, Shutdown, default_meta_path};
 use crate::control::Socket;
-use crate::fleet::{FleetHandle, MirrorRegistration, Registration};
+use crate::fleet::FleetHandle;
 use crate::http::Phase;
-use crate::remote::Remote;
-use crate::replicate::{DatabaseId, Ended, Limits, OnceWork, Settings};
+use crate::replicate::{DatabaseId, Ended, Limits, OnceWork};
 use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
 use boot::Line;
@@ -250,7 +249,7 @@ async fn register_all(
     let cannot = |error| Failure::new(CONFIG, error);
     for line in lines {
         connect::tell_policy(line.database);
-        let id = fleet.add(registration(line, &job.options, job.once, fleet)).await.map_err(cannot)?;
+        let id = fleet.add(line.registration(&job.options, job.once, fleet)).await.map_err(cannot)?;
         let statuses = fleet.watch_replicas(id).await.map_err(cannot)?;
         ids.insert(line.database.path.clone(), id);
         proofs.extend(ProofRound::of_line(line, &job.options, statuses.into_iter()));
@@ -281,28 +280,6 @@ fn conclude(lived: &stages::Lived, ends: &[Ended]) -> u8 {
         Some(problem) => tracing::error!("{}; {problem}; exit code {code}", lived.what),
     }
     code
-}
-
-/// A database with its replicas, as the fleet takes it.
-fn registration(
-    line: &Line<'_>,
-    options: &Options,
-    once: Option<OnceWork>,
-    fleet: &FleetHandle,
-) -> Registration {
-    let database = line.database;
-    let mirror = |(replica, remote): (&Replica, &Remote)| MirrorRegistration {
-        settings: connect::mirror_settings(database, replica, options),
-        remote: remote.clone(),
-        store: connect::store_key(&replica.target),
-    };
-    Registration {
-        settings: Settings { once, ..connect::settings(database, options, fleet.paths()) },
-        name: database.replicas.first.name.clone(),
-        remote: line.remote.clone(),
-        store: connect::store_key(&database.replicas.first.target),
-        mirrors: line.mirrors().map(mirror).collect(),
-    }
 }
 
 impl Job {

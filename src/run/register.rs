@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::boot::Line;
 use super::connect::{backups_beside, store_key, tell_policy};
-use super::{Job, preflight, registration};
+use super::{Job, preflight};
 use crate::clock::MACHINE;
 use crate::config::{Added, Database, Directory, Options, Places, Sources};
 use crate::control::{Control, Refused, Registrar, Serving, Socket};
@@ -109,7 +109,7 @@ impl Registry {
         let backups = backups_beside(database.replicas.iter(), places, clients).await;
         let line = Line::of(database, backups).map_err(|failure| Refused::Failed(failure.sentence()))?;
         tell_policy(database);
-        self.fleet.add(registration(&line, &self.options, None, &self.fleet)).await.map_err(failed)
+        self.fleet.add(line.registration(&self.options, None, &self.fleet)).await.map_err(failed)
     }
 
     fn sources(&self) -> Sources<'_> {

@@ -18,7 +18,8 @@ use crate::fsx;
 use crate::remote::Remote;
 use crate::replicate::blocking;
 use crate::restore::{
-    Backup, FileOwner, Prepared, Progress, Reached, Request, RestoreError, Restored, Target, newest, of_replica, prepare,
+    Backup, FileOwner, Prepared, Progress, Reached, Request, RestoreError, Restored, Target, newest, of_replica,
+    prepare,
 };
 use crate::sqlite::{Content, Presence, look_at_file};
 use crate::state::{LocalState, Lock, RestoreMarker};
@@ -199,11 +200,6 @@ pub async fn restore_and_note(
 }
 
 impl Waiting {
-    /// What will be there.
-    pub fn restored(&self) -> &Restored {
-        self.prepared.restored()
-    }
-
     /// Gives the database its name, and leaves the note that lets replication continue from it.
     pub async fn put_in_place(self, recovery: &Recovery) -> Result<(String, Restored), RestoreError> {
         let Waiting { name, address, clock, began, prepared } = self;

@@ -36,7 +36,11 @@ pub struct Watching {
 
 impl Watching {
     /// `ids` are the databases that are registered, and `left_out` are to stay as they are.
-    pub fn start(registry: &Arc<Registry>, ids: &BTreeMap<PathBuf, DatabaseId>, left_out: &[(PathBuf, Failure)]) -> Watching {
+    pub fn start(
+        registry: &Arc<Registry>,
+        ids: &BTreeMap<PathBuf, DatabaseId>,
+        left_out: &[(PathBuf, Failure)],
+    ) -> Watching {
         let (stop, mut trees) = (CancellationToken::new(), JoinSet::new());
         for directory in registry.options.directories.iter().filter(|directory| directory.watch) {
             let tree = Tree::new(directory.clone(), registry.clone(), ids, left_out);
@@ -50,7 +54,9 @@ impl Watching {
         self.stop.cancel();
         let all = async { while self.trees.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_LOOK, all).await.is_err() {
-            tracing::warn!("there was no time for a last look at the directories: a database that was new there is not replicated");
+            tracing::warn!(
+                "there was no time for a last look at the directories: a database that was new there is not replicated"
+            );
         }
     }
 }
@@ -80,8 +86,7 @@ impl Tree {
         let ids: BTreeMap<PathBuf, DatabaseId> =
             all.iter().filter_map(|(path, id)| Some((relative(path).filter(is_one)?, *id))).collect();
         let refused = left_out.iter().filter_map(|(path, _)| relative(path)).map(|path| (path, Refusal::LeftOut));
-        let known =
-            Known { registered: ids.keys().cloned().collect(), refused: refused.collect(), ..Known::default() };
+        let known = Known { registered: ids.keys().cloned().collect(), refused: refused.collect(), ..Known::default() };
         let (watch, leaving) = (TreeWatch::start(), JoinSet::new());
         Tree { directory, registry, known, ids, watch, leaving, soon: None, is_missing: false }
     }

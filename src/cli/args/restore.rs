@@ -10,16 +10,29 @@ use crate::cli::moment::Moment;
 use crate::cli::source::Source;
 use crate::config::{LogLevel, Sources};
 
+const USAGE: &str = "millstream restore [FLAGS] DB|URL\n       millstream restore -dir DIR [FLAGS] [URL]\n       \
+                     millstream restore -all [FLAGS]";
+
 /// Restores a database from its replica
 ///
 /// DB is a database of the configuration file, URL a replica (s3://BUCKET/PATH or file:///PATH). Without -txid and
 /// -timestamp the newest state of any replica of DB is restored, or that of -replica. What Litestream 0.3 or 0.5 wrote is restored, too.
+///
+/// With -dir every database that has a replica below URL, or below the replica of this directory in the configuration file, is
+/// restored into DIR, each with its own result. With -all every database of the configuration file is restored, and put in place
+/// only when all of them are complete.
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = ONE_DASH, override_usage = "millstream restore [FLAGS] DB|URL")]
+#[command(args_override_self = true, after_help = ONE_DASH, override_usage = USAGE)]
 pub struct Restore {
     /// File to restore to: a database, FILE.gz, or - for stdout [default: DB itself; required with URL]
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
+    /// Restore a whole directory: the databases below URL, or of this directory in the configuration file
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "txid", "all"])]
+    pub dir: Option<PathBuf>,
+    /// Restore every database of the configuration file, all of them or none
+    #[arg(long, conflicts_with_all = ["output", "txid"])]
+    pub all: bool,
     /// Exit with code 0 if there is no backup
     #[arg(long)]
     pub if_replica_exists: bool,
@@ -85,6 +98,9 @@ impl Restore {
             (self.generation.is_some(), "-generation"),
             (self.index.is_some(), "-index"),
         ])?;
+        if self.all || self.dir.is_some() {
+            return self.check_several();
+        }
         self.look.check("restore -o PATH")?;
         if self.json && !self.dry_run && self.output.as_deref().is_some_and(|output| output == Path::new("-")) {
             return Err("-json and -o - would both write to stdout".into());
@@ -94,6 +110,28 @@ impl Restore {
                 Err("a replica URL does not say where to restore to: add -o PATH".into())
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl Restore {
+    fn check_several(&self) -> Result<(), String> {
+        match (self.look.names_nothing(), &self.dir) {
+            (true, _) => Ok(()),
+            (false, None) => {
+                Err("-all restores every database of the configuration file, and takes no DB or URL".into())
+            }
+            (false, Some(_)) => {
+                self.look.check("restore -dir DIR")?;
+                match self.source() {
+                    Source::Url(_) => Ok(()),
+                    Source::Database(_) => {
+                        Err("with -dir it is a replica URL that says what to restore, or nothing, and \
+                                                then the configuration file does"
+                            .into())
+                    }
+                }
+            }
         }
     }
 }

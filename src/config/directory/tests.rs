@@ -50,8 +50,8 @@ fn keys_that_exclude_or_need_each_other_are_refused() {
     let replica = "replica: {url: 's3://b/p'}";
     for (keys, part) in [
         ("path: /a, dir: /d, pattern: '*'", "`path` and `dir` exclude each other"),
-        ("pattern: '*'", "neither `path` nor `dir`"),
-        ("dir: ''", "neither `path` nor `dir`"),
+        ("pattern: '*'", "`path` is missing or empty, and so is `dir`"),
+        ("dir: ''", "`path` is missing or empty, and so is `dir`"),
         ("dir: /d", "`dir` needs a `pattern`"),
         ("dir: /d, pattern: ''", "`dir` needs a `pattern`"),
         ("dir: /d, pattern: '[a'", "dbs[0].pattern: \"[a\" is malformed"),
@@ -95,7 +95,8 @@ fn the_relative_path_is_appended_to_the_replicas() {
 
 #[test]
 fn each_database_has_notes_of_its_own() {
-    let notes = |keys: &str| database(&format!("dir: /d, pattern: '*', {keys} replica: {{path: /x}}"), "s/a.db").meta_path;
+    let notes =
+        |keys: &str| database(&format!("dir: /d, pattern: '*', {keys} replica: {{path: /x}}"), "s/a.db").meta_path;
     assert_eq!(notes(""), Path::new("/d/s/.a.db-millstream"));
     assert_eq!(notes("meta-dir: /m,"), Path::new("/m/s/a.db-millstream"));
     assert_eq!(notes("meta-path: /m,"), Path::new("/m/s/.a.db-millstream"));
