@@ -74,6 +74,11 @@ impl Held {
         self.paths.contains_key(path)
     }
 
+    /// Under which other name the file at this path is held.
+    pub fn other_name(&self, path: &Path) -> Option<&Path> {
+        self.path_of(inode(path)?).filter(|held| *held != path)
+    }
+
     /// Where the file of this inode was found.
     pub(super) fn path_of(&self, inode: Inode) -> Option<&Path> {
         self.inodes.get(&inode).map(|(path, _)| path.as_path())
@@ -104,6 +109,9 @@ mod tests {
         tokio::time::advance(REPLACED_TIME).await;
         held.refresh(Instant::now());
         assert_eq!((held.path_of(old), held.path_of(new)), (None, Some(at("a").as_path())));
+        fs::hard_link(at("a"), at("linked")).expect("link");
+        assert_eq!(held.other_name(&at("linked")), Some(at("a").as_path()));
+        assert_eq!((held.other_name(&at("a")), held.other_name(&at("missing"))), (None, None));
         held.let_go(&at("a"));
         assert!(!held.has_path(&at("a")) && held.path_of(new).is_none() && held.path_of(later).is_some());
     }

@@ -135,6 +135,11 @@ impl Registrar for Registry {
         let all = self.present(&views);
         let Added { database, warnings } =
             self.options.added(path, replica_url, &all, &self.sources()).map_err(Refused::Invalid)?;
+        // It must not be opened by name: that would drop the locks of the connection to it.
+        if let Some(other) = shared.held.other_name(&database.path) {
+            let (path, other) = (database.path.display(), other.display());
+            return Err(Refused::Invalid(format!("{path} is the same file as {other}, which is replicated already")));
+        }
         check(&database).await?;
         let replica = &database.replicas.first;
         let (store, url) = (store_key(&replica.target), &replica.url);
