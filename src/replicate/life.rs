@@ -1,5 +1,6 @@
 //! From the appearance of the database to the end of its replication.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::open::{Announce, look_around, wait_for_arming, wait_for_database, wai
 use super::{Ended, Event, Events, Settings, Stop, absent, halt};
 use crate::clock::Clock;
 use crate::db::{Db, Watch};
+use crate::fsx;
 use crate::remote::Remote;
 use crate::state::{LocalState, Lock, ResetOrder, SpillError};
 use crate::status::{Counts, Status, StatusWriter};
@@ -53,7 +55,8 @@ impl Life {
         let mut lock = None;
         let mirrors = mirrors.into_iter().zip(mirror_writers).collect();
         let outside = Outside { remote, mirrors, governor, writer, stop, events: self.events, requests, watch };
-        let ended = replicate(settings, outside, &mut lock).await;
+        let vanishing = settings.may_vanish.then(|| settings.path.clone());
+        let ended = deleted(vanishing, replicate(settings, outside, &mut lock).await, &status).await;
         if let Ended::Failed { why } = &ended {
             tracing::error!(db = %name, "replication has ended: {why}");
             events.send(Event::Failed { why: why.clone() });
@@ -63,6 +66,21 @@ impl Life {
         }
         ended
     }
+}
+
+/// Whoever deletes a database that may vanish ends its replication. That is an end in order if nothing of it waits, and
+/// nothing lies in its place.
+async fn deleted(path: Option<PathBuf>, ended: Ended, status: &watch::Receiver<Status>) -> Ended {
+    let (Some(path), Ended::Failed { .. }) = (path, &ended) else { return ended };
+    let Status { captured, confirmed, .. } = *status.borrow();
+    let looked = path.clone();
+    let is_gone = blocking(move || matches!(fsx::metadata_if_exists(&looked), Ok(None))).await;
+    if !is_gone || captured > confirmed {
+        return ended;
+    }
+    let newest = confirmed.map_or_else(|| "nothing".to_owned(), |txid| format!("everything up to TXID {txid}"));
+    tracing::info!(db = %path.display(), "the database was deleted; the replica holds {newest}, and keeps it");
+    Ended::Synced(confirmed)
 }
 
 /// What a replication works with besides the database.

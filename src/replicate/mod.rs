@@ -97,6 +97,8 @@ pub struct Settings {
     pub tuning: Tuning,
     /// It may be missing to the end.
     pub optional: bool,
+    /// It may be deleted while it is replicated: then replication ends in order when what was captured is in the replica.
+    pub may_vanish: bool,
     /// The databases of this process, this one included: none of their files may be opened by name.
     pub all: watch::Receiver<Arc<BTreeSet<PathBuf>>>,
     /// How often to look without being woken.
