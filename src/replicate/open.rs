@@ -107,9 +107,7 @@ impl Opener<'_> {
     fn ended(&self, outcome: Outcome<Db>) -> Ended {
         match outcome {
             Outcome::NoDatabase => Ended::NoDatabase,
-            Outcome::NeverAppeared(seen) => {
-                Ended::NeverAppeared { why: absent::verdict(&self.settings.path, &seen) }
-            }
+            Outcome::NeverAppeared(seen) => Ended::NeverAppeared { why: absent::verdict(&self.settings.path, &seen) },
             Outcome::Standby => Ended::Standby,
             Outcome::Failed(why) => Ended::Failed { why },
             Outcome::Armed(_) => Ended::Failed { why: "internal error: an open database was given up".into() },
@@ -118,11 +116,7 @@ impl Opener<'_> {
 }
 
 fn config(settings: &Settings) -> Config {
-    Config {
-        optional: settings.optional,
-        once: settings.once.is_some(),
-        monitor_interval: settings.monitor_interval,
-    }
+    Config { optional: settings.optional, once: settings.once.is_some(), monitor_interval: settings.monitor_interval }
 }
 
 /// One order. No connection of ours exists yet, so looking at files drops no locks.

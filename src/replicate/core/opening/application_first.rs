@@ -67,5 +67,5 @@ impl ApplicationFirst {
 }
 
 fn arm<D>(now: Now) -> Next<D> {
-    Next::State(State::Arming(Arming::begin(now)))
+    Next::State(State::Arming(Box::new(Arming::begin(now))))
 }

@@ -18,11 +18,20 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 
 enum Step {
     Waiting(Instant),
-    Opening { in_turn: bool },
+    Opening {
+        in_turn: bool,
+    },
     /// It is busy: who has it?
-    LookingAtLocks { why: String, next_try: Instant },
+    LookingAtLocks {
+        why: String,
+        next_try: Instant,
+    },
     /// Noted for the next start before the application hears of it and ends.
-    Noting { holder: Holder, why: String, next_try: Instant },
+    Noting {
+        holder: Holder,
+        why: String,
+        next_try: Instant,
+    },
 }
 
 pub(super) struct Arming {

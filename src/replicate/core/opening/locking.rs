@@ -11,7 +11,9 @@ use crate::replicate::Ready;
 enum Step {
     Waiting(Instant),
     /// The lock is asked for; `is_outdated`: it was time to end only after that.
-    Asking { is_outdated: bool },
+    Asking {
+        is_outdated: bool,
+    },
 }
 
 pub(super) struct Locking {
@@ -41,7 +43,7 @@ impl Locking {
                 }
                 plan.push(Effect::LookAtBucket);
                 return Some(Next::State(match common.config.once {
-                    true => State::Arming(Arming::begin(now)),
+                    true => State::Arming(Box::new(Arming::begin(now))),
                     false => State::ApplicationFirst(ApplicationFirst::begin(plan)),
                 }));
             }

@@ -72,7 +72,7 @@ enum State {
     Absent(Absent),
     Locking(Locking),
     ApplicationFirst(ApplicationFirst),
-    Arming(Arming),
+    Arming(Box<Arming>),
     Ended,
 }
 

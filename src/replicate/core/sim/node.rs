@@ -8,10 +8,10 @@ mod queue;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::broken::Broken;
 use super::bucket::{Bucket, Content, Object};
 use super::mirror::Mirror;
 use super::oracle::Oracle;
-use super::broken::Broken;
 use crate::clock::Dice;
 use crate::db::ImageReason;
 use crate::ltx::Txid;
@@ -79,6 +79,8 @@ enum Progress {
 /// What a kill ends.
 pub struct Process {
     pub core: Core,
+    /// How it began.
+    pub start: u32,
     /// The application may commit.
     pub is_open: bool,
     pub is_frozen: bool,
@@ -173,12 +175,14 @@ impl Node {
         Lane { queue: Queue { files, batch: None }, woken_reliably: true, ..Lane::default() }
     }
 
-    /// The database is armed. `application`: what runs already.
-    pub fn armed(&mut self, core: Core, is_new: bool, application: Application, pinned_from_ms: u64) {
+    /// The database is armed, by the process that began like this.
+    pub fn armed(&mut self, core: Core, is_new: bool, starting: &Starting, pinned_from_ms: u64) {
+        let application = starting.application;
         self.life += 1;
         self.disk.was_cut_off = true;
         self.process = Some(Process {
             core,
+            start: starting.start,
             is_open: application == Application::Runs,
             is_frozen: false,
             has_stopped: application == Application::Stopped,

@@ -333,30 +333,35 @@ impl World {
                 self.tell(node, Event::WalMeasured(len))
             }
             Due::Commit { node, life } if self.lives(node, life) => self.commit(node, life),
-            Due::Stopped { node, life } if self.lives(node, life) => {
-                let grace = 200 + self.dice.roll(3000);
-                self.say(|| format!("the application on node {node} has stopped; {grace} ms are left"));
-                let committed = self.nodes[node].disk.content.len();
-                if let Some(process) = &mut self.nodes[node].process {
-                    (process.has_stopped, process.is_open) = (true, false);
-                    process.stopped_with.get_or_insert(committed);
-                }
-                if self.broken == Some(Broken::MissesTheDeadline) {
-                    self.deadlines[node] = Some(self.now_ms + grace);
-                    let late = self.now().instant + Duration::from_millis(grace + 5000);
-                    return self.tell(node, Event::Finish(late));
-                }
-                self.deadlines[node] = Some(self.now_ms + grace);
-                let deadline = self.now().instant + Duration::from_millis(grace);
-                self.tell(node, Event::Finish(deadline))
-            }
+            Due::Stopped { node, life } if self.lives(node, life) => self.stopped(node),
             Due::Opening { node, start, order } if self.begins(node, start) => self.carry_out_opening(node, order),
             Due::OpeningTimer { node, start } if self.begins(node, start) => self.opening_timer(node),
             Due::EarlyCommit { node, start } if self.begins(node, start) => self.commit_early(node, start),
             Due::StoppedEarly { node, start } if self.begins(node, start) => self.stopped_early(node),
+            // It has armed its database meanwhile.
+            Due::StoppedEarly { node, start } if self.has_begun(node, start) => self.stopped(node),
             Due::Copied { node, more } => self.copied(node, more),
             _ => Ok(()),
         }
+    }
+
+    /// The application has stopped, and the process is told to end.
+    fn stopped(&mut self, node: usize) -> Result<(), Violation> {
+        let grace = 200 + self.dice.roll(3000);
+        self.say(|| format!("the application on node {node} has stopped; {grace} ms are left"));
+        let committed = self.nodes[node].disk.content.len();
+        if let Some(process) = &mut self.nodes[node].process {
+            (process.has_stopped, process.is_open) = (true, false);
+            process.stopped_with.get_or_insert(committed);
+        }
+        if self.broken == Some(Broken::MissesTheDeadline) {
+            self.deadlines[node] = Some(self.now_ms + grace);
+            let late = self.now().instant + Duration::from_millis(grace + 5000);
+            return self.tell(node, Event::Finish(late));
+        }
+        self.deadlines[node] = Some(self.now_ms + grace);
+        let deadline = self.now().instant + Duration::from_millis(grace);
+        self.tell(node, Event::Finish(deadline))
     }
 
     fn timer(&mut self, node: usize) -> Result<(), Violation> {

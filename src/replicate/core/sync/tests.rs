@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::super::{
-    Answer, AtArming, BatchKind, Config, Core, Event, Lane, LocalDone, LocalOrder, RemoteDone, RemoteOrder, Seen, StartDone,
-    Trouble, Waiting,
+    Answer, AtArming, BatchKind, Config, Core, Event, Lane, LocalDone, LocalOrder, RemoteDone, RemoteOrder, Seen,
+    StartDone, Trouble, Waiting,
 };
 use super::*;
 

@@ -69,12 +69,8 @@ impl Node {
         let is_busy = now_ms < self.busy_until;
         Ok(match order {
             Order::LookAtFile => Done::File(Ok(self.disk.file != File::Missing)),
-            Order::LookAround => {
-                Done::LookedAround(Surroundings { at_path: AtPath::Nothing, neighbours: Vec::new() })
-            }
-            Order::TakeLock => {
-                Done::Lock(Ok(self.process.is_none() || broken == Some(Broken::NeverWaitsForTheLock)))
-            }
+            Order::LookAround => Done::LookedAround(Surroundings { at_path: AtPath::Nothing, neighbours: Vec::new() }),
+            Order::TakeLock => Done::Lock(Ok(self.process.is_none() || broken == Some(Broken::NeverWaitsForTheLock))),
             Order::ReadNote => Done::Note(self.disk.was_exclusive),
             Order::NoteExclusive => {
                 self.disk.was_exclusive = true;
@@ -98,9 +94,7 @@ impl Node {
             }
             File::Missing => Opened::Failed("there is no database".into()),
             _ if is_busy => Opened::Busy("the database is locked".into()),
-            File::Part(len) => {
-                Opened::Part { why: "malformed".into(), seen: Some(Extent { len, modified: None }) }
-            }
+            File::Part(len) => Opened::Part { why: "malformed".into(), seen: Some(Extent { len, modified: None }) },
             File::Database => {
                 self.disk.was_exclusive &= !forget_note;
                 Opened::Armed(())

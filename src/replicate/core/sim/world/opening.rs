@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::broken::Broken;
-use super::super::node::{Application, COMMIT_BYTES, File, Starting};
+use super::super::node::{Application, COMMIT_BYTES, File};
 use super::super::oracle::Violation;
 use super::requests::Request;
 use super::{BUDGET, Due, World};
@@ -29,11 +29,7 @@ impl World {
             // By a migration, for example.
             self.nodes[node].disk.file = File::Database;
         }
-        let config = Config {
-            optional: self.dice.roll(2) == 0,
-            once: false,
-            monitor_interval: Duration::from_secs(1),
-        };
+        let config = Config { optional: self.dice.roll(2) == 0, once: false, monitor_interval: Duration::from_secs(1) };
         let opening = Opening::new(config, self.now());
         let start = self.nodes[node].begin(opening, self.broken);
         self.later(self.commit_every_ms.max(EARLY_COMMIT_MS), Due::EarlyCommit { node, start });
@@ -43,6 +39,11 @@ impl World {
     /// The process that does not replicate yet, if it is still this one.
     pub(super) fn begins(&self, node: usize, start: u32) -> bool {
         self.nodes[node].starting.as_ref().is_some_and(|starting| starting.start == start)
+    }
+
+    /// The process that replicates, if it began like this.
+    pub(super) fn has_begun(&self, node: usize, start: u32) -> bool {
+        self.nodes[node].process.as_ref().is_some_and(|process| process.start == start)
     }
 
     pub(super) fn kill_opening(&mut self, node: usize) {
@@ -133,9 +134,7 @@ impl World {
 
     /// The opening hands over to the core.
     fn armed(&mut self, node: usize, armed: Armed<()>) -> Result<(), Violation> {
-        let Some(Starting { application, has_asked_bucket, deadline_ms, .. }) = self.nodes[node].starting.take() else {
-            return Ok(());
-        };
+        let Some(starting) = self.nodes[node].starting.take() else { return Ok(()) };
         let config = CoreConfig {
             monitor_interval: Duration::from_secs(1),
             checkpoint_interval: Duration::from_secs(60),
@@ -154,10 +153,11 @@ impl World {
         let lane = self.nodes[node].left_here();
         let core = Core::new(config, self.dice.roll(1 << 30), lane, known, self.now());
         let late = if self.broken == Some(Broken::PinsTheWalLater) { PINNED_LATE_MS } else { 0 };
-        self.nodes[node].armed(core, armed.is_new, application, self.now_ms + late);
+        let deadline_ms = starting.deadline_ms;
+        self.nodes[node].armed(core, armed.is_new, &starting, self.now_ms + late);
         (self.deadlines[node], self.fenced_at[node]) = (deadline_ms, None);
         let life = self.nodes[node].life;
-        if has_asked_bucket {
+        if starting.has_asked_bucket {
             self.request(node, Request::Look);
         }
         self.later(self.commit_every_ms, Due::Commit { node, life });
