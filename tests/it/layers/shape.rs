@@ -40,7 +40,6 @@ const PRIVATE: &[&str] = &[
     "kinship",
     "nursery",
     "revival",
-    "standing",
     "traveller",
     "ward",
 ];
