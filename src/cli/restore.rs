@@ -1,4 +1,5 @@
-//! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`, several at once in `several.rs`.
+//! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`, several at
+//! once in `several.rs`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
