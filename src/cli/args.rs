@@ -8,6 +8,7 @@
 //!   life.rs     run, replicate
 //!   restore.rs  restore
 //!   look.rs     ltx, points; the one operand DB|URL
+//!   doctor.rs   doctor, explain
 //!   verify.rs   verify · reset.rs  reset · health.rs  health
 //!   control.rs  the commands that ask a running process; status
 //! ```
@@ -23,6 +24,7 @@ use crate::config::Sources;
 use super::argv;
 
 mod control;
+mod doctor;
 mod health;
 mod life;
 mod look;
@@ -34,6 +36,7 @@ mod verify;
 mod tests;
 
 pub use control::{Asking, Info, List, Operand, Register, Snapshot, Start, Status, Stop, Sync, Unregister};
+pub use doctor::{Doctor, Explain};
 pub use health::Health;
 pub use life::{LifeFlags, Replicate, Run};
 pub use look::{Levels, Ltx, Points};
@@ -47,7 +50,7 @@ pub const USAGE: u8 = 64;
 /// Commands of Litestream's two generations that are not there yet.
 const NOT_YET: [&str; 2] = ["generations", "snapshots"];
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 21] = [
     "run",
     "replicate",
     "restore",
@@ -55,6 +58,8 @@ const COMMANDS: [&str; 19] = [
     "ltx",
     "points",
     "verify",
+    "doctor",
+    "explain",
     "reset",
     "health",
     "status",
@@ -88,6 +93,8 @@ pub enum Command {
     Ltx(Ltx),
     Points(Points),
     Verify(Verify),
+    Doctor(Doctor),
+    Explain(Explain),
     Reset(Reset),
     Health(Health),
     Status(Status),
@@ -200,6 +207,8 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
         Command::Ltx(ltx) => ltx.look.check("ltx"),
         Command::Points(points) => points.look.check("points"),
         Command::Verify(verify) => verify.check(),
+        Command::Doctor(doctor) => doctor.look.check_optional("doctor"),
+        Command::Explain(explain) => explain.look.check_optional("explain"),
         Command::Reset(reset) => reset.check(),
         Command::Status(status) => status.check(),
         Command::Sync(command) => command.operand.check("sync"),
