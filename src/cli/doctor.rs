@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::Doctor as Command;
 use super::source::{Source, picked};
 use super::{Environment, install, logger, replica_at, variable};
+use crate::clock::MACHINE;
 use crate::config::{Database, LogFormat, LogLevel, Logging, Options, Replica, Target};
 use crate::doctor::{
     Blame, Check, PART_SIZE, Tried, application, credentials, judge_clock, judge_rights, judge_volume, try_directory,
@@ -147,15 +148,15 @@ async fn local(database: &Database, subjects: &Subjects) -> Section {
     let is_restored =
         subjects.options.as_ref().is_none_or(|options| options.exec.is_some()) || database.restore_if_db_not_exists;
     let look = blocking(move || {
-        let found = application::look(&path);
+        let found = application::look(&path, MACHINE);
         let size = application::size(&path);
         let mut checks = application::judge(&found, is_restored);
         let dir = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
         // A link leads to the disk that counts.
         let (beside, notes) = (dir(&std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone())), dir(&meta));
-        checks.extend(judge_volume(&try_directory(&beside), size));
+        checks.extend(judge_volume(&try_directory(&beside, MACHINE), size));
         if notes != beside && notes != dir(&path) {
-            checks.extend(judge_volume(&try_directory(&notes), size));
+            checks.extend(judge_volume(&try_directory(&notes, MACHINE), size));
         }
         checks
     });
@@ -218,25 +219,23 @@ async fn rights(
     checks: &mut Vec<Check>,
     cancel: &CancellationToken,
 ) -> bool {
-    if let Target::File { path } = target {
-        if !path.is_dir() {
-            let dir = path.clone();
-            let volume = blocking(move || try_directory(&dir)).await;
-            checks.extend(judge_volume(&volume, 0));
-            checks.push(Check::not_checked("rights", "the directory is not there yet: the first upload makes it"));
-            return true;
-        }
+    if let Target::File { path } = target
+        && !path.is_dir()
+    {
+        let dir = path.clone();
+        let volume = blocking(move || try_directory(&dir, MACHINE)).await;
+        checks.extend(judge_volume(&volume, 0));
+        checks.push(Check::not_checked("rights", "the directory is not there yet: the first upload makes it"));
+        return true;
     }
-    let tried: Tried = try_out(remote.store().as_ref(), cancel).await;
+    let tried: Tried = try_out(remote.store().as_ref(), remote.clock(), cancel).await;
     if let Target::File { path } = target {
         remove_if_empty(path.join("probes")).await;
     }
     checks.extend(judge_rights(&tried, deletes));
-    let clock = remote.clock();
-    // Without a `Date`: the time that the newest object got, a moment ago.
-    let by_object = tried.now_ms.map(|there_ms| there_ms.saturating_sub(clock.unix_ms()));
-    let ahead_ms = remote.store().traffic().and_then(|traffic| traffic.clock_ahead_ms()).or(by_object);
-    checks.push(judge_clock(ahead_ms));
+    let ahead_ms = remote.store().traffic().and_then(|traffic| traffic.clock_ahead_ms());
+    // Without a `Date`: by the time of an object that was new.
+    checks.push(judge_clock(ahead_ms.or(tried.ahead_ms)));
     matches!(tried.list, crate::doctor::Step::Done(()))
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::check::{Blame, Check};
-use crate::clock::MACHINE;
+use crate::clock::Clock;
 use crate::fsx;
 use crate::sqlite::{
     Holder, Journal, Locked, Presence, check_access, has_wal_reset_bug, look_at_file, look_at_locks, programs,
@@ -38,7 +38,7 @@ pub struct Running {
 }
 
 /// Looks for a second. Blocks. Only for a process that has no connection to the database.
-pub fn look(database: &Path) -> Application {
+pub fn look(database: &Path, clock: Clock) -> Application {
     let path = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
     let presence = look_at_file(&path).map_err(|error| error.to_string());
     let is_database = matches!(presence, Ok(Presence::Database(_)));
@@ -50,7 +50,7 @@ pub fn look(database: &Path) -> Application {
     };
     Application {
         refused: is_database.then(|| check_access(&path).err().map(|error| error.to_string())).flatten(),
-        alone: is_database.then(|| alone(&path)).flatten(),
+        alone: is_database.then(|| alone(&path, clock)).flatten(),
         programs: if is_database { programs(&path).into_iter().map(running).collect() } else { Vec::new() },
         presence,
     }
@@ -61,11 +61,11 @@ fn own_program() -> Option<PathBuf> {
 }
 
 /// Who is alone with the database at each look. A transaction may be, for a moment.
-fn alone(path: &Path) -> Option<Holder> {
+fn alone(path: &Path, clock: Clock) -> Option<Holder> {
     let mut newest = None;
     for look in 0..LOOKS {
         if look > 0 {
-            MACHINE.block_for(BETWEEN_LOOKS);
+            clock.block_for(BETWEEN_LOOKS);
         }
         match look_at_locks(path) {
             Ok(Locked::Exclusively(holder)) if holder.is_wal => return Some(holder),
@@ -106,10 +106,9 @@ fn database(found: &Application, is_restored: bool) -> Check {
     let header = match &found.presence {
         Ok(Presence::Database(header)) => header,
         Ok(Presence::Missing | Presence::Empty) => {
-            let then = if is_restored {
-                "it is restored at the start, or created by the application"
-            } else {
-                "the application has to create it"
+            let then = match is_restored {
+                true => "it is restored at the start, or created by the application",
+                false => "`millstream run` restores it at the start; with `replicate` the application has to create it",
             };
             return Check::ok(WHAT, format!("not there yet: {then}"));
         }
@@ -184,6 +183,7 @@ fn library(program: &Running) -> Check {
 mod tests {
     use super::super::check::Verdict;
     use super::*;
+    use crate::clock::MACHINE;
     use crate::page::PageSize;
     use crate::sqlite::DbHeader;
 
@@ -224,9 +224,9 @@ mod tests {
     fn what_is_no_database_is_a_problem_and_what_is_missing_is_none() {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("app.db");
-        assert_eq!(verdict(&look(&path), "database"), Verdict::Ok);
+        assert_eq!(verdict(&look(&path, MACHINE), "database"), Verdict::Ok);
         std::fs::write(&path, "some text that is no database").expect("write");
-        assert_eq!(verdict(&look(&path), "database"), Verdict::Problem(Blame::Local));
+        assert_eq!(verdict(&look(&path, MACHINE), "database"), Verdict::Problem(Blame::Local));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::rights::{Appeared, Race, Removal, Step, Tried};
-use crate::clock::MACHINE;
+use crate::clock::Clock;
 use crate::store::{Body, BodyError, Key, Put, Range, Result, Store, StoreError};
 
 /// The size of the parts of an upload that the store is to be connected with: the least that S3 takes.
@@ -33,8 +33,8 @@ const IN_PARTS: u16 = 9;
 const ABORTED: u16 = 10;
 
 /// Tries everything. What is cancelled was not tried.
-pub async fn try_out(store: &dyn Store, cancel: &CancellationToken) -> Tried {
-    let mut probes = Probes { store, run: MACHINE.random_u64() >> 16, made: Vec::new() };
+pub async fn try_out(store: &dyn Store, clock: Clock, cancel: &CancellationToken) -> Tried {
+    let mut probes = Probes { store, clock, run: clock.random_u64() >> 16, made: Vec::new() };
     let mut tried = Tried::default();
     let interrupted = cancel.run_until_cancelled(probes.try_each(&mut tried)).await.is_none();
     probes.remove(&mut tried).await;
@@ -45,6 +45,7 @@ pub async fn try_out(store: &dyn Store, cancel: &CancellationToken) -> Tried {
 
 struct Probes<'a> {
     store: &'a dyn Store,
+    clock: Clock,
     /// 48 random bits.
     run: u64,
     made: Vec<u16>,
@@ -128,7 +129,8 @@ impl Probes<'_> {
         let key = self.key(FIRST);
         match within(PATIENCE, self.store.head(&key)).await {
             Step::Done(head) => {
-                tried.now_ms = Some(head.modified_ms).filter(|ms| *ms > 0);
+                let now_ms = self.clock.unix_ms();
+                tried.ahead_ms = Some(head.modified_ms).filter(|ms| *ms > 0).map(|ms| ms.saturating_sub(now_ms));
                 tried.head = Step::Done(());
             }
             Step::Failed(error) => tried.head = Step::Failed(error),
@@ -217,11 +219,12 @@ mod tests {
     use super::super::check::{Blame, Check, Verdict, worst};
     use super::super::rights::judge;
     use super::*;
+    use crate::clock::MACHINE;
     use crate::store::FileStore;
     use crate::store::memory::{Fault, MemoryStore, Op};
 
     async fn checks(store: &MemoryStore) -> Vec<Check> {
-        let tried = try_out(store, &CancellationToken::new()).await;
+        let tried = try_out(store, MACHINE, &CancellationToken::new()).await;
         judge(&tried, true)
     }
 
@@ -237,7 +240,7 @@ mod tests {
         assert_eq!(store.names(), Vec::<String>::new());
         let dir = tempfile::tempdir().expect("tempdir");
         let store = FileStore::new(dir.path().to_owned());
-        let tried = try_out(&store, &CancellationToken::new()).await;
+        let tried = try_out(&store, MACHINE, &CancellationToken::new()).await;
         let found = judge(&tried, true);
         assert!(found.iter().all(|check| check.verdict == Verdict::Ok), "{found:?}");
         assert_eq!(store.list("").await.expect("list"), []);
@@ -279,7 +282,7 @@ mod tests {
             }
             cancel.cancel();
         };
-        let (tried, ()) = future::join(try_out(&store, &cancel), stop).await;
+        let (tried, ()) = future::join(try_out(&store, MACHINE, &cancel), stop).await;
         assert!(tried.interrupted);
         assert_eq!(store.names(), Vec::<String>::new());
     }

@@ -10,14 +10,14 @@ use nix::sys::statvfs::statvfs;
 
 use super::mounts::mount_of;
 use super::volume::Volume;
-use crate::clock::MACHINE;
+use crate::clock::Clock;
 use crate::fsx::weak::{Ability, link, rename_new};
 
 /// More than a file system keeps beside its own records.
 const BYTES: usize = 64 << 10;
 
 /// Tries the directory of a file that need not exist. Blocks.
-pub fn try_directory(dir: &Path) -> Volume {
+pub fn try_directory(dir: &Path, clock: Clock) -> Volume {
     let nearest = dir.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(Path::new("/"));
     let real = fs::canonicalize(nearest).unwrap_or_else(|_| nearest.to_owned());
     let mut volume = Volume { dir: real.clone(), ..Volume::default() };
@@ -33,7 +33,7 @@ pub fn try_directory(dir: &Path) -> Volume {
         // File systems without a fixed number of them say 0.
         volume.files_left = (inodes > 0).then_some(left);
     }
-    let name = format!(".millstream-doctor-{:016x}", MACHINE.random_u64());
+    let name = format!(".millstream-doctor-{:016x}", clock.random_u64());
     let trial =
         Trial { file: real.join(&name), second: real.join(format!("{name}-2")), third: real.join(format!("{name}-3")) };
     volume.written = trial.run(&real, &mut volume.lacks);
@@ -81,11 +81,12 @@ impl Drop for Trial {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::MACHINE;
 
     #[test]
     fn nothing_stays_and_what_does_not_exist_is_not_made() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let volume = try_directory(&dir.path().join("not/yet/there"));
+        let volume = try_directory(&dir.path().join("not/yet/there"), MACHINE);
         assert!(volume.written.is_ok() && volume.free_bytes.is_some_and(|free| free > 0), "{volume:?}");
         assert_eq!(volume.dir, fs::canonicalize(dir.path()).expect("there"));
         assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 0);
@@ -97,12 +98,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         {
             let _weak = weaken(&[(Ability::Link, libc::EPERM), (Ability::SyncDir, libc::EINVAL)]);
-            let volume = try_directory(dir.path());
+            let volume = try_directory(dir.path(), MACHINE);
             assert!(volume.written.is_ok());
             assert_eq!(volume.lacks, [Ability::Link, Ability::SyncDir]);
         }
         let _weak = weaken(&[(Ability::SyncFile, libc::ENOSPC)]);
-        let (verb, error) = try_directory(dir.path()).written.expect_err("no space");
+        let (verb, error) = try_directory(dir.path(), MACHINE).written.expect_err("no space");
         assert_eq!((verb, error.raw_os_error()), ("make a file durable", Some(libc::ENOSPC)));
         assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 0, "also when a step fails");
     }

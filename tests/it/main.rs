@@ -11,6 +11,7 @@ mod boot;
 mod configuration;
 mod control;
 mod crash;
+mod doctor;
 mod doubt;
 mod environment;
 mod exit_codes;
