@@ -18,8 +18,7 @@
 //!          config/          litestream.yml + env + flags → typed Options; nothing below reads YAML or env
 //!             │
 //!     ┌───────┴────────┐
-//!  http/    verify/    control/     metrics, health, heartbeat · the proof that a replica restores · the socket for commands
-//!  doctor/                          what is wrong with a place, and what to do
+//!  http/  verify/  control/  doctor/   metrics, health · the proof that a replica restores · the socket · what is wrong here
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐

@@ -89,9 +89,10 @@ impl Probes<'_> {
         if !matches!(tried.create, Step::Done(())) {
             return;
         }
+        // Before another create, which may replace it.
+        self.read_back(tried).await;
         tried.second = self.create_again().await;
         tried.race = Step::Done(self.race().await);
-        self.read_back(tried).await;
         tried.appeared = self.list_after_writing().await;
         tried.parts = self.put_in_parts(IN_PARTS, None).await;
         if matches!(tried.parts, Step::Done(())) {
