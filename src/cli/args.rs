@@ -10,6 +10,7 @@
 //!   life.rs     run, replicate
 //!   restore.rs  restore
 //!   look.rs     ltx, points; the one operand DB|URL
+//!   doctor.rs   doctor, explain
 //!   verify.rs   verify · reset.rs  reset · health.rs  health
 //!   control.rs  the commands that ask a running process; status
 //! ```
@@ -28,6 +29,7 @@ use help::Page;
 use terminal::colours_are_welcome;
 
 mod control;
+mod doctor;
 mod health;
 pub mod help;
 mod life;
@@ -40,6 +42,7 @@ mod verify;
 mod tests;
 
 pub use control::{Asking, Info, List, Operand, Register, Snapshot, Start, Status, Stop, Sync, Unregister};
+pub use doctor::{Doctor, Explain};
 pub use health::Health;
 pub use life::{LifeFlags, Replicate, Run};
 pub use look::{Levels, Ltx, Points};
@@ -79,6 +82,8 @@ pub enum Command {
     Ltx(Ltx),
     Points(Points),
     Verify(Verify),
+    Doctor(Doctor),
+    Explain(Explain),
     Reset(Reset),
     Health(Health),
     Status(Status),
@@ -338,6 +343,8 @@ fn check(command: &Command) -> Result<(), String> {
         Command::Ltx(ltx) => ltx.look.check("ltx"),
         Command::Points(points) => points.look.check("points"),
         Command::Verify(verify) => verify.check(),
+        Command::Doctor(doctor) => doctor.look.check_optional("doctor"),
+        Command::Explain(explain) => explain.look.check_optional("explain"),
         Command::Reset(reset) => reset.check(),
         Command::Status(status) => status.check(),
         Command::Sync(command) => command.operand.check("sync"),

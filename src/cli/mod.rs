@@ -8,6 +8,7 @@
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout
 //!   progress.rs   the progress bar
 //!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
+//!   doctor.rs  doctor · explain.rs  explain
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset · health.rs  health
 //!   control.rs    list, info, sync, start, stop, register, unregister, snapshot
 //!   status.rs     status
@@ -24,6 +25,8 @@ mod control;
 mod databases;
 mod defect;
 mod destination;
+mod doctor;
+mod explain;
 mod health;
 mod logger;
 mod ltx;
@@ -91,6 +94,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Ltx(command) => with_runtime(ltx::ltx(command)),
         Command::Points(command) => with_runtime(points::points(command)),
         Command::Verify(command) => with_runtime(verify::verify(command)),
+        Command::Doctor(command) => with_runtime(doctor::doctor(command)),
+        Command::Explain(command) => with_runtime(explain::explain(command)),
         Command::Reset(command) => reset::reset(&command),
         Command::Health(command) => with_runtime(health::health(command)),
         Command::Info(command) => with_runtime(control::info(command)),

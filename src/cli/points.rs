@@ -80,6 +80,15 @@ async fn window(remote: &Remote, points: &Points) -> Result<Option<Window>, Fail
     Ok(Some(Window { oldest: (oldest.clone(), oldest_ms), newest: (newest.clone(), newest_ms) }))
 }
 
+/// For `explain`, which asks for no exact times.
+pub fn ranges_json(points: &Points) -> Value {
+    as_json(points, None)
+}
+
+pub fn print_ranges(points: &Points, out: &mut dyn Write) -> io::Result<()> {
+    print(points, None, &Style::of_stdout(&super::args::OutputFlags::default()), out)
+}
+
 fn as_json(points: &Points, window: Option<&Window>) -> Value {
     let end =
         |(object, ms): &(LtxObject, i64)| json!({ "txid": object.max_txid.to_string(), "timestamp": timestamp(*ms) });

@@ -293,7 +293,7 @@ fn all_databases_are_restored_to_one_instant_or_none_is() {
         "not put in place",
         "another one",
     ]);
-    damage(&below(&rig.remote, "queue"), "");
+    damaged::damage(&below(&rig.remote, "queue"), "");
     all(&["-force"]).assert_code(76).assert_says(&["queue.db", "damaged"]);
     assert!(!data.join("primary.db").exists() && !data.join("queue.db").exists());
     assert_eq!(rows(&data.join("tenants/one.db")), 16);

@@ -14,7 +14,7 @@ const ROWS: &[&[&str]] = &[
     &["cli"],
     &["run"],
     &["config"],
-    &["http", "verify", "control"],
+    &["http", "verify", "control", "doctor"],
     &["fleet"],
     &["replicate", "restore"],
     &["db", "state", "remote", "status", "directory"],

@@ -12,6 +12,7 @@ mod configuration;
 mod control;
 mod crash;
 mod directories;
+mod doctor;
 mod doubt;
 mod environment;
 mod exit_codes;

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Makes every file of a replica unusable.
-fn damage(remote: &Remote, relative: &str) {
+pub fn damage(remote: &Remote, relative: &str) {
     let replica = below(remote, relative);
     let names: Vec<String> = replica.objects().into_keys().collect();
     assert!(!names.is_empty());
