@@ -6,8 +6,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::core::opening::Armed;
 use super::core::{self, AtArming, Core, Lane};
-use super::difference::DoubtState;
 use super::disk::{Disk, Outbox};
+use super::doubt::DoubtState;
 use super::driver::{Driver, Noted, Parts};
 use super::governor::Governor;
 use super::lifecycle::{OnceWork, Policy, do_once};
