@@ -14,21 +14,18 @@
 //! The history may have gone on from this very disk, too: what proves that it is the end is looked for first.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::by_note;
 use super::difference::is_exactly;
 use super::look::{End, Seen, look};
+use super::not_known::{LOOK_TIME, NotKnown};
 use super::on_thread::{OnThread, blocking};
 use super::start::fetch_pages;
-use crate::db::{Db, DbError, Position, Side, Tuning, WalRelation, litestream_was_here};
+use crate::db::{Db, Position, Side, Tuning, WalRelation, litestream_was_here};
 use crate::ltx::{Header, Txid};
 use crate::page::PageSize;
-use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
+use crate::remote::{Level, Listing, LtxObject, Remote};
 use crate::state::{LastSynced, LocalState, ReplicaState, ResetOrder, SyncedTo};
-
-/// How long the start of the application may wait to hear where the history ends.
-const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// A database that is an earlier state of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,17 +43,6 @@ pub struct Place {
     pub path: PathBuf,
     pub meta_path: PathBuf,
     pub tuning: Tuning,
-}
-
-/// Why it could not be found out; the replication, which begins next, says it in its own way.
-#[derive(Debug, thiserror::Error)]
-pub enum NotKnown {
-    #[error(transparent)]
-    Db(#[from] DbError),
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error("{0} does not answer in {LOOK_TIME:?}")]
-    Silent(String),
 }
 
 /// Looks whether the database is behind. Nobody else in this process may have it open; the lock must be held.

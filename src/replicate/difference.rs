@@ -36,6 +36,7 @@
 mod exactly;
 mod join;
 pub(super) mod judge;
+mod limit;
 
 pub(super) use exactly::is_exactly;
 
@@ -44,6 +45,7 @@ use tokio::time::Instant;
 
 use self::join::{CompareError, How, compare};
 use self::judge::{Found, Local, SMALL_BYTES, Scope, Size, Verdict, files_apart, judge, refuse, skip};
+use self::limit::within;
 use super::Stop;
 use super::by_note::{mark_file, note_known_file, resume_point};
 use super::disk::{Pending, pending_of};
@@ -58,28 +60,6 @@ use crate::state::SyncedTo;
 use crate::store::StoreError;
 
 const NO_TIME: &str = "there was no time left to compare it";
-
-/// What is known about the doubt that is being looked into.
-#[derive(Debug, Default)]
-pub(super) struct DoubtState {
-    /// The TXID whose doubt has been said.
-    said: Option<Txid>,
-    /// Comparisons in a row that the store's objects did not let come to an end.
-    failures: u32,
-    /// When an image must be begun, once it is time to end.
-    until: Option<Instant>,
-    /// The note of the file's identity is up to date.
-    is_noted: bool,
-    /// The history went on since this disk was in step with it; how far it was.
-    suspicion: Option<SyncedTo>,
-}
-
-impl DoubtState {
-    /// The history may have gone on since the disk was in step with it up to there.
-    pub fn suspect(&mut self, synced_to: Option<SyncedTo>) {
-        self.suspicion = synced_to;
-    }
-}
 
 impl LocalSide {
     /// Looks into the doubt that waits in the queue, and puts there what is to be uploaded instead; nothing if the database is
@@ -340,20 +320,6 @@ async fn files_of(
         None => Err(format!("no file reaches TXID {txid}")),
     };
     Ok((files, newest))
-}
-
-/// `None` when the limit comes first.
-async fn within<T>(limit: Option<impl Future<Output = ()>>, work: impl Future<Output = T>) -> Option<T> {
-    let limit = async {
-        match limit {
-            Some(limit) => limit.await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        done = work => Some(done),
-        () = limit => None,
-    }
 }
 
 /// Returns half-way between the moment at which it became time to end and the deadline.

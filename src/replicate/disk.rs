@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::core::{BatchKind, Queue, Relief, Waiting};
 use super::error::StepError;
+use super::fingerprint::{Fingerprint, IN_MEMORY_BYTES};
 use super::governor::Governor;
-use super::upload::{self, Fingerprint};
 use crate::clock::Clock;
 use crate::db::{Batch, Db, DbError, ImageReason, Reset};
 use crate::fsx::FsError;
@@ -20,7 +20,7 @@ use crate::state::{LastSynced, Spill, SpilledFile};
 use crate::status::Counts;
 
 /// A batch with this much content at most is encoded in memory and sent as one piece.
-const IN_MEMORY_CONTENT: u64 = upload::IN_MEMORY_BYTES;
+const IN_MEMORY_CONTENT: u64 = IN_MEMORY_BYTES;
 /// Local files that the mirrors may have while the first replica is away, and which are not merged therefore.
 const KEPT_BYTES_MAX: u64 = 1 << 30;
 /// Rounds of capturing before the tail is short enough for the write lock.

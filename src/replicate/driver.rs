@@ -3,7 +3,7 @@
 //! ```text
 //!   watch, timer, stop,
 //!   mailbox ─────────────▶ ┌──────┐ ──▶ the database's lane   local.rs
-//!   done ────────────────▶ │ core │ ──▶ the bucket's lane     upload.rs, look.rs
+//!   done ────────────────▶ │ core │ ──▶ the bucket's lane     send.rs, look.rs
 //!                          └──────┘ ──▶ status, log, maintenance, the program
 //! ```
 
@@ -22,18 +22,19 @@ use super::core::{
 use super::disk::Outbox;
 use super::error::StepError;
 use super::governor::Governor;
+use super::kept_files::KeptFiles;
 use super::lifecycle::{Lifecycle, Shipped};
 use super::local::{Done, LocalSide, trouble};
-use super::look::{End, LedBy, Seen, newest_txid};
+use super::look::{End, LedBy, Seen};
 use super::mailbox::{Request, SnapshotError, SyncReply};
 use super::mirror::{Mirror, Mirrors, look_at_all};
-use super::upload::{create_from_file, create_from_memory, create_snapshot_from_file};
+use super::send::{prove, send};
 use super::{Ended, Event, Events, Ready, Settings, Stop, say};
 use crate::clock::Clock;
 use crate::db::Watch;
 use crate::ltx::Txid;
 use crate::remote::Remote;
-use crate::state::{LastSynced, SpilledFile, SyncedTo};
+use crate::state::{LastSynced, SyncedTo};
 use crate::status::StatusWriter;
 
 /// What is in the first replica is safe: at the end a mirror gets so much time to follow.
@@ -101,31 +102,6 @@ impl FirstLook {
 
 async fn look(settings: Arc<Settings>, remote: Remote, mirrors: Vec<Mirror>) -> Arrived {
     Arrived::Looked(look_at_all(&settings, &remote, &mirrors).await.map(Box::new))
-}
-
-/// Local files that keep their numbers, for the mirrors.
-#[derive(Default)]
-struct KeptFiles {
-    /// The newest TXID in them.
-    last: Option<Txid>,
-    /// The first replica is away: the mirrors may have them.
-    is_served: bool,
-}
-
-impl KeptFiles {
-    fn come(&mut self, files: Vec<SpilledFile>, mirrors: &Mirrors) {
-        if let Some(last) = files.last() {
-            self.last = Some(last.header.max_txid);
-            mirrors.kept(files);
-            self.serve(mirrors);
-        }
-    }
-
-    fn serve(&self, mirrors: &Mirrors) {
-        if let (true, Some(last)) = (self.is_served, self.last) {
-            mirrors.are_final(last);
-        }
-    }
 }
 
 /// What was noted beside the database when it was opened.
@@ -409,30 +385,5 @@ impl Driver {
                 }
             }
         }
-    }
-}
-
-async fn prove(remote: &Remote) -> Result<Option<Txid>, StepError> {
-    let mut listing = remote.listing().await?;
-    Ok(newest_txid(remote, &mut listing).await?)
-}
-
-/// Creates the next object from what lies in the outbox.
-async fn send(remote: &Remote, order: RemoteOrder, outbox: Outbox) -> Result<Shipped, StepError> {
-    match (order, outbox) {
-        (RemoteOrder::SendBatch(txid), Outbox { batch: Some((ours, bytes, kind)), .. })
-            if ours.header.min_txid == txid =>
-        {
-            create_from_memory(remote, &ours, bytes.clone()).await?;
-            Ok(Shipped { header: ours.header, size: ours.size, bytes: Some(bytes), image: Some(kind.is_image()) })
-        }
-        (RemoteOrder::SendFile(txid), Outbox { file: Some(file), is_rebase, .. }) if file.header.min_txid == txid => {
-            create_from_file(remote, &file).await?;
-            if is_rebase {
-                create_snapshot_from_file(remote, &file).await?;
-            }
-            Ok(Shipped { header: file.header, size: file.size, bytes: None, image: None })
-        }
-        (order, _) => Err(StepError::Missing(order)),
     }
 }

@@ -3,10 +3,9 @@
 //! Every message names the database, the replica, and what to do. `local.rs` says what kind of trouble each is, and the core what comes of it.
 
 use super::core::RemoteOrder;
-use super::upload::UploadError;
 use crate::db::DbError;
 use crate::fsx::FsError;
-use crate::ltx::Txid;
+use crate::ltx::{Header, Txid};
 use crate::remote::ReadError;
 use crate::state::{SpillError, SyncedTo};
 use crate::store::StoreError;
@@ -56,6 +55,21 @@ pub(super) enum StepError {
     /// An order without what it needs: a mistake of ours, which trying again may mend.
     #[error("internal error: there is nothing to send for {0:?}")]
     Missing(RemoteOrder),
+}
+
+/// Why an object was not created. Variants are the next move.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// Not stored, or not known to be: try again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("read the object back: {0}")]
+    ReadBack(#[source] ReadError),
+    /// Another writer has created this TXID: stop.
+    #[error("TXID {} is already in {address}, written by another writer", header.min_txid)]
+    Foreign { header: Box<Header>, address: String },
+    #[error(transparent)]
+    Db(#[from] DbError),
 }
 
 impl StepError {

@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::core::opening::Armed;
 use super::core::{self, AtArming, Core, Lane};
-use super::difference::DoubtState;
 use super::disk::{Disk, Outbox};
+use super::doubt::DoubtState;
 use super::driver::{Driver, Noted, Parts};
 use super::governor::Governor;
 use super::lifecycle::{OnceWork, Policy, do_once};
@@ -261,5 +261,6 @@ fn core_config(settings: &Settings, mirrors: &[Mirror]) -> core::Config {
         proof_lasts: settings.proof_lasts,
         once: settings.once.is_some(),
         mirror_interval: mirrors.iter().map(|mirror| mirror.settings.sync_interval).min(),
+        may_vanish: settings.may_vanish,
     }
 }

@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::Stop;
 use super::by_note::{mark_file, resume_point};
+use super::cause::cause_of;
 use super::core::{BatchKind, Lane, LocalDone, LocalOrder, Trouble};
-use super::difference::DoubtState;
 use super::disk::{Disk, Outbox, Pending};
+use super::doubt::DoubtState;
 use super::error::StepError;
 use super::lifecycle::Shipped;
 use super::look::Seen;
 use super::on_thread::{OnThread, blocking};
-use super::replaced::cause_of;
 use super::upload::{create_from_database, create_snapshot};
 use crate::db::{Db, DbError};
 use crate::fsx::FsError;
@@ -65,7 +65,8 @@ impl LocalSide {
                 shipped = Some(sent);
                 txid
             })),
-            LocalOrder::TakeUp => LocalDone::TakenUp(self.take_up().await),
+            LocalOrder::TakeUp => LocalDone::Reopened(self.take_up().await),
+            LocalOrder::Reopen => LocalDone::Reopened(self.open_overwritten().await),
             LocalOrder::Examine => LocalDone::Examined(self.examine().await),
             LocalOrder::KeepTail(deadline) => {
                 self.keep_tail(deadline).await;

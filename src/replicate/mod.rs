@@ -6,25 +6,30 @@
 //!   absent.rs   there is no database: what to say
 //!   behind.rs   before all that: is the database an earlier state of the history, with no commit of its own?
 //!   core/       pure: when the application may start, and what to do next
+//!   not_known   why that could not be found out
 //!   open.rs     carries out the first half of it: wait for the file → take the lock → open and pin
 //!   driver.rs   waits for events, carries out what the core asks for
 //!   local.rs    the database's lane: one order at a time
 //!   disk.rs     … and what is done there on a thread: capture, follow, spill, reset
+//!   send.rs     the bucket's lane
 //!   start.rs    from which TXID, and is the WAL its continuation?
 //!   dead_end.rs no restore gets to that place: begin anew
 //!   difference  where that cannot be proved: compare, and upload only what differs
+//!   doubt.rs    what is known of that meanwhile
 //!   replaced.rs another file lies at the path: go on with it, if it is the same application's
 //!   overwritten somebody wrote to the file past SQLite: compare it
 //!   upload.rs   create the next level-0 object; ours or another writer's?
+//!   fingerprint what tells one LTX file from another
 //!   by_note.rs  positions of the database, as our notes beside it have them
 //!   look.rs     where the history in the bucket ends
 //!   aside.rs    commits that are in no history are kept
 //!   halt.rs     replication has ended, the application runs on: say so, again and again
 //!   handle.rs   one replication, as others see it; mailbox.rs: what they may ask of it
 //!   life.rs     from the appearance of the database to the end
+//!   kept_files  what they may have of the local files, while the first replica is away
 //!   mirror/     the other replicas of the database
 //!   governor.rs what all of them may do and hold at the same time
-//!   error.rs    why a step did not succeed
+//!   error.rs    why a step did not succeed; cause.rs: what lies behind an error of the database
 //!   say.rs      the core's notices in words
 //!   lifecycle/  beside it all: compaction, snapshots, retention
 //! ```
@@ -36,26 +41,32 @@ mod absent;
 mod aside;
 mod behind;
 mod by_note;
+mod cause;
 mod core;
 mod dead_end;
 mod difference;
 mod disk;
+mod doubt;
 mod driver;
 mod error;
+mod fingerprint;
 mod governor;
 mod halt;
 mod handle;
+mod kept_files;
 mod life;
 mod lifecycle;
 mod local;
 mod look;
 mod mailbox;
 mod mirror;
+mod not_known;
 mod on_thread;
 mod open;
 mod overwritten;
 mod replaced;
 mod say;
+mod send;
 mod start;
 mod upload;
 

@@ -5,13 +5,12 @@
 //! pages that are gone, and is compared with the history as at a start, like a file that is not known: equal, a difference, or a
 //! stranger. What is malformed now is not uploaded.
 
-use super::core::Trouble;
-use super::difference::DoubtState;
+use super::core::{Examined, Reopened, Trouble};
 use super::disk::Disk;
+use super::doubt::DoubtState;
 use super::error::StepError;
 use super::local::LocalSide;
 use super::on_thread::blocking;
-use super::replaced::RETRY_INTERVAL;
 use crate::db::{Db, ImageReason, Remains, Reset};
 use crate::state::FileAttributes;
 
@@ -26,29 +25,33 @@ impl Disk {
 }
 
 impl LocalSide {
-    /// Prepares the file for a comparison: the next capture is an image that is not verified. Whether that could be done.
-    pub async fn examine(&mut self) -> Result<bool, Trouble> {
+    /// Prepares the file for a comparison: the next capture is an image that is not verified.
+    pub async fn examine(&mut self) -> Result<Examined, Trouble> {
         match self.disk.with(Disk::bring_wal_into_file).await {
             Ok(true) => {}
-            Ok(false) => return Ok(false),
+            Ok(false) => return Ok(Examined::NotYet),
             Err(error) => return Err(self.trouble(error).await),
         }
         let (_, replica) = self.notes();
         if let Err(error) = blocking(move || replica.forget_known_file()).await {
             tracing::debug!(db = %self.name(), "{error}");
         }
+        Ok(match self.open_overwritten().await? {
+            Reopened::Busy { why } => Examined::Closed { why },
+            _ => Examined::Ready,
+        })
+    }
+
+    /// Tries to open the file anew. Once the connections have ended, nothing else can be done with the database.
+    pub async fn open_overwritten(&mut self) -> Result<Reopened, Trouble> {
         let last = self.disk.with(|disk| disk.db.txid()).await;
-        // Once the connections have ended, nothing else can be done with the database.
-        while !self.reopen(Remains::none()).await? {
-            if self.deadline().is_some_and(|deadline| self.settings.clock.instant() + RETRY_INTERVAL >= deadline) {
-                let why = "was written to past SQLite, and another program kept it locked until the end";
-                return Err(Trouble::Halt(format!("{} {why}: start again, it is then compared", self.name())));
-            }
-            tokio::time::sleep(RETRY_INTERVAL).await;
+        if self.reopen(Remains::none()).await?.is_some() {
+            let why = "was written to past SQLite, and another program kept it locked until the end";
+            return Ok(Reopened::Busy { why: format!("{} {why}: start again, it is then compared", self.name()) });
         }
         self.disk.with(move |disk| disk.db.start_over(last, ImageReason::FileOverwritten)).await;
         self.doubt = DoubtState::default();
-        Ok(true)
+        Ok(Reopened::Done)
     }
 
     /// Whether somebody wrote to the file since the last run ended in order, and nothing shows that it was a checkpoint: what

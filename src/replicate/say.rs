@@ -39,6 +39,15 @@ pub(super) fn say(notice: &Notice, path: &Path, address: &str, status: &Status, 
             db = %db,
             "from here on the application's writes fail with \"database is locked\", because no restore would give them back"
         ),
+        Notice::Replaced => tracing::warn!(
+            db = %db,
+            "another file lies in the place of the database that was replicated: looking at it"
+        ),
+        Notice::OldFileInUse(pid) => tracing::error!(
+            db = %db,
+            "the database was replaced, but process {pid} still has the old file open, and what it commits is nowhere \
+             any more: restart it; the new file is replicated as soon as nothing has the old one open"
+        ),
         Notice::Fenced(why) => tracing::error!(db = %db, "{why}: stopping, nothing was overwritten"),
     }
 }

@@ -57,11 +57,12 @@ use std::time::Duration;
 
 use super::by_note;
 use super::core::{Answer, Aside, Begin, Question, StartDone, StartOrder};
-use super::error::StepError;
+use super::error::{StepError, UploadError};
+use super::fingerprint::Fingerprint;
 use super::local::LocalSide;
 use super::look::{End, Seen};
 use super::on_thread::blocking;
-use super::upload::{Fingerprint, UploadError, is_ours};
+use super::upload::is_ours;
 use crate::db::{Candidate, Db, ImageReason, Position, WalRelation, litestream_was_here};
 use crate::ltx::{Decoder, Entry, Flavour, FrameReader, Header, IndexReader, TAIL_LEN, Tail, Txid};
 use crate::page::Pgno;

@@ -1,6 +1,8 @@
 //! Replication to a store with faults, and a real database under it. Whatever happens, the objects alone must give the
 //! database back: an oracle applies them one after the other and compares page for page.
 
+mod opening;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -523,53 +525,6 @@ async fn a_large_transaction_is_streamed() {
     rig.write(10);
     assert!(matches!(rig.finish().await, Ended::Synced(_)));
     rig.assert_restores();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_appears_and_vanishes_between_looks_is_shipped() {
-    let mut rig = Rig::new(|_| {});
-    rig.settings.path = rig.dir.path().join("late.db");
-    rig.start();
-    assert!(matches!(rig.event().await, Event::Ready(Ready::NoDatabaseYet)));
-    rig.app = rusqlite::Connection::open(&rig.settings.path).expect("open");
-    rig.run("CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t(x) VALUES (1)");
-    assert!(matches!(rig.finish().await, Ended::Synced(Some(_))));
-    rig.assert_restores();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_created_anew_is_not_shipped_over_an_old_history() {
-    let mut rig = Rig::new(|_| {});
-    rig.start();
-    rig.until_objects(1).await;
-    rig.finish().await;
-    rig.settings.path = rig.dir.path().join("new.db");
-    rig.start();
-    assert!(matches!(rig.event().await, Event::Ready(Ready::NoDatabaseYet)));
-    rusqlite::Connection::open(&rig.settings.path).and_then(|c| c.execute_batch("CREATE TABLE t(x)")).expect("create");
-    match rig.event().await {
-        Event::Failed { why } => assert!(why.contains("restore it first"), "{why}"),
-        event => panic!("{event:?}"),
-    }
-    assert_eq!(rig.objects().len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_replicator_stands_by_and_takes_over() {
-    let mut rig = Rig::new(|_| {});
-    rig.start();
-    rig.until_objects(1).await;
-    let first = rig.replication.take().expect("started");
-    rig.start();
-    assert!(matches!(rig.event().await, Event::Ready(Ready::Standby)));
-    rig.write(10);
-    rig.until_objects(2).await;
-    first.task.abort();
-    rig.write(10);
-    rig.until_objects(3).await;
-    assert!(matches!(rig.finish().await, Ended::Synced(_)));
-    rig.assert_restores();
-    assert_eq!(rig.images(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::disk::Disk;
+use super::error::UploadError;
+use super::fingerprint::{Fingerprint, IN_MEMORY_BYTES};
 use super::on_thread::{OnThread, blocking};
 use crate::db::{Batch, DbError};
 use crate::fsx::{self, Context};
@@ -18,8 +20,6 @@ use crate::remote::{Level, ReadError, Remote};
 use crate::state::SpilledFile;
 use crate::store::{Body, BodyError, BodyWriter, Key, StoreError};
 
-/// A file up to this size is sent as one piece of memory.
-pub const IN_MEMORY_BYTES: u64 = 8 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
 const CHUNKS_IN_FLIGHT: usize = 4;
 /// At the end of an LTX file.
@@ -28,35 +28,6 @@ pub const CHECKSUM_LEN: u64 = 8;
 /// Time for one attempt: a floor, and what a slow link needs for the bytes.
 const ATTEMPT_FLOOR: Duration = Duration::from_secs(20);
 const SLOW_LINK_BYTES_PER_SECOND: u64 = 64 * 1024;
-
-/// What names the content of an LTX file: its header, length and checksum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint {
-    pub header: Header,
-    pub size: u64,
-    pub checksum: u64,
-}
-
-impl Fingerprint {
-    pub fn of(file: &SpilledFile) -> Fingerprint {
-        Fingerprint { header: file.header, size: file.size, checksum: file.checksum }
-    }
-}
-
-/// Variants are the next move.
-#[derive(Debug, thiserror::Error)]
-pub enum UploadError {
-    /// Not stored, or not known to be: try again.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("read the object back: {0}")]
-    ReadBack(#[source] ReadError),
-    /// Another writer has created this TXID: stop.
-    #[error("TXID {} is already in {address}, written by another writer", header.min_txid)]
-    Foreign { header: Box<Header>, address: String },
-    #[error(transparent)]
-    Db(#[from] DbError),
-}
 
 /// Creates the object from memory.
 pub async fn create_from_memory(remote: &Remote, ours: &Fingerprint, bytes: Bytes) -> Result<(), UploadError> {

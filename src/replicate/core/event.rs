@@ -82,15 +82,43 @@ pub enum LocalDone {
     Sent(Result<Txid, Trouble>),
     /// The database begins anew after objects were lost: its image is in the queue.
     BegunAnew(Result<(), Trouble>),
-    /// The file in the database's place is open, and nothing of it is captured.
-    TakenUp(Result<(), Trouble>),
-    /// Whether the file, to which somebody wrote past SQLite, is ready to be compared: then nothing of it is captured.
-    Examined(Result<bool, Trouble>),
+    /// An attempt to open the file anew.
+    Reopened(Result<Reopened, Trouble>),
+    /// Whether the file, to which somebody wrote past SQLite, is ready to be compared.
+    Examined(Result<Examined, Trouble>),
     /// Whether no commit is possible any more.
     Frozen(bool),
     Thawed,
     TailKept,
     LetGo,
+}
+
+/// What came of an attempt to open the file anew; the texts are for an end without another one.
+#[derive(Debug)]
+pub enum Reopened {
+    /// It is open, and nothing of it is captured.
+    Done,
+    Missing {
+        why: String,
+    },
+    /// Another program still has the file open that lay there before.
+    InUse {
+        why: String,
+        pid: u32,
+    },
+    Busy {
+        why: String,
+    },
+}
+
+#[derive(Debug)]
+pub enum Examined {
+    /// Nothing of it is captured.
+    Ready,
+    /// It is still written to, or a reader or a writer is in the way.
+    NotYet,
+    /// Our connections have ended, and something keeps it busy.
+    Closed { why: String },
 }
 
 #[derive(Debug)]
@@ -168,8 +196,10 @@ pub enum LocalOrder {
     /// Send the batch while it is read from the database.
     Send,
     BeginAnew(Txid),
-    /// Go on with the file that lies in the database's place.
+    /// Try to go on with the file that lies in the database's place.
     TakeUp,
+    /// Try once more to open the file that was examined.
+    Reopen,
     /// Prepare a file to which somebody wrote past SQLite for a comparison with the bucket.
     Examine,
     Freeze,
@@ -240,6 +270,10 @@ pub enum Notice {
     Fenced(String),
     /// The write lock is held against the application.
     Frozen,
+    /// Another file lies in the place of the database.
+    Replaced,
+    /// This process still has the file open that lay there before.
+    OldFileInUse(u32),
 }
 
 /// How it ended.

@@ -31,6 +31,7 @@
 //!   start.rs    from where to go on: what is asked, and what follows
 //!   stream.rs   capture, upload, confirm
 //!   examine.rs  the file was written to past SQLite
+//!   reopen.rs   it is opened anew after that, or because another one lies in its place
 //!   relief.rs   what keeps the WAL short
 //!   away.rs     what the mirrors get while the first replica is away
 //!   fence.rs    another writer owns the history
@@ -52,6 +53,7 @@ mod outage;
 mod pace;
 mod plan;
 mod relief;
+mod reopen;
 mod start;
 mod stream;
 mod sync;
@@ -69,8 +71,8 @@ pub use crate::clock::Now;
 use away::Away;
 pub use batch::{BatchKind, Queue, Waiting};
 pub use event::{
-    Effect, Event, Lane, LocalDone, LocalOrder, Notice, Outcome, Relief, RemoteDone, RemoteOrder, Report, SyncError,
-    SyncId, Trouble,
+    Effect, Event, Examined, Lane, LocalDone, LocalOrder, Notice, Outcome, Relief, RemoteDone, RemoteOrder, Reopened,
+    Report, SyncError, SyncId, Trouble,
 };
 use fence::Fencing;
 pub use gate::AtArming;
@@ -113,6 +115,8 @@ pub struct Config {
     pub once: bool,
     /// There are mirrors: the least time between two rounds of what they get while the first replica is away.
     pub mirror_interval: Option<Duration>,
+    /// The file may be deleted while it is replicated; whoever orders the end has seen that then.
+    pub may_vanish: bool,
 }
 
 /// When to end.

@@ -3,22 +3,22 @@
 //! The WAL is the queue: while an upload is under way, or the pace holds the next one back, commits gather in the WAL and leave as
 //! one batch. A commit that meets neither leaves at once.
 
+mod commits;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::batch::{BatchKind, Front};
-use super::event::{Effect, Event, LocalDone, LocalOrder, Notice, Outcome, RemoteDone, RemoteOrder, Report, Trouble};
+use super::event::{
+    Effect, Event, Examined, LocalDone, LocalOrder, Notice, Outcome, RemoteDone, RemoteOrder, Reopened, Report, Trouble,
+};
 use super::examine::Examination;
+use super::reopen::Reopening;
 use super::start::{Begin, Seen};
 use super::{Common, Now, Pace, Plan, State};
-use crate::clock::Backoff;
 use crate::ltx::Txid;
-
-/// From the last byte of a commit in the WAL to its publication in the wal-index, at most, if nothing has to be synced.
-const PUBLISH_TIME: Duration = Duration::from_micros(500);
-/// Where every change is told, only every so-many'th poll is made.
-const QUIET_INTERVALS: u32 = 15;
+use commits::{Wal, report_captured};
 
 /// What the bucket's side is at.
 #[derive(Debug)]
@@ -32,28 +32,14 @@ enum Upload {
     Gone,
     /// The unverified image in the queue is compared with it.
     Comparing,
-    /// Another file lies in the database's place: it is taken up.
-    Replaced,
+    /// The file has to be opened anew.
+    Reopening(Reopening),
     /// An object is being created.
     Sending {
         since: Instant,
     },
     /// After a failure.
     Waiting(Instant),
-}
-
-/// What is known of the WAL.
-#[derive(Debug)]
-enum Wal {
-    /// Nothing is known to have happened since the last capture.
-    Quiet { poll_at: Instant },
-    /// Something has.
-    Changed,
-    /// It is looked whether there are frames beyond the last capture.
-    Glancing { by_poll: bool },
-    /// There are. Where a capture finds no commit in them, the writer has not published it yet, and when it does, in the wal-index,
-    /// no event tells: look again very soon, and less and less often if it is a long transaction.
-    Ahead { again_at: Instant, backoff: Backoff },
 }
 
 pub(super) struct Streaming {
@@ -122,15 +108,19 @@ impl Streaming {
                 report_captured(common, plan);
             }
             LocalDone::BegunAnew(Ok(())) => (self.upload, self.proved_at) = (Upload::Proved, now.boot),
-            LocalDone::TakenUp(Ok(())) => {
-                (self.upload, self.wal) = (Upload::Idle, Wal::Changed);
-                common.syncs.begin_again();
+            LocalDone::Reopened(Ok(Reopened::Done)) => {
+                self.upload = Upload::Idle;
+                self.begin_again(common);
             }
-            LocalDone::Examined(Ok(is_ready)) => {
-                if is_ready {
-                    self.wal = Wal::Changed;
-                    common.syncs.begin_again();
+            LocalDone::Reopened(Ok(reopened)) => {
+                if let Upload::Reopening(reopening) = &mut self.upload {
+                    return reopening.failed(reopened, common, now, plan);
                 }
+            }
+            LocalDone::Examined(Ok(Examined::Ready)) => self.begin_again(common),
+            LocalDone::Examined(Ok(Examined::NotYet)) => {}
+            LocalDone::Examined(Ok(Examined::Closed { why })) => {
+                self.upload = Upload::Reopening(Reopening::overwritten(why, now));
             }
             LocalDone::Sent(sent) => return self.on_sent(sent, common, now, plan),
             LocalDone::Relieved(_) => {
@@ -149,7 +139,7 @@ impl Streaming {
             }
             LocalDone::Compared(Err(trouble))
             | LocalDone::BegunAnew(Err(trouble))
-            | LocalDone::TakenUp(Err(trouble))
+            | LocalDone::Reopened(Err(trouble))
             | LocalDone::Examined(Err(trouble))
             | LocalDone::Spilled(Err(trouble))
             | LocalDone::Dropped(Err(trouble)) => return self.on_trouble(trouble, common, now, plan),
@@ -157,50 +147,6 @@ impl Streaming {
             LocalDone::Start(_) | LocalDone::Frozen(_) | LocalDone::Thawed | LocalDone::TailKept => {}
         }
         None
-    }
-
-    fn glanced(&mut self, is_ahead: bool, common: &Common, now: Now, plan: &mut Plan) {
-        match (&self.wal, is_ahead) {
-            (Wal::Glancing { by_poll }, true) => {
-                if *by_poll && common.lane.woken_reliably {
-                    plan.push(Effect::MissedEvent);
-                }
-                self.is_ahead(common, now, plan);
-            }
-            (Wal::Changed, true) => self.is_ahead(common, now, plan),
-            (Wal::Glancing { .. }, false) => self.settled(common, now, plan),
-            _ => {}
-        }
-    }
-
-    fn is_ahead(&mut self, common: &Common, now: Now, plan: &mut Plan) {
-        plan.push(Effect::Report(Report::Noticed));
-        let backoff = Backoff::new(PUBLISH_TIME, common.config.monitor_interval);
-        self.wal = Wal::Ahead { again_at: now.instant, backoff };
-    }
-
-    fn captured(&mut self, found: bool, common: &mut Common, now: Now, plan: &mut Plan) {
-        match &mut self.wal {
-            _ if found => {
-                plan.push(Effect::Report(Report::Noticed));
-                report_captured(common, plan);
-                self.wal = Wal::Changed;
-            }
-            Wal::Ahead { again_at, backoff } if !common.finish.is_called_for() => {
-                *again_at = now.instant + backoff.next_pause(&mut common.dice);
-            }
-            Wal::Ahead { .. } | Wal::Glancing { .. } => self.settled(common, now, plan),
-            Wal::Changed | Wal::Quiet { .. } => {}
-        }
-    }
-
-    /// Everything that is committed is captured.
-    fn settled(&mut self, common: &Common, now: Now, plan: &mut Plan) {
-        let intervals = if common.lane.woken_reliably { QUIET_INTERVALS } else { 1 };
-        self.wal = Wal::Quiet { poll_at: now.instant + common.config.monitor_interval * intervals };
-        if common.lane.queue.is_empty() {
-            plan.push(Effect::Report(Report::Idle));
-        }
     }
 
     fn on_sent(
@@ -243,10 +189,13 @@ impl Streaming {
     }
 
     fn on_trouble(&mut self, trouble: Trouble, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
-        if let (Trouble::Replaced(_), false) = (&trouble, common.config.once) {
-            self.upload = Upload::Replaced;
-            return None;
-        }
+        let trouble = match trouble {
+            Trouble::Replaced(why) if !common.config.once => {
+                self.upload = Upload::Reopening(Reopening::replaced(why, common, now, plan));
+                return None;
+            }
+            trouble => trouble,
+        };
         match common.failed(trouble, now, plan) {
             Ok(again_at) => {
                 self.upload = Upload::Waiting(again_at);
@@ -254,6 +203,12 @@ impl Streaming {
             }
             Err(next) => Some(next),
         }
+    }
+
+    /// Nothing is known of what the database holds now.
+    fn begin_again(&mut self, common: &mut Common) {
+        self.wal = Wal::Changed;
+        common.syncs.begin_again();
     }
 
     /// The application may start, and the replica be maintained, unless another node may have gone on.
@@ -265,6 +220,9 @@ impl Streaming {
     }
 
     pub fn plan(&mut self, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
+        if let Upload::Reopening(reopening) = &mut self.upload {
+            return reopening.plan(common, now, plan);
+        }
         if let Some(ended) = common.out_of_time(now, plan) {
             return Some(ended);
         }
@@ -285,7 +243,6 @@ impl Streaming {
                 let last = self.confirmed.unwrap_or(Txid::FIRST);
                 common.order(LocalOrder::BeginAnew(last), now, plan);
             }
-            (Upload::Replaced, _) if common.is_free() => common.order(LocalOrder::TakeUp, now, plan),
             (Upload::Idle | Upload::Proved, Some(front)) if self.confirmed < Some(front.txid()) => {
                 self.send(front, common, now, plan);
             }
@@ -353,54 +310,5 @@ impl Streaming {
             }
         }
         self.pace.begin(now.instant);
-    }
-
-    /// The queue is empty and the database free: resets the WAL if that is due, else looks for commits. `Some` at the end.
-    fn look_for_commits(&mut self, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
-        let is_ending = common.finish.is_called_for();
-        if !is_ending && common.reset_if_due(now, plan) {
-            return None;
-        }
-        if self.examination.order_if_due(common, now, plan) {
-            return None;
-        }
-        let is_asked = common.syncs.is_capture_wanted() && !common.lane.is_overwritten;
-        match &self.wal {
-            Wal::Quiet { .. } if is_ending && common.lane.is_overwritten => {}
-            Wal::Quiet { .. } if is_ending && !is_asked => return Some(State::Ended(Outcome::Synced)),
-            Wal::Quiet { .. } | Wal::Changed if is_ending || is_asked => {
-                self.wal = Wal::Glancing { by_poll: false };
-                capture(common, now, plan);
-            }
-            Wal::Changed => {
-                self.wal = Wal::Glancing { by_poll: false };
-                common.order(LocalOrder::Glance, now, plan);
-            }
-            Wal::Quiet { poll_at } if plan.is_due(*poll_at, now) => {
-                self.wal = Wal::Glancing { by_poll: true };
-                common.order(LocalOrder::Glance, now, plan);
-            }
-            Wal::Ahead { again_at, .. } => {
-                let turn =
-                    if is_ending || is_asked { now.instant } else { self.pace.next_at(now.instant).max(*again_at) };
-                if plan.is_due(turn, now) {
-                    capture(common, now, plan);
-                }
-            }
-            Wal::Quiet { .. } | Wal::Glancing { .. } => {}
-        }
-        None
-    }
-}
-
-fn capture(common: &mut Common, now: Now, plan: &mut Plan) {
-    common.syncs.capture_begins();
-    common.order(LocalOrder::Capture, now, plan);
-}
-
-/// The newest TXID that has its number, for the status.
-fn report_captured(common: &Common, plan: &mut Plan) {
-    if let Some(txid) = common.lane.queue.last() {
-        plan.push(Effect::Report(Report::Captured(txid)));
     }
 }

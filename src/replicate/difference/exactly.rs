@@ -4,7 +4,7 @@ use super::join::{CompareError, How, compare};
 use crate::db::{Db, ImageReason};
 use crate::ltx::Txid;
 use crate::remote::{Listing, LtxObject, Remote, plan};
-use crate::replicate::behind::NotKnown;
+use crate::replicate::not_known::NotKnown;
 use crate::replicate::on_thread::OnThread;
 
 /// Whether the database is, page for page, what the history has at `txid`, as far as its files can tell: `false` when none of

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::rc::Rc;
 
 use super::judge::{Scope, differing_max, related_wanted};
-use super::within;
+use super::limit::within;
 use crate::db::{Batch, Comparison, Db, DbError, Limits, OtherPages, RowSample, Rows};
 use crate::ltx::{Decoder, LtxError, Merged, Versions};
 use crate::page::Pgno;

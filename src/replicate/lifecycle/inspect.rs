@@ -4,7 +4,8 @@
 
 use crate::ltx::{Header, Index, IndexReader, LtxError, Tail};
 use crate::remote::{LtxObject, ReadError, ReadPolicy, Remote};
-use crate::replicate::upload::{CHECKSUM_LEN, Fingerprint};
+use crate::replicate::fingerprint::Fingerprint;
+use crate::replicate::upload::CHECKSUM_LEN;
 
 pub type Verdict = Result<(), String>;
 

@@ -99,12 +99,12 @@ impl Policy {
     }
 
     fn boundary_after(&self, at_ms: i64, interval: Duration) -> i64 {
-        schedule::boundary_after(at_ms, ms(interval), self.spread)
+        schedule::boundary_after(at_ms, schedule::ms(interval), self.spread)
     }
 
     /// At a boundary of the check interval.
     fn expires_ms(&self, modified_ms: i64, kept: Duration, check_interval: Duration) -> i64 {
-        self.boundary_after(modified_ms.saturating_add(ms(kept)), check_interval)
+        self.boundary_after(modified_ms.saturating_add(schedule::ms(kept)), check_interval)
     }
 
     fn l0_expires_ms(&self, modified_ms: i64) -> i64 {
@@ -134,10 +134,6 @@ impl Policy {
             spread: 0,
         }
     }
-}
-
-fn ms(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A level-0 object that the bucket has confirmed.

@@ -143,7 +143,7 @@ impl Once<'_> {
                 match inspect::is_sound(self.remote, &object).await.map_err(|source| self.unread(source))? {
                     Ok(()) => {
                         let since_ms = self.made.get(&object.name).copied().unwrap_or(object.modified_ms);
-                        proved.insert(object.name, since_ms.saturating_add(super::ms(policy.grace)));
+                        proved.insert(object.name, since_ms.saturating_add(schedule::ms(policy.grace)));
                     }
                     Err(why) => {
                         tracing::warn!("ignoring {} in {}: {why}", object.name, self.address);

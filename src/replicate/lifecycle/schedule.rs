@@ -20,6 +20,8 @@
 //! what level 1 is past. (Until then the first one is a snapshot for every planner where it is.) That leaves a hole in level 1, and a program that compacts a level in one go must not find one in its inputs:
 //! the level above takes in what ends before a hole before anything is written behind it.
 
+use std::time::Duration;
+
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -79,6 +81,11 @@ pub fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }
+}
+
+/// For times by the wall clock.
+pub fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The first moment after `ms` that is a multiple of the interval, shifted by what `spread` makes within it.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::cache::Cache;
 use super::retain::{self, Known, LevelZero};
-use super::schedule::{Step, View, earlier};
+use super::schedule::{self, Step, View, earlier};
 use super::wanted::{self, Wanted};
 use super::work::{Done, Work};
 use super::write::{Input, WriteError};
@@ -221,7 +221,7 @@ impl Maintainer {
     fn plan(&mut self, now_ms: i64, Now { instant: now, boot }: Now) -> Plan {
         self.wanted.retain(|wanted| !wanted.reply.is_closed());
         let Some(newest) = self.newest else { return Plan::Sleep(None) };
-        let at_ms = |at: Instant| now_ms.saturating_add(super::ms(at.saturating_duration_since(now)).max(1));
+        let at_ms = |at: Instant| now_ms.saturating_add(schedule::ms(at.saturating_duration_since(now)).max(1));
         if let Some(trouble) =
             self.trouble.get(&Part::Rest).filter(|trouble| trouble.until > now && self.wanted.is_empty())
         {

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::inspect;
 use crate::ltx::{Decoder, Header, LtxError, Txid, merge, merged_header};
 use crate::remote::{Cancelled, Layout, Level, LtxObject, RangeReader, ReadError, Remote};
+use crate::replicate::fingerprint::Fingerprint;
 use crate::replicate::on_thread::outcome;
-use crate::replicate::upload::{ChunkWriter, Fingerprint};
+use crate::replicate::upload::ChunkWriter;
 use crate::store::{Body, BodyWriter, StoreError, Unread};
 
 const CHUNKS_IN_FLIGHT: usize = 2;

@@ -12,11 +12,11 @@ use super::core::Trouble;
 use crate::ltx::{Decoder, Header, LtxError, Txid, checksum_at_end};
 use crate::page::PageSize;
 use crate::remote::{Level, Listing, LtxObject, RangeReader, ReadError, Remote, plan};
+use crate::replicate::error::UploadError;
+use crate::replicate::fingerprint::{Fingerprint, IN_MEMORY_BYTES};
 use crate::replicate::lifecycle::{Input, MAX_INPUTS, Shipped, WriteError, write_into};
 use crate::replicate::on_thread::{blocking, outcome};
-use crate::replicate::upload::{
-    ChunkWriter, Fingerprint, IN_MEMORY_BYTES, UploadError, create_from_body, create_from_file, create_from_memory,
-};
+use crate::replicate::upload::{ChunkWriter, create_from_body, create_from_file, create_from_memory};
 use crate::state::SpilledFile;
 use crate::store::{Body, StoreError};
 

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::{OldPlan, RANGE};
 use crate::remote::{OldObject, ReadError, Remote};
-use crate::restore::progress::Progress;
+use crate::restore::progress::Attempt;
 
 /// Ranges that wait for their reader.
 const WAITING: usize = 2;
@@ -52,7 +52,7 @@ pub(super) struct Piece {
 }
 
 /// Both ends of the channel.
-pub(super) fn channel(progress: Arc<Progress>) -> (mpsc::Sender<Piece>, Objects) {
+pub(super) fn channel(progress: Attempt) -> (mpsc::Sender<Piece>, Objects) {
     let (sender, pieces) = mpsc::channel(WAITING);
     let feed = Feed { pieces, progress, current: Bytes::new(), last: true, met_end: false };
     (sender, Objects { decoder: FrameDecoder::new(feed) })
@@ -91,7 +91,7 @@ fn ranges_of(object: &OldObject) -> impl Iterator<Item = (&OldObject, u64, u64)>
 /// The bytes of one object as they are in the bucket.
 struct Feed {
     pieces: mpsc::Receiver<Piece>,
-    progress: Arc<Progress>,
+    progress: Attempt,
     current: Bytes,
     last: bool,
     /// Whether there was still a reader at the end.

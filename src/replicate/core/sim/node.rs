@@ -4,6 +4,7 @@
 mod opening;
 mod orders;
 mod queue;
+mod replaced;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -76,6 +77,19 @@ enum Progress {
     },
 }
 
+/// How a file is put in the place of another while it is replicated.
+#[derive(Clone, Copy, Debug)]
+pub struct Replaced {
+    /// Nothing lies there until then.
+    pub missing_until: u64,
+    /// The application, which must be restarted, has the old one open until then.
+    pub in_use_until: u64,
+    /// Something keeps the new one busy until then.
+    pub busy_until: u64,
+    /// The connections to the old one have ended.
+    pub is_closed: bool,
+}
+
 /// What a kill ends.
 pub struct Process {
     pub core: Core,
@@ -98,6 +112,8 @@ pub struct Process {
     pub pinned_from_ms: u64,
     /// How many commits there were when the application had stopped.
     pub stopped_with: Option<usize>,
+    /// Another file lies in the place of the one that was opened.
+    pub replaced: Option<Replaced>,
 }
 
 pub struct Node {
@@ -127,6 +143,7 @@ pub struct Surroundings<'a> {
     pub broken: Option<Broken>,
     /// A reader of the application keeps the WAL from being reset.
     pub has_reader: bool,
+    pub now_ms: u64,
 }
 
 fn txid(number: u64) -> Txid {
@@ -195,6 +212,7 @@ impl Node {
             is_new,
             pinned_from_ms,
             stopped_with: None,
+            replaced: None,
         });
     }
 

@@ -1,6 +1,7 @@
 //! One clock, one queue of what is under way, one bucket, two nodes: and everything that can happen to them.
 
 mod effects;
+mod files;
 mod opening;
 mod requests;
 
@@ -168,7 +169,7 @@ impl World {
     /// Something happens to the world.
     fn happen(&mut self) -> Result<(), Violation> {
         let node = usize::try_from(self.dice.roll(NODES as u64)).expect("small");
-        match self.dice.roll(19) {
+        match self.dice.roll(20) {
             0..3 => self.bucket.weather = Weather::Rough,
             3 => self.bucket.weather = Weather::Hanging,
             4 => self.bucket.weather = Weather::Down,
@@ -196,6 +197,7 @@ impl World {
                 this.is_exclusive = self.dice.roll(2) == 0;
             }
             18 => self.copy_begins(node),
+            19 => self.replace_running(node),
             15 => {
                 let patience = self.dice.roll(5000);
                 self.ask(node, patience, false)?;
@@ -203,31 +205,6 @@ impl World {
             _ => {}
         }
         Ok(())
-    }
-
-    /// Somebody puts another file in the place of the database, while nothing runs; the notes beside it stay.
-    fn replace_file(&mut self, node: usize) {
-        let len = u64::try_from(self.nodes[node].disk.content.len()).expect("few");
-        if len == 0 || self.bucket.newest().is_none() {
-            return;
-        }
-        let content = match self.dice.roll(2) {
-            0 => {
-                self.say(|| format!("node {node} has an older copy"));
-                let left = usize::try_from(1 + self.dice.roll(len)).expect("few");
-                self.nodes[node].disk.content[..left].to_vec()
-            }
-            _ => {
-                self.say(|| format!("node {node} has another database"));
-                let first = self.commits + 1;
-                self.commits += 1 + u32::try_from(self.dice.roll(2 * len)).expect("few");
-                self.oracle.strange.extend(first..=self.commits);
-                (first..=self.commits).collect()
-            }
-        };
-        self.nodes[node].mirror = Default::default();
-        let disk = &mut self.nodes[node].disk;
-        (disk.content, disk.is_known, disk.restored_to) = (content.into(), false, None);
     }
 
     /// Nothing is in the way any more: everything must get into the bucket, and be said so.
@@ -378,7 +355,8 @@ impl World {
         let pause = self.commit_every_ms;
         self.later(pause, Due::Commit { node, life });
         let Some(process) = &self.nodes[node].process else { return Ok(()) };
-        if !process.is_open || process.is_frozen {
+        let is_restarted = process.replaced.is_some_and(|how| self.now_ms < how.missing_until.max(how.in_use_until));
+        if !process.is_open || process.is_frozen || is_restarted {
             return Ok(());
         }
         if !process.was_opened {

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::super::{
-    Answer, AtArming, BatchKind, Config, Core, Event, Lane, LocalDone, LocalOrder, RemoteDone, RemoteOrder, Seen,
-    StartDone, Trouble, Waiting,
+    Answer, AtArming, BatchKind, Config, Core, Event, Examined, Lane, LocalDone, LocalOrder, RemoteDone, RemoteOrder,
+    Seen, StartDone, Trouble, Waiting,
 };
 use super::*;
 
@@ -46,6 +46,7 @@ impl Rig {
             proof_lasts: Duration::MAX,
             once,
             mirror_interval: None,
+            may_vanish: false,
         };
         let start = Instant::now();
         let now = Now { instant: start, boot: Duration::ZERO };
@@ -251,14 +252,14 @@ fn nothing_is_answered_and_nothing_ends_while_the_file_is_not_examined() {
             rig.now_ms += 200;
             effects.extend(rig.tell(Event::Timer));
             assert!(effects.contains(&examine), "{effects:?}");
-            effects.extend(rig.tell_local(LocalDone::Examined(Ok(false))));
+            effects.extend(rig.tell_local(LocalDone::Examined(Ok(Examined::NotYet))));
             assert!(answers(&effects).is_empty() && rig.core.outcome().is_none(), "{effects:?}");
             effects.clear();
         }
         rig.now_ms += 1000;
         assert!(rig.tell(Event::Timer).contains(&examine));
         rig.lane.is_overwritten = false;
-        assert!(captures(&rig.tell_local(LocalDone::Examined(Ok(true)))));
+        assert!(captures(&rig.tell_local(LocalDone::Examined(Ok(Examined::Ready)))));
         let effects = rig.tell_local(LocalDone::Captured(Ok(false)));
         assert_eq!(answers(&effects), [(1, Ok(Some(5)))]);
         assert_eq!(rig.core.outcome().is_some(), is_ending);

@@ -204,7 +204,7 @@ impl History {
         let end = |listing: &Listing| plan::files_up_to(listing, txid(self.newest)).last().map(|o| o.max_txid.get());
         assert_eq!(end(&self.listing), Some(self.newest));
         assert_eq!(self.listing.newest_l0().map(|o| o.max_txid.get()), Some(self.newest));
-        let window = self.now_ms - super::super::ms(policy().snapshot_retention);
+        let window = self.now_ms - super::super::schedule::ms(policy().snapshot_retention);
         for moment in window.max(self.times[1] + 1)..=self.now_ms + 1 {
             let (was, is) = (Self::restored_before(&before, moment), Self::restored_before(&self.listing, moment));
             assert!(
@@ -215,7 +215,7 @@ impl History {
             );
             if was != is {
                 // Only as Litestream loses it: single uploads that are old enough and part of a compacted file.
-                let l0_window = self.now_ms - super::super::ms(policy().l0_retention);
+                let l0_window = self.now_ms - super::super::schedule::ms(policy().l0_retention);
                 let (was, is) = (was.expect("before"), is.expect("after"));
                 assert!(is < was && self.times[is as usize + 1] < l0_window, "{was} became {is} at {moment}");
                 let next_cut = before.objects().filter(|o| o.level != Level::L0 && o.max_txid.get() > is);

@@ -14,6 +14,9 @@ use crate::replicate::difference::judge::{Found, Local, Scope, Verdict, judge};
 impl Node {
     /// Carries out an order that waits for nothing but the disk; the others come with the bucket's answer.
     pub fn carry_out(&mut self, order: LocalOrder, around: &mut Surroundings) -> Result<LocalDone, Violation> {
+        if let Some(done) = self.carry_out_on_replaced(order)? {
+            return Ok(done);
+        }
         Ok(match order {
             LocalOrder::Glance => LocalDone::Glanced(Ok(self.is_ahead())),
             LocalOrder::Capture => LocalDone::Captured(Ok(self.capture(around))),
@@ -51,8 +54,8 @@ impl Node {
                 self.forget_files();
                 LocalDone::TailKept
             }
-            LocalOrder::TakeUp => return Err("nothing was replaced".into()),
-            LocalOrder::Examine => return Err("nothing was overwritten".into()),
+            LocalOrder::TakeUp => LocalDone::Reopened(Ok(self.take_up(around.now_ms))),
+            LocalOrder::Examine | LocalOrder::Reopen => return Err("nothing was overwritten".into()),
             LocalOrder::Start(order @ (StartOrder::Uploaded(_) | StartOrder::Begin(_))) => {
                 LocalDone::Start(Ok(self.start_step(order, around)?))
             }

@@ -13,9 +13,13 @@ use crate::replicate::core::{BatchKind, Relief};
 impl Node {
     fn captured_len(&self) -> usize {
         match self.process.as_ref().map(|process| process.progress) {
-            Some(Progress::Known(_, len)) => len,
+            Some(Progress::Known(_, len)) if !self.is_replaced() => len,
             _ => self.process.as_ref().map_or(0, |process| process.wal_from),
         }
+    }
+
+    pub fn is_replaced(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.replaced.is_some())
     }
 
     /// Commits that are captured nowhere.
@@ -30,6 +34,11 @@ impl Node {
 
     pub(super) fn continue_from(&mut self, number: u64, len: usize) {
         self.process_mut().progress = Progress::Known(number, len);
+    }
+
+    /// What waits in memory is kept.
+    pub(super) fn start_over_keeping(&mut self, last: u64, reason: ImageReason) {
+        self.process_mut().progress = Progress::Unknown { last, reason };
     }
 
     pub(super) fn start_over(&mut self, last: u64, reason: ImageReason) {
@@ -133,6 +142,7 @@ impl Node {
     }
 
     pub(super) fn drop_up_to(&mut self, up_to: u64, around: &Surroundings) -> Result<(), Violation> {
+        let is_replaced = self.is_replaced();
         let process = self.process.as_mut().expect("orders are given by a process");
         let dropped = self.disk.spill.iter().chain(&process.batch).filter(|batch| batch.txid <= up_to);
         for batch in dropped {
@@ -142,7 +152,7 @@ impl Node {
         process.batch.take_if(|batch| batch.txid <= up_to);
         let is_proved = matches!(process.progress, Progress::Known(..)) || around.broken == Some(Broken::KnowsTooEarly);
         self.disk.in_step = Some(up_to);
-        self.disk.is_known |= is_proved;
+        self.disk.is_known |= is_proved && !is_replaced;
         Ok(())
     }
 }

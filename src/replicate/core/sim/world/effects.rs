@@ -17,6 +17,7 @@ impl World {
             oracle: &mut self.oracle,
             broken: self.broken,
             has_reader: self.now_ms < self.reader_until,
+            now_ms: self.now_ms,
         };
         (work(&mut self.nodes[node], &mut around), self.now_ms)
     }

@@ -146,6 +146,7 @@ impl World {
             proof_lasts: Duration::from_secs(30),
             once: false,
             mirror_interval: (node == 0).then_some(Duration::from_secs(1)),
+            may_vanish: false,
         };
         let disk = &self.nodes[node].disk;
         let (was_cut_off, is_known) = (disk.was_cut_off, disk.is_known);
@@ -190,36 +191,6 @@ impl World {
         self.nodes[node].commit(number);
         self.tell_opening(node, Event::Woke)?;
         self.tell(node, CoreEvent::Woke)
-    }
-
-    /// Somebody copies a database there, which takes a while, or never ends.
-    pub(super) fn copy_begins(&mut self, node: usize) {
-        if self.nodes[node].disk.file != File::Missing {
-            return;
-        }
-        self.say(|| format!("a database is being copied to node {node}"));
-        self.nodes[node].disk.file = File::Part(1);
-        let more = self.dice.roll(10);
-        self.later(500, Due::Copied { node, more });
-    }
-
-    pub(super) fn copied(&mut self, node: usize, more: u64) -> Result<(), Violation> {
-        let File::Part(len) = self.nodes[node].disk.file else { return Ok(()) };
-        match more {
-            // It was broken off.
-            9 => {}
-            0 => {
-                if let Some((_, newest)) = self.bucket.newest() {
-                    self.nodes[node].disk.content = newest.content.clone();
-                }
-                self.nodes[node].disk.file = File::Database;
-            }
-            more => {
-                self.nodes[node].disk.file = File::Part(len + 1);
-                self.later(1000, Due::Copied { node, more: more - 1 });
-            }
-        }
-        self.tell_opening(node, Event::Woke)
     }
 
     /// Nothing is in the way: what can be armed is armed, and where there is nothing to miss, the application runs.

@@ -3,7 +3,8 @@
 use super::bucket::{Bucket, Object};
 use crate::ltx::Txid;
 use crate::remote::{Level, Listing, LtxObject, plan};
-use crate::replicate::lifecycle::{Policy, ms};
+use crate::replicate::lifecycle::Policy;
+use crate::replicate::lifecycle::schedule::ms;
 use crate::store::Key;
 
 pub type Violation = String;

@@ -1,0 +1,123 @@
+//! Looking for commits in the WAL: woken, by polling, and until the writer has published them.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::{Common, Now, Plan, State};
+use super::{Effect, LocalOrder, Outcome, Report, Streaming};
+use crate::clock::Backoff;
+
+/// From the last byte of a commit in the WAL to its publication in the wal-index, at most, if nothing has to be synced.
+const PUBLISH_TIME: Duration = Duration::from_micros(500);
+/// Where every change is told, only every so-many'th poll is made.
+const QUIET_INTERVALS: u32 = 15;
+
+/// What is known of the WAL.
+#[derive(Debug)]
+pub(super) enum Wal {
+    /// Nothing is known to have happened since the last capture.
+    Quiet { poll_at: Instant },
+    /// Something has.
+    Changed,
+    /// It is looked whether there are frames beyond the last capture.
+    Glancing { by_poll: bool },
+    /// There are. Where a capture finds no commit in them, the writer has not published it yet, and when it does, in the wal-index,
+    /// no event tells: look again very soon, and less and less often if it is a long transaction.
+    Ahead { again_at: Instant, backoff: Backoff },
+}
+
+impl Streaming {
+    pub(super) fn glanced(&mut self, is_ahead: bool, common: &Common, now: Now, plan: &mut Plan) {
+        match (&self.wal, is_ahead) {
+            (Wal::Glancing { by_poll }, true) => {
+                if *by_poll && common.lane.woken_reliably {
+                    plan.push(Effect::MissedEvent);
+                }
+                self.is_ahead(common, now, plan);
+            }
+            (Wal::Changed, true) => self.is_ahead(common, now, plan),
+            (Wal::Glancing { .. }, false) => self.settled(common, now, plan),
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_ahead(&mut self, common: &Common, now: Now, plan: &mut Plan) {
+        plan.push(Effect::Report(Report::Noticed));
+        let backoff = Backoff::new(PUBLISH_TIME, common.config.monitor_interval);
+        self.wal = Wal::Ahead { again_at: now.instant, backoff };
+    }
+
+    pub(super) fn captured(&mut self, found: bool, common: &mut Common, now: Now, plan: &mut Plan) {
+        match &mut self.wal {
+            _ if found => {
+                plan.push(Effect::Report(Report::Noticed));
+                report_captured(common, plan);
+                self.wal = Wal::Changed;
+            }
+            Wal::Ahead { again_at, backoff } if !common.finish.is_called_for() => {
+                *again_at = now.instant + backoff.next_pause(&mut common.dice);
+            }
+            Wal::Ahead { .. } | Wal::Glancing { .. } => self.settled(common, now, plan),
+            Wal::Changed | Wal::Quiet { .. } => {}
+        }
+    }
+
+    /// Everything that is committed is captured.
+    pub(super) fn settled(&mut self, common: &Common, now: Now, plan: &mut Plan) {
+        let intervals = if common.lane.woken_reliably { QUIET_INTERVALS } else { 1 };
+        self.wal = Wal::Quiet { poll_at: now.instant + common.config.monitor_interval * intervals };
+        if common.lane.queue.is_empty() {
+            plan.push(Effect::Report(Report::Idle));
+        }
+    }
+
+    /// The queue is empty and the database free: resets the WAL if that is due, else looks for commits. `Some` at the end.
+    pub(super) fn look_for_commits(&mut self, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
+        let is_ending = common.finish.is_called_for();
+        if !is_ending && common.reset_if_due(now, plan) {
+            return None;
+        }
+        if self.examination.order_if_due(common, now, plan) {
+            return None;
+        }
+        let is_asked = common.syncs.is_capture_wanted() && !common.lane.is_overwritten;
+        match &self.wal {
+            Wal::Quiet { .. } if is_ending && common.lane.is_overwritten => {}
+            Wal::Quiet { .. } if is_ending && !is_asked => return Some(State::Ended(Outcome::Synced)),
+            Wal::Quiet { .. } | Wal::Changed if is_ending || is_asked => {
+                self.wal = Wal::Glancing { by_poll: false };
+                capture(common, now, plan);
+            }
+            Wal::Changed => {
+                self.wal = Wal::Glancing { by_poll: false };
+                common.order(LocalOrder::Glance, now, plan);
+            }
+            Wal::Quiet { poll_at } if plan.is_due(*poll_at, now) => {
+                self.wal = Wal::Glancing { by_poll: true };
+                common.order(LocalOrder::Glance, now, plan);
+            }
+            Wal::Ahead { again_at, .. } => {
+                let turn =
+                    if is_ending || is_asked { now.instant } else { self.pace.next_at(now.instant).max(*again_at) };
+                if plan.is_due(turn, now) {
+                    capture(common, now, plan);
+                }
+            }
+            Wal::Quiet { .. } | Wal::Glancing { .. } => {}
+        }
+        None
+    }
+}
+
+fn capture(common: &mut Common, now: Now, plan: &mut Plan) {
+    common.syncs.capture_begins();
+    common.order(LocalOrder::Capture, now, plan);
+}
+
+/// The newest TXID that has its number, for the status.
+pub(super) fn report_captured(common: &Common, plan: &mut Plan) {
+    if let Some(txid) = common.lane.queue.last() {
+        plan.push(Effect::Report(Report::Captured(txid)));
+    }
+}
