@@ -145,7 +145,7 @@ pub fn one_dash(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let (mut before, mut in_escape) = (' ', false);
     // The first sign of the line, and whether its columns have moved to the left.
-    let (mut first, mut has_moved) = (None, false);
+    let (mut first, mut has_moved) = (None::<char>, false);
     for (at, c) in text.char_indices() {
         let flag = text[at..].strip_prefix("--").filter(|name| name.starts_with(char::is_alphabetic));
         if flag.is_some() && !in_escape && !before.is_alphanumeric() && before != '-' {
@@ -156,7 +156,8 @@ pub fn one_dash(text: &str) -> String {
         }
         if has_moved && !in_escape && text[at..].starts_with("  ") {
             out.push(' ');
-            has_moved = false;
+            // Once in a line: what follows is text.
+            (first, has_moved) = (Some(' '), false);
         }
         out.push(c);
         match (in_escape, c) {
