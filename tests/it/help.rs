@@ -13,6 +13,8 @@ const PAGES: &[&str] = &[
     "",
     "completions",
     "databases",
+    "doctor",
+    "explain",
     "health",
     "info",
     "list",

@@ -11,7 +11,6 @@
 //! block for the end.
 
 use std::io::{self, Read};
-use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::{StreamExt, stream};
@@ -174,10 +173,12 @@ impl Read for Objects {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::sync::Arc;
 
     use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 
     use super::*;
+    use crate::restore::progress::Progress;
 
     fn frame(content: &[u8]) -> Vec<u8> {
         let info =
@@ -189,7 +190,7 @@ mod tests {
 
     /// Reads objects that come in pieces of `step` bytes.
     fn read(objects: &[Vec<u8>], step: usize) -> io::Result<Vec<Vec<u8>>> {
-        let (sender, mut reader) = channel(Arc::default());
+        let (sender, mut reader) = channel(Arc::new(Progress::default()).begin(0, 0));
         let objects = objects.to_vec();
         let count = objects.len();
         let feeder = std::thread::spawn(move || {
