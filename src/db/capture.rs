@@ -139,6 +139,7 @@ impl Db {
         self.sample(batch);
         self.mark = mark;
         self.progress = Progress::Known(batch.position);
+        self.sample_end_of_wal();
     }
 
     /// Decides what a capture up to `mark` consists of. The transaction behind `mark` must stay

@@ -110,6 +110,7 @@ impl Db {
     pub fn continue_from(&mut self, position: Position) {
         self.writes.forget_samples();
         self.progress = Progress::Known(position);
+        self.sample_end_of_wal();
     }
 
     /// The next capture is a full image, as the TXID after `last`.

@@ -8,6 +8,8 @@
 //! made anyway. Where a checkpoint does explain it, a few pages are compared with the file
 //! (`samples.rs`).
 
+use std::collections::BTreeMap;
+
 use super::capture::{Batch, Pages};
 use super::error::DbError;
 use super::open::{Db, Progress};
@@ -16,6 +18,9 @@ use crate::sqlite::Salts;
 
 /// Changes of the file while it is looked at, before the next look has to go on from there.
 const LOOKS_MAX: u32 = 8;
+
+/// Frames at the end of the WAL of which the pages are remembered.
+const END_OF_WAL: usize = 4;
 
 impl Db {
     /// Whether the file was written to past SQLite, and its content is to be compared.
@@ -76,6 +81,27 @@ impl Db {
             Pages::Listed(pages) => self.writes.samples.add(pages, batch.header.commit),
             Pages::All | Pages::Set(_) => self.writes.samples.clear(),
         }
+    }
+
+    /// Remembers the pages that the WAL got last, where none are remembered: what is captured does
+    /// not say then which frames its pages are in.
+    pub(super) fn sample_end_of_wal(&mut self) {
+        let Progress::Known(position) = self.progress else { return };
+        let (true, Some(end), Ok(Some(wal))) = (self.writes.samples.is_empty(), position.wal, self.open_wal()) else {
+            return;
+        };
+        let mut pages = BTreeMap::new();
+        for number in (1..=end.frames).rev().take(END_OF_WAL) {
+            match wal.raw_frame(number, position.page_size) {
+                Ok(Some(frame)) if frame.salts == end.salts => {
+                    // The first one that is met is the newest of its page.
+                    frame.pgno.map(|pgno| pages.entry(pgno).or_insert(number));
+                }
+                _ => return,
+            }
+        }
+        let pages: Vec<_> = pages.into_iter().filter(|(pgno, _)| pgno.get() <= position.pages).collect();
+        self.writes.samples.add(&pages, position.pages);
     }
 
     /// After a checkpoint: whether the file holds what the checkpoints have copied. Everything that

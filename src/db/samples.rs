@@ -24,6 +24,10 @@ impl Samples {
         self.0.clear();
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// A batch was captured: its pages in ascending order, each with its newest frame (0: it has
     /// none), of a database that has `size` pages then.
     pub fn add(&mut self, pages: &[(Pgno, u32)], size: u32) {

@@ -35,6 +35,14 @@ fn a_file_that_is_shorter_than_the_database_for_a_while_is_no_suspicion() {
     assert!(!rig.db.is_overwritten());
 }
 
+/// Another program writes to page 2.
+fn patch(rig: &Rig) {
+    let file = std::fs::File::options().write(true).open(path_in(&rig.dir)).expect("open");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"past SQLite", 1024 + 1000).expect("patch");
+    // Closing a descriptor drops the locks of this process, as another process would not.
+    std::mem::forget(file);
+}
+
 /// The check can fail: a page is patched behind a checkpoint that explains the change.
 #[test]
 fn a_patch_behind_a_checkpoint_is_seen() {
@@ -43,10 +51,20 @@ fn a_patch_behind_a_checkpoint_is_seen() {
     rig.run("UPDATE t SET x = 'second'");
     rig.capture();
     rig.run("PRAGMA wal_checkpoint(PASSIVE)");
-    let file = std::fs::File::options().write(true).open(path_in(&rig.dir)).expect("open");
-    std::os::unix::fs::FileExt::write_all_at(&file, b"past SQLite", 1024 + 1000).expect("patch");
-    // Closing a descriptor drops the locks of this process, as another process would not.
-    let _open = std::mem::ManuallyDrop::new(file);
+    patch(&rig);
+    rig.db.look_at_writes().expect("look");
+    rig.db.compare_samples().expect("compare");
+    assert!(rig.db.is_overwritten());
+}
+
+/// The same right after an image, which does not say which frames its pages are in.
+#[test]
+fn a_patch_behind_the_checkpoint_after_an_image_is_seen() {
+    let mut rig = Rig::new(&format!("{SETUP}; INSERT INTO t(x) VALUES ('first')"));
+    rig.run("UPDATE t SET x = 'second'");
+    rig.capture();
+    rig.run("PRAGMA wal_checkpoint(PASSIVE)");
+    patch(&rig);
     rig.db.look_at_writes().expect("look");
     rig.db.compare_samples().expect("compare");
     assert!(rig.db.is_overwritten());

@@ -58,7 +58,8 @@ impl Away {
     pub fn on_done(&mut self, done: &LocalDone, lane: &Lane) {
         self.at_end = match (self.at_end, done) {
             (AtEnd::Moving, LocalDone::Relieved(Ok(_))) => AtEnd::Moved { has_all: lane.has_position },
-            (AtEnd::Moving, LocalDone::Relieved(Err(_))) => AtEnd::No,
+            // Also after an earlier round: the file may have been replaced since.
+            (_, LocalDone::Relieved(Err(_))) => AtEnd::No,
             (at_end, _) => at_end,
         };
         if let LocalDone::Relieved(Err(_)) = done {

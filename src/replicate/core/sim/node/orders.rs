@@ -79,7 +79,8 @@ impl Node {
                 self.forget_files();
             }
             StartOrder::Begin(Begin::InStep(txid)) => {
-                (self.disk.in_step, self.disk.is_known) = (Some(txid.get()), true);
+                self.disk.in_step = Some(txid.get());
+                self.disk.is_known |= !self.is_replaced();
             }
             StartOrder::Begin(Begin::AfterFiles) => {}
             StartOrder::Begin(Begin::Image { after, reason, suspected, .. }) => {
@@ -162,7 +163,9 @@ impl Node {
             Verdict::Image(_) => self.prepare(Batch { kind: BatchKind::Image(ImageReason::LocalChanges), ..image })?,
             Verdict::Beginning(reason, _) => self.prepare(Batch { kind: BatchKind::Rebase(reason), ..image })?,
         }
-        (self.process_mut().suspected, self.disk.is_known) = (None, true);
+        // What was compared is the file that is open, and the note is of the one that lies there now.
+        self.disk.is_known |= !self.is_replaced();
+        self.process_mut().suspected = None;
         Ok(())
     }
 

@@ -26,7 +26,7 @@ impl Node {
             LocalOrder::Capture => LocalDone::Captured(Err(gone())),
             LocalOrder::Spill => LocalDone::Spilled(Err(gone())),
             LocalOrder::BeginAnew(_) => LocalDone::BegunAnew(Err(gone())),
-            LocalOrder::Follow => LocalDone::Followed(Err(Trouble::passing("replaced"))),
+            LocalOrder::Follow => LocalDone::Followed(Ok(0)),
             LocalOrder::Relieve(_) => LocalDone::Relieved(Err(Trouble::passing("replaced"))),
             _ => return Ok(None),
         };
@@ -48,6 +48,8 @@ impl Node {
             return Reopened::Busy { why };
         }
         process.replaced = None;
+        // Until now the application kept its WAL short itself.
+        process.wal_from = self.disk.content.len();
         let captured = match process.progress {
             Progress::Known(txid, _) | Progress::Unknown { last: txid, .. } => txid,
         };

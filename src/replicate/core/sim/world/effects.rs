@@ -151,10 +151,11 @@ impl World {
             node.mirror.agrees(node.number, &self.bucket)?;
             let Some(process) = &node.process else { continue };
             // Each commit is a millisecond at full speed: what an order, a measurement and a reset take comes on top.
-            // Where nothing can be numbered yet, and a reader keeps the WAL, nothing can be done.
-            let has_reader = self.now_ms < self.reader_until + READER_AFTERMATH_MS;
+            // Where nothing can be numbered yet, and a reader keeps the WAL, nothing can be done. A file that is not
+            // open yet has a WAL that only its application makes shorter.
+            let is_kept = self.now_ms < self.reader_until + READER_AFTERMATH_MS || node.is_replaced();
             let backlog = node.backlog() as u64;
-            if process.is_open && !has_reader && backlog > 3 * BUDGET + 200 + self.lent_with[node.number] {
+            if process.is_open && !is_kept && backlog > 3 * BUDGET + 200 + self.lent_with[node.number] {
                 return Err(format!("{backlog} commits wait in the WAL of node {}", node.number));
             }
             let is_fenced = self.fenced_at[node.number].is_some_and(|at| self.now_ms > at + FENCED_MS);

@@ -33,7 +33,7 @@ impl World {
     pub(super) fn replace_running(&mut self, node: usize) {
         let this = &self.nodes[node];
         let len = u64::try_from(this.disk.content.len()).expect("few");
-        let is_running = this.process.as_ref().is_some_and(|process| process.was_opened);
+        let is_running = this.process.as_ref().is_some_and(|process| process.was_opened && !process.has_stopped);
         if len == 0 || !is_running || this.is_replaced() || self.bucket.newest().is_none() {
             return;
         }
