@@ -51,7 +51,7 @@ impl Db {
         Ok(self.uncaptured_bytes(&mark))
     }
 
-    fn is_resting(&self) -> bool {
+    pub(super) fn is_resting(&self) -> bool {
         matches!(self.progress, Progress::Known(Position { sealed: true, .. }))
     }
 

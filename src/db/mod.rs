@@ -12,6 +12,7 @@
 //!   capture.rs   the WAL (or the whole image) up to a mark → a batch → LTX bytes
 //!   follow.rs    between captures: keep close to a busy writer, spare it its own checkpoints
 //!   reset.rs     let the WAL start over, a few milliseconds under the write lock
+//!   idle.rs      nothing happens: close the connections, and open them again at the next change
 //!   resume.rs    prove that a WAL still continues what the bucket has
 //!   compare.rs   where that cannot be proved: which pages are not what another copy has
 //!   lineage.rs   pure: pages that tell of one lineage
@@ -47,6 +48,7 @@ mod compare;
 mod error;
 mod follow;
 mod identity;
+mod idle;
 mod lineage;
 mod litestream;
 mod nearby;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::DbError;
 use super::identity::{Files, Identity};
+use super::idle::Closed;
 use super::position::{ImageReason, Position};
 use super::writes::Writes;
 use crate::fsx::{self, FsError};
@@ -55,6 +56,8 @@ pub struct Db {
     pub(super) progress: Progress,
     /// Of what is captured from now on.
     pub(super) flavour: Flavour,
+    /// The connections are closed until something changes.
+    pub(super) closed: Option<Closed>,
 }
 
 impl AsMut<Db> for Db {
@@ -97,6 +100,7 @@ impl Db {
             mark,
             progress,
             flavour: Flavour::default(),
+            closed: None,
         };
         db.look_at_writes()?;
         Ok(db)
@@ -182,6 +186,9 @@ impl Db {
     /// lock. Also notices when the database is no longer the file that was opened, or was written
     /// to past SQLite.
     pub fn glance(&mut self) -> Result<bool, DbError> {
+        if let Some(closed) = &self.closed {
+            return self.glance_at_closed(closed);
+        }
         self.look_at_writes()?;
         let Progress::Known(position) = self.progress else { return Ok(true) };
         let wal = match self.open_wal()? {

@@ -1,6 +1,7 @@
 //! The capture oracle: a copy that is fed by nothing but captured LTX files must equal the
 //! database, page for page, after every capture, whatever the application does to it.
 
+mod idle;
 mod overwritten;
 mod resets;
 mod restarts;

@@ -25,6 +25,9 @@ use crate::remote::Remote;
 use crate::state::{LocalState, Lock, ResetOrder, SpillError};
 use crate::status::{Counts, Status, StatusWriter};
 
+/// The connections are closed after so many polls' time without a change, and not before the WAL has been reset.
+const CLOSE_AFTER_INTERVALS: u32 = 60;
+
 /// Everything that a replication's task has from the start.
 pub(super) struct Life {
     pub settings: Settings,
@@ -261,6 +264,10 @@ fn core_config(settings: &Settings, mirrors: &[Mirror]) -> core::Config {
         proof_lasts: settings.proof_lasts,
         once: settings.once.is_some(),
         mirror_interval: mirrors.iter().map(|mirror| mirror.settings.sync_interval).min(),
+        close_after: settings
+            .once
+            .is_none()
+            .then(|| settings.checkpoint_interval.max(settings.monitor_interval * CLOSE_AFTER_INTERVALS)),
         may_vanish: settings.may_vanish,
     }
 }

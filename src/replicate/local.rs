@@ -222,6 +222,8 @@ pub(super) fn describe(disk: &mut Disk) -> (Lane, Outbox) {
 fn carry_out(order: LocalOrder, disk: &mut Disk) -> LocalDone {
     match order {
         LocalOrder::Glance => LocalDone::Glanced(disk.db.glance().map_err(|error| cause(disk, error))),
+        LocalOrder::Close => LocalDone::Closed(disk.db.close_idle(disk.clock).map_err(|error| cause(disk, error))),
+        LocalOrder::OpenAgain => LocalDone::OpenedAgain(disk.db.open_again().map_err(|error| cause(disk, error))),
         LocalOrder::Capture => LocalDone::Captured(disk.capture().map_err(|error| cause(disk, error))),
         LocalOrder::Follow => LocalDone::Followed(disk.follow().map_err(Trouble::passing)),
         LocalOrder::Relieve(relief) => LocalDone::Relieved(disk.relieve(relief).map_err(Trouble::passing)),

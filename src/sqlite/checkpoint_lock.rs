@@ -19,7 +19,8 @@
 //! - Who holds it must begin a read transaction every few milliseconds, which is what finds a torn
 //!   index and repairs it.
 //!
-//! The descriptor is never closed: that would drop the locks of every connection of this process.
+//! The descriptor is not closed while a connection of this process is open: that would drop its
+//! locks.
 
 use std::fs::File;
 use std::mem::ManuallyDrop;
@@ -66,6 +67,15 @@ impl CheckpointLock {
     pub fn release(&mut self) {
         if std::mem::take(&mut self.held) {
             self.set(libc::F_UNLCK);
+        }
+    }
+
+    /// Also closes the descriptor. No connection of this process to the database may be open: it
+    /// would lose its locks.
+    pub fn close(&mut self) {
+        self.release();
+        if let Some(Ok(shm)) = self.shm.take() {
+            drop(ManuallyDrop::into_inner(shm));
         }
     }
 

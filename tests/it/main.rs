@@ -19,6 +19,7 @@ mod exit_codes;
 mod health;
 mod help;
 mod hostile;
+mod idle;
 mod interop;
 mod layers;
 mod local;

@@ -64,7 +64,7 @@ pub struct Lane {
 pub enum LocalDone {
     /// A step of the search for the place from which to go on.
     Start(Result<StartDone, Trouble>),
-    /// Whether the WAL holds frames beyond the last capture.
+    /// Whether the WAL holds frames beyond the last capture; of a closed database: whether anything has changed.
     Glanced(Result<bool, Trouble>),
     /// Whether there was something to capture; it is in the queue.
     Captured(Result<bool, Trouble>),
@@ -84,6 +84,10 @@ pub enum LocalDone {
     BegunAnew(Result<(), Trouble>),
     /// An attempt to open the file anew.
     Reopened(Result<Reopened, Trouble>),
+    /// Whether the connections are closed. `false`: somebody is in the way, or would miss them.
+    Closed(Result<bool, Trouble>),
+    /// They are open.
+    OpenedAgain(Result<(), Trouble>),
     /// Whether the file, to which somebody wrote past SQLite, is ready to be compared.
     Examined(Result<Examined, Trouble>),
     /// Whether no commit is possible any more.
@@ -196,6 +200,10 @@ pub enum LocalOrder {
     /// Send the batch while it is read from the database.
     Send,
     BeginAnew(Txid),
+    /// Nothing happens: close the connections, if nobody needs them.
+    Close,
+    /// Open them.
+    OpenAgain,
     /// Try to go on with the file that lies in the database's place.
     TakeUp,
     /// Try once more to open the file that was examined.

@@ -32,6 +32,7 @@
 //!   stream.rs   capture, upload, confirm
 //!   examine.rs  the file was written to past SQLite
 //!   reopen.rs   it is opened anew after that, or because another one lies in its place
+//!               stream/idle.rs: nothing happens, and the connections are closed
 //!   relief.rs   what keeps the WAL short
 //!   away.rs     what the mirrors get while the first replica is away
 //!   fence.rs    another writer owns the history
@@ -115,6 +116,8 @@ pub struct Config {
     pub once: bool,
     /// There are mirrors: the least time between two rounds of what they get while the first replica is away.
     pub mirror_interval: Option<Duration>,
+    /// The connections are closed when nothing has happened for so long.
+    pub close_after: Option<Duration>,
     /// The file may be deleted while it is replicated; whoever orders the end has seen that then.
     pub may_vanish: bool,
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::event::{Effect, LocalDone, LocalOrder, Notice, Relief, Trouble};
+use super::event::{Effect, LocalDone, LocalOrder, Notice, Relief, Reopened, Trouble};
 use super::{Busy, Common, Config, Lane, Now, Plan};
 use crate::db::{Obstacle, Reset};
 
@@ -132,6 +132,8 @@ impl WalRelief {
                 self.no_interrupt_before = Some(now + NO_INTERRUPT_AFTER_FAILURE);
                 self.failed(trouble, config, now, plan);
             }
+            // What failed before was for the file that is not there any more.
+            LocalDone::Reopened(Ok(Reopened::Done)) => self.no_interrupt_before = None,
             LocalDone::Followed(Err(trouble)) => self.failed(trouble, config, now, plan),
             _ => {}
         }

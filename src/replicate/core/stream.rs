@@ -4,6 +4,7 @@
 //! one batch. A commit that meets neither leaves at once.
 
 mod commits;
+mod idle;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::start::{Begin, Seen};
 use super::{Common, Now, Pace, Plan, State};
 use crate::ltx::Txid;
 use commits::{Wal, report_captured};
+use idle::Closed;
 
 /// What the bucket's side is at.
 #[derive(Debug)]
@@ -73,7 +75,7 @@ impl Streaming {
     pub fn on_event(&mut self, event: Event, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
         match event {
             Event::Woke => self.woke(),
-            Event::Finish(_) => self.wal = Wal::Changed,
+            Event::Finish(_) => self.look_again(),
             Event::Local(done, _) => return self.on_local(done, common, now, plan),
             Event::Remote(RemoteDone::Sent(sent)) => return self.on_sent(sent, common, now, plan),
             Event::Remote(RemoteDone::Proved(Ok(newest))) => return self.on_proved(newest, common, now, plan),
@@ -84,9 +86,18 @@ impl Streaming {
     }
 
     fn woke(&mut self) {
-        match self.wal {
+        match &mut self.wal {
             Wal::Quiet { .. } | Wal::Glancing { .. } => self.wal = Wal::Changed,
+            Wal::Closed(closed) => closed.woke(),
             Wal::Changed | Wal::Ahead { .. } => {}
+        }
+    }
+
+    /// Whatever was found, it is looked once more.
+    fn look_again(&mut self) {
+        match &mut self.wal {
+            Wal::Closed(closed) => closed.woke(),
+            wal => *wal = Wal::Changed,
         }
     }
 
@@ -106,6 +117,12 @@ impl Streaming {
                 common.is_back(now, plan);
                 self.let_start(common, plan);
                 report_captured(common, plan);
+            }
+            LocalDone::Closed(Ok(is_closed)) => self.closed(is_closed, common, now),
+            LocalDone::OpenedAgain(Ok(())) => self.begin_again(common),
+            LocalDone::OpenedAgain(Err(trouble)) => {
+                self.wal = Wal::Closed(Closed::Wanted);
+                return self.on_trouble(trouble, common, now, plan);
             }
             LocalDone::BegunAnew(Ok(())) => (self.upload, self.proved_at) = (Upload::Proved, now.boot),
             LocalDone::Reopened(Ok(Reopened::Done)) => {
@@ -131,7 +148,7 @@ impl Streaming {
                 // What was not captured under the lock is captured now.
                 self.wal = Wal::Changed;
             }
-            LocalDone::Glanced(Err(trouble)) | LocalDone::Captured(Err(trouble)) => {
+            LocalDone::Glanced(Err(trouble)) | LocalDone::Captured(Err(trouble)) | LocalDone::Closed(Err(trouble)) => {
                 // Nothing is known of the WAL, and no event may come that asks for another look.
                 self.woke();
                 common.syncs.begin_again();
@@ -252,6 +269,9 @@ impl Streaming {
                 }
             }
             _ => {}
+        }
+        if let Wal::Closed(_) = self.wal {
+            return None;
         }
         let sending_since = match self.upload {
             Upload::Sending { since } => Some(since),

@@ -41,12 +41,14 @@ pub enum Broken {
     ShipsStrangers,
     /// The file is taken for the one that was replicated before it is compared, because what waited beside it is uploaded.
     KnowsTooEarly,
+    /// When a database is opened again, commits that are not in its WAL any more are taken for captured.
+    MissesWhatCameWhileClosed,
     /// Local files that a mirror has are merged, and get other numbers.
     MergesWhatMirrorsHave,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 20] = [
+    pub const ALL: [Broken; 21] = [
         Broken::ConfirmsBeforeTheAnswer,
         Broken::ConfirmsFailures,
         Broken::NeverReadsBack,
@@ -66,6 +68,7 @@ impl Broken {
         Broken::TakesFilesForOurs,
         Broken::ShipsStrangers,
         Broken::KnowsTooEarly,
+        Broken::MissesWhatCameWhileClosed,
         Broken::MergesWhatMirrorsHave,
     ];
 }

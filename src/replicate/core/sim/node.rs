@@ -1,6 +1,7 @@
 //! One node: its disk, its application, and its core. Effects are carried out as `open.rs`, `driver.rs` and what they call do
 //! it, on a model of the database.
 
+mod idle;
 mod opening;
 mod orders;
 mod queue;
@@ -114,6 +115,15 @@ pub struct Process {
     pub stopped_with: Option<usize>,
     /// Another file lies in the place of the one that was opened.
     pub replaced: Option<Replaced>,
+    /// The connections are closed, because nothing happened.
+    pub closed: Option<Closed>,
+}
+
+/// What has happened since the connections were closed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Closed {
+    /// The application has started the WAL over, and commits went with it that nobody has captured.
+    pub has_lost_commits: bool,
 }
 
 pub struct Node {
@@ -213,6 +223,7 @@ impl Node {
             pinned_from_ms,
             stopped_with: None,
             replaced: None,
+            closed: None,
         });
     }
 

@@ -368,6 +368,9 @@ impl World {
         self.commits += 1;
         let number = self.commits;
         self.nodes[node].commit(number);
+        if self.dice.roll(10) == 0 {
+            self.nodes[node].checkpoint_of_application();
+        }
         self.tell(node, Event::Woke)?;
         match self.dice.roll(COMMITS_PER_SYNC) {
             0 => {

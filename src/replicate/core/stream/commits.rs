@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::{Common, Now, Plan, State};
-use super::{Effect, LocalOrder, Outcome, Report, Streaming};
+use super::super::{Common, Lane, Now, Plan, State};
+use super::{Closed, Effect, LocalOrder, Outcome, Report, Streaming};
 use crate::clock::Backoff;
 
 /// From the last byte of a commit in the WAL to its publication in the wal-index, at most, if nothing has to be synced.
@@ -17,21 +17,29 @@ const QUIET_INTERVALS: u32 = 15;
 #[derive(Debug)]
 pub(super) enum Wal {
     /// Nothing is known to have happened since the last capture.
-    Quiet { poll_at: Instant },
+    Quiet { since: Instant, poll_at: Instant },
     /// Something has.
     Changed,
-    /// It is looked whether there are frames beyond the last capture.
-    Glancing { by_poll: bool },
+    /// It is looked whether there are frames beyond the last capture. `quiet_since`: without being told of a change.
+    Glancing { quiet_since: Option<Instant> },
     /// There are. Where a capture finds no commit in them, the writer has not published it yet, and when it does, in the wal-index,
     /// no event tells: look again very soon, and less and less often if it is a long transaction.
     Ahead { again_at: Instant, backoff: Backoff },
+    /// Nothing has for a while: the connections are closed.
+    Closed(Closed),
 }
 
 impl Streaming {
     pub(super) fn glanced(&mut self, is_ahead: bool, common: &Common, now: Now, plan: &mut Plan) {
-        match (&self.wal, is_ahead) {
-            (Wal::Glancing { by_poll }, true) => {
-                if *by_poll && common.lane.woken_reliably {
+        match (&mut self.wal, is_ahead) {
+            (Wal::Closed(closed), is_changed) => {
+                if is_changed && common.lane.woken_reliably {
+                    plan.push(Effect::MissedEvent);
+                }
+                closed.rest(is_changed, poll_interval(common), now);
+            }
+            (Wal::Glancing { quiet_since }, true) => {
+                if quiet_since.is_some() && common.lane.woken_reliably {
                     plan.push(Effect::MissedEvent);
                 }
                 self.is_ahead(common, now, plan);
@@ -59,16 +67,37 @@ impl Streaming {
                 *again_at = now.instant + backoff.next_pause(&mut common.dice);
             }
             Wal::Ahead { .. } | Wal::Glancing { .. } => self.settled(common, now, plan),
-            Wal::Changed | Wal::Quiet { .. } => {}
+            Wal::Changed | Wal::Quiet { .. } | Wal::Closed(_) => {}
         }
     }
 
     /// Everything that is committed is captured.
     pub(super) fn settled(&mut self, common: &Common, now: Now, plan: &mut Plan) {
-        let intervals = if common.lane.woken_reliably { QUIET_INTERVALS } else { 1 };
-        self.wal = Wal::Quiet { poll_at: now.instant + common.config.monitor_interval * intervals };
+        let since = match self.wal {
+            Wal::Glancing { quiet_since: Some(since) } => since,
+            _ => now.instant,
+        };
+        self.wal = Wal::Quiet { since, poll_at: now.instant + poll_interval(common) };
         if common.lane.queue.is_empty() {
             plan.push(Effect::Report(Report::Idle));
+        }
+    }
+
+    /// Nothing has happened for so long that the connections are better closed.
+    fn is_to_be_closed(&self, since: Instant, common: &Common, now: Now, plan: &mut Plan) -> bool {
+        let Lane { has_position, wal_frames, woken_reliably, is_overwritten, .. } = common.lane;
+        let may_be = has_position && wal_frames == 0 && woken_reliably && !is_overwritten && !self.is_suspected;
+        may_be && common.config.close_after.is_some_and(|after| plan.is_due(since + after, now))
+    }
+
+    /// The connections are closed, or it could not be done.
+    pub(super) fn closed(&mut self, is_closed: bool, common: &Common, now: Now) {
+        match &mut self.wal {
+            Wal::Closed(closed) if is_closed => closed.rest(false, poll_interval(common), now),
+            Wal::Closed(Closed::Closing { is_changed: false }) => {
+                self.wal = Wal::Quiet { since: now.instant, poll_at: now.instant + poll_interval(common) };
+            }
+            _ => self.wal = Wal::Changed,
         }
     }
 
@@ -86,15 +115,24 @@ impl Streaming {
             Wal::Quiet { .. } if is_ending && common.lane.is_overwritten => {}
             Wal::Quiet { .. } if is_ending && !is_asked => return Some(State::Ended(Outcome::Synced)),
             Wal::Quiet { .. } | Wal::Changed if is_ending || is_asked => {
-                self.wal = Wal::Glancing { by_poll: false };
+                self.wal = Wal::Glancing { quiet_since: None };
                 capture(common, now, plan);
             }
             Wal::Changed => {
-                self.wal = Wal::Glancing { by_poll: false };
+                self.wal = Wal::Glancing { quiet_since: None };
                 common.order(LocalOrder::Glance, now, plan);
             }
-            Wal::Quiet { poll_at } if plan.is_due(*poll_at, now) => {
-                self.wal = Wal::Glancing { by_poll: true };
+            Wal::Closed(_) => {
+                if let Wal::Closed(closed) = &mut self.wal {
+                    closed.order(is_ending || is_asked, common, now, plan);
+                }
+            }
+            Wal::Quiet { since, .. } if self.is_to_be_closed(*since, common, now, plan) => {
+                self.wal = Wal::Closed(Closed::Closing { is_changed: false });
+                common.order(LocalOrder::Close, now, plan);
+            }
+            Wal::Quiet { since, poll_at } if plan.is_due(*poll_at, now) => {
+                self.wal = Wal::Glancing { quiet_since: Some(*since) };
                 common.order(LocalOrder::Glance, now, plan);
             }
             Wal::Ahead { again_at, .. } => {
@@ -108,6 +146,11 @@ impl Streaming {
         }
         None
     }
+}
+
+/// Between two polls.
+fn poll_interval(common: &Common) -> Duration {
+    common.config.monitor_interval * if common.lane.woken_reliably { QUIET_INTERVALS } else { 1 }
 }
 
 fn capture(common: &mut Common, now: Now, plan: &mut Plan) {

@@ -46,6 +46,7 @@ impl Rig {
             proof_lasts: Duration::MAX,
             once,
             mirror_interval: None,
+            close_after: None,
             may_vanish: false,
         };
         let start = Instant::now();

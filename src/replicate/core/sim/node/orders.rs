@@ -17,7 +17,12 @@ impl Node {
         if let Some(done) = self.carry_out_on_replaced(order)? {
             return Ok(done);
         }
+        if let Some(done) = self.carry_out_on_closed(order, around)? {
+            return Ok(done);
+        }
         Ok(match order {
+            LocalOrder::Close => LocalDone::Closed(Ok(self.close(around)?)),
+            LocalOrder::OpenAgain => return Err("it is open".into()),
             LocalOrder::Glance => LocalDone::Glanced(Ok(self.is_ahead())),
             LocalOrder::Capture => LocalDone::Captured(Ok(self.capture(around))),
             LocalOrder::Follow => LocalDone::Followed(Ok(self.backlog() as u64 * COMMIT_BYTES)),

@@ -22,6 +22,8 @@ impl Node {
         let done = match order {
             LocalOrder::TakeUp => return Ok(None),
             _ if replaced.is_closed => return Err(format!("{order:?} on a database that is not open")),
+            LocalOrder::Close => LocalDone::Closed(Err(gone())),
+            LocalOrder::OpenAgain => LocalDone::OpenedAgain(Err(gone())),
             LocalOrder::Glance => LocalDone::Glanced(Err(gone())),
             LocalOrder::Capture => LocalDone::Captured(Err(gone())),
             LocalOrder::Spill => LocalDone::Spilled(Err(gone())),
@@ -47,7 +49,7 @@ impl Node {
         if now_ms < replaced.busy_until {
             return Reopened::Busy { why };
         }
-        process.replaced = None;
+        (process.replaced, process.closed) = (None, None);
         // Until now the application kept its WAL short itself.
         process.wal_from = self.disk.content.len();
         let captured = match process.progress {

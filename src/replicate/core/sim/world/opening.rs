@@ -137,7 +137,7 @@ impl World {
         let Some(starting) = self.nodes[node].starting.take() else { return Ok(()) };
         let config = CoreConfig {
             monitor_interval: Duration::from_secs(1),
-            checkpoint_interval: Duration::from_secs(60),
+            checkpoint_interval: Duration::from_millis([300, 60_000][self.dice.roll(2) as usize]),
             min_checkpoint_page_count: 40,
             truncate_page_n: 1000,
             sync_interval: Duration::from_millis([0, 100, 1000][self.dice.roll(3) as usize]),
@@ -146,6 +146,7 @@ impl World {
             proof_lasts: Duration::from_secs(30),
             once: false,
             mirror_interval: (node == 0).then_some(Duration::from_secs(1)),
+            close_after: [None, Some(Duration::from_millis(200))][self.dice.roll(2) as usize],
             may_vanish: false,
         };
         let disk = &self.nodes[node].disk;

@@ -1,0 +1,157 @@
+//! Closing the connections to a database in which nothing happens, and opening them again.
+//!
+//! An open database costs two connections and five descriptors. One that rests needs none of them:
+//! everything in its WAL is captured, and copied into the file. Whatever is committed while it is
+//! closed stands in the file or in the WAL when it is opened again, and this proves whether
+//! anything is missing in between:
+//!
+//! | the file | the WAL | it follows |
+//! |---|---|---|
+//! | was not written to | whatever it is | what it holds beyond the captured frames came after them: in WAL mode only checkpoints change the file |
+//! | was written to | is the same, or has been started over once; a checkpoint has copied from it | the same |
+//! | was written to | is one of these, and no checkpoint has | a program wrote to the file past SQLite |
+//! | was written to | is another one | something may be missing: the next capture is an image, which is compared with the replica |
+//!
+//! It is only done while another process has the database open. Otherwise ours would be the last
+//! connection, with which SQLite deletes the WAL; and each program that opens the database, writes
+//! and closes it would leave a file that was written to, and no WAL that shows what.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::error::DbError;
+use super::identity::Identity;
+use super::open::{Db, Progress};
+use super::position::{ImageReason, Position};
+use crate::clock::Clock;
+use crate::fsx;
+use crate::sqlite::{Backfill, Connection};
+
+/// What every write to a file changes, whatever the writer does to its times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    identity: Identity,
+    len: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &std::fs::Metadata) -> Stamp {
+        use std::os::unix::fs::MetadataExt;
+        Stamp {
+            identity: Identity::from(file),
+            len: file.len(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        }
+    }
+
+    /// Whether the next change cannot have the same time.
+    fn is_older_than(&self, age: Duration, clock: Clock) -> bool {
+        let changed_ms = self.changed.0.saturating_mul(1000).saturating_add(self.changed.1 / 1_000_000);
+        u128::try_from(clock.unix_ms().saturating_sub(changed_ms)).is_ok_and(|passed| passed > age.as_millis())
+    }
+}
+
+/// File systems note the time of a change in steps; two seconds is FAT's. What changes a file again
+/// within one of them leaves the same time.
+const COARSEST_TIME: Duration = Duration::from_secs(3);
+
+/// What was true when the connections were closed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closed {
+    position: Position,
+    file: Stamp,
+    wal: Option<Stamp>,
+    /// All of it is in the file.
+    copied: Backfill,
+}
+
+impl Closed {
+    /// From where captures go on, given the file and its checkpoints as they are now.
+    fn progress(&self, file: Stamp, now: Option<Backfill>) -> Progress {
+        let Some(now) = now.filter(|_| file != self.file) else { return Progress::Known(self.position) };
+        let copied_before = match now.salts.0.wrapping_sub(self.copied.salts.0) {
+            0 if now.salts == self.copied.salts => Some(self.copied.done),
+            // SQLite counts them up by one each time.
+            1 => Some(0),
+            _ => None,
+        };
+        let reason = match copied_before {
+            Some(before) if now.done > before || now.is_incomplete() => return Progress::Known(self.position),
+            Some(_) => ImageReason::FileOverwritten,
+            None => ImageReason::LocalChanges,
+        };
+        Progress::Unknown { last: Some(self.position.txid), reason }
+    }
+}
+
+impl Db {
+    /// Closes the connections, if everything is captured and copied into the file, and another process
+    /// has the database open. Otherwise `false`, and nothing has changed. Only [`Db::glance`] and
+    /// [`Db::open_again`] are possible then.
+    pub fn close_idle(&mut self, clock: Clock) -> Result<bool, DbError> {
+        Ok(self.remains().user().is_some() && self.close(clock, COARSEST_TIME)?)
+    }
+
+    /// The same, whoever else has it open. `coarseness` is that of the file system's times.
+    pub(super) fn close(&mut self, clock: Clock, coarseness: Duration) -> Result<bool, DbError> {
+        if !self.is_resting() || self.is_overwritten() {
+            return Ok(false);
+        }
+        // While we rest, nothing that a writer begins now can be copied into the file.
+        let wal = stamp_of(&self.wal_path)?;
+        let (Some(file), Some(copied), Progress::Known(position)) =
+            (stamp_of(&self.path)?, self.reader.backfill(), self.progress)
+        else {
+            return Ok(false);
+        };
+        let position = match (self.reader.committed_frames(), position.wal) {
+            // Whatever comes begins with its first frame.
+            (Some(0), _) => Position { wal: None, ..position },
+            (Some(frames), Some(wal)) if (wal.salts, wal.frames) == (copied.salts, frames) => position,
+            _ => return Ok(false),
+        };
+        if copied.is_incomplete() || !file.is_older_than(coarseness, clock) {
+            return Ok(false);
+        }
+        self.files.check()?;
+        let (reader, spare) = (Connection::to_nothing()?, Connection::to_nothing()?);
+        (self.reader, self.spare) = (reader, spare);
+        self.checkpoint_lock.close();
+        self.closed = Some(Closed { position, file, wal, copied });
+        Ok(true)
+    }
+
+    /// Opens what was closed, and finds out from where captures go on. Where it fails, it is still
+    /// closed.
+    pub fn open_again(&mut self) -> Result<(), DbError> {
+        let Some(closed) = self.closed else { return Ok(()) };
+        self.check_closed(&closed)?;
+        let opened = Db::open(&self.path, self.tuning)?;
+        let file = self.check_closed(&closed)?;
+        let progress = closed.progress(file, opened.reader.backfill());
+        if let Progress::Unknown { reason, .. } = progress {
+            tracing::debug!(db = %self.path.display(), "opened again, and {reason}");
+        }
+        *self = Db { flavour: self.flavour, progress, ..opened };
+        Ok(())
+    }
+
+    /// Whether anything has happened to a closed database: a `stat` of the file, and of its WAL.
+    pub(super) fn glance_at_closed(&self, closed: &Closed) -> Result<bool, DbError> {
+        Ok(self.check_closed(closed)? != closed.file || stamp_of(&self.wal_path)? != closed.wal)
+    }
+
+    fn check_closed(&self, closed: &Closed) -> Result<Stamp, DbError> {
+        match stamp_of(&self.path)?.filter(|file| file.identity == closed.file.identity) {
+            Some(file) => Ok(file),
+            None => Err(DbError::Replaced { path: self.path.clone() }),
+        }
+    }
+}
+
+fn stamp_of(path: &Path) -> fsx::Result<Option<Stamp>> {
+    Ok(fsx::metadata_if_exists(path)?.map(|file| Stamp::of(&file)))
+}
