@@ -12,9 +12,10 @@
 //! | was written to | is one of these, and no checkpoint has | a program wrote to the file past SQLite |
 //! | was written to | is another one | something may be missing: the next capture is an image, which is compared with the replica |
 //!
-//! It is only done while another process has the database open. Otherwise ours would be the last
-//! connection, with which SQLite deletes the WAL; and each program that opens the database, writes
-//! and closes it would leave a file that was written to, and no WAL that shows what.
+//! While another process has the database open, its WAL stays for us to find. Where none has, a
+//! program that opens the database, writes and closes it faster than we can open it leaves a file
+//! that was written to, and no WAL that shows what. So that the comparison which follows is cheap,
+//! only a small database is closed then, and only until that has happened once.
 
 use std::path::Path;
 use std::time::Duration;
@@ -58,6 +59,9 @@ impl Stamp {
 /// within one of them leaves the same time.
 const COARSEST_TIME: Duration = Duration::from_secs(3);
 
+/// A database that no other process has open is closed up to this size.
+const ALONE_BYTES_MAX: u64 = 64 << 20;
+
 /// What was true when the connections were closed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Closed {
@@ -88,14 +92,16 @@ impl Closed {
 }
 
 impl Db {
-    /// Closes the connections, if everything is captured and copied into the file, and another process
-    /// has the database open. Otherwise `false`, and nothing has changed. Only [`Db::glance`] and
+    /// Closes the connections, if everything is captured and copied into the file, and what comes can
+    /// be expected to be found. Otherwise `false`, and nothing has changed. Only [`Db::glance`] and
     /// [`Db::open_again`] are possible then.
     pub fn close_idle(&mut self, clock: Clock) -> Result<bool, DbError> {
-        Ok(self.remains().user().is_some() && self.close(clock, COARSEST_TIME)?)
+        let is_small = self.files.check()?.len <= ALONE_BYTES_MAX;
+        let may_be = is_small && !self.was_missed || self.remains().user().is_some();
+        Ok(may_be && self.close(clock, COARSEST_TIME)?)
     }
 
-    /// The same, whoever else has it open. `coarseness` is that of the file system's times.
+    /// The same, whatever is to be expected. `coarseness` is that of the file system's times.
     pub(super) fn close(&mut self, clock: Clock, coarseness: Duration) -> Result<bool, DbError> {
         if !self.is_resting() || self.is_overwritten() {
             return Ok(false);
@@ -132,10 +138,8 @@ impl Db {
         let opened = Db::open(&self.path, self.tuning)?;
         let file = self.check_closed(&closed)?;
         let progress = closed.progress(file, opened.reader.backfill());
-        if let Progress::Unknown { reason, .. } = progress {
-            tracing::debug!(db = %self.path.display(), "opened again, and {reason}");
-        }
-        *self = Db { flavour: self.flavour, progress, ..opened };
+        let was_missed = self.was_missed || matches!(progress, Progress::Unknown { .. });
+        *self = Db { flavour: self.flavour, progress, was_missed, ..opened };
         Ok(())
     }
 

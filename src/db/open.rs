@@ -58,6 +58,8 @@ pub struct Db {
     pub(super) flavour: Flavour,
     /// The connections are closed until something changes.
     pub(super) closed: Option<Closed>,
+    /// Something happened while they were closed that could not be followed.
+    pub(super) was_missed: bool,
 }
 
 impl AsMut<Db> for Db {
@@ -101,6 +103,7 @@ impl Db {
             progress,
             flavour: Flavour::default(),
             closed: None,
+            was_missed: false,
         };
         db.look_at_writes()?;
         Ok(db)
