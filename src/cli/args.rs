@@ -9,6 +9,7 @@
 //!   restore.rs  restore
 //!   look.rs     ltx, points; the one operand DB|URL
 //!   verify.rs   verify · reset.rs  reset · health.rs  health
+//!   mark.rs     mark · copy.rs  copy
 //!   control.rs  the commands that ask a running process; status
 //! ```
 
@@ -26,6 +27,7 @@ mod control;
 mod health;
 mod life;
 mod look;
+mod mark;
 mod reset;
 mod restore;
 mod verify;
@@ -37,6 +39,7 @@ pub use control::{Asking, Info, List, Operand, Register, Snapshot, Start, Status
 pub use health::Health;
 pub use life::{LifeFlags, Replicate, Run};
 pub use look::{Levels, Ltx, Points};
+pub use mark::Mark;
 pub use reset::Reset;
 pub use restore::{IntegrityCheck, Restore};
 pub use verify::Verify;
@@ -47,13 +50,14 @@ pub const USAGE: u8 = 64;
 /// Commands of Litestream's two generations that are not there yet.
 const NOT_YET: [&str; 2] = ["generations", "snapshots"];
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "run",
     "replicate",
     "restore",
     "databases",
     "ltx",
     "points",
+    "mark",
     "verify",
     "reset",
     "health",
@@ -87,6 +91,7 @@ pub enum Command {
     Databases(Databases),
     Ltx(Ltx),
     Points(Points),
+    Mark(Mark),
     Verify(Verify),
     Reset(Reset),
     Health(Health),
@@ -199,6 +204,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
         Command::Restore(restore) => restore.check(),
         Command::Ltx(ltx) => ltx.look.check("ltx"),
         Command::Points(points) => points.look.check("points"),
+        Command::Mark(mark) => mark.check(),
         Command::Verify(verify) => verify.check(),
         Command::Reset(reset) => reset.check(),
         Command::Status(status) => status.check(),

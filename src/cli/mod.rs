@@ -6,7 +6,7 @@
 //!   run.rs        run, replicate
 //!   restore.rs    restore, and its plan
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout · progress.rs  the bar
-//!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
+//!   ltx.rs        ltx · points.rs  points · mark.rs  mark · source.rs  the replica that they look at
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset · health.rs  health
 //!   control.rs    list, info, sync, start, stop, register, unregister, snapshot · status.rs  status
 //!   process.rs    environment, working directory, signals · show.rs  what every command prints alike
@@ -22,6 +22,7 @@ mod destination;
 mod health;
 mod logger;
 mod ltx;
+mod mark;
 mod moment;
 mod points;
 mod process;
@@ -80,6 +81,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Restore(command) => with_runtime(restore::restore(command)),
         Command::Ltx(command) => with_runtime(ltx::ltx(command)),
         Command::Points(command) => with_runtime(points::points(command)),
+        Command::Mark(command) => with_runtime(mark::mark(command)),
         Command::Verify(command) => with_runtime(verify::verify(command)),
         Command::Reset(command) => reset::reset(&command),
         Command::Health(command) => with_runtime(health::health(command)),

@@ -8,8 +8,14 @@
 //!
 //! Pure: reading knows no clock, and [`Moment::resolve`] is given one. What could mean two things is refused.
 
+use anyhow::anyhow;
 use jiff::civil::{DateTime, Time};
+use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
+
+use crate::clock::MACHINE;
+use crate::run::Failure;
+use crate::run::exit::{INTERNAL, USAGE};
 
 const EXAMPLES: &str =
     "write for example 2000-01-01T00:00:00Z, \"2000-01-01 14:00\", \"yesterday 14:00\" or \"10m ago\"";
@@ -105,6 +111,20 @@ fn amounts(text: &str) -> Result<Span, String> {
         rest = unit[letters..].trim_start();
     }
     Ok(span)
+}
+
+/// What `-timestamp` means now, by our clock and in the user's time zone; `tz` is the variable TZ.
+pub fn resolve(moment: &Moment, tz: Option<String>) -> Result<Timestamp, Failure> {
+    let usage = |why: String| Failure::new(USAGE, anyhow!("-timestamp: {why}"));
+    let zone = match (TimeZone::try_system(), tz.filter(|zone| !zone.is_empty())) {
+        (Ok(zone), _) => zone,
+        (Err(_), Some(zone)) => return Err(usage(format!("the time zone {zone:?} of TZ is not known here"))),
+        (Err(_), None) => TimeZone::UTC,
+    };
+    let now = Timestamp::from_millisecond(MACHINE.unix_ms()).map_err(|error| Failure::new(INTERNAL, error))?;
+    let then = moment.resolve(&now.to_zoned(zone)).map_err(usage)?;
+    tracing::debug!("-timestamp means {then}");
+    Ok(then)
 }
 
 #[cfg(test)]

@@ -1,16 +1,14 @@
-//! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`.
+//! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`, how to undo it in `undo.rs`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{IntegrityCheck, Restore};
 use super::destination::{Destination, Staging};
-use super::moment::Moment;
+use super::moment::resolve;
 use super::source::{Source, picked};
 use super::{Environment, install, logger, progress, replica_at, variable};
 use crate::clock::MACHINE;
@@ -18,12 +16,13 @@ use crate::config::{self, Database, Logging, Options, Replica};
 use crate::ltx::Txid;
 use crate::replicate::blocking;
 use crate::restore::{self as restoring, Backup, FileOwner, Found, Integrity, Request, RestoreError, Target};
-use crate::run::exit::{CONFIG, Failure, INTERNAL, USAGE};
-use crate::run::{Recovery, backups, restore_failure, restore_newest, unless_signalled};
+use crate::run::exit::{CONFIG, Failure, USAGE};
+use crate::run::{Recovery, backups, mark, restore_failure, restore_newest, unless_signalled};
 use show::{show_old_plan, show_plan, show_result};
 
 mod show;
 mod target;
+mod undo;
 
 /// What the command line and the configuration say together.
 struct Order {
@@ -43,10 +42,14 @@ struct Order {
 pub async fn restore(command: Restore) -> Result<u8, Failure> {
     let (mut signals, _nursery) = install()?;
     let order = order(&command)?;
-    let recovery = recovery(&command, &order)?;
+    let mut recovery = recovery(&command, &order)?;
     // At once: nothing is asked of the bucket for a target that is none.
     let destination = order.destination.clone();
     blocking(move || target::check_kind(&destination)).await?;
+    if let Some(name) = &command.mark {
+        recovery.request.target =
+            unless_signalled(&mut signals, async |cancel| order.marked(name, &cancel).await).await??;
+    }
     if command.dry_run {
         let target = recovery.request.target;
         let plan = async |cancel| plan(&order.backups().await, target, &cancel).await;
@@ -63,6 +66,7 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
     let (destination, owner, meta_path) = (order.destination.clone(), order.owner, order.meta_path.clone());
     let _locks = blocking(move || target::lock(&destination, owner, meta_path)).await?;
     let backups = order.backups().await;
+    undo::mark_before(&command, &order, &backups, &mut signals).await?;
     let began = MACHINE.instant();
     let staging = order.destination.staging().map_err(|error| restore_failure(error.into()))?.map(Arc::new);
     let mode = order.mode.unwrap_or(0o600);
@@ -90,6 +94,16 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
 impl Order {
     async fn backups(&self) -> Vec<Backup> {
         backups(self.replicas.iter(), &self.all).await
+    }
+
+    /// The state that a mark names.
+    async fn marked(&self, name: &str, cancel: &CancellationToken) -> Result<Target, Failure> {
+        let backups = self.backups().await;
+        let remotes = backups.iter().filter_map(|backup| backup.remote.as_ref().ok());
+        match cancel.run_until_cancelled(mark::find(remotes, name)).await {
+            Some(found) => found.map(|mark| Target::Txid(mark.txid)),
+            None => Err(restore_failure(RestoreError::Cancelled)),
+        }
     }
 
     /// What output calls a replica: Litestream's word for its kind, or one of several by its name.
@@ -200,7 +214,7 @@ fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
             let zero = || Failure::new(USAGE, anyhow!("-txid: there is no TXID 0"));
             Target::Txid(Txid::new(txid).ok_or_else(zero)?)
         }
-        (None, Some(moment)) => Target::Before(resolve(moment)?.as_millisecond()),
+        (None, Some(moment)) => Target::Before(resolve(moment, variable("TZ"))?.as_millisecond()),
         (None, None) => Target::Latest,
     };
     request.force = command.force;
@@ -214,20 +228,6 @@ fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
         IntegrityCheck::Full => Integrity::Full,
     };
     Ok(Recovery { request, meta_path: order.meta_path.clone(), require_backup: true })
-}
-
-/// The moment that was meant, by our clock and in the user's time zone.
-fn resolve(moment: &Moment) -> Result<Timestamp, Failure> {
-    let usage = |why: String| Failure::new(USAGE, anyhow!("-timestamp: {why}"));
-    let zone = match (TimeZone::try_system(), variable("TZ").filter(|zone| !zone.is_empty())) {
-        (Ok(zone), _) => zone,
-        (Err(_), Some(zone)) => return Err(usage(format!("the time zone {zone:?} of TZ is not known here"))),
-        (Err(_), None) => TimeZone::UTC,
-    };
-    let now = Timestamp::from_millisecond(MACHINE.unix_ms()).map_err(|error| Failure::new(INTERNAL, error))?;
-    let then = moment.resolve(&now.to_zoned(zone)).map_err(usage)?;
-    tracing::debug!("-timestamp means {then}");
-    Ok(then)
 }
 
 fn without_backup(command: &Restore, error: RestoreError) -> Result<u8, Failure> {

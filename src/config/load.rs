@@ -112,6 +112,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, urls: &[String]) -> anyhow::Resu
         databases: vec![database],
         exec: None,
         migrate: None,
+        mark_before_migration: true,
         logging: Logging { level: LogLevel::default(), format: LogFormat::default() },
         shutdown: Shutdown::default(),
         require_backup: false,

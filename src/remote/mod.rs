@@ -13,6 +13,7 @@
 //!   read.rs      reading with patience
 //!   ends.rs      header and end of an object: do they fit?
 //!   stream.rs    an object for code that blocks, read and verified
+//!   marks.rs     names for moments of the history
 //!   v03.rs       what Litestream 0.3 left
 //!   leftover.rs  what killed processes leave beside it
 //!   audit.rs     pure: what is wrong with a replica
@@ -28,6 +29,7 @@ mod ends;
 mod leftover;
 mod level;
 mod listing;
+mod marks;
 mod names;
 pub mod plan;
 mod read;
@@ -39,7 +41,8 @@ pub use common::{common_ends, is_same_commit};
 pub use ends::Unsound;
 pub use level::Level;
 pub use listing::{Listing, OtherLayout, Resembles};
-pub use names::{Layout, is_among_files};
+pub use marks::{Created, Mark};
+pub use names::{Layout, is_among_files, mark_name};
 pub use read::{ReadError, ReadPolicy, Reading};
 pub use stream::{Cancelled, RangeReader};
 pub use v03::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};

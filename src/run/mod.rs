@@ -16,6 +16,7 @@
 //!   register.rs  databases that are registered from outside, through the control socket
 //!   restore_missing.rs   restore one database: the lock, the log lines, the note for replication
 //!   forward.rs  bring a database forward that is an earlier state of the history
+//!   mark.rs     name a state of a replica · before_migration.rs  by itself before a migration
 //!   stages.rs   run a command to its end; wait for the databases
 //!   cause.rs    which events of a replication end a command
 //!   untouched.rs  did the application write to its databases?
@@ -26,10 +27,12 @@
 
 pub mod exit;
 
+mod before_migration;
 mod boot;
 mod cause;
 mod connect;
 mod forward;
+pub mod mark;
 mod monitor;
 mod preflight;
 mod register;
@@ -53,6 +56,7 @@ use crate::remote::Remote;
 use crate::replicate::{Ended, Limits, OnceWork, Settings};
 use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
+use before_migration::Marking;
 use boot::Line;
 pub use connect::{backups, connect, store_failure};
 pub use exit::Failure;
@@ -144,12 +148,13 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
     let monitor = Monitor::start(&job.options.monitoring, &fleet, job.once.is_some());
     let prepare = |cancel| boot::prepare(&job, fleet.governor(), cancel);
     let lines = stages::unless_signalled(signals, prepare).await??;
-    let (mut proofs, mut ids) = (Vec::new(), BTreeSet::new());
+    let (mut proofs, mut ids, mut markings) = (Vec::new(), BTreeSet::new(), Vec::new());
     for line in lines {
         connect::tell_policy(line.database);
         let id = fleet.add(registration(&line, &job, &fleet)).await.map_err(|error| Failure::new(CONFIG, error))?;
         let statuses = fleet.watch_replicas(id).await.map_err(|error| Failure::new(CONFIG, error))?;
         ids.insert(id);
+        markings.extend(Marking::of(&job, id, &line));
         proofs.extend(ProofRound::of_line(&line, &job.options, statuses.into_iter()));
     }
     monitor.phase().send_replace(Phase::Arming);
@@ -161,10 +166,13 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
     }
     let lived = match stages::wait_until_ready(&ids, &mut heard, signals).await? {
         Some(not_started) => Ok(not_started),
-        None => {
-            let living = stages::live(&job, &fleet, signals, reaper, &mut heard, &budget, monitor.phase());
-            verify::beside(proofs, living).await
-        }
+        None => match before_migration::mark_all(&markings, &fleet, signals).await {
+            Ok(()) => {
+                let living = stages::live(&job, &fleet, signals, reaper, &mut heard, &budget, monitor.phase());
+                verify::beside(proofs, living).await
+            }
+            Err(signalled) => Err(signalled),
+        },
     };
     monitor.stopping();
     let asked_at = lived.as_ref().map_or(None, |lived| lived.asked_at);

@@ -27,6 +27,11 @@ impl Look {
         self.file.sources(env, cwd)
     }
 
+    /// The flag `-config` as it was given, with a space before it, to say a command again.
+    pub fn config_flag(&self) -> String {
+        self.file.config.as_ref().map_or_else(String::new, |path| format!(" -config {}", path.display()))
+    }
+
     /// The one replica that is meant.
     pub fn replica(&self) -> Option<&str> {
         self.replica.as_deref()

@@ -32,6 +32,9 @@ pub struct Restore {
     /// Restore the state of this moment: 2000-01-01T00:00:00Z, "2000-01-01 14:00", "yesterday 14:00", "10m ago"
     #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     pub timestamp: Option<Moment>,
+    /// Restore the state that this mark names
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["txid", "timestamp"])]
+    pub mark: Option<String>,
     /// Replace the file to restore to if it exists
     #[arg(long)]
     pub force: bool,
@@ -98,7 +101,7 @@ impl Restore {
     }
 }
 
-fn txid(text: &str) -> Result<u64, String> {
+pub(super) fn txid(text: &str) -> Result<u64, String> {
     let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let parsed = if digits { u64::from_str_radix(text, 16).ok() } else { None };
     parsed.filter(|txid| *txid != 0).ok_or_else(|| "a TXID is 16 hex digits, for example 000000000000002a".into())

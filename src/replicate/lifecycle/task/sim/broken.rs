@@ -21,6 +21,8 @@ pub enum Broken {
     CompactsOverAGap,
     /// Inputs go as soon as their output is on its way.
     DeletesInputsFirst,
+    /// Nothing is found to be marked.
+    ForgetsMarks,
     /// What the writer does not know goes, too.
     DeletesStrangers,
     /// It looks again although nothing will ever be due.
@@ -30,7 +32,7 @@ pub enum Broken {
 }
 
 impl Broken {
-    pub const ALL: [Broken; 12] = [
+    pub const ALL: [Broken; 13] = [
         Broken::DeletesWithoutGrace,
         Broken::ForgetsTheWindow,
         Broken::CountsBeforeItIsThere,
@@ -40,6 +42,7 @@ impl Broken {
         Broken::DropsTheNewestSnapshot,
         Broken::CompactsOverAGap,
         Broken::DeletesInputsFirst,
+        Broken::ForgetsMarks,
         Broken::DeletesStrangers,
         Broken::NeverRests,
         Broken::LooksAfterEveryNap,

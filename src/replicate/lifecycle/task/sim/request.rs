@@ -18,6 +18,7 @@ pub enum Request {
     List,
     Probe(LtxObject),
     Prove(LtxObject),
+    Marks,
     Delete(Vec<LtxObject>),
     Read {
         level: Level,
@@ -48,6 +49,7 @@ impl Request {
             Work::List => Request::List,
             Work::Probe(object) => Request::Probe(object),
             Work::Prove(object) => Request::Prove(object),
+            Work::Marks(_) => Request::Marks,
             Work::Delete(objects) => Request::Delete(objects),
             Work::Write { level, inputs } => Request::Read { level, inputs },
         }
@@ -63,6 +65,7 @@ impl Request {
             Request::List => Done::Listed(Err(error)),
             Request::Probe(object) => Done::Probed(object, Err(ReadError::Store(error))),
             Request::Prove(object) => Done::Proved(object, Err(ReadError::Store(error))),
+            Request::Marks => Done::Marks(Err(ReadError::Store(error))),
             Request::Delete(objects) => Done::Deleted(objects, Err(error)),
             Request::Read { level, .. } => wrote(level, Err(WriteError::Read(ReadError::Store(error)))),
             Request::Put { output, .. } => wrote(output.level, Err(WriteError::Store(error))),
@@ -77,6 +80,7 @@ impl std::fmt::Display for Request {
             Request::List => write!(f, "LIST"),
             Request::Probe(object) => write!(f, "is {} an image?", object.name),
             Request::Prove(object) => write!(f, "is {} sound?", object.name),
+            Request::Marks => write!(f, "LIST of the marks"),
             Request::Delete(objects) => {
                 let names: Vec<&str> = objects.iter().map(|o| o.name.as_str()).collect();
                 write!(f, "DELETE {}", names.join(" "))
@@ -136,6 +140,10 @@ impl World {
                 };
                 Next::Done(Done::Proved(object, verdict))
             }
+            Request::Marks => {
+                let shown = if self.broken == Some(Broken::ForgetsMarks) { Vec::new() } else { self.shown_marks() };
+                Next::Done(Done::Marks(Ok(shown)))
+            }
             Request::Delete(objects) => self.delete(objects, fate)?,
             Request::Read { level, inputs } => self.read(level, &inputs)?,
             Request::Put { output, inputs } => self.put(output, &inputs, fate)?,
@@ -172,7 +180,8 @@ impl World {
         let promised = oracle::promised(&self.bucket.truth, &self.times, &self.policy, &gone);
         gone.iter().for_each(|object| self.bucket.remove(&object.ltx.name, self.boot_ms));
         self.count.deleted += gone.len();
-        oracle::deleted(&promised, &gone, &self.bucket, &self.restores, &self.times, self.boot_ms)
+        oracle::deleted(&promised, &gone, &self.bucket, &self.restores, &self.times, self.boot_ms)?;
+        self.check_marks()
     }
 
     fn read(&mut self, level: Level, inputs: &[Input]) -> Result<Next, Violation> {
@@ -277,6 +286,7 @@ fn unanswered(next: Next) -> Done {
             Done::Listed(_) => Done::Listed(Err(transient())),
             Done::Probed(object, _) => Done::Probed(object, Err(ReadError::Store(transient()))),
             Done::Proved(object, _) => Done::Proved(object, Err(ReadError::Store(transient()))),
+            Done::Marks(_) => Done::Marks(Err(ReadError::Store(transient()))),
             Done::Deleted(objects, _) => Done::Deleted(objects, Err(transient())),
             Done::Wrote(level, _) => wrote(level, Err(WriteError::Read(ReadError::Store(transient())))),
         },
