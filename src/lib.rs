@@ -19,6 +19,7 @@
 //!             │
 //!     ┌───────┴────────┐
 //!  http/    verify/    control/     metrics, health, heartbeat · the proof that a replica restores · the socket for commands
+//!  copy/                            a replica copied to another place
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
@@ -100,6 +101,7 @@ mod restore;
 mod fleet;
 
 mod control;
+mod copy;
 mod http;
 mod verify;
 

@@ -24,6 +24,7 @@ use crate::config::Sources;
 use super::argv;
 
 mod control;
+mod copy;
 mod health;
 mod life;
 mod look;
@@ -36,6 +37,7 @@ mod verify;
 mod tests;
 
 pub use control::{Asking, Info, List, Operand, Register, Snapshot, Start, Status, Stop, Sync, Unregister};
+pub use copy::Copy;
 pub use health::Health;
 pub use life::{LifeFlags, Replicate, Run};
 pub use look::{Levels, Ltx, Points};
@@ -50,7 +52,7 @@ pub const USAGE: u8 = 64;
 /// Commands of Litestream's two generations that are not there yet.
 const NOT_YET: [&str; 2] = ["generations", "snapshots"];
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "run",
     "replicate",
     "restore",
@@ -58,6 +60,7 @@ const COMMANDS: [&str; 20] = [
     "ltx",
     "points",
     "mark",
+    "copy",
     "verify",
     "reset",
     "health",
@@ -92,6 +95,7 @@ pub enum Command {
     Ltx(Ltx),
     Points(Points),
     Mark(Mark),
+    Copy(Copy),
     Verify(Verify),
     Reset(Reset),
     Health(Health),
@@ -205,6 +209,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
         Command::Ltx(ltx) => ltx.look.check("ltx"),
         Command::Points(points) => points.look.check("points"),
         Command::Mark(mark) => mark.check(),
+        Command::Copy(copy) => copy.check(),
         Command::Verify(verify) => verify.check(),
         Command::Reset(reset) => reset.check(),
         Command::Status(status) => status.check(),

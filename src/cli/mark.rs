@@ -110,6 +110,8 @@ impl Looked {
 }
 
 type Failures = Vec<(String, Failure)>;
+/// The marks of one replica, and what it is called.
+type Listed<'a> = (String, &'a Replica, &'a Subject, Vec<Mark>);
 
 async fn make(command: &Command, looked: &Looked, cancel: &CancellationToken) -> Result<u8, Failure> {
     let target = target(command)?;
@@ -206,7 +208,7 @@ async fn sync(subject: &Subject, socket: Option<&Socket>) {
 }
 
 async fn list(command: &Command, looked: &Looked) -> Result<u8, Failure> {
-    let (mut shown, mut failures): (Vec<(String, &Replica, &Subject, Vec<Mark>)>, Failures) = (Vec::new(), Vec::new());
+    let (mut shown, mut failures): (Vec<Listed<'_>>, Failures) = (Vec::new(), Vec::new());
     for subject in &looked.subjects {
         for (replica, remote) in looked.remotes(subject).await {
             let title = looked.title(subject, replica);

@@ -6,16 +6,17 @@
 //!   run.rs        run, replicate
 //!   restore.rs    restore, and its plan
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout · progress.rs  the bar
-//!   ltx.rs        ltx · points.rs  points · mark.rs  mark · source.rs  the replica that they look at
+//!   ltx.rs        ltx · points.rs  points · mark.rs  mark · copy.rs  copy · source.rs  the replica that they look at
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset · health.rs  health
 //!   control.rs    list, info, sync, start, stop, register, unregister, snapshot · status.rs  status
-//!   process.rs    environment, working directory, signals · show.rs  what every command prints alike
+//!   process.rs    environment, working directory, signals · secret_file.rs  NAME_FILE · show.rs  what every command prints alike
 //!   logger.rs     where log lines go, and what they look like · stderr.rs  the thread that writes them · defect.rs  panics
 //! ```
 
 mod args;
 mod argv;
 mod control;
+mod copy;
 mod databases;
 mod defect;
 mod destination;
@@ -30,6 +31,7 @@ mod progress;
 mod reset;
 mod restore;
 mod run;
+mod secret_file;
 mod show;
 mod source;
 mod status;
@@ -81,6 +83,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Restore(command) => with_runtime(restore::restore(command)),
         Command::Ltx(command) => with_runtime(ltx::ltx(command)),
         Command::Points(command) => with_runtime(points::points(command)),
+        Command::Copy(command) => with_runtime(copy::copy(command)),
         Command::Mark(command) => with_runtime(mark::mark(command)),
         Command::Verify(command) => with_runtime(verify::verify(command)),
         Command::Reset(command) => reset::reset(&command),

@@ -4,6 +4,7 @@ use std::env::VarError;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use super::secret_file;
 use crate::config::{self, Loaded, Options, Replica, Sources};
 use crate::run::Failure;
 use crate::run::exit::{CONFIG, INTERNAL};
@@ -31,15 +32,23 @@ impl Environment {
     }
 }
 
-/// The first variable that was asked for and is no text. It must not count as unset.
-static NO_TEXT: OnceLock<String> = OnceLock::new();
+/// The first variable that was asked for and whose value cannot be known: why. It must not count as unset.
+static UNKNOWN: OnceLock<String> = OnceLock::new();
 
+/// The value of an environment variable, or what is in the file that NAME_FILE names.
 pub fn variable(name: &str) -> Option<String> {
+    secret_file::value(name, &of_environment).unwrap_or_else(|why| {
+        UNKNOWN.get_or_init(|| why);
+        None
+    })
+}
+
+fn of_environment(name: &str) -> Option<String> {
     match std::env::var(name) {
         Ok(value) => Some(value),
         Err(VarError::NotPresent) => None,
         Err(VarError::NotUnicode(_)) => {
-            NO_TEXT.get_or_init(|| name.to_owned());
+            UNKNOWN.get_or_init(|| format!("the environment variable {name} is not valid UTF-8"));
             None
         }
     }
@@ -47,8 +56,7 @@ pub fn variable(name: &str) -> Option<String> {
 
 /// Refuses what was made without a variable that could not be read.
 pub fn all_is_text() -> Result<(), Failure> {
-    let refuse = |name| Err(Failure::told(CONFIG, format!("the environment variable {name} is not valid UTF-8")));
-    NO_TEXT.get().map_or(Ok(()), refuse)
+    UNKNOWN.get().map_or(Ok(()), |why| Err(Failure::told(CONFIG, why)))
 }
 
 /// The replica that a URL describes.

@@ -14,6 +14,7 @@
 //!   ends.rs      header and end of an object: do they fit?
 //!   stream.rs    an object for code that blocks, read and verified
 //!   marks.rs     names for moments of the history
+//!   pass.rs      from one store to another, verified on the way
 //!   v03.rs       what Litestream 0.3 left
 //!   leftover.rs  what killed processes leave beside it
 //!   audit.rs     pure: what is wrong with a replica
@@ -31,6 +32,7 @@ mod level;
 mod listing;
 mod marks;
 mod names;
+mod pass;
 pub mod plan;
 mod read;
 mod stream;
@@ -43,6 +45,7 @@ pub use level::Level;
 pub use listing::{Listing, OtherLayout, Resembles};
 pub use marks::{Created, Mark};
 pub use names::{Layout, is_among_files, mark_name};
+pub use pass::{pass_on, store_behind};
 pub use read::{ReadError, ReadPolicy, Reading};
 pub use stream::{Cancelled, RangeReader};
 pub use v03::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};

@@ -13,7 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["cli"],
     &["run"],
     &["config"],
-    &["http", "verify", "control"],
+    &["http", "verify", "control", "copy"],
     &["fleet"],
     &["replicate", "restore"],
     &["db", "state", "remote", "status"],

@@ -256,13 +256,7 @@ impl Maintainer {
                 return Plan::Work(Work::Write { level, inputs: inputs.into_iter().map(input).collect() });
             }
         }
-        let held = self.trouble.iter().filter(|(_, trouble)| trouble.until > now);
-        let held: Vec<(Level, Instant)> = held
-            .filter_map(|(part, trouble)| match part {
-                Part::Level(level) => Some((*level, trouble.until)),
-                Part::Marks | Part::Rest => None,
-            })
-            .collect();
+        let held = self.held(now);
         let blocked: Vec<Level> = held.iter().map(|(level, _)| *level).collect();
         let view = View { listing, newest, images: &self.images, blocked: &blocked };
         let is_taken = |level, min, max| self.unsound.contains(&self.remote.layout().key(level, min, max));
@@ -300,6 +294,16 @@ impl Maintainer {
             return Plan::Work(Work::List);
         }
         Plan::Work(work)
+    }
+
+    /// Levels whose last attempt failed a moment ago, and until when they are left alone.
+    fn held(&self, now: Instant) -> Vec<(Level, Instant)> {
+        let held = self.trouble.iter().filter(|(_, trouble)| trouble.until > now);
+        held.filter_map(|(part, trouble)| match part {
+            Part::Level(level) => Some((*level, trouble.until)),
+            Part::Marks | Part::Rest => None,
+        })
+        .collect()
     }
 
     /// Nothing goes but right after a look at the marks.
