@@ -1,10 +1,12 @@
-//! Every command and flag: ours, and Litestream's, of which those we do not have are refused by name.
+//! Every command and flag: ours, and Litestream's; a flag that we do not have is refused by name.
 //!
-//! The definitions and what can be judged from the words alone. What the words mean together with file and environment is
-//! `config/`'s business: each command hands on its part as [`Sources`].
+//! Here are the definitions, and the checks that need nothing but the words. `config/` finds out
+//! what the words mean together with file and environment: each command hands on its part as
+//! [`Sources`].
 //!
 //! ```text
-//!   args.rs     the command line as a whole; databases, version; the flags of every command that reads a file
+//!   args.rs     the command line as a whole; databases, version, completions, man; shared flags
+//!   help.rs     the help pages: groups, examples, exit codes
 //!   life.rs     run, replicate
 //!   restore.rs  restore
 //!   look.rs     ltx, points; the one operand DB|URL
@@ -14,18 +16,22 @@
 //! ```
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::config::Sources;
+use crate::config::{LogLevel, Sources};
 
-use super::argv;
+use super::{argv, terminal};
+use help::Page;
+use terminal::colours_are_welcome;
 
 mod control;
 mod copy;
 mod health;
+pub mod help;
 mod life;
 mod look;
 mod mark;
@@ -49,38 +55,21 @@ pub use verify::Verify;
 /// Exit code of a command line that cannot be understood.
 pub const USAGE: u8 = 64;
 
-/// Commands of Litestream's two generations that are not there yet.
-const NOT_YET: [&str; 2] = ["generations", "snapshots"];
-
-const COMMANDS: [&str; 21] = [
-    "run",
-    "replicate",
-    "restore",
-    "databases",
-    "ltx",
-    "points",
-    "mark",
-    "copy",
-    "verify",
-    "reset",
-    "health",
-    "status",
-    "list",
-    "info",
-    "sync",
-    "start",
-    "stop",
-    "register",
-    "unregister",
-    "snapshot",
-    "version",
+/// Commands of Litestream 0.3 that 0.5 does not have either, and what to use instead.
+const GONE: [(&str, &str); 2] = [
+    ("generations", "millstream points DB|URL, which lists the generations of 0.3 too"),
+    ("snapshots", "millstream ltx -level 9 DB|URL"),
 ];
-
-const ONE_DASH: &str = "Flags are written with one dash or two: -config FILE, --config=FILE.";
 
 /// Keeps a SQLite database safe in object storage, and runs the application that uses it.
 #[derive(Debug, Parser)]
-#[command(name = "millstream", version, after_help = ONE_DASH, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "millstream",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -109,44 +98,171 @@ pub enum Command {
     Unregister(Unregister),
     Snapshot(Snapshot),
     Version(Version),
+    Completions(Completions),
+    Man(Man),
 }
 
 /// Which configuration file, and how it is read: the flags of every command that reads one.
 #[derive(Debug, Args)]
 pub struct FileFlags {
     /// Configuration file [default: $LITESTREAM_CONFIG, or /etc/litestream.yml]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = help::CONFIGURATION)]
     config: Option<PathBuf>,
     /// Leave $NAME and ${NAME} in the configuration file as they are
-    #[arg(long)]
+    #[arg(long, help_heading = help::CONFIGURATION)]
     no_expand_env: bool,
+    #[command(flatten)]
+    pub log: LogFlags,
 }
 
 impl FileFlags {
     /// What the options are made of if nothing but the file counts.
     pub fn sources<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>, cwd: PathBuf) -> Sources<'a> {
-        Sources { config_path: self.config.clone(), expand_env: !self.no_expand_env, ..Sources::new(env, cwd) }
+        Sources {
+            config_path: self.config.clone(),
+            expand_env: !self.no_expand_env,
+            log_level: self.log.level(),
+            ..Sources::new(env, cwd)
+        }
     }
 }
 
+/// How much is logged.
+#[derive(Debug, Args)]
+pub struct LogFlags {
+    /// trace, debug, info, warn or error [default: $LOG_LEVEL, or that of the file, or info]
+    #[arg(long, value_name = "LEVEL", value_parser = LogLevel::parse, help_heading = help::LOG)]
+    log_level: Option<LogLevel>,
+    /// Log in detail, as -log-level debug does
+    #[arg(short, long, conflicts_with = "log_level", help_heading = help::LOG)]
+    verbose: bool,
+    /// Log errors only, as -log-level error does
+    #[arg(short, long, conflicts_with_all = ["log_level", "verbose"], help_heading = help::LOG)]
+    quiet: bool,
+}
+
+impl LogFlags {
+    /// `None` leaves it to environment and file.
+    pub fn level(&self) -> Option<LogLevel> {
+        match (self.verbose, self.quiet) {
+            (true, _) => Some(LogLevel::Debug),
+            (_, true) => Some(LogLevel::Error),
+            _ => self.log_level,
+        }
+    }
+}
+
+/// How a result is written.
+#[derive(Debug, Default, Args)]
+pub struct OutputFlags {
+    /// Write JSON, with exact times and sizes
+    #[arg(long, help_heading = help::OUTPUT)]
+    pub json: bool,
+    /// Show times in UTC, also on a terminal
+    #[arg(long, help_heading = help::OUTPUT)]
+    pub utc: bool,
+    /// Show sizes in bytes, also on a terminal
+    #[arg(long, help_heading = help::OUTPUT)]
+    pub bytes: bool,
+}
+
+const DATABASES: Page = Page {
+    more: "On a terminal the table also shows the URL of each replica; -json always does.",
+    examples: &["millstream databases", "millstream databases -config app.yml -json"],
+    variables: help::FILE_VARIABLES,
+    codes: &[help::DONE, help::USAGE, help::CONFIG],
+};
+
 /// Lists the databases of the configuration file
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = ONE_DASH)]
+#[command(
+    args_override_self = true,
+    after_help = DATABASES.text(),
+    override_usage = "millstream databases [FLAGS]"
+)]
 pub struct Databases {
     #[command(flatten)]
     pub file: FileFlags,
     /// Write JSON
-    #[arg(long)]
+    #[arg(long, help_heading = help::OUTPUT)]
     pub json: bool,
 }
 
+const VERSION: Page = Page {
+    more: "",
+    examples: &["millstream version", "millstream version -verbose"],
+    variables: &[],
+    codes: &[help::DONE, help::USAGE],
+};
+
 /// Prints the version
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = ONE_DASH)]
+#[command(
+    args_override_self = true,
+    after_help = VERSION.text(),
+    override_usage = "millstream version [FLAGS]"
+)]
 pub struct Version {
-    /// Print the versions of what is built in, too
-    #[arg(long)]
+    /// Print the version of SQLite too
+    #[arg(short, long)]
     pub verbose: bool,
+    /// As without it: accepted because every command accepts it
+    #[arg(short, long, hide = true)]
+    quiet: bool,
+}
+
+const COMPLETIONS: Page = Page {
+    more: "",
+    examples: &[
+        "millstream completions bash > /usr/share/bash-completion/completions/millstream",
+        "millstream completions zsh > /usr/local/share/zsh/site-functions/_millstream",
+        "millstream completions fish > ~/.config/fish/completions/millstream.fish",
+    ],
+    variables: &[],
+    codes: &[help::DONE, help::USAGE],
+};
+
+/// Writes a shell's completion script to stdout
+#[derive(Debug, Args)]
+#[command(
+    args_override_self = true,
+    after_help = COMPLETIONS.text(),
+    override_usage = "millstream completions bash|zsh|fish"
+)]
+pub struct Completions {
+    /// Shell that is to complete commands and flags
+    #[arg(value_name = "SHELL", value_parser = shell)]
+    pub shell: Shell,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+fn shell(text: &str) -> Result<Shell, String> {
+    match text {
+        "bash" => Ok(Shell::Bash),
+        "zsh" => Ok(Shell::Zsh),
+        "fish" => Ok(Shell::Fish),
+        _ => Err("write bash, zsh or fish".into()),
+    }
+}
+
+const MAN: Page = Page {
+    more: "With DIR it writes millstream.1 and a page for each command, such as millstream-run.1, into that \
+           directory. Without DIR it writes millstream.1 to stdout.",
+    examples: &["millstream man | man -l -", "millstream man /usr/local/share/man/man1"],
+    variables: &[],
+    codes: &[help::DONE, help::USAGE, ("73", "the directory or a page cannot be written")],
+};
+
+/// Writes the manual pages
+#[derive(Debug, Args)]
+#[command(args_override_self = true, after_help = MAN.text(), override_usage = "millstream man [DIR]")]
+pub struct Man {
+    /// Directory for the pages; it is created if it is missing
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub log: LogFlags,
 }
 
 /// Why no command came out of the command line: a question for help, or a mistake.
@@ -167,20 +283,33 @@ impl Rejected {
         }
     }
 
-    /// Answers on stdout; mistakes on stderr, which `complain` knows. A closed stream is nobody's mistake.
+    /// Writes an answer to stdout, and a mistake to stderr through `complain`. A stream that is
+    /// closed is no error.
     pub fn print(&self, complain: impl FnOnce(&str)) {
         match self {
-            // With clap's colours.
-            Rejected::Clap(error) if !error.use_stderr() || std::io::stderr().is_terminal() => drop(error.print()),
-            _ => complain(&self.to_string()),
+            Rejected::Clap(error) if !error.use_stderr() => {
+                let text = spelled(error, std::io::stdout().is_terminal());
+                let _ = std::io::stdout().write_all(text.as_bytes());
+            }
+            Rejected::Clap(error) => complain(&spelled(error, std::io::stderr().is_terminal())),
+            Rejected::Usage { .. } => complain(&self.to_string()),
         }
+    }
+}
+
+/// What clap has to say, with our spelling of flags.
+fn spelled(error: &clap::Error, on_terminal: bool) -> String {
+    let text = error.render();
+    match on_terminal && colours_are_welcome() {
+        true => help::one_dash(&text.ansi().to_string()),
+        false => help::one_dash(&text.to_string()),
     }
 }
 
 impl std::fmt::Display for Rejected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Rejected::Clap(error) => error.fmt(f),
+            Rejected::Clap(error) => f.write_str(&spelled(error, false)),
             Rejected::Usage { command, problem } => {
                 let command = command.map_or_else(String::new, |command| format!(" {command}"));
                 writeln!(f, "error: {problem}\n\nFor more information, try `millstream{command} -help`.")
@@ -193,17 +322,24 @@ impl std::fmt::Display for Rejected {
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Rejected> {
     let argv: Vec<OsString> = argv.into_iter().collect();
     let word = argv.get(1).and_then(|word| word.to_str()).unwrap_or_default();
-    if NOT_YET.contains(&word) {
-        return Err(usage(None, format!("the command `{word}` is not supported yet")));
+    if let Some((_, instead)) = GONE.iter().find(|(name, _)| *name == word) {
+        return Err(usage(None, format!("`{word}` was a command of Litestream 0.3; use {instead}")));
     }
-    let named = COMMANDS.into_iter().find(|name| *name == word || (*name == "ltx" && word == "wal"));
+    let named = help::commands().find(|name| *name == word || (*name == "ltx" && word == "wal"));
     let by_old_name = word == "wal";
     let argv = argv::normalize(argv, &definition()).map_err(|problem| usage(named, problem))?;
-    let mut command = Cli::try_parse_from(argv).map_err(Rejected::Clap)?.command;
+    let matches = definition().try_get_matches_from(argv).map_err(Rejected::Clap)?;
+    let mut command = Cli::from_arg_matches(&matches).map_err(Rejected::Clap)?.command;
     if let Command::Ltx(ltx) = &mut command {
         ltx.by_old_name = by_old_name;
     }
-    let checked = match &command {
+    check(&command).map_err(|problem| usage(named, problem))?;
+    Ok(command)
+}
+
+/// What can be judged from the words of one command alone.
+fn check(command: &Command) -> Result<(), String> {
+    match command {
         Command::Replicate(replicate) => replicate.check(),
         Command::Restore(restore) => restore.check(),
         Command::Ltx(ltx) => ltx.look.check("ltx"),
@@ -224,15 +360,18 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Reject
         | Command::Health(_)
         | Command::List(_)
         | Command::Info(_)
-        | Command::Version(_) => Ok(()),
-    };
-    checked.map_err(|problem| usage(named, problem))?;
-    Ok(command)
+        | Command::Version(_)
+        | Command::Completions(_)
+        | Command::Man(_) => Ok(()),
+    }
 }
 
-/// The definition of every command, for `argv.rs`.
+/// The definition of every command, for `argv.rs`, completions and manual pages.
 pub fn definition() -> clap::Command {
-    Cli::command()
+    let width = terminal::width().map_or(help::WIDTH, |columns| columns.min(help::WIDTH));
+    let program = Cli::command().term_width(width);
+    let overview = help::overview(&program);
+    program.override_help(overview)
 }
 
 fn usage(command: Option<&'static str>, problem: String) -> Rejected {

@@ -1,9 +1,11 @@
 //! The command line as Litestream's users type it (Go flags), rewritten into what clap reads.
 //!
-//! Go writes long flags with one dash, takes `-flag=false`, takes a value that begins with a dash, and ends the flags at the
-//! first argument that is none. The last rule matters most: in `millstream run app -config x` the `-config` is the app's. So
-//! this file decides what is a flag, by the definitions in `args.rs`, and hands clap one unambiguous spelling:
-//! `--name=value`, `--name`, and a `--` in front of everything that is not ours.
+//! Go writes long flags with one dash, takes `-flag=false`, and takes a value that begins with a
+//! dash. Go ends the flags at the first argument that is none; here they may also follow operands,
+//! but not the application of `run`: in `millstream run app -config x` the `-config` is the
+//! application's. So this file decides what is a flag, by the definitions in `args.rs`, and hands
+//! clap one unambiguous spelling: `--name=value`, `--name`, and a `--` in front of everything that
+//! is not ours.
 //!
 //! Pure. The errors are sentences for the user.
 
@@ -11,6 +13,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use clap::{Arg, Command};
+
+use super::args::help;
 
 /// Rewrites a whole command line, program name included.
 pub fn normalize(argv: Vec<OsString>, cli: &Command) -> Result<Vec<OsString>, String> {
@@ -29,12 +33,23 @@ pub fn normalize(argv: Vec<OsString>, cli: &Command) -> Result<Vec<OsString>, St
         }
         return Ok(out);
     }
+    let (first, asks_for_help) = match (first == "help", rest.next()) {
+        (true, None) => {
+            out.push("--help".into());
+            return Ok(out);
+        }
+        (true, Some(command)) => (command, true),
+        (false, second) => {
+            rest = second.into_iter().chain(rest).collect::<Vec<_>>().into_iter();
+            (first, false)
+        }
+    };
     let command = first.to_str().and_then(|name| cli.find_subcommand(name)).cloned();
+    let command = command.ok_or_else(|| unknown_command(&first))?;
     out.push(first);
-    match command {
-        Some(command) => normalize_flags(rest, &command, &mut out)?,
-        // Not ours to judge: clap says what is wrong with it.
-        None => out.extend(rest),
+    match asks_for_help {
+        true => out.push("--help".into()),
+        false => normalize_flags(rest, &command, &mut out)?,
     }
     Ok(out)
 }
@@ -44,13 +59,20 @@ fn normalize_flags(
     command: &Command,
     out: &mut Vec<OsString>,
 ) -> Result<(), String> {
+    let has_application = command.get_arguments().any(Arg::is_trailing_var_arg_set);
+    let mut operands = Vec::new();
     while let Some(word) = rest.next() {
         if word == "--" {
-            out.push(word);
-            out.extend(rest);
-            return Ok(());
+            operands.extend(rest.by_ref());
+            break;
         }
-        let Some(flag) = flag_name(&word) else { return positionals(word, rest, command, out) };
+        let Some(flag) = flag_name(&word) else {
+            operands.push(word);
+            if has_application {
+                operands.extend(rest.by_ref());
+            }
+            continue;
+        };
         let (name, value) = split_at_equals(flag);
         if name == "h" || name == "help" {
             out.push(if name == "h" { "-h".into() } else { "--help".into() });
@@ -75,26 +97,10 @@ fn normalize_flags(
             }
         }
     }
-    Ok(())
-}
-
-/// From the first word on that is no flag: the app's own words, or Litestream's operands, which flags must not follow.
-fn positionals(
-    first: OsString,
-    rest: impl Iterator<Item = OsString>,
-    command: &Command,
-    out: &mut Vec<OsString>,
-) -> Result<(), String> {
-    let is_app = command.get_arguments().any(Arg::is_trailing_var_arg_set);
-    let words: Vec<OsString> = std::iter::once(first).chain(rest).collect();
-    let late = words.iter().find(|word| flag_name(word).is_some());
-    if let Some(late) = late.filter(|_| !is_app) {
-        let operands = words.first().map(|first| first.to_string_lossy().into_owned()).unwrap_or_default();
-        let late = late.to_string_lossy();
-        return Err(format!("flag {late} stands after {operands:?}; flags come first"));
+    if !operands.is_empty() {
+        out.push("--".into());
+        out.extend(operands);
     }
-    out.push("--".into());
-    out.extend(words);
     Ok(())
 }
 
@@ -136,12 +142,25 @@ fn spelling(arg: &Arg) -> OsString {
 fn unknown_flag(name: &OsStr, command: &Command) -> String {
     let shown = name.to_string_lossy();
     let known = command.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(Arg::get_long);
-    let nearest = known
-        .map(|long| (strsim::jaro_winkler(&shown, long), long))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    let hint = nearest.map_or_else(String::new, |(_, long)| format!("; did you mean -{long}?"));
+    let hint = nearest(&shown, known).map_or_else(String::new, |long| format!("; did you mean -{long}?"));
     format!("{} is not a flag of `millstream {}`{hint}", dashed(name), command.get_name())
+}
+
+fn unknown_command(word: &OsStr) -> String {
+    let shown = word.to_string_lossy();
+    match nearest(&shown, help::commands()) {
+        Some(command) => format!("`{shown}` is not a command of millstream; did you mean `{command}`?"),
+        None => format!("`{shown}` is not a command of millstream"),
+    }
+}
+
+/// The known word that was probably meant.
+fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|known| (strsim::jaro_winkler(word, known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
 }
 
 fn dashed(name: &OsStr) -> String {
@@ -226,10 +245,19 @@ mod tests {
     }
 
     #[test]
-    fn flags_come_before_operands() {
-        let error_of = error(&["replicate", "/a.db", "s3://b", "-exec", "app"]);
-        assert_eq!(error_of, "flag -exec stands after \"/a.db\"; flags come first");
-        assert!(error(&["restore", "/a.db", "--unknown"]).contains("--unknown stands after"));
+    fn flags_stand_before_and_after_operands() {
+        let wanted = ["restore", "--output=/d.db", "--force", "--", "s3://b"];
+        for words in [["restore", "-o", "/d.db", "-force", "s3://b"], ["restore", "s3://b", "-o", "/d.db", "-force"]] {
+            assert_eq!(ok(&words), wanted, "{words:?}");
+        }
+        let between = ["replicate", "/a.db", "-exec", "app -x", "s3://b"];
+        assert_eq!(ok(&between), ["replicate", "--exec=app -x", "--", "/a.db", "s3://b"]);
+        assert_eq!(
+            ok(&["points", "-json", "--", "-db"]),
+            ["points", "--json", "--", "-db"],
+            "after -- all are operands"
+        );
+        assert!(error(&["restore", "/a.db", "--unknown"]).contains("-unknown is not a flag"));
     }
 
     #[test]
@@ -250,7 +278,20 @@ mod tests {
         }
         assert_eq!(ok(&["-version"]), ["--version"]);
         assert!(ok(&[]).is_empty());
-        assert_eq!(ok(&["frobnicate", "-x"]), ["frobnicate", "-x"], "clap's to refuse");
+        assert_eq!(ok(&["help"]), ["--help"]);
+        assert_eq!(ok(&["help", "restore", "-x"]), ["restore", "--help"]);
+        assert_eq!(ok(&["restore", "/a.db", "-h"]), ["restore", "-h", "--", "/a.db"]);
+    }
+
+    #[test]
+    fn an_unknown_command_gets_a_suggestion() {
+        let typo = error(&["restor", "-o", "x"]);
+        assert_eq!(typo, "`restor` is not a command of millstream; did you mean `restore`?");
+        assert_eq!(
+            error(&["help", "replciate"]),
+            "`replciate` is not a command of millstream; did you mean `replicate`?"
+        );
+        assert_eq!(error(&["frobnicate"]), "`frobnicate` is not a command of millstream");
     }
 
     #[test]

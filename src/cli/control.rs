@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::anyhow;
 use serde::Serialize;
 
-use super::args::{Asking, Info, List, Operand, Register, Snapshot, Start, Stop, Sync, Unregister};
-use super::{Environment, printed, variable};
+use super::args::{Asking, Info, List, Operand, OutputFlags, Register, Snapshot, Start, Stop, Sync, Unregister};
+use super::{Environment, Style, logger, printed, variable};
 use crate::clock::MACHINE;
 use crate::config::{Sources, redact_url};
 use crate::control::{self, Changed, Client, ClientError, Databases};
@@ -18,30 +18,32 @@ use crate::run::exit::{CONFIG, REFUSED, UNAVAILABLE};
 pub async fn info(command: Info) -> Result<u8, Failure> {
     let answer = client(&command.asking, command.asking.short()).info().await;
     let info = answer.map_err(|error| failure("info", error))?;
-    show(command.asking.json, &info, |out| describe(&info, out))
+    let style = style(command.utc);
+    show(command.asking.json, &info, |out| describe(&info, &style, out))
 }
 
-fn describe(info: &control::Info, out: &mut dyn Write) -> io::Result<()> {
+fn describe(info: &control::Info, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     let program = info.program.as_deref().unwrap_or("Litestream");
     writeln!(out, "{program} {}", info.version)?;
     writeln!(out, "  PID:        {}", info.pid)?;
     writeln!(out, "  Uptime:     {}", uptime(info.uptime_seconds))?;
-    writeln!(out, "  Started at: {}", whole_seconds(&info.started_at))?;
+    writeln!(out, "  Started at: {}", style.time_of(&info.started_at))?;
     writeln!(out, "  Databases:  {}", info.database_count)
 }
 
 pub async fn list(command: List) -> Result<u8, Failure> {
     let answer = client(&command.asking, command.asking.short()).list().await;
     let listed = answer.map_err(|error| failure("list", error))?;
-    show(command.asking.json, &listed, |out| table(&listed, out))
+    let style = style(command.utc);
+    show(command.asking.json, &listed, |out| table(&listed, &style, out))
 }
 
-fn table(listed: &Databases, out: &mut dyn Write) -> io::Result<()> {
+fn table(listed: &Databases, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     if listed.databases.is_empty() {
         return writeln!(out, "No databases configured");
     }
     for database in &listed.databases {
-        let synced = database.last_sync_at.as_deref().map_or_else(|| "never".to_owned(), whole_seconds);
+        let synced = database.last_sync_at.as_deref().map_or_else(|| "never".to_owned(), |at| style.time_of(at));
         write!(out, "{} [{}] (last sync: {synced})", database.path, database.status)?;
         match &database.detail {
             Some(detail) => writeln!(out, ": {detail}")?,
@@ -184,15 +186,21 @@ pub async fn snapshot(command: Snapshot) -> Result<u8, Failure> {
     })
 }
 
+/// Starts logging, and makes what asks the process.
 fn client(asking: &Asking, limit: Duration) -> Client {
+    logger::start_without_file(&asking.log);
     Client::new(asking.socket.clone(), limit)
+}
+
+fn style(utc: bool) -> Style {
+    Style::of_stdout(&OutputFlags { utc, ..OutputFlags::default() })
 }
 
 fn socket(asking: &Asking) -> String {
     asking.socket.display().to_string()
 }
 
-/// Absolute: the process that is asked has another working directory.
+/// The absolute path, because the running process has another working directory.
 fn path(operand: &Operand) -> Result<String, Failure> {
     let path = operand.database();
     let configuration = |error: anyhow::Error| Failure::new(CONFIG, error);
@@ -231,14 +239,6 @@ fn uptime(seconds: i64) -> String {
     }
 }
 
-/// A time of RFC 3339 without its fraction of a second, in its own offset.
-fn whole_seconds(time: &str) -> String {
-    match time.split_once('.') {
-        Some((second, rest)) => format!("{second}{}", rest.trim_start_matches(|c: char| c.is_ascii_digit())),
-        None => time.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,7 +251,10 @@ mod tests {
 
     #[test]
     fn lists_have_litestreams_shape() {
-        assert_eq!(text(|out| table(&Databases { databases: Vec::new() }, out)), "No databases configured\n");
+        assert_eq!(
+            text(|out| table(&Databases { databases: Vec::new() }, &Style::default(), out)),
+            "No databases configured\n"
+        );
         // As Litestream 0.5.17 writes it, and as we do.
         let listed = r#"{"databases":[
             {"path":"/a","status":"replicating","last_sync_at":"2026-04-24T12:00:00.123456789+02:00"},
@@ -259,7 +262,7 @@ mod tests {
             {"path":"/c","status":"failed","detail":"the disk is full","replicas":[]}]}"#;
         let listed: Databases = serde_json::from_str(listed).expect("JSON");
         assert_eq!(
-            text(|out| table(&listed, out)),
+            text(|out| table(&listed, &Style::default(), out)),
             "/a [replicating] (last sync: 2026-04-24T12:00:00+02:00)\n/b [stopped] (last sync: never)\n\
              /c [failed] (last sync: never): the disk is full\n"
         );
@@ -272,9 +275,9 @@ mod tests {
         let mut info: control::Info = serde_json::from_str(info).expect("JSON");
         let of_litestream = "Litestream v0.5.17\n  PID:        7\n  Uptime:     1h1m1s\n  \
                              Started at: 2026-04-24T12:00:00Z\n  Databases:  2\n";
-        assert_eq!(text(|out| describe(&info, out)), of_litestream);
+        assert_eq!(text(|out| describe(&info, &Style::default(), out)), of_litestream);
         info.program = Some("millstream".into());
-        assert!(text(|out| describe(&info, out)).starts_with("millstream v0.5.17\n"));
+        assert!(text(|out| describe(&info, &Style::default(), out)).starts_with("millstream v0.5.17\n"));
         assert_eq!([0, 59, 60, 3600].map(uptime), ["0s", "59s", "1m0s", "1h0m0s"]);
     }
 }

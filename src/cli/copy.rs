@@ -1,6 +1,7 @@
 //! `millstream copy`: a replica, or what one of its states needs, in another place.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -10,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::args::Copy as Command;
 use super::moment::resolve;
 use super::source::{Source, picked};
-use super::{Environment, install, logger, printed, replica_at, variable};
-use crate::config::{self, Database, Logging, Replica};
+use super::{Environment, install, local_zone, logger, printed, replica_at, variable};
+use crate::config::{Database, Replica};
 use crate::copy::{CopyError, CopyPlan, Order, Tally, copy as bring, plan_copy};
 use crate::ltx::Txid;
 use crate::remote::Remote;
@@ -51,7 +52,7 @@ async fn carry_out(command: &Command, ends: &Ends, cancel: &CancellationToken) -
             let zero = || Failure::new(USAGE, anyhow!("-txid: there is no TXID 0"));
             Target::Txid(Txid::new(txid).ok_or_else(zero)?)
         }
-        (None, None, Some(moment)) => Target::Before(resolve(moment, variable("TZ"))?.as_millisecond()),
+        (None, None, Some(moment)) => Target::Before(resolve(moment, local_zone())?.as_millisecond()),
         (None, None, None) => Target::Latest,
     };
     let order = Order { target, history: command.history };
@@ -88,7 +89,7 @@ fn show(
 ) -> Result<u8, Failure> {
     let out = &mut io::stdout();
     let (files, bytes) = (plan.files.len(), plan.bytes());
-    let printed_now = match (command.json, copied) {
+    let printed_now = match (command.output.json, copied) {
         (true, _) => {
             let (copied_files, copied_bytes, there) = copied.unwrap_or_default();
             let shown = json!({
@@ -129,7 +130,7 @@ fn show(
 fn ends(command: &Command) -> Result<Ends, Failure> {
     let (from, to) = (command.from(), command.to());
     if let (Source::Url(from), Source::Url(to)) = (&from, &to) {
-        logger::start(&Logging { level: config::LogLevel::default(), format: config::LogFormat::default() });
+        logger::start_as_told(&command.sources(&variable, PathBuf::new()));
         return Ok(Ends { from: vec![replica_at(from)?], to: replica_at(to)?, all: Vec::new() });
     }
     let configuration = |error: anyhow::Error| Failure::new(CONFIG, error);

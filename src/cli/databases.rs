@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::table;
 use crate::config::{Database, Options};
 
 #[derive(Serialize)]
@@ -11,22 +12,30 @@ struct Row {
     path: String,
     /// The kind of replica: `s3`, `file`. Of several the names, as 0.3 shows them.
     replica: String,
+    /// Of each replica, without secrets. Litestream does not have it.
+    urls: Vec<String>,
 }
 
-/// Writes a table, or a JSON array.
-pub fn print(options: &Options, json: bool, out: &mut dyn Write) -> io::Result<()> {
-    let rows: Vec<Row> =
-        options.databases.iter().map(|db| Row { path: db.path.display().to_string(), replica: replicas(db) }).collect();
+/// Writes a table, or a JSON array. With `width` the table is for a terminal of so many columns,
+/// and has the URLs.
+pub fn print(options: &Options, json: bool, width: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
+    let row = |db: &Database| Row {
+        path: db.path.display().to_string(),
+        replica: replicas(db),
+        urls: db.replicas.iter().map(|replica| replica.url.clone()).collect(),
+    };
+    let rows: Vec<Row> = options.databases.iter().map(row).collect();
     if json {
         serde_json::to_writer_pretty(&mut *out, &rows)?;
         return writeln!(out);
     }
-    let width = rows.iter().map(|row| row.path.chars().count()).chain(["path".len()]).max().unwrap_or_default();
-    writeln!(out, "{:width$}  replica", "path")?;
-    for row in &rows {
-        writeln!(out, "{:width$}  {}", row.path, row.replica)?;
+    let heads = ["path", "replica", "url"].map(str::to_owned).to_vec();
+    let mut lines: Vec<Vec<String>> = vec![heads];
+    lines.extend(rows.into_iter().map(|row| vec![row.path, row.replica, row.urls.join(", ")]));
+    if width.is_none() {
+        lines.iter_mut().for_each(|line| line.truncate(2));
     }
-    Ok(())
+    table::write(&lines, &[0, 2], width, out)
 }
 
 fn replicas(database: &Database) -> String {
@@ -44,7 +53,7 @@ mod tests {
     const ONE_EACH: &str =
         "dbs:\n  - {path: /data/a.db, replica: {url: 's3://b/p'}}\n  - {path: /b, replica: {path: /backup}}\n";
 
-    fn shown(text: &str, json: bool) -> String {
+    fn shown(text: &str, json: bool, width: Option<usize>) -> String {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("litestream.yml");
         std::fs::write(&path, text).expect("write");
@@ -52,21 +61,27 @@ mod tests {
         let sources = Sources { config_path: Some(path), ..Sources::new(&env, "/".into()) };
         let options = Options::load(&sources).expect("valid").options;
         let mut out = Vec::new();
-        print(&options, json, &mut out).expect("memory");
+        print(&options, json, width, &mut out).expect("memory");
         String::from_utf8(out).expect("text")
     }
 
     #[test]
     fn tables_and_json_have_litestreams_shape() {
-        assert_eq!(shown(ONE_EACH, false), "path        replica\n/data/a.db  s3\n/b          file\n");
-        let json = "[\n  {\n    \"path\": \"/data/a.db\",\n    \"replica\": \"s3\"\n  },\n  {\n    \"path\": \"/b\",\n    \"replica\": \"file\"\n  }\n]\n";
-        assert_eq!(shown(ONE_EACH, true), json);
+        assert_eq!(shown(ONE_EACH, false, None), "path        replica\n/data/a.db  s3\n/b          file\n");
+        let json = "[\n  {\n    \"path\": \"/data/a.db\",\n    \"replica\": \"s3\",\n    \"urls\": [\n      \
+                    \"s3://b/p\"\n    ]\n  },\n  {\n    \"path\": \"/b\",\n    \"replica\": \"file\",\n    \
+                    \"urls\": [\n      \"file:///backup\"\n    ]\n  }\n]\n";
+        assert_eq!(shown(ONE_EACH, true, None), json);
+        assert_eq!(
+            shown(ONE_EACH, false, Some(80)),
+            "path        replica  url\n/data/a.db  s3       s3://b/p\n/b          file     file:///backup\n"
+        );
     }
 
     #[test]
     fn several_replicas_are_joined_as_in_03() {
         let text = "dbs: [{path: /a, replicas: [{url: 's3://b/p'}, {path: /x}, {path: /y, name: nas}]}]\n";
-        assert_eq!(shown(text, false), "path  replica\n/a    s3,file,nas\n");
-        assert!(shown(text, true).contains("\"replica\": \"s3,file,nas\""));
+        assert_eq!(shown(text, false, None), "path  replica\n/a    s3,file,nas\n");
+        assert!(shown(text, true, None).contains("\"replica\": \"s3,file,nas\""));
     }
 }

@@ -1,7 +1,7 @@
-//! What is said when this program panics.
+//! The message about a panic of this program.
 //!
-//! A panic of a dependency is told by its place alone: its words may hold whatever it was at work on, a key for example. Our own
-//! words are shown, unless they were made from values.
+//! Of a panic in a dependency only the place is shown: its message may contain data, a key for
+//! example. Messages of our own are shown unless they were formatted from values.
 
 use std::any::Any;
 
@@ -9,7 +9,8 @@ use super::stderr;
 use crate::run::exit::INTERNAL;
 use crate::supervise::defect;
 
-/// Lets a panic, ours or a dependency's, end the program in order, with a sentence that cannot be held up and a code of its own.
+/// Makes a panic, ours or a dependency's, end the program in order, with a message on stderr and
+/// exit code 70.
 pub fn report() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
@@ -18,7 +19,7 @@ pub fn report() {
         if tracing::dispatcher::has_been_set() {
             tracing::error!("{sentence}");
         } else {
-            stderr::say(&format!("Error: {sentence}"));
+            stderr::say(&format!("error: {sentence}"));
         }
         stderr::flush();
         defect::end_in_order(INTERNAL.into());
@@ -42,14 +43,16 @@ fn is_ours(file: &str) -> bool {
     file.starts_with("src/")
 }
 
-/// The path of a dependency's file from its crate's name on, which says nothing about the machine that it was built on.
+/// The path of a dependency's file from its crate's name on, which says nothing about the machine
+/// that it was built on.
 fn within_its_crate(file: &str) -> &str {
     let Some(at) = file.rfind("/src/") else { return file.rsplit('/').next().unwrap_or(file) };
     let start = file[..at].rfind('/').map_or(0, |slash| slash + 1);
     &file[start..]
 }
 
-/// For the tests of the binary: panics in a task of the runtime as soon as the file appears that `MILLSTREAM_TEST_PANIC` names.
+/// For the tests of the binary: panics in a task of the runtime as soon as the file appears that
+/// `MILLSTREAM_TEST_PANIC` names.
 #[cfg(debug_assertions)]
 pub fn rehearse() {
     if let Some(file) = std::env::var_os("MILLSTREAM_TEST_PANIC") {

@@ -1,8 +1,8 @@
 //! Where `restore -o` writes: a database file, a gzip file (`copy.db.gz`), or stdout (`-`).
 //!
-//! A database is always put together as a file, where it is checked; the other two are made from that file when it is whole, in
-//! a directory of our own that is gone afterwards. So a pipe gets a whole database or nothing, and a `.gz` appears under its
-//! name when it is complete.
+//! A database is always restored to a file and checked there. The other two are made from that
+//! file, in a temporary directory. So a pipe gets a complete database or nothing, and a `.gz` file
+//! appears under its name only when it is complete.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -28,7 +28,7 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// By the word behind `-o`; the path is absolute.
+    /// Reads the value of `-o`; the path becomes absolute.
     pub fn parse(output: &Path) -> io::Result<Destination> {
         if output == Path::new("-") {
             return Ok(Destination::Stdout);
@@ -42,7 +42,7 @@ impl Destination {
         })
     }
 
-    /// As it is shown.
+    /// The path for output.
     pub fn path(&self) -> &Path {
         match self {
             Destination::Database(path) | Destination::Gzip(path) => path,
@@ -58,7 +58,7 @@ impl Destination {
     pub fn staging(&self) -> Result<Option<Staging>, FsError> {
         match self {
             Destination::Database(_) => Ok(None),
-            // Beside the file, where the space is and the rename works.
+            // Beside the file: on the same file system, so that the rename works.
             Destination::Gzip(path) => {
                 let path = behind_links(path);
                 let parent = fsx::parent(&path);
@@ -69,7 +69,7 @@ impl Destination {
         }
     }
 
-    /// Makes what was asked for from the restored database, whole and durable.
+    /// Writes the destination from the restored database, and makes it durable.
     pub fn deliver(&self, staging: &Staging, mode: u32) -> Result<(), FsError> {
         let database = staging.database();
         match self {
@@ -91,7 +91,7 @@ impl Destination {
     }
 }
 
-/// A link stays a link: what it leads to is replaced.
+/// Resolves symbolic links: the file behind them is replaced.
 fn behind_links(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -120,7 +120,7 @@ impl Staging {
         Ok(Staging { dir })
     }
 
-    /// For an end in which somebody may still hold it.
+    /// Removes it although a thread may still hold it.
     pub fn remove(&self) {
         // Best effort: the name says whose it is.
         let _ = fs::remove_dir_all(&self.dir);

@@ -1,4 +1,4 @@
-//! `millstream health`: for a container's HEALTHCHECK, which needs no other program then.
+//! `millstream health`: for the HEALTHCHECK of a container that has no other program.
 
 use std::io::Write;
 
@@ -6,15 +6,16 @@ use url::Url;
 
 use super::args::Health;
 use super::process::Environment;
-use super::show::printed;
+use super::{logger, printed};
 use crate::http::ask;
 use crate::run::Failure;
 
-/// Whatever is wrong: Docker knows no other code for that.
+/// The only code that Docker knows for any problem.
 const UNHEALTHY: u8 = 1;
 
 pub async fn health(command: Health) -> Result<u8, Failure> {
     let unhealthy = |error: anyhow::Error| Failure { code: UNHEALTHY, error };
+    logger::start_without_file(&command.file.log);
     let url = address(&command).map_err(unhealthy)?;
     let (status, text) = ask(&url, command.timeout).await.map_err(|error| unhealthy(error.into()))?;
     let printed = printed(write!(std::io::stdout(), "{}", text.trim_end().to_owned() + "\n"))?;

@@ -1,21 +1,24 @@
-//! Where log lines go, and what they look like.
+//! The destination and format of log lines.
 //!
-//! To stderr, always: stdout belongs to the application. The lines of the AWS crates are cut at warnings, because below that
-//! they show requests.
+//! They always go to stderr, because stdout belongs to the application. Of the AWS crates only
+//! errors are logged, because their other lines show requests.
+
+use std::path::PathBuf;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::stderr;
-use crate::config::{LogFormat, LogLevel, Logging};
+use super::args::LogFlags;
+use super::{stderr, variable};
+use crate::config::{self, LogFormat, LogLevel, Logging, Sources};
 
 /// Starts logging; a second call changes nothing.
 pub fn start(logging: &Logging) {
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
-        // The SDK logs what it also returns, and prints whole answers while it does.
+        // The SDK logs errors that it also returns, with whole answers in them.
         .with_target("aws_", LevelFilter::ERROR)
         .with_target("millstream", level(logging.level));
     let registry = tracing_subscriber::registry().with(filter);
@@ -30,6 +33,18 @@ pub fn start(logging: &Logging) {
     };
     // Only tests start it twice.
     drop(started);
+}
+
+/// Starts logging for a command that reads no configuration file.
+pub fn start_without_file(log: &LogFlags) {
+    start_as_told(&Sources { log_level: log.level(), ..Sources::new(&variable, PathBuf::new()) });
+}
+
+/// Starts logging as flags and environment say.
+pub fn start_as_told(sources: &Sources<'_>) {
+    let (logging, warning) = config::logging_without_file(sources);
+    start(&logging);
+    warning.iter().for_each(|warning| tracing::warn!("{warning}"));
 }
 
 fn level(level: LogLevel) -> LevelFilter {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::{Levels, Ltx};
 use super::source::{self, Looked};
-use super::timestamp;
+use super::{Style, table, timestamp};
 use crate::config::Replica;
 use crate::remote::{Level, Listing};
 use crate::run::{Failure, store_failure};
@@ -18,11 +18,13 @@ struct Row {
     max_txid: String,
     size: u64,
     timestamp: String,
+    #[serde(skip)]
+    modified_ms: i64,
 }
 
 pub async fn ltx(command: Ltx) -> Result<u8, Failure> {
     if command.by_old_name {
-        super::stderr::say("Warning: `wal` is the old name of this command, use `ltx` instead");
+        super::stderr::say("warning: `wal` is the old name of this command; use `ltx` instead");
     }
     let look = &command.look;
     let looked = source::find(&look.source(), look.replica(), |env, cwd| look.sources(env, cwd))?;
@@ -33,9 +35,9 @@ pub async fn ltx(command: Ltx) -> Result<u8, Failure> {
             Err(failure) => failures.push((replica.name.clone(), failure)),
         }
     }
-    let printed = match command.json {
+    let printed = match command.output.json {
         true => print_json(&tables, &mut io::stdout()),
-        false => print(&tables, &mut io::stdout()),
+        false => print(&tables, &Style::of_stdout(&command.output), &mut io::stdout()),
     };
     if !tables.is_empty() {
         super::printed(printed)?;
@@ -59,6 +61,7 @@ fn rows(listing: &Listing, levels: Levels) -> Vec<Row> {
         max_txid: object.max_txid.to_string(),
         size: object.size,
         timestamp: timestamp(object.modified_ms),
+        modified_ms: object.modified_ms,
     };
     objects.map(row).collect()
 }
@@ -66,7 +69,7 @@ fn rows(listing: &Listing, levels: Levels) -> Vec<Row> {
 /// The files of one replica, with its name where there are several.
 type Table<'a> = (Option<&'a str>, Vec<Row>);
 
-/// Litestream's list. Of several replicas every row says which it is of.
+/// Litestream's list. With several replicas every row names its replica.
 fn print_json(tables: &[Table<'_>], out: &mut dyn Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Named<'a> {
@@ -84,37 +87,36 @@ fn print_json(tables: &[Table<'_>], out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// One table below the other.
-fn print(tables: &[Table<'_>], out: &mut dyn Write) -> io::Result<()> {
+fn print(tables: &[Table<'_>], style: &Style, out: &mut dyn Write) -> io::Result<()> {
     for (at, (name, rows)) in tables.iter().enumerate() {
         super::heading(*name, at == 0, out)?;
-        print_table(rows, out)?;
+        print_table(rows, style, out)?;
     }
     Ok(())
 }
 
-fn print_table(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
-    let heads = ["level", "min_txid", "max_txid", "size", "created"].map(str::to_owned);
+fn print_table(rows: &[Row], style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    let heads = ["level", "min_txid", "max_txid", "size", "created"].map(str::to_owned).to_vec();
     let cells = |row: &Row| {
-        let (level, size) = (row.level.to_string(), row.size.to_string());
-        [level, row.min_txid.clone(), row.max_txid.clone(), size, row.timestamp.clone()]
+        let (level, size) = (row.level.to_string(), style.size(row.size));
+        vec![level, row.min_txid.clone(), row.max_txid.clone(), size, style.time(row.modified_ms)]
     };
-    let table: Vec<[String; 5]> = std::iter::once(heads).chain(rows.iter().map(cells)).collect();
-    let width = |column: usize| table.iter().map(|row| row[column].len()).max().unwrap_or_default();
-    let widths = [0, 1, 2, 3].map(width);
-    for [level, min, max, size, created] in &table {
-        let [a, b, c, d] = widths;
-        writeln!(out, "{level:a$}  {min:b$}  {max:c$}  {size:d$}  {created}")?;
-    }
-    Ok(())
+    let lines: Vec<Vec<String>> = std::iter::once(heads).chain(rows.iter().map(cells)).collect();
+    table::write(&lines, &[], style.width, out)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::show::testing::on_terminal;
     use super::*;
     use crate::remote::Layout;
     use crate::store::Listed;
 
     fn shown(levels: Levels, json: bool) -> String {
+        styled(levels, json, &Style::default())
+    }
+
+    fn styled(levels: Levels, json: bool, style: &Style) -> String {
         let listed =
             [("0/0000000000000001-0000000000000001", 3560, 3), ("9/0000000000000001-0000000000000012", 16684, 4)].map(
                 |(name, size, second)| Listed {
@@ -126,8 +128,11 @@ mod tests {
         let listing = Listing::parse(Layout::Directories, listed.into());
         let mut out = Vec::new();
         let tables = [(None, rows(&listing, levels))];
-        let print = if json { print_json } else { print };
-        print(&tables, &mut out).expect("memory");
+        match json {
+            true => print_json(&tables, &mut out),
+            false => print(&tables, style, &mut out),
+        }
+        .expect("memory");
         String::from_utf8(out).expect("text")
     }
 
@@ -145,6 +150,9 @@ mod tests {
                     \"max_txid\": \"0000000000000012\",\n    \"size\": 16684,\n    \
                     \"timestamp\": \"2026-11-21T22:30:24Z\"\n  }\n]\n";
         assert_eq!(shown(Levels::One(9), true), json);
+        let terminal = "level  min_txid          max_txid          size    created\n\
+                        0      0000000000000001  0000000000000001  3.6 kB  2026-11-21T23:30:23+01:00\n";
+        assert_eq!(styled(Levels::One(0), false, &on_terminal(80)), terminal);
     }
 
     #[test]
@@ -155,18 +163,18 @@ mod tests {
             max_txid: "2".into(),
             size: 5,
             timestamp: "2026-11-21T22:30:23Z".into(),
+            modified_ms: 1_795_300_223_000,
         };
         let tables = [(Some("s3"), vec![row("1")]), (Some("nas"), vec![])];
-        let shown = |print: fn(&[Table<'_>], &mut dyn Write) -> io::Result<()>| {
-            let mut out = Vec::new();
-            print(&tables, &mut out).expect("memory");
-            String::from_utf8(out).expect("text")
-        };
+        let mut out = Vec::new();
+        print(&tables, &Style::default(), &mut out).expect("memory");
         let text = "replica s3\nlevel  min_txid  max_txid  size  created\n\
                     0      1         2         5     2026-11-21T22:30:23Z\n\n\
                     replica nas\nlevel  min_txid  max_txid  size  created\n";
-        assert_eq!(shown(print), text);
-        let json: serde_json::Value = serde_json::from_str(&shown(print_json)).expect("JSON");
+        assert_eq!(String::from_utf8(out).expect("text"), text);
+        let mut out = Vec::new();
+        print_json(&tables, &mut out).expect("memory");
+        let json: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
         assert_eq!((&json[0]["replica"], &json[0]["min_txid"]), (&"s3".into(), &"1".into()));
     }
 }

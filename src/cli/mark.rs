@@ -12,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::args::Mark as Command;
 use super::moment::resolve;
 use super::source::Source;
-use super::{Environment, each_said, heading, install, logger, printed, replica_at, source, variable};
+use super::{
+    Environment, Style, each_said, heading, install, local_zone, logger, printed, replica_at, source, variable,
+};
 use crate::clock::MACHINE;
-use crate::config::{self, Database, Logging, Replica, Socket};
+use crate::config::{Database, Replica, Socket};
 use crate::control::{Client, ClientError};
 use crate::ltx::Txid;
 use crate::remote::{Mark, Remote};
@@ -54,7 +56,7 @@ pub async fn mark(command: Command) -> Result<u8, Failure> {
 
 fn look(command: &Command) -> Result<Looked, Failure> {
     if let Some(Source::Url(url)) = command.source() {
-        logger::start(&Logging { level: config::LogLevel::default(), format: config::LogFormat::default() });
+        logger::start_as_told(&command.sources(&variable, PathBuf::new()));
         let subject = Subject { database: None, replicas: vec![replica_at(&url)?] };
         return Ok(Looked { subjects: vec![subject], all: Vec::new(), socket: None });
     }
@@ -134,7 +136,7 @@ async fn make(command: &Command, looked: &Looked, cancel: &CancellationToken) ->
         }
     }
     let out = &mut io::stdout();
-    printed(match command.json {
+    printed(match command.output.json {
         true => {
             let shown = |(replica, subject, mark): &(&Replica, &Subject, Mark)| {
                 let mut shown = as_json(mark);
@@ -189,7 +191,7 @@ fn target(command: &Command) -> Result<Target, Failure> {
             let zero = || Failure::new(USAGE, anyhow!("-txid: there is no TXID 0"));
             Ok(Target::Txid(Txid::new(txid).ok_or_else(zero)?))
         }
-        (None, Some(moment)) => Ok(Target::Before(resolve(moment, variable("TZ"))?.as_millisecond())),
+        (None, Some(moment)) => Ok(Target::Before(resolve(moment, local_zone())?.as_millisecond())),
         (None, None) => Ok(Target::Latest),
     }
 }
@@ -218,8 +220,9 @@ async fn list(command: &Command, looked: &Looked) -> Result<u8, Failure> {
             }
         }
     }
+    let style = Style::of_stdout(&command.output);
     let out = &mut io::stdout();
-    printed(match command.json {
+    printed(match command.output.json {
         true => {
             let marks = shown.iter().flat_map(|(_, replica, subject, marks)| {
                 marks.iter().map(move |mark| {
@@ -233,7 +236,7 @@ async fn list(command: &Command, looked: &Looked) -> Result<u8, Failure> {
         }
         false => shown.iter().enumerate().try_for_each(|(at, (title, _, _, marks))| {
             heading(looked.are_several().then_some(title), at == 0, out)?;
-            table(marks, out)
+            table(marks, &style, out)
         }),
     })?;
     each_said(failures, looked.are_several())
@@ -248,19 +251,19 @@ async fn marks_of(remote: Result<Remote, Failure>) -> Result<Vec<Mark>, Failure>
     Ok(found.marks)
 }
 
-fn table(marks: &[Mark], out: &mut dyn Write) -> io::Result<()> {
+fn table(marks: &[Mark], style: &Style, out: &mut dyn Write) -> io::Result<()> {
     if marks.is_empty() {
         return writeln!(out, "no marks");
     }
-    marks.iter().try_for_each(|mark| print(mark, out))
+    marks.iter().try_for_each(|mark| print(mark, style, out))
 }
 
 /// One line about a mark, as `points` shows it, too.
-pub fn print(mark: &Mark, out: &mut dyn Write) -> io::Result<()> {
+pub fn print(mark: &Mark, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     let expired = if mark.has_expired(MACHINE.unix_ms()) { "expired" } else { "until" };
-    let until = mark.expires_ms.map_or_else(String::new, |at| format!("  {expired} {}", super::timestamp(at)));
+    let until = mark.expires_ms.map_or_else(String::new, |at| format!("  {expired} {}", style.time(at)));
     let note = mark.note.as_deref().map_or_else(String::new, |note| format!("  {}", note.escape_debug()));
-    writeln!(out, "mark    {}  TXID {}  {}{until}{note}", super::timestamp(mark.timestamp_ms), mark.txid, mark.name)
+    writeln!(out, "mark    {}  TXID {}  {}{until}{note}", style.time(mark.timestamp_ms), mark.txid, mark.name)
 }
 
 pub fn as_json(mark: &Mark) -> Value {
@@ -328,7 +331,7 @@ mod tests {
             by: "millstream".into(),
         };
         let mut out = Vec::new();
-        print(&mark, &mut out).expect("memory");
+        print(&mark, &Style::default(), &mut out).expect("memory");
         let wanted = "mark    2026-11-21T22:30:20Z  TXID 000000000000002a  before-import  until 3000-01-01T00:00:00Z  two\\nlines\n";
         assert_eq!(String::from_utf8(out).expect("text"), wanted);
         let shown = as_json(&mark);

@@ -2,15 +2,21 @@
 //!
 //! ```text
 //!   argv.rs       Go's one-dash flags → what clap reads
-//!   args.rs       commands and flags, ours and Litestream's
+//!   args.rs       commands and flags, ours and Litestream's · args/help.rs  their help
 //!   run.rs        run, replicate
 //!   restore.rs    restore, and its plan
-//!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout · progress.rs  the bar
-//!   ltx.rs        ltx · points.rs  points · mark.rs  mark · copy.rs  copy · source.rs  the replica that they look at
+//!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout
+//!   progress.rs   the progress bar
+//!   ltx.rs        ltx · points.rs  points · mark.rs  mark · source.rs  the replica that they look at
+//!   copy.rs       copy · secret_file.rs  variables by NAME_FILE
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset · health.rs  health
-//!   control.rs    list, info, sync, start, stop, register, unregister, snapshot · status.rs  status
-//!   process.rs    environment, working directory, signals · secret_file.rs  NAME_FILE · show.rs  what every command prints alike
-//!   logger.rs     where log lines go, and what they look like · stderr.rs  the thread that writes them · defect.rs  panics
+//!   control.rs    list, info, sync, start, stop, register, unregister, snapshot
+//!   status.rs     status
+//!   manual.rs     completions, man
+//!   process.rs    environment, working directory, signals · terminal.rs  the terminal
+//!   show.rs       times, sizes, counts · table.rs  tables
+//!   logger.rs     where log lines go, and what they look like · stderr.rs  their thread
+//!   defect.rs     panics
 //! ```
 
 mod args;
@@ -23,6 +29,7 @@ mod destination;
 mod health;
 mod logger;
 mod ltx;
+mod manual;
 mod mark;
 mod moment;
 mod points;
@@ -36,6 +43,8 @@ mod show;
 mod source;
 mod status;
 mod stderr;
+mod table;
+mod terminal;
 mod verify;
 
 use std::io::Write;
@@ -43,8 +52,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use args::Command;
-use process::{Environment, all_is_text, install, replica_at, variable};
-use show::{each_said, heading, printed, timestamp};
+use process::{Environment, all_is_text, install, local_zone, replica_at, variable};
+use show::{Style, count, each_said, heading, printed, timestamp};
 
 use crate::run::Failure;
 use crate::run::exit::{CONFIG, INTERNAL};
@@ -54,7 +63,7 @@ pub fn main() -> ExitCode {
     defect::report();
     let code = match args::parse(std::env::args_os()) {
         Ok(command) => dispatch(command).unwrap_or_else(|failure| {
-            stderr::say(&format!("Error: {}", failure.sentence()));
+            stderr::say(&format!("error: {}", failure.sentence()));
             failure.code
         }),
         Err(rejected) => {
@@ -76,8 +85,10 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Databases(command) => {
             let environment = Environment::of_process()?;
             let loaded = environment.load(|env, cwd| command.file.sources(env, cwd))?;
-            printed(databases::print(&loaded.options, command.json, &mut std::io::stdout()))
+            printed(databases::print(&loaded.options, command.json, terminal::width(), &mut std::io::stdout()))
         }
+        Command::Completions(command) => printed(manual::completions(command.shell, &mut std::io::stdout())),
+        Command::Man(command) => manual::man(command.dir.as_deref()),
         Command::Run(command) => with_runtime(run::run(command)),
         Command::Replicate(command) => with_runtime(run::replicate(command)),
         Command::Restore(command) => with_runtime(restore::restore(command)),
@@ -107,7 +118,7 @@ fn with_runtime(work: impl Future<Output = Result<u8, Failure>>) -> Result<u8, F
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("millstream")
-        // At the start every database wants one.
+        // At the start every database needs one.
         .thread_keep_alive(Duration::from_secs(2))
         .enable_all()
         .build()

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! 2026-11-20T14:00:00Z · 2026-11-20T15:00:00.5+01:00          RFC 3339, as in Litestream
-//! 2026-11-20 14:00 · today 09:30 · yesterday 14:00:05         in the local time zone (TZ, else the system's, else UTC)
-//! now · 10m ago · 2 hours ago · 1h30m ago · 3 days ago
+//! 2026-11-20 14:00 · today 9:30 · yesterday 14:00:05 · last monday 9:00
+//!                              in the local time zone: that of TZ, else the system's, else UTC
+//! now · 10m ago · 2 hours ago · 1h30m ago · 3 days ago · -5m
 //! ```
 //!
-//! Pure: reading knows no clock, and [`Moment::resolve`] is given one. What could mean two things is refused.
+//! Pure: reading needs no clock, and [`Moment::resolve`] is given the time. What could mean two
+//! things is refused.
 
 use anyhow::anyhow;
-use jiff::civil::{DateTime, Time};
+use jiff::civil::{DateTime, Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
 
@@ -20,19 +22,34 @@ use crate::run::exit::{INTERNAL, USAGE};
 const EXAMPLES: &str =
     "write for example 2000-01-01T00:00:00Z, \"2000-01-01 14:00\", \"yesterday 14:00\" or \"10m ago\"";
 
-/// A point in time, some kinds of which depend on when they are said.
+/// A point in time. Some kinds are relative to the current time.
 #[derive(Clone, Debug)]
 pub enum Moment {
     At(Timestamp),
-    /// On a clock on the wall.
+    /// In the local time zone.
     Local(DateTime),
     Ago(Span),
-    /// So many days before today, at this time.
+    /// This many days before today, at this time.
     Day {
         ago: i64,
         time: Time,
     },
+    /// The last such day before today, at this time.
+    Last {
+        weekday: Weekday,
+        time: Time,
+    },
 }
+
+const WEEKDAYS: [(&str, Weekday); 7] = [
+    ("monday", Weekday::Monday),
+    ("tuesday", Weekday::Tuesday),
+    ("wednesday", Weekday::Wednesday),
+    ("thursday", Weekday::Thursday),
+    ("friday", Weekday::Friday),
+    ("saturday", Weekday::Saturday),
+    ("sunday", Weekday::Sunday),
+];
 
 impl Moment {
     pub fn parse(text: &str) -> Result<Moment, String> {
@@ -47,14 +64,19 @@ impl Moment {
         if let Some(amount) = words.strip_suffix("ago") {
             return amounts(amount).map(Moment::Ago);
         }
+        if let Some(amount) = words.strip_prefix('-') {
+            return amounts(amount).map(Moment::Ago);
+        }
         for (day, ago) in [("today", 0), ("yesterday", 1)] {
-            let Some(rest) = words.strip_prefix(day) else { continue };
-            let rest = rest.trim_start();
-            if rest.is_empty() {
-                return Err(format!("{day} at what time? Write for example \"{day} 14:00\""));
+            if let Some(time) = words.strip_prefix(day) {
+                return Ok(Moment::Day { ago, time: time_on(day, time)? });
             }
-            let time = clock_time(rest).ok_or_else(|| format!("{rest:?} is not a time of day; {EXAMPLES}"))?;
-            return Ok(Moment::Day { ago, time });
+        }
+        if let Some(rest) = words.strip_prefix("last ") {
+            let rest = rest.trim_start();
+            let day = WEEKDAYS.iter().find_map(|(name, day)| Some((*name, *day, rest.strip_prefix(name)?)));
+            let (name, weekday, time) = day.ok_or_else(|| format!("{rest:?} does not begin with a day; {EXAMPLES}"))?;
+            return Ok(Moment::Last { weekday, time: time_on(&format!("last {name}"), time)? });
         }
         let (date, time) = words.split_once([' ', 't']).ok_or_else(|| format!("it is not a moment; {EXAMPLES}"))?;
         match (date.parse::<jiff::civil::Date>(), clock_time(time.trim_start())) {
@@ -63,9 +85,9 @@ impl Moment {
         }
     }
 
-    /// The moment, said at `now` and in its time zone.
+    /// The time stamp, relative to `now` and in its time zone.
     pub fn resolve(&self, now: &Zoned) -> Result<Timestamp, String> {
-        let out_of_range = |_| String::from("it lies outside of the years that can be counted");
+        let out_of_range = |_| String::from("it is outside of the years that can be counted");
         let local = |time: DateTime| now.time_zone().to_timestamp(time).map_err(out_of_range);
         match self {
             Moment::At(timestamp) => Ok(*timestamp),
@@ -75,14 +97,29 @@ impl Moment {
                 let day = now.date().checked_sub(Span::new().days(*ago)).map_err(out_of_range)?;
                 local(day.to_datetime(*time))
             }
+            Moment::Last { weekday, time } => {
+                let day = now.date().nth_weekday(-1, *weekday).map_err(out_of_range)?;
+                local(day.to_datetime(*time))
+            }
         }
     }
 }
 
-/// `14:00` or `14:00:05.5`.
+/// The time that follows a day.
+fn time_on(day: &str, rest: &str) -> Result<Time, String> {
+    let rest = rest.trim_start();
+    if rest.is_empty() {
+        return Err(format!("{day} at what time? Write for example \"{day} 14:00\""));
+    }
+    clock_time(rest).ok_or_else(|| format!("{rest:?} is not a time of day; {EXAMPLES}"))
+}
+
+/// `14:00`, `9:00` or `14:00:05.5`.
 fn clock_time(text: &str) -> Option<Time> {
-    let well_formed = text.len() >= 5 && text.as_bytes()[2] == b':' && !text.contains(|c: char| c.is_alphabetic());
-    if well_formed { text.parse().ok() } else { None }
+    let padded = if text.find(':') == Some(1) { format!("0{text}") } else { text.to_owned() };
+    let has_hours = padded.find(':') == Some(2) && padded.len() >= 5;
+    let well_formed = has_hours && !padded.contains(char::is_alphabetic);
+    if well_formed { padded.parse().ok() } else { None }
 }
 
 /// `10m`, `2 hours`, `1h30m`, `1 day 2 hours`.
@@ -98,7 +135,7 @@ fn amounts(text: &str) -> Result<Span, String> {
             rest[..digits].parse().map_err(|_| format!("{rest:?} does not begin with a number; {EXAMPLES}"))?;
         let unit = rest[digits..].trim_start();
         let letters = unit.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(unit.len());
-        let too_long = |_| format!("{number} {} are too long ago", &unit[..letters]);
+        let too_long = |_| format!("{number} {} is too long ago", &unit[..letters]);
         span = match &unit[..letters] {
             "s" | "sec" | "secs" | "second" | "seconds" => span.try_seconds(span.get_seconds().saturating_add(number)),
             "m" | "min" | "mins" | "minute" | "minutes" => span.try_minutes(span.get_minutes().saturating_add(number)),
@@ -113,14 +150,10 @@ fn amounts(text: &str) -> Result<Span, String> {
     Ok(span)
 }
 
-/// What `-timestamp` means now, by our clock and in the user's time zone; `tz` is the variable TZ.
-pub fn resolve(moment: &Moment, tz: Option<String>) -> Result<Timestamp, Failure> {
+/// The time stamp of `-timestamp` in a time zone, by our clock.
+pub fn resolve(moment: &Moment, zone: Result<TimeZone, String>) -> Result<Timestamp, Failure> {
     let usage = |why: String| Failure::new(USAGE, anyhow!("-timestamp: {why}"));
-    let zone = match (TimeZone::try_system(), tz.filter(|zone| !zone.is_empty())) {
-        (Ok(zone), _) => zone,
-        (Err(_), Some(zone)) => return Err(usage(format!("the time zone {zone:?} of TZ is not known here"))),
-        (Err(_), None) => TimeZone::UTC,
-    };
+    let zone = zone.map_err(usage)?;
     let now = Timestamp::from_millisecond(MACHINE.unix_ms()).map_err(|error| Failure::new(INTERNAL, error))?;
     let then = moment.resolve(&now.to_zoned(zone)).map_err(usage)?;
     tracing::debug!("-timestamp means {then}");
@@ -159,6 +192,12 @@ mod tests {
             ("Yesterday 14:00", "2026-11-20T13:00:00Z"),
             ("yesterday 00:00:01", "2026-11-19T23:00:01Z"),
             ("today 09:30", "2026-11-21T08:30:00Z"),
+            ("today 9:30", "2026-11-21T08:30:00Z"),
+            ("-5m", "2026-11-21T14:25:00.25Z"),
+            ("-1h30m", "2026-11-21T13:00:00.25Z"),
+            ("last monday 9:00", "2026-11-16T08:00:00Z"),
+            ("Last Saturday 16:00", "2026-11-14T15:00:00Z"),
+            ("last friday 23:59", "2026-11-20T22:59:00Z"),
         ] {
             assert_eq!(said(text).as_deref(), Ok(wanted), "{text}");
         }
@@ -179,6 +218,9 @@ mod tests {
             ("10 ago", "not a unit"),
             ("ten minutes ago", "does not begin with a number"),
             ("3 months ago", "not a unit"),
+            ("-", "how long ago"),
+            ("last week", "does not begin with a day"),
+            ("last monday", "at what time"),
             ("99999999999999999999s ago", "does not begin with a number"),
             ("999999999999999999 days ago", "too long ago"),
             ("-5m ago", "does not begin with a number"),

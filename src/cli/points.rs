@@ -1,4 +1,4 @@
-//! `millstream points`: what can be brought back, from when to when, and how densely.
+//! `millstream points`: which points in time can be restored.
 
 use std::io::{self, Write};
 
@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use super::args::Points as Command;
 use super::mark;
 use super::source::{self, Looked};
-use super::timestamp;
+use super::{Style, count, timestamp};
 use crate::config::Replica;
 use crate::remote::{LtxObject, Mark, Remote};
 use crate::restore::{Density, PointRange, Points, nothing_in, points as summarise};
 use crate::run::{Failure, restore_failure, store_failure};
 
-/// The moments of the two ends, exactly: a listing shows when a file was written, not when the commit was.
+/// The exact times of the two ends: a listing shows when a file was written, not when the commit
+/// was made.
 struct Window {
     oldest: (LtxObject, i64),
     newest: (LtxObject, i64),
@@ -31,10 +32,11 @@ pub async fn points(command: Command) -> Result<u8, Failure> {
         }
     }
     let out = &mut io::stdout();
-    let printed = match (command.json, looked.are_several()) {
+    let style = Style::of_stdout(&command.output);
+    let printed = match (command.output.json, looked.are_several()) {
         (true, false) => shown.iter().try_for_each(|(_, found)| writeln!(out, "{:#}", as_json(found))),
         (true, true) => writeln!(out, "{:#}", named_json(&shown)),
-        (false, several) => print_each(&shown, several, out),
+        (false, several) => print_each(&shown, several, &style, out),
     };
     super::printed(printed)?;
     super::each_said(failures, looked.are_several())
@@ -65,7 +67,7 @@ async fn points_of(looked: &Looked, replica: &Replica) -> Result<Found, Failure>
     Ok(Found { points, window, marks })
 }
 
-/// A list, of which each entry says which replica it is of.
+/// A list in which each entry names its replica.
 fn named_json(shown: &[(&str, Found)]) -> Value {
     let named = |(name, found): &(&str, Found)| {
         let mut shown = as_json(found);
@@ -75,10 +77,10 @@ fn named_json(shown: &[(&str, Found)]) -> Value {
     shown.iter().map(named).collect()
 }
 
-fn print_each(shown: &[(&str, Found)], several: bool, out: &mut dyn Write) -> io::Result<()> {
+fn print_each(shown: &[(&str, Found)], several: bool, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     for (at, (name, found)) in shown.iter().enumerate() {
         super::heading(several.then_some(*name), at == 0, out)?;
-        print(found, out)?;
+        print(found, style, out)?;
     }
     Ok(())
 }
@@ -127,31 +129,34 @@ fn as_json(Found { points, window, marks }: &Found) -> Value {
     })
 }
 
-fn print(Found { points, window, marks }: &Found, out: &mut dyn Write) -> io::Result<()> {
+fn print(Found { points, window, marks }: &Found, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     if let Some(Window { oldest, newest }) = window {
         for (word, (object, ms)) in [("oldest", oldest), ("newest", newest)] {
-            writeln!(out, "{word}  {}  TXID {}", timestamp(*ms), object.max_txid)?;
+            writeln!(out, "{word}  {}  TXID {}", style.time(*ms), object.max_txid)?;
         }
         writeln!(out)?;
     }
+    let line = |from: i64, to: i64, what: String, out: &mut dyn Write| {
+        let times = format!("{} … {}", style.time(from), style.time(to));
+        let fits = style.width.is_none_or(|width| times.chars().count() + 2 + what.chars().count() <= width);
+        writeln!(out, "{times}{}{what}", if fits { "  " } else { "\n  " })
+    };
     for range in &points.ranges {
-        let (from, to) = (timestamp(range.from_ms), timestamp(range.to_ms));
-        let points = if range.points == 1 { "1 point".into() } else { format!("{} points", range.points) };
         let density = match range.density {
             Density::EveryCommit => "every commit".into(),
             Density::Every { ms } => format!("about every {}", rounded(ms)),
             Density::Single => "one moment".into(),
         };
-        writeln!(out, "{from} … {to}  {density}, {points}")?;
+        line(range.from_ms, range.to_ms, format!("{density}, {}", count(range.points, "point")), out)?;
     }
     for hole in &points.holes {
         writeln!(out, "missing: the transactions {} to {} are in no file", hole.first_missing, hole.last_missing)?;
     }
     for old in &points.old {
-        let (from, to) = (timestamp(old.from_ms), timestamp(old.to_ms));
-        writeln!(out, "{from} … {to}  generation {} of Litestream 0.3, {} files", old.generation, old.files)?;
+        let what = format!("generation {} of Litestream 0.3, {}", old.generation, count(old.files, "file"));
+        line(old.from_ms, old.to_ms, what, out)?;
     }
-    marks.iter().try_for_each(|marked| mark::print(marked, out))
+    marks.iter().try_for_each(|marked| mark::print(marked, style, out))
 }
 
 /// Whole seconds, from a second on.
@@ -205,14 +210,14 @@ mod tests {
         };
         let found = Found { points, window: Some(window), marks: vec![marked] };
         let mut out = Vec::new();
-        print(&found, &mut out).expect("memory");
+        print(&found, &Style::default(), &mut out).expect("memory");
         let wanted = "oldest  2026-11-21T22:30:20Z  TXID 0000000000000004\n\
                       newest  2026-11-21T22:31:22Z  TXID 000000000000000a\n\
                       \n\
                       2026-11-21T22:30:20Z … 2026-11-21T22:31:20Z  about every 30s, 3 points\n\
                       2026-11-21T22:31:22Z … 2026-11-21T22:31:22Z  every commit, 1 point\n\
                       missing: the transactions 000000000000000b to 000000000000000b are in no file\n\
-                      2026-11-21T22:13:40Z … 2026-11-21T22:13:40Z  generation 00000000000000a0 of Litestream 0.3, 1 files\n\
+                      2026-11-21T22:13:40Z … 2026-11-21T22:13:40Z  generation 00000000000000a0 of Litestream 0.3, 1 file\n\
                       mark    2026-11-21T22:31:22Z  TXID 000000000000000a  v1\n";
         assert_eq!(String::from_utf8(out).expect("text"), wanted);
         let shown = as_json(&found);
@@ -226,7 +231,7 @@ mod tests {
         let bare = Found { points: found.points.clone(), window: None, marks: Vec::new() };
         let several = [("s3", found), ("nas", bare)];
         let mut out = Vec::new();
-        print_each(&several, true, &mut out).expect("memory");
+        print_each(&several, true, &Style::default(), &mut out).expect("memory");
         let text = String::from_utf8(out).expect("text");
         assert!(text.starts_with("replica s3\noldest  2026") && text.contains("  v1\n\nreplica nas\n2026"), "{text}");
         let shown = named_json(&several);

@@ -1,8 +1,10 @@
-//! What this process was given: environment, working directory, signals.
+//! Environment, working directory and signals of this process.
 
 use std::env::VarError;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+
+use jiff::tz::TimeZone;
 
 use super::secret_file;
 use crate::config::{self, Loaded, Options, Replica, Sources};
@@ -54,9 +56,18 @@ fn of_environment(name: &str) -> Option<String> {
     }
 }
 
-/// Refuses what was made without a variable that could not be read.
+/// Fails if a variable could not be read as text.
 pub fn all_is_text() -> Result<(), Failure> {
     UNKNOWN.get().map_or(Ok(()), |why| Err(Failure::told(CONFIG, why)))
+}
+
+/// The time zone of TZ, else the system's, else UTC. The error is a sentence.
+pub fn local_zone() -> Result<TimeZone, String> {
+    match (TimeZone::try_system(), variable("TZ").filter(|zone| !zone.is_empty())) {
+        (Ok(zone), _) => Ok(zone),
+        (Err(_), Some(zone)) => Err(format!("the time zone {zone:?} of TZ is not known here")),
+        (Err(_), None) => Ok(TimeZone::UTC),
+    }
 }
 
 /// The replica that a URL describes.

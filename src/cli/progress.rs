@@ -1,4 +1,5 @@
-//! How far a restore is, on a terminal: a bar with bytes, rate and time to go. Elsewhere `run/` writes a log line now and then.
+//! The progress of a restore on a terminal: a bar with bytes, rate and remaining time. Elsewhere
+//! `run/` logs it every few seconds.
 
 use std::convert::Infallible;
 use std::io::IsTerminal;

@@ -1,6 +1,7 @@
-//! `millstream reset`: this database is the newest state, says a human.
+//! `millstream reset`: the operator declares this database the newest state.
 //!
-//! Local work only: no replica is asked. What the order means is the business of the next start (`replicate/start.rs`).
+//! It works locally and asks no replica. The next start carries the order out
+//! (`replicate/start.rs`).
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ pub fn reset(command: &Command) -> Result<u8, Failure> {
     let refused = |why: String| Failure::new(CANNOT_WRITE, anyhow!(why));
     let shown = path.display();
     let failed = |error: FsError| Failure::new(CANNOT_WRITE, error);
-    // Before a dry run creates a directory for the lock.
+    // Checked first, because a dry run must not create a directory for the lock.
     let is_new = fsx::metadata_if_exists(&meta_path).map_err(failed)?.is_none();
     let _lock = match is_new && command.dry_run {
         true => None,
@@ -37,7 +38,7 @@ pub fn reset(command: &Command) -> Result<u8, Failure> {
             return Err(refused(format!("there is no database at {shown}: the next start restores it")));
         }
         Presence::NoDatabase(content) => {
-            return Err(refused(format!("{shown} is no SQLite database ({content})")));
+            return Err(refused(format!("{shown} is not a SQLite database ({content})")));
         }
     }
     let branch = format!("reset-{}", MACHINE.unix_ms());
@@ -49,7 +50,7 @@ pub fn reset(command: &Command) -> Result<u8, Failure> {
     printed(tell(&path, &steps, command.dry_run, &mut io::stdout()))
 }
 
-/// Where the database is, and our state of it.
+/// The path of the database, and the directory of our state.
 fn paths(command: &Command) -> Result<(PathBuf, PathBuf), Failure> {
     let environment = Environment::of_process()?;
     let sources = command.sources(&variable, environment.cwd.clone());

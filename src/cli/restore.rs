@@ -1,4 +1,4 @@
-//! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`, how to undo it in `undo.rs`.
+//! `restore`. Its target is in `target.rs`, its output in `show.rs`, how to undo it in `undo.rs`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use super::args::{IntegrityCheck, Restore};
 use super::destination::{Destination, Staging};
 use super::moment::resolve;
 use super::source::{Source, picked};
-use super::{Environment, install, logger, progress, replica_at, variable};
+use super::{Environment, install, local_zone, logger, progress, replica_at, variable};
 use crate::clock::MACHINE;
-use crate::config::{self, Database, Logging, Options, Replica};
+use crate::config::{Database, Options, Replica};
 use crate::ltx::Txid;
 use crate::replicate::blocking;
 use crate::restore::{self as restoring, Backup, FileOwner, Found, Integrity, Request, RestoreError, Target};
@@ -24,26 +24,27 @@ mod show;
 mod target;
 mod undo;
 
-/// What the command line and the configuration say together.
+/// The order, from command line and configuration.
 struct Order {
-    /// Those that may be restored from: of a database all, unless one was picked.
+    /// Replicas to restore from: all of the database, unless -replica names one.
     replicas: Vec<Replica>,
     /// Every database of the configuration.
     all: Vec<Database>,
     /// As the user wrote it, for output.
     source: String,
     destination: Destination,
-    /// Where the note for replication goes: only for a database of the configuration, or one that has notes.
+    /// Directory of the note for the replication: only for a database of the configuration, or one
+    /// that has notes.
     meta_path: Option<PathBuf>,
     owner: Option<FileOwner>,
     mode: Option<u32>,
 }
 
 pub async fn restore(command: Restore) -> Result<u8, Failure> {
-    let (mut signals, _nursery) = install()?;
+    let (mut signals, _reaper) = install()?;
     let order = order(&command)?;
     let mut recovery = recovery(&command, &order)?;
-    // At once: nothing is asked of the bucket for a target that is none.
+    // Checked first, so that a wrong target costs no request.
     let destination = order.destination.clone();
     blocking(move || target::check_kind(&destination)).await?;
     if let Some(name) = &command.mark {
@@ -75,7 +76,7 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
         None => recovery,
     };
     let work = async |cancel| {
-        let show = async |done: &_| progress::show(done, command.json).await;
+        let show = async |done: &_| progress::show(done, command.output_flags.json).await;
         let (from, restored) = restore_newest(&backups, &recovery, &cancel, show).await?;
         if let Some(staging) = staging {
             deliver(&order.destination, staging, mode, &cancel).await?;
@@ -106,7 +107,7 @@ impl Order {
         }
     }
 
-    /// What output calls a replica: Litestream's word for its kind, or one of several by its name.
+    /// The replica in the output: Litestream's word for its kind, or its name if there are several.
     fn shown<'a>(&'a self, name: &'a str) -> &'a str {
         match self.replicas.as_slice() {
             [replica] => replica.kind(),
@@ -115,13 +116,13 @@ impl Order {
     }
 }
 
-/// What would be restored, and from the replica of which name.
+/// The plan, and the name of its replica.
 async fn plan(backups: &[Backup], target: Target, cancel: &CancellationToken) -> Result<(String, Found), RestoreError> {
     let ((name, remote), _) = restoring::newest(backups, target, cancel).await?;
     Ok((name.to_owned(), restoring::plan(remote, target, cancel).await?))
 }
 
-/// The restore that comes before what was asked for.
+/// The same restore into the staging directory.
 fn staged(recovery: Recovery, staging: &Staging) -> Recovery {
     let mut request = recovery.request;
     request.output = staging.database();
@@ -138,7 +139,7 @@ async fn deliver(
 ) -> Result<(), RestoreError> {
     let (destination, held) = (destination.clone(), staging.clone());
     let deliver = tokio::task::spawn_blocking(move || destination.deliver(&held, mode));
-    // A pipe that nobody reads must not keep a signal waiting; the process ends with the thread in it.
+    // A pipe that is not read must not delay a signal; the thread ends with the process.
     match cancel.run_until_cancelled(deliver).await {
         Some(done) => done.map_err(|_| RestoreError::Cancelled)?.map_err(RestoreError::Io),
         None => {
@@ -152,7 +153,7 @@ fn order(command: &Restore) -> Result<Order, Failure> {
     let environment = Environment::of_process()?;
     match command.source() {
         Source::Url(url) => {
-            start_logging(command, None);
+            logger::start_as_told(&command.sources(&variable, PathBuf::new()));
             let replica = replica_at(&url)?;
             let output = command.output.clone().context("-o is required with a URL");
             let destination = output.and_then(|path| Ok(Destination::parse(&path)?));
@@ -172,7 +173,7 @@ fn order(command: &Restore) -> Result<Order, Failure> {
             let sources = command.sources(&variable, environment.cwd.clone());
             let path = sources.absolute(&path).map_err(|error| Failure::new(CONFIG, error))?;
             let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
-            start_logging(command, Some(&loaded.options));
+            logger::start(&loaded.options.logging);
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
             let database = loaded.options.find(&path).ok_or_else(|| Failure::new(CONFIG, unknown()))?;
@@ -198,15 +199,6 @@ fn of_database(command: &Restore, database: &Database, options: &Options) -> Res
     })
 }
 
-fn start_logging(command: &Restore, options: Option<&Options>) {
-    let configured = options.map(|options| options.logging);
-    let level = match command.verbose {
-        true => config::LogLevel::Debug,
-        false => configured.map(|logging| logging.level).unwrap_or_default(),
-    };
-    logger::start(&Logging { level, format: configured.map(|logging| logging.format).unwrap_or_default() });
-}
-
 fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
     let mut request = Request::new(order.destination.path());
     request.target = match (command.txid, &command.timestamp) {
@@ -214,7 +206,7 @@ fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
             let zero = || Failure::new(USAGE, anyhow!("-txid: there is no TXID 0"));
             Target::Txid(Txid::new(txid).ok_or_else(zero)?)
         }
-        (None, Some(moment)) => Target::Before(resolve(moment, variable("TZ"))?.as_millisecond()),
+        (None, Some(moment)) => Target::Before(resolve(moment, local_zone())?.as_millisecond()),
         (None, None) => Target::Latest,
     };
     request.force = command.force;
@@ -232,7 +224,7 @@ fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
 
 fn without_backup(command: &Restore, error: RestoreError) -> Result<u8, Failure> {
     match error {
-        // All of them say so, not one of several.
+        // This error means that every replica is empty.
         RestoreError::NoBackup { address } if command.if_replica_exists => {
             tracing::info!("no matching backups found in {address}");
             Ok(0)

@@ -1,4 +1,4 @@
-//! `run` and `replicate`: the same life, with Litestream's defaults for the second.
+//! `run` and `replicate`: the same stages, with Litestream's defaults for the second.
 
 use super::args::{LifeFlags, Replicate, Run};
 use super::{Environment, defect, install, logger, variable};
@@ -20,7 +20,7 @@ pub async fn run(command: Run) -> Result<u8, Failure> {
         false => Some(CommandLine::new(command.command).map_err(config)?),
     };
     let Some(app) = app else {
-        let error = anyhow::anyhow!("{}: nothing to run: add `exec:`, or -- COMMAND", loaded.origin);
+        let error = anyhow::anyhow!("{}: nothing to run; add `exec:`, or -- CMD", loaded.origin);
         return Err(Failure::new(CONFIG, error));
     };
     let migrate_timeout = command.migrate_timeout;

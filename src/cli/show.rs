@@ -1,13 +1,69 @@
-//! What every command prints alike.
+//! What every command prints alike: times, sizes, counts, headings.
+//!
+//! A file or a pipe gets what Litestream writes: times in UTC and sizes in bytes, which programs
+//! read. A terminal gets local times with their offset and rounded sizes, unless -utc or -bytes ask
+//! for the others.
 
 use std::io::{self, Write};
 
 use anyhow::anyhow;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
+use super::args::OutputFlags;
+use super::{process, terminal};
 use crate::run::Failure;
 use crate::run::exit::INTERNAL;
 
-/// The exit code of a command whose work is what it prints. A reader who has seen enough is nobody's failure.
+/// How times and sizes are written.
+#[derive(Clone, Debug, Default)]
+pub struct Style {
+    /// `None` is UTC, as Litestream writes it.
+    zone: Option<TimeZone>,
+    rounds_sizes: bool,
+    /// Columns of the terminal, if there is one.
+    pub width: Option<usize>,
+}
+
+impl Style {
+    /// For stdout as it is.
+    pub fn of_stdout(flags: &OutputFlags) -> Style {
+        let width = terminal::width();
+        let is_terminal = width.is_some();
+        // A time zone that is not known is no reason to show no times.
+        let zone = (is_terminal && !flags.utc).then(|| process::local_zone().ok()).flatten();
+        Style { zone, rounds_sizes: is_terminal && !flags.bytes, width }
+    }
+
+    pub fn time(&self, unix_ms: i64) -> String {
+        match (&self.zone, Timestamp::from_millisecond(unix_ms)) {
+            (Some(zone), Ok(time)) => time.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+            _ => timestamp(unix_ms),
+        }
+    }
+
+    /// In a table.
+    pub fn size(&self, bytes: u64) -> String {
+        if self.rounds_sizes { rounded(bytes) } else { bytes.to_string() }
+    }
+
+    /// In a sentence.
+    pub fn amount(&self, bytes: u64) -> String {
+        if self.rounds_sizes { rounded(bytes) } else { count(bytes, "byte") }
+    }
+
+    /// A time of RFC 3339 from another process, without its fraction of a second; in the offset
+    /// that it has, or on a terminal in ours.
+    pub fn time_of(&self, rfc3339: &str) -> String {
+        match (&self.zone, rfc3339.parse::<Timestamp>()) {
+            (Some(_), Ok(time)) => self.time(time.as_millisecond()),
+            _ => whole_seconds(rfc3339),
+        }
+    }
+}
+
+/// The exit code of a command whose work is what it prints. It is no failure if the reader closes
+/// the pipe early.
 pub fn printed(done: io::Result<()>) -> Result<u8, Failure> {
     match done {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(INTERNAL, error)),
@@ -15,7 +71,7 @@ pub fn printed(done: io::Result<()>) -> Result<u8, Failure> {
     }
 }
 
-/// What stands above the part of one replica; without a name nothing does.
+/// The line above the part of one replica; there is none without a name.
 pub fn heading(name: Option<&str>, is_first: bool, out: &mut dyn Write) -> io::Result<()> {
     let Some(name) = name else { return Ok(()) };
     if !is_first {
@@ -24,20 +80,100 @@ pub fn heading(name: Option<&str>, is_first: bool, out: &mut dyn Write) -> io::R
     writeln!(out, "replica {name}")
 }
 
-/// The end of a command that has looked at each replica, where these could not be: each is said, and the first one's code is
-/// that of the command.
+/// Reports the replicas that a command could not look at. The first of them gives the exit code.
 pub fn each_said(failures: Vec<(String, Failure)>, several: bool) -> Result<u8, Failure> {
     let mut failures = failures.into_iter().map(|(name, failure)| match several {
         true => Failure { error: anyhow!("the replica {name}: {}", failure.sentence()), ..failure },
         false => failure,
     });
     let Some(first) = failures.next() else { return Ok(0) };
-    failures.for_each(|failure| super::stderr::say(&format!("Error: {}", failure.sentence())));
+    failures.for_each(|failure| super::stderr::say(&format!("error: {}", failure.sentence())));
     Err(first)
 }
 
 /// In whole seconds of UTC, as Litestream shows times.
 pub fn timestamp(unix_ms: i64) -> String {
-    let second = jiff::Timestamp::from_second(unix_ms.div_euclid(1000));
+    let second = Timestamp::from_second(unix_ms.div_euclid(1000));
     second.map_or_else(|_| unix_ms.to_string(), |time| time.to_string())
+}
+
+/// A number with its noun: `1 file`, `2 files`.
+pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// In powers of a thousand, as Litestream shows sizes.
+pub fn rounded(bytes: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in units {
+        if value < 1000.0 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, next);
+    }
+    match unit {
+        "B" => format!("{bytes} B"),
+        _ if value < 9.95 => format!("{value:.1} {unit}"),
+        _ => format!("{value:.0} {unit}"),
+    }
+}
+
+/// A time of RFC 3339 without its fraction of a second, in its own offset.
+fn whole_seconds(time: &str) -> String {
+    match time.split_once('.') {
+        Some((second, rest)) => format!("{second}{}", rest.trim_start_matches(|c: char| c.is_ascii_digit())),
+        None => time.to_owned(),
+    }
+}
+
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+
+    /// A terminal of so many columns, one hour ahead of UTC.
+    pub fn on_terminal(width: usize) -> Style {
+        let zone = TimeZone::fixed(jiff::tz::Offset::constant(1));
+        Style { zone: Some(zone), rounds_sizes: true, width: Some(width) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_litestreams() {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (4152, "4.2 kB"),
+            (9949, "9.9 kB"),
+            (9960, "10 kB"),
+            (32_992, "33 kB"),
+            (4_152_992, "4.2 MB"),
+        ] {
+            assert_eq!(rounded(bytes), shown, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_program_reads_utc_and_bytes_and_a_person_local_times_and_rounded_sizes() {
+        let (plain, terminal) = (Style::default(), testing::on_terminal(80));
+        let ms = 1_795_300_223_999;
+        assert_eq!((plain.time(ms).as_str(), plain.size(3560).as_str()), ("2026-11-21T22:30:23Z", "3560"));
+        assert_eq!((terminal.time(ms).as_str(), terminal.size(3560).as_str()), ("2026-11-21T23:30:23+01:00", "3.6 kB"));
+        assert_eq!((plain.amount(1).as_str(), terminal.amount(1).as_str()), ("1 byte", "1 B"));
+        let theirs = "2026-04-24T12:00:00.123456789+02:00";
+        assert_eq!(plain.time_of(theirs), "2026-04-24T12:00:00+02:00");
+        assert_eq!(terminal.time_of(theirs), "2026-04-24T11:00:00+01:00");
+    }
+
+    #[test]
+    fn numbers_agree_with_their_nouns() {
+        assert_eq!([0_u32, 1, 2].map(|n| count(n, "file")), ["0 files", "1 file", "2 files"]);
+    }
 }

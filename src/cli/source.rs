@@ -1,16 +1,17 @@
-//! The replicas that a command looks at: those of a database of the configuration file, or that of a URL.
+//! The replicas that a command looks at: those of a database of the configuration file, or that of
+//! a URL.
 
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 
 use super::{Environment, logger, replica_at, variable};
-use crate::config::{self, Database, Logging, Replica, Sources};
+use crate::config::{Database, Replica, Sources};
 use crate::remote::Remote;
 use crate::run::exit::CONFIG;
 use crate::run::{self, Failure};
 
-/// What the operand `DB|URL` says.
+/// The operand `DB|URL`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A database of the configuration file.
@@ -21,7 +22,7 @@ pub enum Source {
 /// The replicas to look at, in the order of the configuration; never none.
 pub struct Looked {
     pub replicas: Vec<Replica>,
-    /// Every database of the configuration file: what is theirs is not looked at.
+    /// Every database of the configuration file; their paths in the bucket are left out.
     all: Vec<Database>,
 }
 
@@ -30,7 +31,8 @@ impl Looked {
         run::connect(replica, &self.all).await
     }
 
-    /// Whether what is told must say of which replica it is: with the database's only one, or a picked one, it is plain.
+    /// Whether the output must name the replica: not with the only one, or with one that was
+    /// picked.
     pub fn are_several(&self) -> bool {
         self.replicas.len() > 1
     }
@@ -45,7 +47,7 @@ pub fn find<'a>(
     let configuration = |error: anyhow::Error| Failure::new(CONFIG, error);
     match source {
         Source::Url(url) => {
-            logger::start(&Logging { level: config::LogLevel::default(), format: config::LogFormat::default() });
+            logger::start_as_told(&sources(&variable, PathBuf::new()));
             Ok(Looked { replicas: vec![replica_at(url)?], all: Vec::new() })
         }
         Source::Database(path) => {

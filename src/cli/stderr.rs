@@ -1,14 +1,16 @@
-//! What this process says on stderr, without ever waiting for whoever should read it.
+//! Writes to stderr without ever waiting for its reader.
 //!
-//! A log driver that does not read, or a terminal that is stopped, keeps a write for as long as it likes, and nothing that
-//! supervises or replicates may wait for that. So a line goes to a bounded backlog, and one thread writes:
+//! A log driver that does not read, or a stopped terminal, can block a write without limit, and
+//! neither supervision nor replication may wait for that. So each line goes to a bounded backlog,
+//! and one thread writes:
 //!
 //! ```text
 //!   log lines, errors, panics ──▶ Backlog ──▶ one thread ──▶ file descriptor 2
 //! ```
 //!
-//! When the backlog is full its oldest lines are dropped, because the newest say how things stand now. How many were dropped is
-//! said before the first line that comes after them. At the end of the process what is left is written if somebody reads it.
+//! When the backlog is full its oldest lines are dropped, because the newest show the current
+//! state. Their number is logged before the next line. At the end of the process the rest is
+//! written, if stderr is read.
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::terminal::colours_are_welcome;
 use crate::clock::MACHINE;
 
 use backlog::{Backlog, Next};
@@ -26,7 +29,7 @@ mod backlog;
 
 /// Lines that wait for a reader, in bytes.
 const CAPACITY: usize = 512 * 1024;
-/// At the end: for so long at most what is left is written, and for so long a reader who takes nothing is waited for.
+/// Limits at the end: for writing the rest, and for a reader that accepts nothing.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 const STALL_MAX: Duration = Duration::from_millis(100);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -35,7 +38,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 static STDERR: OnceLock<Arc<Outlet>> = OnceLock::new();
 
 thread_local! {
-    /// The thread that writes may wait, and says at once what it has to say.
+    /// Set in the writing thread: its own lines are written directly.
     static WRITES: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -53,14 +56,14 @@ pub fn say(text: &str) {
     stderr().push(line);
 }
 
-/// Writes what is left, for as long as somebody reads it and a second at most.
+/// Writes the rest while stderr is read, for a second at most.
 pub fn flush() {
     if let Some(stderr) = STDERR.get() {
         stderr.flush();
     }
 }
 
-/// For the logger: what is written at once is one line.
+/// For the logger: each write is one line.
 #[derive(Clone, Copy, Debug)]
 pub struct Lines;
 
@@ -108,7 +111,7 @@ impl Outlet {
     }
 
     fn backlog(&self) -> MutexGuard<'_, Backlog> {
-        // A list of lines is whole after each step, whoever panicked.
+        // The list is consistent after each step, also if a thread panicked.
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,7 +121,7 @@ impl Outlet {
         }
         let mut backlog = self.backlog();
         if backlog.has_no_writer {
-            // Too many threads. The smallest write that a pipe with room takes does not wait.
+            // The thread could not be started. A small write to a pipe with room does not block.
             return line.chunks(libc::PIPE_BUF).take_while(|_| self.takes_more()).for_each(|part| self.write_out(part));
         }
         backlog.push(line);
@@ -144,20 +147,21 @@ impl Outlet {
         }
     }
 
-    /// Writes all of it, however long that takes. What a closed pipe or a full disk does not take is lost.
+    /// Writes all of it, however long that takes. It is lost if the pipe is closed or the disk is
+    /// full.
     fn write_out(&self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match nix::unistd::write(self.out.as_fd(), bytes) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(Errno::EINTR) => {}
-                // Somebody who shares the file description has made it non-blocking.
+                // Another process that shares the file description has made it non-blocking.
                 Err(Errno::EAGAIN) => drop(poll_for_writing(self.out.as_fd(), -1)),
                 Err(_) => return,
             }
         }
     }
 
-    /// Whether a write would find room at this moment.
+    /// Whether a write would not block at this moment.
     fn takes_more(&self) -> bool {
         poll_for_writing(self.out.as_fd(), 0)
     }
@@ -171,7 +175,7 @@ impl Outlet {
         let mut backlog = self.backlog();
         while !backlog.is_written() && MACHINE.blocking_instant() - began < FLUSH_MAX {
             let now = MACHINE.blocking_instant();
-            // A thread that only waits for its turn on a busy machine does not stall.
+            // If stderr accepts data, the thread only waits for the processor.
             if self.takes_more() {
                 stalled_since = None;
             } else if now - *stalled_since.get_or_insert(now) >= STALL_MAX {
@@ -185,7 +189,7 @@ impl Outlet {
     }
 }
 
-/// Whether there is room, or an error to meet, within so many milliseconds (-1: whenever that is).
+/// Whether a write would make progress or fail within so many milliseconds; -1 waits without limit.
 fn poll_for_writing(out: BorrowedFd<'_>, patience_ms: libc::c_int) -> bool {
     let mut poll = libc::pollfd { fd: out.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
     // SAFETY: one valid, writable pollfd.
@@ -194,7 +198,7 @@ fn poll_for_writing(out: BorrowedFd<'_>, patience_ms: libc::c_int) -> bool {
 
 /// Whether stderr is a terminal and colours are welcome there.
 pub fn has_colours() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    io::stderr().is_terminal() && colours_are_welcome()
 }
 
 #[cfg(test)]
@@ -229,7 +233,8 @@ mod tests {
     fn a_pipe_that_nobody_reads_keeps_nobody_waiting() {
         let (outlet, reader, told) = piped(64 * 1024);
         let line = |number: u64| format!("{number:0>99}\n").into_bytes();
-        // Far more than pipe and backlog hold. A test that waits here for ever has found the defect.
+        // Far more than pipe and backlog hold. A test that waits here for ever has found the
+        // defect.
         let count = 20_000;
         (0..count).for_each(|number| outlet.push(line(number)));
         outlet.flush();

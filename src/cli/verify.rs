@@ -1,4 +1,4 @@
-//! `millstream verify`: is the backup there, is it whole, and is it this database?
+//! `millstream verify`: whether the backup exists, is complete, and is that of this database.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::args::Verify as Command;
 use super::source::{Source, picked};
-use super::{Environment, install, logger, replica_at, timestamp, variable};
-use crate::config::{self, Database, Logging, Replica};
+use super::{Environment, Style, count, install, logger, replica_at, timestamp, variable};
+use crate::config::{self, Database, Replica};
 use crate::fsx::{self, FsError};
 use crate::remote::{Finding, Severity, Span};
 use crate::restore::{Reached, RestoreError};
@@ -26,9 +26,9 @@ struct Subject {
     replica: Replica,
     /// The replica's name, if its database has several.
     name: Option<String>,
-    /// Where the database is, if that is known.
+    /// The path of the database, if it is known.
     database: Option<PathBuf>,
-    /// How far back the configuration promises every moment.
+    /// The retention: how far back every point in time must be restorable.
     window: Option<Duration>,
 }
 
@@ -39,7 +39,7 @@ impl Subject {
         Subject { replica: replica.clone(), name, database: Some(database.path.clone()), window }
     }
 
-    /// As it is shown.
+    /// The title in the output.
     fn title(&self) -> String {
         match &self.name {
             Some(name) => format!("{}  (replica {name})", self.replica.url),
@@ -48,7 +48,7 @@ impl Subject {
     }
 }
 
-/// What became of it.
+/// The result for one replica.
 enum Outcome {
     Told(Box<Verified>),
     /// There is no backup.
@@ -76,9 +76,10 @@ impl Outcome {
 }
 
 pub async fn verify(command: Command) -> Result<u8, Failure> {
-    let (mut signals, _nursery) = install()?;
+    let (mut signals, _reaper) = install()?;
     let (subjects, all) = subjects(&command)?;
     check_paths(&command)?;
+    let style = Style::of_stdout(&command.output);
     let mut outcomes = Vec::with_capacity(subjects.len());
     for subject in subjects {
         let order = order(&command, &subject);
@@ -91,12 +92,12 @@ pub async fn verify(command: Command) -> Result<u8, Failure> {
             Err(failure) => Outcome::Failed(failure),
         };
         let outcome = unless_signalled(&mut signals, work).await?;
-        if !command.json {
-            super::printed(print(&subject, &order, &outcome, &mut io::stdout()))?;
+        if !command.output.json {
+            super::printed(print(&subject, &order, &outcome, &style, &mut io::stdout()))?;
         }
         outcomes.push((subject, order, outcome));
     }
-    if command.json {
+    if command.output.json {
         let all: Vec<Value> =
             outcomes.iter().map(|(subject, order, outcome)| as_json(subject, order, outcome)).collect();
         super::printed(writeln!(io::stdout(), "{:#}", Value::from(all)))?;
@@ -104,7 +105,7 @@ pub async fn verify(command: Command) -> Result<u8, Failure> {
     Ok(worst(outcomes.iter().map(|(_, _, outcome)| outcome.code())))
 }
 
-/// What cannot be a database, or hold one, is refused at once.
+/// Refuses paths that cannot be a database, or a directory for one, before any request.
 fn check_paths(command: &Command) -> Result<(), Failure> {
     let refused = |error: FsError| Failure::told(CANNOT_WRITE, error);
     if let Some(path) = &command.db {
@@ -113,11 +114,11 @@ fn check_paths(command: &Command) -> Result<(), Failure> {
     let Some(dir) = command.dir.as_ref().filter(|_| command.deep) else { return Ok(()) };
     match fsx::metadata_if_exists(dir).map_err(refused)?.is_none_or(|dir| dir.is_dir()) {
         true => Ok(()),
-        false => Err(Failure::new(CANNOT_WRITE, anyhow!("-dir {}: it is no directory", dir.display()))),
+        false => Err(Failure::new(CANNOT_WRITE, anyhow!("-dir {}: it is not a directory", dir.display()))),
     }
 }
 
-/// The exit code of all together: damage before doubt.
+/// The exit code for all replicas: damage counts more than an unknown state.
 fn worst(codes: impl Iterator<Item = u8>) -> u8 {
     codes.max_by_key(|code| (*code == BACKUP, *code)).unwrap_or(0)
 }
@@ -133,7 +134,7 @@ fn cannot_tell(error: RestoreError) -> Failure {
 fn subjects(command: &Command) -> Result<(Vec<Subject>, Vec<Database>), Failure> {
     let configuration = |error: anyhow::Error| Failure::new(CONFIG, error);
     if let Some(Source::Url(url)) = command.source() {
-        logger::start(&Logging { level: config::LogLevel::default(), format: config::LogFormat::default() });
+        logger::start_as_told(&command.look.sources(&variable, PathBuf::new()));
         let replica = replica_at(&url)?;
         let file = |db| config::database_file(db).map(std::borrow::Cow::into_owned);
         let database = command.db.as_deref().map(file).transpose();
@@ -159,7 +160,7 @@ fn subjects(command: &Command) -> Result<(Vec<Subject>, Vec<Database>), Failure>
     let found: Vec<Subject> = match named {
         None => {
             loaded.require_databases().map_err(configuration)?;
-            // Not every database must have a replica of that name.
+            // Databases without a replica of that name are left out.
             let found: Vec<Subject> =
                 loaded.options.databases.iter().filter_map(|db| subjects(db).ok()).flatten().collect();
             let unknown = || anyhow!("{}: no database has a replica {:?}", loaded.origin, name.unwrap_or_default());
@@ -182,7 +183,7 @@ fn order(command: &Command, subject: &Subject) -> Order {
     Order { deep, window: subject.window, parallelism: PARALLELISM }
 }
 
-fn print(subject: &Subject, order: &Order, outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
+fn print(subject: &Subject, order: &Order, outcome: &Outcome, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     let url = subject.title();
     let verified = match outcome {
         Outcome::Told(verified) => verified,
@@ -196,16 +197,17 @@ fn print(subject: &Subject, order: &Order, outcome: &Outcome, out: &mut dyn Writ
     }
     if let (Some((oldest, _)), Some((newest, ms))) = (&verified.audit.ends, verified.newest()) {
         let (oldest, oldest_ms) = (oldest.max_txid, oldest.modified_ms);
-        writeln!(out, "  newest  {}  TXID {newest}", timestamp(ms))?;
-        writeln!(out, "  oldest  {}  TXID {oldest}", timestamp(oldest_ms))?;
+        writeln!(out, "  newest  {}  TXID {newest}", style.time(ms))?;
+        writeln!(out, "  oldest  {}  TXID {oldest}", style.time(oldest_ms))?;
     }
     let how = if order.deep.is_some() { "every byte was read" } else { "names, headers and ends were read" };
     if verified.audit.files > 0 {
-        writeln!(out, "  {} sound files, {} bytes: {how}", verified.audit.files, verified.audit.bytes)?;
+        let (files, bytes) = (count(verified.audit.files, "sound file"), style.amount(verified.audit.bytes));
+        writeln!(out, "  {files}, {bytes}: {how}")?;
     }
     if let Some(proof) = &verified.restored {
-        let (bytes, reached) = (proof.database_bytes, &proof.reached);
-        writeln!(out, "  restored {reached}: {bytes} bytes, integrity_check ok")?;
+        let (bytes, reached) = (style.amount(proof.database_bytes), &proof.reached);
+        writeln!(out, "  restored {reached}: {bytes}, integrity_check ok")?;
     }
     let path = subject.database.as_deref().unwrap_or_else(|| std::path::Path::new("")).display();
     match &verified.live {

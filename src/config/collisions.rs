@@ -1,4 +1,5 @@
-//! Databases and replicas that would destroy each other: no two share a file, our state, or a place in a bucket.
+//! Databases and replicas that would destroy each other: no two share a file, our state, or a place
+//! in a bucket.
 
 use super::options::{Database, Replica};
 use crate::remote::is_among_files;
@@ -26,7 +27,8 @@ fn is_same(a: &Replica, b: &Replica) -> bool {
     a.target.is_same_place(&b.target)
 }
 
-/// A second copy in the same place is none, and one among the files of another replica would hide those.
+/// A second copy in the same place is none, and one among the files of another replica would hide
+/// those.
 fn refuse_within(databases: &[Database]) -> Result<(), String> {
     let every = || databases.iter().flat_map(|database| database.replicas.iter().map(move |r| (database, r)));
     for (at, (database, replica)) in every().enumerate() {
@@ -40,7 +42,7 @@ fn refuse_within(databases: &[Database]) -> Result<(), String> {
             }
             if replica.target.path_below(&other.target).is_some_and(|below| is_among_files(&below)) {
                 return Err(format!(
-                    "the replica {other_name} of {other_path} lies among the files of the replica {name} of {path}; \
+                    "the replica {other_name} of {other_path} is among the files of the replica {name} of {path}; \
                      give it a place of its own"
                 ));
             }
@@ -114,10 +116,10 @@ mod tests {
         read(&below("ltxs")).expect("no directory of a replica");
         for dir in ["ltx", "ltx/0", "0000", "0009/x", "generations", "claims/x"] {
             let told = problem(&below(dir));
-            assert!(told.contains("the replica file of /a lies among the files of the replica file-2 of /a"), "{told}");
+            assert!(told.contains("the replica file of /a is among the files of the replica file-2 of /a"), "{told}");
         }
         let told =
             problem(&two("{path: /a, replica: {url: 's3://b/x'}}", "{path: /c, replica: {url: 's3://b/x/ltx'}}"));
-        assert!(told.contains("the replica s3 of /c lies among the files of the replica s3 of /a"), "{told}");
+        assert!(told.contains("the replica s3 of /c is among the files of the replica s3 of /a"), "{told}");
     }
 }

@@ -1,8 +1,10 @@
-//! The file that a database's name means: a path, `sqlite://PATH`, or one of SQLite's own `file:` URIs.
+//! The file that a database's name means: a path, `sqlite://PATH`, or one of SQLite's own `file:`
+//! URIs.
 //!
-//! What follows `sqlite://` is the path, as in Litestream: three slashes make it absolute. Beyond Litestream, as other programs
-//! write it: `sqlite:PATH`, `jdbc:sqlite:PATH`, `sqlite3://file:PATH`, and parameters (`?mode=rwc`), which say how to open the
-//! file and not which one it is. Pure.
+//! What follows `sqlite://` is the path, as in Litestream: three slashes make it absolute. Beyond
+//! Litestream, as other programs write it: `sqlite:PATH`, `jdbc:sqlite:PATH`,
+//! `sqlite3://file:PATH`, and parameters (`?mode=rwc`), which say how to open the file and not
+//! which one it is. Pure.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -26,7 +28,8 @@ pub fn database_file(name: &Path) -> Result<Cow<'_, Path>, String> {
     Ok(Cow::Borrowed(Path::new(OsStr::from_bytes(path))))
 }
 
-/// What follows `file:`, as SQLite reads it: an authority that is empty or this host, a path with %-escapes, parameters.
+/// What follows `file:`, as SQLite reads it: an authority that is empty or this host, a path with
+/// %-escapes, parameters.
 fn of_uri(uri: &[u8]) -> Result<std::path::PathBuf, String> {
     let (rest, _fragment) = split(uri, b"#");
     let (place, parameters) = split(rest, b"?");

@@ -1,11 +1,13 @@
-//! Environment variables in the raw text of litestream.yml, as Go's `os.Expand` replaces them before anything is parsed.
+//! Environment variables in the raw text of litestream.yml, as Go's `os.Expand` replaces them
+//! before anything is parsed.
 //!
-//! `$NAME` and `${NAME}`; a name without a value becomes nothing, and is reported, because an empty URL or key is the usual
-//! consequence (`unset.rs` says what it means where it stands). Beyond Litestream: `${NAME:-default}`. Pure: the environment
-//! is a function.
+//! `$NAME` and `${NAME}`; a name without a value becomes nothing, and is reported, because it
+//! usually makes an empty URL or key (`unset.rs` judges each place). Beyond Litestream:
+//! `${NAME:-default}`. Pure: the environment is a function.
 
-/// Stands for a name without a value in a text that is only read to find out where that name stands. Private use
-/// characters: YAML reads them as letters, and nobody's configuration holds these two side by side.
+/// Stands for a name without a value in a text that is only read to find out where that name
+/// stands. Private use characters: YAML reads them as letters, and no real configuration contains
+/// these two side by side.
 pub const MARK: &str = "\u{e00f}\u{f8f0}";
 
 /// The text after expansion, and the names that had no value, each once, in order.
@@ -112,7 +114,8 @@ fn token(after: &str) -> Token<'_> {
     }
 }
 
-/// Whether the end of `text` lies in a YAML comment: good enough to keep warnings about examples in comments away.
+/// Whether the end of `text` lies in a YAML comment: good enough to keep warnings about examples in
+/// comments away.
 fn in_comment(text: &str) -> bool {
     let line = &text[text.rfind('\n').map_or(0, |at| at + 1)..];
     line.trim_start().starts_with('#') || line.contains(" #")

@@ -1,4 +1,5 @@
-//! Whatever stands in litestream.yml or in a URL: options, or one sentence, and never a secret in it.
+//! Fuzz target: any litestream.yml and any URL gives options, or an error of one sentence without a
+//! secret.
 
 use std::path::PathBuf;
 
@@ -29,7 +30,8 @@ fn check_file(bytes: &[u8], path: &PathBuf, load: Load) {
     let loaded = load(&sources);
     assert!(loaded == load(&sources), "not the same twice");
     match loaded {
-        // Options are printed for debugging only, but even there secrets are covered; all that a URL hides is the URL's.
+        // Options are printed for debugging only, but even there secrets are covered; all that a
+        // URL hides is the URL's.
         Ok(_) => {}
         Err(error) => {
             is_one_sentence(&error);

@@ -1,7 +1,9 @@
-//! The table of every key of litestream.yml, of both of Litestream's generations and our own: its kind and what we do with it.
+//! The table of every key of litestream.yml, of both of Litestream's generations and our own: its
+//! kind and what we do with it.
 //!
-//! This is the whole vocabulary: a key that is not in here is an error, and no other file spells out which keys exist. The
-//! parser (`yaml.rs`) walks it; `load.rs` and `replica.rs` only read the values of keys that are `Supported`.
+//! This is the whole vocabulary: a key that is not in here is an error, and no other file spells
+//! out which keys exist. The parser (`yaml.rs`) walks it; `load.rs` and `replica.rs` only read the
+//! values of keys that are `Supported`.
 
 /// The kinds of section a key can stand in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub enum Level {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Text,
-    /// A text that says where something lies, or how it is kept there: with a part of it missing, it would name another place.
+    /// A path, URL or bucket: with a part of it missing it would name another place.
     Place,
     Bool,
     /// A whole number.
@@ -38,11 +40,11 @@ pub enum Kind {
     Sections(Level),
 }
 
-/// What becomes of a value.
+/// What is done with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     Supported,
-    /// Read, checked and put aside; the text says why.
+    /// Read, checked and ignored; the text says why.
     NoEffect(&'static str),
     /// An error unless it is switched off; the text names the feature.
     NotYet(&'static str),
@@ -127,7 +129,7 @@ static DB: &[Key] = &[
     key("verify", Section(Level::Verify), Supported),
 ];
 
-/// What a replica has and the root can preset for every replica.
+/// Keys of a replica, which the root can preset for every replica.
 static REPLICA_SHARED: &[Key] = &[
     key("sync-interval", Duration, Supported),
     key("validation-interval", Duration, Supported),
@@ -272,7 +274,7 @@ impl Level {
         }
     }
 
-    /// What the writer of an unknown key most likely meant; completes "unknown key `x` in y".
+    /// The key that was probably meant; completes "unknown key `x` in y".
     pub fn suggestion(self, unknown: &str) -> Option<String> {
         let normal = dashed(unknown);
         if let Some(key) = self.key(&normal) {
@@ -284,13 +286,13 @@ impl Level {
         nearest(&normal, self.keys().map(|k| k.name)).map(|name| format!("; did you mean `{name}`?"))
     }
 
-    /// Where a key of the same name takes another kind of value.
+    /// A place where a key of the same name takes another kind of value.
     pub fn other_meaning(self, key: &Key) -> Option<String> {
         let differs = |level: Level| level.key(key.name).is_some_and(|other| other.kind != key.kind);
         if LEVELS.into_iter().any(differs) { self.elsewhere(key.name) } else { None }
     }
 
-    /// Where a key belongs that does not stand here.
+    /// The section that a misplaced key belongs to.
     fn elsewhere(self, name: &str) -> Option<String> {
         let places: Vec<&str> = LEVELS
             .into_iter()

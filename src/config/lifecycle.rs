@@ -1,4 +1,5 @@
-//! Compaction, snapshots and retention: the global keys, and what a database or a replica says otherwise.
+//! Compaction, snapshots and retention: the global keys, and what a database or a replica says
+//! otherwise.
 
 use super::options::{Lifecycle, SnapshotPolicy};
 use super::section::Section;

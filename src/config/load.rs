@@ -1,7 +1,8 @@
 //! Brings the sources together: which file is read, and what flags and environment change in it.
 //!
-//! The environment and the working directory are handed in, so that every rule here can be tested. Precedence: flag,
-//! environment, file, default. Every error is one sentence that begins with the file it is about.
+//! The environment and the working directory are handed in, so that every rule here can be tested.
+//! Precedence: flag, environment, file, default. Every error is one sentence that begins with the
+//! file it is about.
 
 use std::path::{Path, PathBuf};
 
@@ -46,8 +47,8 @@ impl Loaded {
         Ok(is_off)
     }
 
-    /// For the commands that write to replicas: refuses one that would be lost with its database. What is only near to it
-    /// is to be said.
+    /// For the commands that write to replicas: refuses one that would be lost with its database.
+    /// Returns warnings about replicas that are on the same disk.
     pub fn refuse_shared_fate(&self) -> anyhow::Result<Vec<String>> {
         placement::check(&self.options.databases).map_err(|why| anyhow!("{}: {why}", self.origin))
     }
@@ -70,7 +71,8 @@ pub fn replica_from_url(url: &str, env: &dyn Fn(&str) -> Option<String>) -> anyh
     at_url(url, PathContext { cwd: Path::new("/"), env }).map_err(on_one_line)
 }
 
-/// An error may quote a key or a path. A line break or an escape sequence in it must not reach a log or a terminal as one.
+/// An error may quote a key or a path. A line break or an escape sequence in it must not reach a
+/// log or a terminal as one.
 fn on_one_line(error: anyhow::Error) -> anyhow::Error {
     let text = format!("{error:#}");
     if !text.contains(char::is_control) {
@@ -102,7 +104,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, urls: &[String]) -> anyhow::Resu
     }
     let path = context.database(db).map_err(|why| anyhow!("database: {why}"))?;
     let replica = |(index, url): (usize, &String)| {
-        // Which of them it is, where there are several.
+        // With several replicas the error says which one it is.
         at_url(url, context).map_err(|why| if urls.len() > 1 { anyhow!("URL {}: {why}", index + 1) } else { why })
     };
     let replicas = urls.iter().enumerate().map(replica).collect::<anyhow::Result<Vec<Replica>>>()?;
@@ -160,7 +162,7 @@ fn off(origin: &str, sources: &Sources<'_>) -> anyhow::Result<Loaded> {
     Ok(Loaded { options, warnings, notes, origin: format!("there is no {origin}") })
 }
 
-/// The text with the environment in it, and what is to be said about names without a value.
+/// The text after the expansion, and warnings about names without a value.
 fn expanded(origin: &str, text: String, sources: &Sources<'_>) -> Result<(String, Vec<String>), String> {
     if !sources.expand_env {
         return Ok((text, Vec::new()));
@@ -171,7 +173,7 @@ fn expanded(origin: &str, text: String, sources: &Sources<'_>) -> Result<(String
     Ok((expanded, warnings))
 }
 
-/// What flags and environment say about every database, wherever that comes from.
+/// Applies flags and environment to the databases of a file or of the command line.
 fn apply_overrides(loaded: &mut Loaded, sources: &Sources<'_>) {
     let options = &mut loaded.options;
     // `-exec "$CMD"` with an unset CMD is as good as no -exec, as in Litestream.
@@ -184,14 +186,28 @@ fn apply_overrides(loaded: &mut Loaded, sources: &Sources<'_>) {
     for database in &mut options.databases {
         database.restore_if_db_not_exists |= sources.restore_if_db_not_exists;
     }
+    match level(sources) {
+        Ok(level) => options.logging.level = level.unwrap_or(options.logging.level),
+        Err(warning) => loaded.warnings.push(warning),
+    }
+}
+
+/// How a command logs that reads no file, and a warning for the user.
+pub fn logging_without_file(sources: &Sources<'_>) -> (Logging, Option<String>) {
+    let (level, warning) = match level(sources) {
+        Ok(level) => (level.unwrap_or_default(), None),
+        Err(warning) => (LogLevel::default(), Some(warning)),
+    };
+    (Logging { level, format: LogFormat::default() }, warning)
+}
+
+/// The log level of flag or environment. Other programs in the container read LOG_LEVEL too, so a
+/// word that is not known is a warning and no error.
+fn level(sources: &Sources<'_>) -> Result<Option<LogLevel>, String> {
     match (sources.log_level, non_empty(sources, "LOG_LEVEL")) {
-        (Some(level), _) => options.logging.level = level,
-        // Other programs in the container read this name too: a word we do not know is not an error.
-        (None, Some(text)) => match LogLevel::parse(&text) {
-            Ok(level) => options.logging.level = level,
-            Err(why) => loaded.warnings.push(format!("LOG_LEVEL is ignored: {why}")),
-        },
-        (None, None) => {}
+        (Some(level), _) => Ok(Some(level)),
+        (None, Some(text)) => LogLevel::parse(&text).map(Some).map_err(|why| format!("LOG_LEVEL is ignored: {why}")),
+        (None, None) => Ok(None),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   flags ─┐
-//!   env ───┼─→ load ─→ expand (raw text), unset ─→ yaml (led by keys, the table) ─→ resolve ─→ replicas ─→ replica ─→ url
-//!   file ──┘                                                                   └─→ Options
+//!   env ───┼─→ load ─→ expand (raw text), unset ─→ yaml (by keys, the table) ─→ resolve ─→ Options
+//!   file ──┘                                                    replicas ─→ replica ─→ url ──┘
 //! ```
 
 mod collisions;
@@ -33,7 +33,7 @@ mod url;
 mod yaml;
 
 pub use database_file::database_file;
-pub use load::{Loaded, replica_from_url};
+pub use load::{Loaded, logging_without_file, replica_from_url};
 pub use monitoring::{Addr, Monitoring, OnReplicationEnd};
 pub use options::{Database, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, Socket, Verify};
 pub use paths::default_meta_path;

@@ -1,5 +1,4 @@
-//! How others learn how it goes: `addr`, `max-lag`, `heartbeat-url`, and what follows when a
-//! replication has ended.
+//! The keys of monitoring: `addr`, `max-lag`, `heartbeat-url`, `on-replication-end`.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,18 +9,18 @@ use super::section::Section;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Monitoring {
-    /// Where metrics and health are served; `None`: nowhere.
+    /// Address of metrics and health; `None` is off.
     pub addr: Option<Addr>,
-    /// The oldest commit that is in no replica may be as old as this, or the application counts as not ready; `None`: as old
-    /// as it likes.
+    /// Maximum age of the oldest commit that is in no replica; beyond it the application is not
+    /// ready. `None` is no limit.
     pub max_lag: Option<Duration>,
     pub heartbeat: Option<Heartbeat>,
     pub on_replication_end: OnReplicationEnd,
 }
 
 impl Monitoring {
-    /// Long enough for a store that is away for a while: where nothing can be uploaded, an application that is taken away
-    /// is the second outage. Short enough that a person is called the same hour.
+    /// Long enough for a short outage of the store: to take the application away then would be a
+    /// second outage. Short enough to alert a person within the hour.
     pub const MAX_LAG: Duration = Duration::from_secs(5 * 60);
 }
 
@@ -72,7 +71,8 @@ impl Addr {
         }
     }
 
-    /// Where a process of this machine reaches it; `None`: only the one that listens knows its port.
+    /// The URL for processes of this machine; `None` if the port is 0, which only the listener
+    /// knows.
     pub fn url(&self) -> Option<String> {
         let host = match self.host.as_deref() {
             None | Some("0.0.0.0" | "::") => "127.0.0.1".to_owned(),
@@ -95,14 +95,14 @@ impl Heartbeat {
     pub const INTERVAL_MIN: Duration = Duration::from_secs(60);
 }
 
-/// The address of a heartbeat is what proves who sends it.
+/// The URL of a heartbeat is a secret: it identifies the sender.
 impl fmt::Debug for Heartbeat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Heartbeat").field("url", &self.url.host_str()).field("interval", &self.interval).finish()
     }
 }
 
-/// What becomes of the application when a replication has ended for good.
+/// What happens to the application when a replication has ended by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnReplicationEnd {
     /// It runs on, and is not ready.

@@ -1,7 +1,7 @@
-//! What the rest of the program is told: every setting typed, validated and with its default filled in.
+//! The settings for the rest of the program: typed, validated, with defaults.
 //!
-//! The types here know nothing of YAML, flags or environment variables. Where a key of litestream.yml and a field differ in
-//! name, the field's comment says which key it is.
+//! The types here know nothing of YAML, flags or environment variables. Where a key of
+//! litestream.yml and a field differ in name, the field's comment says which key it is.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::target::Target;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub databases: Vec<Database>,
-    /// The application's command line (`exec`, `-exec`), split into words by whoever runs it.
+    /// The application's command line (`exec`, `-exec`), not yet split into words.
     pub exec: Option<String>,
     /// The migration's command line (`migrate`, `-migrate`).
     pub migrate: Option<String>,
@@ -42,7 +42,7 @@ impl Options {
     }
 }
 
-/// Where commands are taken from other processes.
+/// The control socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
     pub path: PathBuf,
@@ -51,7 +51,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Litestream's default, also of the commands that look for it.
+    /// Litestream's default, also that of our commands.
     pub const PATH: &str = "/var/run/litestream.sock";
     pub const MODE: u32 = 0o600;
 }
@@ -83,7 +83,8 @@ pub enum LogFormat {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
-    /// From the first signal (or the child's end) to our own end: the child's stop and the final sync share it.
+    /// From the first signal (or the child's end) to our own end: the child's stop and the final
+    /// sync share it.
     pub grace: Duration,
     /// Key `shutdown-sync-timeout`: how long the final sync may retry.
     pub sync_timeout: Duration,
@@ -106,7 +107,8 @@ impl Default for Shutdown {
 pub struct Database {
     /// Absolute; symbolic links are not resolved here.
     pub path: PathBuf,
-    /// Our own local state: `.<name>-millstream` beside the database unless `meta-path` says otherwise.
+    /// Our own local state: `.<name>-millstream` beside the database unless `meta-path` says
+    /// otherwise.
     pub meta_path: PathBuf,
     pub capture: CaptureOptions,
     pub restore_if_db_not_exists: bool,
@@ -122,9 +124,9 @@ pub struct Database {
 /// Where the commits of one database go, in the order of the configuration.
 #[derive(Clone, Debug)]
 pub struct Replicas {
-    /// The one that says who owns the history.
+    /// The first replica, which fences.
     pub first: Replica,
-    /// These get the same files.
+    /// The mirrors, which get the same files.
     pub mirrors: Vec<Replica>,
 }
 
@@ -153,17 +155,17 @@ impl Replicas {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verify {
     pub interval: Duration,
-    /// Restore it, not only look at it.
+    /// Restore it; otherwise only names and headers are checked.
     pub deep: bool,
     /// Bytes read in a second, at most.
     pub rate: u64,
-    /// Where the temporary database goes; `None`: the system's directory for such.
+    /// Directory of the temporary database; `None` is that of the system.
     pub dir: Option<PathBuf>,
 }
 
 impl Verify {
     pub const RATE: u64 = 16 << 20;
-    /// Slower than this a read would look like one that stalls.
+    /// At a lower rate a read would be taken for one that stalls.
     pub const RATE_MIN: u64 = 256 << 10;
 }
 
@@ -191,10 +193,11 @@ impl Default for CaptureOptions {
     }
 }
 
-/// The place a database is shipped to.
+/// A destination of a database.
 #[derive(Clone, Debug)]
 pub struct Replica {
-    /// Unique among the replicas of its database (`name`); by default Litestream's name for the kind of store.
+    /// Unique among the replicas of its database (`name`); by default Litestream's name for the
+    /// kind of store.
     pub name: String,
     /// For logs and errors; secrets are redacted.
     pub url: String,
@@ -203,8 +206,8 @@ pub struct Replica {
     pub sync_interval: Duration,
     /// Already resolved: the replica's 0.3 keys, else the database's, else the global ones.
     pub snapshot: SnapshotPolicy,
-    /// Key by key: the database's, else the global ones; without them what Litestream's `validation-interval` and
-    /// `validation.interval` ask for. `None` is off.
+    /// Key by key: the database's, else the global ones; without them what Litestream's
+    /// `validation-interval` and `validation.interval` ask for. `None` is off.
     pub verify: Option<Verify>,
 }
 
@@ -212,7 +215,7 @@ impl Replica {
     /// Litestream's default `sync-interval`.
     pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-    /// At this place, with every default.
+    /// A replica at this place, with all defaults.
     pub fn new(url: impl Into<String>, target: Target) -> Replica {
         Replica {
             name: target.kind().into(),
@@ -230,7 +233,7 @@ impl Replica {
     }
 }
 
-/// What happens to the files of a replica as they grow old.
+/// Compaction, snapshots and retention of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lifecycle {
     /// Intervals of compaction levels 1, 2, …

@@ -1,4 +1,4 @@
-//! Who a restored file belongs to: `UID:GID`, by number or by name.
+//! The owner of a restored file: `UID:GID`, by number or by name.
 
 use nix::unistd::{Group, User};
 

@@ -1,6 +1,7 @@
 //! Paths as people write them, made absolute: `~/`, relative ones, and the names of databases.
 //!
-//! Lexical, as Go's `filepath.Abs`: nothing is looked up on the disk and symbolic links stay what they are.
+//! Lexical, as Go's `filepath.Abs`: nothing is looked up on the disk and symbolic links stay what
+//! they are.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -57,7 +58,7 @@ fn clean(path: &Path) -> PathBuf {
     kept
 }
 
-/// Where our own state of a database lies: `/data/app.db` → `/data/.app.db-millstream`.
+/// The directory of our own state of a database: `/data/app.db` → `/data/.app.db-millstream`.
 pub fn default_meta_path(db: &Path) -> PathBuf {
     db.with_file_name(fsx::framed(".", db.file_name().unwrap_or_default(), "-millstream", 0))
 }

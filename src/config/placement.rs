@@ -1,7 +1,8 @@
-//! Whether what destroys a database would destroy its replica with it: for replicas that are directories.
+//! Refuses a directory as replica that would be lost together with its database.
 //!
-//! A variable without a value, or a path one level too short, makes such a replica of what was meant to be a bucket or another
-//! disk. The paths are compared as they are on the disk, with symbolic links followed as far as they exist.
+//! A variable without a value, or a path one level too short, makes such a replica of what was
+//! meant to be a bucket or another disk. The paths are compared as they are on the disk, with
+//! symbolic links followed as far as they exist.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::options::Database;
 use super::target::Target;
 
-/// What is to be said about replicas that can be used; an error is the sentence about one that cannot.
+/// Returns warnings about replicas that can be used; the error is a sentence about one that cannot.
 pub fn check(databases: &[Database]) -> Result<Vec<String>, String> {
     let files: Vec<Real> = databases.iter().map(|database| Real::of(&database.path)).collect();
     let mut warnings = Vec::new();
@@ -43,11 +44,12 @@ fn check_one(database: &Database, file: &Real, dir: &Path, replica: &Real) -> Re
         return Err(format!("the replica {shown} of {of} shares a directory with `meta-path` ({notes}); {ELSEWHERE}"));
     }
     let shares_disk = replica.device.is_some() && replica.device == file.device;
-    // Everything is below the root, and what is mounted below the directory of a database is another disk.
+    // Everything is below the root, and what is mounted below the directory of a database is
+    // another disk.
     let own_dir = file.path.parent().filter(|dir| dir.parent().is_some());
     if let Some(own_dir) = own_dir.filter(|own_dir| shares_disk && replica.path.starts_with(own_dir)) {
         let own_dir = own_dir.display();
-        return Err(format!("the replica {shown} lies in the database's own directory {own_dir}; {ELSEWHERE}"));
+        return Err(format!("the replica {shown} is in the database's own directory {own_dir}; {ELSEWHERE}"));
     }
     Ok(shares_disk.then(|| {
         format!(
@@ -88,7 +90,8 @@ mod tests {
     use super::super::sources::Sources;
     use super::*;
 
-    /// What is said about `DATABASE REPLICA`, both below a directory in which `data/` and `backup/` exist.
+    /// What is said about `DATABASE REPLICA`, both below a directory in which `data/` and `backup/`
+    /// exist.
     fn verdict(dir: &Path, db: &str, replica: &str) -> Result<Vec<String>, String> {
         let env = |_: &str| None;
         let mut sources = Sources::new(&env, dir.to_owned());
@@ -116,12 +119,12 @@ mod tests {
             ("data/app.db", "", "contains the database"),
             ("data/app.db", "to-data", "contains the database"),
             ("data/app.db", "data/app.db", "contains the database"),
-            ("data/new.db", "data/backup", "lies in the database's own directory"),
-            ("data/app.db", "data/deep/er/still", "lies in the database's own directory"),
-            ("data/app.db", "to-deep/x", "lies in the database's own directory"),
-            ("to-data/app.db", "data/x", "lies in the database's own directory"),
-            ("linked.db", "data/x", "lies in the database's own directory"),
-            ("app.db", "backup", "lies in the database's own directory"),
+            ("data/new.db", "data/backup", "is in the database's own directory"),
+            ("data/app.db", "data/deep/er/still", "is in the database's own directory"),
+            ("data/app.db", "to-deep/x", "is in the database's own directory"),
+            ("to-data/app.db", "data/x", "is in the database's own directory"),
+            ("linked.db", "data/x", "is in the database's own directory"),
+            ("app.db", "backup", "is in the database's own directory"),
             ("data/app.db", "data/.app.db-millstream/x", "`meta-path`"),
         ] {
             let problem = verdict(context.path(), db, replica).expect_err(replica);

@@ -1,5 +1,5 @@
-//! A database that is added while the program runs: its path and the URL of its replica, and everything else as the file
-//! presets it for all databases.
+//! A database that is added while the program runs: its path and the URL of its replica, and
+//! everything else as the file presets it for all databases.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::section::{Section, Value};
 use super::sources::Sources;
 use super::{collisions, placement, replica, unset, url};
 
-/// A database that may be replicated, and what is to be said of it.
+/// A database that may be replicated, and warnings about it.
 #[derive(Debug)]
 pub struct Added {
     pub database: Database,
@@ -17,8 +17,8 @@ pub struct Added {
 }
 
 impl Options {
-    /// The database at this absolute path with one replica. `present` are the databases that it must not collide with. The
-    /// error is a sentence that holds no secret.
+    /// The database at this absolute path with one replica. `present` are the databases that it
+    /// must not collide with. The error is a sentence that holds no secret.
     pub fn added(
         &self,
         path: PathBuf,
@@ -53,7 +53,7 @@ impl Options {
             Some((_, what)) => format!("this database and another one {what}"),
             None => why,
         })?;
-        // What is said of the others has been said.
+        // Warnings about the other databases have been logged before.
         let of_others = placement::check(present).unwrap_or_default();
         let near = placement::check(&all)?.into_iter().filter(|warning| !of_others.contains(warning));
         warnings.extend(near);
@@ -102,7 +102,7 @@ mod tests {
         let options = options(FILE);
         for (path, url, part) in [
             ("/data/b.db", "s3://b/a", "this database and another one have the same replica"),
-            ("/data/b.db", "s3://b/a/ltx", "lies among the files"),
+            ("/data/b.db", "s3://b/a/ltx", "is among the files"),
             ("/data/a.db", "s3://b/b", "name the same database"),
             ("/data/b.db", "file:///data", "contains the database"),
             ("/data/b.db", "s3://KEY:SECRET@", "replica URL"),

@@ -1,4 +1,4 @@
-//! How the replicas are proved in the background: our `verify`, else what Litestream's own keys ask for.
+//! Settings of the background proof: our `verify`, else Litestream's keys for validation.
 
 use std::path::Path;
 
@@ -20,7 +20,8 @@ pub fn of_replica(
     }
 }
 
-/// Litestream's keys: 0.3's restored the replica and compared it, 0.5's looks for gaps in its levels.
+/// Litestream's keys: 0.3's restored the replica and compared it, 0.5's looks for gaps in its
+/// levels.
 fn validation(replica: &Section, root: &Section) -> Option<Verify> {
     let of_03 = replica.duration("validation-interval").or_else(|| root.duration("validation-interval"));
     let of_05 = root.section("validation").and_then(|validation| validation.duration("interval"));

@@ -1,9 +1,12 @@
-//! One replica: its own keys, the file's global defaults, its URL and the environment, settled into a [`Replica`].
+//! One replica: its own keys, the file's global defaults, its URL and the environment, settled into
+//! a [`Replica`].
 //!
-//! Precedence, as Litestream's: the replica's key, the global key, the URL, the provider's default. For access keys: the
-//! file, the URL, `AWS_*` (left to the SDK, which also knows profiles and roles), `LITESTREAM_*`.
+//! Precedence, as Litestream's: the replica's key, the global key, the URL, the provider's default.
+//! For access keys: the file, the URL, `AWS_*` (left to the SDK, which also knows profiles and
+//! roles), `LITESTREAM_*`.
 //!
-//! Errors are sentences without a place; the caller knows which replica it is. No sentence holds a secret.
+//! Errors are sentences without a place; the caller knows which replica it is. No sentence holds a
+//! secret.
 
 use std::path::Path;
 use std::time::Duration;
@@ -28,7 +31,8 @@ impl Keys<'_> {
         self.own.text(name).or_else(|| self.global.text(name)).map(str::to_owned)
     }
 
-    /// A value that becomes a part of a header or an address, without the spaces and line breaks around it.
+    /// A value that becomes a part of a header or an address, without the spaces and line breaks
+    /// around it.
     fn value(&self, name: &str) -> Option<String> {
         tidy(self.own.text(name)).or_else(|| tidy(self.global.text(name)))
     }
@@ -57,7 +61,8 @@ pub fn from_url(url: &str, context: PathContext<'_>) -> Result<Replica, String> 
     Ok(Replica::new(url::redact(url), target))
 }
 
-/// The replica that a section of the file describes: where it is, and how often something is uploaded.
+/// The replica that a section of the file describes: where it is, and how often something is
+/// uploaded.
 pub fn from_section(
     own: &Section,
     global: &Section,
@@ -75,7 +80,7 @@ pub fn from_section(
     })
 }
 
-/// Where it is, as it is shown and as it is reached.
+/// The place of the replica: its URL for display, and how to reach it.
 fn place(keys: &Keys<'_>, context: PathContext<'_>, warnings: &mut Vec<String>) -> Result<(String, Target), String> {
     let own = keys.own;
     let path = own.text("path");
@@ -83,7 +88,7 @@ fn place(keys: &Keys<'_>, context: PathContext<'_>, warnings: &mut Vec<String>) 
         return Err("`path` holds a url; write it as `url`".into());
     }
     let other = ["path", "bucket"].into_iter().find(|name| own.text(name).is_some());
-    // An empty url is as good as none where something else says the place, as in Litestream.
+    // An empty url counts as none if other keys say the place, as in Litestream.
     if let Some(url) = own.text("url").or_else(|| (own.has("url") && other.is_none()).then_some("")) {
         if let Some(other) = other {
             return Err(format!("`url` and `{other}` say the same thing; remove one"));
@@ -160,7 +165,8 @@ fn bucket_target(
 }
 
 fn endpoint(location: &S3Location, keys: &Keys<'_>) -> Result<Option<String>, String> {
-    // Unlike one in a URL, an endpoint in the file without a scheme is always HTTPS, as in Litestream.
+    // Unlike one in a URL, an endpoint in the file without a scheme is always HTTPS, as in
+    // Litestream.
     let configured = keys.value("endpoint").map(|e| if e.contains("://") { e } else { format!("https://{e}") });
     let Some(endpoint) = configured.or_else(|| tidy(location.endpoint.as_deref())) else { return Ok(None) };
     match ::url::Url::parse(&endpoint) {
@@ -188,7 +194,7 @@ fn path_style(location: &S3Location, keys: &Keys<'_>) -> bool {
     keys.value("endpoint").is_some() || location.force_path_style.unwrap_or(false)
 }
 
-/// What signs the requests; `None` leaves it to the AWS chain.
+/// The keys that sign the requests; `None` leaves them to the AWS chain.
 fn credentials(
     location: &S3Location,
     keys: &Keys<'_>,
@@ -229,7 +235,7 @@ fn encryption(location: &S3Location, keys: &Keys<'_>, context: PathContext<'_>) 
         None => keys.value("sse-customer-key").or_else(|| tidy(location.sse_customer_key.as_deref())),
     };
     let algorithm = keys.value("sse-customer-algorithm").or_else(|| tidy(location.sse_customer_algorithm.as_deref()));
-    // Without a key an algorithm means nothing.
+    // An algorithm without a key has no effect.
     let customer_algorithm = customer_key.as_ref().map(|_| algorithm.unwrap_or_else(|| Sse::ALGORITHM.to_owned()));
     Ok(Sse { customer_algorithm, customer_key: customer_key.map(Secret::new), kms_key_id })
 }

@@ -1,4 +1,5 @@
-//! The replicas of one database, under 0.5's name or 0.3's: each with its name and everything that it takes from around it.
+//! The replicas of one database, under 0.5's name or 0.3's: each with its name and everything that
+//! it takes from around it.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use super::paths::PathContext;
 use super::section::Section;
 use super::{lifecycle, proof, replica};
 
-/// What a replica's section does not say itself.
+/// What a replica inherits from around its section.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
     pub root: &'a Section,
@@ -53,8 +54,8 @@ fn sections<'a>(db: &'a Section, place: &str) -> Result<Vec<(&'a Section, String
     }
 }
 
-/// Those without a name of their own are called after their kind, the second one with a number. An error completes the place
-/// of the database.
+/// A replica without a name gets that of its kind, the second one with a number. The error text
+/// follows the place of the database.
 fn together(replicas: Vec<(Replica, bool)>) -> Result<Replicas, String> {
     let mut unnamed: BTreeMap<&str, usize> = BTreeMap::new();
     let numbered = |(replica, has_name): (Replica, bool)| {

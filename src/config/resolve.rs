@@ -1,4 +1,5 @@
-//! From the checked sections of a file to [`Options`]: defaults, inheritance, and the rules that concern several keys at once.
+//! From the checked sections of a file to [`Options`]: defaults, inheritance, and the rules that
+//! concern several keys at once.
 //!
 //! Errors are sentences that begin with the place (`dbs[0].replica: …`); the caller adds the file.
 

@@ -1,7 +1,8 @@
 //! Single values as people write them: durations, sizes, booleans, file modes, log levels.
 //!
-//! Pure. What Litestream's own readers take (Go durations, go-humanize sizes, YAML 1.1 booleans) is taken here with the same
-//! meaning; what they read as nonsense (a bare `10` is ten nanoseconds there) is an error that says what to write.
+//! Pure. What Litestream's own readers take (Go durations, go-humanize sizes, YAML 1.1 booleans) is
+//! taken here with the same meaning; what they read as nonsense (a bare `10` is ten nanoseconds
+//! there) is an error that says what to write.
 
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ const UNITS: [(&str, u128); 10] = [
     ("w", 7 * 24 * 3600 * NANOS_PER_SEC),
 ];
 
-/// Reads `1h30m`, `.5s`, `500ms`, `0`, `2d`. The error completes the sentence "… is not a duration: ".
+/// Reads `1h30m`, `.5s`, `500ms`, `0`, `2d`. The error completes the sentence "… is not a duration:
+/// ".
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let unsigned = text.strip_prefix('+').unwrap_or(text);
@@ -147,7 +149,8 @@ fn split_while(text: &str, keep: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|c| !keep(c)).unwrap_or(text.len()))
 }
 
-/// `number × scale` of a decimal number, cut off below one; `None` when it is not a number or overflows.
+/// `number × scale` of a decimal number, cut off below one; `None` when it is not a number or
+/// overflows.
 fn scaled(number: &str, scale: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {

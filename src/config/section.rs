@@ -1,7 +1,7 @@
 //! The checked contents of litestream.yml: what the parser writes and the resolver reads.
 //!
-//! A section only ever holds keys of the table, each with a value of the kind the table asks for; a getter for another kind
-//! finds nothing.
+//! A section only ever holds keys of the table, each with a value of the kind the table asks for; a
+//! getter for another kind finds nothing.
 
 use std::fmt;
 use std::time::Duration;

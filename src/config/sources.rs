@@ -1,4 +1,4 @@
-//! What the options are made of: flags, environment, working directory.
+//! The sources of the options: flags, environment, working directory.
 //!
 //! The environment and the working directory are handed in, so that every rule can be tested.
 
@@ -12,7 +12,7 @@ use super::paths::PathContext;
 
 pub(super) const DEFAULT_CONFIG_PATH: &str = "/etc/litestream.yml";
 
-/// Everything the options are made of.
+/// All sources of the options.
 pub struct Sources<'a> {
     /// `-config`.
     pub config_path: Option<PathBuf>,
@@ -55,14 +55,15 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// A database from the command line as the databases' paths are written in `Options`, for `Options::find`.
+    /// A database from the command line as the databases' paths are written in `Options`, for
+    /// `Options::find`.
     pub fn absolute(&self, path: &Path) -> anyhow::Result<PathBuf> {
         self.context().database(path).map_err(|why| anyhow!(why))
     }
 
     /// Whether there is a file to read: one that was named, or the one at the usual place.
     pub fn has_file(&self) -> bool {
-        // What cannot be told is left to the reading, which says why.
+        // If this cannot be checked, reading the file fails with the reason.
         self.named_file().is_some() || Path::new(DEFAULT_CONFIG_PATH).try_exists().unwrap_or(true)
     }
 

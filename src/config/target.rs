@@ -1,6 +1,7 @@
-//! Where a replica lies: a directory, or a place in a bucket with everything needed to reach it.
+//! The place of a replica: a directory, or a prefix in a bucket with everything needed to reach it.
 //!
-//! A plain description. It opens nothing, and no secret in it ever reaches a log: the settings of a bucket see to that.
+//! A plain description that opens nothing. No secret in it reaches a log: `Debug` of the settings
+//! hides them.
 
 use std::path::PathBuf;
 
@@ -33,7 +34,7 @@ impl Target {
         }
     }
 
-    /// The path from here to a replica that lies below this one.
+    /// The relative path of a replica that is below this one.
     pub fn path_below(&self, other: &Target) -> Option<String> {
         match (self, other) {
             (Target::File { path: a }, Target::File { path: b }) => {

@@ -1,17 +1,20 @@
 //! Variables of litestream.yml that have no value: what that means where they stand.
 //!
-//! Inside a value that says where something lies it is an error: `${REPLICA_URL}/data` would become a directory on the very
-//! disk that is to be backed up. In a key or a secret it means "not given", as in Litestream. Elsewhere it is a warning.
+//! Inside a value that says where something lies it is an error: `${REPLICA_URL}/data` would become
+//! a directory on the very disk that is to be backed up. In a key or a secret it means "not given",
+//! as in Litestream. Elsewhere it is a warning.
 //!
-//! The text is read once more for each such name, with a mark in its place, which shows what the name is part of.
+//! The text is read once more for each such name, with a mark in its place, which shows what the
+//! name is part of.
 
 use super::expand::{self, Missing};
 use super::yaml::{self, Marked};
 
-/// What signs the requests; without it AWS's own chain is asked.
+/// Access keys; without them the AWS chain is used.
 const CREDENTIALS: [&str; 3] = ["access-key-id", "secret-access-key", "session-token"];
 
-/// The warnings about names without a value, or the sentence about the first one that must have one.
+/// The warnings about names without a value, or the sentence about the first one that must have
+/// one.
 pub fn judge(
     file: &str,
     text: &str,
@@ -35,7 +38,8 @@ pub fn judge(
     Ok(warnings)
 }
 
-/// `${NAME}`, or `$(NAME)` as Kubernetes leaves it: a variable that whoever wrote the command line expected to be replaced.
+/// `${NAME}`, or `$(NAME)` as Kubernetes leaves it: a variable of the command line that should have
+/// been replaced.
 pub fn unreplaced(operand: &str) -> Option<&str> {
     [("${", '}'), ("$(", ')')].into_iter().find_map(|(opening, closing)| {
         let begins = operand.find(opening)?;

@@ -1,15 +1,16 @@
 //! Replica URLs, in every form that either of Litestream's generations takes.
 //!
-//! Pure: text in, parts out. Nothing here prints a URL except through [`redact`], and no error quotes a value of one.
+//! Pure: text in, parts out. Nothing here prints a URL except through [`redact`], and no error
+//! quotes a value of one.
 //!
-//! Litestream's two parsers differ in small ways. Where they do, its current command line wins; what only one of them knows
-//! (the dashed query parameters) is known here too.
+//! Litestream's two parsers differ in small ways. Where they do, its current command line wins;
+//! what only one of them knows (the dashed query parameters) is known here too.
 
 use crate::store::s3::provider;
 
 mod query;
 
-/// What a replica URL says, before configuration and environment have had their say.
+/// The parts of a replica URL, before configuration and environment are applied.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {
     /// A path, not yet absolute: `file://` or bare.
@@ -21,7 +22,8 @@ pub enum Location {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct S3Location {
     pub bucket: String,
-    /// Verbatim what goes before `/0000/`: `.` when the URL has no path at all, as Litestream writes it.
+    /// Verbatim what goes before `/0000/`: `.` when the URL has no path at all, as Litestream
+    /// writes it.
     pub prefix: String,
     pub region: Option<String>,
     pub endpoint: Option<String>,
@@ -44,7 +46,8 @@ pub struct S3Location {
     pub secret_access_key: Option<String>,
 }
 
-/// Whether a command line argument is a replica's URL and not a database's path: a word and `://`, but not SQLite's own.
+/// Whether a command line argument is a replica's URL and not a database's path: a word and `://`,
+/// but not SQLite's own.
 pub fn is_url(text: &str) -> bool {
     scheme(text).is_some_and(|(scheme, _)| !matches!(scheme, "sqlite" | "sqlite3"))
 }
@@ -55,7 +58,8 @@ fn scheme(text: &str) -> Option<(&str, &str)> {
     word.then_some((scheme, rest))
 }
 
-/// Reads a replica's URL. Errors are sentences without the URL in them; the caller says which replica it is.
+/// Reads a replica's URL. Errors are sentences without the URL in them; the caller says which
+/// replica it is.
 pub fn parse(text: &str) -> Result<Location, String> {
     if text.is_empty() {
         return Err("the url is empty".into());
@@ -150,7 +154,8 @@ pub fn redact(text: &str) -> String {
     {
         return redact(&format!("{scheme}://redacted@{}", &rest[place.len() + 1 + at + 1..]));
     }
-    // A raw slash in a password moves the at-sign behind the first slash: hide up to the last one in that case.
+    // A raw slash in a password moves the at-sign behind the first slash: hide up to the last one
+    // in that case.
     let place =
         match place[..authority_len].rfind('@').or_else(|| place[..authority_len].find(':').and(place.rfind('@'))) {
             Some(at) => format!("redacted@{}", &place[at + 1..]),
@@ -168,7 +173,8 @@ pub fn redact(text: &str) -> String {
     format!("{scheme}://{place}{query}")
 }
 
-/// Go's `path.Clean`: no empty, `.` or resolvable `..` segments, no slash at the end, `.` for nothing.
+/// Go's `path.Clean`: no empty, `.` or resolvable `..` segments, no slash at the end, `.` for
+/// nothing.
 pub fn clean_path(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut kept: Vec<&str> = Vec::new();
@@ -211,208 +217,4 @@ fn percent_decode(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    pub fn s3(text: &str) -> S3Location {
-        match parse(text) {
-            Ok(Location::S3(location)) => *location,
-            Ok(Location::File(path)) => panic!("{text} is the directory {path}"),
-            Err(error) => panic!("{text}: {error}"),
-        }
-    }
-
-    fn file(text: &str) -> String {
-        match parse(text) {
-            Ok(Location::File(path)) => path,
-            _ => panic!("{text} is not a directory"),
-        }
-    }
-
-    fn error(text: &str) -> String {
-        parse(text).err().unwrap_or_else(|| panic!("{text} was read"))
-    }
-
-    #[test]
-    fn directories() {
-        assert_eq!(file("file:///backup/app/"), "/backup/app");
-        assert_eq!(file("file:///a/../b?x=1"), "/b");
-        assert_eq!(file("file://backup/app"), "/backup/app");
-        assert_eq!(file("/backup/app"), "/backup/app");
-        assert_eq!(file("~/backup"), "~/backup");
-        assert!(error("backup/app").contains("no scheme"), "a forgotten s3:// must not become a directory");
-        assert!(error("").contains("empty"));
-        assert!(error("file://").contains("names no directory"));
-    }
-
-    #[test]
-    fn prefixes_are_cleaned_as_litestream_does() {
-        let cases = [
-            ("s3://b/some/prefix/", "some/prefix"),
-            ("s3://b", "."),
-            ("s3://b/", ""),
-            ("s3://b//x///y/./z/../w", "x/y/w"),
-            ("s3://b/../x", "x"),
-            ("s3://b/a%20b+c", "a b+c"),
-            ("s3://b?region=r", "."),
-            ("s3://b/x#fragment", "x"),
-        ];
-        for (text, prefix) in cases {
-            assert_eq!(s3(text).prefix, prefix, "{text}");
-        }
-        assert!(error("s3://b/100%").contains("%25"));
-        assert_eq!(s3("S3://My_Bucket/x").bucket, "My_Bucket", "names keep their case");
-    }
-
-    #[test]
-    fn a_host_without_a_bucket_is_an_error() {
-        for text in [
-            "s3:///path",
-            "s3://nyc3.digitaloceanspaces.com/p",
-            "s3://s3.fr-par.scw.cloud/p",
-            "s3://s3.filebase.com/b/p",
-            "s3://localhost:9000/b",
-            "s3://127.0.0.1:9000/b",
-            "s3://acc.r2.cloudflarestorage.com/b",
-        ] {
-            assert!(error(text).contains("names no bucket"), "{text}");
-        }
-    }
-
-    /// (url, bucket, region, endpoint, path style)
-    type Case = (&'static str, &'static str, &'static str, &'static str, Option<bool>);
-
-    #[test]
-    fn hosts_of_providers() {
-        let cases: &[Case] = &[
-            ("s3://b/p", "b", "", "", None),
-            ("s3://my.dotted.bucket/p", "my.dotted.bucket", "", "", None),
-            ("s3://b.s3.amazonaws.com/p", "b", "", "", None),
-            ("s3://my.b.s3.eu-west-1.amazonaws.com/p", "my.b", "eu-west-1", "", None),
-            ("s3://b.nyc3.digitaloceanspaces.com/p", "b", "nyc3", "https://nyc3.digitaloceanspaces.com", Some(false)),
-            (
-                "s3://my.b.ams3.digitaloceanspaces.com/p",
-                "my.b",
-                "ams3",
-                "https://ams3.digitaloceanspaces.com",
-                Some(true),
-            ),
-            (
-                "s3://b.nyc3.digitaloceanspaces.com:443/p",
-                "b",
-                "nyc3",
-                "https://nyc3.digitaloceanspaces.com:443",
-                Some(false),
-            ),
-            (
-                "s3://b.s3.eu-central-003.backblazeb2.com/p",
-                "b",
-                "eu-central-003",
-                "https://s3.eu-central-003.backblazeb2.com",
-                Some(true),
-            ),
-            ("s3://b.s3.fr-par.scw.cloud/p", "b", "fr-par", "https://s3.fr-par.scw.cloud", Some(false)),
-            ("s3://b.s3.filebase.com/p", "b", "us-east-1", "https://s3.filebase.com", Some(true)),
-            (
-                "s3://b.us-east-1.linodeobjects.com/p",
-                "b",
-                "us-east-1",
-                "https://us-east-1.linodeobjects.com",
-                Some(true),
-            ),
-            ("s3://b.fsn1.your-objectstorage.com/p", "b", "fsn1", "https://fsn1.your-objectstorage.com", Some(false)),
-            ("s3://b.acc.r2.cloudflarestorage.com/p", "b", "auto", "https://acc.r2.cloudflarestorage.com", Some(false)),
-            (
-                "s3://b.acc.eu.r2.cloudflarestorage.com/p",
-                "b",
-                "auto",
-                "https://acc.eu.r2.cloudflarestorage.com",
-                Some(false),
-            ),
-            ("s3://b.fly.storage.tigris.dev/p", "b", "auto", "https://fly.storage.tigris.dev", Some(false)),
-            ("s3://b.localhost:9000/p", "b", "us-east-1", "http://localhost:9000", Some(true)),
-            ("s3://b.localhost/p", "b", "us-east-1", "http://localhost", Some(true)),
-            ("s3://b.minio:9000/p", "b", "us-east-1", "http://minio:9000", Some(true)),
-            ("s3://b.127.0.0.1:9000/p", "b", "us-east-1", "http://127.0.0.1:9000", Some(true)),
-            ("s3://b.minio.example.com:9000/p", "b", "us-east-1", "http://minio.example.com:9000", Some(true)),
-        ];
-        for (text, bucket, region, endpoint, path_style) in cases {
-            let Ok(Location::S3(location)) = parse(text) else { panic!("{text} is not on S3") };
-            let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-            assert_eq!(location.bucket, *bucket, "{text}");
-            assert_eq!(location.region, some(region), "{text}");
-            assert_eq!(location.endpoint, some(endpoint), "{text}");
-            assert_eq!(location.force_path_style, *path_style, "{text}");
-            assert_eq!(location.prefix, "p", "{text}");
-        }
-    }
-
-    #[test]
-    fn access_points_are_buckets() {
-        let arn = "arn:aws:s3:us-east-2:123456789012:accesspoint/my-point";
-        let location = s3(&format!("s3://{arn}/a/b/?skip-verify=1"));
-        assert_eq!((location.bucket.as_str(), location.prefix.as_str()), (arn, "a/b"));
-        assert_eq!((location.region.as_deref(), location.skip_verify), (Some("us-east-2"), Some(true)));
-        assert_eq!(s3(&format!("s3://{arn}")).prefix, "");
-        assert!(error("s3://arn:aws:s3:us-east-2:1:accesspoint/").contains("ARN"));
-        assert!(error("s3://arn:aws:s3:us-east-2:1:bucket/x").contains("ARN"));
-    }
-
-    #[test]
-    fn other_kinds_are_refused_by_name() {
-        for kind in ["gs", "abs", "oss", "sftp", "webdav", "webdavs", "nats", "gcs"] {
-            let error = error(&format!("{kind}://user:hunter2@host/path"));
-            assert!(error.contains(&format!("`{kind}` replicas are not supported yet")), "{error}");
-            assert!(!error.contains("hunter2"), "{error}");
-        }
-        assert!(error("http://x").contains("`http` is not a kind of replica"));
-    }
-
-    #[test]
-    fn user_and_password_are_keys_and_never_shown() {
-        let text = "s3://id:se%2Fcret@b/p?region=r&sse-customer-key=hunter2&x=hunter3";
-        assert_eq!(redact(text), "s3://redacted@b/p?region=r&sse-customer-key=redacted&x=redacted");
-        assert_eq!(redact("s3://id:sl/ash@b/p"), "s3://redacted@b/p");
-        assert_eq!(redact("s3://b/me@home"), "s3://b/me@home");
-        assert_eq!(redact("/plain"), "/plain");
-        let location = s3("s3://id:se%2Fcret@b/p");
-        assert_eq!(location.access_key_id.as_deref(), Some("id"));
-        assert_eq!(location.secret_access_key.as_deref(), Some("se/cret"));
-        assert_eq!(location.bucket, "b");
-    }
-
-    #[test]
-    fn database_paths_are_not_urls() {
-        assert!(is_url("s3://b/x") && is_url("file:///x") && is_url("sftp://h/x"));
-        assert!(!is_url("/data/app.db") && !is_url("sqlite:///data/app.db") && !is_url("sqlite3://app.db"));
-        assert!(!is_url("C:/x") && !is_url("://x") && !is_url("a-b://x"));
-    }
-
-    proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
-
-        #[test]
-        fn no_text_breaks_the_parser(text in "(s3|file|gs)?(://)?[a-z.:/%@?&=#~0-9é-]{0,40}") {
-            let _ = parse(&text);
-            let _ = redact(&text);
-        }
-
-        #[test]
-        fn no_password_survives_redaction(
-            password in "[a-zA-Z0-9/%+]{8,20}",
-            host in "[a-z]{1,8}",
-            path in "(/[a-z]{1,5}){0,3}",
-        ) {
-            let shown = redact(&format!("s3://u:{password}@{host}{path}?region=r&sseCustomerKey={password}"));
-            proptest::prop_assert!(!shown.contains(&password), "{shown}");
-            proptest::prop_assert!(shown.contains(&host), "{shown}");
-        }
-
-        #[test]
-        fn clean_paths_are_clean(path in "(/|[a-b]|\\.){0,12}") {
-            let once = clean_path(&path);
-            proptest::prop_assert_eq!(clean_path(&once), once.clone());
-            proptest::prop_assert!(!once.contains("//") && !once.contains("/./"), "{}", once);
-        }
-    }
-}
+mod tests;

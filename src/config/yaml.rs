@@ -1,10 +1,12 @@
 //! From the text of litestream.yml to checked sections, led by the table of keys.
 //!
-//! The table says what stands where, so every scalar is read as the text that was written (a numeric password keeps its
-//! zeros), and every complaint is one sentence with file, line and place. It never quotes a value that could be a secret.
+//! The table says what stands where, so every scalar is read as the text that was written (a
+//! numeric password keeps its zeros), and every complaint is one sentence with file, line and
+//! place. It never quotes a value that could be a secret.
 //!
-//! serde_yaml knows positions only while it reads, and tells them only through errors. So everything that can be wrong with
-//! a single value is found during the reading: the sentence is left in [`Reader::problem`], the error carries the line.
+//! serde_yaml knows positions only while it reads, and tells them only through errors. So
+//! everything that can be wrong with a single value is found during the reading: the sentence is
+//! left in [`Reader::problem`], the error carries the line.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -57,8 +59,9 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, String> {
     }
 }
 
-/// Reads a text with marks in it. In a value that says where something lies a mark is an error, for the reason `why`; all
-/// others are found. Whatever else is wrong with the text is left to [`parse`] of the text without marks.
+/// Reads a text with marks in it. In a value that says where something lies a mark is an error, for
+/// the reason `why`; all others are found. Whatever else is wrong with the text is left to
+/// [`parse`] of the text without marks.
 pub fn find_marks(file: &str, text: &str, why: &str) -> Result<Vec<Marked>, String> {
     let reader = Reader::new(text, Some(why));
     match reader.read() {
@@ -67,7 +70,8 @@ pub fn find_marks(file: &str, text: &str, why: &str) -> Result<Vec<Marked>, Stri
     }
 }
 
-/// The usual ways to break a file that looks right: a secret with a colon in it, put in by `${NAME}`, and a tab.
+/// The usual ways to break a file that looks right: a secret with a colon in it, put in by
+/// `${NAME}`, and a tab.
 fn hint(error: &serde_yaml::Error) -> &'static str {
     let error = error.to_string();
     if error.contains("mapping values are not allowed") {
@@ -129,7 +133,8 @@ impl<'t> Reader<'t> {
         E::custom("see problem")
     }
 
-    /// A value of the wrong shape is often that of a key with the same name elsewhere: 0.3's `retention: 24h`.
+    /// A value of the wrong shape is often that of a key with the same name elsewhere: 0.3's
+    /// `retention: 24h`.
     fn belongs_elsewhere(&self, seed: &ValueSeed<'_>, belongs: Option<String>) {
         let shape = format!("{} must be {}", seed.place, seed.expected());
         if let (Some(problem), Some(belongs)) = (self.problem.borrow_mut().as_mut(), belongs)
@@ -181,7 +186,8 @@ impl ValueSeed<'_> {
             _ => Ok(Value::Text(text.to_owned())),
         };
         let value = value.map_err(|why| {
-            // Where a quote is missing, the lines below became a part of the value, with whatever secret is in them.
+            // Where a quote is missing, the lines below became a part of the value, with whatever
+            // secret is in them.
             let len = text.chars().count();
             let why =
                 if len > SHOWN_MAX { format!("the value has {len} characters; is a quote missing?") } else { why };
@@ -191,7 +197,8 @@ impl ValueSeed<'_> {
         Ok(value)
     }
 
-    /// A variable without a value: refused where it would name another place, else as if nothing were written.
+    /// A variable without a value: refused where it would name another place, else as if nothing
+    /// were written.
     fn marked<E: serde::de::Error>(&self, text: &str) -> Result<(), E> {
         if let (Some(why), Kind::Place, Class::Supported | Class::NotYet(_)) = (self.reader.why, self.kind, self.class)
         {
@@ -332,7 +339,8 @@ enum Word {
     Key(&'static Key),
     /// `<<`, YAML's merge of an alias.
     Merge,
-    /// A name of the user's own for what is used elsewhere by an alias; its value counts only there.
+    /// A name of the user's own for what is used elsewhere by an alias; its value counts only
+    /// there.
     Holder,
 }
 

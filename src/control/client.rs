@@ -1,4 +1,4 @@
-//! A command's side of the socket.
+//! The client of the control socket, for the commands.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::wire::{
     Synced, Unregistered,
 };
 
-/// The process answers at its own deadline, and says why: ours is a little later.
+/// Our deadline is this much later than that of the process, which then can say why it failed.
 const MARGIN: Duration = Duration::from_secs(2);
 const ANSWER_MAX: usize = 64 << 20;
 
@@ -32,7 +32,7 @@ pub enum ClientError {
     Unreachable { socket: PathBuf, why: String },
     #[error("no answer from the control socket {} within {limit:?}", socket.display())]
     Late { socket: PathBuf, limit: Duration },
-    /// It has understood, and does not do it.
+    /// The process refused or failed.
     #[error("{error}")]
     Refused { error: String },
     #[error("the answer from the control socket {} cannot be read: {why}", socket.display())]
@@ -43,7 +43,7 @@ pub enum ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
-    /// For an answer, whatever it takes to give it.
+    /// Time for the whole answer.
     limit: Duration,
 }
 
@@ -88,7 +88,7 @@ impl Client {
         DatabaseRequest { path, timeout: self.seconds() }
     }
 
-    /// Whole ones, as Litestream counts.
+    /// Whole seconds, as in Litestream.
     fn seconds(&self) -> i64 {
         i64::try_from(self.limit.as_secs()).unwrap_or(i64::MAX).max(1)
     }

@@ -1,7 +1,7 @@
-//! The control socket: other processes ask what is replicated, and say what should be.
+//! The control socket: other processes ask what is replicated, and change it.
 //!
-//! HTTP with JSON bodies over a unix socket, with Litestream's routes, words and status codes, so that its commands work
-//! here and ours work there:
+//! HTTP with JSON bodies over a unix socket, with Litestream's routes, words and status codes, so
+//! that its commands work here and ours work there:
 //!
 //! ```text
 //!   GET  /info  /list  /txid?path=  /debug/sync-status[?path=]
@@ -17,8 +17,9 @@
 //!   words.rs   pure: what is replicated, in Litestream's words
 //! ```
 //!
-//! Nothing here knows the configuration: what a text names, and how a new database is replicated, is answered by a
-//! [`Registrar`]. Whoever may write to the socket may read and stop what this process replicates, and nothing more.
+//! Nothing here knows the configuration: a [`Registrar`] finds the database for a path and the
+//! settings for a new one. A user who may write to the socket can see and stop the replications of
+//! this process, and nothing more.
 
 mod client;
 mod routes;

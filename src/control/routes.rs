@@ -1,8 +1,8 @@
 //! What each route does with the fleet, in Litestream's words.
 //!
-//! It has local LTX files, and we do not: what is committed lies in the WAL, and has a TXID as soon as it is captured. So `txid`
-//! is the newest that is captured, `replicated_txid` the newest that the first replica has, and a sync without `wait` returns
-//! when the commits are captured.
+//! Litestream has local LTX files, and we do not: commits stay in the WAL, and get a TXID when they
+//! are captured. So `txid` is the newest that is captured, `replicated_txid` the newest that the
+//! first replica has, and a sync without `wait` returns when the commits are captured.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long a database that was registered may take to show that it can be replicated.
 const FIRST_WORD: Duration = Duration::from_secs(10);
 
-/// Why a route does not do what it was asked for.
+/// Why a request is refused or failed.
 #[derive(Debug)]
 pub struct Refusal {
     pub status: StatusCode,
@@ -131,7 +131,8 @@ impl Control {
         let mut status = first(self.fleet.watch_replicas(view.id).await?)?;
         let syncing = self.fleet.sync(view.id, self.by(asked.timeout)).await?;
         let captured = async {
-            // The last writer of the status is gone only when the replication is, which the sync tells.
+            // The sender of the status is dropped only when the replication ends, and then the sync
+            // fails too.
             if status.wait_for(|status| status.captured > before).await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -167,7 +168,7 @@ impl Control {
         Ok(Changed { status: status.into(), txid: self.txid_of(&path, &view).await?, path: shown(&path) })
     }
 
-    /// A replication that has ended by itself says so until it is told to end.
+    /// A replication that has ended by itself keeps that status until it is told to end.
     async fn end_what_halted(&self, view: &DatabaseView, by: Instant) -> Answer<()> {
         match self.fleet.stop(view.id, self.clock.instant()).await {
             Ok(ending) => tokio::time::timeout_at(by, ending).await.map(drop).map_err(|_| late("it has not ended")),
@@ -178,14 +179,15 @@ impl Control {
 
     pub async fn stop(&self, asked: DatabaseRequest) -> Answer<Changed> {
         let (path, view) = self.present(&asked.path).await?;
-        // While the application may run, what keeps it from committing to a dead branch is not let go.
+        // While the application may run, the write lock is kept: it keeps commits off a branch that
+        // no restore will use.
         if let State::Fenced = view.state {
             return Err(Refusal::failed(over(&view).unwrap_or_default()));
         }
         let status = match self.fleet.stop(view.id, self.by(asked.timeout)).await {
             Ok(ending) => {
                 let ended = ending.await;
-                // What had ended before was not replicated any more, and that has been said.
+                // A replication that had ended before has been reported already.
                 if view.state.is_running() {
                     is_safe(ended).map_err(Refusal::failed)?
                 }
@@ -211,10 +213,10 @@ impl Control {
             Refused::Failed(why) => Refusal::failed(format!("failed to register database: {why}")),
         })?;
         match self.first_word(id, self.clock.instant() + FIRST_WORD).await {
-            // It goes on by itself, and says how that went.
+            // The stop goes on by itself and logs its result.
             Ok(()) | Err(Word::Late) => answer("registered"),
             Err(Word::Failed(why)) => {
-                // The failure is the answer; how it ends is not waited for.
+                // The failure is the answer; we do not wait for the end of the stop.
                 let _ = self.fleet.remove(id, self.clock.instant()).await;
                 Err(Refusal::failed(format!("failed to register database: {why}")))
             }
@@ -253,7 +255,7 @@ impl Control {
         self.registrar.database(name).map_err(|why| Refusal::invalid(format!("invalid path: {why}")))
     }
 
-    /// Of a database that must be there. The status is what Litestream answers.
+    /// A database that must be registered. The HTTP status is that of Litestream.
     async fn present(&self, name: &str) -> Answer<(PathBuf, DatabaseView)> {
         let path = self.path(name)?;
         match self.fleet.find(path.clone()).await? {
@@ -273,7 +275,7 @@ impl Control {
         self.clock.instant() + timeout.unwrap_or(TIMEOUT).min(TIMEOUT_MAX)
     }
 
-    /// Waits until a replication that was started can be relied on.
+    /// Waits until a replication that was started is ready.
     async fn first_word(&self, id: DatabaseId, by: Instant) -> Result<(), Word> {
         let gone = |error: FleetError| Word::Failed(error.to_string());
         let mut events = self.fleet.watch_events(id).await.map_err(gone)?;
@@ -287,7 +289,7 @@ impl Control {
     }
 }
 
-/// Why the first word of a replication is not that it is ready.
+/// Why the first event of a replication is not that it is ready.
 enum Word {
     Late,
     Failed(String),
@@ -306,7 +308,7 @@ fn late(what: &str) -> Refusal {
     Refusal::failed(format!("the time has passed: {what}"))
 }
 
-/// A database that nothing can be asked of, and why.
+/// The answer for a database that is not replicated, and why.
 fn refuse_if_over(view: &DatabaseView) -> Answer<()> {
     match over(view) {
         Some(why) => Err(Refusal::new(StatusCode::CONFLICT, why)),

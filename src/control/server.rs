@@ -1,4 +1,4 @@
-//! Connections to the socket: how many, how long, how much they may say, and which route is meant.
+//! Connections to the socket: their number, time and size, and the route of each request.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const CONNECTIONS_MAX: usize = 64;
 /// A request must have come by then.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 const BODY_MAX: usize = 64 << 10;
-/// After a connection could not be accepted.
+/// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The socket is served until this is dropped.
@@ -45,7 +45,7 @@ impl Drop for Serving {
 }
 
 impl Socket {
-    /// Answers whoever connects.
+    /// Answers every connection.
     pub fn serve(self, control: Control) -> Serving {
         tracing::info!("control socket listening on {}", self.path().display());
         let Socket { listener, file } = self;
@@ -81,7 +81,7 @@ async fn converse(stream: UnixStream, control: &Control) {
     let service = service_fn(|request| async { Ok::<_, Infallible>(answer(control, request).await) });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIME);
-    // A client that goes away in the middle is its own affair.
+    // A client that disconnects early is no error of ours.
     if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!("a connection to the control socket ended early: {error}");
     }

@@ -1,4 +1,5 @@
-//! The socket's file: nobody but whom the mode allows may ever connect, and what a killed process left is replaced.
+//! The file of the socket: only users whom its mode allows can ever connect, and the file of a
+//! killed process is replaced.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -10,12 +11,12 @@ use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 64;
-/// How long an old socket may take to show that a process is behind it.
+/// How long to wait for an answer on an existing socket, before it counts as left over.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    #[error("the control socket {} cannot be made: something else lies there; set `socket.path` to another path", .0.display())]
+    #[error("the control socket {} cannot be made: another file is there; set `socket.path` to another path", .0.display())]
     NoSocket(PathBuf),
     #[error(
         "the control socket {} cannot be made: {why}; make its directory writable, set `socket.path`, or switch it off",
@@ -46,7 +47,7 @@ impl Socket {
         let socket = UnixSocket::new_stream().map_err(failed)?;
         socket.bind(path).map_err(failed)?;
         let file = SocketFile { path: path.to_owned(), identity: identity(path) };
-        // Before anybody can connect.
+        // Before a connection is possible.
         fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
         let listener = socket.listen(BACKLOG).map_err(failed)?;
         Ok(Socket { listener, file })

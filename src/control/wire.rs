@@ -1,4 +1,5 @@
-//! What is said over the socket: Litestream's JSON, field for field. What it does not know, its clients ignore.
+//! The messages of the socket: Litestream's JSON, field for field. Its clients ignore the fields
+//! that we add.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,7 @@ pub const SNAPSHOT: &str = "/snapshot";
 pub struct DatabaseRequest {
     #[serde(default)]
     pub path: String,
-    /// Seconds; none, or what makes no sense, is the default.
+    /// In seconds. Without it, or with an invalid number, the default counts.
     #[serde(default)]
     pub timeout: i64,
 }
@@ -69,7 +70,7 @@ pub struct Summary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_at: Option<String>,
     // Ours.
-    /// What is wrong, or what is waited for.
+    /// The problem, or what the replication waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -21,11 +21,11 @@ pub fn over(view: &DatabaseView) -> Option<String> {
     }
 }
 
-/// Whether a replica has everything, or why it does not.
+/// Whether a replica has every commit, or why not.
 pub fn is_safe(ended: Ended) -> Result<(), String> {
     match ended {
         Ended::Synced(_) | Ended::SyncedElsewhere { .. } | Ended::NoDatabase | Ended::Standby => Ok(()),
-        // There was nothing to bring there.
+        // There was nothing to upload.
         Ended::NeverAppeared { .. } => Ok(()),
         Ended::Unsynced { why } => Err(format!("the last commits are NOT in the replica: {why}")),
         Ended::Failed { why } => Err(why),
@@ -34,8 +34,11 @@ pub fn is_safe(ended: Ended) -> Result<(), String> {
 }
 
 pub fn summary(view: &DatabaseView, now: Instant) -> Summary {
+    // The application could start before there was a database; now there is one.
+    let has_appeared = newest(&view.status()).is_some();
     let (status, detail) = match &view.state {
         State::Ready(Ready::Armed) => ("replicating", None),
+        State::Ready(Ready::NoDatabaseYet | Ready::AfterApplication) if has_appeared => ("replicating", None),
         State::Ready(Ready::NoDatabaseYet) => ("open", Some("there is no database yet".to_owned())),
         State::Ready(Ready::AfterApplication) => ("open", Some("the application opens the database first".to_owned())),
         State::Ready(Ready::Standby) => ("open", Some("another process replicates this database".to_owned())),
@@ -82,7 +85,7 @@ pub fn number(txid: Option<Txid>) -> u64 {
     txid.map_or(0, Txid::get)
 }
 
-/// JSON has no other texts; a path that is none can only have come from the configuration.
+/// JSON needs UTF-8. A path that is not UTF-8 can come from the configuration only.
 pub fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -151,7 +154,7 @@ mod tests {
         let now = Instant::now();
         for (state, status, detail) in [
             (State::Starting, "open", None),
-            (State::Ready(Ready::NoDatabaseYet), "open", Some("there is no database yet")),
+            (State::Ready(Ready::NoDatabaseYet), "replicating", None),
             (State::Stopped, "stopped", None),
             (State::Halted { why: "the disk is full".into() }, "failed", Some("the disk is full")),
             (State::Fenced, "fenced", Some("another writer owns the history in the replica")),
@@ -161,5 +164,9 @@ mod tests {
             assert_eq!((listed.status.as_str(), listed.detail.as_deref()), (status, detail));
             assert_eq!(over(&view).is_some(), !state.is_running(), "{state:?}");
         }
+        // Before it has appeared.
+        let mut view = view(State::Ready(Ready::NoDatabaseYet));
+        view.replicas.iter_mut().for_each(|replica| replica.status = Status::default());
+        assert_eq!(summary(&view, now).detail.as_deref(), Some("there is no database yet"));
     }
 }

@@ -16,8 +16,8 @@ use crate::status::Status;
 /// What the task does with its fleet, and where it sends the answer.
 type Command = Box<dyn FnOnce(&mut Fleet) + Send>;
 
-/// Asks the task that owns the fleet; anybody may have one. The replications end when the last of
-/// them is dropped, too.
+/// Sends commands to the task that owns the fleet. It can be cloned; the replications end when the
+/// last handle is dropped.
 #[derive(Clone)]
 pub struct FleetHandle {
     commands: mpsc::UnboundedSender<Command>,
@@ -77,7 +77,8 @@ impl FleetHandle {
         self.ask(move |fleet| fleet.snapshot(id)).await?
     }
 
-    /// Each database as it is now, in the order of the ids; of one that is stopped, as it was.
+    /// The current state of each database in the order of the ids; of a stopped one, its last
+    /// state.
     pub async fn databases(&self) -> Result<Vec<DatabaseView>, FleetError> {
         self.ask(|fleet| fleet.databases()).await
     }
@@ -92,20 +93,19 @@ impl FleetHandle {
         self.ask(|fleet| fleet.has_failed()).await.unwrap_or(true)
     }
 
-    /// The status of a database's replicas, to be looked at later: that of the first, and those of
-    /// the others.
+    /// Watches of the status of a database's replicas: that of the first, and those of the mirrors.
     pub async fn watch_replicas(&self, id: DatabaseId) -> Result<Vec<watch::Receiver<Status>>, FleetError> {
         self.ask(move |fleet| fleet.watch_replicas(id)).await?
     }
 
-    /// What a database has told last since it was started.
+    /// The newest event of a database since it was started.
     pub async fn watch_events(&self, id: DatabaseId) -> Result<watch::Receiver<Option<Event>>, FleetError> {
         self.ask(move |fleet| fleet.watch_events(id)).await?
     }
 
     /// Tells all of them to end; from now on none is started.
     pub async fn finish_by(&self, deadline: Instant) {
-        // Where the task is gone, so are the replications.
+        // If the task has ended, the replications have ended too.
         let _ = self.ask(move |fleet| fleet.finish_by(deadline)).await;
     }
 
@@ -123,14 +123,14 @@ impl FleetHandle {
         question: impl FnOnce(&mut Fleet) -> T + Send + 'static,
     ) -> Result<T, FleetError> {
         let (reply, answer) = oneshot::channel();
-        // Who has asked may be gone.
+        // The caller may have stopped waiting.
         let command: Command = Box::new(move |fleet| drop(reply.send(question(fleet))));
         self.commands.send(command).map_err(|_| FleetError::Gone)?;
         answer.await.map_err(|_| FleetError::Gone)
     }
 }
 
-/// Until the last handle is dropped.
+/// Runs until the last handle is dropped.
 async fn serve(
     mut fleet: Fleet,
     mut commands: mpsc::UnboundedReceiver<Command>,
@@ -142,7 +142,7 @@ async fn serve(
             biased;
             Some((id, event)) = telling.recv() => {
                 fleet.note(id, &event);
-                // Nobody listens any more only while the program ends.
+                // The receiver is dropped only while the program ends.
                 let _ = events.send((id, event));
             }
             command = commands.recv() => match command {
@@ -153,13 +153,13 @@ async fn serve(
     }
 }
 
-/// What the databases tell.
+/// The events of all databases.
 pub struct FleetEvents {
     receiver: mpsc::UnboundedReceiver<(DatabaseId, Event)>,
 }
 
 impl FleetEvents {
-    /// The next event; never, where the fleet is gone.
+    /// The next event. Never returns once the fleet is gone.
     pub async fn next(&mut self) -> (DatabaseId, Event) {
         match self.receiver.recv().await {
             Some(event) => event,

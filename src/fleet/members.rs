@@ -19,7 +19,7 @@ use crate::replicate::{
 };
 use crate::status::{Counts, Status};
 
-/// How a replication ends; it goes on if nobody waits for it.
+/// How a replication ends. The stop goes on if this future is dropped.
 pub type Ending = BoxFuture<'static, Ended>;
 /// The newest TXID in the bucket, which holds everything that was committed before.
 pub type Syncing = BoxFuture<'static, Result<Option<Txid>, SyncError>>;
@@ -28,13 +28,14 @@ pub type Snapshotting = BoxFuture<'static, Result<Txid, SnapshotError>>;
 
 struct Member {
     registration: Registration,
-    /// The newest; it may have ended.
+    /// The newest replication of the database; it may have ended.
     replication: Replication,
-    /// What it has told last since it was started.
+    /// Its newest event since it was started.
     newest: watch::Sender<Option<Event>>,
     /// It was told to end.
     is_told: bool,
-    /// It goes when its replication has ended: until then none of its files may be opened by name.
+    /// It is removed when its replication has ended. Until then none of its files may be opened by
+    /// name.
     is_leaving: bool,
 }
 
@@ -89,7 +90,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Needs a runtime. Its databases tell `events` what happens to them.
+    /// Needs a runtime. The events of its databases go to `events`.
     pub fn new(governor: Governor, events: mpsc::UnboundedSender<(DatabaseId, Event)>) -> Fleet {
         let resources = Resources { events, watches: Watches::start(), governor: governor.clone() };
         let (members, paths) = (BTreeMap::new(), watch::Sender::new(Arc::default()));
@@ -100,7 +101,7 @@ impl Fleet {
         self.paths.subscribe()
     }
 
-    /// Takes in what a replication has told.
+    /// Records the event of a replication.
     pub fn note(&mut self, id: DatabaseId, event: &Event) {
         if let Some(member) = self.members.get(&id) {
             member.newest.send_replace(Some(event.clone()));
@@ -136,11 +137,11 @@ impl Fleet {
         Replication::start(id, settings, remote, mirrors, &resources)
     }
 
-    /// A replica as a replication uses it, and what it may do there.
+    /// A replica with the capabilities of its store.
     fn connection(&mut self, remote: &Remote, store: &StoreKey) -> (Remote, Governor) {
         let share = self.stores.share(store);
         share.probe(remote);
-        // It retries for ever, and says so in its own way.
+        // The replication retries by itself and logs the failure.
         (remote.clone().with_policy(ReadPolicy::impatient()), share.governor)
     }
 
@@ -172,14 +173,14 @@ impl Fleet {
         halted.reduce(|all, halted| all && halted).unwrap_or(false)
     }
 
-    /// The status of one of them, to be looked at later: that of the first replica, and those of the others.
+    /// Watches of the status of one of them: that of the first replica, and those of the mirrors.
     pub fn watch_replicas(&self, id: DatabaseId) -> Result<Vec<watch::Receiver<Status>>, FleetError> {
         let replication = &self.member(id)?.replication;
         let mirrors = replication.mirrors().iter().map(|mirror| mirror.status.clone());
         Ok(std::iter::once(replication.watch_status()).chain(mirrors).collect())
     }
 
-    /// What one of them has told last since it was started.
+    /// The newest event of one of them since it was started.
     pub fn watch_events(&self, id: DatabaseId) -> Result<watch::Receiver<Option<Event>>, FleetError> {
         Ok(self.member(id)?.newest.subscribe())
     }

@@ -14,9 +14,9 @@
 //!
 //! Databases come and go while others are replicated. One that is stopped keeps its id and what is
 //! known of it, and can be started again; one that is removed is gone for good, and may come back
-//! under another id. One task owns all of them; it never waits: what takes time is a future that
-//! the caller may wait for, or not. Events are noted there first and then passed on to
-//! [`FleetEvents`], so that whoever has heard one finds it in the answers, too.
+//! under another id. One task owns all of them and never waits: what takes time is a future for the
+//! caller. Events are recorded first and then sent to [`FleetEvents`], so that later answers
+//! contain every event that was received.
 //!
 //! ```text
 //!   handle.rs   the task, and how it is asked

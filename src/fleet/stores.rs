@@ -1,4 +1,4 @@
-//! What the databases of one store share: turns, and what was found out about it.
+//! What the databases of one store share: the governor, and the result of the probe.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::remote::{Layout, Remote};
 use crate::replicate::Governor;
 use crate::store::{Listed, StoreError, probe};
 
-/// Names a store: the bucket, whatever the paths in it.
+/// Identifies a store: the bucket, without the paths in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StoreKey(String);
 
@@ -23,7 +23,7 @@ impl StoreKey {
 /// What a store answered to the probe.
 #[derive(Clone, Copy, Debug)]
 struct Answered {
-    /// Its time, Unix milliseconds, and the boot clock then.
+    /// The clock of the store in Unix milliseconds, and our boot clock at that moment.
     at: Option<(i64, Duration)>,
 }
 
@@ -52,9 +52,9 @@ impl Stores {
 }
 
 impl Share {
-    /// Finds out whether the store keeps the promise that fencing stands on, once for all databases
-    /// there, and says so if it does not; then removes what killed processes left of this replica.
-    /// Files need neither.
+    /// Probes once for all databases whether the store honours create-if-absent, which fencing
+    /// needs, and logs if it does not. Then it removes the uploads that killed processes left of
+    /// this replica. A directory needs neither.
     pub fn probe(&self, remote: &Remote) {
         if remote.layout() == Layout::S3 {
             tokio::spawn(probe_fencing(self.clone(), remote.clone()));
@@ -89,8 +89,7 @@ async fn probe_fencing(share: Share, remote: Remote) {
     }
 }
 
-/// Where nothing is left this is one request. What is too young to be removed is looked at again
-/// when it is not.
+/// It takes one request if nothing is left. What is too young to be removed is checked again later.
 async fn remove_leftovers(share: &Share, remote: &Remote, mut now_ms: i64, mut probes: Vec<Listed>) {
     let debug = |error: StoreError| tracing::debug!("cannot look for what killed processes left: {error}");
     loop {

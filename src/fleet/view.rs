@@ -1,4 +1,4 @@
-//! What a fleet tells of its databases. Plain data: it is true of the moment when it was asked for.
+//! The state of the databases as plain data, at the moment of the request.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,17 +39,17 @@ pub struct ReplicaView {
     pub status: Status,
     /// What was done for it since the start.
     pub counts: Arc<Counts>,
-    /// What was asked of its store, for whichever replica there.
+    /// Requests to its store, for all replicas there.
     pub traffic: Option<Arc<Traffic>>,
 }
 
-/// What a replication is at, by its newest event.
+/// The state of a replication, by its newest event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// The database is being opened: there was no event yet.
     Starting,
     Ready(Ready),
-    /// The application keeps the database to itself.
+    /// The application holds the database with an exclusive lock.
     Exclusive {
         why: String,
     },
@@ -59,7 +59,7 @@ pub enum State {
     Halted {
         why: String,
     },
-    /// It has ended because it was told to, or with its work done.
+    /// It has ended because it was told to, or because its work is done.
     Stopped,
 }
 

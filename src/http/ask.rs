@@ -1,4 +1,4 @@
-//! The other side: asks a running process how it is.
+//! The client of the listener, for `millstream health`.
 
 use std::io;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use url::Url;
 
-/// Of an answer that is worth reading.
+/// The largest answer that is read, in bytes.
 const BODY_BYTES: usize = 64 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    #[error("{0} is no http:// address")]
+    #[error("{0} is not an http:// address")]
     Address(String),
     #[error("nothing answers at {address}: {source}")]
     Connect { address: String, source: io::Error },
-    #[error("what answers at {address} is not millstream: {why}")]
+    #[error("the program at {address} is not millstream: {why}")]
     Answer { address: String, why: String },
     #[error("{address} does not answer within {within:?}")]
     TimedOut { address: String, within: Duration },

@@ -55,7 +55,7 @@ impl Family<'_> {
 
     pub fn number(&mut self, labels: &[(&str, &str)], value: u64) {
         self.begin("", labels);
-        // No digit is lost, whatever the size.
+        // As an integer, so that large numbers keep all digits.
         self.end(format_args!("{value}"));
     }
 

@@ -1,4 +1,4 @@
-//! What the pages are made of: plain data, true of one moment. Nothing here asks anybody.
+//! The data of the pages at one moment. Nothing here makes a request.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::store::{Operated, Requested};
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     pub phase: Phase,
-    /// The oldest commit that is in no replica may be as old as this; `None`: as old as it likes.
+    /// Maximum age of the oldest commit that is in no replica; `None` is no limit.
     pub max_lag: Option<Duration>,
     pub databases: Vec<DatabaseFacts>,
-    /// What was asked of the stores, by kind of store and operation.
+    /// Operations on the stores, by kind of store and operation.
     pub operations: Vec<Operated>,
-    /// The HTTP requests that this took, by store and kind.
+    /// The HTTP requests for them, by store and kind.
     pub requests: Vec<Requested>,
     pub process: ProcessFacts,
 }
@@ -30,7 +30,7 @@ pub enum Phase {
     Migrating,
     /// The application may run.
     Running,
-    /// It is being ended, or has ended: what is left is brought into the bucket.
+    /// The stop has begun: the remaining commits are uploaded.
     Stopping,
 }
 
@@ -41,7 +41,7 @@ pub struct DatabaseFacts {
     /// It may be missing to the end.
     pub optional: bool,
     pub state: State,
-    /// Of the file; `None`: it could not be looked at, or was not.
+    /// Size of the file; `None` if it could not be read, or was not asked for.
     pub size: Option<u64>,
     /// Of the WAL file.
     pub wal_size: Option<u64>,
@@ -51,13 +51,13 @@ pub struct DatabaseFacts {
     pub wal_bytes: u64,
     pub syncs: Tallied,
     pub checkpoints: Tallied,
-    /// Objects of level 0 that may go, that no other holds, that are too recent.
+    /// Level-0 objects that can be deleted, that are in no other level, and that are too recent.
     pub level_0: [u64; 3],
     /// The first one fences.
     pub replicas: Vec<ReplicaFacts>,
 }
 
-/// What a replication is at.
+/// The state of a replication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum State {
     #[default]
@@ -68,7 +68,7 @@ pub enum State {
     Waiting,
     /// Another process replicates it.
     Standby,
-    /// The application keeps it to itself.
+    /// The application holds it with an exclusive lock.
     Exclusive(String),
     /// By a command.
     Stopped,
@@ -90,26 +90,26 @@ pub struct ReplicaFacts {
     pub unshipped_for: Option<Duration>,
     /// For how long it has not taken uploads.
     pub outage_for: Option<Duration>,
-    /// Expired objects that the store does not let go of.
+    /// Expired objects that could not be deleted.
     pub refused_objects: usize,
     pub compactions: Tallied,
     pub snapshots: Tallied,
-    /// Objects that were not what had been written to them.
+    /// Objects whose content was not what had been written.
     pub unproved: u64,
-    /// `None`: nobody proves it.
+    /// `None` if it is not proved in the background.
     pub proof: Option<ProofFacts>,
 }
 
-/// How far a replica is known to restore.
+/// The newest state that is proved to be restorable.
 #[derive(Clone, Debug, Default)]
 pub struct ProofFacts {
     pub txid: Option<u64>,
     pub at_ms: Option<i64>,
-    /// What was found since then.
+    /// Findings since then.
     pub failed: Option<String>,
 }
 
-/// What the kernel says about this process. What it does not say is left out.
+/// Figures of the kernel about this process; those that are unknown are `None`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessFacts {
     pub cpu: Option<Duration>,
@@ -121,7 +121,7 @@ pub struct ProcessFacts {
 }
 
 impl DatabaseFacts {
-    /// Age of the oldest commit that is in no replica: what would be lost with this machine.
+    /// Age of the oldest commit that is in no replica and would be lost with this machine.
     pub fn lag(&self) -> Duration {
         let of = |replica: &ReplicaFacts| replica.unshipped_for.unwrap_or_default();
         self.replicas.iter().map(of).min().unwrap_or_default()

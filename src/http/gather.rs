@@ -1,4 +1,4 @@
-//! Facts are gathered when somebody asks: from the fleet, the proofs and the files.
+//! Gathers the facts for each request from the fleet, the proofs and the files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub struct ProvedReplica {
     pub proofs: watch::Receiver<Proofs>,
 }
 
-/// Who is asked.
+/// The sources of the facts.
 pub struct Gather {
     pub fleet: FleetHandle,
     pub phase: watch::Receiver<Phase>,
@@ -42,7 +42,7 @@ pub struct Gather {
 impl Source for Gather {
     async fn facts(&self, with_files: bool) -> Facts {
         let phase = *self.phase.borrow();
-        // A fleet that is gone has no databases, and by then the program is ending.
+        // If the fleet is gone, the program is ending and there are no databases.
         let views = self.fleet.databases().await.unwrap_or_default();
         let now = self.clock.instant();
         let proved = self.proved.borrow().clone();
@@ -81,7 +81,7 @@ fn database(view: &DatabaseView, proved: &[ProvedReplica], now: Instant) -> Data
 }
 
 fn state(view: &DatabaseView) -> State {
-    // An event tells how the application could start, not what has come of it since.
+    // The event of the start says nothing about what happened since.
     let has_begun = view.status().captured.is_some();
     match &view.state {
         fleet::State::Starting => State::Starting,
@@ -118,7 +118,7 @@ fn replica(view: &ReplicaView, path: &Path, proved: &[ProvedReplica], now: Insta
     }
 }
 
-/// Operations by kind of store, and requests by store: each once, however many replicas share it.
+/// Operations by kind of store, and requests by store; a shared store counts once.
 fn traffic(views: &[DatabaseView]) -> (Vec<Operated>, Vec<Requested>) {
     let every = views.iter().flat_map(|view| &view.replicas).filter_map(|replica| replica.traffic.clone());
     let mut each: Vec<Arc<Traffic>> = every.collect();
@@ -132,7 +132,7 @@ fn traffic(views: &[DatabaseView]) -> (Vec<Operated>, Vec<Requested>) {
         }
     }
     sums.sort_by_key(|sum| (sum.kind, sum.operation));
-    // Several clients may ask for the same bucket, by other keys or at another endpoint.
+    // Several clients may use the same bucket, with other keys or another endpoint.
     let mut asked: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
     for Requested { store, request, count } in each.iter().flat_map(|traffic| traffic.requests()) {
         *asked.entry((store, request)).or_default() += count;
@@ -141,7 +141,7 @@ fn traffic(views: &[DatabaseView]) -> (Vec<Operated>, Vec<Requested>) {
     (sums, requests.collect())
 }
 
-/// Looks at the files, and opens none: closing one would drop SQLite's locks.
+/// Reads the metadata of the files and opens none: closing one would drop SQLite's locks.
 fn measure(database: &mut DatabaseFacts) {
     let size = |path: &Path| fsx::metadata_if_exists(path).ok().flatten().map(|metadata| metadata.len());
     let path = PathBuf::from(&database.path);

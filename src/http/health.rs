@@ -1,21 +1,21 @@
-//! Is it well? Pure: facts in, a verdict and its words out.
+//! Health. Pure: facts in, a verdict and its text out.
 //!
-//! Three questions are told apart. `/livez`: does the process answer; it always does here. `/readyz`:
-//! may the application be used, which it may while commits are safe somewhere, or become so in
-//! time. And the strictest: is every commit really in every replica, and are those known to be
-//! whole ([`is_safe`]); only then a heartbeat is sent.
+//! There are three questions. `/livez`: does the process answer? Here it always does. `/readyz`:
+//! may the application be used? It may while commits reach a replica in time. [`is_safe`], the
+//! strictest: is every commit in every replica, and is none of them known to be damaged? Only then
+//! a heartbeat is sent.
 
 use std::time::Duration;
 
 use super::facts::{DatabaseFacts, Facts, Phase, ReplicaFacts, State};
 
-/// So many databases are named, and the others are counted.
+/// This many databases are named; the others are counted.
 const NAMED_MAX: usize = 20;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
     pub is_ready: bool,
-    /// For people: the verdict first, then a line for each database that is worth one.
+    /// The text: the verdict first, then a line for each database with a problem or a remark.
     pub text: String,
 }
 
@@ -29,7 +29,7 @@ pub fn readiness(facts: &Facts) -> Readiness {
         text.push_str(wait);
         text.push('\n');
     }
-    // What is wrong comes before what is only worth knowing.
+    // Problems come before remarks.
     let bad = judged.iter().filter_map(|(db, j)| if let Judgement::Bad(why) = j { Some((db, why)) } else { None });
     let noted = judged.iter().filter_map(|(db, j)| if let Judgement::Noted(why) = j { Some((db, why)) } else { None });
     let worth: Vec<_> = bad.chain(noted).collect();
@@ -59,7 +59,7 @@ fn phase(phase: Phase) -> Option<&'static str> {
 
 enum Judgement {
     Fine,
-    /// Worth a word, and no reason to take the application away.
+    /// A remark that does not make the application unready.
     Noted(String),
     Bad(String),
 }
@@ -69,7 +69,7 @@ fn judge(database: &DatabaseFacts, max_lag: Option<Duration>) -> Judgement {
         State::Fenced => Judgement::Bad("another writer owns the history: nothing is replicated any more".into()),
         State::Halted(why) => Judgement::Bad(format!("replication has ended: {}", one_line(why))),
         State::Exclusive(why) => Judgement::Bad(format!("not replicated: {}", one_line(why))),
-        // Somebody did that, and knows.
+        // It was stopped by a command, so it is not news.
         State::Stopped => Judgement::Noted("not replicated: it was stopped by a command".into()),
         State::Standby => Judgement::Noted("another process replicates it".into()),
         State::Waiting => Judgement::Noted("there is no database yet".into()),
@@ -116,7 +116,7 @@ pub fn is_safe(facts: &Facts, limit: Duration) -> bool {
     facts.phase == Phase::Running && !facts.databases.is_empty() && facts.databases.iter().all(is_safe)
 }
 
-/// One line that says how it goes, for the service manager.
+/// The status line for the service manager.
 pub fn in_a_line(facts: &Facts) -> String {
     let Readiness { is_ready, text } = readiness(facts);
     let worth: Vec<&str> = text.lines().skip(1).filter(|line| !line.ends_with(": ok")).take(3).collect();

@@ -1,5 +1,5 @@
-//! The heartbeat: a GET that whoever watches from outside waits for. It is sent while every
-//! database is really safe, so that its absence says that one is not.
+//! The heartbeat: a GET that an external monitor waits for. It is sent only while every database is
+//! safe, so that its absence reports a problem.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -13,22 +13,22 @@ use super::server::Source;
 use crate::clock::Clock;
 use crate::store::s3::visit;
 
-/// How often it is looked whether one may be sent; also the pause after one that did not arrive.
+/// How often the condition is checked; also the pause after a heartbeat that did not arrive.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
-/// Until the first one: whoever deploys waits for it.
+/// Time until the first one. It is short, because a deployment may wait for it.
 const FIRST_LOOKS: Duration = Duration::from_secs(1);
 const FIRST_TIME: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub struct Heartbeat {
-    /// There may be a secret in it.
+    /// The URL may contain a secret.
     pub url: Url,
     pub interval: Duration,
     /// No commit may be older than this.
     pub limit: Duration,
 }
 
-/// When to look, and whether to send.
+/// When to check, and whether to send.
 #[derive(Debug)]
 struct Schedule {
     began: Instant,
@@ -47,13 +47,13 @@ impl Schedule {
         now >= self.due
     }
 
-    /// One was sent, and arrived or not.
+    /// Records that one was sent, and whether it arrived.
     fn sent(&mut self, arrived: bool, now: Instant) {
         self.was_sent = true;
         self.due = now + if arrived { self.interval } else { LOOK_EVERY };
     }
 
-    /// Nothing was safe yet, which is nothing to tell so soon.
+    /// Not safe yet, and too soon to log that.
     fn is_new(&self, now: Instant) -> bool {
         !self.was_sent && now < self.began + FIRST_TIME
     }
@@ -64,7 +64,7 @@ impl Schedule {
     }
 }
 
-/// Sends it for ever.
+/// Sends heartbeats. Never returns.
 pub async fn beat<S: Source>(heartbeat: &Heartbeat, source: &S, clock: Clock) -> Infallible {
     let Heartbeat { url, interval, limit } = heartbeat;
     let host = url.host_str().unwrap_or_default();
@@ -92,7 +92,7 @@ pub async fn beat<S: Source>(heartbeat: &Heartbeat, source: &S, clock: Clock) ->
                     Err(error) if std::mem::replace(&mut has_failed, true) => tracing::debug!("{host}: {error}"),
                     Err(error) => {
                         tracing::warn!(
-                            "the heartbeat to {host} was not sent: {error}; it is tried again every {LOOK_EVERY:?}"
+                            "the heartbeat to {host} was not sent: {error}; trying again every {LOOK_EVERY:?}"
                         );
                     }
                 }

@@ -1,8 +1,8 @@
 //! The page `/metrics`: facts in, text out. Pure.
 //!
-//! Litestream's names mean what they mean there, with its labels. What it lacks begins with
-//! `millstream_`. Every name is made here and nowhere else; `scripts/monitoring/` names them, and a
-//! test compares.
+//! Litestream's names have its meanings and labels; names that Litestream lacks begin with
+//! `millstream_`. All names are defined here; a test compares them with those in
+//! `scripts/monitoring/`.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::status::Tallied;
 use crate::store::DURATION_BUCKETS;
 use Kind::{Counter, Gauge, Histogram};
 
-/// A database of this process is a label of nearly everything.
+/// The label of the database, which nearly every family has.
 type Labels<'a> = [(&'a str, &'a str); 1];
 
 pub fn render(facts: &Facts) -> String {
@@ -78,7 +78,7 @@ fn databases_as_litestream(page: &mut Exposition, all: &[DatabaseFacts]) {
     );
 }
 
-/// Under the bare name of the database, as there; of several with the same name, together.
+/// By file name of the database, as in Litestream; databases of the same name are summed.
 fn retention_as_litestream(page: &mut Exposition, all: &[DatabaseFacts]) {
     let help = "Files of level 0 at the last enforcement of retention.";
     let mut files = page.family("litestream_l0_retention_files_total", Gauge, help);
@@ -132,9 +132,9 @@ fn operations(page: &mut Exposition, facts: &Facts) {
     }
 }
 
-/// A gauge that is 1 where the state is such: its name, what it means, when it holds.
+/// A gauge that is 1 in one state: name, help, condition.
 type StateFamily = (&'static str, &'static str, fn(&State) -> bool);
-/// What was counted of a replica.
+/// A counter of a replica.
 type Tallies = fn(&ReplicaFacts) -> &Tallied;
 
 /// A family with a sample for each replica that has one.
@@ -230,7 +230,7 @@ fn upkeep(page: &mut Exposition, all: &[DatabaseFacts]) {
     tally(errors, |tallied| tallied.errors as f64);
     let seconds = ("millstream_compaction_seconds_total", Counter, "Time that compactions and snapshots took.");
     tally(seconds, |tallied| tallied.took.as_secs_f64());
-    let refused = ("millstream_undeletable_objects", Gauge, "Expired objects that the store does not let go of.");
+    let refused = ("millstream_undeletable_objects", Gauge, "Expired objects that could not be deleted.");
     replicas(page, refused, all, |family, labels, replica| family.sample(labels, replica.refused_objects as f64));
 }
 
@@ -255,7 +255,7 @@ fn program(page: &mut Exposition, facts: &Facts) {
     }
 }
 
-/// As every exporter calls them.
+/// Standard names of Prometheus exporters.
 fn process(page: &mut Exposition, facts: &Facts) {
     let process = &facts.process;
     if let Some(cpu) = process.cpu {

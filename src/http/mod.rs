@@ -1,9 +1,9 @@
-//! The HTTP face: metrics and health, and the two that tell without being asked, the heartbeat and
-//! the service manager's line. It asks the fleet and the statuses, and changes nothing.
+//! The HTTP listener with metrics and health, and two reports that are sent unasked: the heartbeat
+//! and the status line of the service manager. It reads from the fleet and changes nothing.
 //!
 //! ```text
-//!   gather.rs      asks the fleet ─▶ facts.rs  plain data ─┬▶ metrics.rs  pure: /metrics (exposition.rs: its format)
-//!   process.rs     … and the kernel                        └▶ health.rs   pure: /readyz, safe or not
+//!   gather.rs      asks the fleet ─▶ facts.rs  plain data ─┬▶ metrics.rs, exposition.rs  pure
+//!   process.rs     … and the kernel                        └▶ health.rs  pure: /readyz
 //!   server.rs      the listener: who may ask, for how long
 //!   heartbeat.rs   a GET as long as everything is safe
 //!   ask.rs         `millstream health`: asks another process

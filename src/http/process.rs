@@ -1,4 +1,4 @@
-//! What the kernel says about this process.
+//! Figures of the kernel about this process.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::fsx;
 /// Ticks in a second, as `/proc` counts them on every Linux.
 const TICKS: u64 = 100;
 
-/// Blocks for a moment. What cannot be read is left out.
+/// Reads `/proc`, so it blocks for a moment. Figures that cannot be read are `None`.
 pub fn look(started_at_ms: i64) -> ProcessFacts {
     let read = |path: &str| fsx::read(Path::new(path)).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let stat = read("/proc/self/stat").unwrap_or_default();
@@ -20,7 +20,7 @@ pub fn look(started_at_ms: i64) -> ProcessFacts {
 }
 
 fn parsed(stat: &str, limits: &str, status: &str) -> ProcessFacts {
-    // The name in the second field may hold anything; it ends with the last parenthesis.
+    // The name in the second field may contain any character; it ends at the last parenthesis.
     let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok());
     let ticks = field(14).zip(field(15)).map(|(user, system)| user + system);

@@ -1,7 +1,7 @@
-//! The listener, and what it answers. Reads only; nothing here changes anything.
+//! The listener and its pages. It only reads.
 //!
-//! It may stand open to a network: a connection has a limited time, head and number, a body is
-//! never read, and no page has a secret in it.
+//! It may be open to a network: connections are limited in number, time and size of the head, a
+//! body is never read, and no page contains a secret.
 
 use std::convert::Infallible;
 use std::io;
@@ -29,17 +29,17 @@ const CONNECTIONS_MAX: usize = 64;
 const PAGES_MAX: usize = 2;
 /// Time for a request's head, also on a connection that is kept open.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// After this a connection is closed behind the answer that is under way, and as long again later
-/// in any case.
+/// After this time a connection is closed when its current answer is sent, and after twice this
+/// time in any case.
 const CONNECTION_TIME: Duration = Duration::from_secs(120);
 /// For the head of a request.
 const HEAD_BYTES: usize = 16 << 10;
-/// After an error that will not pass at once, such as too many open files.
+/// Pause after an error that will last, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Whoever can say what the pages say.
+/// The source of the facts.
 pub trait Source: Send + Sync + 'static {
-    /// `with_files`: what a look at the files tells, too.
+    /// `with_files` adds the sizes of the files.
     fn facts(&self, with_files: bool) -> impl Future<Output = Facts> + Send;
 }
 
@@ -47,7 +47,7 @@ pub trait Source: Send + Sync + 'static {
 pub async fn listen(host: Option<&str>, port: u16) -> io::Result<TcpListener> {
     match host {
         Some(host) => TcpListener::bind((host, port)).await,
-        // Takes IPv4, too, unless the machine has no IPv6 at all.
+        // It accepts IPv4 too. A machine without IPv6 gets the IPv4 address.
         None => match TcpListener::bind(("::", port)).await {
             Ok(listener) => Ok(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
@@ -56,7 +56,7 @@ pub async fn listen(host: Option<&str>, port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// Answers for ever. Dropped, it closes every connection.
+/// Answers requests. Never returns; when dropped, it closes every connection.
 pub async fn serve<S: Source>(listener: TcpListener, source: Arc<S>) -> Infallible {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let pages = Arc::new(Semaphore::new(PAGES_MAX));

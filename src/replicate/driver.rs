@@ -24,7 +24,7 @@ use super::error::StepError;
 use super::governor::Governor;
 use super::lifecycle::{Lifecycle, Shipped};
 use super::local::{Done, LocalSide, trouble};
-use super::look::{End, Seen, newest_txid};
+use super::look::{End, LedBy, Seen, newest_txid};
 use super::mailbox::{Request, SnapshotError, SyncReply};
 use super::mirror::{Mirror, Mirrors, look_at_all};
 use super::open::Announce;
@@ -34,13 +34,13 @@ use crate::clock::Clock;
 use crate::db::Watch;
 use crate::ltx::Txid;
 use crate::remote::Remote;
-use crate::state::{LastSynced, SpilledFile};
+use crate::state::{LastSynced, SpilledFile, SyncedTo};
 use crate::status::StatusWriter;
 
 /// What is in the first replica is safe: at the end a mirror gets so much time to follow.
 const MIRROR_TIME: Duration = Duration::from_secs(5);
 /// Where the first replica does not have it, or nothing follows later (`-once`).
-const MIRROR_TIME_ALONE: Duration = Duration::from_secs(60);
+const MIRROR_TIME_ALONE: Duration = Duration::from_secs(30);
 /// Where replication ends for another reason, that is to be said soon.
 const MIRROR_TIME_BRIEF: Duration = Duration::from_millis(500);
 
@@ -263,7 +263,11 @@ impl Driver {
     fn seen(&mut self, seen: Seen) -> CoreSeen {
         let Noted { last_synced, is_reset, is_known, is_new } = &self.noted;
         let end = seen.end.as_ref();
-        let synced_to = last_synced.synced_to(end.and_then(End::header));
+        let synced_to = match &seen.led_by {
+            // It was in step with the mirror that the end came from.
+            Some(LedBy { is_in_step: true, .. }) => end.map(|end| SyncedTo::up_to(Some(end.txid))),
+            _ => last_synced.synced_to(end.and_then(End::header)),
+        };
         let (end, at) = (end.map(|end| end.txid), seen.at);
         self.seen = Some(seen);
         CoreSeen { end, synced_to, is_known: *is_known, is_reset: *is_reset, is_new: *is_new, at }
@@ -301,6 +305,7 @@ impl Driver {
             Effect::Maintain(true) => self.maintain(),
             Effect::ServeMirrors(is_served) => {
                 self.kept.is_served = is_served;
+                self.parts.mirrors.1.first_is_away(is_served);
                 self.kept.serve(&self.parts.mirrors.1);
             }
             Effect::Fence => self.parts.events.send(Event::Fenced),

@@ -28,8 +28,16 @@ pub(super) struct Seen {
     pub end: Option<End>,
     /// Boot-clock time of the look.
     pub at: Duration,
-    /// The address of a mirror that had more, and from which this replica was brought up before.
-    pub led_by: Option<String>,
+    /// A mirror that had more, and from which this replica was brought up before.
+    pub led_by: Option<LedBy>,
+}
+
+/// Where the end of a history came from, other than from its own replica.
+#[derive(Clone, Debug)]
+pub(super) struct LedBy {
+    pub address: String,
+    /// A note says that this disk was in step with the mirror there.
+    pub is_in_step: bool,
 }
 
 /// Looks at the bucket: one LIST, and rarely more than one header.

@@ -217,9 +217,12 @@ impl LocalSide {
     /// comparison found the WAL to be there at a frame that still stands.
     async fn prove_by_note(&mut self, txid: Txid) -> Result<Option<()>, StepError> {
         let (state, replica) = self.notes();
-        let led_by = self.seen.as_ref().and_then(|seen| seen.led_by.clone());
+        let led_by = self.seen.as_ref().and_then(|seen| seen.led_by.as_ref()).map(|led_by| led_by.address.clone());
+        let mirror = led_by.as_deref().map(|address| state.replica(address));
         let look = move |db: &mut Db| {
-            by_note::position_of(db, (&state, &replica), led_by.as_deref(), txid, replica.resume_point(txid))
+            let of_mirror = mirror.iter().flat_map(|it| [it.last_synced().resume_point(), it.resume_point(txid)]);
+            let points = replica.resume_point(txid).into_iter().chain(of_mirror.flatten());
+            by_note::position_of(db, (&state, &replica), led_by.as_deref(), txid, points)
         };
         let Some(position) = self.with_db(look).await? else { return Ok(None) };
         tracing::info!(db = %self.name(), "continuing the history after TXID {txid}, which this database is by our own note");

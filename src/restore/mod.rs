@@ -205,7 +205,7 @@ pub enum RestoreError {
     #[error("{} exists already: remove it, or replace it with -force", path.display())]
     TargetExists { path: PathBuf },
     /// Bytes that are no database may be an encrypted or a damaged one.
-    #[error("{} is no SQLite database ({content}): it is left as it is; move it away to restore here", path.display())]
+    #[error("{} is not a SQLite database ({content}): it is left as it is; move it away to restore here", path.display())]
     NoDatabase { path: PathBuf, content: Content },
     /// Whoever has the target open would go on with a file that has no name any more.
     #[error(transparent)]

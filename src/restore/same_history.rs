@@ -1,11 +1,12 @@
-//! Whether two replicas hold the same history.
+//! Whether one of two replicas goes on where the other ends.
 //!
 //! A level-0 object is the same in every replica of one history, byte for byte, and two histories
-//! have different ones. Where no TXID is left as such an object in both, compacted files that end
-//! with the same TXID can show that it is the same history (`remote/common.rs`).
+//! have different ones. Two branches of one history agree up to where they part, so what counts is
+//! the very TXID with which the shorter one ends: the longer one must have it as well, as an object
+//! of any level that ends there (`remote/common.rs`). Older TXIDs that agree prove nothing.
 
 use crate::ltx::{Header, Txid};
-use crate::remote::{Level, LtxObject, ReadError, Remote, common_ends, is_same_commit};
+use crate::remote::{Level, Listing, LtxObject, ReadError, Remote, common_ends, is_same_commit};
 use crate::store::StoreError;
 
 /// So many pairs of objects are compared until one tells.
@@ -16,7 +17,7 @@ pub enum SameHistory {
     Yes,
     /// This TXID is another one.
     No(Txid),
-    /// There is nothing to compare.
+    /// Nothing shows that the longer one continues the shorter one.
     Unknown,
 }
 
@@ -26,17 +27,26 @@ pub async fn same_history(one: &Remote, other: &Remote) -> Result<SameHistory, S
     let is_l0 = |object: &LtxObject| object.level == Level::L0;
     for (our, their) in common_ends(&ours, &theirs, is_l0).take(PAIRS_MAX) {
         if let (Some(a), Some(b)) = (header(one, our).await?, header(other, their).await?) {
-            return Ok(if a == b { SameHistory::Yes } else { SameHistory::No(their.max_txid) });
+            if a != b {
+                return Ok(SameHistory::No(their.max_txid));
+            }
+            break;
         }
     }
-    for (our, their) in common_ends(&ours, &theirs, |_| true).take(PAIRS_MAX) {
-        if let (Some(a), Some(b)) = (header(one, our).await?, header(other, their).await?)
-            && is_same_commit(&a, &b)
-        {
-            return Ok(SameHistory::Yes);
-        }
+    let Some(end) = ours.newest_txid().min(theirs.newest_txid()) else { return Ok(SameHistory::Unknown) };
+    let commits = tokio::try_join!(commits(one, &ours, end), commits(other, &theirs, end))?;
+    let is_same = commits.0.iter().any(|a| commits.1.iter().any(|b| is_same_commit(a, b)));
+    Ok(if is_same { SameHistory::Yes } else { SameHistory::Unknown })
+}
+
+/// What the objects that end with this TXID say of it. A snapshot of Litestream says when it was
+/// made, so one of them may tell what another does not.
+async fn commits(remote: &Remote, listing: &Listing, txid: Txid) -> Result<Vec<Header>, StoreError> {
+    let mut found = Vec::new();
+    for object in listing.objects().filter(|object| object.max_txid == txid).take(PAIRS_MAX) {
+        found.extend(header(remote, object).await?);
     }
-    Ok(SameHistory::Unknown)
+    Ok(found)
 }
 
 /// Of an object that is what its name says.

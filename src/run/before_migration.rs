@@ -8,9 +8,9 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::Job;
-use super::boot::Line;
 use super::exit::Failure;
 use super::mark::{self, AUTOMATIC_KEEP, NewMark, State};
+use super::prepare::Line;
 use super::stages::unless_signalled;
 use crate::clock::MACHINE;
 use crate::fleet::FleetHandle;

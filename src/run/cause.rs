@@ -1,4 +1,4 @@
-//! Which events of a replication end a command that runs. Pure, but for saying it.
+//! Which events of a replication stop the command that runs. Pure, apart from logging them.
 
 use crate::config::OnReplicationEnd;
 use crate::replicate::Event;
@@ -7,19 +7,19 @@ use crate::replicate::Event;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     Fenced,
-    /// It keeps the database to itself.
+    /// The command holds the database with an exclusive lock.
     Exclusive,
     ReplicationEnded,
 }
 
-/// Whether `what` must stop because of this event, which is said then.
+/// Whether `what` must stop because of this event. If so, the reason is logged.
 pub fn cause(event: &Event, what: &str, may_be_refused: bool, on_end: OnReplicationEnd) -> Option<Cause> {
     match event {
         Event::Fenced => {
             tracing::error!("stopping {what}: its commits would be lost");
             Some(Cause::Fenced)
         }
-        // A migration lets go of the database when it is done.
+        // A migration releases the database when it ends.
         Event::Exclusive { why } if may_be_refused => {
             tracing::error!("stopping {what}: {why}");
             Some(Cause::Exclusive)

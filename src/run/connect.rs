@@ -18,10 +18,11 @@ use crate::restore::Backup;
 use crate::store::s3::{Clients, S3Store};
 use crate::store::{Counted, FileStore, Store, StoreError, Traffic};
 
-/// What may be deleted stays so long for those who are reading it.
+/// Grace time of deletions: another process may still be reading an expired object.
 const DELETE_GRACE: Duration = Duration::from_secs(60);
-/// Compaction and retention rely on one LIST for so many checks of level 0: five minutes by default. What they do themselves they
-/// know; what others do is found by the replication at its next upload, or by a read that finds nothing.
+/// Compaction and retention rely on one LIST for so many checks of level 0: five minutes by
+/// default. They know their own changes. Changes by others are noticed at the next upload, or when
+/// a read finds no object.
 const CHECKS_PER_LISTING: u32 = 20;
 
 /// Opens the store of one replica.
@@ -30,7 +31,8 @@ pub async fn connect(replica: &Replica, all: &[Database]) -> Result<Remote, Fail
     Ok(remote.beside(below(replica, all)))
 }
 
-/// Opens the stores of these replicas; one that cannot be opened says why. `all` are the databases of the configuration.
+/// Opens the stores of these replicas; one that cannot be opened says why. `all` are the databases
+/// of the configuration.
 pub async fn backups(replicas: impl Iterator<Item = &Replica>, all: &[Database]) -> Vec<Backup> {
     backups_beside(replicas, all, &mut Clients::default()).await
 }
@@ -49,7 +51,7 @@ pub async fn backups_beside(
     backups
 }
 
-/// Where other replicas lie below this one.
+/// Paths of other replicas that are inside of this one.
 fn below<'a>(replica: &'a Replica, all: &'a [Database]) -> impl Iterator<Item = String> + 'a {
     let every = all.iter().flat_map(|database| database.replicas.iter());
     every.filter_map(|other| replica.target.path_below(&other.target))
@@ -74,7 +76,7 @@ async fn open(replica: &Replica, clients: &mut Clients) -> Result<Remote, StoreE
     }
 }
 
-/// What is asked of the store is counted with what is asked of others in the same bucket.
+/// The requests are counted together with those of other replicas in the same bucket.
 fn counted(store: S3Store) -> Arc<dyn Store> {
     let traffic = store.traffic().cloned();
     let store: Arc<dyn Store> = Arc::new(store);
@@ -84,7 +86,7 @@ fn counted(store: S3Store) -> Arc<dyn Store> {
     }
 }
 
-/// What the databases of one store share is found by this.
+/// Key of what the databases of one store share.
 pub fn store_key(target: &Target) -> StoreKey {
     match target {
         Target::File { .. } => StoreKey::named("files"),
@@ -95,7 +97,7 @@ pub fn store_key(target: &Target) -> StoreKey {
     }
 }
 
-/// The exit code for a store that does not answer as it should.
+/// The exit code for an error of the store.
 pub fn store_failure(error: &StoreError) -> Failure {
     let code = match error {
         StoreError::Denied { .. } => DENIED,
@@ -118,7 +120,7 @@ pub fn settings(database: &Database, options: &Options, all: watch::Receiver<Arc
         checkpoint_interval: capture.checkpoint_interval,
         sync_interval: database.replicas.first.sync_interval,
         final_retry_interval: options.shutdown.sync_interval,
-        // Half of the time that level-0 objects are kept, if they do not stay for ever.
+        // Half of the retention of level-0 objects, if they have one.
         proof_lasts: match options.lifecycle.l0_retention {
             Duration::ZERO => Duration::MAX,
             kept => kept / 2,
@@ -129,7 +131,7 @@ pub fn settings(database: &Database, options: &Options, all: watch::Receiver<Arc
     }
 }
 
-/// How one more replica of the database is kept.
+/// Settings of a mirror.
 pub fn mirror_settings(database: &Database, mirror: &Replica, options: &Options) -> MirrorSettings {
     MirrorSettings {
         name: mirror.name.clone(),
@@ -138,7 +140,7 @@ pub fn mirror_settings(database: &Database, mirror: &Replica, options: &Options)
     }
 }
 
-/// How SQLite is used.
+/// Settings of the capture.
 pub fn tuning(database: &Database) -> Tuning {
     let capture = &database.capture;
     Tuning {
@@ -158,7 +160,7 @@ fn policy(database: &Database, replica: &Replica, options: &Options) -> Policy {
         snapshot_check_interval: snapshot.check_interval,
         l0_retention: lifecycle.l0_retention,
         l0_check_interval: lifecycle.l0_retention_check_interval,
-        // Not longer than what is waited for.
+        // Not longer than the interval itself.
         grace: match lifecycle.l0_retention {
             Duration::ZERO => DELETE_GRACE,
             kept => DELETE_GRACE.min(kept),
@@ -169,7 +171,7 @@ fn policy(database: &Database, replica: &Replica, options: &Options) -> Policy {
     }
 }
 
-/// Says where a database goes, and how often.
+/// Logs where a database is replicated to, and how often.
 pub fn tell_policy(database: &Database) {
     for replica in database.replicas.iter() {
         let name = match database.replicas.are_several() {

@@ -1,11 +1,11 @@
-//! The exit code that tells the truth. Pure.
+//! The exit code of the program. Pure.
 //!
 //! | code | meaning |
 //! |---|---|
 //! | 0–255 of the application, 128 + signal | it ended, and the final sync is confirmed, or it failed by itself |
 //! | 1 | of a command that asks a running process: it refused, and said why |
 //! | 64, 78 | usage, configuration |
-//! | 69 | the storage cannot be reached at boot; `verify` cannot tell; no process answers on the control socket |
+//! | 69 | the storage cannot be reached at the start; `verify` cannot tell; no process answers on the control socket |
 //! | 70 | internal error |
 //! | 73 | the database cannot be created, opened or written, or the control socket not made |
 //! | 74 | the application ended well, or as it was told to, but commits are not in the replica, or there never was a database |
@@ -27,7 +27,7 @@ pub const BACKUP: u8 = 76;
 pub const DENIED: u8 = 77;
 pub const CONFIG: u8 = 78;
 
-/// The last line names so many databases, and counts the others.
+/// The last log line names this many databases, and counts the others.
 const NAMED_MAX: usize = 3;
 
 /// A stage failed: the program ends with this code.
@@ -42,7 +42,8 @@ impl Failure {
         Failure { code, error: error.into() }
     }
 
-    /// The error and its causes. Most errors name their cause themselves, and nothing is said twice.
+    /// The error and its causes. Most errors contain the text of their cause; it is not repeated
+    /// then.
     pub fn sentence(&self) -> String {
         let said = |text: String, cause: String| match text.contains(&cause) {
             true => text,
@@ -51,19 +52,19 @@ impl Failure {
         self.error.chain().map(ToString::to_string).reduce(said).unwrap_or_default()
     }
 
-    /// With an error whose text names its cause already.
+    /// For an error whose text already contains its cause.
     pub fn told(code: u8, error: impl std::fmt::Display) -> Failure {
         Failure { code, error: anyhow::anyhow!("{error}") }
     }
 }
 
-/// How the commands came to their end.
+/// How migration and application ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Course {
     pub code: u8,
-    /// By a failure of their own: neither a success nor the stop that was asked for.
+    /// They failed by themselves: it is neither success nor the stop that was requested.
     pub failed: bool,
-    /// The application was started; without one, databases were waited for.
+    /// The application was started, or there is none and the program waited for the databases.
     pub ran: bool,
 }
 
@@ -76,7 +77,8 @@ pub fn code(course: Course, ends: &[Ended]) -> u8 {
         // The application was stopped because of it; its own code says nothing.
         _ if any(|ended| matches!(ended, Ended::Fenced)) => FENCED,
         own if course.failed => own,
-        // Death by a signal that we passed on is how most applications stop: it must not hide this.
+        // Most applications end by the signal that we forward. Their code must not hide the failed
+        // sync.
         _ if unsynced || absent => UNSYNCED,
         own => own,
     }
@@ -102,7 +104,7 @@ pub fn problem(ends: &[Ended]) -> Option<String> {
     }
 }
 
-/// What is right with it: up to which TXID everything is safe.
+/// What the replica has, as a clause of the last line: every commit up to which TXID.
 pub fn confirmation(ends: &[Ended]) -> String {
     let newest: Vec<String> = ends
         .iter()

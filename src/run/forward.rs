@@ -1,12 +1,13 @@
-//! Fast-forward: a disk that is exactly an earlier state of the history, and has no commit of its own, is brought to the newest
-//! state before the application starts.
+//! Fast-forward: a disk that is exactly an earlier state of the history, and has no commit of its
+//! own, is brought to the newest state before the application starts.
 //!
 //! ```text
-//! look (replicate/behind.rs) → the WAL goes into the file, which nobody else may have open → restore beside it → rename over it
+//! check (replicate/behind.rs) → the file is locked, and its WAL checkpointed → restore beside it
+//!                             → rename over it
 //! ```
 //!
-//! Until the rename the old file is what it was, and a note says which TXID that is: an interrupted run begins again. What is
-//! replaced is in the history, so no copy of it is kept.
+//! Until the rename the old file is unchanged, and a note says which TXID it has, so that an
+//! interrupted run begins again. The replaced state is part of the history, so no copy is kept.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -29,11 +30,13 @@ use crate::state::{LocalState, Lock, RestoreMarker, SyncedTo};
 /// How long a replica may take to say where its history ends.
 const LOOK_TIME: Duration = Duration::from_secs(2);
 
-/// Brings a database forward if it is behind one of its replicas. An error means that the application must not start.
+/// Brings a database forward if it is behind one of its replicas. An error means that the
+/// application must not start.
 pub async fn forward_one(database: &Database, backups: &[Backup], cancel: &CancellationToken) -> Result<(), Failure> {
-    // Nothing of ours is open yet whose locks could be lost.
+    // No file of the database is open yet, so no lock can be lost by closing one.
     let (given, meta_path) = (database.path.clone(), database.meta_path.clone());
-    // Another process that replicates it knows better; what else is wrong is said where the replication begins.
+    // If another process replicates it, that one decides. Other problems are reported when the
+    // replication begins.
     let Some((path, _lock)) = blocking(move || locked(&given, &meta_path)).await else { return Ok(()) };
     let Some(remotes) = cancel.run_until_cancelled(furthest_first(backups)).await else { return Ok(()) };
     for remote in &remotes {
@@ -44,8 +47,8 @@ pub async fn forward_one(database: &Database, backups: &[Backup], cancel: &Cance
     Ok(())
 }
 
-/// The first replica, and before it the mirror that goes on further than all others: it got what the first did not take. What
-/// does not answer soon is not waited for.
+/// The first replica, preceded by the mirror with the highest TXID if that is higher: it has what
+/// the first did not accept. A replica that does not answer in time is left out.
 async fn furthest_first(backups: &[Backup]) -> Vec<&Remote> {
     let opened: Vec<&Remote> = backups.iter().filter_map(|backup| backup.remote.as_ref().ok()).collect();
     let [first, mirrors @ ..] = opened.as_slice() else { return opened };
@@ -57,18 +60,18 @@ async fn furthest_first(backups: &[Backup]) -> Vec<&Remote> {
         tokio::time::timeout(LOOK_TIME, impatient(remote).listing()).await.ok()?.ok()?.newest_txid()
     };
     let ends = join_all(opened.iter().map(newest)).await;
-    // Of equal ones the earlier.
+    // Of equal ones take the earlier.
     let furthest = mirrors.iter().zip(ends.iter().skip(1)).rev().max_by_key(|(_, end)| **end);
     let Some((mirror, _)) = furthest.filter(|(_, end)| **end > ends[0]) else { return vec![first] };
     let (one, other) = (impatient(first), impatient(mirror));
     match tokio::time::timeout(LOOK_TIME, same_history(&one, &other)).await {
         Ok(Ok(SameHistory::No(_))) => vec![first],
-        // That the disk is an earlier state of it is proved in any case.
+        // Whether the disk is an earlier state of it is checked in any case.
         _ => vec![mirror, first],
     }
 }
 
-/// Brings it forward to the newest state of this replica, if it is an earlier one; whether that was done.
+/// Restores the newest state of this replica if the disk is an earlier one. Returns whether it did.
 async fn forward_to(
     database: &Database,
     remote: &Remote,
@@ -109,7 +112,8 @@ async fn forward_to(
     Ok(true)
 }
 
-/// The database behind symbolic links, with its lock; `None` when there is none, or somebody else has the lock.
+/// The database behind symbolic links, with its lock; `None` if there is no database, or another
+/// process has the lock.
 fn locked(path: &Path, meta_path: &Path) -> Option<(PathBuf, Lock)> {
     let path = std::fs::canonicalize(path).ok()?;
     let is_there = matches!(look_at_file(&path), Ok(Presence::Database(_)));
@@ -126,12 +130,12 @@ async fn fold(path: &Path) -> anyhow::Result<bool> {
 struct Forward<'a> {
     database: &'a Database,
     remote: &'a Remote,
-    /// Behind symbolic links.
+    /// With symbolic links resolved.
     path: PathBuf,
     behind: Behind,
 }
 
-/// What changes when somebody uses the file.
+/// Changes whenever another program writes to the file.
 type LastUse = (u64, u64, i64, i64, bool);
 
 fn last_use(path: &Path) -> Result<LastUse, FsError> {
@@ -167,7 +171,7 @@ async fn replace(forward: &Forward<'_>, cancel: &CancellationToken) -> Result<()
     let shown = path.display().to_string();
     let ended = blocking(move || {
         if last_use(&path)? != old.last_use {
-            // Best effort: the next look removes it.
+            // Best effort: the next attempt removes it.
             let _ = std::fs::remove_file(&staged);
             return Ok(false);
         }
@@ -186,14 +190,14 @@ async fn replace(forward: &Forward<'_>, cancel: &CancellationToken) -> Result<()
     Ok(())
 }
 
-/// The file that is replaced, before anything was done.
+/// The file that is to be replaced.
 struct OldFile {
     last_use: LastUse,
     mode: u32,
     owner: FileOwner,
 }
 
-/// Notes which TXID the file is, and makes room for the new one.
+/// Writes the note that says which TXID the file has, and removes an earlier attempt.
 fn begin(path: &Path, staged: &Path, state: &LocalState, behind: Behind, replica: String) -> Result<OldFile, FsError> {
     let last_use = last_use(path)?;
     let Behind { here, page_size, pages, .. } = behind;
@@ -205,12 +209,12 @@ fn begin(path: &Path, staged: &Path, state: &LocalState, behind: Behind, replica
 
 /// The file that the newest state is restored to, beside the database.
 fn staging(path: &Path) -> PathBuf {
-    // The restore makes a longer temporary name of it.
+    // The restore appends to this name for its temporary file.
     let name = fsx::framed(".", path.file_name().unwrap_or_default(), ".millstream-forward", 64);
     fsx::parent(path).join(name)
 }
 
-/// The new file belongs to whom the old one belonged to, unless the configuration says otherwise.
+/// The new file gets the owner of the old one, unless the configuration names another.
 fn keep_owner_and_mode(recovery: &mut Recovery, old: &OldFile, database: &Database) {
     if database.file_mode.is_none() {
         recovery.request.mode = Some(old.mode);

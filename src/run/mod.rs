@@ -1,17 +1,19 @@
-//! The composition root: boot order, one event loop, shutdown order.
+//! The composition root: the order of the start, one event loop, the order of the stop.
 //!
 //! ```text
-//!   connect ─▶ restore if missing, or behind ─▶ replication armed ─▶ migrate ─▶ application ─▶ its process group gone ─▶ final sync ─▶ exit code
+//!   connect ─▶ restore if missing, or behind ─▶ replication ready ─▶ migrate ─▶ application
+//!           ─▶ its process group gone ─▶ final sync ─▶ exit code
 //! ```
 //!
-//! A stage that fails ends the program with its own exit code, and the application does not start. A signal in any stage before
-//! the application is up ends that stage within a moment. From then on signals belong to the application; after it has
-//! ended, whatever its status, the final sync runs inside the part of the grace time that is reserved for it.
+//! A stage that fails ends the program with its own exit code, and the application does not start.
+//! A signal in any stage before the application is up ends that stage within a moment. From then on
+//! signals belong to the application; after it has ended, whatever its status, the final sync runs
+//! inside the part of the grace time that is reserved for it.
 //!
 //! ```text
 //!   mod.rs      the stages in order
 //!   preflight.rs  is each path one of a database that we may write to?
-//!   boot.rs     every database ready to be replicated, several at a time
+//!   prepare.rs  connect, restore, bring forward; several databases at a time
 //!   connect.rs  typed options → stores and settings of the rooms below
 //!   register.rs  databases that are registered from outside, through the control socket
 //!   restore_missing.rs   restore one database: the lock, the log lines, the note for replication
@@ -20,21 +22,21 @@
 //!   stages.rs   run a command to its end; wait for the databases
 //!   cause.rs    which events of a replication end a command
 //!   untouched.rs  did the application write to its databases?
-//!   verify.rs   beside it all: prove the replicas, now and then
-//!   monitor.rs  beside it all: metrics and health, the heartbeat, the service manager
-//!   exit.rs     pure: the exit code that tells the truth
+//!   verify.rs   in the background: prove the replicas
+//!   monitor.rs  in the background: metrics and health, the heartbeat, the service manager
+//!   exit.rs     pure: the exit code
 //! ```
 
 pub mod exit;
 
 mod before_migration;
-mod boot;
 mod cause;
 mod connect;
 mod forward;
 pub mod mark;
 mod monitor;
 mod preflight;
+mod prepare;
 mod register;
 mod restore_missing;
 mod stages;
@@ -57,11 +59,11 @@ use crate::replicate::{Ended, Limits, OnceWork, Settings};
 use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
 use before_migration::Marking;
-use boot::Line;
 pub use connect::{backups, connect, store_failure};
 pub use exit::Failure;
 use exit::{CANNOT_WRITE, CONFIG};
 use monitor::Monitor;
+use prepare::Line;
 pub use restore_missing::{Recovery, announce_progress, restore_failure, restore_newest};
 pub use stages::unless_signalled;
 use verify::ProofRound;
@@ -87,26 +89,27 @@ pub struct Job {
     pub stop_signal: Option<Signal>,
     /// What it gets instead of other signals; `None` drops one.
     pub rewrites: Vec<(Signal, Option<Signal>)>,
-    /// Ship what is there, do these, and end.
+    /// Replicate what is there, do these, and end.
     pub once: Option<OnceWork>,
     /// For the replicas of databases that are registered later, and for their paths.
     pub env: fn(&str) -> Option<String>,
     pub cwd: PathBuf,
 }
 
-/// The grace time, split: how long the application may take to stop, and what is kept for the final sync.
+/// The grace time in two parts: one for the application to stop, one for the final sync.
 #[derive(Clone, Copy, Debug)]
 struct Budget {
-    /// Ours of the grace time: whoever sent the signal kills at its end, and must not be a moment faster than us.
+    /// The grace time, less a margin: the platform sends SIGKILL at its end, and we must be done
+    /// before.
     whole: Duration,
     child: Duration,
-    /// What the final sync gets in any case.
+    /// The time that the final sync gets in any case.
     least: Duration,
-    /// For the final sync when nobody asked us to stop.
+    /// Time for the final sync if no signal asked for the stop.
     unhurried: Duration,
 }
 
-/// The part of the grace time in which nothing is done any more, and the longest such time.
+/// The part of the grace time that stays unused, and its maximum.
 const MARGIN_SHARE: f64 = 0.05;
 const MARGIN_MAX: Duration = Duration::from_secs(1);
 
@@ -119,17 +122,17 @@ impl Budget {
         Budget { whole, child, least: margin / 2, unhurried: shutdown.sync_timeout.max(sync) }
     }
 
-    /// The deadline of the final sync, given when (if ever) we were asked to stop.
+    /// The deadline of the final sync. `asked_at` is when a signal asked for the stop, if one did.
     fn sync_deadline(&self, asked_at: Option<Instant>, now: Instant) -> Instant {
         match asked_at {
-            // What the application's processes took beyond their part is not added at the end.
+            // If the application took longer than its part, that time is not added at the end.
             Some(at) => (at + self.whole).max(now + self.least),
             None => now + self.unhurried,
         }
     }
 }
 
-/// Runs the job and returns the exit code. Everything that goes wrong has been logged when it returns.
+/// Runs the job and returns the exit code. Every failure has been logged when it returns.
 pub async fn run(job: Job, mut signals: Signals, reaper: Reaper) -> u8 {
     match perform(job, &mut signals, &reaper).await {
         Ok(code) => code,
@@ -146,7 +149,7 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
     let socket = listen(&job).await?;
     let (fleet, mut heard) = FleetHandle::new(Limits::default());
     let monitor = Monitor::start(&job.options.monitoring, &fleet, job.once.is_some());
-    let prepare = |cancel| boot::prepare(&job, fleet.governor(), cancel);
+    let prepare = |cancel| prepare::prepare(&job, fleet.governor(), cancel);
     let lines = stages::unless_signalled(signals, prepare).await??;
     let (mut proofs, mut ids, mut markings) = (Vec::new(), BTreeSet::new(), Vec::new());
     for line in lines {
@@ -159,7 +162,7 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
     }
     monitor.phase().send_replace(Phase::Arming);
     monitor.proving(proofs.iter().map(ProofRound::proved).collect());
-    // Until this is dropped.
+    // The socket is served until this is dropped.
     let _serving = register::serve(socket, &job, &fleet);
     if job.once.is_some() {
         return Ok(stages::ship_once(&fleet, signals, &budget).await);
@@ -177,7 +180,7 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
     monitor.stopping();
     let asked_at = lived.as_ref().map_or(None, |lived| lived.asked_at);
     let ended = stages::final_sync(&fleet, signals, &budget, asked_at).await;
-    // Only now: a command that could not start, or a migration that failed, has been replicated all the same.
+    // Only now, because the commits of a migration that failed are replicated too.
     match lived {
         Ok(lived) => Ok(conclude(&lived, &ended)),
         Err(failure) => {
@@ -189,7 +192,8 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
     }
 }
 
-/// Makes the control socket, before anything else is begun that would have to be undone.
+/// Makes the control socket before anything else begins, so that its failure leaves nothing to
+/// undo.
 async fn listen(job: &Job) -> Result<Option<Socket>, Failure> {
     match &job.options.socket {
         Some(socket) if job.once.is_none() => {
@@ -200,7 +204,7 @@ async fn listen(job: &Job) -> Result<Option<Socket>, Failure> {
     }
 }
 
-/// One last line, and the code.
+/// Logs the last line, and returns the exit code.
 fn conclude(lived: &stages::Lived, ends: &[Ended]) -> u8 {
     let code = if supervise::defect::happened() { exit::INTERNAL } else { exit::code(lived.course, ends) };
     let problem = exit::problem(ends);
@@ -211,7 +215,7 @@ fn conclude(lived: &stages::Lived, ends: &[Ended]) -> u8 {
     code
 }
 
-/// A database with its replicas, as the fleet takes it.
+/// A database with its replicas, as the fleet needs it.
 fn registration(line: &Line<'_>, job: &Job, fleet: &FleetHandle) -> Registration {
     let database = line.database;
     let mirror = |(replica, remote): (&Replica, &Remote)| MirrorRegistration {
@@ -229,7 +233,8 @@ fn registration(line: &Line<'_>, job: &Job, fleet: &FleetHandle) -> Registration
 }
 
 impl Job {
-    /// Splits the configured command lines, so that a mistake in one is found before anything is touched.
+    /// Splits the configured command lines, so that a mistake in one is found before anything is
+    /// touched.
     pub fn command(line: Option<&str>, what: &str) -> anyhow::Result<Option<CommandLine>> {
         let Some(line) = line.filter(|line| !line.trim().is_empty()) else { return Ok(None) };
         let command = CommandLine::split(line).with_context(|| format!("{what} {line:?}"))?;
@@ -251,7 +256,8 @@ mod tests {
             let shutdown = Shutdown { grace, ..Shutdown::default() };
             let budget = Budget::of(&shutdown);
             assert!(budget.child <= budget.whole.mul_f64(0.7));
-            // Whenever the application and its processes are gone, also when the kernel took its time.
+            // Whenever the application and its processes are gone, also when the kernel took its
+            // time.
             for share in [0.0, 0.5, 0.7, 0.9, 0.97] {
                 let deadline = budget.sync_deadline(Some(asked_at), asked_at + grace.mul_f64(share));
                 assert!(deadline >= asked_at + grace.mul_f64(share), "{grace:?}");

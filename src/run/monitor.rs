@@ -1,5 +1,5 @@
-//! Beside it all: what tells others how it goes. The HTTP listener, the heartbeat, the service
-//! manager. Nothing here can delay or end the run.
+//! The reports to others: HTTP listener, heartbeat, service manager. They run beside the stages and
+//! can neither delay nor end them.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,24 +14,24 @@ use crate::fleet::FleetHandle;
 use crate::http::{Gather, Heartbeat, Phase, ProvedReplica, Source, beat, in_a_line, listen, serve};
 use crate::supervise::notify::{News, Notify, NotifyEnvironment};
 
-/// An address that cannot be had may become free: a process that is replaced still has it.
+/// Pause before the address is tried again: the process that we replace may still have it.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
-/// How often the service manager's line is brought up to date.
+/// How often the status line of the service manager is updated.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
-/// What the service manager is asked for, again and again, while databases are restored.
+/// The extra start time that is requested repeatedly while databases are restored.
 const START_TIME: Duration = Duration::from_secs(60);
 
-/// Dropped, all of it ends.
+/// The tasks end when this is dropped.
 pub struct Monitor {
     phase: watch::Sender<Phase>,
     proved: watch::Sender<Vec<ProvedReplica>>,
-    /// Ends with this.
+    /// Its task ends when this is dropped.
     _tasks: JoinSet<Infallible>,
     notify: Option<Arc<Notify>>,
 }
 
 impl Monitor {
-    /// A round that is made once has nothing to tell while it lasts.
+    /// With `-once` there is nothing to report meanwhile.
     pub fn start(monitoring: &Monitoring, fleet: &FleetHandle, is_for_once: bool) -> Monitor {
         let (phase, proved) = (watch::Sender::default(), watch::Sender::default());
         let source = Arc::new(Gather {
@@ -71,7 +71,7 @@ impl Monitor {
         self.proved.send_replace(replicas);
     }
 
-    /// The end has begun. The service manager hears it now, because the task that tells it may not come to it any more.
+    /// The stop has begun. The service manager is told here, because its task may not run again.
     pub fn stopping(&self) {
         self.phase.send_replace(Phase::Stopping);
         if let Some(notify) = &self.notify {
@@ -89,12 +89,12 @@ async fn listener(addr: Addr, source: Arc<Gather>) -> Infallible {
             Ok(listener) => break listener,
             Err(error) if std::mem::replace(&mut has_complained, true) => tracing::debug!("{shown}: {error}"),
             Err(error) => tracing::error!(
-                "cannot listen at {shown} for metrics and health: {error}; it is tried again every {LISTEN_AGAIN:?}, and everything else goes on"
+                "cannot listen at {shown} for metrics and health: {error}; trying again every {LISTEN_AGAIN:?}"
             ),
         }
         tokio::time::sleep(LISTEN_AGAIN).await;
     };
-    // What was really bound, which may be more than was written.
+    // The address that was really bound: it may cover more interfaces than were configured.
     let bound = listener.local_addr().map_or(shown, |address| address.to_string());
     let reach = if host.is_none() { ", which is every interface of this machine" } else { "" };
     tracing::info!("metrics and health are served at http://{bound}{reach}");
@@ -112,7 +112,8 @@ fn notify_of_environment() -> Option<Notify> {
     })
 }
 
-/// Tells the service manager what has changed, and that this process is alive: each time the fleet has answered.
+/// Tells the service manager what has changed, and that this process is alive: each time the fleet
+/// has answered.
 async fn tell(notify: Arc<Notify>, source: Arc<Gather>, mut phase: watch::Receiver<Phase>) -> Infallible {
     let pause = notify.watchdog().map_or(STATUS_EVERY, |watchdog| (watchdog / 2).min(STATUS_EVERY));
     let (mut is_ready, mut told) = (false, String::new());

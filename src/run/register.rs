@@ -1,4 +1,4 @@
-//! Databases that are registered from outside, while the others are replicated.
+//! Databases that are registered through the control socket, while the others are replicated.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,13 +29,13 @@ pub fn serve(socket: Option<Socket>, job: &Job, fleet: &FleetHandle) -> Option<S
     Some(socket?.serve(Control::new(fleet.clone(), Arc::new(registry), MACHINE)))
 }
 
-/// What a new database takes from the configuration.
+/// The settings that a new database takes from the configuration.
 struct Registry {
     options: Options,
     env: fn(&str) -> Option<String>,
     cwd: PathBuf,
     fleet: FleetHandle,
-    /// One is registered after the other, so that no two of them get the same replica.
+    /// Held while a database is registered, so that no two of them get the same replica.
     clients: Mutex<Clients>,
 }
 

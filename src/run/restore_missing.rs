@@ -1,5 +1,5 @@
-//! Restoring one database: the decision, the lock, the log lines, and the note for replication. Of several replicas the one
-//! with the newest state is taken.
+//! Restoring one database: the decision, the lock, the log lines, and the note for replication. Of
+//! several replicas the one with the newest state is taken.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -24,10 +24,11 @@ use crate::state::{LocalState, Lock, RestoreMarker};
 const LOCK_RETRY: Duration = Duration::from_millis(200);
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// How often a restore is begun anew when the bucket cannot be reached, beyond the patience of each request.
+/// How often a restore is repeated if the bucket cannot be reached. Each request has its own
+/// retries.
 const ATTEMPTS: u32 = 2;
 
-/// What is to be brought back, where, and what it means if there is nothing.
+/// What to restore, where to, and whether a missing backup is an error.
 pub struct Recovery {
     pub request: Request,
     /// Where the note for replication goes, if the database is one that may be replicated.
@@ -83,7 +84,7 @@ pub async fn restore_missing(
         match restore_newest(backups, recovery, &cancel, async |p| announce_progress(p, Some(path)).await).await {
             Err(error) if is_transient(&error) && attempt < ATTEMPTS => {
                 attempt += 1;
-                tracing::warn!("{}; asking again, the application is not started before this is known", error.cause());
+                tracing::warn!("{}; trying again before the application is started", error.cause());
             }
             done => break done,
         }
@@ -114,17 +115,17 @@ fn exists(path: &Path) -> Result<bool, Failure> {
     }
 }
 
-/// What lies at a database's path may be somebody's data: nothing is put in its place.
+/// A file at a database's path may be valuable data: it is never replaced.
 pub(super) fn no_database(path: &Path, content: Content) -> Failure {
     let error = anyhow!(
-        "{} is no SQLite database ({content}): it is left as it is, and nothing is restored over it; set the right path, or move it away",
+        "{} is not a SQLite database ({content}): it is left as it is, and nothing is restored over it; set the right path, or move it away",
         path.display()
     );
     Failure::new(CANNOT_WRITE, error)
 }
 
-/// Restores from the replica that has the newest state, and says which that was. Another one that has the same is tried when that turns out to be
-/// unreadable.
+/// Restores from the replica with the newest state, and returns its name. If that one is
+/// unreadable, another one with the same state is tried.
 pub async fn restore_newest(
     backups: &[Backup],
     recovery: &Recovery,
@@ -150,7 +151,8 @@ pub async fn restore_newest(
     }
 }
 
-/// Restores, logs and shows how it goes, and leaves the note that lets replication continue from the restored file.
+/// Restores, shows the progress, and writes the note that lets the replication continue from the
+/// restored file.
 pub async fn restore_and_note(
     remote: &Remote,
     recovery: &Recovery,
@@ -171,24 +173,24 @@ pub async fn restore_and_note(
     }?;
     for orphan in &restored.orphaned {
         tracing::warn!(
-            "a file of an older database lay in the way of the restored one and was moved to {}",
+            "a file of an older database was in the place of the restored one and was moved to {}",
             orphan.display()
         );
     }
-    // A state of the past, or of a history that is not LTX, is not continued: replication begins with an image.
+    // After an earlier state, or one of Litestream 0.3, the replication begins with an image.
     if let (Some(meta_path), Target::Latest, Reached::Ltx { txid, header }) =
         (&recovery.meta_path, recovery.request.target, restored.reached)
     {
         let state = LocalState::open(&recovery.request.output, meta_path);
         let (output, replica) = (recovery.request.output.clone(), remote.address().to_owned());
-        // The restored file may belong to somebody else than what the directory was prepared for.
+        // The restored file may have another owner than the directory was made for.
         let marked = blocking(move || {
             let marker = RestoreMarker::of(&output, &replica, txid, header.page_size, header.commit)?;
             state.prepare().and_then(|()| state.mark_restored(&marker))
         });
-        // Without the marker replication begins with an image: slower, never wrong.
+        // Without the note the replication begins with an image, which is slower but correct.
         if let Err(error) = marked.await {
-            tracing::warn!("{error}: the first upload will be the whole database");
+            tracing::warn!("{error}; the first upload will be the whole database");
         }
     }
     let Restored { reached, database_bytes, files, bytes, .. } = &restored;
@@ -200,7 +202,7 @@ pub async fn restore_and_note(
     Ok(restored)
 }
 
-/// One line every few seconds, for those who read logs. Never returns.
+/// Logs the progress every few seconds. Never returns.
 pub async fn announce_progress(progress: &Progress, db: Option<&Path>) -> Infallible {
     let db = db.map(|path| tracing::field::display(path.display()));
     loop {
@@ -212,7 +214,7 @@ pub async fn announce_progress(progress: &Progress, db: Option<&Path>) -> Infall
     }
 }
 
-/// The exit code for a restore that did not succeed.
+/// The exit code for a failed restore.
 pub fn restore_failure(error: RestoreError) -> Failure {
     let code = match error.cause() {
         RestoreError::CannotTell(store) => return Failure { error: error_text(&error), ..store_failure(store) },

@@ -1,4 +1,4 @@
-//! The stages of a life, each ended by what it waits for or by a signal.
+//! The stages of `run` and `replicate`. Each ends by what it waits for, or by a signal.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,11 +21,11 @@ use crate::replicate::{DatabaseId, Ended, Event, Ready};
 use crate::status::{Refusals, Status};
 use crate::supervise::{self, CommandLine, Reaper, Scope, Signal, Signals, SpawnOptions, StopPolicy, supervise};
 
-/// What may be left of the application's process group gets at least this long to end by itself.
+/// The remaining processes of the application's group get at least this long to end by themselves.
 const GROUP_GRACE_MIN: Duration = Duration::from_millis(500);
 const GROUP_GRACE_MAX: Duration = Duration::from_secs(5);
 
-/// The commands have come to their end.
+/// Migration and application have ended.
 pub struct Lived {
     pub course: Course,
     /// For the last line: which command ended how.
@@ -33,7 +33,8 @@ pub struct Lived {
     pub asked_at: Option<Instant>,
 }
 
-/// Does the work, unless a signal ends it: then it is cancelled, waited for, and the failure is 128 + signal.
+/// Runs the work unless a signal comes: then it is cancelled and waited for, and the exit code is
+/// 128 + signal.
 pub async fn unless_signalled<T, F>(
     signals: &mut Signals,
     work: impl FnOnce(CancellationToken) -> F,
@@ -56,12 +57,12 @@ where
 }
 
 impl Lived {
-    /// A replication has found out in time that the application must not run.
+    /// A replication has reported before the start that the application must not run.
     fn not_started(what: &str) -> Lived {
         Lived { course: Course { code: 0, failed: false, ran: false }, what: what.into(), asked_at: None }
     }
 
-    /// By a signal in the seam before a command.
+    /// By a signal between two stages.
     fn told_to_end(signal: Signal, before: &str) -> Lived {
         let course = Course { code: signal.exit_code(), failed: false, ran: false };
         let what = format!("ended by {signal} before {before} was started");
@@ -69,7 +70,8 @@ impl Lived {
     }
 }
 
-/// Waits until each of these databases lets the application start; `Some` when one of them forbids it.
+/// Waits until each of these databases lets the application start; `Some` when one of them forbids
+/// it.
 pub async fn wait_until_ready(
     ids: &BTreeSet<DatabaseId>,
     heard: &mut FleetEvents,
@@ -87,7 +89,7 @@ pub async fn wait_until_ready(
                 tracing::debug!("{}", describe(how));
                 waited_for.remove(&id);
             }
-            // It has been logged where it happened.
+            // The replication has logged it.
             Event::Failed { why } if ids.contains(&id) => {
                 tracing::debug!("{why}");
                 return Err(Failure::new(
@@ -96,9 +98,10 @@ pub async fn wait_until_ready(
                 ));
             }
             Event::Fenced => return Ok(Some(Lived::not_started("nothing was started"))),
-            // Registered from outside meanwhile: the application does not wait for it.
+            // It was registered through the control socket meanwhile: the application does not wait
+            // for it.
             Event::Failed { .. } => {}
-            // Said only when an application may run.
+            // Logged only when an application may run.
             Event::Exclusive { .. } => {}
         }
     }
@@ -140,7 +143,8 @@ pub async fn live(
     match &job.app {
         Some(_) if is_forbidden(heard, on_end) => Ok(Lived::not_started("the application was not started")),
         Some(app) => {
-            // As a direct exec would: a signal is for the application itself, what it does with its workers is its own affair.
+            // As with a direct exec, the signal goes to the application itself, which informs its
+            // own workers.
             let policy = StopPolicy {
                 scope: Scope::Command,
                 stop_signal: job.stop_signal,
@@ -168,7 +172,8 @@ pub async fn live(
     }
 }
 
-/// Whether a replication has found out, in the seam between two stages, that nothing may be committed here any more.
+/// Whether a replication has reported between two stages that nothing may be committed here any
+/// more.
 fn is_forbidden(heard: &mut FleetEvents, on_end: OnReplicationEnd) -> bool {
     let mut events = std::iter::from_fn(|| heard.try_next());
     events.any(|(_, event)| match event {
@@ -186,14 +191,14 @@ struct Command<'a> {
     policy: StopPolicy,
     /// The longest it may take.
     limit: Option<Duration>,
-    /// It ends when it keeps the database to itself.
+    /// It is stopped if it holds the database with an exclusive lock.
     may_be_refused: bool,
     on_end: OnReplicationEnd,
-    /// Environment variables that it must not see.
+    /// Environment variables that are hidden from it.
     strip_env: &'a [String],
 }
 
-/// Runs one command to its end, and the end of everything it left behind.
+/// Runs one command until it and all of its processes have ended.
 async fn command(
     Command { line, what, policy, limit, may_be_refused, on_end, strip_env }: Command<'_>,
     signals: &mut Signals,
@@ -219,7 +224,7 @@ async fn command(
             tokio::select! {
                 ended = &mut running => break ended,
                 () = &mut overdue, if limit.is_some() && !stop.is_cancelled() => {
-                    tracing::error!("{what} takes longer than {:?}: stopping it", limit.unwrap_or_default());
+                    tracing::error!("{what} takes longer than {:?}; stopping it", limit.unwrap_or_default());
                     stop.cancel();
                 }
                 (_, event) = heard.next() => if let Some(cause) = cause(&event, what, may_be_refused, on_end) {
@@ -246,7 +251,7 @@ async fn command(
     Ok(Lived {
         course: match stopped {
             Some(Cause::Exclusive) => Course { code: CANNOT_WRITE, failed: true, ran: true },
-            // How it took its stop is not what is wrong.
+            // The reason of the stop counts, not the exit code that follows it.
             Some(Cause::ReplicationEnded) => Course { code: ended.exit.code(), failed: false, ran: true },
             Some(Cause::Fenced) | None => Course { code: ended.exit.code(), failed: !ended.as_asked, ran: true },
         },
@@ -255,7 +260,7 @@ async fn command(
     })
 }
 
-/// Without an application: until somebody wants us to end, or no database can be replicated any more.
+/// Without an application: waits for a signal, or until no database can be replicated any more.
 async fn until_signalled(
     fleet: &FleetHandle,
     signals: &mut Signals,
@@ -272,14 +277,14 @@ async fn until_signalled(
             signal = cancelling(signals) => return lived(format!("told to end by {signal}"), Some(MACHINE.instant())),
             (_, event) = heard.next() => match event {
                 Event::Ready(_) => {}
-                // It is no child of ours, and not ours to stop.
+                // The other program is not our child, so we do not stop it.
                 Event::Exclusive { why } => tracing::error!("{why}"),
                 Event::Failed { .. } if on_end == OnReplicationEnd::Stop => {
                     return lived("a database is not replicated any more (on-replication-end: stop)".into(), None);
                 }
                 Event::Failed { .. } => {
                     if !fleet.has_failed().await {
-                        tracing::warn!("the other databases are replicated on");
+                        tracing::warn!("the replication of the other databases continues");
                     }
                 }
                 Event::Fenced => return lived("fenced".into(), None),
@@ -288,7 +293,8 @@ async fn until_signalled(
     }
 }
 
-/// Brings what is left into the bucket. A signal meanwhile starts the grace time; it never skips the sync.
+/// Uploads the remaining commits. A signal meanwhile starts the grace time; it never skips the
+/// sync.
 pub async fn final_sync(
     fleet: &FleetHandle,
     signals: &mut Signals,
@@ -301,7 +307,7 @@ pub async fn final_sync(
         tracing::info!("final sync: the oldest commit to ship is {age:.1?} old");
     }
     for Refusals { objects, since } in statuses.iter().filter_map(|status| status.refusals) {
-        tracing::warn!("for {:.0?} the store has not let go of {objects} expired objects", MACHINE.instant() - since);
+        tracing::warn!("{objects} expired objects could not be deleted for {:.0?}", MACHINE.instant() - since);
     }
     fleet.finish_by(deadline).await;
     let ends = join_all(fleet.ends().await);
@@ -343,7 +349,7 @@ pub async fn ship_once(fleet: &FleetHandle, signals: &mut Signals, budget: &Budg
     }
 }
 
-/// The next signal that ends a stage in which no application runs.
+/// Waits for a signal that ends a stage without an application.
 async fn cancelling(signals: &mut Signals) -> Signal {
     loop {
         let signal = signals.recv().await;
@@ -353,7 +359,7 @@ async fn cancelling(signals: &mut Signals) -> Signal {
     }
 }
 
-/// A signal that came in the seam between two stages.
+/// A signal that came between two stages.
 fn pending_cancel(signals: &mut Signals) -> Option<Signal> {
     std::iter::from_fn(|| signals.try_recv()).find(|signal| is_cancel(*signal))
 }

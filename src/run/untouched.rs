@@ -1,4 +1,5 @@
-//! Did the application end at once without having written to a database? One that wants the database for itself does.
+//! Whether the application ended at once without having written to a database. One that fails to
+//! get an exclusive lock does.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -12,10 +13,10 @@ use crate::clock::MACHINE;
 use crate::fsx;
 use crate::replicate::blocking;
 
-/// After this time it was no refused lock that ended the application.
+/// An application that ran longer did not end because of a refused lock.
 const SOON: Duration = Duration::from_secs(60);
 
-/// The databases as they were when the application started.
+/// State of the databases when the application started.
 pub(super) struct Untouched {
     began: Instant,
     stamps: Vec<Option<Stamp>>,
@@ -36,7 +37,7 @@ impl Untouched {
     }
 }
 
-/// Of each database and its WAL; what is only looked at keeps them.
+/// Size and time of each database and its WAL; reading does not change them.
 async fn stamps(job: &Job) -> Vec<Option<Stamp>> {
     let databases = job.options.databases.iter();
     let paths: Vec<PathBuf> = databases.flat_map(|d| [d.path.clone(), fsx::with_suffix(&d.path, "-wal")]).collect();

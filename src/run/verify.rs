@@ -1,9 +1,10 @@
 //! Proves the replicas in the background, one at a time, while their databases are replicated.
 //!
-//! Each database's turn comes once in its interval, the first one after a random part of it, and only when something was shipped
-//! since the last proof: an idle database costs no request. Reads are slowed down to a rate. A failed proof is said, loudly, and
-//! kept in the status; it never stops the replication. The live database is not compared here: this process replicates it,
-//! and a pin of ours would keep its WAL from being reset.
+//! Each database is proved once in its interval, for the first time after a random part of it, and
+//! only if something was uploaded since the last proof: an idle database costs no request. Reads
+//! are limited to a rate. A failed proof is logged as an error and kept in the status; it does not
+//! stop the replication. The live database is not compared, because the read transaction for that
+//! would keep the WAL from being reset.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::boot::Line;
+use super::prepare::Line;
 use crate::clock::MACHINE;
 use crate::config::{Options, Replica, Verify};
 use crate::http::ProvedReplica;
@@ -23,13 +24,13 @@ use crate::restore::RestoreError;
 use crate::status::{Proof, ProofWriter, Proofs, Status};
 use crate::verify::{Deep, Order, Verified, verify};
 
-/// Reads at a time: it is in no hurry.
+/// Files to read at a time. The proof has no deadline.
 const PARALLELISM: usize = 2;
 
 /// One database whose replica is to be proved.
 pub struct ProofRound {
     path: PathBuf,
-    /// Of the replica, if the database has several.
+    /// Name of the replica, if the database has several.
     name: Option<String>,
     is_mirror: bool,
     remote: Remote,
@@ -41,7 +42,8 @@ pub struct ProofRound {
 }
 
 impl ProofRound {
-    /// One for each replica whose configuration asks for it. `statuses` are those of the replicas, in their order.
+    /// One for each replica whose configuration asks for it. `statuses` are those of the replicas,
+    /// in their order.
     pub fn of_line(
         line: &Line<'_>,
         options: &Options,
@@ -61,7 +63,7 @@ impl ProofRound {
         every.enumerate().filter_map(round).collect()
     }
 
-    /// For whoever wants to know how far it restores.
+    /// Channel with the newest result, for metrics and health.
     pub fn proved(&self) -> ProvedReplica {
         ProvedReplica { path: self.path.clone(), name: self.name.clone(), proofs: self.proofs.clone() }
     }
@@ -72,7 +74,7 @@ impl ProofRound {
         Order { deep, window: self.window, parallelism: PARALLELISM }
     }
 
-    /// One turn.
+    /// One proof.
     async fn prove(&self) {
         let confirmed = self.status.borrow().confirmed;
         if !self.writer.wants(confirmed) {
@@ -85,7 +87,7 @@ impl ProofRound {
             Err(error @ RestoreError::NoBackup { .. }) => self.fail(&error.to_string()),
             Err(error) => {
                 let db = self.path.display();
-                tracing::warn!(%db, "could not verify {}, which says nothing about it: {error}; next try in {:?}", self.label(), self.settings.interval);
+                tracing::warn!(%db, "could not verify {}: {error}; its state is unknown, trying again in {:?}", self.label(), self.settings.interval);
             }
         }
     }
@@ -121,7 +123,7 @@ impl ProofRound {
         self.fail(&damage.join("; "));
     }
 
-    /// Said with what to do, and kept.
+    /// Logs the finding with the next step, and keeps it.
     fn fail(&self, why: &str) {
         let (db, address) = (self.path.display(), self.remote.address());
         let proven = match self.proofs.borrow().proven {
@@ -152,8 +154,8 @@ fn moment(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|_| unix_ms.to_string(), |time| time.to_string())
 }
 
-/// Does the work, and proves the replicas meanwhile. When the work is done, a proof under way is dropped where it stands, and its
-/// temporary database with it.
+/// Runs the work, and proves the replicas meanwhile. When the work is done, a proof under way is
+/// cancelled and its temporary database removed.
 pub async fn beside<T>(proofs: Vec<ProofRound>, work: impl Future<Output = T>) -> T {
     tokio::select! {
         biased;
@@ -162,12 +164,13 @@ pub async fn beside<T>(proofs: Vec<ProofRound>, work: impl Future<Output = T>) -
     }
 }
 
-/// When the first turn comes: a part of the interval, so that many machines do not ask at the same time.
+/// Delay of the first proof: a random part of the interval, so that many machines do not read at
+/// the same time.
 fn first_turn(interval: Duration, random: u64) -> Duration {
     interval.mul_f64(random as f64 / u64::MAX as f64)
 }
 
-/// One turn after the other, for ever.
+/// One proof after the other. Never returns.
 async fn rounds(proofs: Vec<ProofRound>) -> Infallible {
     let now = MACHINE.instant();
     let first = |round: &ProofRound| now + first_turn(round.settings.interval, MACHINE.random_u64());

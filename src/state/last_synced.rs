@@ -12,6 +12,9 @@
 //! With the TXID goes the frame of the WAL at which the database is that TXID ([`ResumePoint`]): a
 //! later start can tell that nothing was committed here since (`replicate/behind.rs`).
 //!
+//! The header of the object that ends with that TXID is noted as well, where it is known: a number
+//! alone is also the number of other histories. Of a *mirror* it is said whose mirror it was.
+//!
 //! It is written around every upload, so in place. A lost note is no note, and then nothing is
 //! suspected; one that a power loss has taken back says less than it could, and the WAL proves the
 //! rest.
@@ -65,6 +68,12 @@ struct Stored {
     closed: bool,
     /// The header of the object that was about to be created after that, in hex.
     sending: Option<String>,
+    /// The header of the object that ends with that TXID, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    newest: Option<String>,
+    /// The address of the replica of which this one was a mirror.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mirror_of: Option<String>,
     /// Where in the WAL that TXID is found.
     #[serde(default, alias = "standing", skip_serializing_if = "Option::is_none")]
     resume_point: Option<ResumePoint>,
@@ -81,6 +90,8 @@ pub struct LastSynced {
     synced_to: Option<SyncedTo>,
     closed: bool,
     sending: Option<String>,
+    newest: Option<String>,
+    mirror_of: Option<String>,
     resume_point: Option<ResumePoint>,
     left: Option<LeftFile>,
 }
@@ -90,11 +101,20 @@ impl ReplicaState {
     pub fn last_synced(&self) -> LastSynced {
         let file = self.note(LAST_SYNCED_FILE, EARLIER_LAST_SYNCED_FILE);
         match file.load::<Stored>() {
-            Some(Stored { txid, closed, sending, resume_point, file: left }) => {
+            Some(Stored { txid, closed, sending, newest, mirror_of, resume_point, file: left }) => {
                 let synced_to = Some(SyncedTo(Txid::parse_hex(&txid)));
-                LastSynced { file, synced_to, closed, sending, resume_point, left }
+                LastSynced { file, synced_to, closed, sending, newest, mirror_of, resume_point, left }
             }
-            None => LastSynced { file, synced_to: None, closed: false, sending: None, resume_point: None, left: None },
+            None => LastSynced {
+                file,
+                synced_to: None,
+                closed: false,
+                sending: None,
+                newest: None,
+                mirror_of: None,
+                resume_point: None,
+                left: None,
+            },
         }
     }
 }
@@ -109,6 +129,16 @@ impl LastSynced {
     /// How far it surely goes, by the note alone.
     pub fn txid(&self) -> Option<Txid> {
         self.synced_to.and_then(SyncedTo::txid)
+    }
+
+    /// The header of the object that ends with [`LastSynced::txid`], if it is known.
+    pub fn newest(&self) -> Option<Header> {
+        self.newest.as_deref().and_then(from_hex).filter(|header| Some(header.max_txid) == self.txid())
+    }
+
+    /// Whether the replica was a mirror of the one at this address when that was noted.
+    pub fn is_mirror_of(&self, address: &str) -> bool {
+        self.mirror_of.as_deref() == Some(address)
     }
 
     /// Where in the WAL [`LastSynced::txid`] is found.
@@ -143,8 +173,18 @@ impl LastSynced {
 
     /// The same, and where in the WAL that is.
     pub fn in_step_at(&mut self, synced_to: SyncedTo, resume_point: Option<ResumePoint>) -> fsx::Result<()> {
-        (self.synced_to, self.closed, self.sending, self.resume_point) = (Some(synced_to), false, None, resume_point);
-        self.left = None;
+        let is_noted = |header: &String| from_hex(header).map(|header| header.max_txid) == synced_to.txid();
+        let newest = self.sending.take().filter(is_noted).or(self.newest.take().filter(is_noted));
+        (self.synced_to, self.closed, self.newest, self.resume_point) = (Some(synced_to), false, newest, resume_point);
+        (self.left, self.mirror_of) = (None, None);
+        self.write()
+    }
+
+    /// This mirror of the replica at the address has the object with this header, and everything
+    /// before it.
+    pub fn in_step_as_mirror(&mut self, newest: &Header, of: &str) -> fsx::Result<()> {
+        (self.synced_to, self.closed, self.newest) = (Some(SyncedTo(Some(newest.max_txid))), false, Some(hex(newest)));
+        (self.sending, self.resume_point, self.left, self.mirror_of) = (None, None, None, Some(of.to_owned()));
         self.write()
     }
 
@@ -170,13 +210,20 @@ impl LastSynced {
     fn write(&self) -> fsx::Result<()> {
         let txid = self.txid().map_or_else(|| "0".repeat(16), |txid| txid.to_string());
         let (closed, sending, resume_point) = (self.closed, self.sending.clone(), self.resume_point);
+        let (newest, mirror_of) = (self.newest.clone(), self.mirror_of.clone());
         let file = self.left.clone().filter(|_| closed);
-        self.file.overwrite(&Stored { txid, closed, sending, resume_point, file })
+        self.file.overwrite(&Stored { txid, closed, sending, newest, mirror_of, resume_point, file })
     }
 }
 
 fn hex(header: &Header) -> String {
     header.encode().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Option<Header> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
+    Header::decode(bytes?.as_slice().try_into().ok()?).ok()
 }
 
 #[cfg(test)]
@@ -249,6 +296,29 @@ mod tests {
         assert_eq!(load().synced_to(None), Some(SyncedTo(Some(txid(8)))));
         noted.in_step(SyncedTo(Some(txid(9)))).expect("write");
         assert_eq!(own(&load(), &header(9, 2)), Some(SyncedTo(Some(txid(9)))));
+    }
+
+    #[test]
+    fn the_header_of_the_newest_object_is_known_after_an_upload_and_of_a_mirror() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let load = || LocalState::open(&dir.path().join("app.db"), dir.path()).replica("r").last_synced();
+        let own = |number| SyncedTo(Some(txid(number)));
+        load().in_step(own(8)).expect("write");
+        assert_eq!(load().newest(), None);
+        let mut noted = load();
+        noted.sending(&header(9, 1)).expect("write");
+        noted.in_step(own(9)).expect("write");
+        assert_eq!(load().newest(), Some(header(9, 1)));
+        noted.in_step(own(9)).expect("write");
+        noted.close(txid(9), None).expect("write");
+        assert_eq!((load().newest(), load().is_mirror_of("f")), (Some(header(9, 1)), false), "said again");
+        noted.in_step_as_mirror(&header(10, 2), "f").expect("write");
+        noted.close(txid(10), None).expect("write");
+        let noted = load();
+        assert_eq!((noted.newest(), noted.txid()), (Some(header(10, 2)), Some(txid(10))));
+        assert!(noted.is_mirror_of("f") && !noted.is_mirror_of("g"));
+        load().in_step(own(11)).expect("write");
+        assert_eq!((load().newest(), load().is_mirror_of("f")), (None, false), "the first replica, and of no object");
     }
 
     #[test]

@@ -74,8 +74,8 @@ impl Child {
         &self.program
     }
 
-    /// The next change. Cancel safe. Of changes that were not looked at only the last one is told;
-    /// the end is told again and again.
+    /// The next change. Cancel safe. If several changes have happened since the last call, only the
+    /// newest is returned; the end is returned at every later call.
     pub async fn event(&mut self) -> ChildEvent {
         loop {
             let Latest { count, change } = *self.changes.borrow_and_update();
@@ -100,7 +100,7 @@ impl Child {
 
     pub(super) async fn signal_to(&self, scope: Scope, signal: Signal) {
         if self.terminal && signal == Signal::CONT {
-            // Our shell has just made us the foreground job.
+            // The shell has made us the foreground job.
             tty::give(self.pid);
         }
         self.reaper.signal(self.pid, scope, signal).await;
@@ -134,15 +134,15 @@ impl Child {
             }
             let signals = if now >= kill_at {
                 if end.killed == 0 {
-                    tracing::warn!(pids = ?left, "killing what {} left running", self.program);
+                    tracing::warn!(pids = ?left, "killing the processes that {} left running", self.program);
                 }
                 end.killed = end.killed.max(left.len());
                 vec![Signal::KILL]
             } else if left.iter().any(|pid| !asked.contains(pid)) {
-                // Newcomers appear while others end; asking somebody twice is harmless, missing one
-                // is not.
+                // New processes appear while others end. To signal one twice is harmless, to miss
+                // one is not.
                 if asked.is_empty() {
-                    tracing::info!(pids = ?left, "stopping what {} left running", self.program);
+                    tracing::info!(pids = ?left, "stopping the processes that {} left running", self.program);
                 }
                 asked.extend(&left);
                 vec![Signal::TERM, Signal::CONT]

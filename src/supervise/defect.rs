@@ -1,10 +1,9 @@
-//! After a defect of this program (a panic): what it has started is ended in order all the same,
-//! and the exit code tells.
+//! After a panic of this program the command is still ended in order, and the exit code tells that
+//! there was a defect.
 //!
-//! The thread that met the defect stops for good, with whatever it was at. The others go on: they
-//! are told to end as by a TERM from outside, so that the command is stopped, and what the rest of
-//! the program can still save is saved. Where that does not come to its end in time, or where the
-//! main thread itself met the defect, the command is ended from here.
+//! The thread that panicked stops. The others are told to end as by a TERM from outside: they stop
+//! the command and upload what they can. If that takes too long, or if the main thread panicked,
+//! the command is ended from here.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -17,14 +16,14 @@ use super::sys;
 use crate::clock::MACHINE;
 
 static HAPPENED: AtomicBool = AtomicBool::new(false);
-/// Signals are caught, so that our own is one.
+/// Whether signals are caught, so that we can send one to ourselves.
 static HEARS: AtomicBool = AtomicBool::new(false);
 static GRACE_MS: AtomicU64 = AtomicU64::new(10_000);
 /// The process group of the command that runs; 0: none does.
 static COMMAND: AtomicI32 = AtomicI32::new(0);
 
 const POLL: Duration = Duration::from_millis(20);
-/// Beyond the grace time, for the last words.
+/// Time beyond the grace time, for the last log lines.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// Whether this program has met a defect: its exit code must say so.
@@ -46,14 +45,14 @@ pub(super) fn command_runs(pid: pid_t) {
 }
 
 pub(super) fn command_is_gone(pid: pid_t) {
-    // Another may have been started since.
+    // Another command may have been started since.
     let _ = COMMAND.compare_exchange(pid, 0, SeqCst, SeqCst);
 }
 
 /// For the thread that met the defect. The process ends meanwhile, or here with this code.
 pub fn end_in_order(code: i32) -> ! {
     if HAPPENED.swap(true, SeqCst) {
-        // The first one sees to it.
+        // The first thread that panics does the work.
         loop {
             thread::park();
         }
@@ -61,7 +60,7 @@ pub fn end_in_order(code: i32) -> ! {
     let grace = Duration::from_millis(GRACE_MS.load(SeqCst));
     let is_main = thread::current().name() == Some("main");
     if !is_main && HEARS.load(SeqCst) {
-        // Its success is not waited for: the deadline decides.
+        // Whether it worked is not checked: the deadline decides.
         let _ = sys::kill(sys::own_pid(), Signal::TERM);
         MACHINE.block_for(grace + MARGIN);
     } else if let Some(group) = command() {

@@ -17,11 +17,11 @@ pub struct Ended {
     pub exit: Exit,
     /// When it was first asked to stop, by a signal or by `stop`.
     pub stop_requested_at: Option<Instant>,
-    /// The first signal that asked for it; whatever was to come after this command must not start.
+    /// The first signal that asked for it. The stages after this command must not start then.
     pub first_signal: Option<Signal>,
     /// It had to be killed at its deadline.
     pub killed: bool,
-    /// It is a success, or the stop that a signal to us had asked for, and no failure of its own.
+    /// It is a success, or the stop that a signal asked for, and not a failure of the command.
     pub as_asked: bool,
 }
 
@@ -103,11 +103,11 @@ async fn act(child: &Child, scope: Scope, acts: Vec<Act>) -> bool {
     false
 }
 
-/// A stop is worth a line; a window that changes its size is not.
+/// A stop is logged; a change of the window size is not.
 fn log_signal(child: &Child, signal: Signal) {
     if signal.asks_to_stop() {
-        tracing::info!(pid = child.pid(), "{signal}: passing it on to {}", child.program());
+        tracing::info!(pid = child.pid(), "{signal}: forwarding it to {}", child.program());
     } else {
-        tracing::debug!(pid = child.pid(), "{signal}: passing it on to {}", child.program());
+        tracing::debug!(pid = child.pid(), "{signal}: forwarding it to {}", child.program());
     }
 }

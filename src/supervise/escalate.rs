@@ -1,4 +1,5 @@
-//! When to ask, when to insist: the decision table of a stop. Pure; the clock is an argument.
+//! The decision table of a stop: when a signal is sent, and when SIGKILL. Pure; the clock is an
+//! argument.
 //!
 //! ```text
 //!   Running ──stop signal or request──▶ Stopping ──deadline──▶ Killed ──patience──▶ given up
@@ -36,8 +37,8 @@ pub fn split(grace: Duration, reserve: Duration, share: f64) -> (Duration, Durat
 /// Who gets a signal that is passed on. SIGKILL and CONT are always for the whole group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Everybody in the command's process group, as if typed at a terminal: a shell in between
-    /// cannot swallow it.
+    /// All processes in the command's group, as if typed at a terminal: a shell in between cannot
+    /// swallow it.
     Group,
     /// The command alone, as if it had been executed directly: it tells its own helpers what they
     /// need to know.
@@ -102,7 +103,7 @@ pub struct Escalation {
     requested_at: Option<Instant>,
     first_signal: Option<Signal>,
     killed: bool,
-    /// What the child got because somebody had sent it to us.
+    /// Signals that were sent to us and forwarded to the child.
     passed_on: Vec<Signal>,
 }
 
@@ -126,8 +127,8 @@ impl Escalation {
         acts
     }
 
-    /// A signal arrived that was ignored when this process was started: it is the child's to make
-    /// something of, or nothing.
+    /// A signal arrived that was ignored when this process was started. It is forwarded, and has no
+    /// other effect.
     pub fn pass_on(&mut self, signal: Signal) -> Vec<Act> {
         let rewritten = self.policy.rewrites.iter().find(|(from, _)| *from == signal).map(|(_, to)| *to);
         rewritten.unwrap_or(Some(signal)).map_or_else(Vec::new, |sent| self.send(sent))
@@ -140,7 +141,7 @@ impl Escalation {
         vec![Act::Send(sent)]
     }
 
-    /// Somebody in this process wants the child to stop.
+    /// Another part of this process asks for the stop of the child.
     pub fn on_request(&mut self, now: Instant) -> Vec<Act> {
         if self.stopping() {
             return Vec::new();
@@ -191,9 +192,9 @@ impl Escalation {
         self.killed
     }
 
-    /// Whether this end is a success, or the stop that somebody outside had asked for: by a signal
-    /// that was passed on (some answer it with the exit code by which shells report it), or by our
-    /// SIGKILL at the deadline of such a stop. Any other end is a failure of the child's own.
+    /// Whether this end is a success, or the stop that was asked for from outside: by a signal that
+    /// was forwarded (some programs answer it with the exit code by which shells report it), or by
+    /// our SIGKILL at the deadline of such a stop. Any other end is a failure of the child.
     pub fn explains(&self, exit: Exit) -> bool {
         let killed_by_us = self.killed && self.first_signal.is_some();
         match exit {

@@ -1,4 +1,4 @@
-//! How a process ended, and the exit code that tells it to others.
+//! How a process ended, and its exit code.
 //!
 //! Invariant: only an exit with code 0 maps to 0; what is unknown is a failure.
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::group;
 use super::sys;
 
-/// By their names, as far as they can be seen: what another user has open cannot.
+/// The names of the files. Files that another user has open cannot be seen.
 pub fn files_of_descendants() -> HashSet<PathBuf> {
     let processes = group::scan().unwrap_or_default();
     let mut family = vec![sys::own_pid()];

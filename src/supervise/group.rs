@@ -1,4 +1,4 @@
-//! Who is left: the processes that a command has started, found in `/proc`.
+//! The processes that a command has started, found in `/proc`.
 //!
 //! A process group is not enough: a daemon leaves it with `setsid`. But its parent dies sooner or
 //! later, and then it becomes a child of the nearest subreaper, which is us. So everything that the
@@ -57,8 +57,8 @@ pub fn members(processes: &[Process], family: Family) -> Vec<pid_t> {
     found.into_iter().filter(alive).map(|process| process.pid).collect()
 }
 
-/// Every process that can be seen. An error when that is unknown: a process that is missed is
-/// one that writes on.
+/// Every visible process. It is an error if `/proc` cannot be read, because a process that is
+/// missed could go on writing.
 pub fn scan() -> io::Result<Vec<Process>> {
     let mut processes = Vec::new();
     for entry in fs::read_dir("/proc")? {

@@ -1,5 +1,4 @@
-//! Everything that an exec needs, decided and laid out before the fork: files to try, arguments,
-//! environment.
+//! Everything that an exec needs, prepared before the fork: files to try, arguments, environment.
 //!
 //! Invariant: the environment is ours byte for byte, with duplicates and in order, except for what
 //! [`SpawnOptions`] names and `LISTEN_PID`.

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! ```text
-//!   kernel ──signals──▶ Signals ──┐                      ┌──▶ Escalation (pure: what is sent, when)
+//!   kernel ──signals──▶ Signals ──┐                      ┌──▶ Escalation (pure: what, when)
 //!                                 ├──▶ supervise() ──────┤
 //!   Child::event() ◀──changes─┐   │                      └──▶ Child::signal()
 //!                             │   │                                │

@@ -1,5 +1,5 @@
-//! What a service manager such as systemd hears of us: one datagram for each piece of news, in the
-//! protocol of `sd_notify`, without its library.
+//! Messages to a service manager such as systemd: one datagram each, in the protocol of
+//! `sd_notify`, without its library.
 
 use std::ffi::OsStr;
 use std::io;
@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// What there is to tell.
+/// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News<'a> {
     /// The start is over.
@@ -19,11 +19,11 @@ pub enum News<'a> {
     Watchdog,
     /// The end has begun.
     Stopping,
-    /// The start takes longer: so much from now.
+    /// The start takes longer: extend its timeout by this much.
     StillStarting(Duration),
 }
 
-/// The way to the service manager.
+/// The socket of the service manager.
 #[derive(Debug)]
 pub struct Notify {
     socket: UnixDatagram,
@@ -43,13 +43,16 @@ pub struct NotifyEnvironment<'a> {
 }
 
 impl Notify {
-    /// `None`: nobody wants to hear.
+    /// `None` if there is no service manager.
     pub fn of(environment: NotifyEnvironment<'_>) -> Option<Notify> {
         let name = environment.socket.filter(|name| !name.is_empty())?;
         match Notify::open(name, watchdog(environment, std::process::id())) {
             Ok(notify) => Some(notify),
             Err(error) => {
-                tracing::warn!("NOTIFY_SOCKET={} cannot be used, and nothing is told there: {error}", name.display());
+                tracing::warn!(
+                    "cannot use NOTIFY_SOCKET={}: {error}; the service manager gets no messages",
+                    name.display()
+                );
                 None
             }
         }
@@ -71,7 +74,7 @@ impl Notify {
         self.watchdog
     }
 
-    /// Never waits. What does not arrive is no reason to do anything else.
+    /// Sends a message without waiting. A message that cannot be delivered is dropped.
     pub fn tell(&self, news: &News<'_>) {
         let text = match news {
             News::Ready => "READY=1".to_owned(),

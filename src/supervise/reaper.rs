@@ -132,8 +132,8 @@ async fn live(mut inbox: mpsc::Receiver<Request>, started: &std::sync::mpsc::Syn
     }
 }
 
-/// Children from a former life: a script may start something in the background before it executes
-/// this program. No command of ours has started them, so none is to be ended with it.
+/// Children that existed before this program: a script may start one in the background before it
+/// executes us. They do not belong to a command of ours, so they are not ended with it.
 fn inherited_children() -> HashSet<pid_t> {
     if !sys::has_children() {
         return HashSet::new();
@@ -143,7 +143,7 @@ fn inherited_children() -> HashSet<pid_t> {
     processes.iter().filter(|process| process.parent == own).map(|process| process.pid).collect()
 }
 
-/// Whom the thread takes care of, and the one zombie that is left to another owner.
+/// The children of the thread, and the one zombie that is left to another owner.
 #[derive(Default)]
 struct Registry {
     children: HashMap<pid_t, watch::Sender<Latest>>,
@@ -153,8 +153,8 @@ struct Registry {
 
 impl Registry {
     fn serve(&mut self, request: Request) {
-        // An answer that nobody waits for any more is nobody's loss, except for a child: its
-        // handle's owner is gone, but it runs and is reaped like any other.
+        // If the caller no longer waits, the answer is dropped. A child that was started runs on
+        // and is reaped like any other.
         match request {
             Request::Spawn { image, reply } => drop(reply.send(self.spawn(&image))),
             Request::Signal { pid, scope, signal, done } => {

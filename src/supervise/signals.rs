@@ -63,13 +63,13 @@ impl Signals {
     }
 
     /// Whether the signal means what it says to this process too. Whoever starts us with INT
-    /// ignored does not want it to end anything; TERM is how everybody asks, and must work in any
-    /// case.
+    /// ignored does not want it to end anything; TERM is the common way to ask, and must always
+    /// work.
     pub fn heeds(signal: Signal) -> bool {
         signal == Signal::TERM || !inherited::ignored(signal)
     }
 
-    /// A signal that has arrived already, for the seams between stages.
+    /// A signal that has arrived already; asked between two stages.
     pub fn try_recv(&mut self) -> Option<Signal> {
         tokio::task::unconstrained(self.recv()).now_or_never()
     }

@@ -71,7 +71,7 @@ pub fn spawn(image: &Image) -> Result<Spawned, SpawnError> {
             tty::take_back(pid);
             Err(explain(image, Failure::from_bytes(report)))
         }
-        // Without a word from the child it is unknown whether the program runs: it must not.
+        // Without a message from the child it is unknown whether the program runs, so it is killed.
         (Ok(_), Err(_)) | (Err(_), _) => {
             drop(sys::kill(pid, Signal::KILL));
             sys::collect_blocking(pid);
@@ -284,7 +284,7 @@ fn explain(image: &Image, failure: Failure) -> SpawnError {
 
 fn pipe() -> io::Result<(std::fs::File, OwnedFd)> {
     let mut ends = [0; 2];
-    // SAFETY: the array has room for two descriptors; on success both are open and nobody else's.
+    // SAFETY: the array has room for two descriptors; on success both are open and ours alone.
     unsafe {
         if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) == -1 {
             return Err(io::Error::last_os_error());

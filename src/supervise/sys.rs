@@ -71,7 +71,7 @@ pub fn kill_group(group: pid_t, signal: Signal) -> io::Result<()> {
     checked(unsafe { libc::kill(-group, signal.number()) }).map(drop)
 }
 
-/// Stops every process of our own group, this one included; returns when somebody continued us.
+/// Stops every process of our own group, this one included; returns when we are continued.
 pub fn stop_own_group() {
     // SAFETY: plain values only. It can fail only for lack of a process to signal, and there is
     // always this one.

@@ -218,7 +218,7 @@ fn a_database_that_is_registered_takes_over_what_the_file_presets() {
     }
     let text = fs::write(&third, [b'x'; 4096]).map(|()| rig.path("third").display().to_string()).expect("write");
     let refused = ours(&rig, &["register", "-replica", &format!("file://{text}"), &third]);
-    refused.assert_code(1).assert_says(&["register failed", "is no SQLite database"]);
+    refused.assert_code(1).assert_says(&["register failed", "is not a SQLite database"]);
     let finished = {
         running.signal(Signal::SIGTERM);
         running.wait()
@@ -261,7 +261,7 @@ fn a_socket_that_was_asked_for_and_cannot_be_made_is_said_before_anything_starts
     fs::write(rig.path("control.sock"), "precious").expect("write");
     rig.settings += &format!("socket: {{enabled: true, path: {}}}\n", socket(&rig));
     let finished = rig.supervise(rig.app(&["create", "touch:started"])).finish();
-    finished.assert_code(73).assert_says(&["control socket", "something else lies there", "socket.path"]);
+    finished.assert_code(73).assert_says(&["control socket", "another file is there", "socket.path"]);
     assert!(!rig.path("started").exists());
     assert_eq!(fs::read_to_string(rig.path("control.sock")).expect("read"), "precious");
     // Switched off nothing is made, whatever the path.

@@ -1,4 +1,5 @@
-//! What surrounds the replica: servers with habits of their own, keys with newlines, proxies, metadata services.
+//! What surrounds the replica: servers with habits of their own, keys with newlines, proxies,
+//! metadata services.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -23,7 +24,7 @@ fn replica(path: &str, endpoint: &str) -> String {
 #[track_caller]
 fn assert_one_short_sentence(ended: &Finished) {
     let errors: Vec<_> =
-        ended.stderr.lines().filter(|line| line.starts_with("Error: ") || line.contains(" ERROR ")).collect();
+        ended.stderr.lines().filter(|line| line.starts_with("error: ") || line.contains(" ERROR ")).collect();
     assert_eq!(errors.len(), 1, "{ended}");
     assert!(errors[0].len() < 330, "{} characters: {ended}", errors[0].len());
     for dump in ["{", "Response", "panicked", "SdkBody", "provider was not enabled"] {
@@ -31,7 +32,8 @@ fn assert_one_short_sentence(ended: &Finished) {
     }
 }
 
-/// SeaweedFS keeps `/a//b` as `a/b`; with `restore` the backup must be found under the name that was written.
+/// SeaweedFS keeps `/a//b` as `a/b`; with `restore` the backup must be found under the name that
+/// was written.
 #[test]
 fn a_backup_under_a_path_that_the_server_rewrites_is_restored() {
     let endpoint = setting("MILLSTREAM_TEST_S3_ENDPOINT");

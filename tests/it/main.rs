@@ -16,6 +16,7 @@ mod doubt;
 mod environment;
 mod exit_codes;
 mod health;
+mod help;
 mod hostile;
 mod interop;
 mod layers;

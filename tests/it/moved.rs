@@ -11,6 +11,9 @@ use nix::sys::signal::Signal;
 use crate::doubt::{remove_wal_and_shm, replicated, ship, sql, sql_killed, stranger};
 use crate::harness::{Finished, Remote, Rig, oracle};
 
+mod orders;
+mod waited;
+
 const GONE_ON: [&str; 2] = ["goes on to TXID", "millstream reset"];
 
 /// Another machine with an empty disk and the same replica.
@@ -347,154 +350,6 @@ fn litestreams_turn_with_this_disk_goes_on_whatever_became_of_the_wal() {
             rig.supervise(rig.app(&["open", "rows:1"])).finish().assert_code(0);
         }
     }
-}
-
-/// The object with which another branch of this history went on, for the place where what waits for its upload lies.
-fn leave_a_spilled_file(rig: &Rig) -> PathBuf {
-    let mut branch = Rig::on_file();
-    copy_dir(&rig.path("replica"), &branch.path("replica"));
-    branch.remote = Remote::file(branch.path("replica"));
-    a_life_elsewhere(&branch, 1);
-    let txid = *rig.remote.level0().last().expect("objects") + 1;
-    let bytes = branch.remote.objects().remove(&branch.remote.level0_name(txid)).expect("its next object");
-    let name = format!("{txid:016x}-{txid:016x}.ltx");
-    fs::create_dir_all(meta(rig).join("spill")).expect("create a directory");
-    let path = meta(rig).join("spill").join(name);
-    fs::write(&path, bytes).expect("write");
-    path
-}
-
-fn assert_kept_aside(rig: &Rig, spilled: &Path) {
-    assert!(!spilled.exists(), "it would be met again");
-    let name = spilled.file_name().expect("a name").to_string_lossy().into_owned();
-    let kept = fs::read_dir(meta(rig).join("orphaned"))
-        .expect("kept")
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    assert_eq!(kept.filter(|kept| kept.ends_with(&name)).count(), 1);
-}
-
-#[test]
-fn commits_that_waited_for_their_upload_and_were_overtaken_stop_no_start_for_ever() {
-    for has_note in [true, false] {
-        let a = replicated();
-        killed(&a);
-        let spilled = leave_a_spilled_file(&a);
-        // What was captured is in the database, too.
-        sql_killed(&a.db(), "UPDATE t SET life = 'x' WHERE seq = 4");
-        if !has_note {
-            fs::remove_file(note(&a)).expect("remove");
-        }
-        let mut b = another_node(&a);
-        a_life_elsewhere(&b, 2);
-        // Without a note nobody knows at first that there is something to wait for.
-        let ran = comes_back(&a);
-        assert!(!ran || !has_note);
-        assert_kept_aside(&a, &spilled);
-        assert!(!comes_back(&a), "the file is gone, what it said is not");
-        let restored = b.restored();
-        oracle::assert_same_pages(&b.db(), &restored);
-        // As the message says.
-        remove_wal_and_shm(&a);
-        fs::remove_file(a.db()).expect("remove");
-        a.supervise(a.app(&["open"])).finish().assert_code(0);
-        oracle::assert_same_pages(&a.db(), &restored);
-    }
-}
-
-#[test]
-fn commits_that_waited_and_were_overtaken_by_litestream_are_in_the_database() {
-    let mut rig = replicated();
-    let spilled = leave_a_spilled_file(&rig);
-    litestreams_turn(&rig);
-    let ended = ship(&rig);
-    ended.assert_code(0).assert_says(&["from somebody else", "kept aside"]);
-    assert!(!ended.stderr.contains("whole database"), "{ended}");
-    assert_kept_aside(&rig, &spilled);
-    let restored = rig.restored();
-    oracle::assert_same_pages(&rig.db(), &restored);
-}
-
-#[test]
-fn files_that_do_not_continue_the_history_are_kept_aside() {
-    let mut rig = replicated();
-    let spilled = leave_a_spilled_file(&rig);
-    let last = *rig.remote.level0().last().expect("objects");
-    let Remote::File(replica) = &rig.remote else { panic!("not a directory") };
-    fs::remove_file(replica.join(rig.remote.level0_name(last))).expect("remove");
-    ship(&rig).assert_code(0).assert_says(&["do not continue the history", "kept aside"]);
-    assert_kept_aside(&rig, &spilled);
-    let restored = rig.restored();
-    oracle::assert_same_pages(&rig.db(), &restored);
-}
-
-#[test]
-fn a_stranger_is_accepted_by_order_and_only_then() {
-    let cases: [fn(&Rig) -> PathBuf; 2] = [stranger, |rig| {
-        let path = rig.path("other.db");
-        sql(&path, "PRAGMA page_size=1024; CREATE TABLE one(x); INSERT INTO one VALUES (randomblob(90000))");
-        path
-    }];
-    for other in cases {
-        let mut rig = replicated();
-        let (before, end) = (rig.restored(), *rig.remote.level0().last().expect("objects"));
-        let other = other(&rig);
-        remove_wal_and_shm(&rig);
-        fs::rename(other, rig.db()).expect("rename");
-        ship(&rig).assert_code(74).assert_says(&["is not the database whose history", "millstream reset"]);
-        reset(&rig, &["-config", &rig.config().display().to_string()]).assert_code(0);
-        ship(&rig).assert_code(0);
-        let restored = rig.restored();
-        oracle::assert_same_pages(&rig.db(), &restored);
-        let earlier = restored_at(&mut rig, end);
-        oracle::assert_same_pages(&before, &earlier);
-        // From here on it is the database of this history.
-        sql_killed(&rig.db(), "CREATE TABLE more(x)");
-        let ended = ship(&rig);
-        ended.assert_code(0);
-        assert!(!ended.stderr.contains("whole database"), "{ended}");
-        let restored = rig.restored_by_litestream();
-        oracle::assert_same_pages(&rig.db(), &restored);
-    }
-}
-
-#[test]
-fn an_order_is_for_the_file_that_it_was_given_for() {
-    let mut rig = replicated();
-    reset(&rig, &[]).assert_code(0);
-    let other = stranger(&rig);
-    remove_wal_and_shm(&rig);
-    fs::rename(other, rig.db()).expect("rename");
-    let before = rig.remote.level0();
-    ship(&rig).assert_code(74).assert_says(&["another file than this"]);
-    assert_eq!(rig.remote.level0(), before);
-    // And not for what is restored in its place.
-    reset(&rig, &[]).assert_code(0);
-    rig.lose_the_disk();
-    let ended = rig.supervise(rig.app(&["open", "rows:1"])).finish();
-    ended.assert_code(0);
-    assert!(!ended.stderr.contains("whole database"), "{ended}");
-    rig.assert_all_rows_are_safe();
-}
-
-#[test]
-fn a_reset_is_refused_where_it_makes_no_sense() {
-    let rig = replicated();
-    let args = ["replicate".into(), rig.db().into_os_string(), rig.remote.url().into()];
-    let mut running = rig.millstream::<OsString>(args).spawn();
-    running.wait_until_says(0, &["history"]);
-    for flags in [[].as_slice(), &["-dry-run"]] {
-        reset(&rig, flags).assert_code(73).assert_says(&["running millstream", "stop it first"]);
-    }
-    drop(running);
-    let unknown =
-        rig.millstream([OsString::from("reset"), "-config".into(), rig.config().into(), "/no/such.db".into()]);
-    unknown.finish().assert_code(78).assert_says(&["no database is configured"]);
-    rig.millstream(["reset", "s3://bucket/path"]).finish().assert_code(64).assert_says(&["not the URL"]);
-    let dir = rig.path("empty");
-    fs::create_dir(&dir).expect("create a directory");
-    let missing = dir.join("missing.db").into_os_string();
-    rig.millstream([OsString::from("reset"), "-dry-run".into(), missing]).finish().assert_code(73);
-    assert_eq!(fs::read_dir(&dir).expect("list").count(), 0, "a dry run leaves nothing behind");
 }
 
 #[test]

@@ -312,7 +312,7 @@ fn replicas_that_are_no_copies_are_refused() {
     for (replicas, part) in [
         ([("a", &one), ("b", &one)], "are the same place"),
         ([("a", &one), ("b", &inside)], "own directory"),
-        ([("a", &one), ("b", &files)], "lies among the files of the replica a"),
+        ([("a", &one), ("b", &files)], "is among the files of the replica a"),
         ([("a", &one), ("a", &inside)], "two replicas have the name \"a\""),
     ] {
         let config = config(&rig, &replicas.map(|(name, url)| (name, url.as_str())));

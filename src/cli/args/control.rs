@@ -6,30 +6,35 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::help::{self, Page};
 use super::look::on_one_line;
-use super::{FileFlags, ONE_DASH};
+use super::{FileFlags, LogFlags};
 use crate::config::{Socket, Sources, is_url, parse_duration};
 
-/// Whom to ask, how long to wait, and how the answer is written.
+/// Which process to ask, how long to wait, and how the answer is written.
 #[derive(Debug, Args)]
 pub struct Asking {
     /// Control socket of the running process
-    #[arg(long, value_name = "PATH", default_value = Socket::PATH)]
+    #[arg(long, value_name = "PATH", default_value = Socket::PATH, help_heading = help::PROCESS)]
     pub socket: PathBuf,
-    /// How long to wait for the answer, in seconds or as a duration [default: 10s for info and list, 30s for others]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// How long to wait for the answer, in seconds or as a duration [default: 10s for info and
+    /// list, 30s for others]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = help::PROCESS)]
     timeout: Option<Duration>,
-    /// Write JSON
-    #[arg(long)]
+    /// Write JSON, with exact times
+    #[arg(long, help_heading = help::OUTPUT)]
     pub json: bool,
+    #[command(flatten)]
+    pub log: LogFlags,
 }
 
 impl Asking {
-    /// For what only looks.
+    /// The time to wait for `info` and `list`, which change nothing.
     pub fn short(&self) -> Duration {
         self.timeout.unwrap_or(Duration::from_secs(10))
     }
 
+    /// The time to wait for all others.
     pub fn long(&self) -> Duration {
         self.timeout.unwrap_or(Duration::from_secs(30))
     }
@@ -61,34 +66,44 @@ impl Operand {
     }
 }
 
-const INFO_HELP: &str = "Example: millstream info -socket /run/app.sock\n\
-    Exit codes: 0, 1 (the process refused), 64 (usage), 69 (no process answers there).\n\
-    Flags are written with one dash or two: -json, --json.";
-const LIST_HELP: &str = "Example: millstream list -json\n\
-    Exit codes: 0, 1 (the process refused), 64 (usage), 69 (no process answers there).\n\
-    Flags are written with one dash or two: -json, --json.";
-const DB_HELP: &str = "Exit codes: 0, 1 (the process refused or failed, and says why), 64 (usage), 69 (no process answers there).\n\
-    Flags are written with one dash or two: -json, --json.";
+const CODES: [help::Code; 5] = [help::DONE, help::REFUSED, help::USAGE, help::NO_PROCESS, help::CONFIG];
 
-/// Shows which process runs behind the control socket
+/// What follows the flags of a command that asks the running process.
+const fn asking(more: &'static str, examples: &'static [&'static str]) -> Page {
+    Page { more, examples, variables: help::LOG_VARIABLES, codes: &CODES }
+}
+
+const INFO: Page = asking("", &["millstream info", "millstream info -socket /run/app.sock -json"]);
+
+/// Shows which process answers on the control socket
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = INFO_HELP)]
+#[command(args_override_self = true, after_help = INFO.text(), override_usage = "millstream info [FLAGS]")]
 pub struct Info {
+    /// Show times in UTC, also on a terminal
+    #[arg(long, help_heading = help::OUTPUT)]
+    pub utc: bool,
     #[command(flatten)]
     pub asking: Asking,
 }
+
+const LIST: Page = asking("", &["millstream list", "millstream list -json"]);
 
 /// Lists the databases that a running process replicates
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = LIST_HELP)]
+#[command(args_override_self = true, after_help = LIST.text(), override_usage = "millstream list [FLAGS]")]
 pub struct List {
+    /// Show times in UTC, also on a terminal
+    #[arg(long, help_heading = help::OUTPUT)]
+    pub utc: bool,
     #[command(flatten)]
     pub asking: Asking,
 }
 
+const START: Page = asking("", &["millstream start /data/app.db"]);
+
 /// Replicates a database again that was stopped
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = DB_HELP, override_usage = "millstream start [FLAGS] DB")]
+#[command(args_override_self = true, after_help = START.text(), override_usage = "millstream start [FLAGS] DB")]
 pub struct Start {
     #[command(flatten)]
     pub asking: Asking,
@@ -96,11 +111,14 @@ pub struct Start {
     pub operand: Operand,
 }
 
+const STOP: Page = asking(
+    "The database stays registered. What is committed while it is stopped is replicated after `millstream start`.",
+    &["millstream stop /data/app.db"],
+);
+
 /// Stops replicating a database, after a last sync
-///
-/// It stays registered, and `start` goes on with it. What is committed meanwhile is not replicated before that.
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = DB_HELP, override_usage = "millstream stop [FLAGS] DB")]
+#[command(args_override_self = true, after_help = STOP.text(), override_usage = "millstream stop [FLAGS] DB")]
 pub struct Stop {
     #[command(flatten)]
     pub asking: Asking,
@@ -108,15 +126,18 @@ pub struct Stop {
     pub operand: Operand,
 }
 
-/// Uploads what is committed now, without waiting for the pace of `sync-interval`
-///
-/// With -wait it returns when the replica has everything that was committed before: then the commits survive the loss of this
-/// machine.
+const SYNC: Page = asking(
+    "With -wait it returns when the replica has everything that was committed before: those commits survive the loss of \
+     this machine.",
+    &["millstream sync /data/app.db", "millstream sync -wait -timeout 60 /data/app.db"],
+);
+
+/// Uploads what is committed now, without waiting for `sync-interval`
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = DB_HELP, override_usage = "millstream sync [FLAGS] DB")]
+#[command(args_override_self = true, after_help = SYNC.text(), override_usage = "millstream sync [FLAGS] DB")]
 pub struct Sync {
-    /// Return when the replica has it
-    #[arg(long)]
+    /// Return when the replica has everything
+    #[arg(long, help_heading = help::PROCESS)]
     pub wait: bool,
     #[command(flatten)]
     pub asking: Asking,
@@ -124,16 +145,22 @@ pub struct Sync {
     pub operand: Operand,
 }
 
-/// Replicates one more database, with the defaults of the running process's configuration file, until that process ends
+const REGISTER: Page = asking(
+    "It gets keys, region, intervals and retention from the top level of the running process's configuration file, is not \
+     restored first, and is forgotten when that process ends: add it to the file to keep it.",
+    &["millstream register -replica s3://bucket/tenant-7 /data/tenant-7.db"],
+);
+
+/// Replicates one more database until the running process ends
 #[derive(Debug, Args)]
 #[command(
     args_override_self = true,
-    after_help = DB_HELP,
+    after_help = REGISTER.text(),
     override_usage = "millstream register [FLAGS] -replica URL DB"
 )]
 pub struct Register {
-    /// Where the database is replicated to: s3://BUCKET/PATH or file:///PATH
-    #[arg(long, value_name = "URL", default_value = "", hide_default_value = true)]
+    /// URL of the replica, s3://BUCKET/PATH or file:///PATH; required
+    #[arg(long, value_name = "URL", default_value = "", hide_default_value = true, help_heading = help::PROCESS)]
     pub replica: String,
     #[command(flatten)]
     pub asking: Asking,
@@ -151,12 +178,21 @@ impl Register {
     }
 }
 
-/// Replicates a database no longer, after a last sync; the running process forgets it
+const UNREGISTER: Page = asking(
+    "The replica keeps what it has.",
+    &["millstream unregister -dry-run /data/tenant-7.db", "millstream unregister /data/tenant-7.db"],
+);
+
+/// Stops replicating a database, after a last sync, and removes it from the running process
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = DB_HELP, override_usage = "millstream unregister [FLAGS] DB")]
+#[command(
+    args_override_self = true,
+    after_help = UNREGISTER.text(),
+    override_usage = "millstream unregister [FLAGS] DB"
+)]
 pub struct Unregister {
-    /// Say what would be asked for, and ask for nothing
-    #[arg(long)]
+    /// Show what would be requested, and request nothing
+    #[arg(long, help_heading = help::PROCESS)]
     pub dry_run: bool,
     #[command(flatten)]
     pub asking: Asking,
@@ -164,9 +200,11 @@ pub struct Unregister {
     pub operand: Operand,
 }
 
+const SNAPSHOT: Page = asking("", &["millstream snapshot /data/app.db"]);
+
 /// Makes a snapshot of what is in the replica now, whenever the last one was made
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = DB_HELP, override_usage = "millstream snapshot [FLAGS] DB")]
+#[command(args_override_self = true, after_help = SNAPSHOT.text(), override_usage = "millstream snapshot [FLAGS] DB")]
 pub struct Snapshot {
     #[command(flatten)]
     pub asking: Asking,
@@ -174,17 +212,25 @@ pub struct Snapshot {
     pub operand: Operand,
 }
 
+const STATUS: Page = Page {
+    more: "It reads what is on this disk, and asks the running process if the file has `socket: {enabled: true}`.",
+    examples: &["millstream status", "millstream status -json /data/app.db"],
+    variables: help::FILE_VARIABLES,
+    codes: &[help::DONE, help::USAGE, help::CONFIG],
+};
+
 /// Shows how far the databases of the configuration file are replicated
-///
-/// From what is on this disk, and from the running process if `socket` is switched on in the file.
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = ONE_DASH, override_usage = "millstream status [FLAGS] [DB]")]
+#[command(args_override_self = true, after_help = STATUS.text(), override_usage = "millstream status [FLAGS] [DB]")]
 pub struct Status {
     #[command(flatten)]
     file: FileFlags,
-    /// Write JSON
-    #[arg(long)]
+    /// Write JSON, with exact sizes
+    #[arg(long, help_heading = help::OUTPUT)]
     pub json: bool,
+    /// Show sizes in bytes
+    #[arg(long, help_heading = help::OUTPUT)]
+    pub bytes: bool,
     /// One database [default: all of the file]
     #[arg(value_name = "DB")]
     operands: Vec<OsString>,

@@ -5,36 +5,52 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::FileFlags;
+use super::help::{self, Page};
 use super::look::on_one_line;
 use super::restore::txid;
+use super::{FileFlags, OutputFlags};
 use crate::cli::moment::Moment;
 use crate::cli::source::Source;
 use crate::config::{Sources, is_url};
 
-const HELP: &str = "Examples:\n  \
-    millstream copy s3://bucket/app file:///mnt/usb/app\n  \
-    millstream copy -timestamp \"yesterday 14:00\" /data/app.db s3://other/app\n  \
-    millstream copy -history s3://bucket/app s3://bucket2/app\n\
-    Exit codes: 0, 64 (usage), 69 (a storage cannot be reached), 73 (the place holds something else), 76 (the backup is damaged, \
-    missing or does not hold the state), 77 (access denied), 78 (configuration), 128 + signal.\n\
-    Flags are written with one dash or two: -history, --history.";
+const POINT: &str = "Point in time";
+
+const COPY: Page = Page {
+    more: "FROM and TO are databases of the configuration file or URLs of replicas, on the same kind of store or on different \
+           ones. The files that a restore of the newest state needs are copied, unless -txid, -timestamp, -mark or \
+           -history says otherwise. Every file is verified while it is read. TO must be empty, or hold a part of the \
+           same copy, which is then continued.",
+    examples: &[
+        "millstream copy s3://bucket/app file:///mnt/usb/app",
+        "millstream copy -timestamp \"yesterday 14:00\" /data/app.db s3://other/app",
+        "millstream copy -history s3://bucket/app s3://bucket2/app",
+    ],
+    variables: help::STORE_VARIABLES,
+    codes: &[
+        help::DONE,
+        help::USAGE,
+        help::UNREACHABLE,
+        help::DEFECT,
+        ("73", "TO holds something else"),
+        help::BACKUP,
+        help::DENIED,
+        help::CONFIG,
+        ("128 + n", "stopped by signal n"),
+    ],
+};
 
 /// Copies a replica, or the files that one of its states needs, to another place
-///
-/// FROM and TO are databases of the configuration file or URLs of replicas, on the same kind of store or on different ones. Every
-/// file is verified while it is read. TO must be empty, or hold a part of the same copy, which goes on then.
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = HELP, override_usage = "millstream copy [FLAGS] FROM TO")]
+#[command(args_override_self = true, after_help = COPY.text(), override_usage = "millstream copy [FLAGS] FROM TO")]
 pub struct Copy {
     /// Copy the state up to this transaction, 16 hex digits
-    #[arg(long, value_name = "TXID", value_parser = txid, conflicts_with = "timestamp")]
+    #[arg(long, value_name = "TXID", value_parser = txid, conflicts_with = "timestamp", help_heading = POINT)]
     pub txid: Option<u64>,
     /// Copy the state of this moment: 2000-01-01T00:00:00Z, "yesterday 14:00", "10m ago"
-    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse, help_heading = POINT)]
     pub timestamp: Option<Moment>,
     /// Copy the state that this mark of FROM names
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["txid", "timestamp"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["txid", "timestamp"], help_heading = POINT)]
     pub mark: Option<String>,
     /// Copy every file and every mark
     #[arg(long, conflicts_with_all = ["txid", "timestamp", "mark"])]
@@ -42,13 +58,12 @@ pub struct Copy {
     /// Say what would be copied and copy nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Write the result to stdout as JSON
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: OutputFlags,
     #[command(flatten)]
     file: FileFlags,
     /// Which replica of a database is meant, by its name in the configuration file
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = help::CONFIGURATION)]
     replica: Option<String>,
     #[arg(value_name = "FROM TO")]
     operands: Vec<OsString>,

@@ -1,4 +1,5 @@
-//! The commands that live as long as an application: `run` and `replicate`, and the flags that they share.
+//! The commands that live as long as an application: `run` and `replicate`, and the flags that they
+//! share.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,65 +7,101 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::FileFlags;
+use super::help::{self, Page};
 use super::look::on_one_line;
-use super::{FileFlags, ONE_DASH};
-use crate::config::{LogLevel, Sources, parse_duration, parse_variable};
+use crate::config::{Sources, parse_duration, parse_variable};
 use crate::replicate::OnceWork;
 use crate::supervise::Signal;
+
+const APPLICATION: &str = "Application";
+const DATABASE: &str = "Database";
+const ONCE: &str = "Once";
 
 /// What `run` and `replicate` have in common.
 #[derive(Debug, Args)]
 pub struct LifeFlags {
     #[command(flatten)]
     file: FileFlags,
-    /// trace, debug, info, warn or error [default: $LOG_LEVEL, or the file's, or info]
-    #[arg(long, value_name = "LEVEL", value_parser = LogLevel::parse)]
-    log_level: Option<LogLevel>,
-    /// Hide an environment variable from the application and the migration, for example AWS_SECRET_ACCESS_KEY; can be repeated
-    #[arg(long, value_name = "NAME", value_parser = parse_variable)]
+    /// Hide an environment variable from the application and the migration, for example
+    /// AWS_SECRET_ACCESS_KEY; can be repeated
+    #[arg(long, value_name = "NAME", value_parser = parse_variable, help_heading = APPLICATION)]
     strip_env: Vec<String>,
-    /// What the application gets instead of TERM and INT [default: the signal itself]
-    #[arg(long, value_name = "SIGNAL")]
+    /// Signal that the application gets instead of TERM and INT [default: the signal itself]
+    #[arg(long, value_name = "SIGNAL", help_heading = APPLICATION)]
     pub stop_signal: Option<Signal>,
-    /// What it gets instead of one signal, as FROM:TO, for example 15:3 or HUP:0 to drop it; can be repeated
-    #[arg(long = "rewrite", value_name = "FROM:TO", value_parser = rewrite)]
+    /// Replace one signal by another, for example 15:3, or HUP:0 to drop it; can be repeated
+    #[arg(long = "rewrite", value_name = "FROM:TO", value_parser = rewrite, help_heading = APPLICATION)]
     pub rewrites: Vec<(Signal, Option<Signal>)>,
 }
 
 impl LifeFlags {
     fn sources<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>, cwd: PathBuf) -> Sources<'a> {
-        Sources { log_level: self.log_level, strip_env: self.strip_env.clone(), ..self.file.sources(env, cwd) }
+        Sources { strip_env: self.strip_env.clone(), ..self.file.sources(env, cwd) }
     }
 }
 
-/// Restores the databases if they are missing, migrates, runs an application, and replicates while it runs
-///
-/// With a configuration file nothing else is needed: `millstream run`. The application is the rest of the command line,
-/// `-exec`, or `exec` in the file; its exit code becomes ours.
+const APPLICATIONS_OWN: help::Code =
+    ("0 to 255", "the application's own, or 128 + n for signal n; 0: every commit is in the replica");
+const UNSYNCED: help::Code = ("74", "the application ended well, but commits on this disk are not in the replica");
+const FENCED: help::Code = ("75", "another writer owns the history of the replica");
+const NOT_FOUND: help::Code = ("126, 127", "the application cannot be executed, or was not found");
+
+const RUN: Page = Page {
+    more: "With a configuration file nothing else is needed. The application is what follows --, or \
+           -exec, or `exec` in the file. It is started as it stands, without a shell.",
+    examples: &[
+        "millstream run",
+        "millstream run -config app.yml -- /app/server -port 8080",
+        "millstream run -db /data/app.db -replica s3://bucket/app -migrate /app/migrate -- /app/server",
+    ],
+    variables: help::STORE_VARIABLES,
+    codes: &[
+        APPLICATIONS_OWN,
+        help::USAGE,
+        help::UNREACHABLE,
+        help::DEFECT,
+        help::CANNOT_WRITE,
+        UNSYNCED,
+        FENCED,
+        ("76", "the backup is damaged or incomplete, or there is none and -require-backup is given"),
+        help::DENIED,
+        help::CONFIG,
+        ("any", "that of the migration, if it fails; the application is not started then"),
+        NOT_FOUND,
+    ],
+};
+
+/// Restores missing databases, migrates, runs the application, and replicates while it runs
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = ONE_DASH)]
+#[command(
+    args_override_self = true,
+    after_help = RUN.text(),
+    override_usage = "millstream run [FLAGS] [-- CMD…]"
+)]
 pub struct Run {
     /// Database to run with instead of those of a file; needs -replica
-    #[arg(long, value_name = "PATH", requires = "replicas", conflicts_with = "config")]
+    #[arg(long, value_name = "PATH", requires = "replicas", conflicts_with = "config", help_heading = DATABASE)]
     db: Option<PathBuf>,
-    /// Where the database is replicated to: s3://BUCKET/PATH or file:///PATH; can be repeated
-    #[arg(long = "replica", value_name = "URL", requires = "db")]
+    /// URL of its replica, s3://BUCKET/PATH or file:///PATH; can be repeated
+    #[arg(long = "replica", value_name = "URL", requires = "db", help_heading = DATABASE)]
     replicas: Vec<String>,
-    /// Command that brings the schema up to date before the application starts
-    #[arg(long, value_name = "CMD")]
-    migrate: Option<String>,
-    /// Stop the migration, and do not start, if it takes longer than this [default: no limit]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub migrate_timeout: Option<Duration>,
-    /// Application, as one text that is split like a shell splits words
-    #[arg(long, value_name = "CMD", conflicts_with = "command")]
-    exec: Option<String>,
-    /// Time from the first signal to our end, for the application's stop and the last sync together [default: 10s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub(super) grace: Option<Duration>,
     /// Refuse to start with an empty database when there is no backup
-    #[arg(long)]
+    #[arg(long, help_heading = DATABASE)]
     require_backup: bool,
+    /// Command that brings the schema up to date before the application starts
+    #[arg(long, value_name = "CMD", help_heading = APPLICATION)]
+    migrate: Option<String>,
+    /// Stop the migration, and do not start, if it takes longer [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = APPLICATION)]
+    pub migrate_timeout: Option<Duration>,
+    /// Application as one text, which is split into words as a shell does it
+    #[arg(long, value_name = "CMD", conflicts_with = "command", help_heading = APPLICATION)]
+    exec: Option<String>,
+    /// Time from the first signal to the end, for stopping the application and the last sync
+    /// together [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = APPLICATION)]
+    pub(super) grace: Option<Duration>,
     #[command(flatten)]
     pub life: LifeFlags,
     /// Application and its arguments
@@ -86,28 +123,57 @@ impl Run {
     }
 }
 
-/// Replicates databases until it is stopped, or until the application given by -exec ends
+const REPLICATE: Page = Page {
+    more: "",
+    examples: &[
+        "millstream replicate",
+        "millstream replicate -exec \"/app/server -port 8080\"",
+        "millstream replicate /data/app.db s3://bucket/app",
+        "millstream replicate -once -config app.yml",
+    ],
+    variables: help::STORE_VARIABLES,
+    codes: &[
+        APPLICATIONS_OWN,
+        help::USAGE,
+        help::UNREACHABLE,
+        help::DEFECT,
+        help::CANNOT_WRITE,
+        ("74", "stopped in good order, but commits on this disk are not in the replica"),
+        FENCED,
+        help::BACKUP,
+        help::DENIED,
+        help::CONFIG,
+        NOT_FOUND,
+    ],
+};
+
+/// Replicates databases until it is stopped, or until the application of -exec ends
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = ONE_DASH, override_usage = "millstream replicate [FLAGS] [DB URL…]")]
+#[command(
+    args_override_self = true,
+    after_help = REPLICATE.text(),
+    override_usage = "millstream replicate [FLAGS] [DB URL…]"
+)]
 pub struct Replicate {
-    /// Application to run, split like a shell splits words; we end when it ends
-    #[arg(long, value_name = "CMD")]
-    pub(super) exec: Option<String>,
     /// Restore each database first if its file does not exist
-    #[arg(long)]
+    #[arg(long, help_heading = DATABASE)]
     restore_if_db_not_exists: bool,
-    /// Replicate what is there and exit
-    #[arg(long, conflicts_with = "exec")]
+    /// Application to run, split into words as a shell does it; replication ends when it ends
+    #[arg(long, value_name = "CMD", help_heading = APPLICATION)]
+    pub(super) exec: Option<String>,
+    /// Replicate what is there, and exit
+    #[arg(long, conflicts_with = "exec", help_heading = ONCE)]
     pub once: bool,
-    #[command(flatten)]
-    pub life: LifeFlags,
     /// With -once: write a snapshot, whenever the last one was made
-    #[arg(long)]
+    #[arg(long, help_heading = ONCE)]
     force_snapshot: bool,
     /// With -once: delete what retention no longer keeps
-    #[arg(long)]
+    #[arg(long, help_heading = ONCE)]
     enforce_retention: bool,
-    /// Database to replicate instead of those of a file, and where to: s3://BUCKET/PATH or file:///PATH, once or several times
+    #[command(flatten)]
+    pub life: LifeFlags,
+    /// Database to replicate instead of those of a file, and the URLs of its replicas,
+    /// s3://BUCKET/PATH or file:///PATH
     #[arg(value_name = "DB URL")]
     operands: Vec<OsString>,
 }

@@ -1,11 +1,13 @@
-//! The commands that look at a replica: `ltx` and `points`, and the one operand DB|URL that they share with `restore` and `verify`.
+//! The commands that look at a replica: `ltx` and `points`, and the one operand DB|URL that they
+//! share with `restore` and `verify`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{FileFlags, ONE_DASH};
+use super::help::{self, Page};
+use super::{FileFlags, OutputFlags};
 use crate::cli::source::Source;
 use crate::config::{Sources, is_url};
 
@@ -15,7 +17,7 @@ pub struct Look {
     #[command(flatten)]
     file: FileFlags,
     /// Only this replica of the database, by its name in the configuration file
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = help::CONFIGURATION)]
     replica: Option<String>,
     /// Database of the configuration file, or URL of a replica
     #[arg(value_name = "DB|URL")]
@@ -74,7 +76,8 @@ impl Look {
     }
 }
 
-/// Refuses what comes from a file with a line break at its end, or from a wrong quote, and would name another place.
+/// Refuses what comes from a file with a line break at its end, or from a wrong quote, and would
+/// name another place.
 pub(super) fn on_one_line(url: &str) -> Result<(), String> {
     match url.chars().find(|c| c.is_control()) {
         Some(c) => {
@@ -84,16 +87,30 @@ pub(super) fn on_one_line(url: &str) -> Result<(), String> {
     }
 }
 
+/// Exit codes of the commands that look at a replica.
+const LOOK_CODES: [help::Code; 5] = [help::DONE, help::USAGE, help::UNREACHABLE, help::DENIED, help::CONFIG];
+
+const LTX: Page = Page {
+    more: "Of several replicas each has its table. `wal` is the old name of this command.",
+    examples: &["millstream ltx /data/app.db", "millstream ltx -level all -json s3://bucket/app"],
+    variables: help::STORE_VARIABLES,
+    codes: &LOOK_CODES,
+};
+
 /// Lists the LTX files of a replica
 #[derive(Debug, Args)]
-#[command(args_override_self = true, alias = "wal", after_help = ONE_DASH, override_usage = "millstream ltx [FLAGS] DB|URL")]
+#[command(
+    args_override_self = true,
+    alias = "wal",
+    after_help = LTX.text(),
+    override_usage = "millstream ltx [FLAGS] DB|URL"
+)]
 pub struct Ltx {
     /// Compaction level, 0 to 9, or all
     #[arg(long, value_name = "LEVEL", default_value = "0", value_parser = levels)]
     pub level: Levels,
-    /// Write JSON
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: OutputFlags,
     #[command(flatten)]
     pub look: Look,
     /// Whether it was called `wal`, as Litestream 0.3 did.
@@ -107,15 +124,23 @@ pub enum Levels {
     One(u8),
 }
 
+const POINTS: Page = Page {
+    more: "It shows from when to when, how densely, and which transactions are missing.",
+    examples: &["millstream points /data/app.db", "millstream points -json s3://bucket/app"],
+    variables: help::STORE_VARIABLES,
+    codes: &[help::DONE, help::USAGE, help::UNREACHABLE, ("76", "there is no backup"), help::DENIED, help::CONFIG],
+};
+
 /// Shows which points in time can be restored
-///
-/// From when to when, how densely, and where the history has holes.
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = ONE_DASH, override_usage = "millstream points [FLAGS] DB|URL")]
+#[command(
+    args_override_self = true,
+    after_help = POINTS.text(),
+    override_usage = "millstream points [FLAGS] DB|URL"
+)]
 pub struct Points {
-    /// Write JSON
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: OutputFlags,
     #[command(flatten)]
     pub look: Look,
 }

@@ -6,32 +6,43 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::help::{self, Page};
 use super::look::on_one_line;
 use super::restore::txid;
-use super::{FileFlags, life};
+use super::{FileFlags, OutputFlags, life};
 use crate::cli::moment::Moment;
 use crate::cli::source::Source;
 use crate::config::{Sources, is_url};
 use crate::remote;
 
-const HELP: &str = "Examples:\n  \
-    millstream mark before-import -keep 30d -note \"import of June\" /data/app.db\n  \
-    millstream restore -mark before-import -o copy.db /data/app.db\n  \
-    millstream mark -list\n  \
-    millstream mark -drop before-import\n\
-    Exit codes: 0, 64 (usage), 69 (the storage cannot be reached), 73 (the name is in use), 76 (no such moment, or no such \
-    mark), 77 (access denied), 78 (configuration).\n\
-    Flags are written with one dash or two: -keep 30d, --keep=30d.";
+const MARK: Page = Page {
+    more: "Without -txid and -timestamp the newest state is marked: what is committed now, if a running process replicates the \
+           database and has a control socket, else what the replica has. Each replica of the database gets the mark. \
+           Without DB and URL it is done for every database of the configuration file.",
+    examples: &[
+        "millstream mark -keep 30d -note \"import of June\" before-import /data/app.db",
+        "millstream restore -mark before-import -o copy.db /data/app.db",
+        "millstream mark -list",
+        "millstream mark -drop before-import",
+    ],
+    variables: help::STORE_VARIABLES,
+    codes: &[
+        help::DONE,
+        help::USAGE,
+        help::UNREACHABLE,
+        ("73", "the name is in use"),
+        ("76", "there is no such state to mark, or no such mark to drop"),
+        help::DENIED,
+        help::CONFIG,
+        ("128 + n", "stopped by signal n"),
+    ],
+};
 
-/// Gives a moment of the history a name, and keeps it restorable until the mark is dropped or has expired
-///
-/// Without -txid and -timestamp the newest state is marked: what is committed now, if a running process replicates the database
-/// and has a control socket, else what the replica has. Each replica of the database gets the mark. Without DB it is done for every
-/// database of the configuration file.
+/// Gives a state a name, and keeps it restorable until the mark is dropped or has expired
 #[derive(Debug, Args)]
 #[command(
     args_override_self = true,
-    after_help = HELP,
+    after_help = MARK.text(),
     override_usage = "millstream mark [FLAGS] NAME [DB|URL]\n       millstream mark -list [FLAGS] [DB|URL]\n       \
                       millstream mark -drop NAME [FLAGS] [DB|URL]"
 )]
@@ -45,7 +56,7 @@ pub struct Mark {
     /// How long the moment is kept, for example 30d [default: until the mark is dropped]
     #[arg(long, value_name = "DURATION", value_parser = life::duration)]
     pub keep: Option<Duration>,
-    /// A word about it
+    /// Text that is shown with the mark
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
     /// Show the marks
@@ -54,13 +65,12 @@ pub struct Mark {
     /// Drop this mark: retention applies to its moment again
     #[arg(long, value_name = "NAME")]
     pub drop: Option<String>,
-    /// Write JSON
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: OutputFlags,
     #[command(flatten)]
     file: FileFlags,
     /// Only this replica of the database, by its name in the configuration file
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = help::CONFIGURATION)]
     replica: Option<String>,
     /// Name of the mark, and the database of the configuration file or the URL of a replica
     #[arg(value_name = "NAME DB|URL")]

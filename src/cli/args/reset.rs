@@ -5,22 +5,33 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{FileFlags, ONE_DASH};
+use super::FileFlags;
+use super::help::{self, Page};
 use crate::config::{Sources, is_url};
 
+const RESET: Page = Page {
+    more: "Use it for a database that millstream refuses to replicate because the replica has another history, or \
+           transactions from elsewhere. It removes the local notes about the database, and moves captured commits that \
+           were never uploaded aside. The next start uploads the whole database as the next transaction; earlier states \
+           stay restorable. No replica is asked, and the database is not changed. Stop what replicates it first.",
+    examples: &["millstream reset -dry-run /data/app.db", "millstream reset /data/app.db"],
+    variables: help::FILE_VARIABLES,
+    codes: &[
+        help::DONE,
+        help::USAGE,
+        ("73", "there is no database, it is being replicated, or the notes cannot be changed"),
+        help::CONFIG,
+    ],
+};
+
 /// Makes a database the newest state of its replicas, whatever they hold
-///
-/// For a database that millstream refuses to replicate because the history in the replica is another one, or has gone on
-/// elsewhere. The local notes about it are removed; captured commits that were never uploaded are moved aside. The next start
-/// uploads the whole database as the next transaction: the earlier states stay restorable. Nothing is requested from the
-/// replica, and the database is not touched. Nothing may be replicating it meanwhile.
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = ONE_DASH, override_usage = "millstream reset [FLAGS] DB")]
+#[command(args_override_self = true, after_help = RESET.text(), override_usage = "millstream reset [FLAGS] DB")]
 pub struct Reset {
     #[command(flatten)]
     file: FileFlags,
-    /// Say what would be done, and do nothing
-    #[arg(long)]
+    /// Show what would be done, and change nothing
+    #[arg(long, help_heading = help::OUTPUT)]
     pub dry_run: bool,
     /// Path of the database, in the configuration file or not
     #[arg(value_name = "DB")]

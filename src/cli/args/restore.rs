@@ -4,55 +4,83 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::ONE_DASH;
+use super::OutputFlags;
+use super::help::{self, Page};
 use super::look::Look;
 use crate::cli::moment::Moment;
 use crate::cli::source::Source;
-use crate::config::{LogLevel, Sources};
+use crate::config::Sources;
 
-/// Restores a database from its replica
-///
-/// DB is a database of the configuration file, URL a replica (s3://BUCKET/PATH or file:///PATH). Without -txid and
-/// -timestamp the newest state of any replica of DB is restored, or that of -replica. What Litestream 0.3 or 0.5 wrote is restored, too.
+const TARGET: &str = "Target";
+const POINT: &str = "Point in time";
+const HOW: &str = "How";
+
+const RESTORE: Page = Page {
+    more: "DB is a database of the configuration file, URL a replica: s3://BUCKET/PATH or file:///PATH. The newest state is \
+           restored unless -txid, -timestamp or -mark names another one. Of several replicas of DB the one with the newest \
+           state is taken, unless -replica names one. Replicas of Litestream 0.3 and 0.5 can be restored too.",
+    examples: &[
+        "millstream restore /data/app.db",
+        "millstream restore -o copy.db s3://bucket/app",
+        "millstream restore -timestamp \"yesterday 14:00\" -dry-run -o then.db s3://bucket/app",
+        "millstream restore -o - s3://bucket/app | ssh host 'cat > app.db'",
+    ],
+    variables: help::STORE_VARIABLES,
+    codes: &[
+        ("0", "restored, or nothing to do because of -if-replica-exists or -if-db-not-exists"),
+        help::USAGE,
+        help::UNREACHABLE,
+        help::DEFECT,
+        ("73", "the target exists, cannot be written, or is in use"),
+        help::BACKUP,
+        help::DENIED,
+        help::CONFIG,
+        ("128 + n", "stopped by signal n"),
+    ],
+};
+
+/// Restores a database from its replica, now or to an earlier point in time
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = ONE_DASH, override_usage = "millstream restore [FLAGS] DB|URL")]
+#[command(
+    args_override_self = true,
+    after_help = RESTORE.text(),
+    override_usage = "millstream restore [FLAGS] DB|URL"
+)]
 pub struct Restore {
-    /// File to restore to: a database, FILE.gz, or - for stdout [default: DB itself; required with URL]
-    #[arg(short, long, value_name = "PATH")]
+    /// File to restore to: a database, FILE.gz, or - for stdout [default: DB itself; required with
+    /// URL]
+    #[arg(short, long, value_name = "PATH", help_heading = TARGET)]
     pub output: Option<PathBuf>,
     /// Exit with code 0 if there is no backup
-    #[arg(long)]
+    #[arg(long, help_heading = TARGET)]
     pub if_replica_exists: bool,
     /// Exit with code 0 if the file to restore to exists
-    #[arg(long)]
+    #[arg(long, help_heading = TARGET)]
     pub if_db_not_exists: bool,
+    /// Replace the file to restore to if it exists
+    #[arg(long, help_heading = TARGET)]
+    pub force: bool,
     /// Restore up to this transaction, 16 hex digits
-    #[arg(long, value_name = "TXID", value_parser = txid, conflicts_with = "timestamp")]
+    #[arg(long, value_name = "TXID", value_parser = txid, conflicts_with = "timestamp", help_heading = POINT)]
     pub txid: Option<u64>,
-    /// Restore the state of this moment: 2000-01-01T00:00:00Z, "2000-01-01 14:00", "yesterday 14:00", "10m ago"
-    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    /// Restore the state of this moment: 2000-01-01T00:00:00Z, "2000-01-01 14:00", "last monday
+    /// 9:00", "10m ago", -10m
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse, help_heading = POINT)]
     pub timestamp: Option<Moment>,
     /// Restore the state that this mark names
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["txid", "timestamp"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["txid", "timestamp"], help_heading = POINT)]
     pub mark: Option<String>,
-    /// Replace the file to restore to if it exists
-    #[arg(long)]
-    pub force: bool,
-    /// Show what would be restored and write nothing
-    #[arg(long)]
+    /// Show what would be restored, and write nothing
+    #[arg(long, help_heading = HOW)]
     pub dry_run: bool,
-    /// Write the result to stdout as JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Files read at the same time
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
+    /// Files to read at the same time
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one, help_heading = HOW)]
     pub parallelism: usize,
-    /// Check of the restored database by SQLite itself
-    #[arg(long, value_name = "CHECK", value_enum, default_value_t = IntegrityCheck::None)]
+    /// Let SQLite check the restored database
+    #[arg(long, value_name = "CHECK", value_enum, default_value_t = IntegrityCheck::None, help_heading = HOW)]
     pub integrity_check: IntegrityCheck,
-    /// Log in detail
-    #[arg(short, long)]
-    pub verbose: bool,
+    #[command(flatten)]
+    pub output_flags: OutputFlags,
     #[arg(long, value_name = "NAME", hide = true)]
     generation: Option<String>,
     #[arg(long, value_name = "INDEX", hide = true)]
@@ -74,7 +102,7 @@ pub enum IntegrityCheck {
 
 impl Restore {
     pub fn sources<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>, cwd: PathBuf) -> Sources<'a> {
-        Sources { log_level: self.verbose.then_some(LogLevel::Debug), ..self.look.sources(env, cwd) }
+        self.look.sources(env, cwd)
     }
 
     pub fn source(&self) -> Source {
@@ -89,7 +117,10 @@ impl Restore {
             (self.index.is_some(), "-index"),
         ])?;
         self.look.check("restore -o PATH")?;
-        if self.json && !self.dry_run && self.output.as_deref().is_some_and(|output| output == Path::new("-")) {
+        if self.output_flags.json
+            && !self.dry_run
+            && self.output.as_deref().is_some_and(|output| output == Path::new("-"))
+        {
             return Err("-json and -o - would both write to stdout".into());
         }
         match self.source() {

@@ -1,12 +1,14 @@
-//! What `restore` says: the plan of a dry run and the result, as text and in Litestream's JSON.
+//! The output of `restore`: the plan of a dry run and the result, as text and in Litestream's JSON.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::Order;
 use crate::cli::args::{IntegrityCheck, Restore};
-use crate::cli::timestamp as time;
+use crate::cli::printed;
+use crate::cli::{Style, count, table, timestamp as time};
 use crate::restore::{CheckedPlan, OldPlan, Reached, Restored};
 use crate::run::exit::{Failure, INTERNAL};
 
@@ -19,7 +21,7 @@ pub(super) fn show_plan(
     let plan = &checked_plan.plan;
     let first = plan.files.iter().map(|file| file.min_txid).min();
     let first = first.map(|txid| txid.to_string()).unwrap_or_default();
-    if command.json {
+    if command.output_flags.json {
         let files: Vec<_> = plan
             .files
             .iter()
@@ -48,26 +50,62 @@ pub(super) fn show_plan(
         print_json(&shown)?;
         return Ok(0);
     }
-    println!("Restore plan:");
-    println!("  source: {}", order.source);
-    println!("  target: {}", order.destination.path().display());
-    println!("  replica: {}", order.shown(name));
-    println!("  txid range: {first} - {}", plan.txid());
-    println!("  moment: {}", time(checked_plan.newest.timestamp_ms));
-    println!("  bytes: {} in {} files, with {} requests", plan.bytes(), plan.files.len(), checked_plan.requests());
-    println!("\nFiles to fetch:");
-    println!("{:<5}  {:<37}  {:<16}  {:<16}  {:>12}  timestamp", "level", "file", "min_txid", "max_txid", "size");
-    for file in &plan.files {
-        let name = file_name(file.name.as_str());
-        let (level, min, max) = (file.level.index(), file.min_txid, file.max_txid);
-        println!("{level:<5}  {name:<37}  {min}  {max}  {:>12}  {}", file.size, time(file.modified_ms));
+    let style = Style::of_stdout(&command.output_flags);
+    printed(plan_text(order, name, checked_plan, &first, &style, &mut io::stdout()))
+}
+
+fn plan_text(
+    order: &Order,
+    name: &str,
+    checked_plan: &CheckedPlan,
+    first: &str,
+    style: &Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let plan = &checked_plan.plan;
+    head(order, order.shown(name), out)?;
+    writeln!(out, "  txid range: {first} - {}", plan.txid())?;
+    writeln!(out, "  moment: {}", style.time(checked_plan.newest.timestamp_ms))?;
+    writeln!(out, "  {}", cost(plan.bytes(), plan.files.len(), checked_plan.requests(), style))?;
+    // On a terminal the name is left out: it consists of the two TXIDs.
+    let is_terminal = style.width.is_some();
+    let mut rows = vec![["level", "file", "min_txid", "max_txid", "size", "timestamp"].map(str::to_owned).to_vec()];
+    rows.extend(plan.files.iter().map(|file| {
+        let (level, min, max) = (file.level.index().to_string(), file.min_txid.to_string(), file.max_txid.to_string());
+        let file_name = file_name(file.name.as_str()).to_owned();
+        vec![level, file_name, min, max, style.size(file.size), style.time(file.modified_ms)]
+    }));
+    if is_terminal {
+        rows.iter_mut().for_each(|row| drop(row.remove(1)));
     }
-    Ok(0)
+    let size = if is_terminal { 3 } else { 4 };
+    files_to_fetch(rows, size, style, out)
+}
+
+/// What every plan begins with.
+fn head(order: &Order, replica: &str, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "Restore plan:")?;
+    writeln!(out, "  source: {}", order.source)?;
+    writeln!(out, "  target: {}", order.destination.path().display())?;
+    writeln!(out, "  replica: {replica}")
+}
+
+fn cost(bytes: u64, files: usize, requests: u64, style: &Style) -> String {
+    format!("bytes: {} in {}, with {}", style.size(bytes), count(files, "file"), count(requests, "request"))
+}
+
+/// The table below a plan; the column of sizes is aligned to the right, at least as wide as
+/// Litestream's.
+fn files_to_fetch(mut rows: Vec<Vec<String>>, size: usize, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    let least = if style.width.is_some() { 0 } else { 12 };
+    let width = rows.iter().map(|row| row[size].len()).max().unwrap_or(0).max(least);
+    rows.iter_mut().for_each(|row| row[size] = format!("{:>width$}", row[size]));
+    writeln!(out, "\nFiles to fetch:")?;
+    table::write(&rows, &[], style.width, out)
 }
 
 pub(super) fn show_old_plan(command: &Restore, order: &Order, name: &str, plan: &OldPlan) -> Result<u8, Failure> {
-    let kind = |at: usize| if at == 0 { "snapshot" } else { "wal" };
-    if command.json {
+    if command.output_flags.json {
         let files = plan.objects().enumerate().map(|(at, object)| {
             json!({
                 "kind": kind(at),
@@ -91,24 +129,30 @@ pub(super) fn show_old_plan(command: &Restore, order: &Order, name: &str, plan: 
         print_json(&shown)?;
         return Ok(0);
     }
-    println!("Restore plan:");
-    println!("  source: {}", order.source);
-    println!("  target: {}", order.destination.path().display());
-    println!("  replica: {}, written by Litestream 0.3", order.shown(name));
-    println!("  generation: {}", plan.generation);
-    println!("  moment: {}", time(plan.time_ms()));
-    println!("  bytes: {} in {} files, with {} requests", plan.bytes(), plan.objects().count(), plan.reads() + 1);
-    println!("\nFiles to fetch:");
-    println!("{:<8}  {:<33}  {:>12}  timestamp", "kind", "file", "size");
-    for (at, object) in plan.objects().enumerate() {
-        let name = file_name(object.name.as_str());
-        println!("{:<8}  {name:<33}  {:>12}  {}", kind(at), object.size, time(object.modified_ms));
-    }
-    Ok(0)
+    let style = Style::of_stdout(&command.output_flags);
+    printed(old_plan_text(order, name, plan, &style, &mut io::stdout()))
+}
+
+fn old_plan_text(order: &Order, name: &str, plan: &OldPlan, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    head(order, &format!("{}, written by Litestream 0.3", order.shown(name)), out)?;
+    writeln!(out, "  generation: {}", plan.generation)?;
+    writeln!(out, "  moment: {}", style.time(plan.time_ms()))?;
+    writeln!(out, "  {}", cost(plan.bytes(), plan.objects().count(), plan.reads() + 1, style))?;
+    let mut rows = vec![["kind", "file", "size", "timestamp"].map(str::to_owned).to_vec()];
+    rows.extend(plan.objects().enumerate().map(|(at, object)| {
+        let name = file_name(object.name.as_str()).to_owned();
+        vec![kind(at).to_owned(), name, style.size(object.size), style.time(object.modified_ms)]
+    }));
+    files_to_fetch(rows, 2, style, out)
+}
+
+/// The first file of a generation is its snapshot.
+fn kind(at: usize) -> &'static str {
+    if at == 0 { "snapshot" } else { "wal" }
 }
 
 pub(super) fn show_result(command: &Restore, order: &Order, name: &str, restored: &Restored, took: Duration) {
-    if !command.json {
+    if !command.output_flags.json {
         return;
     }
     let check = match command.integrity_check {

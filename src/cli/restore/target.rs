@@ -1,4 +1,4 @@
-//! What `restore` may write to: a regular file or a new name, that no program has open.
+//! The target of `restore`: a regular file that no program has open, or a new name.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub(super) fn check_kind(destination: &Destination) -> Result<(), Failure> {
     let path = match destination {
         Destination::Database(path) | Destination::Gzip(path) => path,
         Destination::Stdout if destination.is_terminal() => {
-            let why = "a database is nothing for a terminal: send stdout to a file or a pipe";
+            let why = "a database cannot be shown on a terminal: redirect stdout to a file or a pipe";
             return Err(Failure::new(USAGE, anyhow!(why)));
         }
         Destination::Stdout => return Ok(()),
@@ -30,8 +30,7 @@ pub(super) fn check_kind(destination: &Destination) -> Result<(), Failure> {
     }
 }
 
-/// What exists is only replaced with `force`; `Some` is the exit code that this ends with, because
-/// what exists is to be skipped.
+/// An existing file is replaced only with `force`. `Some` is the exit code if it is to be skipped.
 pub(super) fn refuse_existing(destination: &Destination, force: bool, skip: bool) -> Result<Option<u8>, Failure> {
     let path = destination.path();
     let exists = match destination {
@@ -57,7 +56,7 @@ fn cannot_look(error: FsError) -> Failure {
     restore_failure(error.into())
 }
 
-/// Where the note for replication goes: a file that nobody will replicate needs none, and is left alone in its directory.
+/// The directory of the note for the replication; `None` if the file is not going to be replicated.
 pub(super) fn meta_path(destination: &Destination, options: Option<&Options>) -> Option<PathBuf> {
     let Destination::Database(path) = destination else { return None };
     let target = real(path);
@@ -68,7 +67,8 @@ pub(super) fn meta_path(destination: &Destination, options: Option<&Options>) ->
     }
 }
 
-/// Keeps replicators away from the target, of which one that runs is named.
+/// Takes the locks that keep replicators away from the target; the error names the process that has
+/// one.
 pub(super) fn lock(
     destination: &Destination,
     owner: Option<FileOwner>,
@@ -85,7 +85,8 @@ pub(super) fn lock(
     for directory in directories {
         match Lock::try_take(path, &directory) {
             Ok(Some(lock)) => locks.push(lock),
-            // The notes of another user: a replicator that runs has the database open, and is found by that.
+            // The notes belong to another user. A running replicator is found by its open files
+            // then.
             Err(error) => tracing::debug!("{error}"),
             Ok(None) => {
                 let (path, holder) = (path.display(), Lock::holder(&directory));
@@ -97,14 +98,14 @@ pub(super) fn lock(
     Ok(locks)
 }
 
-/// Where notes lie beside a database, by the name that was given and by its own.
+/// The directories of notes beside a database: for the given path, and for the path without links.
 fn beside(path: &Path) -> impl Iterator<Item = PathBuf> {
     let (given, real) = (default_meta_path(path), default_meta_path(&real(path)));
     let other = (real != given).then_some(real);
     std::iter::once(given).chain(other)
 }
 
-/// The path behind all links, also of what is not there yet.
+/// The path with all links resolved; the file need not exist.
 fn real(path: &Path) -> PathBuf {
     let new = || Some(std::fs::canonicalize(fsx::parent(path)).ok()?.join(path.file_name()?));
     std::fs::canonicalize(path).ok().or_else(new).unwrap_or_else(|| path.to_owned())

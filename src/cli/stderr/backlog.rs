@@ -1,4 +1,4 @@
-//! The lines that wait to be written: which are kept, and how many were dropped. Pure.
+//! The lines that wait to be written, and the number of dropped ones. Pure.
 
 use std::collections::VecDeque;
 
@@ -8,16 +8,16 @@ pub struct Backlog {
     bytes: usize,
     capacity: usize,
     dropped: u64,
-    /// Something was taken and is not written yet.
+    /// A line was taken and is not written yet.
     underway: bool,
-    /// There is no thread that takes lines.
+    /// The thread that writes could not be started.
     pub has_no_writer: bool,
 }
 
 /// What to write next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// So many lines that should stand here were dropped.
+    /// This many lines were dropped here.
     Dropped(u64),
     Line(Vec<u8>),
 }
@@ -28,7 +28,7 @@ impl Backlog {
         Backlog { lines, bytes: 0, capacity, dropped: 0, underway: false, has_no_writer: false }
     }
 
-    /// Takes a line in, and drops the oldest ones where there is no room. The newest is always kept.
+    /// Adds a line, and drops the oldest ones if there is no room. The newest is always kept.
     pub fn push(&mut self, line: Vec<u8>) {
         self.bytes += line.len();
         self.lines.push_back(line);
@@ -39,7 +39,7 @@ impl Backlog {
         }
     }
 
-    /// The next to write; [`Backlog::written`] is due when that is done.
+    /// What to write next. Call [`Backlog::written`] when it is written.
     pub fn next(&mut self) -> Option<Next> {
         let next = match std::mem::take(&mut self.dropped) {
             0 => Next::Line(self.lines.pop_front()?),

@@ -1,4 +1,5 @@
-//! The query of an `s3://` URL: every parameter that either of Litestream's parsers knows, in both spellings.
+//! The query of an `s3://` URL: every parameter that either of Litestream's parsers knows, in both
+//! spellings.
 //!
 //! Pure. No error quotes a value.
 
@@ -47,7 +48,8 @@ pub fn apply(location: &mut S3Location, query: &str) -> Result<(), String> {
         set_parameter(location, parameter, &value)
             .map_err(|why| format!("the url's parameter `{parameter}`: {why}"))?;
     }
-    // An endpoint in the query is a server of one's own: bucket in the path unless the URL says otherwise.
+    // An endpoint in the query is a server of one's own: bucket in the path unless the URL says
+    // otherwise.
     if seen.contains(&"endpoint") && !seen.contains(&"force-path-style") {
         location.force_path_style = Some(true);
     }

@@ -1,7 +1,8 @@
-//! The text of litestream.yml before it is parsed: its encoding, its documents, and the anchors in it.
+//! The text of litestream.yml before it is parsed: its encoding, its documents, and the anchors in
+//! it.
 //!
-//! What serde does not tell: it hands out aliases already resolved, and it refuses a second document without saying where it
-//! begins. Pure; nothing here quotes the text.
+//! What serde does not tell: it hands out aliases already resolved, and it refuses a second
+//! document without saying where it begins. Pure; nothing here quotes the text.
 
 /// The text, if it is UTF-8. The error completes "FILE: ".
 pub fn decode(bytes: Vec<u8>) -> Result<String, String> {
@@ -52,13 +53,15 @@ pub fn second(text: &str) -> Option<usize> {
         if has_content && is_separator(line) {
             return Some(index + 1);
         }
-        // `%YAML 1.2` belongs to the document that follows; a separator begins one, even if nothing is in it.
+        // `%YAML 1.2` belongs to the document that follows; a separator begins one, even if nothing
+        // is in it.
         has_content |= !is_blank(line) && !line.starts_with('%');
     }
     None
 }
 
-/// Whether the value of a key at the top level holds an anchor (`defaults: &name`), itself or anywhere inside.
+/// Whether the value of a key at the top level holds an anchor (`defaults: &name`), itself or
+/// anywhere inside.
 pub fn holds_anchor(text: &str, key: &str) -> bool {
     let mut inside = false;
     for line in text.lines() {

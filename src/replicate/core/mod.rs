@@ -81,6 +81,8 @@ use sync::Syncs;
 /// At the end, a store that refuses (permissions, a bucket that does not exist) is asked this often; one that cannot be reached
 /// until the deadline.
 const FINAL_REFUSALS_MAX: u32 = 3;
+/// Who wants everything to be shipped once does not wait longer for a replica that is away.
+const ONCE_TROUBLE_TIME: Duration = Duration::from_secs(30);
 
 /// What a core is told once.
 #[derive(Clone, Debug)]
@@ -341,7 +343,13 @@ impl Common {
         if let Some(lasting) = failure.say {
             plan.push(Effect::Say(Notice::Outage { why: why.clone(), lasting }));
         }
-        let Some(deadline) = self.finish.deadline() else { return Ok(now.instant + failure.pause) };
+        let Some(deadline) = self.finish.deadline() else {
+            let is_too_long = self.outage.since().is_some_and(|since| now.instant - since >= ONCE_TROUBLE_TIME);
+            return match self.config.once && is_too_long {
+                true => Err(State::Ended(self.unsynced(why))),
+                false => Ok(now.instant + failure.pause),
+            };
+        };
         self.final_refusals += u32::from(refused);
         let next = now.instant + failure.pause.min(self.config.final_retry_interval);
         match next >= deadline || self.final_refusals >= FINAL_REFUSALS_MAX {

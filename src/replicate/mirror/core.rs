@@ -40,6 +40,8 @@ pub struct Config {
 pub enum Event {
     /// Everything up to this TXID has its number for good, and can be read somewhere.
     Final(Txid),
+    /// The first replica takes nothing, or does again.
+    FirstIsAway(bool),
     Looked(Result<Found, Trouble>),
     /// The mirror has the object of this TXID.
     Copied(Result<Txid, Trouble>),
@@ -128,6 +130,17 @@ struct Following {
     is_cut_off: bool,
 }
 
+/// Whether the mirror may have what the first replica lacks. Its object with which the first replica ends proves then that it is
+/// the same history, so it is not maintained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lead {
+    None,
+    /// The first replica is away.
+    Growing,
+    /// It is back, and has to come up to there.
+    Until(Txid),
+}
+
 #[derive(Debug)]
 enum Work {
     Idle,
@@ -147,6 +160,7 @@ pub struct Core {
     why: Option<String>,
     /// The newest TXID that is final.
     newest: Option<Txid>,
+    lead: Lead,
     finish: Option<Instant>,
     wake_at: Option<Instant>,
 }
@@ -161,6 +175,7 @@ impl Core {
             outage: Outage::new(),
             why: None,
             newest: None,
+            lead: Lead::None,
             finish: None,
             wake_at: None,
             config,
@@ -171,7 +186,8 @@ impl Core {
     pub fn on_event(&mut self, event: Event, now: Now) -> Vec<Effect> {
         let mut plan = Plan::default();
         match event {
-            Event::Final(txid) => self.newest = self.newest.max(Some(txid)),
+            Event::Final(txid) => self.is_final(txid, &mut plan),
+            Event::FirstIsAway(is_away) => self.first_is_away(is_away, &mut plan),
             Event::Finish(deadline) => self.finish = Some(deadline),
             Event::Timer => {}
             Event::Looked(found) => self.looked(found, now, &mut plan),
@@ -195,6 +211,35 @@ impl Core {
         }
     }
 
+    fn is_final(&mut self, txid: Txid, plan: &mut Plan<Effect>) {
+        self.newest = self.newest.max(Some(txid));
+        if let Lead::Until(reach) = self.lead
+            && txid >= reach
+        {
+            self.lead = Lead::None;
+            self.maintain(plan);
+        }
+    }
+
+    fn first_is_away(&mut self, is_away: bool, plan: &mut Plan<Effect>) {
+        self.lead = match (self.lead, is_away, self.newest) {
+            (_, true, _) => Lead::Growing,
+            (Lead::Growing, false, Some(newest)) => Lead::Until(newest),
+            (Lead::Growing, false, None) => Lead::None,
+            (lead, false, _) => lead,
+        };
+        match self.lead {
+            Lead::None => self.maintain(plan),
+            Lead::Growing | Lead::Until(_) => plan.push(Effect::Maintain(false)),
+        }
+    }
+
+    fn maintain(&self, plan: &mut Plan<Effect>) {
+        if let (State::Following(_), Lead::None) = (&self.state, self.lead) {
+            plan.push(Effect::Maintain(true));
+        }
+    }
+
     fn looked(&mut self, found: Result<Found, Trouble>, now: Now, plan: &mut Plan<Effect>) {
         self.work = Work::Idle;
         let (newest, is_cut_off) = match found {
@@ -208,8 +253,8 @@ impl Core {
         if let (Some(txid), false) = (newest, is_cut_off) {
             plan.push(Effect::Confirmed(txid));
         }
-        plan.push(Effect::Maintain(true));
         self.state = State::Following(Following { newest, seen_at: now.boot, in_round: false, is_cut_off });
+        self.maintain(plan);
     }
 
     /// The mirror has an object more, or should have it.
@@ -224,7 +269,7 @@ impl Core {
                     plan.push(Effect::Say(Notice::BegunAnew(txid)));
                     // What it knows of the mirror has a hole now.
                     plan.push(Effect::Maintain(false));
-                    plan.push(Effect::Maintain(true));
+                    self.maintain(plan);
                 }
                 self.is_back(now, plan);
             }
@@ -350,5 +395,46 @@ impl Core {
         };
         plan.push(Effect::Maintain(false));
         self.state = State::Ended(outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::MACHINE;
+
+    fn txid(number: u64) -> Txid {
+        Txid::new(number).expect("not zero")
+    }
+
+    /// What a mirror has of the end of the first replica proves that it goes on from there.
+    #[test]
+    fn a_mirror_that_leads_is_not_maintained() {
+        let second = Duration::from_secs(1);
+        let config = Config { sync_interval: second, final_retry_interval: second, proof_lasts: 3600 * second };
+        let (mut core, now) = (Core::new(config, 1), MACHINE.now());
+        let mut maintains = |event| -> Option<bool> {
+            let last = |effect: &Effect| if let Effect::Maintain(is_on) = effect { Some(*is_on) } else { None };
+            core.on_event(event, now).iter().filter_map(last).last()
+        };
+        assert_eq!(maintains(Event::Final(txid(3))), None);
+        assert_eq!(maintains(Event::Looked(Ok(Found::Same(txid(3))))), Some(true));
+        assert_eq!(maintains(Event::FirstIsAway(true)), Some(false));
+        assert_eq!(maintains(Event::Final(txid(5))), None);
+        assert_eq!(maintains(Event::Copied(Ok(txid(4)))), None);
+        assert_eq!(maintains(Event::FirstIsAway(false)), Some(false), "it lacks two TXIDs");
+        assert_eq!(maintains(Event::Final(txid(4))), None);
+        assert_eq!(maintains(Event::Final(txid(5))), Some(true));
+    }
+
+    #[test]
+    fn it_is_not_maintained_either_when_it_is_met_while_the_first_is_away() {
+        let second = Duration::from_secs(1);
+        let config = Config { sync_interval: second, final_retry_interval: second, proof_lasts: 3600 * second };
+        let (mut core, now) = (Core::new(config, 1), MACHINE.now());
+        core.on_event(Event::FirstIsAway(true), now);
+        core.on_event(Event::Final(txid(3)), now);
+        let effects = core.on_event(Event::Looked(Ok(Found::Same(txid(2)))), now);
+        assert!(!effects.contains(&Effect::Maintain(true)), "{effects:?}");
     }
 }

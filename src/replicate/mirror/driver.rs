@@ -11,14 +11,14 @@ use super::Mirror;
 use super::core::{Config, Core, Effect, Event, Found, Notice, Outcome, Trouble};
 use super::relation::relation;
 use super::transfer::{Source, begin_anew, copy};
-use crate::ltx::Txid;
+use crate::ltx::{Header, Txid};
 use crate::page::PageSize;
 use crate::remote::Remote;
 use crate::replicate::lifecycle::{Lifecycle, Shipped};
 use crate::replicate::look::look;
 use crate::replicate::on_thread::{blocking, joined};
 use crate::replicate::{Settings, Stop};
-use crate::state::{LastSynced, SpilledFile, SyncedTo};
+use crate::state::{LastSynced, SpilledFile};
 use crate::status::StatusWriter;
 
 /// Objects that wait in memory for one mirror, at most. What does not fit is read from the first replica.
@@ -33,6 +33,8 @@ pub enum Offer {
     Shipped(Shipped),
     /// This is on the local disk, and has its number for good.
     Kept(Vec<SpilledFile>),
+    /// The first replica takes nothing, or does again.
+    FirstIsAway(bool),
     /// It must be done by then, and nothing more comes.
     Finish(Instant),
 }
@@ -48,9 +50,10 @@ pub struct Parts {
 }
 
 enum Arrived {
-    Looked(Result<(Found, Option<PageSize>), Trouble>, LastSynced),
+    /// With the header of the object that it ends with.
+    Looked(Result<(Found, Option<Header>), Trouble>, LastSynced),
     Copied(Result<Shipped, Trouble>),
-    BegunAnew(Result<(Txid, PageSize), Trouble>),
+    BegunAnew(Result<Header, Trouble>),
 }
 
 pub struct Driver {
@@ -127,6 +130,7 @@ impl Driver {
         let now = self.parts.settings.clock.instant();
         let last = match offer {
             Offer::Finish(deadline) => return Event::Finish(deadline),
+            Offer::FirstIsAway(is_away) => return Event::FirstIsAway(is_away),
             Offer::Final(txid) => Some(txid),
             Offer::Shipped(shipped) => {
                 let txid = shipped.header.max_txid;
@@ -166,40 +170,42 @@ impl Driver {
         match arrived {
             Arrived::Looked(looked, noted) => {
                 self.noted = noted;
-                Event::Looked(looked.map(|(found, page_size)| {
-                    self.page_size = page_size;
-                    found
-                }))
+                if let Ok((found, newest)) = &looked {
+                    self.page_size = newest.map(|header| header.page_size);
+                    if let (Found::Same(_), Some(header)) = (found, newest) {
+                        self.in_step(*header).await;
+                    }
+                }
+                Event::Looked(looked.map(|(found, _)| found))
             }
             Arrived::Copied(Ok(shipped)) => {
-                let txid = shipped.header.max_txid;
-                self.page_size = Some(shipped.header.page_size);
+                let header = shipped.header;
                 if let Some(lifecycle) = &self.lifecycle {
                     lifecycle.shipped(shipped);
                 }
-                self.in_step(txid).await;
-                Event::Copied(Ok(txid))
+                self.in_step(header).await;
+                Event::Copied(Ok(header.max_txid))
             }
             Arrived::Copied(Err(trouble)) => Event::Copied(Err(trouble)),
-            Arrived::BegunAnew(Ok((txid, page_size))) => {
-                self.page_size = Some(page_size);
-                self.in_step(txid).await;
-                Event::BegunAnew(Ok(txid))
+            Arrived::BegunAnew(Ok(header)) => {
+                self.in_step(header).await;
+                Event::BegunAnew(Ok(header.max_txid))
             }
             Arrived::BegunAnew(Err(trouble)) => Event::BegunAnew(Err(trouble)),
         }
     }
 
-    /// The mirror has everything up to `txid`.
-    async fn in_step(&mut self, txid: Txid) {
-        while let Some(oldest) = self.at_hand.first_entry().filter(|oldest| *oldest.key() <= txid) {
+    /// The mirror has everything up to the object with this header.
+    async fn in_step(&mut self, newest: Header) {
+        self.page_size = Some(newest.page_size);
+        while let Some(oldest) = self.at_hand.first_entry().filter(|oldest| *oldest.key() <= newest.max_txid) {
             if let Source::Memory(_, bytes) = oldest.remove() {
                 self.bytes_at_hand = self.bytes_at_hand.saturating_sub(bytes.len());
             }
         }
-        let mut noted = self.noted.clone();
+        let (mut noted, first) = (self.noted.clone(), self.parts.first.address().to_owned());
         let (noted, written) = blocking(move || {
-            let written = noted.in_step(SyncedTo::up_to(Some(txid)));
+            let written = noted.in_step_as_mirror(&newest, &first);
             (noted, written)
         })
         .await;
@@ -250,7 +256,7 @@ impl Driver {
                 mirror.announce(&seen.listing);
                 let at_hand = |txid: Txid| at_hand.get(&txid).cloned();
                 let found = relation(&first, (&mirror, &seen), &noted, newest, at_hand).await?;
-                Ok((found, seen.end.map(|end| end.newest.page_size)))
+                Ok((found, seen.end.map(|end| end.newest)))
             };
             let looked = looked.await;
             Arrived::Looked(looked, noted)

@@ -1,7 +1,9 @@
-//! A mirror may have more than the first replica: the first was away to the end, and then this disk was lost.
+//! A mirror may have more than the first replica: the first was away to the end, and then this disk was lost; or the mirror was
+//! the only replica for a while, and now it is a mirror again.
 //!
-//! What was restored came from that mirror then. Before the database's history is looked at, the first replica gets what it
-//! lacks from there. It is created like everything else, so whoever has gone on in the first replica meanwhile keeps it.
+//! Before the database's history is looked at, the first replica gets what it lacks from there: object by object where the mirror
+//! shows that it goes on where the first replica ends, or as a snapshot where only our notes say that this disk was in step
+//! with both. It is created like everything else, so whoever has gone on in the first replica meanwhile keeps it.
 
 use std::time::Duration;
 
@@ -9,52 +11,67 @@ use futures_util::future::join_all;
 
 use super::Mirror;
 use super::core::Trouble;
-use super::relation::continues;
+use super::relation::{continues, is_noted};
 use super::transfer::{begin_anew, copy};
-use crate::ltx::Txid;
+use crate::ltx::{Header, Txid};
 use crate::remote::Remote;
 use crate::replicate::Settings;
 use crate::replicate::core::Trouble as StepTrouble;
 use crate::replicate::local::trouble;
-use crate::replicate::look::{Seen, look};
+use crate::replicate::look::{LedBy, Seen, look};
 use crate::replicate::on_thread::blocking;
 use crate::state::{RestoreMarker, SyncedTo};
 
 /// A mirror that does not answer is not waited for longer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
+/// How the first replica gets what a mirror has beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Copies,
+    /// One snapshot of all, which does not need what is there already.
+    Snapshot,
+}
+
 /// Looks at the first replica, after it was given what a mirror has beyond it.
 pub async fn look_at_all(settings: &Settings, first: &Remote, mirrors: &[Mirror]) -> Result<Seen, StepTrouble> {
     let mut seen = look(first).await.map_err(|error| trouble(error.into()))?;
-    // What a mirror may have beyond a first replica that is in step with this disk waits here, too.
-    if mirrors.is_empty() || is_in_step(settings, first, &seen).await {
+    if mirrors.is_empty() {
+        return Ok(seen);
+    }
+    let is_in_step = is_in_step(settings, first, &seen).await;
+    let has = seen.end.as_ref().map(|end| end.txid);
+    // What a mirror may have beyond a first replica that is in step with this disk waits here, too; unless the mirror was not one
+    // at the time.
+    if is_in_step && newest_noted(settings, mirrors).await <= has {
         return Ok(seen);
     }
     let others = join_all(mirrors.iter().map(look_in_time)).await;
-    let has = seen.end.as_ref().map(|end| end.txid);
     let ends = mirrors.iter().zip(others).filter_map(|(mirror, other)| {
         let other = other?;
-        let end = other.end.as_ref().map(|end| end.txid)?;
-        (Some(end) > has).then_some((mirror, other, end))
+        let end = other.end.as_ref().map(|end| end.newest)?;
+        (Some(end.max_txid) > has).then_some((mirror, other, end))
     });
-    let Some((mirror, other, wanted)) = ends.max_by_key(|(_, _, end)| *end) else { return Ok(seen) };
-    let goes_on = match &seen.end {
-        Some(end) => {
-            let goes_on = continues((first, end), (&mirror.remote, &other.listing)).await;
-            goes_on.map_err(|error| trouble(error.into()))?
+    let Some((mirror, other, end)) = ends.max_by_key(|(_, _, end)| end.max_txid) else { return Ok(seen) };
+    let is_known = is_known(settings, mirror.remote.address(), end).await;
+    let way = match &seen.end {
+        Some(here) => {
+            let goes_on = continues((first, here), (&mirror.remote, &other.listing)).await;
+            match goes_on.map_err(|error| trouble(error.into()))? {
+                true => Some(Way::Copies),
+                false => (is_in_step && is_known).then_some(Way::Snapshot),
+            }
         }
-        None => is_known(settings, mirror.remote.address(), wanted).await,
+        None => is_known.then_some(Way::Copies),
     };
-    if !goes_on {
-        return Ok(seen);
-    }
-    let (from, to) = (mirror.remote.address(), first.address());
+    let Some(way) = way else { return Ok(seen) };
+    let (from, to, wanted) = (mirror.remote.address(), first.address(), end.max_txid);
     let name = &mirror.settings.name;
     tracing::warn!("{to} lacks TXIDs that the replica {name} has, up to {wanted}: copying them from {from}");
-    match bring_up(&mirror.remote, first, has, wanted).await {
+    match bring_up(&mirror.remote, first, way, has, wanted).await {
         Ok(()) => {
             seen = look(first).await.map_err(|error| trouble(error.into()))?;
-            seen.led_by = Some(from.to_owned());
+            seen.led_by = Some(LedBy { address: from.to_owned(), is_in_step: is_known });
         }
         Err(Trouble::Foreign(why)) => tracing::warn!("{why}: somebody else has gone on there meanwhile"),
         Err(Trouble::Passing { why, refused }) => return Err(StepTrouble::Passing { why, refused }),
@@ -76,13 +93,22 @@ async fn is_in_step(settings: &Settings, first: &Remote, seen: &Seen) -> bool {
     .await
 }
 
-/// Whether a note says that the database here is this TXID of the mirror. With an empty first replica nothing else tells.
-async fn is_known(settings: &Settings, address: &str, txid: Txid) -> bool {
+/// The newest TXID up to which this disk was in step with any of the mirrors.
+async fn newest_noted(settings: &Settings, mirrors: &[Mirror]) -> Option<Txid> {
+    let notes: Vec<_> = mirrors.iter().map(|mirror| settings.notes(mirror.remote.address()).1).collect();
+    blocking(move || notes.iter().filter_map(|mirror| mirror.last_synced().txid()).max()).await
+}
+
+/// Whether a note says that the database here is, or was, what the mirror ends with.
+async fn is_known(settings: &Settings, address: &str, end: Header) -> bool {
     let (state, mirror) = settings.notes(address);
     let address = address.to_owned();
     blocking(move || {
-        let is_restored = |marker: &RestoreMarker| marker.replica == address && marker.txid == txid;
-        mirror.last_synced().txid() == Some(txid) || state.restore_marker().as_ref().is_some_and(is_restored)
+        let is_restored = |marker: &RestoreMarker| {
+            let size = (marker.page_size, marker.pages);
+            marker.replica == address && marker.txid == end.max_txid && size == (end.page_size, end.commit)
+        };
+        is_noted(&mirror.last_synced(), &end) || state.restore_marker().as_ref().is_some_and(is_restored)
     })
     .await
 }
@@ -97,15 +123,20 @@ async fn look_in_time(mirror: &Mirror) -> Option<Seen> {
     None
 }
 
-async fn bring_up(from: &Remote, to: &Remote, has: Option<Txid>, wanted: Txid) -> Result<(), Trouble> {
+async fn bring_up(from: &Remote, to: &Remote, way: Way, has: Option<Txid>, wanted: Txid) -> Result<(), Trouble> {
     let mut has = has;
+    let mut way = way;
     while has < Some(wanted) {
         let next = has.map_or(Some(Txid::FIRST), Txid::next).unwrap_or(wanted);
-        has = Some(match copy(None, from, to, next, None).await {
-            Ok(_) => next,
-            Err(Trouble::Gone) => begin_anew(from, to, has, wanted).await?.0,
-            Err(trouble) => return Err(trouble),
+        has = Some(match way {
+            Way::Copies => match copy(None, from, to, next, None).await {
+                Ok(_) => next,
+                Err(Trouble::Gone) => begin_anew(from, to, has, wanted).await?.max_txid,
+                Err(trouble) => return Err(trouble),
+            },
+            Way::Snapshot => begin_anew(from, to, has, wanted).await?.max_txid,
         });
+        way = Way::Copies;
     }
     Ok(())
 }

@@ -134,6 +134,11 @@ impl Mirrors {
         self.offer(&Offer::Kept(files));
     }
 
+    /// Whether they go on alone. What shows that they continue the first replica must stay in them meanwhile.
+    pub fn first_is_away(&self, is_away: bool) {
+        self.offer(&Offer::FirstIsAway(is_away));
+    }
+
     fn offer(&self, offer: &Offer) {
         for mirror in &self.0 {
             // One that has ended has said why.

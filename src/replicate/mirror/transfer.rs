@@ -102,14 +102,9 @@ async fn stream(from: &Remote, to: &Remote, object: LtxObject, ours: Fingerprint
     }
 }
 
-/// Merges what `from` has, up to `limit`, into a snapshot in `to`; returns its header's TXID and page size. It must go beyond
+/// Merges what `from` has, up to `limit`, into a snapshot in `to`; returns its header. It must go beyond
 /// `after`.
-pub async fn begin_anew(
-    from: &Remote,
-    to: &Remote,
-    after: Option<Txid>,
-    limit: Txid,
-) -> Result<(Txid, PageSize), Trouble> {
+pub async fn begin_anew(from: &Remote, to: &Remote, after: Option<Txid>, limit: Txid) -> Result<Header, Trouble> {
     let mut inputs = inputs(&from.listing().await?, limit);
     loop {
         if inputs.last().is_none_or(|last| Some(last.max_txid) <= after) {
@@ -117,10 +112,7 @@ pub async fn begin_anew(
         }
         let merged = inputs.iter().map(|object| Input { object: object.clone(), bytes: None }).collect();
         match write_into(from, to, Level::SNAPSHOT, merged).await {
-            Ok(snapshot) => {
-                let header = to.read_header(&snapshot).await?;
-                return Ok((snapshot.max_txid, header.page_size));
-            }
+            Ok(snapshot) => return Ok(to.read_header(&snapshot).await?),
             // What has another page size can only be a full image: the snapshot begins with it.
             Err(WriteError::PageSize(image)) if inputs[0].name != image.name => {
                 inputs.retain(|object| object.min_txid >= image.min_txid);

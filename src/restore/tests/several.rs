@@ -125,15 +125,14 @@ async fn a_mirror_with_another_history_is_not_taken_for_a_newer_state() {
 async fn a_mirror_that_goes_on_further_must_show_that_it_is_this_history() {
     let (first, mirror) = (history(4, 0).await, history(9, 0).await);
     let both = [backup("one", &first.remote), backup("two", &mirror.remote)];
-    // What both have compacted tells where no level-0 object is left in both.
-    first.compact(1, 1, 2).await;
-    mirror.compact(2, 1, 2).await;
-    mirror.compact(1, 3, 8).await;
+    // A compacted file tells where no level-0 object is left in both.
+    mirror.compact(2, 1, 4).await;
+    mirror.compact(1, 5, 8).await;
     (1..=8).for_each(|number| mirror.remove(0, number, number));
-    assert_eq!(latest(&both).await.expect("the file that ends with TXID 2"), ["two"]);
+    assert_eq!(latest(&both).await.expect("the file that ends with TXID 4"), ["two"]);
     mirror.compact(3, 1, 8).await;
-    mirror.remove(2, 1, 2);
-    mirror.remove(1, 3, 8);
+    mirror.remove(2, 1, 4);
+    mirror.remove(1, 5, 8);
     let error = latest(&both).await.expect_err("nothing to compare");
     assert!(matches!(error.cause(), RestoreError::NotComparable { .. }), "{error}");
     let told = error.to_string();
@@ -141,4 +140,23 @@ async fn a_mirror_that_goes_on_further_must_show_that_it_is_this_history() {
     // It does not matter what a mirror is that has no more than the first.
     let ahead = history(9, 1).await;
     assert_eq!(latest(&[backup("one", &ahead.remote), backup("two", &mirror.remote)]).await.expect("equal"), ["one"]);
+}
+
+/// Two branches of one history agree up to where they part.
+#[tokio::test]
+async fn an_older_transaction_that_both_have_proves_nothing() {
+    let (mut first, mut mirror) = (history(3, 0).await, history(3, 0).await);
+    first.write(3, [1]).await;
+    for _ in 4..=9 {
+        mirror.write(5, [1, 4, 5]).await;
+    }
+    let both = [backup("one", &first.remote), backup("two", &mirror.remote)];
+    assert_eq!(latest(&both).await.expect("TXID 4 is another one in the mirror"), ["one"]);
+    // TXID 3 is in both, as a compacted file, and TXID 4 in one of them only.
+    first.compact(1, 1, 3).await;
+    mirror.compact(1, 1, 3).await;
+    mirror.compact(1, 4, 8).await;
+    (1..=8).for_each(|number| mirror.remove(0, number, number));
+    let error = latest(&both).await.expect_err("nothing shows that the mirror has TXID 4 of the first");
+    assert!(matches!(error.cause(), RestoreError::NotComparable { .. }), "{error}");
 }

@@ -1,5 +1,5 @@
-//! Before anything is replicated: every database is connected to its store, restored if it is
-//! missing, and brought forward if it is behind; several at a time.
+//! The work before the replication begins: every database is connected to its store, restored if it
+//! is missing, and brought forward if it is behind. Several databases are prepared at a time.
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -27,7 +27,7 @@ pub struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// A mirror that cannot be opened now is said, and left out.
+    /// A mirror that cannot be opened now is logged and left out.
     fn of(database: &'a Database, backups: Vec<Backup>) -> Result<Line<'a>, Failure> {
         let mut first = None;
         for (at, Backup { name, remote }) in backups.iter().enumerate() {
@@ -35,7 +35,7 @@ impl<'a> Line<'a> {
                 Ok(remote) => first = first.or_else(|| Some(remote.clone())),
                 Err(error) if at > 0 && error.is_transient() => tracing::warn!(
                     db = %database.path.display(),
-                    "the replica {name} cannot be opened, and nothing is replicated to it before the next start: {error}"
+                    "could not open the replica {name}: {error}; nothing is replicated to it until the next start"
                 ),
                 Err(error) => return Err(Line::cannot_open(database, name, error)),
             }
@@ -97,13 +97,13 @@ async fn prepare_one(job: &Job, line: &Line<'_>, cancel: CancellationToken) -> R
     }
 }
 
-/// Whether something is started here that needs the newest state.
+/// Whether a migration or an application is started, which needs the newest state.
 fn starts_something(job: &Job) -> bool {
     job.once.is_none() && (job.app.is_some() || job.migrate.is_some() || job.restoring == Restoring::All)
 }
 
-/// Does all of the works, as many at a time as the governor lets. The first failure cancels the
-/// others, which are waited for.
+/// Runs all futures, as many at a time as the governor allows. The first failure cancels the
+/// others, and waits for them.
 async fn side_by_side<W, F>(
     governor: &Governor,
     cancel: &CancellationToken,
