@@ -25,7 +25,7 @@
 //!     ┌───────┴────────┐
 //!  replicate/      restore/            up and down
 //!     │      ╲     ╱   │
-//!    db/  state/   remote/  status      the local file · our notes beside it · the bucket (LTX names, once for every store)
+//!    db/  state/   remote/  status  directory/   the local file · our notes beside it · the bucket (LTX names, once for every store) · databases found in directories
 //!     │      │        │
 //!  sqlite/  ltx/    store/  supervise/ formats and ports: SQLite's files · LTX codec · bytes by key · child processes
 //!     └──────┴───┬────┘
@@ -91,6 +91,7 @@ mod store;
 mod supervise;
 
 mod db;
+mod directory;
 mod remote;
 mod state;
 mod status;

@@ -147,7 +147,7 @@ fn ends(command: &Command) -> Result<Ends, Failure> {
                 let unknown =
                     || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
                 let database = loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?;
-                Ok(picked(database, command.replica())?.into_iter().cloned().collect())
+                Ok(picked(&database, command.replica())?.into_iter().cloned().collect())
             }
         }
     };

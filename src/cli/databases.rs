@@ -1,4 +1,4 @@
-//! `millstream databases`: what the configuration file names, in Litestream's two shapes.
+//! `millstream databases`: what the configuration file names, and what lies in its directories, in Litestream's two shapes.
 
 use std::io::{self, Write};
 
@@ -24,7 +24,7 @@ pub fn print(options: &Options, json: bool, width: Option<usize>, out: &mut dyn 
         replica: replicas(db),
         urls: db.replicas.iter().map(|replica| replica.url.clone()).collect(),
     };
-    let rows: Vec<Row> = options.databases.iter().map(row).collect();
+    let rows: Vec<Row> = options.with_those_in_directories().iter().map(row).collect();
     if json {
         serde_json::to_writer_pretty(&mut *out, &rows)?;
         return writeln!(out);

@@ -79,11 +79,12 @@ fn look(command: &Command) -> Result<Looked, Failure> {
     let subjects = match wanted {
         Some(path) => {
             let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
-            vec![subject(loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?)?]
+            vec![subject(&loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?)?]
         }
         None => {
             loaded.require_databases().map_err(configuration)?;
-            loaded.options.databases.iter().map(subject).collect::<Result<Vec<Subject>, Failure>>()?
+            let databases = loaded.options.with_those_in_directories();
+            databases.iter().map(subject).collect::<Result<Vec<Subject>, Failure>>()?
         }
     };
     Ok(Looked { subjects, all: loaded.options.databases, socket: loaded.options.socket })

@@ -1,4 +1,5 @@
-//! `restore`. Its target is in `target.rs`, its output in `show.rs`, how to undo it in `undo.rs`.
+//! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`, several at once in `several.rs`, how
+//! to undo it in `undo.rs`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,20 +7,21 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use tokio_util::sync::CancellationToken;
 
-use super::args::{IntegrityCheck, Restore};
+use super::args::Restore;
 use super::destination::{Destination, Staging};
-use super::moment::resolve;
 use super::source::{Source, picked};
-use super::{Environment, install, local_zone, logger, progress, replica_at, variable};
+use super::{Environment, install, progress, replica_at, variable};
 use crate::clock::MACHINE;
 use crate::config::{Database, Options, Replica};
-use crate::ltx::Txid;
 use crate::replicate::blocking;
-use crate::restore::{self as restoring, Backup, FileOwner, Found, Integrity, Request, RestoreError, Target};
+use crate::restore::{Backup, FileOwner, Found, RestoreError, Target};
 use crate::run::exit::{CONFIG, Failure, USAGE};
 use crate::run::{Recovery, backups, mark, restore_failure, restore_newest, unless_signalled};
+use flags::{plan, request, start_logging};
 use show::{show_old_plan, show_plan, show_result};
 
+mod flags;
+mod several;
 mod show;
 mod target;
 mod undo;
@@ -42,6 +44,9 @@ struct Order {
 
 pub async fn restore(command: Restore) -> Result<u8, Failure> {
     let (mut signals, _reaper) = install()?;
+    if command.all || command.dir.is_some() {
+        return several::restore(&command, &mut signals).await;
+    }
     let order = order(&command)?;
     let mut recovery = recovery(&command, &order)?;
     // Checked first, so that a wrong target costs no request.
@@ -116,13 +121,7 @@ impl Order {
     }
 }
 
-/// The plan, and the name of its replica.
-async fn plan(backups: &[Backup], target: Target, cancel: &CancellationToken) -> Result<(String, Found), RestoreError> {
-    let ((name, remote), _) = restoring::newest(backups, target, cancel).await?;
-    Ok((name.to_owned(), restoring::plan(remote, target, cancel).await?))
-}
-
-/// The same restore into the staging directory.
+/// The restore that comes before what was asked for.
 fn staged(recovery: Recovery, staging: &Staging) -> Recovery {
     let mut request = recovery.request;
     request.output = staging.database();
@@ -153,7 +152,7 @@ fn order(command: &Restore) -> Result<Order, Failure> {
     let environment = Environment::of_process()?;
     match command.source() {
         Source::Url(url) => {
-            logger::start_as_told(&command.sources(&variable, PathBuf::new()));
+            start_logging(command, None);
             let replica = replica_at(&url)?;
             let output = command.output.clone().context("-o is required with a URL");
             let destination = output.and_then(|path| Ok(Destination::parse(&path)?));
@@ -173,11 +172,11 @@ fn order(command: &Restore) -> Result<Order, Failure> {
             let sources = command.sources(&variable, environment.cwd.clone());
             let path = sources.absolute(&path).map_err(|error| Failure::new(CONFIG, error))?;
             let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
-            logger::start(&loaded.options.logging);
+            start_logging(command, Some(&loaded.options));
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
             let database = loaded.options.find(&path).ok_or_else(|| Failure::new(CONFIG, unknown()))?;
-            of_database(command, database, &loaded.options)
+            of_database(command, &database, &loaded.options)
         }
     }
 }
@@ -200,25 +199,9 @@ fn of_database(command: &Restore, database: &Database, options: &Options) -> Res
 }
 
 fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
-    let mut request = Request::new(order.destination.path());
-    request.target = match (command.txid, &command.timestamp) {
-        (Some(txid), _) => {
-            let zero = || Failure::new(USAGE, anyhow!("-txid: there is no TXID 0"));
-            Target::Txid(Txid::new(txid).ok_or_else(zero)?)
-        }
-        (None, Some(moment)) => Target::Before(resolve(moment, local_zone())?.as_millisecond()),
-        (None, None) => Target::Latest,
-    };
-    request.force = command.force;
-    request.overwrite_empty = true;
+    let mut request = request(command, order.destination.path())?;
     request.owner = order.owner;
     request.mode = order.mode;
-    request.parallelism = command.parallelism;
-    request.integrity = match command.integrity_check {
-        IntegrityCheck::None => Integrity::None,
-        IntegrityCheck::Quick => Integrity::Quick,
-        IntegrityCheck::Full => Integrity::Full,
-    };
     Ok(Recovery { request, meta_path: order.meta_path.clone(), require_backup: true })
 }
 

@@ -58,7 +58,7 @@ pub fn find<'a>(
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
             let database = loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?;
-            let replicas = picked(database, name)?.into_iter().cloned().collect();
+            let replicas = picked(&database, name)?.into_iter().cloned().collect();
             Ok(Looked { replicas, all: loaded.options.databases })
         }
     }

@@ -49,8 +49,12 @@ pub async fn status(command: Command) -> Result<u8, Failure> {
     };
     let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
     logger::start(&loaded.options.logging);
-    let wanted = |database: &&Database| named.as_ref().is_none_or(|path| *path == database.path);
-    let databases: Vec<Database> = loaded.options.databases.iter().filter(wanted).cloned().collect();
+    let wanted = |database: &Database| named.as_ref().is_none_or(|path| *path == database.path);
+    let mut databases: Vec<Database> = loaded.options.with_those_in_directories().into_iter().filter(wanted).collect();
+    if databases.is_empty() {
+        // One of a directory that is not there now may have been.
+        databases.extend(named.as_ref().and_then(|path| loaded.options.find(path)));
+    }
     if let (Some(path), true) = (&named, databases.is_empty()) {
         let unknown = anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
         return Err(configuration(unknown));

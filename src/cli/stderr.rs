@@ -238,7 +238,7 @@ mod tests {
         let count = 20_000;
         (0..count).for_each(|number| outlet.push(line(number)));
         outlet.flush();
-        // Now somebody reads.
+        // Now the pipe is read.
         let mut numbers =
             BufReader::new(reader).lines().map(|line| line.expect("a line").parse::<u64>().expect("a number"));
         let mut seen = vec![numbers.next().expect("the first line")];

@@ -157,21 +157,21 @@ fn subjects(command: &Command) -> Result<(Vec<Subject>, Vec<Database>), Failure>
     let subjects = |database| {
         picked(database, name).map(|replicas| replicas.into_iter().map(move |r| Subject::of(database, r, keeps)))
     };
+    let databases = loaded.options.with_those_in_directories();
     let found: Vec<Subject> = match named {
         None => {
             loaded.require_databases().map_err(configuration)?;
-            // Databases without a replica of that name are left out.
-            let found: Vec<Subject> =
-                loaded.options.databases.iter().filter_map(|db| subjects(db).ok()).flatten().collect();
+            // Not every database must have a replica of that name.
+            let found: Vec<Subject> = databases.iter().filter_map(|db| subjects(db).ok()).flatten().collect();
             let unknown = || anyhow!("{}: no database has a replica {:?}", loaded.origin, name.unwrap_or_default());
             (!found.is_empty()).then_some(found).ok_or_else(unknown).map_err(configuration)?
         }
         Some(path) => {
             let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
-            subjects(loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?)?.collect()
+            subjects(&loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?)?.collect()
         }
     };
-    Ok((found, loaded.options.databases))
+    Ok((found, databases))
 }
 
 fn order(command: &Command, subject: &Subject) -> Order {

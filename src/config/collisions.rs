@@ -1,13 +1,13 @@
 //! Databases and replicas that would destroy each other: no two share a file, our state, or a place
 //! in a bucket.
 
-use super::options::{Database, Replica};
+use super::options::{Database, Directory, Replica};
 use crate::remote::is_among_files;
 
-/// Refuses the first two that collide.
-pub fn refuse(databases: &[Database]) -> Result<(), String> {
-    for (b, later) in databases.iter().enumerate() {
-        for (a, earlier) in databases[..b].iter().enumerate() {
+/// Refuses the first two that collide; each has the index of its entry.
+pub fn refuse(databases: &[(usize, Database)]) -> Result<(), String> {
+    for (at, (b, later)) in databases.iter().enumerate() {
+        for (a, earlier) in &databases[..at] {
             let shared = if earlier.path == later.path {
                 "name the same database; list the replicas of one database under one `replicas`"
             } else if earlier.meta_path == later.meta_path {
@@ -20,17 +20,44 @@ pub fn refuse(databases: &[Database]) -> Result<(), String> {
             return Err(format!("dbs[{a}] and dbs[{b}] {shared}"));
         }
     }
-    refuse_within(databases)
+    refuse_within(databases.iter().map(|(_, database)| database))
+}
+
+/// Directories whose databases would destroy each other, or those of other entries.
+pub fn refuse_directories(databases: &[(usize, Database)], directories: &[(usize, Directory)]) -> Result<(), String> {
+    for (at, (b, later)) in directories.iter().enumerate() {
+        for replica in later.replicas().iter() {
+            // Databases of one directory have different names, whichever entry finds them.
+            let other = directories[..at].iter().find(|(_, earlier)| {
+                earlier.root() != later.root() && earlier.replicas().iter().any(|other| is_same(other, replica))
+            });
+            if let Some((a, _)) = other {
+                let what = "have the same replica for different directories; give each directory a path of its own";
+                return Err(format!("dbs[{a}] and dbs[{b}] {what}"));
+            }
+            for (a, database) in databases {
+                let is_in_the_way = |other: &Replica| {
+                    let among = other.target.path_below(&replica.target).is_some_and(|below| is_among_files(&below));
+                    among || is_same(other, replica)
+                };
+                if database.replicas.iter().any(is_in_the_way) {
+                    let what = "the replica of the one is where those of the databases of the other lie";
+                    return Err(format!("dbs[{a}] and dbs[{b}]: {what}; give each a path of its own"));
+                }
+            }
+        }
+        refuse_within(std::iter::once(&later.model))?;
+    }
+    Ok(())
 }
 
 fn is_same(a: &Replica, b: &Replica) -> bool {
     a.target.is_same_place(&b.target)
 }
 
-/// A second copy in the same place is none, and one among the files of another replica would hide
-/// those.
-fn refuse_within(databases: &[Database]) -> Result<(), String> {
-    let every = || databases.iter().flat_map(|database| database.replicas.iter().map(move |r| (database, r)));
+/// A second copy in the same place is none, and one among the files of another replica would hide those.
+fn refuse_within<'a>(databases: impl Iterator<Item = &'a Database> + Clone) -> Result<(), String> {
+    let every = || databases.clone().flat_map(|database| database.replicas.iter().map(move |r| (database, r)));
     for (at, (database, replica)) in every().enumerate() {
         for (other_at, (other_database, other)) in every().enumerate() {
             let (path, other_path) = (database.path.display(), other_database.path.display());

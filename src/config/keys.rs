@@ -65,7 +65,6 @@ use Class::{NoEffect, NotYet, Supported};
 use Kind::{Bool, Count, Duration, Place, Section, Sections, Size, Text, Texts};
 
 const MCP: &str = "the MCP server";
-const DIRECTORY: &str = "replicating a directory of databases";
 const AGE: &str = "age encryption";
 const AZURE: &str = "an Azure Blob Storage (`abs`) replica";
 const SFTP: &str = "an SFTP (`sftp`) replica";
@@ -101,6 +100,7 @@ static ROOT: &[Key] = &[
     key("verify", Section(Level::Verify), Supported),
     key("max-lag", Duration, Supported),
     key("on-replication-end", Text, Supported),
+    key("on-database-failure", Text, Supported),
 ];
 
 static DB: &[Key] = &[
@@ -116,11 +116,11 @@ static DB: &[Key] = &[
     key("snapshot", Section(Level::Snapshot), Supported),
     key("replica", Section(Level::Replica), Supported),
     key("replicas", Sections(Level::Replica), Supported),
-    key("dir", Place, NotYet(DIRECTORY)),
-    key("pattern", Place, NotYet(DIRECTORY)),
-    key("recursive", Bool, NotYet(DIRECTORY)),
-    key("watch", Bool, NotYet(DIRECTORY)),
-    key("meta-dir", Place, NotYet(DIRECTORY)),
+    key("dir", Place, Supported),
+    key("pattern", Place, Supported),
+    key("recursive", Bool, Supported),
+    key("watch", Bool, Supported),
+    key("meta-dir", Place, Supported),
     key("max-checkpoint-page-count", Count, NoEffect("checkpoints that restart the log are never forced")),
     // Ours.
     key("mode", Text, Supported),

@@ -16,7 +16,7 @@ use super::options::{
 };
 use super::paths::{PathContext, default_meta_path};
 use super::sources::{DEFAULT_CONFIG_PATH, Sources, non_empty};
-use super::{collisions, placement, replica, replicas, resolve, unset, url, yaml};
+use super::{collisions, directory, placement, replica, replicas, resolve, unset, url, yaml};
 
 #[derive(Debug)]
 pub struct Loaded {
@@ -32,7 +32,7 @@ pub struct Loaded {
 impl Loaded {
     /// For the commands that have nothing to do without a database.
     pub fn require_databases(&self) -> anyhow::Result<()> {
-        if self.options.databases.is_empty() {
+        if self.options.databases.is_empty() && self.options.directories.is_empty() {
             bail!("{}: no database is configured; add one under `dbs:`, or pass DB and URL", self.origin);
         }
         Ok(())
@@ -40,7 +40,7 @@ impl Loaded {
 
     /// Whether nothing is to be replicated, which only a command that can do without asks.
     pub fn is_off(&self) -> anyhow::Result<bool> {
-        let is_off = self.options.databases.is_empty();
+        let is_off = self.options.databases.is_empty() && self.options.directories.is_empty();
         if is_off && self.options.require_backup {
             bail!("{}: a backup is required, and no database with a replica is configured", self.origin);
         }
@@ -50,7 +50,9 @@ impl Loaded {
     /// For the commands that write to replicas: refuses one that would be lost with its database.
     /// Returns warnings about replicas that are on the same disk.
     pub fn refuse_shared_fate(&self) -> anyhow::Result<Vec<String>> {
-        placement::check(&self.options.databases).map_err(|why| anyhow!("{}: {why}", self.origin))
+        let mut all = self.options.databases.clone();
+        all.extend(directory::stand_ins(&self.options.directories));
+        placement::check(&all).map_err(|why| anyhow!("{}: {why}", self.origin))
     }
 }
 
@@ -117,10 +119,14 @@ fn from_flags(sources: &Sources<'_>, db: &Path, urls: &[String]) -> anyhow::Resu
         file_owner: None,
         replicas: replicas::of_urls(replicas).map_err(|why| anyhow!(why))?,
         optional: false,
+        may_vanish: false,
     };
-    collisions::refuse(std::slice::from_ref(&database)).map_err(|why| anyhow!(why))?;
+    let databases = [(0, database)];
+    collisions::refuse(&databases).map_err(|why| anyhow!(why))?;
     let options = Options {
-        databases: vec![database],
+        databases: databases.map(|(_, database)| database).into(),
+        directories: Vec::new(),
+        on_database_failure: None,
         exec: None,
         migrate: None,
         mark_before_migration: true,
@@ -183,7 +189,8 @@ fn apply_overrides(loaded: &mut Loaded, sources: &Sources<'_>) {
     options.shutdown.grace = sources.grace.unwrap_or(options.shutdown.grace);
     options.require_backup |= sources.require_backup;
     options.strip_env.extend_from_slice(&sources.strip_env);
-    for database in &mut options.databases {
+    let listed = options.databases.iter_mut();
+    for database in listed.chain(options.directories.iter_mut().map(|directory| &mut directory.model)) {
         database.restore_if_db_not_exists |= sources.restore_if_db_not_exists;
     }
     match level(sources) {

@@ -8,6 +8,7 @@
 
 mod collisions;
 mod database_file;
+mod directory;
 mod expand;
 #[cfg(test)]
 mod fuzz;
@@ -19,6 +20,7 @@ mod options;
 mod owner;
 mod paths;
 mod placement;
+mod places;
 mod presets;
 mod proof;
 mod replica;
@@ -34,9 +36,10 @@ mod yaml;
 
 pub use database_file::database_file;
 pub use load::{Loaded, logging_without_file, replica_from_url};
-pub use monitoring::{Addr, Monitoring, OnReplicationEnd};
-pub use options::{Database, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, Socket, Verify};
+pub use monitoring::{Addr, Monitoring, OnDatabaseFailure, OnReplicationEnd};
+pub use options::{Database, Directory, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, Socket, Verify};
 pub use paths::default_meta_path;
+pub use places::Places;
 pub use presets::Added;
 pub use scalar::{parse_duration, parse_variable};
 pub use sources::Sources;

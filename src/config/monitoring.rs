@@ -112,6 +112,25 @@ pub enum OnReplicationEnd {
     Stop,
 }
 
+/// What becomes of the others, and of the application, when a database cannot be restored or replicated at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDatabaseFailure {
+    /// Nothing is started.
+    Stop,
+    /// The others are replicated, and the application is started.
+    Continue,
+}
+
+/// `None`: the file says nothing.
+pub fn on_database_failure(root: &Section) -> Result<Option<OnDatabaseFailure>, String> {
+    match root.text("on-database-failure") {
+        None => Ok(None),
+        Some("stop") => Ok(Some(OnDatabaseFailure::Stop)),
+        Some("continue") => Ok(Some(OnDatabaseFailure::Continue)),
+        Some(other) => Err(format!("on-database-failure: {other:?} is neither stop nor continue")),
+    }
+}
+
 pub fn of_root(root: &Section) -> Result<Monitoring, String> {
     let addr = root.text("addr").map(Addr::parse).transpose().map_err(|why| format!("addr: {why}"))?;
     let on_end = match root.text("on-replication-end") {

@@ -3,18 +3,24 @@
 //! The types here know nothing of YAML, flags or environment variables. Where a key of
 //! litestream.yml and a field differ in name, the field's comment says which key it is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::monitoring::Monitoring;
+use super::monitoring::{Monitoring, OnDatabaseFailure};
 use super::section::Section;
 use super::target::Target;
+use crate::directory::Selection;
 
 /// The whole configuration of one process.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub databases: Vec<Database>,
-    /// The application's command line (`exec`, `-exec`), not yet split into words.
+    /// Entries with `dir`: their databases are found on the disk, and in their replicas.
+    pub directories: Vec<Directory>,
+    /// What becomes of the others when a database cannot be replicated; `None`: they live, unless something would be started
+    /// without it.
+    pub on_database_failure: Option<OnDatabaseFailure>,
+    /// The application's command line (`exec`, `-exec`), split into words by whoever runs it.
     pub exec: Option<String>,
     /// The migration's command line (`migrate`, `-migrate`).
     pub migrate: Option<String>,
@@ -35,14 +41,7 @@ pub struct Options {
     pub presets: Presets,
 }
 
-impl Options {
-    /// The database that is configured under this path.
-    pub fn find(&self, db: &Path) -> Option<&Database> {
-        self.databases.iter().find(|d| d.path == db)
-    }
-}
-
-/// The control socket.
+/// Where commands are taken from other processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
     pub path: PathBuf,
@@ -114,11 +113,35 @@ pub struct Database {
     pub restore_if_db_not_exists: bool,
     /// It may be missing to the end: no warning, and no exit code that says so.
     pub optional: bool,
+    /// It may be deleted while it is replicated: it was found in a directory.
+    pub may_vanish: bool,
     /// Permissions of a restored file (`mode: "0640"`).
     pub file_mode: Option<u32>,
     /// uid and gid of a restored file (`owner: "uid:gid"`, numbers or names).
     pub file_owner: Option<(u32, u32)>,
     pub replicas: Replicas,
+}
+
+/// A directory whose databases are replicated.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    pub selection: Selection,
+    /// Databases that come and go are noticed while the program runs.
+    pub watch: bool,
+    pub(super) notes: Notes,
+    /// What every database has. Its path is that of the directory, and its replicas are those below which the databases
+    /// have theirs.
+    pub model: Database,
+}
+
+/// Where the notes about a database lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Notes {
+    Beside,
+    /// `meta-dir`
+    Dir(PathBuf),
+    /// `meta-path`
+    Path(PathBuf),
 }
 
 /// Where the commits of one database go, in the order of the configuration.

@@ -43,13 +43,15 @@ impl Options {
             capture: CaptureOptions::default(),
             restore_if_db_not_exists: false,
             optional: false,
+            may_vanish: false,
             file_mode: None,
             file_owner: None,
             replicas: Replicas { first, mirrors: Vec::new() },
         };
         let mut all = present.to_vec();
         all.push(database.clone());
-        collisions::refuse(&all).map_err(|why| match why.split_once(&format!("dbs[{}] ", present.len())) {
+        let numbered: Vec<(usize, Database)> = all.iter().cloned().enumerate().collect();
+        collisions::refuse(&numbered).map_err(|why| match why.split_once(&format!("dbs[{}] ", present.len())) {
             Some((_, what)) => format!("this database and another one {what}"),
             None => why,
         })?;

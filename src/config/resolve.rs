@@ -3,7 +3,7 @@
 //!
 //! Errors are sentences that begin with the place (`dbs[0].replica: …`); the caller adds the file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::options::{
     CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Presets, Shutdown, Socket,
@@ -11,17 +11,29 @@ use super::options::{
 use super::paths::{PathContext, default_meta_path};
 use super::replicas::Surroundings;
 use super::section::Section;
-use super::{collisions, lifecycle, monitoring, owner, replicas, scalar};
+use super::{collisions, directory, lifecycle, monitoring, owner, replicas, scalar};
 
 /// Everything the file says, or the first thing that is wrong with it.
 pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<String>) -> Result<Options, String> {
     let lifecycle = lifecycle::global(root)?;
-    let mut databases = Vec::new();
+    let (mut databases, mut directories) = (Vec::new(), Vec::new());
     for (index, section) in root.sections("dbs").unwrap_or_default().iter().enumerate() {
         let place = format!("dbs[{index}]");
-        databases.push(database(section, root, &lifecycle, context, &place, warnings)?);
+        directory::check_keys(section, &place)?;
+        let (is_directory, path) = match section.text("dir") {
+            Some(dir) => (true, directory::root(dir, context, &place)?),
+            None => (false, path(section, context, &place)?),
+        };
+        let model = database(section, path, root, &lifecycle, context, &place, warnings)?;
+        match is_directory {
+            true => directories.push((index, directory::of_entry(section, model, context, &place)?)),
+            false => databases.push((index, model)),
+        }
     }
     collisions::refuse(&databases)?;
+    collisions::refuse_directories(&databases, &directories)?;
+    let databases = databases.into_iter().map(|(_, database)| database).collect();
+    let directories = directories.into_iter().map(|(_, directory)| directory).collect();
     let logging = root.section("logging");
     let logging = |name: &str| logging.and_then(|section| section.text(name));
     let level = logging("level").map(LogLevel::parse).transpose().map_err(|why| format!("logging.level: {why}"))?;
@@ -29,6 +41,8 @@ pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<Stri
     let defaults = Shutdown::default();
     Ok(Options {
         databases,
+        directories,
+        on_database_failure: monitoring::on_database_failure(root)?,
         exec: root.text("exec").map(str::to_owned),
         migrate: root.text("migrate").map(str::to_owned),
         mark_before_migration: root.bool("mark-before-migration").unwrap_or(true),
@@ -61,19 +75,25 @@ fn variables(section: &Section, name: &str) -> Result<Vec<String>, String> {
     names.map(|text| scalar::parse_variable(text).map_err(|why| format!("{name}: {why}"))).collect()
 }
 
+fn path(section: &Section, context: PathContext<'_>, place: &str) -> Result<PathBuf, String> {
+    let path = section.text("path").ok_or_else(|| format!("{place}: `path` is missing or empty"))?;
+    let path = context.database(Path::new(path)).map_err(|why| format!("{place}.path: {why}"))?;
+    match path.file_name() {
+        Some(_) => Ok(path),
+        None => Err(format!("{place}.path: {} is not a file", path.display())),
+    }
+}
+
+/// Of a directory: what every database in it has, at the path of the directory.
 fn database(
     section: &Section,
+    path: PathBuf,
     root: &Section,
     lifecycle: &Lifecycle,
     context: PathContext<'_>,
     place: &str,
     warnings: &mut Vec<String>,
 ) -> Result<Database, String> {
-    let path = section.text("path").ok_or_else(|| format!("{place}: `path` is missing or empty"))?;
-    let path = context.database(Path::new(path)).map_err(|why| format!("{place}.path: {why}"))?;
-    if path.file_name().is_none() {
-        return Err(format!("{place}.path: {} is not a file", path.display()));
-    }
     let meta_path = match section.text("meta-path") {
         Some(meta) => context.absolute(Path::new(meta)).map_err(|why| format!("{place}.meta-path: {why}"))?,
         None => default_meta_path(&path),
@@ -84,6 +104,7 @@ fn database(
         capture: capture(section, place)?,
         restore_if_db_not_exists: section.bool("restore-if-db-not-exists").unwrap_or(false),
         optional: section.bool("optional").unwrap_or(false),
+        may_vanish: false,
         file_mode: file_mode.map_err(|why| format!("{place}.mode: {why}"))?,
         file_owner: file_owner.map_err(|why| format!("{place}.owner: {why}"))?,
         replicas: replicas::of_database(section, &Surroundings { root, lifecycle, context }, place, warnings)?,

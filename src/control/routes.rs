@@ -57,7 +57,7 @@ impl From<FleetError> for Refusal {
                 Refusal::new(StatusCode::CONFLICT, format!("database not open: {}", path.display()))
             }
             FleetError::Unknown => Refusal::new(StatusCode::NOT_FOUND, "database not found"),
-            FleetError::Known(_) | FleetError::Running(_) | FleetError::Ending => {
+            FleetError::Known(_) | FleetError::Running(_) | FleetError::LeftOut(_) | FleetError::Ending => {
                 Refusal::new(StatusCode::CONFLICT, error.to_string())
             }
             FleetError::Gone => Refusal::failed(error),

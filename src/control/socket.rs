@@ -101,7 +101,7 @@ mod tests {
     async fn an_old_socket_is_replaced_and_anything_else_stays() {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("control.sock");
-        // As after a kill: the file stays, and nobody is behind it.
+        // As after a kill: the file stays, and no process listens there.
         drop(std::os::unix::net::UnixListener::bind(&path).expect("bind"));
         let first = Socket::bind(&path, 0o640).await.expect("replaced");
         let mode = fs::symlink_metadata(&path).expect("there").permissions().mode();

@@ -231,7 +231,7 @@ async fn status_codes_and_errors_are_litestreams() {
     assert!(process.get("/txid?path=/no.db").await.0.contains("404"));
     let (line, answer) = process.get("/debug/sync-status").await;
     assert!(line.contains("200") && answer.contains("\"active\":"), "{line} {answer}");
-    // Nobody is kept waiting by somebody who says nothing.
+    // A client that sends nothing does not delay the others.
     let _silent = UnixStream::connect(process.dir.path().join("control.sock")).await.expect("connect");
     process.client().info().await.expect("answered");
 }

@@ -82,6 +82,8 @@ impl Member {
 
 pub struct Fleet {
     members: BTreeMap<DatabaseId, Member>,
+    /// They could not be made ready, and are shown with the reason.
+    left_out: BTreeMap<DatabaseId, DatabaseView>,
     added: u64,
     resources: Resources,
     stores: Stores,
@@ -93,8 +95,8 @@ impl Fleet {
     /// Needs a runtime. The events of its databases go to `events`.
     pub fn new(governor: Governor, events: mpsc::UnboundedSender<(DatabaseId, Event)>) -> Fleet {
         let resources = Resources { events, watches: Watches::start(), governor: governor.clone() };
-        let (members, paths) = (BTreeMap::new(), watch::Sender::new(Arc::default()));
-        Fleet { members, added: 0, resources, stores: Stores::new(governor), paths, is_ending: false }
+        let (members, left_out, paths) = (BTreeMap::new(), BTreeMap::new(), watch::Sender::new(Arc::default()));
+        Fleet { members, left_out, added: 0, resources, stores: Stores::new(governor), paths, is_ending: false }
     }
 
     pub fn paths(&self) -> watch::Receiver<Arc<BTreeSet<PathBuf>>> {
@@ -122,6 +124,14 @@ impl Fleet {
         let newest = watch::Sender::new(None);
         self.members.insert(id, Member { registration, replication, newest, is_told: false, is_leaving: false });
         Ok(id)
+    }
+
+    /// Shows a database that is not replicated, and why.
+    pub fn leave_out(&mut self, path: PathBuf, meta_path: PathBuf, why: String) {
+        let id = DatabaseId(self.added);
+        self.added += 1;
+        let state = State::Halted { why };
+        self.left_out.insert(id, DatabaseView { id, path, meta_path, optional: false, state, replicas: Vec::new() });
     }
 
     fn begin(&mut self, id: DatabaseId, registration: &Registration) -> Replication {
@@ -154,17 +164,26 @@ impl Fleet {
         }
     }
 
-    /// How each of them ends, in the order of their ids.
+    /// How each of them ends, in the order of their ids, and then what was left out.
     pub fn ends(&self) -> Vec<Ending> {
-        self.members.values().map(|member| member.replication.ended().boxed()).collect()
+        let members = self.members.values().map(|member| member.replication.ended().boxed());
+        let never = |view: &DatabaseView| {
+            let why = format!("{} was left out at the start, and is not replicated", view.path.display());
+            std::future::ready(Ended::Failed { why }).boxed()
+        };
+        members.chain(self.left_out.values().map(never)).collect()
     }
 
     pub fn databases(&self) -> Vec<DatabaseView> {
-        self.present().map(|(id, member)| member.view(id)).collect()
+        let mut views: Vec<DatabaseView> = self.present().map(|(id, member)| member.view(id)).collect();
+        views.extend(self.left_out.values().cloned());
+        views.sort_by_key(|view| view.id);
+        views
     }
 
     pub fn find(&self, path: &Path) -> Option<DatabaseView> {
-        self.present().find(|(_, member)| member.path() == path).map(|(id, member)| member.view(id))
+        let present = self.present().find(|(_, member)| member.path() == path).map(|(id, member)| member.view(id));
+        present.or_else(|| self.left_out.values().find(|view| view.path == path).cloned())
     }
 
     /// Whether there are databases, and the replication of each has ended by itself.
@@ -228,11 +247,16 @@ impl Fleet {
     }
 
     fn member(&self, id: DatabaseId) -> Result<&Member, FleetError> {
-        self.members.get(&id).filter(|member| !member.is_leaving).ok_or(FleetError::Unknown)
+        self.members.get(&id).filter(|member| !member.is_leaving).ok_or_else(|| self.no_member(id))
+    }
+
+    fn no_member(&self, id: DatabaseId) -> FleetError {
+        self.left_out.get(&id).map_or(FleetError::Unknown, |view| FleetError::LeftOut(view.path.clone()))
     }
 
     fn member_mut(&mut self, id: DatabaseId) -> Result<&mut Member, FleetError> {
-        self.members.get_mut(&id).filter(|member| !member.is_leaving).ok_or(FleetError::Unknown)
+        let none = self.no_member(id);
+        self.members.get_mut(&id).filter(|member| !member.is_leaving).ok_or(none)
     }
 
     fn running(&self, id: DatabaseId) -> Result<&Replication, FleetError> {

@@ -77,6 +77,8 @@ pub enum FleetError {
     Running(PathBuf),
     #[error("{} is not being replicated: start it first", .0.display())]
     Stopped(PathBuf),
+    #[error("{} was left out when this program started: mend what was said then, and start it again", .0.display())]
+    LeftOut(PathBuf),
     #[error("the program is ending: no replication is started any more")]
     Ending,
     #[error("internal error: the task that owns the replications is gone")]

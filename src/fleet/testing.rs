@@ -41,6 +41,7 @@ impl App {
         let settings = Settings {
             meta_path: fsx::with_suffix(&self.path, ".meta"),
             optional: false,
+            may_vanish: false,
             all: watch::channel(Arc::default()).1,
             path: self.path.clone(),
             tuning: Tuning {

@@ -326,3 +326,18 @@ async fn who_has_heard_an_event_finds_it_in_the_state() {
     in_time("the end", fleet.remove(b, soon()).await.expect("registered")).await;
     assert!(!fleet.has_failed().await, "nothing is left that could have failed");
 }
+
+/// It is no member, and is told to whoever asks, up to the end.
+#[tokio::test]
+async fn a_database_that_was_left_out_is_shown_with_the_reason_and_counts_at_the_end() {
+    let (fleet, _heard) = fleet();
+    fleet.leave_out("/data/b.db".into(), "/data/.b.db-millstream".into(), "it is damaged".into()).await;
+    let view = fleet.find("/data/b.db".into()).await.expect("asked").expect("shown");
+    assert_eq!(view.state, State::Halted { why: "it is damaged".into() });
+    assert_eq!((views(&fleet).await.len(), view.replicas.len()), (1, 0));
+    assert_eq!(fleet.start(view.id).await, Err(FleetError::LeftOut("/data/b.db".into())));
+    assert!(!fleet.has_failed().await, "it is none that was replicated");
+    fleet.finish_by(soon()).await;
+    let ends = join_all(fleet.ends().await).await;
+    assert!(matches!(ends.as_slice(), [Ended::Failed { why }] if why.contains("/data/b.db was left out")), "{ends:?}");
+}

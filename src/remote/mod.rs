@@ -16,6 +16,7 @@
 //!   marks.rs     names for moments of the history
 //!   pass.rs      from one store to another, verified on the way
 //!   v03.rs       what Litestream 0.3 left
+//!   roots.rs     pure: where replicas begin below a place
 //!   leftover.rs  what killed processes leave beside it
 //!   audit.rs     pure: what is wrong with a replica
 //! ```
@@ -35,6 +36,7 @@ mod names;
 mod pass;
 pub mod plan;
 mod read;
+mod roots;
 mod stream;
 mod v03;
 
@@ -50,6 +52,7 @@ pub use read::{ReadError, ReadPolicy, Reading};
 pub use stream::{Cancelled, RangeReader};
 pub use v03::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::clock::{Clock, MACHINE};
@@ -156,6 +159,18 @@ impl Remote {
             listing.adopt_old(Listing::parse(self.layout, listed));
         }
         Ok(listing)
+    }
+
+    /// The paths below this place at which replicas begin, by a LIST of all that is there; the empty
+    /// one is this place.
+    pub async fn replicas_below(&self) -> Result<BTreeSet<String>, StoreError> {
+        let listed = self.policy.retry(self.clock, || self.store.list("")).await?;
+        let mut found = roots::roots(listed.iter().map(|entry| entry.name.as_str()));
+        if let Some(old) = &self.old {
+            let listed = self.policy.retry(self.clock, || old.list("")).await?;
+            found.extend(roots::roots(listed.iter().map(|entry| entry.name.as_str())));
+        }
+        Ok(found)
     }
 
     /// Says what is there and plays no part, and what of it is a history in another layout than

@@ -1,49 +1,15 @@
-//! There is no database where one should be: when to warn, and what to say. Pure: `now` is an argument.
-//!
-//! A path that is wrong by one letter looks like an application that has not created its database yet. So it is said after a
-//! moment, again each minute, and at the end, together with what lies at that path and which databases are written nearby.
+//! There is no database where one should be: what to say, together with what lies at that path and which databases are written
+//! nearby. When it is said: `core/opening/absent.rs`.
 
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::db::{AtPath, Neighbour, Surroundings};
 
-/// An application creates its database within this time, if it does so at its start.
-const FIRST: Duration = Duration::from_secs(10);
-const EVERY: Duration = Duration::from_secs(60);
 /// So many neighbours are named.
 const NAMED_MAX: usize = 5;
 const PATTERN: [char; 3] = ['*', '?', '['];
-
-#[derive(Debug)]
-pub struct Absence {
-    since: Instant,
-    next: Option<Instant>,
-}
-
-impl Absence {
-    /// One that is `optional` is no reason to warn.
-    pub fn begin(now: Instant, optional: bool) -> Absence {
-        Absence { since: now, next: (!optional).then(|| now + FIRST) }
-    }
-
-    /// When the next warning is due.
-    pub fn next_warning(&self) -> Option<Instant> {
-        self.next
-    }
-
-    /// How long it lasts already, if that is to be said now.
-    pub fn due(&mut self, now: Instant) -> Option<Duration> {
-        let due = self.next.is_some_and(|next| now >= next);
-        if due {
-            self.next = Some(now + EVERY);
-        }
-        due.then(|| now.saturating_duration_since(self.since))
-    }
-}
 
 /// The warning.
 pub fn warning(path: &Path, seen: &Surroundings, lasts: Duration) -> String {
@@ -99,19 +65,6 @@ fn rounded(time: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn it_is_said_after_ten_seconds_and_then_each_minute() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut absence = Absence::begin(start, false);
-        assert_eq!(absence.next_warning(), Some(at(10)));
-        let said: Vec<u64> = (0..200).filter(|second| absence.due(at(*second)).is_some()).collect();
-        assert_eq!(said, [10, 70, 130, 190]);
-        assert_eq!(absence.due(at(250)), Some(Duration::from_secs(250)));
-        let mut optional = Absence::begin(start, true);
-        assert_eq!((optional.next_warning(), optional.due(at(1_000))), (None, None));
-    }
 
     fn neighbour(name: &str, idle: u64, open: bool) -> Neighbour {
         Neighbour { path: Path::new("/data").join(name), bytes: 8192, idle: Duration::from_millis(idle), open }

@@ -27,7 +27,6 @@ use super::local::{Done, LocalSide, trouble};
 use super::look::{End, LedBy, Seen, newest_txid};
 use super::mailbox::{Request, SnapshotError, SyncReply};
 use super::mirror::{Mirror, Mirrors, look_at_all};
-use super::open::Announce;
 use super::upload::{create_from_file, create_from_memory, create_snapshot_from_file};
 use super::{Ended, Event, Events, Ready, Settings, Stop, say};
 use crate::clock::Clock;
@@ -62,7 +61,6 @@ pub(super) struct Parts {
     pub stop: watch::Receiver<Stop>,
     pub events: Events,
     pub watch: Watch,
-    pub ready: Announce,
     pub requests: mpsc::UnboundedReceiver<Request>,
     pub governor: Governor,
 }
@@ -88,14 +86,16 @@ pub(super) struct Driver {
     syncs: u64,
 }
 
-/// A look at the bucket that is under way while the database is opened.
+/// A look at the bucket that is under way while the database is opened, as soon as the lock is ours.
 pub(super) struct FirstLook(JoinSet<Arrived>);
 
 impl FirstLook {
-    pub fn begin(settings: &Arc<Settings>, remote: &Remote, mirrors: &[Mirror]) -> FirstLook {
-        let mut bucket = JoinSet::new();
-        bucket.spawn(look(settings.clone(), remote.clone(), mirrors.to_vec()));
-        FirstLook(bucket)
+    pub fn none() -> FirstLook {
+        FirstLook(JoinSet::new())
+    }
+
+    pub fn begin(&mut self, settings: &Arc<Settings>, remote: &Remote, mirrors: &[Mirror]) {
+        self.0.spawn(look(settings.clone(), remote.clone(), mirrors.to_vec()));
     }
 }
 
@@ -300,7 +300,7 @@ impl Driver {
                     Arrived::WalMeasured(std::fs::metadata(&wal).map_or(0, |metadata| metadata.len()))
                 });
             }
-            Effect::Open => self.parts.ready.say(Ready::Armed),
+            Effect::Open => self.parts.events.send(Event::Ready(Ready::Armed)),
             Effect::Maintain(false) => self.lifecycle = None,
             Effect::Maintain(true) => self.maintain(),
             Effect::ServeMirrors(is_served) => {

@@ -1,24 +1,26 @@
 //! From the appearance of the database to the end of its replication.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::core::{self, Core, Lane};
+use super::core::opening::Armed;
+use super::core::{self, AtArming, Core, Lane};
 use super::difference::DoubtState;
 use super::disk::{Disk, Outbox};
-use super::driver::{Driver, FirstLook, Noted, Parts};
+use super::driver::{Driver, Noted, Parts};
 use super::governor::Governor;
 use super::lifecycle::{OnceWork, Policy, do_once};
 use super::local::{LocalSide, describe};
 use super::mailbox::Request;
 use super::mirror::{Mirror, Mirrors};
 use super::on_thread::{OnThread, blocking};
-use super::open::{Announce, look_around, wait_for_arming, wait_for_database, wait_for_lock};
-use super::{Ended, Event, Events, Settings, Stop, absent, halt};
+use super::open::Opener;
+use super::{Ended, Event, Events, Settings, Stop, halt};
 use crate::clock::Clock;
 use crate::db::{Db, Watch};
+use crate::fsx;
 use crate::remote::Remote;
 use crate::state::{LocalState, Lock, ResetOrder, SpillError};
 use crate::status::{Counts, Status, StatusWriter};
@@ -53,7 +55,8 @@ impl Life {
         let mut lock = None;
         let mirrors = mirrors.into_iter().zip(mirror_writers).collect();
         let outside = Outside { remote, mirrors, governor, writer, stop, events: self.events, requests, watch };
-        let ended = replicate(settings, outside, &mut lock).await;
+        let vanishing = settings.may_vanish.then(|| settings.path.clone());
+        let ended = deleted(vanishing, replicate(settings, outside, &mut lock).await, &status).await;
         if let Ended::Failed { why } = &ended {
             tracing::error!(db = %name, "replication has ended: {why}");
             events.send(Event::Failed { why: why.clone() });
@@ -63,6 +66,21 @@ impl Life {
         }
         ended
     }
+}
+
+/// Whoever deletes a database that may vanish ends its replication. That is an end in order if nothing of it waits, and
+/// nothing lies in its place.
+async fn deleted(path: Option<PathBuf>, ended: Ended, status: &watch::Receiver<Status>) -> Ended {
+    let (Some(path), Ended::Failed { .. }) = (path, &ended) else { return ended };
+    let Status { captured, confirmed, .. } = *status.borrow();
+    let looked = path.clone();
+    let is_gone = blocking(move || matches!(fsx::metadata_if_exists(&looked), Ok(None))).await;
+    if !is_gone || captured > confirmed {
+        return ended;
+    }
+    let newest = confirmed.map_or_else(|| "nothing".to_owned(), |txid| format!("everything up to TXID {txid}"));
+    tracing::info!(db = %path.display(), "the database was deleted; the replica holds {newest}, and keeps it");
+    Ended::Synced(confirmed)
 }
 
 /// What a replication works with besides the database.
@@ -77,44 +95,35 @@ struct Outside {
     watch: Watch,
 }
 
-/// How long the start of the application may wait to hear where the history ends. It waits only
-/// after an end in the middle, and for a file that was not replicated from here before.
-const LOOK_TIME: Duration = Duration::from_secs(2);
-
 /// From the appearance of the database to the end.
 async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>) -> Ended {
     let Outside { remote, mirrors, governor, writer, mut stop, events, requests, mut watch } = outside;
-    let mut ready = Announce::new(events.clone());
-    let Some(waited) = wait_for_database(&settings, &mut watch, &mut stop, &mut ready).await else {
-        if settings.optional {
-            return Ended::NoDatabase;
-        }
-        let seen = look_around(&settings).await;
-        return Ended::NeverAppeared { why: absent::verdict(&settings.path, &seen) };
-    };
-    match wait_for_lock(&settings, &mut stop, &mut ready).await {
-        Ok(Some(taken)) => *lock = Some(taken),
-        Ok(None) => return Ended::Standby,
-        Err(error) => return Ended::Failed { why: error.to_string() },
-    }
     let (mirrors, mirror_writers): (Vec<Mirror>, Vec<StatusWriter>) = mirrors.into_iter().unzip();
     let settings = Arc::new(settings);
-    let look = FirstLook::begin(&settings, &remote, &mirrors);
-    let db = match wait_for_arming(&settings, &mut stop, &mut ready, &governor).await {
-        Ok(db) => db,
-        Err(error) => return Ended::Failed { why: error.to_string() },
+    let opener = Opener {
+        settings: settings.clone(),
+        remote: &remote,
+        mirrors: &mirrors,
+        governor: &governor,
+        events: &events,
+        stop: &mut stop,
+        watch: &mut watch,
+        lock,
+    };
+    let (Armed { database, is_new, is_started }, look) = match opener.open().await {
+        Ok(opened) => opened,
+        Err(ended) => return ended,
     };
     let shared = (governor.clone(), writer.counts().clone());
-    let opened = open_notes(&settings, &remote, db, waited, shared, !mirrors.is_empty()).await;
+    let opened = open_notes(&settings, &remote, database, is_new, shared, !mirrors.is_empty()).await;
     let (disk, lane, outbox, noted) = match opened {
         Ok(opened) => opened,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
-    // A bucket that does not answer must not keep the application from its own disk.
-    let now = settings.clock.now();
-    let is_waited_for = noted.last_synced.was_cut_off() || !noted.is_known;
-    let gate_until = if is_waited_for { now.instant + LOOK_TIME } else { now.instant };
-    let core = Core::new(core_config(&settings, &mirrors), settings.clock.random_u64(), lane, now, gate_until);
+    let (was_cut_off, is_known) = (noted.last_synced.was_cut_off(), noted.is_known);
+    let known = AtArming { is_started, was_cut_off, is_known };
+    let (config, seed) = (core_config(&settings, &mirrors), settings.clock.random_u64());
+    let core = Core::new(config, seed, lane, known, settings.clock.now());
     let local = LocalSide {
         settings: settings.clone(),
         remote: remote.clone(),
@@ -135,7 +144,7 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
     };
     let running = Mirrors::start(mirrors.clone(), mirror_writers, &remote, &settings, &stop);
     let mirrors = (mirrors, running);
-    let parts = Parts { settings, remote, mirrors, writer, stop, events, watch, ready, requests, governor };
+    let parts = Parts { settings, remote, mirrors, writer, stop, events, watch, requests, governor };
     let (ended, local) = Driver::new(parts, core, local, look, noted, outbox).run().await;
     if let (Ended::Synced(_), Some(mut local)) = (&ended, local) {
         local.close_history().await;

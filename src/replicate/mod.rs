@@ -3,11 +3,10 @@
 //! One replication per database. It joins the local side (`db/`) and the bucket side (`remote/`), which do not know each other.
 //!
 //! ```text
-//!   absent.rs   pure: there is no database: when to warn, and what to say
+//!   absent.rs   there is no database: what to say
 //!   behind.rs   before all that: is the database an earlier state of the history, with no commit of its own?
-//!   open.rs     wait for the file → take the lock → open and pin
-//!   exclusive   a program that keeps the database to itself
-//!   core/       pure: what to do next
+//!   core/       pure: when the application may start, and what to do next
+//!   open.rs     carries out the first half of it: wait for the file → take the lock → open and pin
 //!   driver.rs   waits for events, carries out what the core asks for
 //!   local.rs    the database's lane: one order at a time
 //!   disk.rs     … and what is done there on a thread: capture, follow, spill, reset
@@ -43,7 +42,6 @@ mod difference;
 mod disk;
 mod driver;
 mod error;
-mod exclusive;
 mod governor;
 mod halt;
 mod handle;
@@ -97,6 +95,8 @@ pub struct Settings {
     pub tuning: Tuning,
     /// It may be missing to the end.
     pub optional: bool,
+    /// It may be deleted while it is replicated: then replication ends in order when what was captured is in the replica.
+    pub may_vanish: bool,
     /// The databases of this process, this one included: none of their files may be opened by name.
     pub all: watch::Receiver<Arc<BTreeSet<PathBuf>>>,
     /// How often to look without being woken.

@@ -1,94 +1,166 @@
-//! Before replication: the database file appears, its lock is taken, it is opened and its WAL pinned.
-//!
-//! Each stage is tried again until it succeeds or it is time to end; the application may start as soon as no commit can be
-//! missed, or where there is nothing to miss.
+//! Before replication: waits for events and carries out what `core/opening/` makes of them. Nothing is decided here.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use super::absent::{self, Absence};
-use super::exclusive::{self, After, Exclusive};
+use super::absent;
+use super::core::opening::{
+    ARRIVAL_QUIET, Armed, Config, Done, Effect, Event as OpeningEvent, Extent, Notice, Opened, Opening, Order, Outcome,
+};
+use super::driver::FirstLook;
 use super::governor::Governor;
-use super::on_thread::blocking;
-use super::{Event, Events, Ready, Settings, Stop};
+use super::mirror::Mirror;
+use super::on_thread::{blocking, joined};
+use super::{Ended, Event, Events, Settings, Stop};
 use crate::db::{AtPath, Db, DbError, Surroundings, Watch};
-use crate::fsx::{self, FsError};
-use crate::sqlite::{Locked, Presence, SqliteError, look_at_file, look_at_locks};
+use crate::fsx;
+use crate::remote::Remote;
+use crate::sqlite::{Holder, Presence, SqliteError, look_at_file, look_at_locks};
 use crate::state::{LocalState, Lock};
 
-/// How often a standby asks for the lock, and how often the database is tried while something keeps it busy.
-const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How long it may take to look around where there is no database.
 const AROUND_TIME: Duration = Duration::from_secs(1);
 
-/// Says once, at the first stage that allows it, that the application may start.
-pub(super) struct Announce {
-    events: Events,
-    done: bool,
+/// What an opening works with.
+pub(super) struct Opener<'a> {
+    pub settings: Arc<Settings>,
+    pub remote: &'a Remote,
+    pub mirrors: &'a [Mirror],
+    pub governor: &'a Governor,
+    pub events: &'a Events,
+    pub stop: &'a mut watch::Receiver<Stop>,
+    pub watch: &'a mut Watch,
+    /// Kept to the end of all, whatever it is.
+    pub lock: &'a mut Option<Lock>,
 }
 
-impl Announce {
-    pub fn new(events: Events) -> Announce {
-        Announce { events, done: false }
-    }
+/// What came of an order.
+struct Carried {
+    done: Done<Db>,
+    lock: Option<Lock>,
+}
 
-    pub fn say(&mut self, ready: Ready) {
-        if !std::mem::replace(&mut self.done, true) {
-            self.events.send(Event::Ready(ready));
-        }
+impl From<Done<Db>> for Carried {
+    fn from(done: Done<Db>) -> Carried {
+        Carried { done, lock: None }
     }
 }
 
-/// Waits until there is a file with a SQLite header, and says whether it had to; `None` when it is time to end and there is
-/// none.
-pub(super) async fn wait_for_database(
-    settings: &Settings,
-    watch: &mut Watch,
-    stop: &mut watch::Receiver<Stop>,
-    ready: &mut Announce,
-) -> Option<bool> {
-    let mut waited = false;
-    let mut complaint = None;
-    let mut absence = Absence::begin(settings.clock.instant(), settings.optional);
-    loop {
-        let stopping = stop.borrow_and_update().is_some();
-        // No connection of ours exists yet, so looking at the file drops no locks.
-        let path = settings.path.clone();
-        match blocking(move || look_at_file(&path)).await {
-            Ok(Presence::Database(_)) => return Some(waited),
-            Ok(_) => {}
-            // Once, if it stays the same: that there is no database is said again and again.
-            Err(error) if complaint.as_ref() != Some(&error.to_string()) => {
-                tracing::warn!("{error}");
-                complaint = Some(error.to_string());
+impl Opener<'_> {
+    /// From the start to the open database, with the look at the bucket that is under way since the lock is ours.
+    pub async fn open(mut self) -> Result<(Armed<Db>, FirstLook), Ended> {
+        let mut opening = Opening::new(config(&self.settings), self.settings.clock.now());
+        let (mut work, mut look, mut hurry) = (JoinSet::new(), FirstLook::none(), CancellationToken::new());
+        let stopping = *self.stop.borrow_and_update();
+        let mut event = stopping.map_or(OpeningEvent::Woke, OpeningEvent::Finish);
+        loop {
+            for effect in opening.on_event(event, self.settings.clock.now()) {
+                match effect {
+                    Effect::Do(order) => {
+                        hurry = CancellationToken::new();
+                        work.spawn(carry_out(order, self.settings.clone(), self.governor.clone(), hurry.clone()));
+                    }
+                    Effect::Hurry => hurry.cancel(),
+                    Effect::LookAtBucket => look.begin(&self.settings, self.remote, self.mirrors),
+                    Effect::Ready(ready) => self.events.send(Event::Ready(ready)),
+                    Effect::Exclusive(holder) => {
+                        self.events.send(Event::Exclusive { why: refusal(&self.settings.path, &holder) });
+                    }
+                    Effect::Say(notice) => say(&notice, &self.settings.path),
+                    Effect::End(Outcome::Armed(armed)) => return Ok((armed, look)),
+                    Effect::End(outcome) => return Err(self.ended(outcome)),
+                }
             }
-            Err(_) => {}
+            event = self.next_event(&opening, &mut work).await;
         }
-        if stopping || settings.once.is_some() {
-            return None;
-        }
-        waited = true;
-        if !ready.done {
-            tracing::info!(db = %settings.path.display(), "no database yet: replication begins when it appears");
-        }
-        ready.say(Ready::NoDatabaseYet);
-        if let Some(lasts) = absence.due(settings.clock.instant()) {
-            tracing::warn!("{}", absent::warning(&settings.path, &look_around(settings).await, lasts));
-        }
-        let next_look = settings.clock.instant() + settings.monitor_interval;
-        let next_look = absence.next_warning().map_or(next_look, |warning| warning.min(next_look));
+    }
+
+    async fn next_event(&mut self, opening: &Opening, work: &mut JoinSet<Carried>) -> OpeningEvent<Db> {
+        let (wake_at, clock) = (opening.wake_at(), self.settings.clock);
+        // Nobody is left who could move the end.
+        let is_told_all = opening.is_ending() && self.stop.has_changed().is_err();
         tokio::select! {
-            () = watch.changed() => {}
-            () = tokio::time::sleep_until(next_look) => {}
-            _ = stop.changed() => {}
+            biased;
+            Some(carried) = work.join_next() => {
+                let Carried { done, lock } = joined(carried).await;
+                if lock.is_some() {
+                    *self.lock = lock;
+                }
+                OpeningEvent::Done(done)
+            }
+            changed = self.stop.changed(), if !is_told_all => OpeningEvent::Finish(match changed {
+                Ok(()) => self.stop.borrow_and_update().unwrap_or_else(|| clock.instant()),
+                Err(_) => clock.instant(),
+            }),
+            () = tokio::time::sleep_until(wake_at.unwrap_or_else(|| clock.instant())), if wake_at.is_some() => {
+                OpeningEvent::Timer
+            }
+            () = self.watch.changed() => OpeningEvent::Woke,
+        }
+    }
+
+    fn ended(&self, outcome: Outcome<Db>) -> Ended {
+        match outcome {
+            Outcome::NoDatabase => Ended::NoDatabase,
+            Outcome::NeverAppeared(seen) => Ended::NeverAppeared { why: absent::verdict(&self.settings.path, &seen) },
+            Outcome::Standby => Ended::Standby,
+            Outcome::Failed(why) => Ended::Failed { why },
+            Outcome::Armed(_) => Ended::Failed { why: "internal error: an open database was given up".into() },
         }
     }
 }
 
-pub(super) async fn look_around(settings: &Settings) -> Surroundings {
+fn config(settings: &Settings) -> Config {
+    Config { optional: settings.optional, once: settings.once.is_some(), monitor_interval: settings.monitor_interval }
+}
+
+/// One order. No connection of ours exists yet, so looking at files drops no locks.
+async fn carry_out(order: Order, settings: Arc<Settings>, governor: Governor, hurry: CancellationToken) -> Carried {
+    match order {
+        Order::LookAtFile => blocking(move || Done::File(is_database(&settings.path)).into()).await,
+        Order::LookAround => Done::LookedAround(look_around(&settings).await).into(),
+        Order::TakeLock => blocking(move || take_lock(&settings)).await,
+        Order::ReadNote => blocking(move || Done::Note(state_of(&settings).was_kept_exclusively()).into()).await,
+        Order::NoteExclusive => {
+            blocking(move || note_exclusive(&settings, true)).await;
+            Done::Noted.into()
+        }
+        Order::LookAtLocks => {
+            let locks = blocking(move || look_at_locks(&settings.path)).await;
+            Done::Locks(locks.map_err(|error| error.to_string())).into()
+        }
+        Order::Open { in_turn, forget_note } => {
+            let _turn = match in_turn {
+                true => tokio::select! { turn = governor.start() => Some(turn), () = hurry.cancelled() => None },
+                false => None,
+            };
+            blocking(move || Done::Opened(open_database(&settings, forget_note)).into()).await
+        }
+    }
+}
+
+fn is_database(path: &Path) -> Result<bool, String> {
+    let presence = look_at_file(path).map_err(|error| error.to_string())?;
+    Ok(matches!(presence, Presence::Database(_)))
+}
+
+fn take_lock(settings: &Settings) -> Carried {
+    match Lock::try_take(&settings.path, &settings.meta_path) {
+        Ok(lock) => Carried { done: Done::Lock(Ok(lock.is_some())), lock },
+        Err(error) => Done::Lock(Err(error.to_string())).into(),
+    }
+}
+
+fn state_of(settings: &Settings) -> LocalState {
+    LocalState::open(&settings.path, &settings.meta_path)
+}
+
+async fn look_around(settings: &Settings) -> Surroundings {
     let (path, all) = (settings.path.clone(), settings.all.borrow().clone());
     let look = blocking(move || Surroundings::look(&path, &all.iter().cloned().collect::<Vec<_>>()));
     // A file system that does not answer must not keep replication from its end.
@@ -96,198 +168,63 @@ pub(super) async fn look_around(settings: &Settings) -> Surroundings {
     tokio::time::timeout(AROUND_TIME, look).await.unwrap_or_else(nothing)
 }
 
-/// Takes the lock, standing by while another process has it; `None` when it is time to end.
-pub(super) async fn wait_for_lock(
-    settings: &Settings,
-    stop: &mut watch::Receiver<Stop>,
-    ready: &mut Announce,
-) -> Result<Option<Lock>, FsError> {
-    let mut standby = false;
-    loop {
-        let stopping = stop.borrow_and_update().is_some();
-        let (path, directory) = (settings.path.clone(), settings.meta_path.clone());
-        if let Some(lock) = blocking(move || Lock::try_take(&path, &directory)).await? {
-            if standby {
-                tracing::info!(db = %settings.path.display(), "the other process ended: taking over the replication");
+fn open_database(settings: &Settings, forget_note: bool) -> Opened<Db> {
+    match Db::open(&settings.path, settings.tuning) {
+        Ok(db) => {
+            if forget_note {
+                note_exclusive(settings, false);
             }
-            return Ok(Some(lock));
+            Opened::Armed(db)
         }
-        if stopping {
-            return Ok(None);
+        Err(error) if error.is_busy() => Opened::Busy(error.to_string()),
+        Err(error @ DbError::Sqlite(SqliteError::Corrupt { .. })) => {
+            Opened::Part { why: error.to_string(), seen: extent_of(&settings.path) }
         }
-        if !standby {
-            standby = true;
-            let path = settings.path.display();
-            tracing::warn!(db = %path, "another process replicates this database: standing by to take over");
-        }
-        ready.say(Ready::Standby);
-        tokio::select! {
-            () = tokio::time::sleep(RETRY_INTERVAL) => {}
-            _ = stop.changed() => {}
-        }
+        Err(error) => Opened::Failed(error.to_string()),
     }
 }
 
-/// Opens the database and pins its WAL; while something keeps it busy, again and again until the deadline. One that looks damaged may
-/// still be on its way to this path, by `cp` for example: that ends when nothing is written any more.
-pub(super) async fn wait_for_arming(
-    settings: &Settings,
-    stop: &mut watch::Receiver<Stop>,
-    ready: &mut Announce,
-    governor: &Governor,
-) -> Result<Db, DbError> {
-    let mut last_said: Option<Instant> = None;
-    let (mut exclusive, mut was_refused) = (Exclusive::default(), false);
-    let mut arrival = Arrival::default();
-    let_the_application_open_it_first(settings, stop, ready).await?;
-    loop {
-        let deadline = *stop.borrow_and_update();
-        let (path, tuning) = (settings.path.clone(), settings.tuning);
-        let opened = {
-            // At the end there is no time to wait for others.
-            let _turn = match deadline {
-                None => tokio::select! { turn = governor.start() => Some(turn), _ = stop.changed() => None },
-                Some(_) => None,
-            };
-            blocking(move || Db::open(&path, tuning)).await
-        };
-        let error = match opened {
-            Err(error) if error.is_busy() && deadline.is_none_or(|at| settings.clock.instant() < at) => error,
-            Err(error) if may_be_a_part(&error) && deadline.is_none() => {
-                let first = arrival.since.is_none();
-                if !arrival.goes_on(Extent::of(&settings.path), settings.clock.instant()) {
-                    return Err(error);
-                }
-                if first {
-                    tracing::warn!(
-                        "{error}; trying again until nothing has been written there for {} s: is it still being copied?",
-                        ARRIVAL_QUIET.as_secs()
-                    );
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(RETRY_INTERVAL) => {}
-                    _ = stop.changed() => {}
-                }
-                continue;
-            }
-            done => {
-                if done.is_ok() && !was_refused {
-                    note_exclusive(settings, false).await;
-                }
-                return done;
-            }
-        };
-        // No connection of ours is open.
-        if let Some(holder) = exclusive.see(locks_of(settings).await?, settings.clock.instant())
-            && ready.done
-        {
-            was_refused = true;
-            note_exclusive(settings, true).await;
-            let why = exclusive::refusal(&settings.path.display().to_string(), &holder);
-            ready.events.send(Event::Exclusive { why });
-        }
-        let now = settings.clock.instant();
-        if last_said.is_none_or(|at| now - at >= Duration::from_secs(60)) {
-            last_said = Some(now);
-            tracing::warn!(
-                "{error}; trying again (if this lasts: is a program using it with PRAGMA locking_mode=EXCLUSIVE, or in another \
-                 journal mode than WAL?)"
-            );
-        }
-        tokio::select! {
-            () = tokio::time::sleep(RETRY_INTERVAL) => {}
-            _ = stop.changed() => {}
-        }
-    }
-}
-
-/// Whether a database of which only the first part is there is refused like this.
-fn may_be_a_part(error: &DbError) -> bool {
-    matches!(error, DbError::Sqlite(SqliteError::Corrupt { .. }))
-}
-
-/// A file that is still being written has not been left alone for so long.
-const ARRIVAL_QUIET: Duration = Duration::from_secs(5);
-
-/// Size and time of a file, without opening it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Extent {
-    len: u64,
-    modified: Option<SystemTime>,
-}
-
-impl Extent {
-    fn of(path: &Path) -> Option<Extent> {
-        let metadata = fsx::metadata_if_exists(path).ok()??;
-        Some(Extent { len: metadata.len(), modified: metadata.modified().ok() })
-    }
-}
-
-/// A file that may still be coming.
-#[derive(Debug, Default)]
-struct Arrival {
-    seen: Option<Extent>,
-    /// When it was last seen to change.
-    since: Option<Instant>,
-}
-
-impl Arrival {
-    /// Whether there is something to wait for, at this look.
-    fn goes_on(&mut self, seen: Option<Extent>, now: Instant) -> bool {
-        if self.seen != seen {
-            self.seen = seen;
-            self.since = Some(now);
-        }
-        now < *self.since.get_or_insert(now) + ARRIVAL_QUIET
-    }
-}
-
-/// After a life in which the application kept the database to itself: opened by us first, it would be closed to the
-/// application, which would die without saying why.
-async fn let_the_application_open_it_first(
-    settings: &Settings,
-    stop: &mut watch::Receiver<Stop>,
-    ready: &mut Announce,
-) -> Result<(), DbError> {
-    let state = LocalState::open(&settings.path, &settings.meta_path);
-    if settings.once.is_some() || !blocking(move || state.was_kept_exclusively()).await {
-        return Ok(());
-    }
-    let after = After::begin(settings.clock.instant());
-    ready.say(Ready::AfterApplication);
-    while !after.is_over(&locks_of(settings).await?, settings.clock.instant()) && stop.borrow_and_update().is_none() {
-        tokio::select! {
-            () = tokio::time::sleep(RETRY_INTERVAL) => {}
-            _ = stop.changed() => {}
-        }
-    }
-    Ok(())
-}
-
-async fn locks_of(settings: &Settings) -> Result<Locked, FsError> {
-    let path = settings.path.clone();
-    blocking(move || look_at_locks(&path)).await
+fn extent_of(path: &Path) -> Option<Extent> {
+    let metadata = fsx::metadata_if_exists(path).ok()??;
+    Some(Extent { len: metadata.len(), modified: metadata.modified().ok() })
 }
 
 /// Leaves the note for the next start, or removes it.
-async fn note_exclusive(settings: &Settings, is_exclusive: bool) {
-    let state = LocalState::open(&settings.path, &settings.meta_path);
-    if let Err(error) = blocking(move || state.note_exclusive(is_exclusive)).await {
+fn note_exclusive(settings: &Settings, is_exclusive: bool) {
+    if let Err(error) = state_of(settings).note_exclusive(is_exclusive) {
         tracing::debug!("{error}");
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Why an application that keeps its database to itself is stopped, and what to do.
+fn refusal(path: &Path, holder: &Holder) -> String {
+    format!(
+        "{} cannot be replicated: {} keeps it to itself with PRAGMA locking_mode=EXCLUSIVE, and runs without a backup; remove that \
+         pragma from the application",
+        path.display(),
+        holder.name
+    )
+}
 
-    #[tokio::test(start_paused = true)]
-    async fn a_file_is_waited_for_as_long_as_it_is_written() {
-        let start = Instant::now();
-        let extent = |len| Some(Extent { len, modified: None });
-        let mut arrival = Arrival::default();
-        let mut look = |second, len| arrival.goes_on(extent(len), start + Duration::from_secs(second));
-        assert!(look(0, 10) && look(4, 10) && look(4, 20) && look(8, 20) && look(300, 30), "it grows");
-        assert!(look(304, 30) && !look(305, 30), "it stays a part");
+fn say(notice: &Notice, path: &Path) {
+    let db = path.display();
+    match notice {
+        Notice::CannotLook(why) => tracing::warn!("{why}"),
+        Notice::NoDatabaseYet => {
+            tracing::info!(db = %db, "no database yet: replication begins when it appears");
+        }
+        Notice::StillMissing { seen, lasting } => tracing::warn!("{}", absent::warning(path, seen, *lasting)),
+        Notice::Standby => {
+            tracing::warn!(db = %db, "another process replicates this database: standing by to take over");
+        }
+        Notice::TakingOver => tracing::info!(db = %db, "the other process ended: taking over the replication"),
+        Notice::Arriving(why) => tracing::warn!(
+            "{why}; trying again until nothing has been written there for {} s: is it still being copied?",
+            ARRIVAL_QUIET.as_secs()
+        ),
+        Notice::Busy(why) => tracing::warn!(
+            "{why}; trying again (if this lasts: is a program using it with PRAGMA locking_mode=EXCLUSIVE, or in another \
+             journal mode than WAL?)"
+        ),
     }
 }

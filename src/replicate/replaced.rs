@@ -49,7 +49,12 @@ impl LocalSide {
         let (name, path) = (self.name(), self.settings.path.clone());
         let gone = format!("{name} was deleted or replaced while it was replicated, and no database lies there now");
         let remains = self.disk.with(|disk| disk.db.remains()).await;
-        tracing::warn!(db = %name, "another file lies in the place of the database that was replicated: looking at it");
+        match self.settings.may_vanish {
+            true => tracing::debug!(db = %name, "the database was deleted or replaced: looking at what lies there"),
+            false => {
+                tracing::warn!(db = %name, "another file lies in the place of the database that was replicated: looking at it");
+            }
+        }
         let clock = self.settings.clock;
         let (began, mut last_said) = (clock.instant(), None::<Instant>);
         loop {
@@ -70,7 +75,7 @@ impl LocalSide {
                 if self.reopen(remains.clone()).await? {
                     return Ok(());
                 }
-            } else if clock.instant() - began >= MISSING_TIME {
+            } else if clock.instant() - began >= MISSING_TIME || self.has_vanished() {
                 return Err(Trouble::Halt(gone));
             }
             if self.deadline().is_some_and(|deadline| clock.instant() + RETRY_INTERVAL >= deadline) {
@@ -78,6 +83,11 @@ impl LocalSide {
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
+    }
+
+    /// Whoever has told it to end has seen that the file is gone, and waits for the end.
+    fn has_vanished(&self) -> bool {
+        self.settings.may_vanish && self.deadline().is_some()
     }
 
     /// Whether the new file could be opened; `false` while something keeps it busy. The connections to the old file have to

@@ -180,6 +180,7 @@ fn settings(path: PathBuf) -> Settings {
     Settings {
         meta_path: path.with_file_name(".meta"),
         optional: false,
+        may_vanish: false,
         all: watch::channel(Arc::new(BTreeSet::from([path.clone()]))).1,
         path,
         tuning: Tuning {

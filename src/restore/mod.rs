@@ -272,24 +272,51 @@ fn time(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|_| format!("{unix_ms} ms"), |t| t.to_string())
 }
 
+/// A database that is whole and durable beside its place, and waits for its name. Dropped, it is
+/// gone.
+pub struct Prepared {
+    temporary: target::Temporary,
+    output: PathBuf,
+    force: bool,
+    restored: Restored,
+}
+
+impl Prepared {
+    /// Gives it its name. That takes milliseconds and is not interrupted.
+    pub async fn install(self) -> Result<Restored, RestoreError> {
+        let orphaned = target::install(self.temporary, self.output, self.force).await?;
+        Ok(Restored { orphaned, ..self.restored })
+    }
+}
+
+/// Restores a database up to the moment at which it gets its name. Whatever comes of it, the target
+/// is as it was.
+pub async fn prepare(
+    remote: &Remote,
+    request: &Request,
+    cancel: &CancellationToken,
+    progress: &std::sync::Arc<Progress>,
+) -> Result<Prepared, RestoreError> {
+    let output = target::check(&request.output, request.force, request.overwrite_empty)?;
+    let request = &target::with_ownership(request, &output)?;
+    let fetched = cancel.run_until_cancelled(fetch(remote, request, &output, progress)).await;
+    let Fetched { temporary, restored, .. } = fetched.unwrap_or(Err(RestoreError::Cancelled))?;
+    // A cancelled restore has changed nothing, a finished one all.
+    if cancel.is_cancelled() {
+        return Err(RestoreError::Cancelled);
+    }
+    Ok(Prepared { temporary, output, force: request.force, restored })
+}
+
 /// Restores a database. On any error, and when cancelled, the target is as it was.
+#[cfg(test)]
 pub async fn restore(
     remote: &Remote,
     request: &Request,
     cancel: &CancellationToken,
     progress: &std::sync::Arc<Progress>,
 ) -> Result<Restored, RestoreError> {
-    let output = target::check(&request.output, request.force, request.overwrite_empty)?;
-    let request = &target::with_ownership(request, &output)?;
-    let fetched = cancel.run_until_cancelled(fetch(remote, request, &output, progress)).await;
-    let Fetched { temporary, restored, .. } = fetched.unwrap_or(Err(RestoreError::Cancelled))?;
-    // From here on it takes milliseconds and is not interrupted: a cancelled restore has changed
-    // nothing, a finished one all.
-    if cancel.is_cancelled() {
-        return Err(RestoreError::Cancelled);
-    }
-    let orphaned = target::install(temporary, output, request.force).await?;
-    Ok(Restored { orphaned, ..restored })
+    prepare(remote, request, cancel, progress).await?.install().await
 }
 
 #[cfg(test)]

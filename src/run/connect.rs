@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::exit::{CONFIG, DENIED, Failure, UNAVAILABLE};
 use crate::clock::MACHINE;
-use crate::config::{Database, Options, Replica, Target};
+use crate::config::{Database, Options, Places, Replica, Target};
 use crate::db::Tuning;
 use crate::fleet::StoreKey;
 use crate::remote::{Layout, Remote};
@@ -28,37 +28,31 @@ const CHECKS_PER_LISTING: u32 = 20;
 /// Opens the store of one replica.
 pub async fn connect(replica: &Replica, all: &[Database]) -> Result<Remote, Failure> {
     let remote = open(replica, &mut Clients::default()).await.map_err(|error| store_failure(&error))?;
-    Ok(remote.beside(below(replica, all)))
+    Ok(remote.beside(Places::of(all).below(replica)))
 }
 
 /// Opens the stores of these replicas; one that cannot be opened says why. `all` are the databases
 /// of the configuration.
 pub async fn backups(replicas: impl Iterator<Item = &Replica>, all: &[Database]) -> Vec<Backup> {
-    backups_beside(replicas, all, &mut Clients::default()).await
+    backups_beside(replicas, &Places::of(all), &mut Clients::default()).await
 }
 
 /// The same for many databases: the stores of one process share `clients`.
 pub async fn backups_beside(
     replicas: impl Iterator<Item = &Replica>,
-    all: &[Database],
+    all: &Places,
     clients: &mut Clients,
 ) -> Vec<Backup> {
     let mut backups = Vec::new();
     for replica in replicas {
-        let remote = open(replica, clients).await.map(|remote| remote.beside(below(replica, all)));
+        let remote = open(replica, clients).await.map(|remote| remote.beside(all.below(replica)));
         backups.push(Backup { name: replica.name.clone(), remote });
     }
     backups
 }
 
-/// Paths of other replicas that are inside of this one.
-fn below<'a>(replica: &'a Replica, all: &'a [Database]) -> impl Iterator<Item = String> + 'a {
-    let every = all.iter().flat_map(|database| database.replicas.iter());
-    every.filter_map(|other| replica.target.path_below(&other.target))
-}
-
 /// Opens the replica's store. Makes no request unless the region of an AWS bucket must be found.
-async fn open(replica: &Replica, clients: &mut Clients) -> Result<Remote, StoreError> {
+pub async fn open(replica: &Replica, clients: &mut Clients) -> Result<Remote, StoreError> {
     match &replica.target {
         Target::File { path } => {
             let (store, traffic) = (FileStore::new(path.clone()), Arc::new(Traffic::new("file", "")));
@@ -114,6 +108,7 @@ pub fn settings(database: &Database, options: &Options, all: watch::Receiver<Arc
         path: database.path.clone(),
         meta_path: database.meta_path.clone(),
         optional: database.optional,
+        may_vanish: database.may_vanish,
         all,
         tuning: tuning(database),
         monitor_interval: capture.monitor_interval,

@@ -13,9 +13,12 @@
 //! ```text
 //!   mod.rs      the stages in order
 //!   preflight.rs  is each path one of a database that we may write to?
-//!   prepare.rs  connect, restore, bring forward; several databases at a time
+//!   prepare.rs  every database ready to be replicated, several at a time
+//!   directories.rs  the databases of directories, on the disk and in their replicas
+//!   left_out.rs  pure: what becomes of the others when one cannot be made ready
 //!   connect.rs  typed options → stores and settings of the rooms below
-//!   register.rs  databases that are registered from outside, through the control socket
+//!   register.rs  databases that are registered later: through the control socket, or as they appear
+//!   watch_directories.rs  beside it all: databases that come and go
 //!   restore_missing.rs   restore one database: the lock, the log lines, the note for replication
 //!   forward.rs  bring a database forward that is an earlier state of the history
 //!   mark.rs     name a state of a replica · before_migration.rs  by itself before a migration
@@ -32,7 +35,9 @@ pub mod exit;
 mod before_migration;
 mod cause;
 mod connect;
+mod directories;
 mod forward;
+mod left_out;
 pub mod mark;
 mod monitor;
 mod preflight;
@@ -42,31 +47,37 @@ mod restore_missing;
 mod stages;
 mod untouched;
 mod verify;
+mod watch_directories;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::config::{Options, Replica, Shutdown};
+use crate::config::{Options, Shutdown, default_meta_path};
 use crate::control::Socket;
-use crate::fleet::{FleetHandle, MirrorRegistration, Registration};
+use crate::fleet::FleetHandle;
 use crate::http::Phase;
-use crate::remote::Remote;
-use crate::replicate::{Ended, Limits, OnceWork, Settings};
+use crate::replicate::{DatabaseId, Ended, Limits, OnceWork};
 use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
 use before_migration::Marking;
 pub use connect::{backups, connect, store_failure};
+pub use directories::{backups_of, replicas_below};
 pub use exit::Failure;
 use exit::{CANNOT_WRITE, CONFIG};
+use left_out::LeftOut;
 use monitor::Monitor;
 use prepare::Line;
-pub use restore_missing::{Recovery, announce_progress, restore_failure, restore_newest};
+use register::Registry;
+pub use restore_missing::{Recovery, Waiting, announce_progress, prepare_newest, restore_failure, restore_newest};
 pub use stages::unless_signalled;
 use verify::ProofRound;
+use watch_directories::Watching;
 
 /// Which databases are restored when they are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +120,11 @@ struct Budget {
     unhurried: Duration,
 }
 
-/// The part of the grace time that stays unused, and its maximum.
+/// What a process without databases has open, and about what each database adds.
+const DESCRIPTORS: u64 = 40;
+const DESCRIPTORS_EACH: u64 = 9;
+
+/// The part of the grace time in which nothing is done any more, and the longest such time.
 const MARGIN_SHARE: f64 = 0.05;
 const MARGIN_MAX: Duration = Duration::from_secs(1);
 
@@ -143,31 +158,30 @@ pub async fn run(job: Job, mut signals: Signals, reaper: Reaper) -> u8 {
     }
 }
 
-async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8, Failure> {
+async fn perform(mut job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8, Failure> {
     let budget = Budget::of(&job.options.shutdown);
-    preflight::check_all(&job.options.databases).await?;
+    let mut left_out = look_around(&mut job).await?;
     let socket = listen(&job).await?;
     let (fleet, mut heard) = FleetHandle::new(Limits::default());
     let monitor = Monitor::start(&job.options.monitoring, &fleet, job.once.is_some());
-    let prepare = |cancel| prepare::prepare(&job, fleet.governor(), cancel);
-    let lines = stages::unless_signalled(signals, prepare).await??;
-    let (mut proofs, mut ids, mut markings) = (Vec::new(), BTreeSet::new(), Vec::new());
-    for line in lines {
-        connect::tell_policy(line.database);
-        let id = fleet.add(registration(&line, &job, &fleet)).await.map_err(|error| Failure::new(CONFIG, error))?;
-        let statuses = fleet.watch_replicas(id).await.map_err(|error| Failure::new(CONFIG, error))?;
-        ids.insert(id);
-        markings.extend(Marking::of(&job, id, &line));
-        proofs.extend(ProofRound::of_line(&line, &job.options, statuses.into_iter()));
-    }
+    take_in_missing(&mut job, &mut left_out, signals).await?;
+    let prepare = |cancel| prepare::prepare(&job, fleet.governor(), left_out.goes_on, cancel);
+    let (lines, failed) = stages::unless_signalled(signals, prepare).await?;
+    left_out.take(failed, lines.len(), directories::may_come(&job))?;
+    let Registered { ids, proofs } = register_all(&lines, &job, &fleet, &left_out).await?;
+    let marking = |line: &Line<'_>| Marking::of(&job, *ids.get(&line.database.path)?, line);
+    let markings: Vec<Marking> = lines.iter().filter_map(marking).collect();
     monitor.phase().send_replace(Phase::Arming);
     monitor.proving(proofs.iter().map(ProofRound::proved).collect());
-    // The socket is served until this is dropped.
-    let _serving = register::serve(socket, &job, &fleet);
     if job.once.is_some() {
         return Ok(stages::ship_once(&fleet, signals, &budget).await);
     }
-    let lived = match stages::wait_until_ready(&ids, &mut heard, signals).await? {
+    let registry = Arc::new(Registry::new(&job, &fleet));
+    // Until this is dropped.
+    let _serving = register::serve(socket, &registry);
+    let watching = Watching::start(&registry, &ids, &left_out.failed);
+    let ids = ids.into_values().collect();
+    let lived = match stages::wait_until_ready(&ids, &mut heard, signals, left_out.goes_on).await? {
         Some(not_started) => Ok(not_started),
         None => match before_migration::mark_all(&markings, &fleet, signals).await {
             Ok(()) => {
@@ -178,6 +192,7 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
         },
     };
     monitor.stopping();
+    watching.finish().await;
     let asked_at = lived.as_ref().map_or(None, |lived| lived.asked_at);
     let ended = stages::final_sync(&fleet, signals, &budget, asked_at).await;
     // Only now, because the commits of a migration that failed are replicated too.
@@ -192,8 +207,72 @@ async fn perform(job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8,
     }
 }
 
-/// Makes the control socket before anything else begins, so that its failure leaves nothing to
-/// undo.
+/// Which databases there are, and whether each can be replicated at all.
+async fn look_around(job: &mut Job) -> Result<LeftOut, Failure> {
+    let mut left_out = LeftOut::of(job);
+    let mut failed = directories::take_in(job).await;
+    failed.extend(preflight::check_each(&job.options.databases).await);
+    leave_out(job, &mut left_out, failed)?;
+    Ok(left_out)
+}
+
+/// Those of directories that are to be restored.
+async fn take_in_missing(job: &mut Job, left_out: &mut LeftOut, signals: &mut Signals) -> Result<(), Failure> {
+    if job.options.directories.is_empty() {
+        return Ok(());
+    }
+    let look = async |cancel: CancellationToken| {
+        cancel.run_until_cancelled(directories::take_in_missing(job, &left_out.failed)).await.unwrap_or_default()
+    };
+    let failed = stages::unless_signalled(signals, look).await?;
+    leave_out(job, left_out, failed)?;
+    directories::refuse_empty(job)?;
+    let needed = DESCRIPTORS + DESCRIPTORS_EACH * job.options.databases.len() as u64;
+    if let Some(limit) = supervise::open_files_too_low_for(needed) {
+        tracing::warn!(
+            "{} databases need about {needed} open files, and this process may have {limit}: raise its limit to {needed} or more \
+             (ulimit -n, LimitNOFILE= of systemd, --ulimit nofile= of Docker), or some of them cannot be replicated",
+            job.options.databases.len()
+        );
+    }
+    Ok(())
+}
+
+/// Takes those that failed out of the list, or ends.
+fn leave_out(job: &mut Job, left_out: &mut LeftOut, failed: Vec<(PathBuf, Failure)>) -> Result<(), Failure> {
+    let paths: BTreeSet<PathBuf> = failed.iter().map(|(path, _)| path.clone()).collect();
+    job.options.databases.retain(|database| !paths.contains(&database.path));
+    left_out.take(failed, job.options.databases.len(), directories::may_come(job))
+}
+
+/// The databases that are replicated from the start.
+struct Registered {
+    ids: BTreeMap<PathBuf, DatabaseId>,
+    proofs: Vec<ProofRound>,
+}
+
+async fn register_all(
+    lines: &[Line<'_>],
+    job: &Job,
+    fleet: &FleetHandle,
+    left_out: &LeftOut,
+) -> Result<Registered, Failure> {
+    let (mut ids, mut proofs) = (BTreeMap::new(), Vec::new());
+    let cannot = |error| Failure::new(CONFIG, error);
+    for line in lines {
+        connect::tell_policy(line.database);
+        let id = fleet.add(line.registration(&job.options, job.once, fleet)).await.map_err(cannot)?;
+        let statuses = fleet.watch_replicas(id).await.map_err(cannot)?;
+        ids.insert(line.database.path.clone(), id);
+        proofs.extend(ProofRound::of_line(line, &job.options, statuses.into_iter()));
+    }
+    for (path, failure) in &left_out.failed {
+        fleet.leave_out(path.clone(), default_meta_path(path), failure.sentence()).await;
+    }
+    Ok(Registered { ids, proofs })
+}
+
+/// Makes the control socket, before anything else is begun that would have to be undone.
 async fn listen(job: &Job) -> Result<Option<Socket>, Failure> {
     match &job.options.socket {
         Some(socket) if job.once.is_none() => {
@@ -213,23 +292,6 @@ fn conclude(lived: &stages::Lived, ends: &[Ended]) -> u8 {
         Some(problem) => tracing::error!("{}; {problem}; exit code {code}", lived.what),
     }
     code
-}
-
-/// A database with its replicas, as the fleet needs it.
-fn registration(line: &Line<'_>, job: &Job, fleet: &FleetHandle) -> Registration {
-    let database = line.database;
-    let mirror = |(replica, remote): (&Replica, &Remote)| MirrorRegistration {
-        settings: connect::mirror_settings(database, replica, &job.options),
-        remote: remote.clone(),
-        store: connect::store_key(&replica.target),
-    };
-    Registration {
-        settings: Settings { once: job.once, ..connect::settings(database, &job.options, fleet.paths()) },
-        name: database.replicas.first.name.clone(),
-        remote: line.remote.clone(),
-        store: connect::store_key(&database.replicas.first.target),
-        mirrors: line.mirrors().map(mirror).collect(),
-    }
 }
 
 impl Job {

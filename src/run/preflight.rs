@@ -1,6 +1,8 @@
 //! Checks that come before any request and before any file is opened: can the database at this path
 //! be replicated at all?
 
+use std::path::PathBuf;
+
 use super::exit::{CANNOT_WRITE, Failure};
 use super::restore_missing::no_database;
 use crate::config::Database;
@@ -8,10 +10,11 @@ use crate::fsx::{Context, FsError};
 use crate::replicate::blocking;
 use crate::sqlite::{Presence, check_access, look_at_file};
 
-/// Checks each of them on a blocking thread, because a file system may not answer at once.
-pub(super) async fn check_all(databases: &[Database]) -> Result<(), Failure> {
+/// Checks each of them, on a thread: a file system may not answer at once. Those that fail are told.
+pub(super) async fn check_each(databases: &[Database]) -> Vec<(PathBuf, Failure)> {
     let databases = databases.to_vec();
-    blocking(move || databases.iter().try_for_each(check)).await
+    let failed = |database: &Database| Some((database.path.clone(), check(database).err()?));
+    blocking(move || databases.iter().filter_map(failed).collect()).await
 }
 
 /// Fails if the path is not a regular file, is not a database, or cannot be written by this user. A

@@ -1,18 +1,23 @@
 //! The work before the replication begins: every database is connected to its store, restored if it
 //! is missing, and brought forward if it is behind. Several databases are prepared at a time.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{backups_beside, store_failure};
+use super::connect::{backups_beside, mirror_settings, settings, store_failure, store_key};
 use super::exit::{Failure, INTERNAL};
 use super::forward::forward_one;
 use super::restore_missing::{Recovery, restore_missing};
 use super::{Job, Restoring};
-use crate::config::{Database, Replica};
+use crate::config::{Database, Options, Places, Replica};
+use crate::fleet::{FleetHandle, MirrorRegistration, Registration};
 use crate::remote::Remote;
-use crate::replicate::Governor;
+use crate::replicate::{Governor, OnceWork, Settings};
 use crate::restore::Backup;
 use crate::store::StoreError;
 use crate::store::s3::Clients;
@@ -27,8 +32,8 @@ pub struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// A mirror that cannot be opened now is logged and left out.
-    fn of(database: &'a Database, backups: Vec<Backup>) -> Result<Line<'a>, Failure> {
+    /// A mirror that cannot be opened now is said, and left out.
+    pub fn of(database: &'a Database, backups: Vec<Backup>) -> Result<Line<'a>, Failure> {
         let mut first = None;
         for (at, Backup { name, remote }) in backups.iter().enumerate() {
             match remote {
@@ -54,6 +59,23 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// As the fleet takes it.
+    pub fn registration(&self, options: &Options, once: Option<OnceWork>, fleet: &FleetHandle) -> Registration {
+        let database = self.database;
+        let mirror = |(replica, remote): (&Replica, &Remote)| MirrorRegistration {
+            settings: mirror_settings(database, replica, options),
+            remote: remote.clone(),
+            store: store_key(&replica.target),
+        };
+        Registration {
+            settings: Settings { once, ..settings(database, options, fleet.paths()) },
+            name: database.replicas.first.name.clone(),
+            remote: self.remote.clone(),
+            store: store_key(&database.replicas.first.target),
+            mirrors: self.mirrors().map(mirror).collect(),
+        }
+    }
+
     /// The mirrors that could be opened.
     pub fn mirrors(&self) -> impl Iterator<Item = (&'a Replica, &Remote)> {
         let mirrors = self.database.replicas.mirrors.iter().zip(self.backups.iter().skip(1));
@@ -61,28 +83,60 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Makes all databases ready to be replicated. An error means that the application must not start.
+/// Makes all databases ready to be replicated. What failed, and why, is told beside them: after the first failure the others
+/// are given up, unless `goes_on`.
 pub async fn prepare<'a>(
     job: &'a Job,
     governor: &Governor,
+    goes_on: bool,
     cancel: CancellationToken,
-) -> Result<Vec<Line<'a>>, Failure> {
-    let lines = match cancel.run_until_cancelled(connect_all(job)).await {
-        Some(connected) => connected?,
-        None => return Ok(Vec::new()),
-    };
-    side_by_side(governor, &cancel, lines.iter().map(|line| |cancel| prepare_one(job, line, cancel))).await?;
-    Ok(lines)
+) -> (Vec<Line<'a>>, Vec<(PathBuf, Failure)>) {
+    let connected = cancel.run_until_cancelled(connect_all(job, goes_on)).await;
+    let Some((mut lines, mut failed)) = connected else { return Default::default() };
+    if !failed.is_empty() && !goes_on {
+        return (lines, failed);
+    }
+    let noted = RefCell::new(Vec::new());
+    {
+        let noted = &noted;
+        let work = |line| {
+            move |cancel| async move {
+                let Err(failure) = prepare_one(job, line, cancel).await else { return Ok(()) };
+                noted.borrow_mut().push((line.database.path.clone(), failure));
+                if goes_on { Ok(()) } else { Err(()) }
+            }
+        };
+        // Every failure was noted.
+        let _ = side_by_side(governor, &cancel, lines.iter().map(work)).await;
+    }
+    failed.extend(noted.into_inner());
+    if !goes_on {
+        // What was given up because of the first is no reason.
+        failed.truncate(1);
+    }
+    let paths: HashSet<&Path> = failed.iter().map(|(path, _)| path.as_path()).collect();
+    lines.retain(|line| !paths.contains(line.database.path.as_path()));
+    drop(paths);
+    (lines, failed)
 }
 
-async fn connect_all(job: &Job) -> Result<Vec<Line<'_>>, Failure> {
+async fn connect_all(job: &Job, goes_on: bool) -> (Vec<Line<'_>>, Vec<(PathBuf, Failure)>) {
     let databases = &job.options.databases;
-    let (mut lines, mut clients) = (Vec::with_capacity(databases.len()), Clients::default());
+    let (mut lines, mut failed) = (Vec::with_capacity(databases.len()), Vec::new());
+    let (places, mut clients) = (Places::of(databases), Clients::default());
     for database in databases {
-        let backups = backups_beside(database.replicas.iter(), databases, &mut clients).await;
-        lines.push(Line::of(database, backups)?);
+        let backups = backups_beside(database.replicas.iter(), &places, &mut clients).await;
+        match Line::of(database, backups) {
+            Ok(line) => lines.push(line),
+            Err(failure) => {
+                failed.push((database.path.clone(), failure));
+                if !goes_on {
+                    break;
+                }
+            }
+        }
     }
-    Ok(lines)
+    (lines, failed)
 }
 
 async fn prepare_one(job: &Job, line: &Line<'_>, cancel: CancellationToken) -> Result<(), Failure> {
@@ -102,16 +156,16 @@ fn starts_something(job: &Job) -> bool {
     job.once.is_none() && (job.app.is_some() || job.migrate.is_some() || job.restoring == Restoring::All)
 }
 
-/// Runs all futures, as many at a time as the governor allows. The first failure cancels the
-/// others, and waits for them.
-async fn side_by_side<W, F>(
+/// Does all of the works, as many at a time as the governor lets. The first failure cancels the
+/// others, which are waited for.
+async fn side_by_side<W, F, E>(
     governor: &Governor,
     cancel: &CancellationToken,
     works: impl Iterator<Item = W>,
-) -> Result<(), Failure>
+) -> Result<(), E>
 where
     W: FnOnce(CancellationToken) -> F,
-    F: Future<Output = Result<(), Failure>>,
+    F: Future<Output = Result<(), E>>,
 {
     let cancel = cancel.child_token();
     let in_turn = |work: W| {
@@ -153,7 +207,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
             now.set(now.get() - 1);
             done.set(done.get() + 1);
-            Ok(())
+            Ok::<(), Failure>(())
         };
         let works = (0..100).map(|_| work);
         side_by_side(&governor(), &CancellationToken::new(), works).await.expect("none fails");

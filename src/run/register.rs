@@ -1,42 +1,126 @@
-//! Databases that are registered through the control socket, while the others are replicated.
+//! Databases that are registered while the others are replicated: from outside, through the control socket, and as they appear
+//! in a directory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
-use super::connect::{backups_beside, settings, store_key, tell_policy};
+use super::connect::{backups_beside, store_key, tell_policy};
+use super::prepare::Line;
 use super::{Job, preflight};
 use crate::clock::MACHINE;
-use crate::config::{Added, Database, Options, Sources};
+use crate::config::{Added, Database, Directory, Options, Places, Sources};
 use crate::control::{Control, Refused, Registrar, Serving, Socket};
-use crate::fleet::{DatabaseView, FleetError, FleetHandle, Registration};
-use crate::remote::Remote;
+use crate::directory::Held;
+use crate::fleet::{DatabaseView, FleetError, FleetHandle};
 use crate::replicate::DatabaseId;
 use crate::store::s3::Clients;
 
 /// Serves the control socket, if there is one.
-pub fn serve(socket: Option<Socket>, job: &Job, fleet: &FleetHandle) -> Option<Serving> {
-    let registry = |_: &Socket| Registry {
-        options: job.options.clone(),
-        env: job.env,
-        cwd: job.cwd.clone(),
-        fleet: fleet.clone(),
-        clients: Mutex::default(),
-    };
-    let registry = socket.as_ref().map(registry)?;
-    Some(socket?.serve(Control::new(fleet.clone(), Arc::new(registry), MACHINE)))
+pub fn serve(socket: Option<Socket>, registry: &Arc<Registry>) -> Option<Serving> {
+    let control = Control::new(registry.fleet.clone(), registry.clone(), MACHINE);
+    Some(socket?.serve(control))
 }
 
-/// The settings that a new database takes from the configuration.
-struct Registry {
-    options: Options,
+/// What a new database takes from the configuration, and must not collide with.
+pub struct Registry {
+    pub options: Options,
     env: fn(&str) -> Option<String>,
     cwd: PathBuf,
-    fleet: FleetHandle,
-    /// Held while a database is registered, so that no two of them get the same replica.
-    clients: Mutex<Clients>,
+    pub fleet: FleetHandle,
+    /// One is registered after the other, so that no two of them get the same replica.
+    shared: Mutex<Shared>,
+}
+
+pub struct Shared {
+    clients: Clients,
+    places: Places,
+    pub held: Held,
+}
+
+impl Registry {
+    /// With the databases of the job, which are registered already.
+    pub fn new(job: &Job, fleet: &FleetHandle) -> Registry {
+        let databases = &job.options.databases;
+        let mut held = Held::default();
+        databases.iter().for_each(|database| held.hold(database.path.clone()));
+        let shared = Shared { clients: Clients::default(), places: Places::of(databases), held };
+        Registry {
+            options: job.options.clone(),
+            env: job.env,
+            cwd: job.cwd.clone(),
+            fleet: fleet.clone(),
+            shared: Mutex::new(shared),
+        }
+    }
+
+    /// While this is kept nothing is registered.
+    pub async fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().await
+    }
+
+    /// A database that was found in a directory, at this path relative to it.
+    pub async fn take_up(&self, directory: &Directory, relative: &Path) -> Result<DatabaseId, Refused> {
+        let mut shared = self.shared.lock().await;
+        let database = directory.database(relative).map_err(Refused::Invalid)?;
+        check(&database).await?;
+        self.register_at(database, &mut shared).await
+    }
+
+    /// The database at this path is replicated no more.
+    pub async fn forget(&self, path: &Path) {
+        let mut shared = self.shared.lock().await;
+        shared.places.release(path);
+        shared.held.let_go(path);
+    }
+
+    async fn register_at(&self, database: Database, shared: &mut Shared) -> Result<DatabaseId, Refused> {
+        self.claim(&database, shared).await?;
+        let path = database.path.clone();
+        let registered = self.open_and_add(&database, shared).await;
+        match registered {
+            Ok(_) => shared.held.hold(path),
+            // What has the path already keeps what it has.
+            Err(_) if matches!(self.fleet.find(path.clone()).await, Ok(Some(_))) => {}
+            Err(_) => shared.places.release(&path),
+        }
+        registered
+    }
+
+    /// Takes the places of the database. Who holds one, and was unregistered since, has to let go.
+    async fn claim(&self, database: &Database, shared: &mut Shared) -> Result<(), Refused> {
+        while let Some((holder, why)) = shared.places.obstacle(database) {
+            let is_there = self.fleet.find(holder.clone()).await.map_err(failed)?.is_some();
+            if is_there && holder == database.path {
+                return Err(failed(FleetError::Known(holder)));
+            }
+            if is_there {
+                return Err(Refused::Invalid(why));
+            }
+            shared.places.release(&holder);
+        }
+        shared.places.claim(database).map_err(Refused::Invalid)
+    }
+
+    async fn open_and_add(&self, database: &Database, shared: &mut Shared) -> Result<DatabaseId, Refused> {
+        let Shared { clients, places, .. } = shared;
+        let backups = backups_beside(database.replicas.iter(), places, clients).await;
+        let line = Line::of(database, backups).map_err(|failure| Refused::Failed(failure.sentence()))?;
+        tell_policy(database);
+        self.fleet.add(line.registration(&self.options, None, &self.fleet)).await.map_err(failed)
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        Sources::new(&self.env, self.cwd.clone())
+    }
+
+    /// Those of the configuration that are replicated now.
+    fn present(&self, views: &[DatabaseView]) -> Vec<Database> {
+        let paths: std::collections::HashSet<&Path> = views.iter().map(|view| view.path.as_path()).collect();
+        self.options.databases.iter().filter(|database| paths.contains(database.path.as_path())).cloned().collect()
+    }
 }
 
 #[async_trait]
@@ -46,17 +130,21 @@ impl Registrar for Registry {
     }
 
     async fn register(&self, path: PathBuf, replica_url: &str) -> Result<DatabaseId, Refused> {
-        let mut clients = self.clients.lock().await;
-        let failed = |error: FleetError| Refused::Failed(error.to_string());
+        let mut shared = self.shared.lock().await;
         let views = self.fleet.databases().await.map_err(failed)?;
-        let mut all = self.present(&views);
+        let all = self.present(&views);
         let Added { database, warnings } =
             self.options.added(path, replica_url, &all, &self.sources()).map_err(Refused::Invalid)?;
-        let checked = preflight::check_all(std::slice::from_ref(&database)).await;
-        checked.map_err(|failure| Refused::Invalid(failure.sentence()))?;
-        all.push(database.clone());
-        let remote = open(&database, &all, &mut clients).await?;
-        let store = store_key(&database.replicas.first.target);
+        // It must not be opened by name: that would drop the locks of the connection to it.
+        if let Some(other) = shared.held.other_name(&database.path) {
+            let (path, other) = (database.path.display(), other.display());
+            return Err(Refused::Invalid(format!("{path} is the same file as {other}, which is replicated already")));
+        }
+        check(&database).await?;
+        let replica = &database.replicas.first;
+        let (store, url) = (store_key(&replica.target), &replica.url);
+        let remote = super::connect::open(replica, &mut shared.clients).await;
+        let remote = remote.map_err(|error| Refused::Failed(error.to_string()))?;
         let is_taken = |view: &&DatabaseView| {
             view.replicas.iter().any(|replica| replica.store == store && replica.address == remote.address())
         };
@@ -64,36 +152,19 @@ impl Registrar for Registry {
             let (address, holder) = (remote.address(), view.path.display());
             return Err(Refused::Invalid(format!("{address} is the replica of {holder}; give each database its own")));
         }
+        tracing::debug!("registering {} with {url}", database.path.display());
         warnings.iter().for_each(|warning| tracing::warn!(db = %database.path.display(), "{warning}"));
-        tell_policy(&database);
-        let registration = Registration {
-            settings: settings(&database, &self.options, self.fleet.paths()),
-            name: database.replicas.first.name.clone(),
-            remote,
-            store,
-            mirrors: Vec::new(),
-        };
-        self.fleet.add(registration).await.map_err(failed)
+        self.register_at(database, &mut shared).await
     }
 }
 
-impl Registry {
-    fn sources(&self) -> Sources<'_> {
-        Sources::new(&self.env, self.cwd.clone())
-    }
-
-    /// Those of the configuration that are replicated now.
-    fn present(&self, views: &[DatabaseView]) -> Vec<Database> {
-        let is_present = |database: &&Database| views.iter().any(|view| view.path == database.path);
-        self.options.databases.iter().filter(is_present).cloned().collect()
+async fn check(database: &Database) -> Result<(), Refused> {
+    match preflight::check_each(std::slice::from_ref(database)).await.pop() {
+        Some((_, failure)) => Err(Refused::Invalid(failure.sentence())),
+        None => Ok(()),
     }
 }
 
-async fn open(database: &Database, all: &[Database], clients: &mut Clients) -> Result<Remote, Refused> {
-    let mut opened = backups_beside(database.replicas.iter(), all, clients).await;
-    match opened.pop().map(|backup| backup.remote) {
-        Some(Ok(remote)) => Ok(remote),
-        Some(Err(error)) => Err(Refused::Failed(error.to_string())),
-        None => Err(Refused::Failed("it has no replica".into())),
-    }
+fn failed(error: FleetError) -> Refused {
+    Refused::Failed(error.to_string())
 }

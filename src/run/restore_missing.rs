@@ -7,16 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::store_failure;
 use super::exit::{BACKUP, CANNOT_WRITE, Failure, INTERNAL};
+use crate::clock::Clock;
 use crate::config::Database;
 use crate::fsx;
 use crate::remote::Remote;
 use crate::replicate::blocking;
 use crate::restore::{
-    Backup, FileOwner, Progress, Reached, Request, RestoreError, Restored, Target, newest, of_replica, restore,
+    Backup, FileOwner, Prepared, Progress, Reached, Request, RestoreError, Restored, Target, newest, of_replica,
+    prepare,
 };
 use crate::sqlite::{Content, Presence, look_at_file};
 use crate::state::{LocalState, Lock, RestoreMarker};
@@ -124,16 +127,36 @@ pub(super) fn no_database(path: &Path, content: Content) -> Failure {
     Failure::new(CANNOT_WRITE, error)
 }
 
-/// Restores from the replica with the newest state, and returns its name. If that one is
-/// unreadable, another one with the same state is tried.
+/// Restores from the replica that has the newest state, and says which that was.
 pub async fn restore_newest(
     backups: &[Backup],
     recovery: &Recovery,
     cancel: &CancellationToken,
     show: impl AsyncFn(&Progress) -> Infallible,
 ) -> Result<(String, Restored), RestoreError> {
+    prepare_newest(backups, recovery, cancel, show).await?.put_in_place(recovery).await
+}
+
+/// A restored database that waits for its name, beside its place.
+pub struct Waiting {
+    /// The replica that it comes from.
+    pub name: String,
+    address: String,
+    clock: Clock,
+    began: Instant,
+    prepared: Prepared,
+}
+
+/// The same up to the moment at which the database gets its name. Another replica that has the same state is tried when the
+/// one that has the newest turns out to be unreadable.
+pub async fn prepare_newest(
+    backups: &[Backup],
+    recovery: &Recovery,
+    cancel: &CancellationToken,
+    show: impl AsyncFn(&Progress) -> Infallible,
+) -> Result<Waiting, RestoreError> {
     let (mut from, others) = newest(backups, recovery.request.target, cancel).await?;
-    let mut done = restore_and_note(from.1, recovery, cancel, &show).await;
+    let mut done = prepare_from(from, recovery, cancel, &show).await;
     for other in others {
         let Err(error) = &done else { break };
         if !error.is_about_its_source() {
@@ -141,65 +164,82 @@ pub async fn restore_newest(
         }
         tracing::warn!("could not restore from the replica {}: {error}; {} has the same state", from.0, other.0);
         from = other;
-        done = restore_and_note(from.1, recovery, cancel, &show).await;
+        done = prepare_from(from, recovery, cancel, &show).await;
     }
-    let name = from.0.to_owned();
-    match done {
-        Ok(restored) => Ok((name, restored)),
-        Err(error) if backups.len() > 1 => Err(of_replica(name, error, None)),
-        Err(error) => Err(error),
-    }
+    done.map_err(|error| if backups.len() > 1 { of_replica(from.0.to_owned(), error, None) } else { error })
 }
 
-/// Restores, shows the progress, and writes the note that lets the replication continue from the
-/// restored file.
+/// Restores, logs and shows how it goes.
+async fn prepare_from(
+    (name, remote): (&str, &Remote),
+    recovery: &Recovery,
+    cancel: &CancellationToken,
+    show: impl AsyncFn(&Progress) -> Infallible,
+) -> Result<Waiting, RestoreError> {
+    let (path, address, clock) = (recovery.request.output.display(), remote.address().to_owned(), remote.clock());
+    tracing::info!(db = %path, "restoring from {address}");
+    let began = clock.instant();
+    let progress = Arc::new(Progress::default());
+    let work = prepare(remote, &recovery.request, cancel, &progress);
+    tokio::pin!(work);
+    let prepared = tokio::select! {
+        done = &mut work => done,
+        never = show(&progress) => match never {},
+    }?;
+    Ok(Waiting { name: name.to_owned(), address, clock, began, prepared })
+}
+
+/// Restores from this replica.
 pub async fn restore_and_note(
     remote: &Remote,
     recovery: &Recovery,
     cancel: &CancellationToken,
     show: impl AsyncFn(&Progress) -> Infallible,
 ) -> Result<Restored, RestoreError> {
-    let (path, address) = (recovery.request.output.display(), remote.address());
-    tracing::info!(db = %path, "restoring from {address}");
-    let began = remote.clock().instant();
-    let progress = Arc::new(Progress::default());
-    let restored = {
-        let work = restore(remote, &recovery.request, cancel, &progress);
-        tokio::pin!(work);
-        tokio::select! {
-            done = &mut work => done,
-            never = show(&progress) => match never {},
+    let waiting = prepare_from(("", remote), recovery, cancel, show).await?;
+    waiting.put_in_place(recovery).await.map(|(_, restored)| restored)
+}
+
+impl Waiting {
+    /// Gives the database its name, and leaves the note that lets replication continue from it.
+    pub async fn put_in_place(self, recovery: &Recovery) -> Result<(String, Restored), RestoreError> {
+        let Waiting { name, address, clock, began, prepared } = self;
+        let restored = prepared.install().await?;
+        for orphan in &restored.orphaned {
+            tracing::warn!(
+                "a file of an older database lay in the way of the restored one and was moved to {}",
+                orphan.display()
+            );
         }
-    }?;
-    for orphan in &restored.orphaned {
-        tracing::warn!(
-            "a file of an older database was in the place of the restored one and was moved to {}",
-            orphan.display()
+        note_for_replication(recovery, address, &restored).await;
+        let Restored { reached, database_bytes, files, bytes, .. } = &restored;
+        tracing::info!(
+            db = %recovery.request.output.display(),
+            "restored {reached}: {database_bytes} bytes, from {files} files with {bytes} bytes, in {:.2?}",
+            clock.instant() - began
         );
+        Ok((name, restored))
     }
-    // After an earlier state, or one of Litestream 0.3, the replication begins with an image.
-    if let (Some(meta_path), Target::Latest, Reached::Ltx { txid, header }) =
+}
+
+/// A state of the past, or of a history that is not LTX, is not continued: replication begins with an image.
+async fn note_for_replication(recovery: &Recovery, replica: String, restored: &Restored) {
+    let (Some(meta_path), Target::Latest, Reached::Ltx { txid, header }) =
         (&recovery.meta_path, recovery.request.target, restored.reached)
-    {
-        let state = LocalState::open(&recovery.request.output, meta_path);
-        let (output, replica) = (recovery.request.output.clone(), remote.address().to_owned());
-        // The restored file may have another owner than the directory was made for.
-        let marked = blocking(move || {
-            let marker = RestoreMarker::of(&output, &replica, txid, header.page_size, header.commit)?;
-            state.prepare().and_then(|()| state.mark_restored(&marker))
-        });
-        // Without the note the replication begins with an image, which is slower but correct.
-        if let Err(error) = marked.await {
-            tracing::warn!("{error}; the first upload will be the whole database");
-        }
+    else {
+        return;
+    };
+    let output = recovery.request.output.clone();
+    let state = LocalState::open(&output, meta_path);
+    // The restored file may belong to somebody else than what the directory was prepared for.
+    let marked = blocking(move || {
+        let marker = RestoreMarker::of(&output, &replica, txid, header.page_size, header.commit)?;
+        state.prepare().and_then(|()| state.mark_restored(&marker))
+    });
+    // Without the marker replication begins with an image: slower, never wrong.
+    if let Err(error) = marked.await {
+        tracing::warn!("{error}: the first upload will be the whole database");
     }
-    let Restored { reached, database_bytes, files, bytes, .. } = &restored;
-    tracing::info!(
-        db = %path,
-        "restored {reached}: {database_bytes} bytes, from {files} files with {bytes} bytes, in {:.2?}",
-        remote.clock().instant() - began
-    );
-    Ok(restored)
 }
 
 /// Logs the progress every few seconds. Never returns.

@@ -70,14 +70,15 @@ impl Lived {
     }
 }
 
-/// Waits until each of these databases lets the application start; `Some` when one of them forbids
-/// it.
+/// Waits until each of these databases lets the application start; `Some` when one of them forbids it. With `goes_on` one that
+/// fails is not waited for, as long as there are others.
 pub async fn wait_until_ready(
     ids: &BTreeSet<DatabaseId>,
     heard: &mut FleetEvents,
     signals: &mut Signals,
+    goes_on: bool,
 ) -> Result<Option<Lived>, Failure> {
-    let mut waited_for = ids.clone();
+    let (mut waited_for, mut ready) = (ids.clone(), 0);
     while !waited_for.is_empty() {
         let (id, event) = tokio::select! {
             biased;
@@ -87,6 +88,10 @@ pub async fn wait_until_ready(
         match event {
             Event::Ready(how) => {
                 tracing::debug!("{}", describe(how));
+                ready += usize::from(waited_for.remove(&id));
+            }
+            // It has been logged where it happened, and the others live.
+            Event::Failed { .. } if goes_on && (ready > 0 || waited_for.len() > 1) => {
                 waited_for.remove(&id);
             }
             // The replication has logged it.

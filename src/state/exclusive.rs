@@ -1,5 +1,5 @@
 //! The note that a program kept the database to itself when it ran last (`PRAGMA
-//! locking_mode=EXCLUSIVE`), for the next start (`replicate/exclusive.rs`).
+//! locking_mode=EXCLUSIVE`), for the next start (`replicate/core/opening/`).
 
 use serde::{Deserialize, Serialize};
 

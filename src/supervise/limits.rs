@@ -55,6 +55,14 @@ pub fn make_room() -> Result<(), TooFew> {
     }
 }
 
+/// How many files this process may have open, if it needs more than that.
+pub fn too_low_for(needed: u64) -> Option<u64> {
+    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call writes to a valid rlimit.
+    let is_read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } == 0;
+    (is_read && limit.rlim_cur < needed).then_some(limit.rlim_cur)
+}
+
 fn descriptor() -> Option<OwnedFd> {
     // SAFETY: plain values only.
     match unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) } {

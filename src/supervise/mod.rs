@@ -83,6 +83,11 @@ pub fn install() -> Result<(Signals, Reaper), InstallError> {
     Ok((signals, reaper))
 }
 
+/// How many files this process may have open, where that is less than it needs.
+pub fn open_files_too_low_for(needed: u64) -> Option<u64> {
+    limits::too_low_for(needed)
+}
+
 /// Sees to it that this process can open enough files to work, before anything is begun that needs
 /// them.
 pub fn make_room() -> Result<(), limits::TooFew> {

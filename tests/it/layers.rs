@@ -17,7 +17,7 @@ const ROWS: &[&[&str]] = &[
     &["http", "verify", "control", "copy"],
     &["fleet"],
     &["replicate", "restore"],
-    &["db", "state", "remote", "status"],
+    &["db", "state", "remote", "status", "directory"],
     &["sqlite", "ltx", "store", "supervise"],
     &["fuzz"],
     &["page", "fsx", "clock"],

@@ -12,6 +12,7 @@ mod configuration;
 mod control;
 mod copy;
 mod crash;
+mod directories;
 mod doubt;
 mod environment;
 mod exit_codes;

@@ -11,6 +11,9 @@ use crate::cli::moment::Moment;
 use crate::cli::source::Source;
 use crate::config::Sources;
 
+const USAGE: &str = "millstream restore [FLAGS] DB|URL\n       millstream restore -dir DIR [FLAGS] [URL]\n       \
+                     millstream restore -all [FLAGS]";
+
 const TARGET: &str = "Target";
 const POINT: &str = "Point in time";
 const HOW: &str = "How";
@@ -18,7 +21,10 @@ const HOW: &str = "How";
 const RESTORE: Page = Page {
     more: "DB is a database of the configuration file, URL a replica: s3://BUCKET/PATH or file:///PATH. The newest state is \
            restored unless -txid, -timestamp or -mark names another one. Of several replicas of DB the one with the newest \
-           state is taken, unless -replica names one. Replicas of Litestream 0.3 and 0.5 can be restored too.",
+           state is taken, unless -replica names one. Replicas of Litestream 0.3 and 0.5 can be restored too.\n\nWith \
+           -dir every database that has a replica below URL, or below the replica of this directory in the configuration \
+           file, is restored into DIR, each with its own result. With -all every database of the configuration file is \
+           restored, and put in place only when all of them are complete.",
     examples: &[
         "millstream restore /data/app.db",
         "millstream restore -o copy.db s3://bucket/app",
@@ -44,13 +50,19 @@ const RESTORE: Page = Page {
 #[command(
     args_override_self = true,
     after_help = RESTORE.text(),
-    override_usage = "millstream restore [FLAGS] DB|URL"
+    override_usage = USAGE
 )]
 pub struct Restore {
     /// File to restore to: a database, FILE.gz, or - for stdout [default: DB itself; required with
     /// URL]
     #[arg(short, long, value_name = "PATH", help_heading = TARGET)]
     pub output: Option<PathBuf>,
+    /// Restore a whole directory: the databases below URL, or of this directory in the configuration file
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "txid", "all"])]
+    pub dir: Option<PathBuf>,
+    /// Restore every database of the configuration file, all of them or none
+    #[arg(long, conflicts_with_all = ["output", "txid"])]
+    pub all: bool,
     /// Exit with code 0 if there is no backup
     #[arg(long, help_heading = TARGET)]
     pub if_replica_exists: bool,
@@ -68,7 +80,7 @@ pub struct Restore {
     #[arg(long, value_name = "TIME", value_parser = Moment::parse, help_heading = POINT)]
     pub timestamp: Option<Moment>,
     /// Restore the state that this mark names
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["txid", "timestamp"], help_heading = POINT)]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["txid", "timestamp", "all", "dir"], help_heading = POINT)]
     pub mark: Option<String>,
     /// Show what would be restored, and write nothing
     #[arg(long, help_heading = HOW)]
@@ -116,6 +128,9 @@ impl Restore {
             (self.generation.is_some(), "-generation"),
             (self.index.is_some(), "-index"),
         ])?;
+        if self.all || self.dir.is_some() {
+            return self.check_several();
+        }
         self.look.check("restore -o PATH")?;
         if self.output_flags.json
             && !self.dry_run
@@ -128,6 +143,28 @@ impl Restore {
                 Err("a replica URL does not say where to restore to: add -o PATH".into())
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl Restore {
+    fn check_several(&self) -> Result<(), String> {
+        match (self.look.names_nothing(), &self.dir) {
+            (true, _) => Ok(()),
+            (false, None) => {
+                Err("-all restores every database of the configuration file, and takes no DB or URL".into())
+            }
+            (false, Some(_)) => {
+                self.look.check("restore -dir DIR")?;
+                match self.source() {
+                    Source::Url(_) => Ok(()),
+                    Source::Database(_) => {
+                        Err("with -dir it is a replica URL that says what to restore, or nothing, and \
+                                                then the configuration file does"
+                            .into())
+                    }
+                }
+            }
         }
     }
 }

@@ -177,7 +177,7 @@ pub(super) fn show_result(command: &Restore, order: &Order, name: &str, restored
     );
 }
 
-fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+pub(super) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     println!("{}", serde_json::to_string_pretty(value).map_err(|error| Failure::new(INTERNAL, error))?);
     Ok(())
 }

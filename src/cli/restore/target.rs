@@ -60,9 +60,9 @@ fn cannot_look(error: FsError) -> Failure {
 pub(super) fn meta_path(destination: &Destination, options: Option<&Options>) -> Option<PathBuf> {
     let Destination::Database(path) = destination else { return None };
     let target = real(path);
-    let configured = options.and_then(|options| options.databases.iter().find(|d| real(&d.path) == target));
-    match configured {
-        Some(database) => Some(database.meta_path.clone()),
+    let listed = |options: &Options| options.databases.iter().find(|d| real(&d.path) == target).cloned();
+    match options.and_then(|options| listed(options).or_else(|| options.find(path))) {
+        Some(database) => Some(database.meta_path),
         None => beside(path).find(|directory| directory.is_dir()),
     }
 }

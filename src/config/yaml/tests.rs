@@ -158,10 +158,6 @@ fn marks_are_refused_where_something_lies_and_found_elsewhere() {
 fn what_is_not_supported_is_named_unless_it_is_off() {
     assert_eq!(problem("mcp-addr: \":3001\"\n"), "f.yml:1: mcp-addr: the MCP server is not supported yet");
     assert_eq!(
-        problem("dbs:\n  - watch: true\n"),
-        "f.yml:2: dbs[0].watch: replicating a directory of databases is not supported yet"
-    );
-    assert_eq!(
         problem("age:\n  recipients: [age1x]\n"),
         "f.yml:2: age.recipients: age encryption is not supported yet"
     );

@@ -1,15 +1,14 @@
-//! Where the history in the bucket ends, whether this database continues it, and when the application may start.
+//! Where the history in the bucket ends, and whether this database continues it.
 //!
 //! The first look at the bucket is under way while the database is opened. If the history turns out to have gone on since this
-//! disk was in step with it, the application waits until it is known what that means. After an end in the middle (a crash, a
-//! kill) it waits for the look itself, but not for ever: a bucket that does not answer must not keep it from its own disk.
+//! disk was in step with it, the application waits until it is known what that means (`gate.rs`).
 
 use tokio::time::Instant;
 
 use super::event::{Effect, Event, LocalDone, LocalOrder, Notice, RemoteDone, RemoteOrder, Report, Trouble};
 use super::start::{Begin, NewDatabase, Search, Seen, StartDone};
 use super::stream::Streaming;
-use super::{Common, Gate, Now, Outcome, Plan, State};
+use super::{Common, Now, Outcome, Plan, State};
 
 enum Step {
     /// The bucket is asked.
@@ -33,9 +32,7 @@ impl Locating {
         match event {
             Event::Remote(RemoteDone::Looked(Ok(seen))) => self.looked(seen, common, plan),
             Event::Remote(RemoteDone::Looked(Err(trouble))) => {
-                if matches!(common.gate, Gate::OpensAt(_)) {
-                    common.open_gate(plan);
-                }
+                common.open_gate_unless_held(plan);
                 self.failed(trouble, common, now, plan)
             }
             Event::Local(LocalDone::Start(Ok(done)), _) => self.on_done(done, common, now, plan),

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!           ┌──────────┐  place found   ┌───────────┐  time to end, and all of it is in the bucket   ┌───────┐
-//! armed ──▶ │ Locating │ ─────────────▶ │ Streaming │ ─────────────────────────────────────────────▶ │ Ended │
+//! opening/ ▶│ Locating │ ─────────────▶ │ Streaming │ ─────────────────────────────────────────────▶ │ Ended │
 //!           └────┬─────┘                └─────┬─────┘                                                └───▲───┘
 //!                │     another writer owns the history                                                   │
 //!                └──────────────┬─────────────┘                                                          │
@@ -23,9 +23,11 @@
 //! in the queue, or both, and the WAL is reset only when the queue's part of it is in local files.
 //!
 //! ```text
+//!   opening/    before all that: when the application may start, and when the database is armed
 //!   event.rs    what happens, and what is asked for
 //!   batch.rs    what a batch is; the queue
-//!   locate.rs   where the history ends, and when the application may start
+//!   gate.rs     when the application may start
+//!   locate.rs   where the history ends
 //!   start.rs    from where to go on: what is asked, and what follows
 //!   stream.rs   capture, upload, confirm
 //!   examine.rs  the file was written to past SQLite
@@ -43,7 +45,9 @@ mod batch;
 mod event;
 mod examine;
 mod fence;
+mod gate;
 mod locate;
+pub mod opening;
 mod outage;
 mod pace;
 mod plan;
@@ -69,6 +73,8 @@ pub use event::{
     SyncId, Trouble,
 };
 use fence::Fencing;
+pub use gate::AtArming;
+use gate::Gate;
 use locate::Locating;
 pub use outage::Outage;
 pub use pace::Pace;
@@ -132,16 +138,6 @@ impl Finish {
     }
 }
 
-/// Whether the application may start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
-    /// The first look at the bucket is waited for until then.
-    OpensAt(Instant),
-    /// The history went on since this disk was in step with it: what that means is found out first.
-    Held,
-    Open,
-}
-
 /// Who has the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Busy {
@@ -182,14 +178,13 @@ pub struct Core {
 }
 
 impl Core {
-    /// The database is armed and a first look at the bucket is under way. Until `gate_until` the start of the application
-    /// waits for it. `lane` tells what earlier runs left.
-    pub fn new(config: Config, seed: u64, lane: Lane, now: Now, gate_until: Instant) -> Core {
+    /// The database is armed and a first look at the bucket is under way. `lane` tells what earlier runs left.
+    pub fn new(config: Config, seed: u64, lane: Lane, known: AtArming, now: Now) -> Core {
         let finish = if config.once { Finish::WhenDone } else { Finish::No };
         let common = Common {
             dice: Dice::of(seed),
             finish,
-            gate: Gate::OpensAt(gate_until),
+            gate: Gate::new(known, now),
             busy: Busy::Free,
             lane,
             outage: Outage::new(),
@@ -199,7 +194,7 @@ impl Core {
             syncs: Syncs::default(),
             config,
         };
-        Core { common, state: State::Locating(Locating::begin()), wake_at: Some(gate_until) }
+        Core { common, state: State::Locating(Locating::begin()), wake_at: Some(now.instant) }
     }
 
     /// What is to be done after `event`.
@@ -303,30 +298,6 @@ impl Common {
         plan.push(Effect::Local(order));
         if order.is_lent() {
             plan.wake(now.instant);
-        }
-    }
-
-    fn open_gate(&mut self, plan: &mut Plan) {
-        if self.gate != Gate::Open {
-            self.gate = Gate::Open;
-            plan.push(Effect::Open);
-        }
-    }
-
-    /// The application does not start before it is known what became of the history. Too late if it has started.
-    fn hold_gate(&mut self, why: Notice, plan: &mut Plan) {
-        if matches!(self.gate, Gate::OpensAt(_)) {
-            self.gate = Gate::Held;
-            plan.push(Effect::Say(why));
-        }
-    }
-
-    /// Nobody waits for a bucket that does not answer.
-    fn open_gate_in_time(&mut self, now: Now, plan: &mut Plan) {
-        if let Gate::OpensAt(at) = self.gate
-            && plan.is_due(at, now)
-        {
-            self.open_gate(plan);
         }
     }
 

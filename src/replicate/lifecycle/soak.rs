@@ -133,6 +133,7 @@ mod tests {
             let settings = Settings {
                 meta_path: path.with_file_name(".meta"),
                 optional: false,
+                may_vanish: false,
                 all: tokio::sync::watch::channel(Arc::default()).1,
                 path,
                 tuning: Tuning {

@@ -11,7 +11,7 @@ fn what_cannot_be_executed_says_why() {
             fs::write(room.path(name), content).expect("write");
             fs::set_permissions(room.path(name), fs::Permissions::from_mode(mode)).expect("chmod");
         };
-        // As root, a file that nobody may execute is still refused.
+        // As root, a file without any execute permission is still refused.
         file("plain", "#!/bin/sh\n", 0o644);
         file("no-magic", "echo this is not run by a shell behind your back > $D/trace\n", 0o755);
         file("no-interpreter", "#!/nonexistent/ruby\n", 0o755);

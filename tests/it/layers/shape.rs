@@ -31,19 +31,8 @@ const PLAIN: &[&str] = &["cli", "config", "control", "fleet", "http", "run", "su
 const NOT_YET: &str = "replicate";
 
 /// Words of our own for which SQLite, Litestream or LiteFS have one.
-const PRIVATE: &[&str] = &[
-    "bell",
-    "canvas",
-    "chores",
-    "descent",
-    "keeper",
-    "kinship",
-    "nursery",
-    "revival",
-    "standing",
-    "traveller",
-    "ward",
-];
+const PRIVATE: &[&str] =
+    &["bell", "canvas", "chores", "descent", "keeper", "kinship", "nursery", "revival", "traveller", "ward"];
 
 /// Words that say who is meant in no comment.
 const VAGUE: &[&str] = &["nobody", "somebody"];

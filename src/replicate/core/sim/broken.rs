@@ -15,8 +15,14 @@ pub enum Broken {
     DropsFailedFiles,
     /// A reset frees captured commits that are nowhere else.
     ResetsTooEarly,
-    /// The application may start before the database is armed.
+    /// The application is started before it is allowed to.
     StartsTheApplicationFirst,
+    /// The application is allowed to start as soon as the lock is taken: before the database is armed.
+    StartsBeforeArming,
+    /// The database is called armed before its WAL is pinned.
+    PinsTheWalLater,
+    /// The lock is not waited for: the database is armed although another process has it.
+    NeverWaitsForTheLock,
     /// A fence does not stop the application.
     IgnoresTheFence,
     /// A history that went on elsewhere is continued as if it were ours.
@@ -40,7 +46,7 @@ pub enum Broken {
 }
 
 impl Broken {
-    pub const ALL: [Broken; 17] = [
+    pub const ALL: [Broken; 20] = [
         Broken::ConfirmsBeforeTheAnswer,
         Broken::ConfirmsFailures,
         Broken::NeverReadsBack,
@@ -48,6 +54,9 @@ impl Broken {
         Broken::DropsFailedFiles,
         Broken::ResetsTooEarly,
         Broken::StartsTheApplicationFirst,
+        Broken::StartsBeforeArming,
+        Broken::PinsTheWalLater,
+        Broken::NeverWaitsForTheLock,
         Broken::IgnoresTheFence,
         Broken::ContinuesAnything,
         Broken::ForgetsTheTail,

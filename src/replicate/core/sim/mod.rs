@@ -1,9 +1,10 @@
 //! Ten thousand histories: the pure core under a seeded scheduler, with a model of the database and of the bucket.
 //!
 //! ```text
-//!   world.rs   one clock, one queue of what is under way, the bucket, the nodes; kills, restarts, faults
+//!   world.rs   one clock, one queue of what is under way, the bucket, the nodes; kills, restarts, faults; world/opening.rs: a
+//!              process begins
 //!   bucket.rs  the bucket: objects by TXID, and every way in which a request can go wrong
-//!   node.rs    one node: its disk, its application, its core; carries effects out as `driver.rs` and `disk.rs` do
+//!   node.rs    one node: its disk, its application, its opening and its core; carries effects out as the drivers do
 //!   mirror.rs  what a mirror gets while the bucket is away
 //!   callers.rs who asks for a sync, and must get an answer that is true
 //!   oracle.rs  what must hold after every step, and at the end

@@ -1,6 +1,6 @@
 //! What must hold after every step, and at the end. It looks at the bucket and the disks only, never into a core.
 
-use super::bucket::{Bucket, Content, Object};
+use super::bucket::{Bucket, Object};
 use super::node::Batch;
 use crate::ltx::Txid;
 
@@ -66,7 +66,7 @@ impl Oracle {
     }
 
     /// "Synced": the bucket alone restores the last commit (I2).
-    pub fn synced(&self, node: usize, content: &Content, bucket: &Bucket) -> Result<(), Violation> {
+    pub fn synced(&self, node: usize, content: &[u32], bucket: &Bucket) -> Result<(), Violation> {
         let restored = bucket.newest().map_or(&[][..], |(_, object)| &object.content);
         match restored.starts_with(content) || self.older_copy_won {
             true => Ok(()),

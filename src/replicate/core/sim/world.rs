@@ -1,5 +1,7 @@
 //! One clock, one queue of what is under way, one bucket, two nodes: and everything that can happen to them.
 
+mod effects;
+mod opening;
 mod requests;
 
 use std::collections::BTreeMap;
@@ -12,12 +14,11 @@ use self::requests::{Answer, Request};
 use super::broken::Broken;
 use super::bucket::{Bucket, Fate, Weather};
 use super::callers::Callers;
-use super::node::{COMMIT_BYTES, Node, Surroundings};
+use super::node::Node;
 use super::oracle::{Oracle, Violation};
 use crate::clock::Dice;
-use crate::replicate::core::{
-    Config, Core, Effect, Event, LocalDone, LocalOrder, Now, Outcome, RemoteOrder, Report, StartOrder,
-};
+use crate::replicate::core::opening::Order;
+use crate::replicate::core::{Event, LocalDone, LocalOrder, Now};
 
 /// The same for every world, so that traces can be compared.
 static START: OnceLock<Instant> = OnceLock::new();
@@ -76,6 +77,29 @@ enum Due {
     Stopped {
         node: usize,
         life: u32,
+    },
+    /// The same for a process that does not replicate yet, which `start` names.
+    Opening {
+        node: usize,
+        start: u32,
+        order: Order,
+    },
+    OpeningTimer {
+        node: usize,
+        start: u32,
+    },
+    EarlyCommit {
+        node: usize,
+        start: u32,
+    },
+    StoppedEarly {
+        node: usize,
+        start: u32,
+    },
+    /// Another part of the file that is copied there.
+    Copied {
+        node: usize,
+        more: u64,
     },
 }
 
@@ -144,7 +168,7 @@ impl World {
     /// Something happens to the world.
     fn happen(&mut self) -> Result<(), Violation> {
         let node = usize::try_from(self.dice.roll(NODES as u64)).expect("small");
-        match self.dice.roll(16) {
+        match self.dice.roll(19) {
             0..3 => self.bucket.weather = Weather::Rough,
             3 => self.bucket.weather = Weather::Hanging,
             4 => self.bucket.weather = Weather::Down,
@@ -154,14 +178,24 @@ impl World {
             10 => self.commit_every_ms = 1 + self.dice.roll(500),
             11 => self.commit_every_ms = 1_000_000,
             12 if self.nodes[node].process.is_some() => self.kill(node),
+            12 if self.nodes[node].starting.is_some() => self.kill_opening(node),
             13 if self.nodes[node].process.is_some() => self.stop(node),
+            13 if self.nodes[node].starting.is_some() => self.stop_opening(node),
             12..14 => self.start(node)?,
-            14 if self.nodes[node].process.is_none() && self.dice.roll(3) == 0 => {
+            14 if self.nodes[node].is_down() && self.dice.roll(3) == 0 => {
                 self.say(|| format!("node {node} loses its disk"));
                 self.nodes[node].disk = Default::default();
                 self.nodes[node].mirror = Default::default();
             }
-            15 if self.nodes[node].process.is_none() && self.dice.roll(2) == 0 => self.replace_file(node),
+            15 if self.nodes[node].is_down() && self.dice.roll(2) == 0 => self.replace_file(node),
+            // Beside one that replicates: it stands by.
+            16 if self.nodes[node].process.is_some() => self.start(node)?,
+            17 => {
+                let this = &mut self.nodes[node];
+                this.busy_until = self.now_ms + (1 << self.dice.roll(17));
+                this.is_exclusive = self.dice.roll(2) == 0;
+            }
+            18 => self.copy_begins(node),
             15 => {
                 let patience = self.dice.roll(5000);
                 self.ask(node, patience, false)?;
@@ -201,10 +235,13 @@ impl World {
         self.say(|| "peace".into());
         self.bucket.weather = Weather::Fine;
         (self.reader_until, self.commit_every_ms) = (self.reader_until.min(self.now_ms), 1_000_000_000);
-        self.due.retain(|_, due| !matches!(due, Due::Commit { .. }));
+        self.due.retain(|_, due| !matches!(due, Due::Commit { .. } | Due::EarlyCommit { .. }));
+        self.nodes.iter_mut().for_each(|node| node.busy_until = node.busy_until.min(self.now_ms));
         (0..NODES).try_for_each(|node| self.ask(node, PEACE_MS - 1000, true))?;
         self.go_on_for(PEACE_MS)?;
         for node in 0..NODES {
+            self.must_have_opened(node)?;
+            self.stop_opening(node);
             let Some(process) = &self.nodes[node].process else { continue };
             if process.is_open && !process.is_frozen {
                 self.oracle.synced(node, &self.nodes[node].disk.content, &self.bucket)?;
@@ -212,36 +249,10 @@ impl World {
             self.stop(node);
         }
         self.go_on_for(PEACE_MS)?;
-        match self.nodes.iter().position(|node| node.process.is_some()) {
+        match self.nodes.iter().position(|node| !node.is_down()) {
             Some(node) => Err(format!("node {node} never ended")),
             None => Ok(()),
         }
-    }
-
-    fn start(&mut self, node: usize) -> Result<(), Violation> {
-        self.say(|| format!("node {node} starts"));
-        let config = Config {
-            monitor_interval: Duration::from_secs(1),
-            checkpoint_interval: Duration::from_secs(60),
-            min_checkpoint_page_count: 40,
-            truncate_page_n: 1000,
-            sync_interval: Duration::from_millis([0, 100, 1000][self.dice.roll(3) as usize]),
-            max_sync_wal_bytes: BUDGET * COMMIT_BYTES,
-            final_retry_interval: Duration::from_millis(500),
-            proof_lasts: Duration::from_secs(30),
-            once: false,
-            mirror_interval: (node == 0).then_some(Duration::from_secs(1)),
-        };
-        let now = self.now();
-        let lane = self.nodes[node].arm(&self.bucket);
-        let core = Core::new(config, self.dice.roll(1 << 30), lane, now, now.instant + Duration::from_secs(2));
-        self.nodes[node].start(core, self.broken);
-        (self.deadlines[node], self.fenced_at[node]) = (None, None);
-        let life = self.nodes[node].life;
-        self.request(node, Request::Look);
-        let pause = self.commit_every_ms;
-        self.later(pause, Due::Commit { node, life });
-        self.tell(node, Event::Woke)
     }
 
     fn kill(&mut self, node: usize) {
@@ -322,23 +333,35 @@ impl World {
                 self.tell(node, Event::WalMeasured(len))
             }
             Due::Commit { node, life } if self.lives(node, life) => self.commit(node, life),
-            Due::Stopped { node, life } if self.lives(node, life) => {
-                let grace = 200 + self.dice.roll(3000);
-                self.say(|| format!("the application on node {node} has stopped; {grace} ms are left"));
-                if let Some(process) = &mut self.nodes[node].process {
-                    (process.has_stopped, process.is_open) = (true, false);
-                }
-                if self.broken == Some(Broken::MissesTheDeadline) {
-                    self.deadlines[node] = Some(self.now_ms + grace);
-                    let late = self.now().instant + Duration::from_millis(grace + 5000);
-                    return self.tell(node, Event::Finish(late));
-                }
-                self.deadlines[node] = Some(self.now_ms + grace);
-                let deadline = self.now().instant + Duration::from_millis(grace);
-                self.tell(node, Event::Finish(deadline))
-            }
+            Due::Stopped { node, life } if self.lives(node, life) => self.stopped(node),
+            Due::Opening { node, start, order } if self.begins(node, start) => self.carry_out_opening(node, order),
+            Due::OpeningTimer { node, start } if self.begins(node, start) => self.opening_timer(node),
+            Due::EarlyCommit { node, start } if self.begins(node, start) => self.commit_early(node, start),
+            Due::StoppedEarly { node, start } if self.begins(node, start) => self.stopped_early(node),
+            // It has armed its database meanwhile.
+            Due::StoppedEarly { node, start } if self.has_begun(node, start) => self.stopped(node),
+            Due::Copied { node, more } => self.copied(node, more),
             _ => Ok(()),
         }
+    }
+
+    /// The application has stopped, and the process is told to end.
+    fn stopped(&mut self, node: usize) -> Result<(), Violation> {
+        let grace = 200 + self.dice.roll(3000);
+        self.say(|| format!("the application on node {node} has stopped; {grace} ms are left"));
+        let committed = self.nodes[node].disk.content.len();
+        if let Some(process) = &mut self.nodes[node].process {
+            (process.has_stopped, process.is_open) = (true, false);
+            process.stopped_with.get_or_insert(committed);
+        }
+        if self.broken == Some(Broken::MissesTheDeadline) {
+            self.deadlines[node] = Some(self.now_ms + grace);
+            let late = self.now().instant + Duration::from_millis(grace + 5000);
+            return self.tell(node, Event::Finish(late));
+        }
+        self.deadlines[node] = Some(self.now_ms + grace);
+        let deadline = self.now().instant + Duration::from_millis(grace);
+        self.tell(node, Event::Finish(deadline))
     }
 
     fn timer(&mut self, node: usize) -> Result<(), Violation> {
@@ -361,6 +384,9 @@ impl World {
         if !process.was_opened {
             return Err(format!("the application on node {node} was started before it was allowed to"));
         }
+        if self.now_ms < process.pinned_from_ms {
+            return Err(format!("a commit on node {node} may be gone: the WAL is not pinned"));
+        }
         self.commits += 1;
         let number = self.commits;
         self.nodes[node].commit(number);
@@ -381,146 +407,5 @@ impl World {
         let lane = self.nodes[node].lane();
         self.nodes[node].give_to_mirror();
         self.tell(node, Event::Local(done, lane))
-    }
-
-    fn with<T>(&mut self, node: usize, work: impl FnOnce(&mut Node, &mut Surroundings) -> T) -> (T, u64) {
-        let mut around = Surroundings {
-            bucket: &mut self.bucket,
-            dice: &mut self.dice,
-            oracle: &mut self.oracle,
-            broken: self.broken,
-            has_reader: self.now_ms < self.reader_until,
-        };
-        (work(&mut self.nodes[node], &mut around), self.now_ms)
-    }
-
-    /// Tells a core, and carries out what it asks for.
-    fn tell(&mut self, node: usize, event: Event) -> Result<(), Violation> {
-        let now = self.now();
-        self.say(|| format!("{node} <- {event:?}"));
-        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
-        let effects = process.core.on_event(event, now);
-        for effect in effects {
-            self.say(|| format!("{node} -> {effect:?}"));
-            self.effect(node, effect)?;
-        }
-        let Some(process) = &self.nodes[node].process else { return Ok(()) };
-        let (life, wake_at) = (self.nodes[node].life, process.core.wake_at());
-        if let Some(outcome) = process.core.outcome() {
-            let kept = match outcome {
-                Outcome::Unsynced { kept, .. } => *kept,
-                _ => None,
-            };
-            let (is_synced, outcome) = (*outcome == Outcome::Synced, format!("{outcome:?}"));
-            self.say(|| format!("node {node} ended: {outcome}"));
-            if let Some(kept) = kept {
-                self.nodes[node].mirror.has_all(kept, &self.nodes[node].disk)?;
-            }
-            if is_synced {
-                self.oracle.synced(node, &self.nodes[node].disk.content, &self.bucket)?;
-            }
-            self.nodes[node].process = None;
-            if !self.callers.of(node).is_empty() {
-                return Err(format!("node {node} ended, and somebody still waits for a sync"));
-            }
-        } else if let Some(at) = wake_at {
-            let pause = at.saturating_duration_since(now.instant);
-            let pause = u64::try_from(pause.as_nanos().div_ceil(1_000_000)).expect("not that long");
-            self.later(pause, Due::Timer { node, life });
-        }
-        Ok(())
-    }
-
-    fn effect(&mut self, node: usize, effect: Effect) -> Result<(), Violation> {
-        let life = self.nodes[node].life;
-        if let Effect::Local(order) = &effect {
-            self.lent[node] = Some(*order).filter(|order| order.is_lent());
-            if self.lent[node].is_some() {
-                self.lent_with[node] = self.nodes[node].backlog() as u64;
-            }
-        }
-        match effect {
-            Effect::Local(LocalOrder::Start(step @ (StartOrder::Ask(_) | StartOrder::SetAside(_)))) => {
-                self.request(node, Request::Start(step));
-            }
-            Effect::Local(LocalOrder::Compare) => self.request(node, Request::Compare),
-            Effect::Local(LocalOrder::Send) => {
-                let batch = self.nodes[node].batch().ok_or("nothing is there to be sent")?;
-                self.request(node, Request::Send(Box::new(batch)));
-            }
-            Effect::Local(order) => {
-                let mut pause = self.dice.roll(4);
-                if self.broken == Some(Broken::WaitsForTheBucket) && self.bucket.weather == Weather::Hanging {
-                    pause += 3000;
-                }
-                self.later(pause, Due::Local { node, life, order });
-            }
-            Effect::Remote(RemoteOrder::Look) => self.request(node, Request::Look),
-            Effect::Remote(RemoteOrder::Prove) => self.request(node, Request::Prove),
-            Effect::Remote(RemoteOrder::SendBatch(txid) | RemoteOrder::SendFile(txid)) => {
-                let batch = self.nodes[node].outgoing().filter(|batch| batch.txid == txid.get());
-                let batch = batch.ok_or_else(|| format!("TXID {txid} is not what has to be sent next"))?;
-                self.request(node, Request::Create(Box::new(batch)));
-            }
-            Effect::Interrupt => self.interrupt(node),
-            Effect::MeasureWal => self.later(0, Due::Measured { node, life }),
-            Effect::ServeMirrors(is_served) => self.nodes[node].serve_mirror(is_served),
-            Effect::Open => self.open(node)?,
-            Effect::Fence => {
-                if self.broken != Some(Broken::IgnoresTheFence) {
-                    self.stop(node);
-                }
-                self.fenced_at[node] = Some(self.now_ms);
-            }
-            // Where callers are told too early, they do not wait any more.
-            Effect::Synced(id, answer) if self.callers.of(node).contains(&id) || self.broken.is_none() => {
-                self.callers.answered(id, &answer, self.now_ms, &self.bucket, &self.oracle)?;
-            }
-            Effect::Report(Report::Captured(txid)) if self.broken == Some(Broken::AnswersSyncsWhenCaptured) => {
-                for id in self.callers.of(node) {
-                    self.callers.answered(id, &Ok(Some(txid)), self.now_ms, &self.bucket, &self.oracle)?;
-                }
-            }
-            Effect::Report(Report::Confirmed(txid))
-                if self.bucket.objects.get(&txid.get()).is_none_or(|o| o.made_by.0 == node) =>
-            {
-                self.oracle.confirmed(node, txid, &self.bucket)?;
-            }
-            Effect::Report(_) | Effect::Say(_) | Effect::Maintain(_) | Effect::MissedEvent | Effect::Synced(..) => {}
-        }
-        Ok(())
-    }
-
-    /// The application starts: never on a disk that another node has left behind, if the bucket has said so.
-    fn open(&mut self, node: usize) -> Result<(), Violation> {
-        if let Some(process) = &mut self.nodes[node].process {
-            process.was_opened = true;
-            process.is_open = !process.has_stopped;
-        }
-        Ok(())
-    }
-
-    /// What waits in the WAL is within the budget, and nobody overstays a deadline.
-    fn check_limits(&mut self) -> Result<(), Violation> {
-        self.callers.check(self.now_ms)?;
-        for node in &mut self.nodes {
-            node.mirror.agrees(node.number, &self.bucket)?;
-            let Some(process) = &node.process else { continue };
-            // Each commit is a millisecond at full speed: what an order, a measurement and a reset take comes on top.
-            // Where nothing can be numbered yet, and a reader keeps the WAL, nothing can be done.
-            let has_reader = self.now_ms < self.reader_until + READER_AFTERMATH_MS;
-            let backlog = node.backlog() as u64;
-            if process.is_open && !has_reader && backlog > 3 * BUDGET + 200 + self.lent_with[node.number] {
-                return Err(format!("{backlog} commits wait in the WAL of node {}", node.number));
-            }
-            let is_fenced = self.fenced_at[node.number].is_some_and(|at| self.now_ms > at + FENCED_MS);
-            if is_fenced && !process.has_stopped {
-                return Err(format!("the application on node {} outlives its fence", node.number));
-            }
-            if self.deadlines[node.number].is_some_and(|at| self.now_ms > at + LATE_MS) && !process.is_frozen {
-                return Err(format!("node {} is still there after its deadline", node.number));
-            }
-        }
-        Ok(())
     }
 }

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::super::{
-    Answer, BatchKind, Config, Core, Event, Lane, LocalDone, LocalOrder, RemoteDone, RemoteOrder, Seen, StartDone,
-    Trouble, Waiting,
+    Answer, AtArming, BatchKind, Config, Core, Event, Lane, LocalDone, LocalOrder, RemoteDone, RemoteOrder, Seen,
+    StartDone, Trouble, Waiting,
 };
 use super::*;
 
@@ -41,7 +41,8 @@ impl Rig {
         let start = Instant::now();
         let now = Now { instant: start, boot: Duration::ZERO };
         let lane = Lane { woken_reliably: true, ..Lane::default() };
-        let core = Core::new(config, 1, lane, now, start);
+        let known = AtArming { is_started: false, was_cut_off: false, is_known: true };
+        let core = Core::new(config, 1, lane, known, now);
         let mut rig = Rig { core, start, now_ms: 0, lane };
         rig.tell(Event::Timer);
         let (end, is_known) = (Some(txid(5)), true);

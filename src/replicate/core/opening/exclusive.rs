@@ -20,8 +20,6 @@ use crate::sqlite::{Holder, Journal, Locked};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same without a proof that it is no transaction.
 const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(60);
-/// How long the start waits for the application to open the database first.
-const OPENS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What was seen of the lock so far.
 #[derive(Debug, Default)]
@@ -84,32 +82,6 @@ impl Exclusive {
     }
 }
 
-/// The application opens the database before we do, as the note of an earlier start asks.
-#[derive(Debug)]
-pub(super) struct After {
-    until: Instant,
-}
-
-impl After {
-    pub fn begin(now: Instant) -> After {
-        After { until: now + OPENS_WITHIN }
-    }
-
-    /// Whether the database may be opened now: somebody is alone with it, so that opening it changes nothing, or nobody will be.
-    pub fn is_over(&self, locked: &Locked, now: Instant) -> bool {
-        *locked != Locked::No || now >= self.until
-    }
-}
-
-/// What is said of it, and what to do.
-pub(super) fn refusal(path: &str, holder: &Holder) -> String {
-    format!(
-        "{path} cannot be replicated: {} keeps it to itself with PRAGMA locking_mode=EXCLUSIVE, and runs without a backup; remove that \
-         pragma from the application",
-        holder.name
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,13 +111,5 @@ mod tests {
         assert_eq!(found_after(|s| holder("a", false, Missing, s)), None, "one without a journal");
         assert_eq!(found_after(|s| wal(if s < 8 { "a" } else { "b" })), Some(18), "another program");
         assert_eq!(found_after(|s| if s == 8 { Locked::No } else { wal("a") }), Some(19));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_application_comes_first_until_it_has_the_database_or_does_not_want_it() {
-        let now = Instant::now();
-        let after = After::begin(now);
-        assert!(!after.is_over(&Locked::No, now) && after.is_over(&holder("a", true, Journal::Missing, 1), now));
-        assert!(after.is_over(&Locked::No, now + OPENS_WITHIN));
     }
 }

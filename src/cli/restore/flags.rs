@@ -1,0 +1,54 @@
+//! What the flags of `restore` mean, for one database and for many.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::args::{IntegrityCheck, Restore};
+use crate::cli::moment::resolve;
+use crate::cli::{local_zone, logger, variable};
+use crate::config::Options;
+use crate::ltx::Txid;
+use crate::restore::{self as restoring, Backup, Found, Integrity, Request, RestoreError, Target};
+use crate::run::exit::{Failure, USAGE};
+
+/// What would be restored, and from the replica of which name.
+pub(super) async fn plan(
+    backups: &[Backup],
+    target: Target,
+    cancel: &CancellationToken,
+) -> Result<(String, Found), RestoreError> {
+    let ((name, remote), _) = restoring::newest(backups, target, cancel).await?;
+    Ok((name.to_owned(), restoring::plan(remote, target, cancel).await?))
+}
+
+/// Logs as flags, environment and, where there is one, the configuration file say.
+pub(super) fn start_logging(command: &Restore, options: Option<&Options>) {
+    match options {
+        Some(options) => logger::start(&options.logging),
+        None => logger::start_as_told(&command.sources(&variable, PathBuf::new())),
+    }
+}
+
+/// What the flags say.
+pub(super) fn request(command: &Restore, output: &Path) -> Result<Request, Failure> {
+    let mut request = Request::new(output);
+    request.target = match (command.txid, &command.timestamp) {
+        (Some(txid), _) => {
+            let zero = || Failure::new(USAGE, anyhow!("-txid: there is no TXID 0"));
+            Target::Txid(Txid::new(txid).ok_or_else(zero)?)
+        }
+        (None, Some(moment)) => Target::Before(resolve(moment, local_zone())?.as_millisecond()),
+        (None, None) => Target::Latest,
+    };
+    request.force = command.force;
+    request.overwrite_empty = true;
+    request.parallelism = command.parallelism;
+    request.integrity = match command.integrity_check {
+        IntegrityCheck::None => Integrity::None,
+        IntegrityCheck::Quick => Integrity::Quick,
+        IntegrityCheck::Full => Integrity::Full,
+    };
+    Ok(request)
+}
