@@ -18,8 +18,8 @@
 //!          config/          litestream.yml + env + flags → typed Options; nothing below reads YAML or env
 //!             │
 //!     ┌───────┴────────┐
-//!  http/    verify/    control/     metrics, health, heartbeat · the proof that a replica restores · the socket for commands
-//!  copy/                            a replica copied to another place
+//!  http/  verify/  control/  doctor/   metrics, health · the proof that a replica restores · the socket · what is wrong here
+//!  copy/                               a replica copied to another place
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
@@ -103,6 +103,7 @@ mod fleet;
 
 mod control;
 mod copy;
+mod doctor;
 mod http;
 mod verify;
 

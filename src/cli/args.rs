@@ -10,6 +10,7 @@
 //!   life.rs     run, replicate
 //!   restore.rs  restore
 //!   look.rs     ltx, points; the one operand DB|URL
+//!   doctor.rs   doctor, explain
 //!   verify.rs   verify · reset.rs  reset · health.rs  health
 //!   mark.rs     mark · copy.rs  copy
 //!   control.rs  the commands that ask a running process; status
@@ -30,6 +31,7 @@ use terminal::colours_are_welcome;
 
 mod control;
 mod copy;
+mod doctor;
 mod health;
 pub mod help;
 mod life;
@@ -44,6 +46,7 @@ mod tests;
 
 pub use control::{Asking, Info, List, Operand, Register, Snapshot, Start, Status, Stop, Sync, Unregister};
 pub use copy::Copy;
+pub use doctor::{Doctor, Explain};
 pub use health::Health;
 pub use life::{LifeFlags, Replicate, Run};
 pub use look::{Levels, Ltx, Points};
@@ -86,6 +89,8 @@ pub enum Command {
     Mark(Mark),
     Copy(Copy),
     Verify(Verify),
+    Doctor(Doctor),
+    Explain(Explain),
     Reset(Reset),
     Health(Health),
     Status(Status),
@@ -347,6 +352,8 @@ fn check(command: &Command) -> Result<(), String> {
         Command::Mark(mark) => mark.check(),
         Command::Copy(copy) => copy.check(),
         Command::Verify(verify) => verify.check(),
+        Command::Doctor(doctor) => doctor.look.check_optional("doctor"),
+        Command::Explain(explain) => explain.look.check_optional("explain"),
         Command::Reset(reset) => reset.check(),
         Command::Status(status) => status.check(),
         Command::Sync(command) => command.operand.check("sync"),

@@ -188,7 +188,7 @@ pub async fn snapshot(command: Snapshot) -> Result<u8, Failure> {
 
 /// Starts logging, and makes what asks the process.
 fn client(asking: &Asking, limit: Duration) -> Client {
-    logger::start_without_file(&asking.log);
+    logger::start_without_file(asking.log.level());
     Client::new(asking.socket.clone(), limit)
 }
 

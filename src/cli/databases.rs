@@ -1,11 +1,12 @@
-//! `millstream databases`: what the configuration file names, and what lies in its directories, in Litestream's two shapes.
+//! `millstream databases`: what the configuration file names, and what lies in its directories, in
+//! Litestream's two shapes.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
 use super::table;
-use crate::config::{Database, Options};
+use crate::config::{Database, Options, Replica};
 
 #[derive(Serialize)]
 struct Row {
@@ -22,7 +23,7 @@ pub fn print(options: &Options, json: bool, width: Option<usize>, out: &mut dyn 
     let row = |db: &Database| Row {
         path: db.path.display().to_string(),
         replica: replicas(db),
-        urls: db.replicas.iter().map(|replica| replica.url.clone()).collect(),
+        urls: db.replicas.iter().map(url).collect(),
     };
     let rows: Vec<Row> = options.with_those_in_directories().iter().map(row).collect();
     if json {
@@ -36,6 +37,11 @@ pub fn print(options: &Options, json: bool, width: Option<usize>, out: &mut dyn 
         lines.iter_mut().for_each(|line| line.truncate(2));
     }
     table::write(&lines, &[0, 2], width, out)
+}
+
+/// In full also where only a path is configured.
+fn url(replica: &Replica) -> String {
+    if replica.url.starts_with('/') { format!("file://{}", replica.url) } else { replica.url.clone() }
 }
 
 fn replicas(database: &Database) -> String {

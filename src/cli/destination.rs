@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,12 @@ impl Destination {
             return Ok(Destination::Stdout);
         }
         let output = config::database_file(output).map_err(io::Error::other)?;
+        if output.as_os_str().as_bytes().ends_with(b"/") && !output.is_dir() {
+            return Err(io::Error::other(format!(
+                "{}: name the file to restore to; this ends with a slash, as a directory does",
+                output.display()
+            )));
+        }
         let path = std::path::absolute(&output)?;
         Ok(if path.extension() == Some(OsStr::new("gz")) {
             Destination::Gzip(path)
@@ -148,6 +155,8 @@ mod tests {
     fn the_word_behind_o_says_what_is_written() {
         let parse = |word: &str| Destination::parse(Path::new(word)).expect("a path");
         assert_eq!(parse("-"), Destination::Stdout);
+        let error = Destination::parse(Path::new("/nowhere/new/")).expect_err("a directory's name");
+        assert!(error.to_string().contains("name the file to restore to"), "{error}");
         assert_eq!(parse("/x/app.db"), Destination::Database("/x/app.db".into()));
         assert_eq!(parse("/x/app.db.gz"), Destination::Gzip("/x/app.db.gz".into()));
         assert_eq!(parse("sqlite:///x/app.db"), Destination::Database("/x/app.db".into()));

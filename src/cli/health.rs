@@ -15,7 +15,7 @@ const UNHEALTHY: u8 = 1;
 
 pub async fn health(command: Health) -> Result<u8, Failure> {
     let unhealthy = |error: anyhow::Error| Failure { code: UNHEALTHY, error };
-    logger::start_without_file(&command.file.log);
+    logger::start_without_file(command.file.log.level());
     let url = address(&command).map_err(unhealthy)?;
     let (status, text) = ask(&url, command.timeout).await.map_err(|error| unhealthy(error.into()))?;
     let printed = printed(write!(std::io::stdout(), "{}", text.trim_end().to_owned() + "\n"))?;

@@ -10,7 +10,6 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::args::LogFlags;
 use super::{stderr, variable};
 use crate::config::{self, LogFormat, LogLevel, Logging, Sources};
 
@@ -36,8 +35,8 @@ pub fn start(logging: &Logging) {
 }
 
 /// Starts logging for a command that reads no configuration file.
-pub fn start_without_file(log: &LogFlags) {
-    start_as_told(&Sources { log_level: log.level(), ..Sources::new(&variable, PathBuf::new()) });
+pub fn start_without_file(level: Option<LogLevel>) {
+    start_as_told(&Sources { log_level: level, ..Sources::new(&variable, PathBuf::new()) });
 }
 
 /// Starts logging as flags and environment say.

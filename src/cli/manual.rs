@@ -47,7 +47,7 @@ fn page(command: Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page)?;
     // roff writes a dash as `\-`.
-    let text = String::from_utf8_lossy(&page).replace("\\-", "-");
+    let text = String::from_utf8_lossy(&page).replace("\\-", "-").replace("\\fB--", "\\fB-");
     Ok(help::one_dash(&text).replace('-', "\\-").into_bytes())
 }
 

@@ -9,6 +9,7 @@
 //!   progress.rs   the progress bar
 //!   ltx.rs        ltx · points.rs  points · mark.rs  mark · source.rs  the replica that they look at
 //!   copy.rs       copy · secret_file.rs  variables by NAME_FILE
+//!   doctor.rs  doctor · explain.rs  explain
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset · health.rs  health
 //!   control.rs    list, info, sync, start, stop, register, unregister, snapshot
 //!   status.rs     status
@@ -26,6 +27,8 @@ mod copy;
 mod databases;
 mod defect;
 mod destination;
+mod doctor;
+mod explain;
 mod health;
 mod logger;
 mod ltx;
@@ -97,6 +100,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Copy(command) => with_runtime(copy::copy(command)),
         Command::Mark(command) => with_runtime(mark::mark(command)),
         Command::Verify(command) => with_runtime(verify::verify(command)),
+        Command::Doctor(command) => with_runtime(doctor::doctor(command)),
+        Command::Explain(command) => with_runtime(explain::explain(command)),
         Command::Reset(command) => reset::reset(&command),
         Command::Health(command) => with_runtime(health::health(command)),
         Command::Info(command) => with_runtime(control::info(command)),

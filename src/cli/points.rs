@@ -34,7 +34,7 @@ pub async fn points(command: Command) -> Result<u8, Failure> {
     let out = &mut io::stdout();
     let style = Style::of_stdout(&command.output);
     let printed = match (command.output.json, looked.are_several()) {
-        (true, false) => shown.iter().try_for_each(|(_, found)| writeln!(out, "{:#}", as_json(found))),
+        (true, false) => shown.iter().try_for_each(|(_, found)| writeln!(out, "{:#}", found.as_json())),
         (true, true) => writeln!(out, "{:#}", named_json(&shown)),
         (false, several) => print_each(&shown, several, &style, out),
     };
@@ -46,6 +46,16 @@ struct Found {
     points: Points,
     window: Option<Window>,
     marks: Vec<Mark>,
+}
+
+impl Found {
+    fn as_json(&self) -> Value {
+        as_json(&self.points, self.window.as_ref(), &self.marks)
+    }
+
+    fn print(&self, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+        print(&self.points, self.window.as_ref(), &self.marks, style, out)
+    }
 }
 
 async fn points_of(looked: &Looked, replica: &Replica) -> Result<Found, Failure> {
@@ -70,7 +80,7 @@ async fn points_of(looked: &Looked, replica: &Replica) -> Result<Found, Failure>
 /// A list in which each entry names its replica.
 fn named_json(shown: &[(&str, Found)]) -> Value {
     let named = |(name, found): &(&str, Found)| {
-        let mut shown = as_json(found);
+        let mut shown = found.as_json();
         shown["replica"] = json!(name);
         shown
     };
@@ -80,7 +90,7 @@ fn named_json(shown: &[(&str, Found)]) -> Value {
 fn print_each(shown: &[(&str, Found)], several: bool, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     for (at, (name, found)) in shown.iter().enumerate() {
         super::heading(several.then_some(*name), at == 0, out)?;
-        print(found, style, out)?;
+        found.print(style, out)?;
     }
     Ok(())
 }
@@ -92,8 +102,16 @@ async fn window(remote: &Remote, points: &Points) -> Result<Option<Window>, Fail
     Ok(Some(Window { oldest: (oldest.clone(), oldest_ms), newest: (newest.clone(), newest_ms) }))
 }
 
-fn as_json(Found { points, window, marks }: &Found) -> Value {
-    let window = window.as_ref();
+/// For `explain`, which asks for no exact times.
+pub fn ranges_json(points: &Points) -> Value {
+    as_json(points, None, &[])
+}
+
+pub fn print_ranges(points: &Points, out: &mut dyn Write) -> io::Result<()> {
+    print(points, None, &[], &Style::of_stdout(&super::args::OutputFlags::default()), out)
+}
+
+fn as_json(points: &Points, window: Option<&Window>, marks: &[Mark]) -> Value {
     let end =
         |(object, ms): &(LtxObject, i64)| json!({ "txid": object.max_txid.to_string(), "timestamp": timestamp(*ms) });
     let range = |range: &PointRange| {
@@ -129,7 +147,13 @@ fn as_json(Found { points, window, marks }: &Found) -> Value {
     })
 }
 
-fn print(Found { points, window, marks }: &Found, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+fn print(
+    points: &Points,
+    window: Option<&Window>,
+    marks: &[Mark],
+    style: &Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if let Some(Window { oldest, newest }) = window {
         for (word, (object, ms)) in [("oldest", oldest), ("newest", newest)] {
             writeln!(out, "{word}  {}  TXID {}", style.time(*ms), object.max_txid)?;
@@ -210,7 +234,7 @@ mod tests {
         };
         let found = Found { points, window: Some(window), marks: vec![marked] };
         let mut out = Vec::new();
-        print(&found, &Style::default(), &mut out).expect("memory");
+        found.print(&Style::default(), &mut out).expect("memory");
         let wanted = "oldest  2026-11-21T22:30:20Z  TXID 0000000000000004\n\
                       newest  2026-11-21T22:31:22Z  TXID 000000000000000a\n\
                       \n\
@@ -220,7 +244,7 @@ mod tests {
                       2026-11-21T22:13:40Z … 2026-11-21T22:13:40Z  generation 00000000000000a0 of Litestream 0.3, 1 file\n\
                       mark    2026-11-21T22:31:22Z  TXID 000000000000000a  v1\n";
         assert_eq!(String::from_utf8(out).expect("text"), wanted);
-        let shown = as_json(&found);
+        let shown = found.as_json();
         assert_eq!(shown["marks"][0]["name"], "v1");
         assert_eq!(shown["newest"], json!({ "txid": "000000000000000a", "timestamp": "2026-11-21T22:31:22Z" }));
         assert_eq!(

@@ -1,5 +1,5 @@
-//! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`, several at once in `several.rs`, how
-//! to undo it in `undo.rs`.
+//! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`, several at
+//! once in `several.rs`, how to undo it in `undo.rs`.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -67,7 +67,7 @@ mod tests {
             shown(rows, None),
             "path                                  status\n/var/lib/applications/tenants/app.db  ok\n"
         );
-        assert_eq!(shown(rows, Some(30)), "path                    status\n/var/li…enants/app.db   ok\n");
+        assert_eq!(shown(rows, Some(30)), "path                    status\n/var/li…tenants/app.db  ok\n");
         assert!(shown(rows, Some(3)).lines().all(|line| line.chars().count() <= NARROWEST + 8));
         assert_eq!(shown(&[], Some(9)), "");
     }

@@ -55,7 +55,8 @@ fn is_same(a: &Replica, b: &Replica) -> bool {
     a.target.is_same_place(&b.target)
 }
 
-/// A second copy in the same place is none, and one among the files of another replica would hide those.
+/// A second copy in the same place is none, and one among the files of another replica would hide
+/// those.
 fn refuse_within<'a>(databases: impl Iterator<Item = &'a Database> + Clone) -> Result<(), String> {
     let every = || databases.clone().flat_map(|database| database.replicas.iter().map(move |r| (database, r)));
     for (at, (database, replica)) in every().enumerate() {

@@ -1,7 +1,8 @@
 //! An entry with `dir`: what its databases have in common, and what each of them has for itself.
 //!
-//! Paths are derived as Litestream derives them: the path of a database relative to the directory is appended to the path
-//! of each replica, so that either program finds what the other has written.
+//! Paths are derived as Litestream derives them: the path of a database relative to the directory
+//! is appended to the path of each replica, so that either program finds what the other has
+//! written.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -79,8 +80,8 @@ pub fn of_entry(
     Ok(Directory { selection, watch, notes, model })
 }
 
-/// For what concerns directories and databases alike: an entry that stands for all databases of a directory. Of several
-/// entries for the databases of one directory the first is enough.
+/// For what concerns directories and databases alike: an entry that stands for all databases of a
+/// directory. Of several entries for the databases of one directory the first is enough.
 pub fn stand_ins(directories: &[Directory]) -> Vec<Database> {
     let mut seen = HashSet::new();
     let new =
@@ -106,7 +107,8 @@ impl Directory {
         &self.model.replicas
     }
 
-    /// The database at this absolute path, if it is one of this directory. The error completes "PATH: ".
+    /// The database at this absolute path, if it is one of this directory. The error completes
+    /// "PATH: ".
     pub fn at(&self, path: &Path) -> Option<Result<Database, String>> {
         let relative = path.strip_prefix(self.root()).ok()?;
         self.selection.covers(relative).then(|| self.database(relative))
@@ -175,16 +177,17 @@ fn go_join(prefix: &str, relative: &str) -> String {
 }
 
 impl Options {
-    /// The database that is configured under this path: by an entry of its own, or because it lies, or would lie, in a
-    /// directory of the configuration.
+    /// The database that is configured under this path: by an entry of its own, or because it lies,
+    /// or would lie, in a directory of the configuration.
     pub fn find(&self, db: &Path) -> Option<Database> {
         let listed = self.databases.iter().find(|database| database.path == db).cloned();
         listed.or_else(|| self.directories.iter().find_map(|directory| directory.at(db)?.ok()))
     }
 
-    /// What lies in the directories of the configuration now. What has an entry of its own, or was found by an earlier one,
-    /// is not named again. `places` are those of the databases so far; those of the databases that are found are added.
-    /// For a time when none of them is replicated by this process.
+    /// What lies in the directories of the configuration now. What has an entry of its own, or was
+    /// found by an earlier one, is not named again. `places` are those of the databases so far;
+    /// those of the databases that are found are added. For a time when none of them is replicated
+    /// by this process.
     pub fn in_directories(&self, places: &mut Places) -> Vec<InDirectory> {
         let mut found = Vec::new();
         for directory in &self.directories {

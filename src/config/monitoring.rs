@@ -112,7 +112,8 @@ pub enum OnReplicationEnd {
     Stop,
 }
 
-/// What becomes of the others, and of the application, when a database cannot be restored or replicated at the start.
+/// What becomes of the others, and of the application, when a database cannot be restored or
+/// replicated at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDatabaseFailure {
     /// Nothing is started.

@@ -17,8 +17,8 @@ pub struct Options {
     pub databases: Vec<Database>,
     /// Entries with `dir`: their databases are found on the disk, and in their replicas.
     pub directories: Vec<Directory>,
-    /// What becomes of the others when a database cannot be replicated; `None`: they live, unless something would be started
-    /// without it.
+    /// What becomes of the others when a database cannot be replicated; `None`: they live, unless
+    /// something would be started without it.
     pub on_database_failure: Option<OnDatabaseFailure>,
     /// The application's command line (`exec`, `-exec`), split into words by whoever runs it.
     pub exec: Option<String>,
@@ -129,8 +129,8 @@ pub struct Directory {
     /// Databases that come and go are noticed while the program runs.
     pub watch: bool,
     pub(super) notes: Notes,
-    /// What every database has. Its path is that of the directory, and its replicas are those below which the databases
-    /// have theirs.
+    /// What every database has. Its path is that of the directory, and its replicas are those below
+    /// which the databases have theirs.
     pub model: Database,
 }
 

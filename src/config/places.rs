@@ -1,5 +1,5 @@
-//! Where the replicas and the notes of databases lie: what a new one would collide with is found without a look at all of
-//! them, of which there may be ten thousand.
+//! Where the replicas and the notes of databases lie: what a new one would collide with is found
+//! without a look at all of them, of which there may be ten thousand.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -34,8 +34,8 @@ impl Places {
         self.databases.contains_key(database)
     }
 
-    /// Takes the places of one more database, or says what is in its way: the database that holds one of them, and a clause
-    /// that completes "PATH: ".
+    /// Takes the places of one more database, or says what is in its way: the database that holds
+    /// one of them, and a clause that completes "PATH: ".
     pub fn claim(&mut self, database: &Database) -> Result<(), String> {
         match self.obstacle(database) {
             Some((_, why)) => Err(why),
@@ -46,7 +46,8 @@ impl Places {
         }
     }
 
-    /// What is in the way of a database: the one that holds a place, and why that is none for this one.
+    /// What is in the way of a database: the one that holds a place, and why that is none for this
+    /// one.
     pub fn obstacle(&self, database: &Database) -> Option<(PathBuf, String)> {
         if self.knows(&database.path) {
             return Some((database.path.clone(), "it is configured already".into()));

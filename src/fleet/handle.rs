@@ -52,7 +52,8 @@ impl FleetHandle {
         self.ask(move |fleet| fleet.add(registration)).await?
     }
 
-    /// Shows a database that could not be made ready: it is not replicated, and why is told to whoever asks.
+    /// Shows a database that could not be made ready: it is not replicated, and why is told to
+    /// whoever asks.
     pub async fn leave_out(&self, path: PathBuf, meta_path: PathBuf, why: String) {
         // Where the task is gone, so is what it would tell.
         let _ = self.ask(move |fleet| fleet.leave_out(path, meta_path, why)).await;

@@ -49,7 +49,8 @@ impl Ability {
         }
     }
 
-    fn consequence(self) -> &'static str {
+    /// What the file system is said to do without, and what that means.
+    pub fn consequence(self) -> &'static str {
         match self {
             Ability::SyncDir => "cannot make the name of a new file durable: a power loss may take the newest files",
             Ability::SyncFile => "cannot make a file durable: a power loss may take the newest files",

@@ -16,6 +16,8 @@ pub struct Facts {
     pub operations: Vec<Operated>,
     /// The HTTP requests for them, by store and kind.
     pub requests: Vec<Requested>,
+    /// Over how long they were made.
+    pub up: Duration,
     pub process: ProcessFacts,
 }
 
@@ -200,6 +202,7 @@ pub mod testing {
             databases: vec![app, fenced, halted],
             operations: vec![put],
             requests: vec![Requested { store: "s3://backups".into(), request: "PutObject", count: 5 }],
+            up: Duration::from_secs(7200),
             process: ProcessFacts {
                 cpu: Some(Duration::from_millis(1250)),
                 open_files: Some(17),

@@ -48,7 +48,9 @@ impl Source for Gather {
         let proved = self.proved.borrow().clone();
         let mut databases: Vec<DatabaseFacts> = views.iter().map(|view| database(view, &proved, now)).collect();
         let (operations, requests) = traffic(&views);
-        let mut facts = Facts { phase, max_lag: self.max_lag, operations, requests, ..Facts::default() };
+        let up_ms = self.clock.unix_ms().saturating_sub(self.started_at_ms);
+        let up = Duration::from_millis(u64::try_from(up_ms).unwrap_or(0));
+        let mut facts = Facts { phase, max_lag: self.max_lag, operations, requests, up, ..Facts::default() };
         if with_files {
             let started_at_ms = self.started_at_ms;
             (databases, facts.process) = blocking(move || {

@@ -10,7 +10,7 @@ use super::exposition::{Exposition, Family, Kind};
 use super::facts::{DatabaseFacts, Facts, Phase, ProofFacts, ReplicaFacts, State};
 use super::health::readiness;
 use crate::status::Tallied;
-use crate::store::DURATION_BUCKETS;
+use crate::store::{DURATION_BUCKETS, price};
 use Kind::{Counter, Gauge, Histogram};
 
 /// The label of the database, which nearly every family has.
@@ -130,6 +130,23 @@ fn operations(page: &mut Exposition, facts: &Facts) {
     for asked in &facts.requests {
         requests.number(&[("store", &asked.store), ("request", asked.request)], asked.count);
     }
+    let help =
+        "US dollars for a month of requests as those since the start, at S3's list prices; storage is not in it.";
+    let mut month = page.family("millstream_store_requests_month_dollars", Gauge, help);
+    for (store, dollars) in month_of_requests(facts) {
+        month.sample(&[("store", store)], dollars);
+    }
+}
+
+/// The first hour counts as a whole one: a start asks for more than what comes after it.
+fn month_of_requests(facts: &Facts) -> BTreeMap<&str, f64> {
+    let hours = (facts.up.as_secs_f64() / 3600.0).max(1.0);
+    let mut stores = BTreeMap::new();
+    for asked in &facts.requests {
+        let dollars = price::of_requests(asked.request, asked.count as f64 / hours * price::HOURS);
+        *stores.entry(asked.store.as_str()).or_insert(0.0) += dollars;
+    }
+    stores
 }
 
 /// A gauge that is 1 in one state: name, help, condition.

@@ -19,6 +19,7 @@
 //!   roots.rs     pure: where replicas begin below a place
 //!   leftover.rs  what killed processes leave beside it
 //!   audit.rs     pure: what is wrong with a replica
+//!   cost.rs      pure: what a replica costs a month
 //! ```
 //!
 //! A listing is one LIST of everything. What is not an LTX object under the one name it can have is
@@ -26,6 +27,7 @@
 
 mod audit;
 mod common;
+mod cost;
 mod created;
 mod ends;
 mod leftover;
@@ -42,6 +44,7 @@ mod v03;
 
 pub use audit::{Audit, Evidence, Finding, Seen, Severity, Span, What, audit};
 pub use common::{common_ends, is_same_commit};
+pub use cost::{Line, Monthly, Rates, ceiling, month, rates};
 pub use ends::Unsound;
 pub use level::Level;
 pub use listing::{Listing, OtherLayout, Resembles};

@@ -1,5 +1,5 @@
-//! Databases of the directories in the configuration, at the start: what lies there, and what should lie there because there is
-//! a backup of it.
+//! Databases of the directories in the configuration, at the start: what lies there, and what
+//! should lie there because there is a backup of it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use crate::replicate::blocking;
 use crate::store::StoreError;
 use crate::store::s3::Clients;
 
-/// Takes the databases that lie in the directories into the job's list. What cannot be replicated is told.
+/// Takes the databases that lie in the directories into the job's list. What cannot be replicated
+/// is told.
 pub async fn take_in(job: &mut Job) -> Vec<(PathBuf, Failure)> {
     if job.options.directories.is_empty() {
         return Vec::new();
@@ -35,8 +36,9 @@ fn at(path: &Path, why: &str) -> Failure {
     Failure::told(CANNOT_WRITE, format!("{}: {why}", path.display()))
 }
 
-/// Takes the databases into the list of which there is a backup below a replica of their directory, and that are missing on the
-/// disk. Where it cannot be found out which there are, the directory is told.
+/// Takes the databases into the list of which there is a backup below a replica of their directory,
+/// and that are missing on the disk. Where it cannot be found out which there are, the directory is
+/// told.
 pub async fn take_in_missing(job: &mut Job, failed_before: &[(PathBuf, Failure)]) -> Vec<(PathBuf, Failure)> {
     let (mut places, mut failed, mut missing) = (Places::of(&job.options.databases), Vec::new(), Vec::new());
     let is_restored =
@@ -76,8 +78,8 @@ pub async fn take_in_missing(job: &mut Job, failed_before: &[(PathBuf, Failure)]
     failed
 }
 
-/// The databases of a directory that have a backup in one of its replicas, relative to it. All of the replicas are asked. The
-/// first one has to answer; of the others it is said when one does not.
+/// The databases of a directory that have a backup in one of its replicas, relative to it. All of
+/// the replicas are asked. The first one has to answer; of the others it is said when one does not.
 pub async fn backups_of(directory: &Directory) -> Result<BTreeSet<PathBuf>, Failure> {
     let (mut found, mut clients) = (BTreeSet::new(), Clients::default());
     for (at, replica) in directory.replicas().iter().enumerate() {

@@ -1,4 +1,5 @@
-//! One database among many that cannot be restored or replicated: what becomes of the others, and of the application.
+//! One database among many that cannot be restored or replicated: what becomes of the others, and
+//! of the application.
 
 use std::path::PathBuf;
 
@@ -15,8 +16,8 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    /// By the configuration. Where that says nothing, nothing is started without one of its databases; but where nothing
-    /// would be started, the others must not suffer.
+    /// By the configuration. Where that says nothing, nothing is started without one of its
+    /// databases; but where nothing would be started, the others must not suffer.
     pub fn of(job: &Job) -> LeftOut {
         let starts_something = job.app.is_some() || job.migrate.is_some();
         let goes_on = match job.options.on_database_failure {
@@ -26,8 +27,8 @@ impl LeftOut {
         LeftOut { goes_on, starts_something, failed: Vec::new() }
     }
 
-    /// Takes in failures, and says what becomes of the others; an error is the end. `left` of the databases are in order, or
-    /// more may come, if `may_come`.
+    /// Takes in failures, and says what becomes of the others; an error is the end. `left` of the
+    /// databases are in order, or more may come, if `may_come`.
     pub fn take(&mut self, failed: Vec<(PathBuf, Failure)>, left: usize, may_come: bool) -> Result<(), Failure> {
         if !self.goes_on || left == 0 && !may_come {
             let more = failed.len().saturating_sub(1);

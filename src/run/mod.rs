@@ -17,7 +17,7 @@
 //!   directories.rs  the databases of directories, on the disk and in their replicas
 //!   left_out.rs  pure: what becomes of the others when one cannot be made ready
 //!   connect.rs  typed options → stores and settings of the rooms below
-//!   register.rs  databases that are registered later: through the control socket, or as they appear
+//!   register.rs  databases that are registered later: through the control socket, or found
 //!   watch_directories.rs  beside it all: databases that come and go
 //!   restore_missing.rs   restore one database: the lock, the log lines, the note for replication
 //!   forward.rs  bring a database forward that is an earlier state of the history

@@ -10,7 +10,8 @@ use crate::fsx::{Context, FsError};
 use crate::replicate::blocking;
 use crate::sqlite::{Presence, check_access, look_at_file};
 
-/// Checks each of them, on a thread: a file system may not answer at once. Those that fail are told.
+/// Checks each of them, on a thread: a file system may not answer at once. Those that fail are
+/// told.
 pub(super) async fn check_each(databases: &[Database]) -> Vec<(PathBuf, Failure)> {
     let databases = databases.to_vec();
     let failed = |database: &Database| Some((database.path.clone(), check(database).err()?));

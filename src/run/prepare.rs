@@ -83,8 +83,8 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Makes all databases ready to be replicated. What failed, and why, is told beside them: after the first failure the others
-/// are given up, unless `goes_on`.
+/// Makes all databases ready to be replicated. What failed, and why, is told beside them: after the
+/// first failure the others are given up, unless `goes_on`.
 pub async fn prepare<'a>(
     job: &'a Job,
     governor: &Governor,

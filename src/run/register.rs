@@ -1,5 +1,5 @@
-//! Databases that are registered while the others are replicated: from outside, through the control socket, and as they appear
-//! in a directory.
+//! Databases that are registered while the others are replicated: from outside, through the control
+//! socket, and as they appear in a directory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -147,8 +147,8 @@ pub struct Waiting {
     prepared: Prepared,
 }
 
-/// The same up to the moment at which the database gets its name. Another replica that has the same state is tried when the
-/// one that has the newest turns out to be unreadable.
+/// The same up to the moment at which the database gets its name. Another replica that has the same
+/// state is tried when the one that has the newest turns out to be unreadable.
 pub async fn prepare_newest(
     backups: &[Backup],
     recovery: &Recovery,
@@ -222,7 +222,8 @@ impl Waiting {
     }
 }
 
-/// A state of the past, or of a history that is not LTX, is not continued: replication begins with an image.
+/// A state of the past, or of a history that is not LTX, is not continued: replication begins with
+/// an image.
 async fn note_for_replication(recovery: &Recovery, replica: String, restored: &Restored) {
     let (Some(meta_path), Target::Latest, Reached::Ltx { txid, header }) =
         (&recovery.meta_path, recovery.request.target, restored.reached)
@@ -231,7 +232,7 @@ async fn note_for_replication(recovery: &Recovery, replica: String, restored: &R
     };
     let output = recovery.request.output.clone();
     let state = LocalState::open(&output, meta_path);
-    // The restored file may belong to somebody else than what the directory was prepared for.
+    // The restored file may have another owner than the directory was made for.
     let marked = blocking(move || {
         let marker = RestoreMarker::of(&output, &replica, txid, header.page_size, header.commit)?;
         state.prepare().and_then(|()| state.mark_restored(&marker))

@@ -70,8 +70,8 @@ impl Lived {
     }
 }
 
-/// Waits until each of these databases lets the application start; `Some` when one of them forbids it. With `goes_on` one that
-/// fails is not waited for, as long as there are others.
+/// Waits until each of these databases lets the application start; `Some` when one of them forbids
+/// it. With `goes_on` one that fails is not waited for, as long as there are others.
 pub async fn wait_until_ready(
     ids: &BTreeSet<DatabaseId>,
     heard: &mut FleetEvents,

@@ -1,5 +1,5 @@
-//! Databases that come and go in the directories that are watched. The decision is made in `directory/changes.rs`; here it is
-//! waited for and carried out.
+//! Databases that come and go in the directories that are watched. The decision is made in
+//! `directory/changes.rs`; here it is waited for and carried out.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,8 @@ impl Watching {
         Watching { stop, trees }
     }
 
-    /// Looks once more, so that what was created last is registered before everything is brought to its end.
+    /// Looks once more, so that what was created last is registered before everything is brought to
+    /// its end.
     pub async fn finish(mut self) {
         self.stop.cancel();
         let all = async { while self.trees.join_next().await.is_some() {} };
@@ -240,7 +241,7 @@ impl Tree {
                 self.known.leaving.insert(path.clone());
                 self.leaving.spawn(async move { (path, ending.await) });
             }
-            // Somebody else has removed it already.
+            // It was unregistered already.
             None => self.registry.forget(&absolute).await,
         }
     }

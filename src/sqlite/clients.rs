@@ -114,6 +114,22 @@ fn files(path: &Path) -> Vec<Metadata> {
     names.iter().filter_map(|name| fs::metadata(name).ok()).collect()
 }
 
+/// Another process that has a database open, as far as it can be seen from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    pub pid: i32,
+    /// Name and process id.
+    pub name: String,
+}
+
+/// Who has the database open to write to it, or has a lock on one of its files. Opens none of them.
+pub fn programs(path: &Path) -> Vec<Program> {
+    let files = files(path);
+    let mut pids = openers(&files);
+    pids.extend(lockers(&fs::read_to_string("/proc/locks").unwrap_or_default(), &files));
+    pids.into_iter().map(|pid| Program { pid, name: name_of(pid) }).collect()
+}
+
 /// The processes that have a lock on the file, by name, as far as they can be seen from here.
 pub fn lock_holders(path: &Path) -> Vec<String> {
     let files: Vec<Metadata> = fs::metadata(path).into_iter().collect();

@@ -23,6 +23,7 @@
 //!   varint.rs            the integers in records and cells
 //!   pages.rs             page images through `sqlite_dbpage`, always of one snapshot
 //!   version.rs           the WAL-reset bug gate
+//!   library.rs           which SQLite another program runs on
 //! ```
 //!
 //! # The trap that shapes this room
@@ -49,6 +50,7 @@ mod error;
 mod exclusive;
 mod final_checkpoint;
 mod header;
+mod library;
 mod mark;
 mod pages;
 mod presence;
@@ -62,16 +64,17 @@ pub use access::check_access;
 pub use backfill::Backfill;
 pub use byte_lock::{Bytes as LockBytes, is_locked_by_another_process};
 pub use checkpoint_lock::CheckpointLock;
-pub use clients::{InUse, keep_clients_out, lock_holders};
+pub use clients::{InUse, Program, keep_clients_out, lock_holders, programs};
 pub use connection::{Checkpoint, CheckpointMode, Connection, uri};
 pub use error::SqliteError;
 pub use exclusive::{Holder, Journal, Locked, look_at_locks};
 pub use final_checkpoint::checkpoint_and_close;
 pub use header::DbHeader;
+pub use library::version_in_process;
 pub use mark::{Mark, WalMark};
 pub use presence::{Content, Presence, look_at_file};
 pub use varint::varint;
-pub use version::{check_version, library_version};
+pub use version::{check_version, has_wal_reset_bug, library_version};
 #[cfg(test)]
 pub use wal::recovery::in_byte_order;
 pub use wal::{FrameChecksum, FrameStream, Salts, StreamError, WAL_HEADER_LEN, Wal, WalError, frame_len, frame_offset};

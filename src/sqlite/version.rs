@@ -26,6 +26,14 @@ pub fn check_version() -> Result<(), String> {
     Err(format!("SQLite {} has the WAL-reset bug: millstream needs 3.51.3 or later", rusqlite::version()))
 }
 
+/// Whether a library of another program, of this version (`X.Y.Z`), has the bug: its checkpoints can lose pages.
+pub fn has_wal_reset_bug(version: &str) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse::<i32>());
+    let mut part = || parts.next().and_then(Result::ok).unwrap_or(0);
+    let number = part() * 1_000_000 + part() * 1_000 + part();
+    number >= 3_007_000 && !is_fixed(number)
+}
+
 /// The linked library's version, for people.
 pub fn library_version() -> &'static str {
     rusqlite::version()
@@ -42,6 +50,15 @@ mod tests {
         }
         for good in [3_044_006, 3_050_007, 3_051_003, 3_053_000, 3_054_001] {
             assert!(is_fixed(good), "{good}");
+        }
+    }
+
+    #[test]
+    fn other_programs_are_judged_by_the_text_of_their_version() {
+        for (version, expected) in
+            [("3.40.1", true), ("3.51.2", true), ("3.44.6", false), ("3.51.3", false), ("3.6.23", false)]
+        {
+            assert_eq!(has_wal_reset_bug(version), expected, "{version}");
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::traffic::{Operation, Traffic};
-use super::{Body, Chunks, Deleted, Head, Key, Listed, OpenUpload, Put, Range, Result, Store};
+use super::{Body, Chunks, Deleted, Head, Key, Lacks, Listed, OpenUpload, Put, Range, Result, Store};
 use crate::clock::MACHINE;
 
 pub struct Counted {
@@ -65,6 +65,10 @@ impl Store for Counted {
 
     fn traffic(&self) -> Option<&Arc<Traffic>> {
         Some(&self.traffic)
+    }
+
+    fn lacks(&self) -> Lacks {
+        self.store.lacks()
     }
 
     async fn put(&self, key: &Key, put: Put) -> Result<()> {

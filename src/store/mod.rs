@@ -22,6 +22,7 @@ mod counted;
 mod file;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod price;
 pub mod probe;
 pub mod s3;
 mod throttle;
@@ -163,6 +164,17 @@ pub struct Deleted {
     pub refused: Vec<(Key, StoreError)>,
 }
 
+/// What a store was found not to do while it was used. It is made up for, at a price.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// It refuses conditional puts: between a look and a put a rival can come in.
+    pub conditions: bool,
+    /// It answers with more than the range that was asked for.
+    pub ranges: bool,
+    /// Each object is deleted by a request of its own.
+    pub batch_deletes: bool,
+}
+
 /// Variants are the caller's next move. `detail` says what failed on what, without secrets.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -202,6 +214,11 @@ pub trait Store: Send + Sync {
     /// Where what is asked of it is counted.
     fn traffic(&self) -> Option<&Arc<Traffic>> {
         None
+    }
+
+    /// As far as it has shown.
+    fn lacks(&self) -> Lacks {
+        Lacks::default()
     }
 
     async fn put(&self, key: &Key, put: Put) -> Result<()>;

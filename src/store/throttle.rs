@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, Traffic};
+use super::{Chunks, Deleted, Head, Key, Lacks, Listed, Put, Range, Result, Store, Traffic};
 use crate::clock::MACHINE;
 
 /// So much of a second's worth may come at once.
@@ -72,6 +72,10 @@ impl Store for Throttled {
 
     fn traffic(&self) -> Option<&Arc<Traffic>> {
         self.store.traffic()
+    }
+
+    fn lacks(&self) -> Lacks {
+        self.store.lacks()
     }
 
     async fn put(&self, key: &Key, put: Put) -> Result<()> {

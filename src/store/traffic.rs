@@ -1,7 +1,7 @@
 //! What was asked of a store: operations, as this program thinks of them, and the HTTP requests
 //! that they took. Counted where they are made; nothing is decided by it.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::StoreError;
@@ -82,7 +82,11 @@ pub struct Traffic {
     store: String,
     operations: [One; Operation::ALL.len()],
     requests: [AtomicU64; REQUESTS.len()],
+    /// By how much the store's clock is ahead of ours, by its newest answer. [`UNTOLD`]: it has not said.
+    clock_ahead_ms: AtomicI64,
 }
+
+const UNTOLD: i64 = i64::MIN;
 
 /// One operation's numbers at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,7 +114,7 @@ impl Traffic {
     /// `kind` is Litestream's name of it; `store` the address without a path.
     pub fn new(kind: &'static str, store: impl Into<String>) -> Traffic {
         let (operations, requests) = (Default::default(), Default::default());
-        Traffic { kind, store: store.into(), operations, requests }
+        Traffic { kind, store: store.into(), operations, requests, clock_ahead_ms: AtomicI64::new(UNTOLD) }
     }
 
     pub fn did<T>(&self, operation: Operation, took: Duration, done: &Result<T, StoreError>) {
@@ -134,6 +138,16 @@ impl Traffic {
     pub fn requested(&self, name: &str) {
         let at = REQUESTS.iter().position(|known| *known == name).unwrap_or(REQUESTS.len() - 1);
         self.requests[at].fetch_add(1, Relaxed);
+    }
+
+    /// An answer has said what time it is there, at `now_ms` of our clock.
+    pub fn told_the_time(&self, there_ms: i64, now_ms: i64) {
+        self.clock_ahead_ms.store(there_ms.saturating_sub(now_ms).max(UNTOLD + 1), Relaxed);
+    }
+
+    /// By how much the store's clock is ahead of ours, to a second or so.
+    pub fn clock_ahead_ms(&self) -> Option<i64> {
+        Some(self.clock_ahead_ms.load(Relaxed)).filter(|ahead| *ahead != UNTOLD)
     }
 
     fn of(&self, operation: Operation) -> &One {

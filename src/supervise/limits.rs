@@ -76,3 +76,8 @@ fn descriptor() -> Option<OwnedFd> {
 pub fn at_start() -> Option<rlimit> {
     AT_START.get().copied()
 }
+
+/// The soft limit that this process was started with, and the hard one up to which it raises it.
+pub fn open_files() -> Option<(u64, u64)> {
+    at_start().map(|limit| (limit.rlim_cur, limit.rlim_max))
+}

@@ -67,6 +67,7 @@ pub use drive::supervise;
 pub use escalate::{SYNC_RESERVE, SYNC_SHARE, Scope, StopPolicy, split};
 pub use files::files_of_descendants;
 pub use image::SpawnOptions;
+pub use limits::open_files;
 pub use reaper::Reaper;
 pub use signal::Signal;
 pub use signals::{InstallError, Signals};

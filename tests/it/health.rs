@@ -289,7 +289,7 @@ fn an_address_that_is_taken_keeps_nothing_from_running_and_is_had_later() {
     let mut running =
         rig.supervise(rig.app(&["create", "rows:1", &touch(&rig, "ready"), "idle", "term-exit:0"])).spawn();
     running.wait_until("the application runs", || rig.path("ready").exists());
-    running.wait_until_says(0, &["cannot listen at", &address, "everything else goes on"]);
+    running.wait_until_says(0, &["cannot listen at", &address, "trying again every"]);
     drop(taken);
     running.wait_until_says(0, &["metrics and health are served at", &address]);
     // Found by the configuration, as in a container.

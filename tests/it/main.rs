@@ -13,6 +13,7 @@ mod control;
 mod copy;
 mod crash;
 mod directories;
+mod doctor;
 mod doubt;
 mod environment;
 mod exit_codes;

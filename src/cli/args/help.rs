@@ -103,7 +103,7 @@ fn section(text: &mut String, title: &str, lines: impl Iterator<Item = (&'static
 pub const GROUPS: &[(&str, &[&str])] = &[
     ("Run an application", &["run", "replicate", "health"]),
     ("Look at replicas and restore", &["restore", "points", "mark", "copy", "ltx", "verify"]),
-    ("Look at the configuration and at this machine", &["databases", "status", "reset"]),
+    ("Look at the configuration and at this machine", &["databases", "status", "doctor", "explain", "reset"]),
     (
         "Ask a running process through its control socket",
         &["list", "info", "sync", "snapshot", "start", "stop", "register", "unregister"],

@@ -57,7 +57,8 @@ pub struct Restore {
     /// URL]
     #[arg(short, long, value_name = "PATH", help_heading = TARGET)]
     pub output: Option<PathBuf>,
-    /// Restore a whole directory: the databases below URL, or of this directory in the configuration file
+    /// Restore a whole directory: the databases below URL, or of this directory in the
+    /// configuration file
     #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "txid", "all"])]
     pub dir: Option<PathBuf>,
     /// Restore every database of the configuration file, all of them or none

@@ -1,8 +1,8 @@
 //! `restore -dir` and `restore -all`: many databases side by side, under one limit.
 //!
-//! A directory is restored database by database: each has its own result, and the exit code is that of the worst. With `-all`
-//! they belong together: every one of them is complete and durable beside its place before the first gets its name, and when
-//! one fails none does.
+//! A directory is restored database by database: each has its own result, and the exit code is that
+//! of the worst. With `-all` they belong together: every one of them is complete and durable beside
+//! its place before the first gets its name, and when one fails none does.
 
 use std::path::{Path, PathBuf};
 

@@ -1,9 +1,9 @@
-//! What SQLite itself leaves in the database file is never taken for somebody else's doing.
+//! What SQLite itself leaves in the database file is never taken for a write past it.
 
 use super::*;
 
 /// A checkpoint that our read transaction stops does not copy a page that was written again beyond
-/// it. Nobody else has touched the file then, though it does not hold what was captured.
+/// it. No other program has touched the file then, though it does not hold what was captured.
 #[test]
 fn a_page_that_a_checkpoint_has_left_out_is_no_suspicion() {
     let mut rig = Rig::new(&format!("{SETUP}; INSERT INTO t(x) VALUES ('first')"));

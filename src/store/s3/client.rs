@@ -15,7 +15,7 @@ use aws_config::profile::region::ProfileFileRegionProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextMut, BeforeTransmitInterceptorContextRef};
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
@@ -25,12 +25,12 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::error::BoxError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
-use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_types::service_config::ServiceConfigKey;
 
 use super::super::{Result, StoreError, Traffic};
 use super::answer::Suspicious;
 use super::condition::Habits;
+use super::counting::Counting;
 use super::endpoint::endpoint_url;
 use super::plain::Assumed;
 use super::provider::DEFAULT_REGION;
@@ -264,27 +264,6 @@ pub(super) fn uploading(body_len: usize) -> Builder {
         .operation_attempt_timeout(ATTEMPT_TIMEOUT + for_body)
         .build();
     Builder::new().timeout_config(timeouts)
-}
-
-/// Counts the requests that go out, every try of one.
-#[derive(Debug)]
-struct Counting(Arc<Traffic>);
-
-#[dyn_dispatch_hint]
-impl Intercept for Counting {
-    fn name(&self) -> &'static str {
-        "Counting"
-    }
-
-    fn read_before_transmit(
-        &self,
-        _context: &BeforeTransmitInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        config: &mut ConfigBag,
-    ) -> std::result::Result<(), BoxError> {
-        self.0.requested(config.load::<Metadata>().map_or("", |metadata| metadata.name()));
-        Ok(())
-    }
 }
 
 /// Asks Tigris for the newest version from every region.

@@ -24,6 +24,7 @@ mod causes;
 mod chain;
 mod client;
 mod condition;
+mod counting;
 mod delete;
 mod download;
 mod endpoint;
@@ -59,12 +60,13 @@ mod visit;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 
-use super::{Chunks, Deleted, Head, Key, Listed, OpenUpload, Put, Range, Result, Store, Traffic};
+use super::{Chunks, Deleted, Head, Key, Lacks, Listed, OpenUpload, Put, Range, Result, Store, Traffic};
 use answer::{size, unix_ms};
 pub use client::Clients;
 use condition::Habits;
@@ -190,6 +192,15 @@ impl Store for S3Store {
 
     fn traffic(&self) -> Option<&Arc<Traffic>> {
         Some(&self.traffic)
+    }
+
+    fn lacks(&self) -> Lacks {
+        let is_so = |habit: &AtomicBool| habit.load(Relaxed);
+        Lacks {
+            conditions: is_so(&self.habits.refuses_conditions),
+            ranges: is_so(&self.habits.ignores_ranges),
+            batch_deletes: is_so(&self.habits.deletes_singly),
+        }
     }
 
     async fn put(&self, key: &Key, put: Put) -> Result<()> {

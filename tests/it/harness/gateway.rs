@@ -23,6 +23,12 @@ pub enum Mood {
     NoConditions,
     /// Answers every range with the whole object.
     NoRanges,
+    /// Denies every delete.
+    NoDeletes,
+    /// Takes a conditional put as if it had no condition.
+    IgnoresConditions,
+    /// Says in every answer that it is two hours later.
+    TwoHoursLater,
 }
 
 pub struct Gateway {
@@ -93,6 +99,27 @@ impl Shared {
                     b"<Error><Code>NotImplemented</Code><Message>A header is not implemented.</Message></Error>";
                 request.reply("501 Not Implemented", "Content-Type: application/xml\r\n", error)
             }),
+            Mood::NoDeletes => {
+                let is_delete = request.method == "DELETE" || request.target.contains("?delete");
+                is_delete.then(|| {
+                    let error = b"<Error><Code>AccessDenied</Code><Message>No deletes.</Message></Error>";
+                    request.reply("403 Forbidden", "Content-Type: application/xml\r\n", error)
+                })
+            }
+            Mood::IgnoresConditions => {
+                // The header is signed, so it is the object that goes.
+                if request.header("if-none-match").is_some() {
+                    super::remote::delete(&request.key());
+                }
+                None
+            }
+            Mood::TwoHoursLater => {
+                let mut answer = Vec::new();
+                let mut upstream = TcpStream::connect(server)?;
+                upstream.write_all(&request.passed_on())?;
+                io::Read::read_to_end(&mut upstream, &mut answer)?;
+                Some(two_hours_later(&answer))
+            }
             Mood::NoRanges => request.header("range").and_then(|_| {
                 let whole = super::remote::fetch(&request.key())?;
                 Some(request.reply("200 OK", "ETag: \"whole\"\r\nContent-Type: application/octet-stream\r\n", &whole))
@@ -112,6 +139,17 @@ impl Shared {
         }
         client.shutdown(Shutdown::Both)
     }
+}
+
+/// The answer with another `Date`.
+fn two_hours_later(answer: &[u8]) -> Vec<u8> {
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(answer.len());
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2);
+    let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&later).expect("a date");
+    let head = String::from_utf8_lossy(&answer[..end]);
+    let others = head.split("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("date:"));
+    let head = others.chain([format!("Date: {date}").as_str()]).collect::<Vec<_>>().join("\r\n");
+    [head.as_bytes(), &answer[end..]].concat()
 }
 
 const PAGE: &[u8] = b"<!DOCTYPE html><html><body>Welcome. Please accept the conditions of this network.</body></html>";

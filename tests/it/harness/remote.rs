@@ -202,6 +202,14 @@ pub fn fetch(key: &str) -> Option<Vec<u8>> {
     })
 }
 
+/// Removes the object of this key from the test's bucket.
+pub fn delete(key: &str) {
+    block_on(async {
+        let gone = client().delete_object().bucket(BUCKET).key(key).send().await;
+        gone.map(drop).expect("delete an object");
+    });
+}
+
 async fn s3_keys(prefix: String) -> Vec<String> {
     let mut pages = client().list_objects_v2().bucket(BUCKET).prefix(prefix).into_paginator().send();
     let mut keys = Vec::new();

@@ -15,6 +15,7 @@ const TAKE_THE_MACHINES: &[&str] = &[
     "store/file/publish",
     "store/file/walk",
     "store/probe",
+    "store/s3/counting",
     "store/throttle",
     "supervise/child",
     "supervise/defect",

@@ -25,6 +25,15 @@ fn in_memory(number: u64) -> Queue {
 
 impl Rig {
     fn new() -> Rig {
+        let mut rig = Rig::unlocated(false);
+        let (end, is_known) = (Some(txid(5)), true);
+        let seen = Seen { end, synced_to: None, is_known, is_reset: false, is_new: false, at: Duration::ZERO };
+        rig.tell(Event::Remote(RemoteDone::Looked(Ok(seen))));
+        rig
+    }
+
+    /// The bucket is being looked at.
+    fn unlocated(once: bool) -> Rig {
         let config = Config {
             monitor_interval: Duration::from_secs(1),
             checkpoint_interval: Duration::from_secs(60),
@@ -35,7 +44,7 @@ impl Rig {
             max_sync_wal_bytes: 1 << 20,
             final_retry_interval: Duration::from_millis(500),
             proof_lasts: Duration::MAX,
-            once: false,
+            once,
             mirror_interval: None,
         };
         let start = Instant::now();
@@ -45,9 +54,6 @@ impl Rig {
         let core = Core::new(config, 1, lane, known, now);
         let mut rig = Rig { core, start, now_ms: 0, lane };
         rig.tell(Event::Timer);
-        let (end, is_known) = (Some(txid(5)), true);
-        let seen = Seen { end, synced_to: None, is_known, is_reset: false, is_new: false, at: Duration::ZERO };
-        rig.tell(Event::Remote(RemoteDone::Looked(Ok(seen))));
         rig
     }
 
@@ -256,5 +262,21 @@ fn nothing_is_answered_and_nothing_ends_while_the_file_is_not_examined() {
         let effects = rig.tell_local(LocalDone::Captured(Ok(false)));
         assert_eq!(answers(&effects), [(1, Ok(Some(5)))]);
         assert_eq!(rig.core.outcome().is_some(), is_ending);
+    }
+}
+
+/// A cron job must not wait for a replica for ever; replication beside an application does.
+#[test]
+fn shipping_once_ends_when_the_replica_stays_away() {
+    for once in [true, false] {
+        let mut rig = Rig::unlocated(once);
+        let mut fails = |second: u64| {
+            rig.now_ms = second * 1000;
+            let away = || Trouble::Passing { why: "no answer".into(), refused: false };
+            rig.tell(Event::Remote(RemoteDone::Looked(Err(away()))));
+            rig.core.outcome().is_some()
+        };
+        assert!(!fails(0) && !fails(29));
+        assert_eq!(fails(30), once);
     }
 }
