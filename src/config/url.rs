@@ -82,8 +82,6 @@ pub fn parse(text: &str) -> Result<Location, String> {
             // `file://dir` means `/dir`, as in Litestream.
             Ok(Location::File(clean_path(&format!("/{path}"))))
         }
-        // What follows would be dropped, as a fragment of the URL.
-        "s3" if rest.contains('#') => Err("the url contains #: write %23 for it".into()),
         "s3" => parse_s3(rest).map(|location| Location::S3(Box::new(location))),
         "sqlite" | "sqlite3" => Err("the url names a SQLite database; a replica needs s3://… or file://…".into()),
         other => Err(unsupported_type(other)),

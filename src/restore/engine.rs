@@ -23,7 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::checked_plan::{CheckedPlan, vanishing};
 use super::open::{Opened, open, ranges};
 use super::pages::{Bits, Claims};
-use super::progress::Progress;
+use super::progress::{Attempt, Progress};
 use super::target::Temporary;
 use super::{Integrity, Request, RestoreError, integrity};
 use crate::fsx::FsError;
@@ -83,7 +83,7 @@ impl From<JoinError> for Failure {
 /// What all parts share.
 struct Site {
     remote: Remote,
-    progress: Arc<Progress>,
+    progress: Attempt,
     file: File,
     path: PathBuf,
     /// Parts that are fetched, waiting for a thread or decoded.
@@ -141,7 +141,7 @@ pub(super) async fn carry_out(
     progress: &Arc<Progress>,
 ) -> Result<Temporary, Failure> {
     let newest = checked_plan.newest;
-    progress.begin(checked_plan.plan.bytes(), u64::from(newest.commit));
+    let progress = progress.begin(checked_plan.plan.bytes(), u64::from(newest.commit));
     let (target, mode, owner) = (output.to_owned(), request.mode, request.owner);
     let len = newest.page_size.database_len(newest.commit);
     let temporary = spawn_blocking(move || Temporary::create(&target, len, mode, owner)).await??;
@@ -150,7 +150,7 @@ pub(super) async fn carry_out(
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let site = Arc::new(Site {
         remote: remote.clone(),
-        progress: progress.clone(),
+        progress,
         file: temporary.writer()?,
         path: temporary.path().to_owned(),
         slots: Arc::new(Semaphore::new(parallelism + cores.min(parallelism))),

@@ -73,14 +73,14 @@ async fn attempt(
     output: &Path,
     progress: &Arc<Progress>,
 ) -> Result<(Temporary, u64), Failure> {
-    progress.begin(plan.bytes(), 0);
+    let progress = progress.begin(plan.bytes(), 0);
     let (target, mode, owner) = (output.to_owned(), request.mode, request.owner);
     let create = move || Ok((Temporary::create(&target, 0, mode, owner)?, scratch(&target)?));
     let created: Result<(Temporary, std::fs::File), crate::fsx::FsError> = spawn_blocking(create).await?;
     let (temporary, spool) = created?;
 
     let mut site = apply::Site { file: temporary.writer()?, spool, path: temporary.path().to_owned() };
-    let (sender, objects) = feed::channel(progress.clone());
+    let (sender, objects) = feed::channel(progress);
     let applying = plan.clone();
     let apply = spawn_blocking(move || apply::apply(&applying, objects, &mut site));
     let old = remote.old();

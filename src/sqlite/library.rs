@@ -87,9 +87,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_library_in_this_process_is_recognised() {
-        let own = version_in_process(std::process::id() as i32);
-        assert_eq!(own.as_deref(), Some(super::super::library_version()));
+    fn a_library_is_known_by_the_one_version_in_it() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("libsqlite3.so");
+        let known = |content: &str| {
+            fs::write(&path, content.replace('|', "\0")).expect("write");
+            version_in_file(&path)
+        };
+        assert_eq!(known("code|SQLite format 3|more|3.45.1|end").as_deref(), Some("3.45.1"));
+        assert_eq!(known("code|3.45.1|end"), None, "no library of SQLite");
+        assert_eq!(known("code|SQLite format 3|3.45.1|3.46.0|end"), None, "which of them?");
+        let far = format!("|SQLite format 3|{}|3.45.1|end", "x".repeat(CHUNK - 20));
+        assert_eq!(known(&far).as_deref(), Some("3.45.1"), "across two chunks");
     }
 
     #[test]

@@ -14,6 +14,8 @@ const PAGES: &[&str] = &[
     "completions",
     "copy",
     "databases",
+    "doctor",
+    "explain",
     "health",
     "info",
     "list",

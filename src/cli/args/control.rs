@@ -183,7 +183,7 @@ const UNREGISTER: Page = asking(
     &["millstream unregister -dry-run /data/tenant-7.db", "millstream unregister /data/tenant-7.db"],
 );
 
-/// Stops replicating a database, after a last sync, and removes it from the running process
+/// Stops replicating a database, after a last sync, and forgets it
 #[derive(Debug, Args)]
 #[command(
     args_override_self = true,

@@ -40,7 +40,7 @@ const EXPLAIN: Page = Page {
     codes: &[("0", "explained"), help::USAGE, help::CONFIG],
 };
 
-/// Tries everything that millstream needs, and says what is wrong and what to do about it
+/// Tries everything that millstream needs, and says what is wrong and what to do
 #[derive(Debug, Args)]
 #[command(
     args_override_self = true,
@@ -58,7 +58,7 @@ pub struct Doctor {
     pub look: Look,
 }
 
-/// Says in plain words what the configuration does, what it costs, and what a crash can lose
+/// Says in plain words what the configuration does and costs, and what a crash can lose
 #[derive(Debug, Args)]
 #[command(
     args_override_self = true,

@@ -39,7 +39,7 @@ pub type Variable = (&'static str, &'static str);
 pub const FILE_VARIABLES: &[Variable] = &[
     ("LITESTREAM_CONFIG", "configuration file, if there is no -config"),
     ("LOG_LEVEL", "log level, if there is none of -log-level, -v and -q"),
-    ("NO_COLOR", "no colours, whatever its value"),
+    ("NO_COLOR", "no colours, if it is not empty"),
 ];
 
 /// The same with the variables of the storage.
@@ -49,13 +49,13 @@ pub const STORE_VARIABLES: &[Variable] = &[
     ("LITESTREAM_SECRET_ACCESS_KEY", "its secret; the variables of the AWS SDKs are read too"),
     ("LOG_LEVEL", "log level, if there is none of -log-level, -v and -q"),
     ("TZ", "time zone of the times that are read and shown"),
-    ("NO_COLOR", "no colours, whatever its value"),
+    ("NO_COLOR", "no colours, if it is not empty"),
 ];
 
 /// Variables of the commands that ask a running process.
 pub const LOG_VARIABLES: &[Variable] = &[
     ("LOG_LEVEL", "log level, if there is none of -log-level, -v and -q"),
-    ("NO_COLOR", "no colours, whatever its value"),
+    ("NO_COLOR", "no colours, if it is not empty"),
 ];
 
 /// What follows the flags of one command.
@@ -134,26 +134,39 @@ pub fn overview(program: &Command) -> String {
              millstream run                                  everything that /etc/litestream.yml says\n  \
              millstream run -db app.db -replica s3://bucket/app -- /app/server -port 8080\n  \
              millstream restore -timestamp \"10m ago\" -o then.db s3://bucket/app\n\n\
-             Flags stand before or after operands, with one dash or two: -config FILE, --config=FILE.\n\
+             Flags stand before or after operands, with one dash or two, and their value after a space or `=`.\n\
              `millstream COMMAND -help` shows the flags, examples and exit codes of a command.\n";
     text
 }
 
-/// Long flags with one dash. Skips the escape sequences of a terminal's colours.
+/// Long flags with one dash; in a table of flags a space takes the place of the other dash, so that
+/// its columns stay aligned. Skips the escape sequences of a terminal's colours.
 pub fn one_dash(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let (mut before, mut in_escape) = (' ', false);
+    // The first sign of the line, and whether its columns have moved to the left.
+    let (mut first, mut has_moved) = (None::<char>, false);
     for (at, c) in text.char_indices() {
         let flag = text[at..].strip_prefix("--").filter(|name| name.starts_with(char::is_alphabetic));
         if flag.is_some() && !in_escape && !before.is_alphanumeric() && before != '-' {
             // The second dash is written in the next round.
             before = '-';
+            has_moved = first.is_none_or(|first| first == '-');
             continue;
+        }
+        if has_moved && !in_escape && text[at..].starts_with("  ") {
+            out.push(' ');
+            // Once in a line: what follows is text.
+            (first, has_moved) = (Some(' '), false);
         }
         out.push(c);
         match (in_escape, c) {
             (false, '\x1b') => in_escape = true,
-            (false, c) => before = c,
+            (false, '\n') => (before, first, has_moved) = (c, None, false),
+            (false, c) => {
+                before = c;
+                first = first.or((c != ' ').then_some(c));
+            }
             // A letter ends the sequence.
             (true, c) => in_escape = !c.is_alphabetic(),
         }
@@ -169,6 +182,10 @@ mod tests {
     fn long_flags_have_one_dash_and_nothing_else_changes() {
         for (text, wanted) in [
             ("  -o, --output <PATH>", "  -o, -output <PATH>"),
+            (
+                "  -o, --output <PATH>  File\n      --x  A flag --y  of\n",
+                "  -o, -output <PATH>   File\n      -x   A flag -y  of\n",
+            ),
             ("'--exec <CMD>' cannot", "'-exec <CMD>' cannot"),
             ("[-- CMD…] a--b ---x --", "[-- CMD…] a--b ---x --"),
             ("\x1b[1m--config\x1b[0m=--x", "\x1b[1m-config\x1b[0m=-x"),

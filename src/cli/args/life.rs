@@ -72,7 +72,7 @@ const RUN: Page = Page {
     ],
 };
 
-/// Restores missing databases, migrates, runs the application, and replicates while it runs
+/// Restores missing databases, migrates, runs an application, and replicates meanwhile
 #[derive(Debug, Args)]
 #[command(
     args_override_self = true,

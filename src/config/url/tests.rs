@@ -180,11 +180,3 @@ proptest::proptest! {
         proptest::prop_assert!(!once.contains("//") && !once.contains("/./"), "{}", once);
     }
 }
-
-/// A fragment would be dropped with all that follows it, the endpoint included.
-#[test]
-fn a_hash_has_to_be_encoded() {
-    for text in ["s3://bucket/a#b?endpoint=http://127.0.0.1:1", "s3://bucket/a?secretAccessKey=x#y"] {
-        assert_eq!(error(text), "the url contains #: write %23 for it");
-    }
-}

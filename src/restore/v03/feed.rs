@@ -11,7 +11,6 @@
 //! block for the end.
 
 use std::io::{self, Read};
-use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::{StreamExt, stream};
@@ -20,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{OldPlan, RANGE};
 use crate::remote::{OldObject, ReadError, Remote};
-use crate::restore::progress::Progress;
+use crate::restore::progress::Attempt;
 
 /// Ranges that wait for their reader.
 const WAITING: usize = 2;
@@ -52,7 +51,7 @@ pub(super) struct Piece {
 }
 
 /// Both ends of the channel.
-pub(super) fn channel(progress: Arc<Progress>) -> (mpsc::Sender<Piece>, Objects) {
+pub(super) fn channel(progress: Attempt) -> (mpsc::Sender<Piece>, Objects) {
     let (sender, pieces) = mpsc::channel(WAITING);
     let feed = Feed { pieces, progress, current: Bytes::new(), last: true, met_end: false };
     (sender, Objects { decoder: FrameDecoder::new(feed) })
@@ -91,7 +90,7 @@ fn ranges_of(object: &OldObject) -> impl Iterator<Item = (&OldObject, u64, u64)>
 /// The bytes of one object as they are in the bucket.
 struct Feed {
     pieces: mpsc::Receiver<Piece>,
-    progress: Arc<Progress>,
+    progress: Attempt,
     current: Bytes,
     last: bool,
     /// Whether there was still a reader at the end.
@@ -174,10 +173,12 @@ impl Read for Objects {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::sync::Arc;
 
     use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 
     use super::*;
+    use crate::restore::progress::Progress;
 
     fn frame(content: &[u8]) -> Vec<u8> {
         let info =
@@ -189,7 +190,7 @@ mod tests {
 
     /// Reads objects that come in pieces of `step` bytes.
     fn read(objects: &[Vec<u8>], step: usize) -> io::Result<Vec<Vec<u8>>> {
-        let (sender, mut reader) = channel(Arc::default());
+        let (sender, mut reader) = channel(Arc::new(Progress::default()).begin(0, 0));
         let objects = objects.to_vec();
         let count = objects.len();
         let feeder = std::thread::spawn(move || {
