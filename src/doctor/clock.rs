@@ -19,8 +19,8 @@ pub fn judge(ahead_ms: Option<i64>) -> Check {
     let direction = if ahead_ms > 0 { "behind" } else { "ahead of" };
     let found = format!("this machine's clock is {apart:?} {direction} the store's");
     match ahead_ms.unsigned_abs() {
-        ..=NOTHING_MS => Check::ok(WHAT, "agrees with the store's to a few seconds"),
-        ..SIGNATURE_MS => Check::warning(
+        apart if apart <= NOTHING_MS => Check::ok(WHAT, "agrees with the store's to a few seconds"),
+        apart if apart < SIGNATURE_MS => Check::warning(
             WHAT,
             found,
             "set the clock (NTP, chrony): moments of a restore are those of this clock, and are off by as much",

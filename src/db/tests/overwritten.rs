@@ -46,7 +46,7 @@ fn a_patch_behind_a_checkpoint_is_seen() {
     let file = std::fs::File::options().write(true).open(path_in(&rig.dir)).expect("open");
     std::os::unix::fs::FileExt::write_all_at(&file, b"past SQLite", 1024 + 1000).expect("patch");
     // Closing a descriptor drops the locks of this process, as another process would not.
-    std::mem::forget(file);
+    let _open = std::mem::ManuallyDrop::new(file);
     rig.db.look_at_writes().expect("look");
     rig.db.compare_samples().expect("compare");
     assert!(rig.db.is_overwritten());

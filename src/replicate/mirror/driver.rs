@@ -51,7 +51,7 @@ pub struct Parts {
 
 enum Arrived {
     /// With the header of the object that it ends with.
-    Looked(Result<(Found, Option<Header>), Trouble>, LastSynced),
+    Looked(Result<(Found, Option<Header>), Trouble>, Box<LastSynced>),
     Copied(Result<Shipped, Trouble>),
     BegunAnew(Result<Header, Trouble>),
 }
@@ -169,7 +169,7 @@ impl Driver {
     async fn arrived(&mut self, arrived: Arrived) -> Event {
         match arrived {
             Arrived::Looked(looked, noted) => {
-                self.noted = noted;
+                self.noted = *noted;
                 if let Ok((found, newest)) = &looked {
                     self.page_size = newest.map(|header| header.page_size);
                     if let (Found::Same(_), Some(header)) = (found, newest) {
@@ -259,7 +259,7 @@ impl Driver {
                 Ok((found, seen.end.map(|end| end.newest)))
             };
             let looked = looked.await;
-            Arrived::Looked(looked, noted)
+            Arrived::Looked(looked, Box::new(noted))
         });
     }
 

@@ -41,7 +41,7 @@ impl Intercept for Counting {
         _config: &mut ConfigBag,
     ) -> std::result::Result<(), BoxError> {
         let date = context.response().headers().get("date");
-        if let Some(unix_ms) = date.and_then(|date| unix_ms(date)) {
+        if let Some(unix_ms) = date.and_then(unix_ms) {
             self.0.told_the_time(unix_ms, MACHINE.unix_ms());
         }
         Ok(())

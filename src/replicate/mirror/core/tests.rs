@@ -13,7 +13,7 @@ fn a_mirror_that_leads_is_not_maintained() {
     let (mut core, now) = (Core::new(config, 1), MACHINE.now());
     let mut maintains = |event| -> Option<bool> {
         let last = |effect: &Effect| if let Effect::Maintain(is_on) = effect { Some(*is_on) } else { None };
-        core.on_event(event, now).iter().filter_map(last).last()
+        core.on_event(event, now).iter().filter_map(last).next_back()
     };
     assert_eq!(maintains(Event::Final(txid(3))), None);
     assert_eq!(maintains(Event::Looked(Ok(Found::Same(txid(3))))), Some(true));
