@@ -161,7 +161,8 @@ async fn make(command: &Command, looked: &Looked, cancel: &CancellationToken) ->
     each_said(failures, looked.are_several())
 }
 
-/// Marks the state in one replica: that of `chosen`, or else what the target says there, which becomes the chosen one.
+/// Marks the state in one replica: that of `chosen`, or else what the target says there, which
+/// becomes the chosen one.
 async fn mark_one(
     remote: &Remote,
     new: &NewMark,
@@ -197,7 +198,8 @@ fn target(command: &Command) -> Result<Target, Failure> {
     }
 }
 
-/// Has a running process upload what is committed now. Without one, what the replica has is the newest state.
+/// Has a running process upload what is committed now. Without one, what the replica has is the
+/// newest state.
 async fn sync(subject: &Subject, socket: Option<&Socket>) {
     let (Some(socket), Some(database)) = (socket, &subject.database) else { return };
     let Some(path) = database.to_str() else { return };

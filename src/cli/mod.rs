@@ -7,8 +7,8 @@
 //!   restore.rs    restore, and its plan
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout
 //!   progress.rs   the progress bar
-//!   ltx.rs        ltx · points.rs  points · mark.rs  mark · source.rs  the replica that they look at
-//!   copy.rs       copy · secret_file.rs  variables by NAME_FILE
+//!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
+//!   mark.rs       mark · copy.rs  copy · secret_file.rs  variables by NAME_FILE
 //!   doctor.rs  doctor · explain.rs  explain
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset · health.rs  health
 //!   control.rs    list, info, sync, start, stop, register, unregister, snapshot

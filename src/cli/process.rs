@@ -34,7 +34,8 @@ impl Environment {
     }
 }
 
-/// The first variable that was asked for and whose value cannot be known: why. It must not count as unset.
+/// The first variable that was asked for and whose value cannot be known: why. It must not count as
+/// unset.
 static UNKNOWN: OnceLock<String> = OnceLock::new();
 
 /// The value of an environment variable, or what is in the file that NAME_FILE names.

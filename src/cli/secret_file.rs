@@ -1,4 +1,5 @@
-//! `NAME_FILE`: the file that holds the value of the environment variable NAME, as Docker and Kubernetes hand out secrets.
+//! `NAME_FILE`: the file that holds the value of the environment variable NAME, as Docker and
+//! Kubernetes hand out secrets.
 //!
 //! Pure but for the reading: the environment is a function. Nothing of the value is in any error.
 

@@ -31,7 +31,8 @@ pub struct Sources<'a> {
     pub strip_env: Vec<String>,
     pub restore_if_db_not_exists: bool,
     pub log_level: Option<LogLevel>,
-    /// Nothing to replicate is no error: neither a database nor a file was named, and there is no file at the usual place.
+    /// Nothing to replicate is no error: neither a database nor a file was named, and there is no
+    /// file at the usual place.
     pub may_be_off: bool,
 }
 

@@ -1,9 +1,10 @@
 //! A replica copied to another place, on the same kind of store or on another one.
 //!
-//! The files keep their bytes; only their names are those of the store that they go to. Each is verified while it is read, and
-//! created, never replaced: what is in the way is compared. The newest files go first, because retention lets the oldest stay
-//! longest, and because a part of a copy is then no replica that could be taken for a whole one. A copy that was interrupted
-//! goes on where it was when it is asked for again.
+//! The files keep their bytes; only their names are those of the store that they go to. Each is
+//! verified while it is read, and created, never replaced: what is in the way is compared. The
+//! newest files go first, because retention lets the oldest stay longest, and because a part of a
+//! copy is then no replica that could be taken for a whole one. A copy that was interrupted goes on
+//! where it was when it is asked for again.
 //!
 //! ```text
 //!   error.rs   what can be in the way

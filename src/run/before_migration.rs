@@ -1,6 +1,8 @@
-//! The state before a migration gets a mark, so that it can be brought back when the migration went wrong.
+//! The state before a migration gets a mark, so that it can be brought back when the migration went
+//! wrong.
 //!
-//! It is for a day that may never come, so it costs the start a moment at most: whatever fails is a warning.
+//! It is for a day that may never come, so it costs the start a moment at most: whatever fails is a
+//! warning.
 
 use std::time::Duration;
 

@@ -223,7 +223,8 @@ fn secrets_are_read_from_the_files_that_variables_name() {
     }
 }
 
-/// No replica named: the application runs as if it had been started directly, and it is said in one line.
+/// No replica named: the application runs as if it had been started directly, and it is said in one
+/// line.
 #[test]
 fn without_a_replica_the_application_just_runs() {
     let rig = Rig::on_file();

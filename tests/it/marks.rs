@@ -54,7 +54,8 @@ fn running(rig: &Rig, steps: &[&str]) -> Running {
     running
 }
 
-/// Three moments in the middle of what is written: not all of them are those at which a compacted file happens to end.
+/// Three moments in the middle of what is written: not all of them are those at which a compacted
+/// file happens to end.
 fn a_marked_state_outlives_retention(rig: Rig) {
     let mut rig = with_socket(rig, SHORT);
     let mut app = running(&rig, &["create", "rows:3", "touch:ready", "forever:50"]);

@@ -38,7 +38,7 @@ const MARK: Page = Page {
     ],
 };
 
-/// Gives a state a name, and keeps it restorable until the mark is dropped or has expired
+/// Names a state, and keeps it restorable until the mark is dropped or expires
 #[derive(Debug, Args)]
 #[command(
     args_override_self = true,

@@ -1,4 +1,5 @@
-//! Before a database of the configuration is replaced: its newest state gets a mark, and the way back is said.
+//! Before a database of the configuration is replaced: its newest state gets a mark, and the way
+//! back is said.
 
 use tokio_util::sync::CancellationToken;
 

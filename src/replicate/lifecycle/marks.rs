@@ -1,8 +1,8 @@
 //! What is known of the marks of a replica, and when they are looked at again.
 //!
-//! Nothing is deleted but right after a look at the marks. So a mark counts from the moment at which it is created, whoever
-//! creates it; and a replica of which nothing is to be deleted is not asked. Between two looks there is a pause: what is due
-//! meanwhile waits for the next one.
+//! Nothing is deleted but right after a look at the marks. So a mark counts from the moment at
+//! which it is created, whoever creates it; and a replica of which nothing is to be deleted is not
+//! asked. Between two looks there is a pause: what is due meanwhile waits for the next one.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::store::Listed;
 /// So long after a look what it has shown is good for a deletion.
 const LOOK_LASTS: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
-/// A name that was dropped and given again within the precision of the store's times looks the same in a LIST, so a mark is
-/// read in the first looks that show it.
+/// A name that was dropped and given again within the precision of the store's times looks the same
+/// in a LIST, so a mark is read in the first looks that show it.
 const READS: u8 = 2;
 
 /// How an object looks in a LIST.

@@ -1,7 +1,8 @@
-//! What the marks keep: the files that a restore of a marked TXID reads, whatever retention says of them otherwise.
+//! What the marks keep: the files that a restore of a marked TXID reads, whatever retention says of
+//! them otherwise.
 //!
-//! Such a plan holds only objects that end at or before the TXID. So of those, what is in no plan may go once the plan has been
-//! looked into, and nothing else does the mark harm.
+//! Such a plan holds only objects that end at or before the TXID. So of those, what is in no plan
+//! may go once the plan has been looked into, and nothing else does the mark harm.
 
 use std::collections::HashMap;
 

@@ -6,7 +6,8 @@ use crate::ltx::Txid;
 use crate::remote::{Mark, plan};
 use crate::store::Listed;
 
-/// Of an older state, which may be about to go: so long after its creation a mark is looked at again, and counts from then on.
+/// Of an older state, which may be about to go: so long after its creation a mark is looked at
+/// again, and counts from then on.
 const SETTLES_MS: u64 = MINUTE_MS;
 const MARKS_MAX: usize = 8;
 
@@ -66,7 +67,8 @@ impl World {
         self.marks = marks;
     }
 
-    /// Every marked state can be restored exactly, as long as no clock says that its mark has expired.
+    /// Every marked state can be restored exactly, as long as no clock says that its mark has
+    /// expired.
     pub fn check_marks(&self) -> Result<(), Violation> {
         let latest_ms = self.times.latest_ms;
         let valid = self.marks.iter().filter(|made| made.is_promise && !made.mark.has_expired(latest_ms));
