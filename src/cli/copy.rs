@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::Copy as Command;
 use super::moment::resolve;
+use super::show::rounded;
 use super::source::{Source, picked};
-use super::{Environment, install, local_zone, logger, printed, replica_at, variable};
+use super::{Environment, Style, count, install, local_zone, logger, printed, replica_at, variable};
 use crate::config::{Database, Replica};
 use crate::copy::{CopyError, CopyPlan, Order, Tally, copy as bring, plan_copy};
 use crate::ltx::Txid;
@@ -63,7 +64,6 @@ async fn carry_out(command: &Command, ends: &Ends, cancel: &CancellationToken) -
     }
     let to = connect(&ends.to, &ends.all).await?;
     let tally = Tally::default();
-    tracing::info!("copying from {} to {}", from.address(), to.address());
     let done = tokio::select! {
         done = bring(from, &to, order, &tally, cancel) => done,
         () = announce(&tally, &to) => Err(CopyError::Cancelled),
@@ -77,7 +77,7 @@ async fn announce(tally: &Tally, to: &Remote) {
     loop {
         tokio::time::sleep(LOG_EVERY).await;
         let (files, bytes, _) = tally.now();
-        tracing::info!("copied so far to {}: {files} files, {bytes} bytes", to.address());
+        tracing::info!("copied so far to {}: {}, {}", to.address(), count(files, "file"), rounded(bytes));
     }
 }
 
@@ -87,6 +87,7 @@ fn show(
     plan: &CopyPlan,
     copied: Option<(u64, u64, u64)>,
 ) -> Result<u8, Failure> {
+    let style = Style::of_stdout(&command.output);
     let out = &mut io::stdout();
     let (files, bytes) = (plan.files.len(), plan.bytes());
     let printed_now = match (command.output.json, copied) {
@@ -110,17 +111,21 @@ fn show(
         }
         (false, None) => writeln!(
             out,
-            "would copy {files} files with {bytes} bytes from {from} to {to}, up to TXID {} of {}",
+            "would copy {}, {}, from {from} to {to}, up to TXID {} of {}",
+            count(files, "file"),
+            style.amount(bytes),
             plan.txid,
-            rfc3339(plan.timestamp_ms)
+            style.time(plan.timestamp_ms)
         ),
         (false, Some((copied_files, copied_bytes, there))) => {
-            let before = if there == 0 { String::new() } else { format!(" ({there} were there before)") };
+            let before = if there == 0 { String::new() } else { format!(" (there before: {there})") };
             writeln!(
                 out,
-                "copied {copied_files} files with {copied_bytes} bytes to {to}{before}; it holds TXID {} of {}",
+                "copied {}, {}, to {to}{before}; it holds TXID {} of {}",
+                count(copied_files, "file"),
+                style.amount(copied_bytes),
                 plan.txid,
-                rfc3339(plan.timestamp_ms)
+                style.time(plan.timestamp_ms)
             )
         }
     };

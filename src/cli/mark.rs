@@ -21,7 +21,7 @@ use crate::control::{Client, ClientError};
 use crate::ltx::Txid;
 use crate::remote::{Mark, Remote};
 use crate::restore::{RestoreError, Target};
-use crate::run::exit::{BACKUP, CONFIG, USAGE};
+use crate::run::exit::{BACKUP, CONFIG, UNSYNCED, USAGE};
 use crate::run::mark::{self as marking, NewMark, State, rfc3339};
 use crate::run::{Failure, connect, restore_failure, store_failure, unless_signalled};
 
@@ -51,7 +51,7 @@ pub async fn mark(command: Command) -> Result<u8, Failure> {
     };
     // Nothing is half-done: a mark is there or not.
     let work = async |cancel: CancellationToken| cancel.run_until_cancelled(work(cancel.clone())).await;
-    unless_signalled(&mut signals, work).await?.unwrap_or(Ok(0))
+    unless_signalled(&mut signals, work).await?.unwrap_or_else(|| Err(restore_failure(RestoreError::Cancelled)))
 }
 
 fn look(command: &Command) -> Result<Looked, Failure> {
@@ -121,8 +121,12 @@ async fn make(command: &Command, looked: &Looked, cancel: &CancellationToken) ->
     let new = NewMark { name: command.name().to_owned(), keep: command.keep, note: command.note.clone() };
     let (mut made, mut failures): (Vec<(&Replica, &Subject, Mark)>, Failures) = (Vec::new(), Vec::new());
     for subject in &looked.subjects {
-        if target == Target::Latest {
-            sync(subject, looked.socket.as_ref()).await;
+        if target == Target::Latest
+            && let Err(failure) = sync(subject, looked.socket.as_ref(), &new.name).await
+        {
+            let title = |replica| looked.title(subject, replica);
+            failures.push((subject.replicas.first().map_or_else(String::new, title), failure));
+            continue;
         }
         let mut chosen: Option<State> = None;
         for (replica, remote) in looked.remotes(subject).await {
@@ -136,6 +140,7 @@ async fn make(command: &Command, looked: &Looked, cancel: &CancellationToken) ->
             }
         }
     }
+    let style = Style::of_stdout(&command.output);
     let out = &mut io::stdout();
     printed(match command.output.json {
         true => {
@@ -148,12 +153,12 @@ async fn make(command: &Command, looked: &Looked, cancel: &CancellationToken) ->
             writeln!(out, "{:#}", made.iter().map(shown).collect::<Value>())
         }
         false => made.iter().try_for_each(|(replica, subject, mark)| {
-            write!(out, "{} marks TXID {} of {}", mark.name, mark.txid, rfc3339(mark.timestamp_ms))?;
+            write!(out, "{} marks TXID {} of {}", mark.name, mark.txid, style.time(mark.timestamp_ms))?;
             if looked.are_several() {
                 write!(out, " in {}", looked.title(subject, replica))?;
             }
             match mark.expires_ms {
-                Some(at) => writeln!(out, ", kept until {}", rfc3339(at)),
+                Some(at) => writeln!(out, ", kept until {}", style.time(at)),
                 None => writeln!(out, ", kept until it is dropped"),
             }
         }),
@@ -198,17 +203,38 @@ fn target(command: &Command) -> Result<Target, Failure> {
     }
 }
 
-/// Has a running process upload what is committed now. Without one, what the replica has is the
-/// newest state.
-async fn sync(subject: &Subject, socket: Option<&Socket>) {
-    let (Some(socket), Some(database)) = (socket, &subject.database) else { return };
-    let Some(path) = database.to_str() else { return };
-    match Client::new(socket.path.clone(), SYNC_PATIENCE).sync(path.to_owned(), true).await {
-        Ok(synced) => tracing::debug!("{path} is synced up to TXID {}", synced.replicated_txid),
-        Err(ClientError::Unreachable { .. }) => {
-            tracing::info!("no running process answers on {}: marking what the replica has", socket.path.display());
+/// Has a running process upload what is committed now, so that it is marked. Where none replicates
+/// the database, what the replica has is the newest state.
+async fn sync(subject: &Subject, socket: Option<&Socket>, name: &str) -> Result<(), Failure> {
+    let (Some(socket), Some(database)) = (socket, &subject.database) else { return Ok(()) };
+    let Some(path) = database.to_str() else { return Ok(()) };
+    let client = Client::new(socket.path.clone(), SYNC_PATIENCE);
+    let is_replicated = match client.list().await {
+        Ok(listed) => Ok(listed.databases.iter().any(|listed| listed.path == path)),
+        Err(ClientError::Unreachable { .. }) => Ok(false),
+        Err(error) => Err(error),
+    };
+    let synced = match is_replicated {
+        Ok(false) => {
+            let socket = socket.path.display();
+            tracing::info!("no process that answers on {socket} replicates {path}: marking what the replica has");
+            return Ok(());
         }
-        Err(error) => tracing::warn!("what was committed last may not be marked: {error}"),
+        Ok(true) => client.sync(path.to_owned(), true).await,
+        Err(error) => Err(error),
+    };
+    match synced {
+        Ok(synced) => {
+            tracing::debug!("{path} is synced up to TXID {}", synced.replicated_txid);
+            Ok(())
+        }
+        Err(error) => Err(Failure::new(
+            UNSYNCED,
+            anyhow!(
+                "{name} is not made: what is committed now is not known to be in the replica: {error}; to mark what the \
+                 replica has, give its URL instead of the database"
+            ),
+        )),
     }
 }
 

@@ -12,7 +12,7 @@ const BYTES_MAX: u64 = 64 * 1024;
 /// Names that mean something else, and are set in every process.
 const NEVER: [&str; 4] = ["HOME", "PATH", "PID", "TZ"];
 /// Of such a variable it is a mistake when both are set.
-const SECRET_ENDINGS: [&str; 6] = ["_KEY", "_KEY_ID", "_TOKEN", "_SECRET", "_PASSWORD", "_URL"];
+const SECRETS: [&str; 9] = ["KEY", "KEY_ID", "TOKEN", "SECRET", "PASSWORD", "PASS", "PASSPHRASE", "CREDENTIALS", "URL"];
 
 /// The value of a variable that may be given as a file. `env` is the environment as it is.
 pub fn value(name: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
@@ -24,12 +24,18 @@ pub fn value(name: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<
     let path = env(&by_file).filter(|path| !path.is_empty());
     match (own.filter(|own| path.is_none() || !own.is_empty()), path) {
         (own, None) => Ok(own),
-        (Some(_), Some(_)) if SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending)) => {
+        (Some(_), Some(_)) if is_secret(name) => {
             Err(format!("the environment variables {name} and {by_file} are both set: unset one of them"))
         }
         (Some(own), Some(_)) => Ok(Some(own)),
         (None, Some(path)) => read(&by_file, Path::new(&path)).map(Some),
     }
+}
+
+/// By the words at its end.
+fn is_secret(name: &str) -> bool {
+    let ends = |word: &&str| name.strip_suffix(*word).is_some_and(|rest| rest.is_empty() || rest.ends_with('_'));
+    SECRETS.iter().any(ends)
 }
 
 fn read(variable: &str, path: &Path) -> Result<String, String> {
@@ -86,6 +92,11 @@ mod tests {
         let error = value("AWS_SECRET_ACCESS_KEY", &with(&set)).expect_err("both");
         assert!(error.contains("AWS_SECRET_ACCESS_KEY and AWS_SECRET_ACCESS_KEY_FILE are both set"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
+        for name in ["PASSWORD", "DB_PASS", "REPLICA_URL", "LITESTREAM_ACCESS_KEY_ID"] {
+            let by_file = format!("{name}_FILE");
+            value(name, &with(&[(name, "x"), (by_file.as_str(), "/x")])).expect_err(name);
+        }
+        assert_eq!(value("MONKEY", &with(&[("MONKEY", "x"), ("MONKEY_FILE", "/x")])), Ok(Some("x".into())));
         assert_eq!(value("LOG", &with(&[("LOG", "debug"), ("LOG_FILE", "/var/log/app")])), Ok(Some("debug".into())));
         for path in ["/nonexistent/secret", "/", "/dev/zero"] {
             let error = value("REPLICA_URL", &with(&[("REPLICA_URL_FILE", path)])).expect_err(path);

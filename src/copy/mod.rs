@@ -2,9 +2,9 @@
 //!
 //! The files keep their bytes; only their names are those of the store that they go to. Each is
 //! verified while it is read, and created, never replaced: what is in the way is compared. The
-//! newest files go first, because retention lets the oldest stay longest, and because a part of a
-//! copy is then no replica that could be taken for a whole one. A copy that was interrupted goes on
-//! where it was when it is asked for again.
+//! newest files go first, and one that a restore begins with goes only when all that go before it
+//! are there: so a part of a copy is no replica that could be taken for a whole one. A copy that was
+//! interrupted goes on where it was when the same state is asked for again.
 //!
 //! ```text
 //!   error.rs   what can be in the way
@@ -104,6 +104,9 @@ pub async fn plan_copy(from: &Remote, order: Order, cancel: &CancellationToken) 
         if listing.is_empty() {
             return Err(CopyError::From(nothing_in(from, &listing)));
         }
+        if listing.old.objects().next().is_some() {
+            tracing::warn!("the files of Litestream 0.3 in {} are not copied", from.address());
+        }
         files = listing.objects().cloned().collect();
         marks = marks_of(from).await?;
     }
@@ -129,11 +132,12 @@ pub async fn copy(
 ) -> Result<CopyPlan, CopyError> {
     let work = async {
         let mut plan = plan_copy(from, order, cancel).await?;
-        let mut place = Place::look(from, to, order.history).await?;
+        let mut place = Place::look(from, to, plan.txid, order.history).await?;
         // What is copied next must end with the same state.
         let order = if order.history { order } else { Order { target: Target::Txid(plan.txid), ..order } };
         for _ in 0..error::ROUNDS_MAX {
             place.expect(&plan.files)?;
+            announce(from, to, order, &plan);
             if send_all(from, to, &mut place, &plan, tally).await? {
                 send_marks(to, &plan.marks).await?;
                 restorable(to, &plan, cancel).await?;
@@ -146,6 +150,14 @@ pub async fn copy(
     cancel.run_until_cancelled(work).await.unwrap_or(Err(CopyError::Cancelled))
 }
 
+fn announce(from: &Remote, to: &Remote, order: Order, plan: &CopyPlan) {
+    let (files, bytes, from, to) = (plan.files.len(), plan.bytes(), from.address(), to.address());
+    let again = if order.history { "the same command".to_owned() } else { format!("-txid {}", plan.txid) };
+    tracing::info!(
+        "copying {files} files with {bytes} bytes from {from} to {to}; if it is interrupted, {again} goes on with it"
+    );
+}
+
 /// `false`: some of the files are gone, because the source has changed.
 async fn send_all(
     from: &Remote,
@@ -155,12 +167,12 @@ async fn send_all(
     tally: &Tally,
 ) -> Result<bool, CopyError> {
     let needed: Vec<LtxObject> = place.missing(&plan.files);
-    let mut waiting = needed.into_iter();
+    let mut waiting = needed.into_iter().peekable();
     let mut running = FuturesUnordered::new();
     let mut is_whole = true;
     loop {
         while running.len() < FILES_IN_FLIGHT
-            && let Some(object) = waiting.next()
+            && let Some(object) = waiting.next_if(|next| next.min_txid != Txid::FIRST || running.is_empty())
         {
             let there = place.has(&object);
             running.push(async move {

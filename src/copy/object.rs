@@ -53,8 +53,8 @@ async fn attempt(from: &Remote, to: &Remote, object: &LtxObject) -> Result<Sent,
             let (stored, read) = pass_on(from, object, |body| to.put(object.level, &header, body)).await;
             match read.map_err(store_behind) {
                 Err(Ok(error)) => return Err(of_source(error)),
-                // Who reads has stopped because nobody takes it any more.
-                Err(Err(_)) if stored.is_err() && !is_aborted(&stored) => {}
+                // The reading has stopped because the store takes no more of it.
+                Err(Err(LtxError::Io { .. })) if stored.is_err() => {}
                 Err(Err(error)) => return Err(corrupt(object, error.to_string())),
                 Ok(_) => {}
             }
@@ -66,11 +66,6 @@ async fn attempt(from: &Remote, to: &Remote, object: &LtxObject) -> Result<Sent,
         Err(StoreError::AlreadyExists { .. }) => is_the_same(from, to, object).await.map(|_| Sent::Copied),
         Err(error) => Err(CopyError::To(error)),
     }
-}
-
-/// Whether it is the body that has ended the put.
-fn is_aborted(stored: &Result<(), StoreError>) -> bool {
-    matches!(stored, Err(StoreError::Permanent { .. }))
 }
 
 fn sound(object: &LtxObject, read: Result<Header, LtxError>) -> Result<Header, CopyError> {

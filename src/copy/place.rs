@@ -25,7 +25,7 @@ fn name(object: &LtxObject) -> Name {
 
 impl Place {
     /// Looks at it. What is no part of any copy is refused at once.
-    pub async fn look(from: &Remote, to: &Remote, history: bool) -> Result<Place, CopyError> {
+    pub async fn look(from: &Remote, to: &Remote, txid: Txid, history: bool) -> Result<Place, CopyError> {
         let listing = to.listing().await.map_err(CopyError::To)?;
         let address = to.address().to_owned();
         let occupied = |name: String| CopyError::Occupied { address: address.clone(), name };
@@ -42,9 +42,11 @@ impl Place {
             return Err(occupied(similar.name.clone()));
         }
         let there: HashSet<Name> = listing.objects().map(name).collect();
-        let compares = history && !there.is_empty() && {
-            let source = from.listing().await.map_err(of_store)?;
-            listing.newest_txid() <= source.newest_txid()
+        // A state was copied before if it is the newest one: other files may hold it now at the source.
+        let compares = match history {
+            _ if there.is_empty() => false,
+            true => listing.newest_txid() <= from.listing().await.map_err(of_store)?.newest_txid(),
+            false => listing.newest_txid() == Some(txid),
         };
         let is_of_source = compares && same_history(from, to).await.map_err(CopyError::To)? == SameHistory::Yes;
         Ok(Place { address, there, done: HashSet::new(), is_of_source })

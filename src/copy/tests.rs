@@ -138,3 +138,47 @@ async fn what_is_asked_for_must_be_there() {
     assert!(matches!(done, Err(CopyError::From(RestoreError::NoBackup { .. }))), "{done:?}");
     assert_eq!(theirs.names(), Vec::<String>::new());
 }
+
+/// The source has put other files in the place of those that were copied.
+#[tokio::test]
+async fn a_copy_goes_on_although_the_source_was_compacted_meanwhile() {
+    let ((store, from), (theirs, to)) = (source().await, remote(Layout::S3));
+    put(&from, 0, 7, 7).await;
+    let order = Order { target: Target::Txid(txid(7)), history: false };
+    // 7-7 and 6-6 come over, and then the store fails.
+    put(&to, 0, 7, 7).await;
+    put(&to, 0, 6, 6).await;
+    put(&from, 1, 6, 7).await;
+    assert!(store.remove("0000/0000000000000006-0000000000000006.ltx"));
+    let (done, (files, ..)) = run(&from, &to, order).await;
+    assert_eq!((done.expect("copied").txid, files), (txid(7), 3));
+    let names = theirs.names();
+    assert_eq!(names.len(), 5, "{names:?}");
+    put(&from, 0, 8, 8).await;
+    for other in [5, 8] {
+        let other = Order { target: Target::Txid(txid(other)), history: false };
+        assert!(matches!(run(&from, &to, other).await.0, Err(CopyError::Occupied { .. })), "another state");
+    }
+    assert_eq!(theirs.names(), names);
+}
+
+/// Wherever a copy ends before its end, nothing can be restored from what is there.
+#[tokio::test]
+async fn a_part_of_a_copy_cannot_be_taken_for_a_whole_one() {
+    let (ours, from) = source().await;
+    let names = [
+        "0000/0000000000000006-0000000000000006.ltx",
+        "0001/0000000000000004-0000000000000005.ltx",
+        "0009/0000000000000001-0000000000000003.ltx",
+    ];
+    for name in names {
+        let (theirs, to) = remote(Layout::S3);
+        let middle = ours.bytes(name).expect("there").len() / 2;
+        ours.inject_at(name, Fault::Flip(middle), usize::MAX);
+        assert!(run(&from, &to, LATEST).await.0.is_err());
+        ours.heal();
+        let found = planned(&to, Target::Latest, &CancellationToken::new()).await;
+        assert!(found.is_err(), "without {name}: {:?}", theirs.names());
+        assert!(run(&from, &to, LATEST).await.0.is_ok());
+    }
+}

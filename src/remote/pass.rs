@@ -42,9 +42,7 @@ pub async fn pass_on<T, F: Future<Output = T>>(
 /// The failure of the store behind a failed reading.
 pub fn store_behind(error: LtxError) -> Result<ReadError, LtxError> {
     match error {
-        LtxError::Io { source, .. } if source.get_ref().is_some_and(|e| e.is::<ReadError>()) => {
-            Ok(source.downcast::<ReadError>().expect("it is one"))
-        }
+        LtxError::Io { verb, source } => source.downcast::<ReadError>().map_err(|source| LtxError::Io { verb, source }),
         error => Err(error),
     }
 }

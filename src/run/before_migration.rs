@@ -11,19 +11,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::Job;
 use super::exit::Failure;
-use super::mark::{self, AUTOMATIC_KEEP, NewMark, State};
+use super::mark::Automatic;
 use super::prepare::Line;
 use super::stages::unless_signalled;
 use crate::clock::MACHINE;
 use crate::fleet::FleetHandle;
 use crate::ltx::Txid;
-use crate::remote::{Level, LtxObject, Mark, Remote};
+use crate::remote::{Level, LtxObject, Remote};
 use crate::replicate::DatabaseId;
 use crate::supervise::Signals;
 
 const PREFIX: &str = "before-migration-";
-/// So many of these are kept in a replica.
-const KEPT_MAX: usize = 10;
 /// For what was committed before, and for the marks themselves.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -43,30 +41,26 @@ impl Marking {
         is_wanted.then(|| Marking { id, database: line.database.path.display().to_string(), remotes: remotes() })
     }
 
-    async fn mark(&self, fleet: &FleetHandle, name: &str) {
+    async fn mark(&self, fleet: &FleetHandle, new: &Automatic) {
         let db = self.database.as_str();
         let Some(txid) = self.newest(fleet).await else {
             tracing::debug!(db, "nothing is in the replica yet, so there is no state before the migration to mark");
             return;
         };
-        let new = NewMark {
-            name: name.to_owned(),
-            keep: Some(AUTOMATIC_KEEP),
-            note: Some("the state before a migration".into()),
-        };
         let Some(first) = self.remotes.first() else { return };
         let state = (txid, timestamp_ms(first, txid).await);
         for remote in &self.remotes {
-            match mark_in(remote, &new, state).await {
-                Ok(Some(mark)) => tracing::info!(
+            match new.create(remote, state).await {
+                Ok(mark) => tracing::info!(
                     db,
                     "TXID {} is marked as {} in {}, before the migration",
                     mark.txid,
                     mark.name,
                     remote.address()
                 ),
-                Ok(None) => {}
-                Err(why) => tracing::warn!(db, "the state before the migration is not marked: {why}"),
+                Err(failure) => {
+                    tracing::warn!(db, "the state before the migration is not marked: {}", failure.sentence());
+                }
             }
         }
     }
@@ -90,9 +84,9 @@ pub async fn mark_all(markings: &[Marking], fleet: &FleetHandle, signals: &mut S
     if markings.is_empty() {
         return Ok(());
     }
-    let name = mark::stamped(PREFIX, MACHINE.unix_ms());
+    let new = Automatic::now(PREFIX, "the state before a migration", MACHINE.unix_ms());
     let work = async |cancel: CancellationToken| {
-        let all = join_all(markings.iter().map(|marking| marking.mark(fleet, &name)));
+        let all = join_all(markings.iter().map(|marking| marking.mark(fleet, &new)));
         cancel.run_until_cancelled(tokio::time::timeout(PATIENCE, all)).await
     };
     if let Some(Err(_)) = unless_signalled(signals, work).await? {
@@ -111,64 +105,5 @@ async fn timestamp_ms(remote: &Remote, txid: Txid) -> i64 {
             tracing::debug!("when TXID {txid} was committed is not known: {error}");
             MACHINE.unix_ms()
         }
-    }
-}
-
-/// `None`: it is marked already.
-async fn mark_in(remote: &Remote, new: &NewMark, state: State) -> Result<Option<Mark>, String> {
-    let marks = remote.marks().await.map_err(|error| error.to_string())?.marks;
-    let Choice { is_marked, superfluous } = choose(&marks, state.0);
-    if is_marked {
-        tracing::debug!("TXID {} in {} is marked already", state.0, remote.address());
-        return Ok(None);
-    }
-    let mark = mark::create(remote, new, state).await.map_err(|failure| failure.sentence())?;
-    for name in superfluous {
-        if let Err(error) = remote.drop_mark(&name).await {
-            tracing::debug!("the mark {name} in {} stays: {error}", remote.address());
-        }
-    }
-    Ok(Some(mark))
-}
-
-/// What a new mark of a migration means to those that are there.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Choice {
-    /// The newest of them marks the same transaction.
-    is_marked: bool,
-    /// The oldest of them, which one more takes the place of.
-    superfluous: Vec<String>,
-}
-
-fn choose(marks: &[Mark], txid: Txid) -> Choice {
-    let mut automatic: Vec<&Mark> = marks.iter().filter(|mark| mark.name.starts_with(PREFIX)).collect();
-    automatic.sort_by_key(|mark| (mark.created_ms, &mark.name));
-    let is_marked = automatic.last().is_some_and(|newest| newest.txid == txid);
-    let many = (automatic.len() + 1).saturating_sub(KEPT_MAX);
-    Choice { is_marked, superfluous: automatic.iter().take(many).map(|mark| mark.name.clone()).collect() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mark(name: &str, txid: u64, created_ms: i64) -> Mark {
-        let txid = Txid::new(txid).expect("not zero");
-        let (timestamp_ms, expires_ms, note, by) = (0, None, None, String::new());
-        Mark { name: name.into(), txid, timestamp_ms, created_ms, expires_ms, note, by }
-    }
-
-    #[test]
-    fn idle_restarts_make_no_second_mark_and_the_oldest_make_room() {
-        let mut marks = vec![mark("by-hand", 9, 99)];
-        let txid = |number| Txid::new(number).expect("not zero");
-        assert_eq!(choose(&marks, txid(9)), Choice::default(), "a mark by hand is no reason");
-        marks.extend((1..=9).map(|n| mark(&format!("{PREFIX}{n}"), n, 100 - n as i64)));
-        assert_eq!(choose(&marks, txid(1)), Choice { is_marked: true, superfluous: Vec::new() });
-        assert_eq!(choose(&marks, txid(9)), Choice::default(), "it is the oldest of nine");
-        marks.push(mark(&format!("{PREFIX}x"), 20, 200));
-        marks.push(mark(&format!("{PREFIX}y"), 21, 201));
-        let names: Vec<String> = [9, 8].map(|n| format!("{PREFIX}{n}")).into();
-        assert_eq!(choose(&marks, txid(22)).superfluous, names);
     }
 }

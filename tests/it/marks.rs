@@ -170,3 +170,47 @@ fn a_restore_over_a_database_says_how_to_undo_it() {
         json(&by_url(&rig, &["mark", "-list", "-json"])).as_array().is_some_and(|marks| !marks.is_empty())
     });
 }
+
+/// Who reads exit code 0 relies on what was committed before being inside.
+#[test]
+fn no_mark_is_made_of_what_cannot_be_uploaded() {
+    let rig = with_socket(Rig::on_file(), "");
+    let mut app = running(&rig, &["create", "rows:3", "touch:ready", "idle"]);
+    let ready = rig.path("ready");
+    app.wait_until("the rows are there", || ready.exists());
+    let (db, socket) = (rig.db().display().to_string(), rig.path("control.sock").display().to_string());
+    by_file(&rig, &["mark", "first", &db]).assert_code(0);
+    rig.millstream(["stop", "-socket", &socket, &db]).finish().assert_code(0);
+    by_file(&rig, &["mark", "second", &db]).assert_code(74).assert_says(&["second is not made", "URL"]);
+    by_url(&rig, &["mark", "third"]).assert_code(0);
+    let listed = json(&by_url(&rig, &["mark", "-list", "-json"]));
+    let names: Vec<&str> = listed.as_array().into_iter().flatten().filter_map(|mark| mark["name"].as_str()).collect();
+    assert_eq!(names, ["first", "third"]);
+    app.signal(Signal::SIGTERM);
+    app.wait();
+}
+
+fn at_the_same_time(rig: &Rig, words: &[&str]) -> Vec<Option<i32>> {
+    let url = rig.remote.url();
+    let command = || rig.millstream([words, &[&url]].concat()).spawn();
+    let all: Vec<Running> = std::iter::repeat_with(command).take(4).collect();
+    all.into_iter().map(|running| running.wait().code()).collect()
+}
+
+fn one_of_several_gets_a_name(rig: &Rig) {
+    rig.supervise(rig.app(&["create", "rows:3"])).finish().assert_code(0);
+    for _ in 0..2 {
+        let mut made = at_the_same_time(rig, &["mark", "x"]);
+        made.sort();
+        assert_eq!(made, [Some(0), Some(73), Some(73), Some(73)]);
+        let dropped = at_the_same_time(rig, &["mark", "-drop", "x"]);
+        assert!(dropped.contains(&Some(0)) && dropped.iter().all(|code| [Some(0), Some(76)].contains(code)));
+        assert_eq!(json(&by_url(rig, &["mark", "-list", "-json"])), Value::Array(Vec::new()));
+    }
+}
+
+#[test]
+fn one_of_several_processes_gets_a_name() {
+    one_of_several_gets_a_name(&Rig::on_file());
+    one_of_several_gets_a_name(&Rig::on_s3());
+}

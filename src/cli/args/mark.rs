@@ -31,6 +31,7 @@ const MARK: Page = Page {
         help::USAGE,
         help::UNREACHABLE,
         ("73", "the name is in use"),
+        ("74", "what is committed now could not be uploaded, so nothing is marked"),
         ("76", "there is no such state to mark, or no such mark to drop"),
         help::DENIED,
         help::CONFIG,

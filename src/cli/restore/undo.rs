@@ -9,9 +9,9 @@ use crate::cli::destination::Destination;
 use crate::clock::MACHINE;
 use crate::config::Database;
 use crate::replicate::blocking;
-use crate::restore::{Backup, Target};
+use crate::restore::{self as restoring, Backup, RestoreError, Target};
 use crate::run::exit::Failure;
-use crate::run::mark::{self, AUTOMATIC_KEEP, NewMark, State};
+use crate::run::mark::{self, Automatic, State};
 use crate::run::{restore_failure, unless_signalled};
 use crate::sqlite::{Presence, look_at_file};
 use crate::supervise::Signals;
@@ -26,7 +26,8 @@ pub(super) async fn mark_before(
     let Some(database) = replaced(command, order).await else { return Ok(()) };
     let work = async |cancel: CancellationToken| cancel.run_until_cancelled(mark_newest(backups, &cancel)).await;
     let Some(name) = unless_signalled(signals, work).await?.flatten() else { return Ok(()) };
-    let (file, db) = (command.look.config_flag(), database.path.display());
+    let (file, db) = (command.look.config_flag(), database.path.to_string_lossy());
+    let db = shell_words::quote(&db);
     tracing::info!("to undo this restore: millstream restore -force -mark {name}{file} {db}");
     Ok(())
 }
@@ -44,26 +45,19 @@ async fn replaced<'a>(command: &Restore, order: &'a Order) -> Option<&'a Databas
 
 /// The name of the mark, if one could be made.
 async fn mark_newest(backups: &[Backup], cancel: &CancellationToken) -> Option<String> {
-    let new = NewMark {
-        name: mark::stamped("before-restore-", MACHINE.unix_ms()),
-        keep: Some(AUTOMATIC_KEEP),
-        note: Some("the state before a restore".into()),
+    let new = Automatic::now("before-restore-", "the state before a restore", MACHINE.unix_ms());
+    let state = match newest(backups, cancel).await {
+        Ok(state) => state,
+        Err(error) => {
+            tracing::warn!("the state before this restore is not marked: {}", restore_failure(error).sentence());
+            return None;
+        }
     };
-    let mut newest: Option<State> = None;
     let mut made = None;
     for backup in backups {
         let Ok(remote) = &backup.remote else { continue };
-        let state = match newest {
-            Some(state) => Ok(state),
-            None => mark::state(remote, Target::Latest, cancel).await.map_err(restore_failure),
-        };
-        let marked = match state {
-            Ok(state) => mark::create(remote, &new, state).await.map(|mark| (state, mark)),
-            Err(failure) => Err(failure),
-        };
-        match marked {
-            Ok((state, mark)) => {
-                newest = Some(state);
+        match new.create(remote, state).await {
+            Ok(mark) => {
                 tracing::info!(
                     "the newest state in {}, TXID {} of {}, is marked as {}; what was not uploaded is lost",
                     remote.address(),
@@ -81,4 +75,9 @@ async fn mark_newest(backups: &[Backup], cancel: &CancellationToken) -> Option<S
         }
     }
     made
+}
+
+async fn newest(backups: &[Backup], cancel: &CancellationToken) -> Result<State, RestoreError> {
+    let ((_, remote), _) = restoring::newest(backups, Target::Latest, cancel).await?;
+    mark::state(remote, Target::Latest, cancel).await
 }

@@ -1,8 +1,13 @@
 //! What is known of the marks of a replica, and when they are looked at again.
 //!
-//! Nothing is deleted but right after a look at the marks. So a mark counts from the moment at
-//! which it is created, whoever creates it; and a replica of which nothing is to be deleted is not
-//! asked. Between two looks there is a pause: what is due meanwhile waits for the next one.
+//! Nothing is deleted but right after a look at the marks, so a mark counts from the moment at
+//! which it is created, whoever creates it. A mark of what is the newest state then is always in
+//! time: what holds that state, and so lets its objects go, was there for the grace time, and a
+//! look is good for a shorter time. A mark of an older state may come too late, which who makes it
+//! finds out by waiting for as long as a look is good for (`run/mark.rs`).
+//!
+//! A replica of which nothing is to be deleted is not asked. Between two looks there is a pause:
+//! what is due meanwhile waits for the next one.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -12,8 +17,8 @@ use super::retain::Marked;
 use crate::remote::{Mark, ReadError, Remote};
 use crate::store::Listed;
 
-/// So long after a look what it has shown is good for a deletion.
-const LOOK_LASTS: Duration = Duration::from_secs(10);
+/// So long after a look began, what it has shown is good for a deletion.
+const LOOK_LASTS: Duration = Duration::from_secs(3);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// A name that was dropped and given again within the precision of the store's times looks the same
 /// in a LIST, so a mark is read in the first looks that show it.
@@ -31,10 +36,19 @@ pub(super) struct KnownMarks {
     marked: Vec<Marked>,
     /// Objects that are no marks; said once.
     said: HashSet<String>,
-    /// Boot-clock time of the last look.
-    looked_at: Option<Duration>,
-    /// There was no rest since.
-    is_fresh: bool,
+    /// Boot-clock time at which the last look began.
+    began_at: Option<Duration>,
+    since: Since,
+}
+
+/// What has happened since the last look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Since {
+    /// A rest. Another look costs a request that must be worth it.
+    #[default]
+    Rest,
+    Nothing,
+    Deletion,
 }
 
 struct Known {
@@ -59,19 +73,29 @@ impl KnownMarks {
     }
 
     pub fn before_a_deletion(&self, policy: &Policy, boot: Duration) -> Look {
-        let Some(looked_at) = self.looked_at else { return Look::First };
+        let Some(began_at) = self.began_at else { return Look::First };
         let pause = match policy.l0_retention {
             Duration::ZERO => PAUSE_MAX,
             kept => (kept / 2).min(PAUSE_MAX),
         };
-        let since = boot.saturating_sub(looked_at);
-        if self.is_fresh && since <= LOOK_LASTS {
+        let since = boot.saturating_sub(began_at);
+        if self.since != Since::Rest && since <= LOOK_LASTS.min(policy.grace) {
             Look::Deletes
-        } else if since >= pause {
+        } else if self.since == Since::Deletion || since >= pause {
             Look::First
         } else {
             Look::In(pause - since)
         }
+    }
+
+    /// A look begins.
+    pub fn begins(&mut self, boot: Duration) {
+        (self.began_at, self.since) = (Some(boot), Since::Rest);
+    }
+
+    /// A deletion follows the look.
+    pub fn deletes(&mut self) {
+        self.since = Since::Deletion;
     }
 
     /// What need not be read again as long as it looks the same.
@@ -81,7 +105,7 @@ impl KnownMarks {
     }
 
     /// Takes a look over. Returns what is no mark and was not so before: name and reason.
-    pub fn looked(&mut self, found: Vec<Read>, boot: Duration) -> Vec<(String, String)> {
+    pub fn looked(&mut self, found: Vec<Read>) -> Vec<(String, String)> {
         let (mut objects, mut news) = (HashMap::new(), Vec::new());
         for (listed, read) in found {
             let seen = (listed.size, listed.modified_ms);
@@ -110,13 +134,13 @@ impl KnownMarks {
         self.marked = objects.values().filter_map(|known| known.mark).collect();
         self.marked.sort_unstable_by_key(|mark| (mark.txid, mark.expires_ms));
         self.marked.dedup();
-        (self.objects, self.looked_at, self.is_fresh) = (objects, Some(boot), true);
+        (self.objects, self.since) = (objects, Since::Nothing);
         news
     }
 
     /// What happens from now on has not been seen.
     pub fn rest(&mut self) {
-        self.is_fresh = false;
+        self.since = Since::Rest;
     }
 }
 
@@ -150,7 +174,7 @@ mod tests {
 
     async fn look_again(known: &mut KnownMarks, remote: &Remote) -> Vec<(String, String)> {
         let found = look(remote, &known.unchanged()).await.expect("read");
-        known.looked(found, Duration::ZERO)
+        known.looked(found)
     }
 
     #[tokio::test]
@@ -172,20 +196,49 @@ mod tests {
         assert_eq!(known.marked(), []);
     }
 
+    fn looked(known: &mut KnownMarks, boot: Duration) {
+        known.begins(boot);
+        known.looked(Vec::new());
+    }
+
     #[test]
     fn a_deletion_follows_a_look_and_looks_are_rare() {
         let half = policy().l0_retention / 2;
         let mut known = KnownMarks::default();
         let at = Duration::from_secs(1000);
         assert_eq!(known.before_a_deletion(&policy(), at), Look::First);
-        known.looked(Vec::new(), at);
+        looked(&mut known, at);
         assert_eq!(known.before_a_deletion(&policy(), at), Look::Deletes);
         known.rest();
         assert_eq!(known.before_a_deletion(&policy(), at), Look::In(half));
         assert_eq!(known.before_a_deletion(&policy(), at + half), Look::First);
-        known.looked(Vec::new(), at);
         let long = Policy { l0_retention: Duration::from_secs(86_400), ..policy() };
         assert_eq!(known.before_a_deletion(&long, at + Duration::from_secs(11)), Look::In(Duration::from_secs(289)));
         assert_eq!(known.before_a_deletion(&long, at + Duration::from_secs(300)), Look::First);
+    }
+
+    /// What replaces an object was there for the grace time before the object goes.
+    #[test]
+    fn a_look_is_good_for_less_than_the_grace_time_counted_from_its_begin() {
+        let ms = Duration::from_millis;
+        for (grace, lasts) in [(ms(2000), ms(2000)), (ms(60_000), LOOK_LASTS)] {
+            let policy = Policy { l0_retention: ms(3_600_000), grace, ..policy() };
+            let mut known = KnownMarks::default();
+            looked(&mut known, ms(1000));
+            assert_eq!(known.before_a_deletion(&policy, ms(1000) + lasts), Look::Deletes);
+            let pause = PAUSE_MAX - lasts - ms(1);
+            assert_eq!(known.before_a_deletion(&policy, ms(1000) + lasts + ms(1)), Look::In(pause), "it took too long");
+        }
+    }
+
+    #[test]
+    fn a_long_deletion_looks_again_at_once() {
+        let policy = Policy { l0_retention: Duration::from_secs(3600), grace: Duration::from_secs(60), ..policy() };
+        let mut known = KnownMarks::default();
+        let at = Duration::from_secs(1000);
+        looked(&mut known, at);
+        known.deletes();
+        assert_eq!(known.before_a_deletion(&policy, at + LOOK_LASTS), Look::Deletes);
+        assert_eq!(known.before_a_deletion(&policy, at + LOOK_LASTS * 2), Look::First);
     }
 }

@@ -131,7 +131,7 @@ impl Once<'_> {
 
     async fn retain(&mut self, policy: &Policy) -> Result<(), ChoreError> {
         let mut proved: HashMap<Key, i64> = HashMap::new();
-        let marked = self.marked().await?;
+        let (mut marked, mut is_fresh) = (Vec::new(), false);
         loop {
             let verdict = {
                 let known = Known { proved: &|o| proved.get(&o.name).copied(), refused: &|_| false, marked: &marked };
@@ -151,15 +151,20 @@ impl Once<'_> {
                         self.listing.retain(|o| o.name != object.name);
                     }
                 }
+            } else if !verdict.delete.is_empty() && !is_fresh {
+                marked = self.marked().await?;
+                is_fresh = true;
+                continue;
             } else if !verdict.delete.is_empty() {
                 self.delete(&verdict.delete).await?;
             } else {
                 return Ok(());
             }
+            is_fresh = false;
         }
     }
 
-    /// Nothing is deleted before it is known what is marked.
+    /// Nothing is deleted but right after a look at what is marked.
     async fn marked(&self) -> Result<Vec<Marked>, ChoreError> {
         let found = self.remote.marks().await.map_err(|source| self.unread(source))?;
         for (name, why) in &found.unreadable {

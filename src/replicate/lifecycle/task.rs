@@ -293,6 +293,11 @@ impl Maintainer {
         if !is_fresh {
             return Plan::Work(Work::List);
         }
+        match work {
+            Work::Marks(_) => self.marks.begins(boot),
+            Work::Delete(_) => self.marks.deletes(),
+            _ => {}
+        }
         Plan::Work(work)
     }
 
@@ -336,7 +341,7 @@ impl Maintainer {
                 Err(error) => self.not_written(level, error, now),
             },
             Done::Proved(object, verdict) => self.looked_into(object, verdict, now),
-            Done::Marks(Ok(found)) => self.looked_at_marks(found, boot),
+            Done::Marks(Ok(found)) => self.looked_at_marks(found),
             Done::Marks(Err(error)) => self.failed(Part::Marks, &error, now),
             Done::Deleted(objects, Ok(deleted)) => self.deleted(&objects, deleted, now),
             Done::Deleted(objects, Err(error)) if !error.is_transient() => {
@@ -366,9 +371,9 @@ impl Maintainer {
         }
     }
 
-    fn looked_at_marks(&mut self, found: Vec<Read>, boot: Duration) {
+    fn looked_at_marks(&mut self, found: Vec<Read>) {
         self.trouble.remove(&Part::Marks);
-        for (name, why) in self.marks.looked(found, boot) {
+        for (name, why) in self.marks.looked(found) {
             tracing::warn!("ignoring {name} in {}: it is no mark, and keeps nothing: {why}", self.remote.address());
         }
     }

@@ -23,6 +23,8 @@ pub enum Broken {
     DeletesInputsFirst,
     /// Nothing is found to be marked.
     ForgetsMarks,
+    /// Marks that cannot be listed count as none.
+    TakesAnErrorForNoMarks,
     /// What the writer does not know goes, too.
     DeletesStrangers,
     /// It looks again although nothing will ever be due.
@@ -32,7 +34,7 @@ pub enum Broken {
 }
 
 impl Broken {
-    pub const ALL: [Broken; 13] = [
+    pub const ALL: [Broken; 14] = [
         Broken::DeletesWithoutGrace,
         Broken::ForgetsTheWindow,
         Broken::CountsBeforeItIsThere,
@@ -43,6 +45,7 @@ impl Broken {
         Broken::CompactsOverAGap,
         Broken::DeletesInputsFirst,
         Broken::ForgetsMarks,
+        Broken::TakesAnErrorForNoMarks,
         Broken::DeletesStrangers,
         Broken::NeverRests,
         Broken::LooksAfterEveryNap,
