@@ -166,8 +166,23 @@ async fn send_all(
     plan: &CopyPlan,
     tally: &Tally,
 ) -> Result<bool, CopyError> {
-    let needed: Vec<LtxObject> = place.missing(&plan.files);
-    let mut waiting = needed.into_iter().peekable();
+    // Nothing is written beside the files of another history, which may have the same names.
+    let (there, missing): (Vec<LtxObject>, Vec<LtxObject>) =
+        place.missing(&plan.files).into_iter().partition(|object| place.has(object));
+    let compared = send_each(from, to, place, there, tally).await?;
+    let sent = send_each(from, to, place, missing, tally).await?;
+    Ok(compared && sent)
+}
+
+/// Compares or sends these.
+async fn send_each(
+    from: &Remote,
+    to: &Remote,
+    place: &mut Place,
+    objects: Vec<LtxObject>,
+    tally: &Tally,
+) -> Result<bool, CopyError> {
+    let mut waiting = objects.into_iter().peekable();
     let mut running = FuturesUnordered::new();
     let mut is_whole = true;
     loop {

@@ -107,11 +107,12 @@ async fn a_copy_goes_on_where_it_was_and_a_foreign_place_is_left_alone() {
     let (done, tally) = run(&from, &to, LATEST).await;
     assert!(matches!(done, Err(CopyError::Occupied { .. })) && tally == (0, 0, 0), "{done:?}");
     assert_eq!((other.names().len(), theirs.names()), (1, before));
-    let (_, to) = remote(Layout::S3);
-    let (header, _) = file(6, 6);
+    let (other, to) = remote(Layout::S3);
+    let (header, _) = file(4, 5);
     let (_, bytes) = file(5, 5);
-    to.put(Level::L0, &header, Body::Bytes(bytes.into())).await.expect("put");
+    to.put(Level::new(1).expect("a level"), &header, Body::Bytes(bytes.into())).await.expect("put");
     assert!(matches!(run(&from, &to, LATEST).await.0, Err(CopyError::Occupied { .. })), "other bytes by its name");
+    assert_eq!(other.names().len(), 1, "something was written beside it");
 }
 
 #[tokio::test]
