@@ -19,6 +19,7 @@
 //!             │
 //!     ┌───────┴────────┐
 //!  http/  verify/  control/  doctor/   metrics, health · the proof that a replica restores · the socket · what is wrong here
+//!  copy/                               a replica copied to another place
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
@@ -101,6 +102,7 @@ mod restore;
 mod fleet;
 
 mod control;
+mod copy;
 mod doctor;
 mod http;
 mod verify;

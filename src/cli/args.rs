@@ -12,6 +12,7 @@
 //!   look.rs     ltx, points; the one operand DB|URL
 //!   doctor.rs   doctor, explain
 //!   verify.rs   verify · reset.rs  reset · health.rs  health
+//!   mark.rs     mark · copy.rs  copy
 //!   control.rs  the commands that ask a running process; status
 //! ```
 
@@ -29,11 +30,13 @@ use help::Page;
 use terminal::colours_are_welcome;
 
 mod control;
+mod copy;
 mod doctor;
 mod health;
 pub mod help;
 mod life;
 mod look;
+mod mark;
 mod reset;
 mod restore;
 mod verify;
@@ -42,10 +45,12 @@ mod verify;
 mod tests;
 
 pub use control::{Asking, Info, List, Operand, Register, Snapshot, Start, Status, Stop, Sync, Unregister};
+pub use copy::Copy;
 pub use doctor::{Doctor, Explain};
 pub use health::Health;
 pub use life::{LifeFlags, Replicate, Run};
 pub use look::{Levels, Ltx, Points};
+pub use mark::Mark;
 pub use reset::Reset;
 pub use restore::{IntegrityCheck, Restore};
 pub use verify::Verify;
@@ -81,6 +86,8 @@ pub enum Command {
     Databases(Databases),
     Ltx(Ltx),
     Points(Points),
+    Mark(Mark),
+    Copy(Copy),
     Verify(Verify),
     Doctor(Doctor),
     Explain(Explain),
@@ -342,6 +349,8 @@ fn check(command: &Command) -> Result<(), String> {
         Command::Restore(restore) => restore.check(),
         Command::Ltx(ltx) => ltx.look.check("ltx"),
         Command::Points(points) => points.look.check("points"),
+        Command::Mark(mark) => mark.check(),
+        Command::Copy(copy) => copy.check(),
         Command::Verify(verify) => verify.check(),
         Command::Doctor(doctor) => doctor.look.check_optional("doctor"),
         Command::Explain(explain) => explain.look.check_optional("explain"),

@@ -8,6 +8,7 @@
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout
 //!   progress.rs   the progress bar
 //!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
+//!   mark.rs       mark · copy.rs  copy · secret_file.rs  variables by NAME_FILE
 //!   doctor.rs  doctor · explain.rs  explain
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset · health.rs  health
 //!   control.rs    list, info, sync, start, stop, register, unregister, snapshot
@@ -22,6 +23,7 @@
 mod args;
 mod argv;
 mod control;
+mod copy;
 mod databases;
 mod defect;
 mod destination;
@@ -31,6 +33,7 @@ mod health;
 mod logger;
 mod ltx;
 mod manual;
+mod mark;
 mod moment;
 mod points;
 mod process;
@@ -38,6 +41,7 @@ mod progress;
 mod reset;
 mod restore;
 mod run;
+mod secret_file;
 mod show;
 mod source;
 mod status;
@@ -93,6 +97,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Restore(command) => with_runtime(restore::restore(command)),
         Command::Ltx(command) => with_runtime(ltx::ltx(command)),
         Command::Points(command) => with_runtime(points::points(command)),
+        Command::Copy(command) => with_runtime(copy::copy(command)),
+        Command::Mark(command) => with_runtime(mark::mark(command)),
         Command::Verify(command) => with_runtime(verify::verify(command)),
         Command::Doctor(command) => with_runtime(doctor::doctor(command)),
         Command::Explain(command) => with_runtime(explain::explain(command)),

@@ -6,10 +6,11 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::args::Points as Command;
+use super::mark;
 use super::source::{self, Looked};
 use super::{Style, count, timestamp};
 use crate::config::Replica;
-use crate::remote::{LtxObject, Remote};
+use crate::remote::{LtxObject, Mark, Remote};
 use crate::restore::{Density, PointRange, Points, nothing_in, points as summarise};
 use crate::run::{Failure, restore_failure, store_failure};
 
@@ -33,7 +34,7 @@ pub async fn points(command: Command) -> Result<u8, Failure> {
     let out = &mut io::stdout();
     let style = Style::of_stdout(&command.output);
     let printed = match (command.output.json, looked.are_several()) {
-        (true, false) => shown.iter().try_for_each(|(_, (p, w))| writeln!(out, "{:#}", as_json(p, w.as_ref()))),
+        (true, false) => shown.iter().try_for_each(|(_, found)| writeln!(out, "{:#}", found.as_json())),
         (true, true) => writeln!(out, "{:#}", named_json(&shown)),
         (false, several) => print_each(&shown, several, &style, out),
     };
@@ -41,7 +42,21 @@ pub async fn points(command: Command) -> Result<u8, Failure> {
     super::each_said(failures, looked.are_several())
 }
 
-type Found = (Points, Option<Window>);
+struct Found {
+    points: Points,
+    window: Option<Window>,
+    marks: Vec<Mark>,
+}
+
+impl Found {
+    fn as_json(&self) -> Value {
+        as_json(&self.points, self.window.as_ref(), &self.marks)
+    }
+
+    fn print(&self, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+        print(&self.points, self.window.as_ref(), &self.marks, style, out)
+    }
+}
 
 async fn points_of(looked: &Looked, replica: &Replica) -> Result<Found, Failure> {
     let remote = looked.connect(replica).await?;
@@ -52,13 +67,20 @@ async fn points_of(looked: &Looked, replica: &Replica) -> Result<Found, Failure>
         return Err(restore_failure(nothing_in(&remote, &listing)));
     }
     let window = window(&remote, &points).await?;
-    Ok((points, window))
+    let marks = match remote.marks().await {
+        Ok(found) => found.marks,
+        Err(error) => {
+            tracing::warn!("the marks in {} are not shown: {error}", remote.address());
+            Vec::new()
+        }
+    };
+    Ok(Found { points, window, marks })
 }
 
 /// A list in which each entry names its replica.
 fn named_json(shown: &[(&str, Found)]) -> Value {
-    let named = |(name, (points, window)): &(&str, Found)| {
-        let mut shown = as_json(points, window.as_ref());
+    let named = |(name, found): &(&str, Found)| {
+        let mut shown = found.as_json();
         shown["replica"] = json!(name);
         shown
     };
@@ -66,9 +88,9 @@ fn named_json(shown: &[(&str, Found)]) -> Value {
 }
 
 fn print_each(shown: &[(&str, Found)], several: bool, style: &Style, out: &mut dyn Write) -> io::Result<()> {
-    for (at, (name, (points, window))) in shown.iter().enumerate() {
+    for (at, (name, found)) in shown.iter().enumerate() {
         super::heading(several.then_some(*name), at == 0, out)?;
-        print(points, window.as_ref(), style, out)?;
+        found.print(style, out)?;
     }
     Ok(())
 }
@@ -82,14 +104,14 @@ async fn window(remote: &Remote, points: &Points) -> Result<Option<Window>, Fail
 
 /// For `explain`, which asks for no exact times.
 pub fn ranges_json(points: &Points) -> Value {
-    as_json(points, None)
+    as_json(points, None, &[])
 }
 
 pub fn print_ranges(points: &Points, out: &mut dyn Write) -> io::Result<()> {
-    print(points, None, &Style::of_stdout(&super::args::OutputFlags::default()), out)
+    print(points, None, &[], &Style::of_stdout(&super::args::OutputFlags::default()), out)
 }
 
-fn as_json(points: &Points, window: Option<&Window>) -> Value {
+fn as_json(points: &Points, window: Option<&Window>, marks: &[Mark]) -> Value {
     let end =
         |(object, ms): &(LtxObject, i64)| json!({ "txid": object.max_txid.to_string(), "timestamp": timestamp(*ms) });
     let range = |range: &PointRange| {
@@ -121,10 +143,17 @@ fn as_json(points: &Points, window: Option<&Window>) -> Value {
             "to": timestamp(old.to_ms),
             "files": old.files,
         })).collect::<Vec<_>>(),
+        "marks": marks.iter().map(mark::as_json).collect::<Vec<_>>(),
     })
 }
 
-fn print(points: &Points, window: Option<&Window>, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+fn print(
+    points: &Points,
+    window: Option<&Window>,
+    marks: &[Mark],
+    style: &Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if let Some(Window { oldest, newest }) = window {
         for (word, (object, ms)) in [("oldest", oldest), ("newest", newest)] {
             writeln!(out, "{word}  {}  TXID {}", style.time(*ms), object.max_txid)?;
@@ -151,7 +180,7 @@ fn print(points: &Points, window: Option<&Window>, style: &Style, out: &mut dyn 
         let what = format!("generation {} of Litestream 0.3, {}", old.generation, count(old.files, "file"));
         line(old.from_ms, old.to_ms, what, out)?;
     }
-    Ok(())
+    marks.iter().try_for_each(|marked| mark::print(marked, style, out))
 }
 
 /// Whole seconds, from a second on.
@@ -183,34 +212,52 @@ mod tests {
         )
     }
 
+    fn newest_txid(points: &Points) -> crate::ltx::Txid {
+        points.ends.clone().expect("points").1.max_txid
+    }
+
     #[test]
     fn a_person_reads_when_and_how_densely() {
         let points = summarise(&listing());
         let (oldest, newest) = points.ends.clone().expect("points");
         let (from, to) = (oldest.modified_ms, newest.modified_ms);
         let window = Window { oldest: (oldest, from), newest: (newest, to) };
+        let by = "millstream".to_owned();
+        let marked = Mark {
+            name: "v1".into(),
+            txid: newest_txid(&points),
+            timestamp_ms: to,
+            created_ms: to,
+            expires_ms: None,
+            note: None,
+            by,
+        };
+        let found = Found { points, window: Some(window), marks: vec![marked] };
         let mut out = Vec::new();
-        print(&points, Some(&window), &Style::default(), &mut out).expect("memory");
+        found.print(&Style::default(), &mut out).expect("memory");
         let wanted = "oldest  2026-11-21T22:30:20Z  TXID 0000000000000004\n\
                       newest  2026-11-21T22:31:22Z  TXID 000000000000000a\n\
                       \n\
                       2026-11-21T22:30:20Z … 2026-11-21T22:31:20Z  about every 30s, 3 points\n\
                       2026-11-21T22:31:22Z … 2026-11-21T22:31:22Z  every commit, 1 point\n\
                       missing: the transactions 000000000000000b to 000000000000000b are in no file\n\
-                      2026-11-21T22:13:40Z … 2026-11-21T22:13:40Z  generation 00000000000000a0 of Litestream 0.3, 1 file\n";
+                      2026-11-21T22:13:40Z … 2026-11-21T22:13:40Z  generation 00000000000000a0 of Litestream 0.3, 1 file\n\
+                      mark    2026-11-21T22:31:22Z  TXID 000000000000000a  v1\n";
         assert_eq!(String::from_utf8(out).expect("text"), wanted);
-        let shown = as_json(&points, Some(&window));
+        let shown = found.as_json();
+        assert_eq!(shown["marks"][0]["name"], "v1");
         assert_eq!(shown["newest"], json!({ "txid": "000000000000000a", "timestamp": "2026-11-21T22:31:22Z" }));
         assert_eq!(
             (&shown["ranges"][0]["every_ms"], &shown["holes"][0]["min_txid"]),
             (&json!(30_000), &json!("000000000000000b"))
         );
         assert_eq!(shown["generations"][0]["files"], 1);
-        let several = [("s3", (points.clone(), Some(window))), ("nas", (points, None))];
+        let bare = Found { points: found.points.clone(), window: None, marks: Vec::new() };
+        let several = [("s3", found), ("nas", bare)];
         let mut out = Vec::new();
         print_each(&several, true, &Style::default(), &mut out).expect("memory");
         let text = String::from_utf8(out).expect("text");
-        assert!(text.starts_with("replica s3\noldest  2026") && text.contains("1 file\n\nreplica nas\n2026"), "{text}");
+        assert!(text.starts_with("replica s3\noldest  2026") && text.contains("  v1\n\nreplica nas\n2026"), "{text}");
         let shown = named_json(&several);
         assert_eq!((&shown[0]["replica"], &shown[1]["replica"]), (&json!("s3"), &json!("nas")));
         assert_eq!(shown[0]["newest"]["txid"], "000000000000000a");

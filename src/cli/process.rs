@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use jiff::tz::TimeZone;
 
+use super::secret_file;
 use crate::config::{self, Loaded, Options, Replica, Sources};
 use crate::run::Failure;
 use crate::run::exit::{CONFIG, INTERNAL};
@@ -33,15 +34,24 @@ impl Environment {
     }
 }
 
-/// The first variable that was read and is not UTF-8. It must not count as unset.
-static NO_TEXT: OnceLock<String> = OnceLock::new();
+/// The first variable that was asked for and whose value cannot be known: why. It must not count as
+/// unset.
+static UNKNOWN: OnceLock<String> = OnceLock::new();
 
+/// The value of an environment variable, or what is in the file that NAME_FILE names.
 pub fn variable(name: &str) -> Option<String> {
+    secret_file::value(name, &of_environment).unwrap_or_else(|why| {
+        UNKNOWN.get_or_init(|| why);
+        None
+    })
+}
+
+fn of_environment(name: &str) -> Option<String> {
     match std::env::var(name) {
         Ok(value) => Some(value),
         Err(VarError::NotPresent) => None,
         Err(VarError::NotUnicode(_)) => {
-            NO_TEXT.get_or_init(|| name.to_owned());
+            UNKNOWN.get_or_init(|| format!("the environment variable {name} is not valid UTF-8"));
             None
         }
     }
@@ -49,8 +59,7 @@ pub fn variable(name: &str) -> Option<String> {
 
 /// Fails if a variable could not be read as text.
 pub fn all_is_text() -> Result<(), Failure> {
-    let refuse = |name| Err(Failure::told(CONFIG, format!("the environment variable {name} is not valid UTF-8")));
-    NO_TEXT.get().map_or(Ok(()), refuse)
+    UNKNOWN.get().map_or(Ok(()), |why| Err(Failure::told(CONFIG, why)))
 }
 
 /// The time zone of TZ, else the system's, else UTC. The error is a sentence.

@@ -1,5 +1,5 @@
 //! `restore`: a database by hand. Where to is in `target.rs`, what it says in `show.rs`, several at
-//! once in `several.rs`.
+//! once in `several.rs`, how to undo it in `undo.rs`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use super::{Environment, install, progress, replica_at, variable};
 use crate::clock::MACHINE;
 use crate::config::{Database, Options, Replica};
 use crate::replicate::blocking;
-use crate::restore::{Backup, FileOwner, Found, RestoreError};
+use crate::restore::{Backup, FileOwner, Found, RestoreError, Target};
 use crate::run::exit::{CONFIG, Failure, USAGE};
-use crate::run::{Recovery, backups, restore_failure, restore_newest, unless_signalled};
+use crate::run::{Recovery, backups, mark, restore_failure, restore_newest, unless_signalled};
 use flags::{plan, request, start_logging};
 use show::{show_old_plan, show_plan, show_result};
 
@@ -24,6 +24,7 @@ mod flags;
 mod several;
 mod show;
 mod target;
+mod undo;
 
 /// The order, from command line and configuration.
 struct Order {
@@ -47,10 +48,14 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
         return several::restore(&command, &mut signals).await;
     }
     let order = order(&command)?;
-    let recovery = recovery(&command, &order)?;
+    let mut recovery = recovery(&command, &order)?;
     // Checked first, so that a wrong target costs no request.
     let destination = order.destination.clone();
     blocking(move || target::check_kind(&destination)).await?;
+    if let Some(name) = &command.mark {
+        recovery.request.target =
+            unless_signalled(&mut signals, async |cancel| order.marked(name, &cancel).await).await??;
+    }
     if command.dry_run {
         let target = recovery.request.target;
         let plan = async |cancel| plan(&order.backups().await, target, &cancel).await;
@@ -67,6 +72,7 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
     let (destination, owner, meta_path) = (order.destination.clone(), order.owner, order.meta_path.clone());
     let _locks = blocking(move || target::lock(&destination, owner, meta_path)).await?;
     let backups = order.backups().await;
+    undo::mark_before(&command, &order, &backups, &mut signals).await?;
     let began = MACHINE.instant();
     let staging = order.destination.staging().map_err(|error| restore_failure(error.into()))?.map(Arc::new);
     let mode = order.mode.unwrap_or(0o600);
@@ -94,6 +100,16 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
 impl Order {
     async fn backups(&self) -> Vec<Backup> {
         backups(self.replicas.iter(), &self.all).await
+    }
+
+    /// The state that a mark names.
+    async fn marked(&self, name: &str, cancel: &CancellationToken) -> Result<Target, Failure> {
+        let backups = self.backups().await;
+        let remotes = backups.iter().filter_map(|backup| backup.remote.as_ref().ok());
+        match cancel.run_until_cancelled(mark::find(remotes, name)).await {
+            Some(found) => found.map(|mark| Target::Txid(mark.txid)),
+            None => Err(restore_failure(RestoreError::Cancelled)),
+        }
     }
 
     /// The replica in the output: Litestream's word for its kind, or its name if there are several.

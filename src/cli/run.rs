@@ -11,7 +11,10 @@ pub async fn run(command: Run) -> Result<u8, Failure> {
     let (signals, reaper) = install()?;
     let environment = Environment::of_process()?;
     let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
-    begin(&loaded)?;
+    match loaded.is_off().map_err(config)? {
+        true => begin_without_replication(&loaded),
+        false => begin(&loaded)?,
+    }
     let app = match command.command.is_empty() {
         true => Job::command(loaded.options.exec.as_deref(), "exec").map_err(config)?,
         false => Some(CommandLine::new(command.command).map_err(config)?),
@@ -43,10 +46,21 @@ pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
     Ok(defect::rehearsed(run::run(job, signals, reaper)).await)
 }
 
-fn begin(loaded: &Loaded) -> Result<(), Failure> {
+/// The application runs as if it had been started directly, signals and exit code included.
+fn begin_without_replication(loaded: &Loaded) {
+    start(loaded);
+    tracing::warn!("no database with a replica is named ({}): the application runs without replication", loaded.origin);
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+}
+
+fn start(loaded: &Loaded) {
     logger::start(&loaded.options.logging);
     supervise::defect::allow(loaded.options.shutdown.grace);
     defect::rehearse();
+}
+
+fn begin(loaded: &Loaded) -> Result<(), Failure> {
+    start(loaded);
     loaded.require_databases().map_err(config)?;
     let near = loaded.refuse_shared_fate().map_err(config)?;
     loaded.warnings.iter().chain(&near).for_each(|warning| tracing::warn!("{warning}"));

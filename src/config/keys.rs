@@ -93,6 +93,7 @@ static ROOT: &[Key] = &[
     key("heartbeat-interval", Duration, Supported),
     // Ours.
     key("migrate", Text, Supported),
+    key("mark-before-migration", Bool, Supported),
     key("grace", Duration, Supported),
     key("require-backup", Bool, Supported),
     key("strip-env", Texts, Supported),

@@ -38,6 +38,15 @@ impl Loaded {
         Ok(())
     }
 
+    /// Whether nothing is to be replicated, which only a command that can do without asks.
+    pub fn is_off(&self) -> anyhow::Result<bool> {
+        let is_off = self.options.databases.is_empty() && self.options.directories.is_empty();
+        if is_off && self.options.require_backup {
+            bail!("{}: a backup is required, and no database with a replica is configured", self.origin);
+        }
+        Ok(is_off)
+    }
+
     /// For the commands that write to replicas: refuses one that would be lost with its database.
     /// Returns warnings about replicas that are on the same disk.
     pub fn refuse_shared_fate(&self) -> anyhow::Result<Vec<String>> {
@@ -120,6 +129,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, urls: &[String]) -> anyhow::Resu
         on_database_failure: None,
         exec: None,
         migrate: None,
+        mark_before_migration: true,
         logging: Logging { level: LogLevel::default(), format: LogFormat::default() },
         shutdown: Shutdown::default(),
         require_backup: false,
@@ -138,6 +148,9 @@ fn from_file(sources: &Sources<'_>) -> anyhow::Result<Loaded> {
     let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG_PATH));
     let path = sources.context().absolute(&path).map_err(|why| anyhow!("-config: {why}"))?;
     let origin = path.display().to_string();
+    if is_default && sources.may_be_off && matches!(fsx::metadata_if_exists(&path), Ok(None)) {
+        return off(&origin, sources);
+    }
     let bytes = fsx::read(&path).map_err(|error| {
         let way_out = if is_default { "; pass -config FILE, or DB and URL" } else { "" };
         anyhow!("cannot read {origin}: {}{way_out}", error.source)
@@ -147,6 +160,12 @@ fn from_file(sources: &Sources<'_>) -> anyhow::Result<Loaded> {
     let (options, notes, more) = read_text(&origin, &text, sources.context()).map_err(|problem| anyhow!(problem))?;
     warnings.extend(more);
     Ok(Loaded { options, warnings, notes, origin })
+}
+
+/// What holds when there is no file, and nothing to replicate.
+fn off(origin: &str, sources: &Sources<'_>) -> anyhow::Result<Loaded> {
+    let (options, notes, warnings) = read_text(origin, "{}", sources.context()).map_err(|problem| anyhow!(problem))?;
+    Ok(Loaded { options, warnings, notes, origin: format!("there is no {origin}") })
 }
 
 /// The text after the expansion, and warnings about names without a value.

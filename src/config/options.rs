@@ -24,6 +24,8 @@ pub struct Options {
     pub exec: Option<String>,
     /// The migration's command line (`migrate`, `-migrate`).
     pub migrate: Option<String>,
+    /// The state before the migration gets a mark.
+    pub mark_before_migration: bool,
     pub logging: Logging,
     pub shutdown: Shutdown,
     /// A missing backup is an error instead of a fresh start.

@@ -218,7 +218,9 @@ fn credentials(
     }
     let env = |name: &str| tidy((context.env)(name).as_deref());
     let aws = (env("AWS_ACCESS_KEY_ID"), env("AWS_SECRET_ACCESS_KEY"));
-    if aws.0.is_some() && aws.1.is_some() {
+    // AWS's own chain sees them, unless they are in files.
+    let in_files = ["AWS_ACCESS_KEY_ID_FILE", "AWS_SECRET_ACCESS_KEY_FILE", "AWS_SESSION_TOKEN_FILE"];
+    if aws.0.is_some() && aws.1.is_some() && !in_files.iter().any(|name| env(name).is_some()) {
         return None;
     }
     let id = aws.0.or_else(|| env("LITESTREAM_ACCESS_KEY_ID"))?;

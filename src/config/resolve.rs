@@ -45,6 +45,7 @@ pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<Stri
         on_database_failure: monitoring::on_database_failure(root)?,
         exec: root.text("exec").map(str::to_owned),
         migrate: root.text("migrate").map(str::to_owned),
+        mark_before_migration: root.bool("mark-before-migration").unwrap_or(true),
         logging: Logging { level: level.unwrap_or_default(), format: format.unwrap_or_default() },
         shutdown: Shutdown {
             grace: root.positive("", "grace", defaults.grace)?,

@@ -31,6 +31,9 @@ pub struct Sources<'a> {
     pub strip_env: Vec<String>,
     pub restore_if_db_not_exists: bool,
     pub log_level: Option<LogLevel>,
+    /// Nothing to replicate is no error: neither a database nor a file was named, and there is no
+    /// file at the usual place.
+    pub may_be_off: bool,
 }
 
 impl<'a> Sources<'a> {
@@ -49,6 +52,7 @@ impl<'a> Sources<'a> {
             strip_env: Vec::new(),
             restore_if_db_not_exists: false,
             log_level: None,
+            may_be_off: false,
         }
     }
 

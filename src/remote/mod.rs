@@ -13,6 +13,8 @@
 //!   read.rs      reading with patience
 //!   ends.rs      header and end of an object: do they fit?
 //!   stream.rs    an object for code that blocks, read and verified
+//!   marks.rs     names for moments of the history
+//!   pass.rs      from one store to another, verified on the way
 //!   v03.rs       what Litestream 0.3 left
 //!   roots.rs     pure: where replicas begin below a place
 //!   leftover.rs  what killed processes leave beside it
@@ -31,7 +33,9 @@ mod ends;
 mod leftover;
 mod level;
 mod listing;
+mod marks;
 mod names;
+mod pass;
 pub mod plan;
 mod read;
 mod roots;
@@ -44,7 +48,9 @@ pub use cost::{Line, Monthly, Rates, ceiling, month, rates};
 pub use ends::Unsound;
 pub use level::Level;
 pub use listing::{Listing, OtherLayout, Resembles};
-pub use names::{Layout, is_among_files};
+pub use marks::{Created, Mark};
+pub use names::{Layout, is_among_files, mark_name};
+pub use pass::{pass_on, store_behind};
 pub use read::{ReadError, ReadPolicy, Reading};
 pub use stream::{Cancelled, RangeReader};
 pub use v03::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};

@@ -6,6 +6,7 @@
 //!
 //! both: generations/…   a replica of Litestream 0.3, see v03.rs
 //!       claims/ orphaned/ probes/   our own, see who writes them
+//!       marks/<name>.json           named moments, see marks.rs
 //!       lock.json       Litestream's lease
 //! ```
 //!
@@ -46,7 +47,11 @@ pub enum Name {
     Foreign(&'static str),
 }
 
-const KNOWN_PREFIXES: [&str; 3] = ["claims/", "orphaned/", "probes/"];
+/// Where marks lie.
+pub const MARKS: &str = "marks/";
+pub const MARK_NAME_MAX: usize = 100;
+
+const KNOWN_PREFIXES: [&str; 4] = ["claims/", MARKS, "orphaned/", "probes/"];
 
 impl Layout {
     /// The name of an LTX object.
@@ -84,6 +89,19 @@ pub fn prefixes() -> Vec<String> {
 pub fn is_among_files(path: &str) -> bool {
     let path = format!("{path}/");
     prefixes().iter().any(|prefix| path.starts_with(prefix))
+}
+
+/// The object of a mark; `None` when that is no name for one.
+pub fn mark_key(name: &str) -> Option<Key> {
+    let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    let is_name = (1..=MARK_NAME_MAX).contains(&name.len()) && name.bytes().all(is_plain);
+    is_name.then(|| Key::new(format!("{MARKS}{name}.json"))).flatten()
+}
+
+/// The mark that an object is, by its name.
+pub fn mark_name(object: &str) -> Option<&str> {
+    let name = object.strip_prefix(MARKS)?.strip_suffix(".json")?;
+    mark_key(name).map(|_| name)
 }
 
 /// Reads a name.

@@ -3,11 +3,11 @@
 //! The log is the lock: whoever creates TXID n+1 owns the history from there on. "Already exists" has two meanings, told apart
 //! by reading the object back: it is ours (an earlier attempt whose reply was lost), or another writer's.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::disk::Disk;
 use super::error::UploadError;
@@ -19,6 +19,8 @@ use crate::ltx::{Decoder, HEADER_LEN, Header, Txid, WalPosition, merge};
 use crate::remote::{Level, ReadError, Remote};
 use crate::state::SpilledFile;
 use crate::store::{Body, BodyError, BodyWriter, Key, StoreError};
+
+pub use crate::store::ChunkWriter;
 
 const CHUNK_BYTES: usize = 1 << 20;
 const CHUNKS_IN_FLIGHT: usize = 4;
@@ -202,46 +204,5 @@ fn send_file(path: &Path, writer: BodyWriter) {
     match copy() {
         Ok(()) => writer.finish(),
         Err(error) => writer.abort(BodyError(format!("read {}: {error}", path.display()))),
-    }
-}
-
-/// Gathers what the encoder writes into chunks for the upload. The object appears only if `finish` is reached.
-pub struct ChunkWriter {
-    body: BodyWriter,
-    buffer: BytesMut,
-}
-
-impl ChunkWriter {
-    pub fn new(body: BodyWriter) -> ChunkWriter {
-        ChunkWriter { body, buffer: BytesMut::with_capacity(CHUNK_BYTES) }
-    }
-
-    pub fn finish(mut self) -> io::Result<()> {
-        self.send()?;
-        self.body.finish();
-        Ok(())
-    }
-
-    fn send(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let chunk = self.buffer.split().freeze();
-        self.buffer.reserve(CHUNK_BYTES);
-        self.body.blocking_send(chunk).map_err(io::Error::other)
-    }
-}
-
-impl Write for ChunkWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK_BYTES {
-            self.send()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -21,6 +21,7 @@
 //!   watch_directories.rs  beside it all: databases that come and go
 //!   restore_missing.rs   restore one database: the lock, the log lines, the note for replication
 //!   forward.rs  bring a database forward that is an earlier state of the history
+//!   mark.rs     name a state of a replica · before_migration.rs  by itself before a migration
 //!   stages.rs   run a command to its end; wait for the databases
 //!   cause.rs    which events of a replication end a command
 //!   untouched.rs  did the application write to its databases?
@@ -31,11 +32,13 @@
 
 pub mod exit;
 
+mod before_migration;
 mod cause;
 mod connect;
 mod directories;
 mod forward;
 mod left_out;
+pub mod mark;
 mod monitor;
 mod preflight;
 mod prepare;
@@ -62,6 +65,7 @@ use crate::http::Phase;
 use crate::replicate::{DatabaseId, Ended, Limits, OnceWork};
 use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
+use before_migration::Marking;
 pub use connect::{backups, connect, store_failure};
 pub use directories::{backups_of, replicas_below};
 pub use exit::Failure;
@@ -165,6 +169,8 @@ async fn perform(mut job: Job, signals: &mut Signals, reaper: &Reaper) -> Result
     let (lines, failed) = stages::unless_signalled(signals, prepare).await?;
     left_out.take(failed, lines.len(), directories::may_come(&job))?;
     let Registered { ids, proofs } = register_all(&lines, &job, &fleet, &left_out).await?;
+    let marking = |line: &Line<'_>| Marking::of(&job, *ids.get(&line.database.path)?, line);
+    let markings: Vec<Marking> = lines.iter().filter_map(marking).collect();
     monitor.phase().send_replace(Phase::Arming);
     monitor.proving(proofs.iter().map(ProofRound::proved).collect());
     if job.once.is_some() {
@@ -177,10 +183,13 @@ async fn perform(mut job: Job, signals: &mut Signals, reaper: &Reaper) -> Result
     let ids = ids.into_values().collect();
     let lived = match stages::wait_until_ready(&ids, &mut heard, signals, left_out.goes_on).await? {
         Some(not_started) => Ok(not_started),
-        None => {
-            let living = stages::live(&job, &fleet, signals, reaper, &mut heard, &budget, monitor.phase());
-            verify::beside(proofs, living).await
-        }
+        None => match before_migration::mark_all(&markings, &fleet, signals).await {
+            Ok(()) => {
+                let living = stages::live(&job, &fleet, signals, reaper, &mut heard, &budget, monitor.phase());
+                verify::beside(proofs, living).await
+            }
+            Err(signalled) => Err(signalled),
+        },
     };
     monitor.stopping();
     watching.finish().await;

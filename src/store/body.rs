@@ -4,10 +4,15 @@
 //! or panicked half-way would leave the first half of an object in the bucket, reported as a
 //! success. [`BodyWriter`] keeps one place of the channel reserved for the bad news.
 
-use bytes::Bytes;
+use std::io::{self, Write};
+
+use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use super::{Body, BodyError};
+
+/// What a [`ChunkWriter`] gathers.
+const CHUNK_BYTES: usize = 1 << 20;
 
 type Chunk = Result<Bytes, BodyError>;
 
@@ -57,6 +62,48 @@ impl Drop for BodyWriter {
         if let Some(last) = self.last.take() {
             last.send(Err(BodyError("its writer stopped before the end".into())));
         }
+    }
+}
+
+/// Gathers what an encoder writes into chunks for the upload. The object appears only if `finish`
+/// is reached.
+pub struct ChunkWriter {
+    body: BodyWriter,
+    buffer: BytesMut,
+}
+
+impl ChunkWriter {
+    pub fn new(body: BodyWriter) -> ChunkWriter {
+        ChunkWriter { body, buffer: BytesMut::with_capacity(CHUNK_BYTES) }
+    }
+
+    pub fn finish(mut self) -> io::Result<()> {
+        self.send()?;
+        self.body.finish();
+        Ok(())
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let chunk = self.buffer.split().freeze();
+        self.buffer.reserve(CHUNK_BYTES);
+        self.body.blocking_send(chunk).map_err(io::Error::other)
+    }
+}
+
+impl Write for ChunkWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.send()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

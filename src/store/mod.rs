@@ -36,7 +36,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
-pub use body::{BodyWriter, Unread};
+pub use body::{BodyWriter, ChunkWriter, Unread};
 pub use counted::Counted;
 pub use file::FileStore;
 pub use throttle::{Limit, Throttled};

@@ -183,3 +183,59 @@ fn too_few_files_that_can_be_opened_are_one_sentence() {
     let run = rig.supervise(rig.app(&["create", "rows:1"])).under("sh", ["-c", "ulimit -n 40; exec \"$@\"", "sh"]);
     run.finish().assert_code(0);
 }
+
+/// Keys and the URL as Docker hands out secrets; the application sees its environment as it was.
+#[test]
+fn secrets_are_read_from_the_files_that_variables_name() {
+    let endpoint = setting("MILLSTREAM_TEST_S3_ENDPOINT");
+    let (id, secret) = (setting("MILLSTREAM_TEST_S3_ACCESS_KEY"), setting("MILLSTREAM_TEST_S3_SECRET_KEY"));
+    let rig = Rig::on_s3();
+    let file = |name: &str, content: &str| {
+        std::fs::write(rig.path(name), format!("{content}\n")).expect("write a secret");
+        rig.path(name).display().to_string()
+    };
+    let url =
+        format!("s3://{BUCKET}/files-{}?endpoint={endpoint}&region=us-east-1&forcePathStyle=true", std::process::id());
+    let (id, secret, url) = (file("id", &id), file("secret", &secret), file("url", &url));
+    for prefix in ["AWS", "LITESTREAM"] {
+        let (id_file, secret_file) =
+            (format!("{prefix}_ACCESS_KEY_ID_FILE"), format!("{prefix}_SECRET_ACCESS_KEY_FILE"));
+        let env = [
+            ("AWS_ACCESS_KEY_ID", ""),
+            ("AWS_SECRET_ACCESS_KEY", ""),
+            ("LITESTREAM_ACCESS_KEY_ID", ""),
+            ("LITESTREAM_SECRET_ACCESS_KEY", ""),
+            (id_file.as_str(), id.as_str()),
+            (secret_file.as_str(), secret.as_str()),
+            ("REPLICA_URL_FILE", url.as_str()),
+        ];
+        run_with(&rig, "url: \"${REPLICA_URL}\"", &["create", "rows:1"], &env).assert_code(0);
+        rig.lose_the_disk();
+        run_with(&rig, "url: \"${REPLICA_URL}\"", &["open", "rows:1"], &env).assert_code(0);
+        let both =
+            [env.as_slice(), &[("AWS_ACCESS_KEY_ID", "hunter2"), ("AWS_ACCESS_KEY_ID_FILE", id.as_str())]].concat();
+        let ended = run_with(&rig, "url: \"${REPLICA_URL}\"", &["open"], &both);
+        ended.assert_code(78).assert_says(&["AWS_ACCESS_KEY_ID and AWS_ACCESS_KEY_ID_FILE are both set"]);
+        assert!(!ended.stderr.contains("hunter2"), "{ended}");
+        let missing = [env.as_slice(), &[("REPLICA_URL_FILE", "/nonexistent/url")]].concat();
+        let ended = run_with(&rig, "url: \"${REPLICA_URL}\"", &["open"], &missing);
+        ended.assert_code(78).assert_says(&["REPLICA_URL_FILE", "/nonexistent/url"]);
+    }
+}
+
+/// No replica named: the application runs as if it had been started directly, and it is said in one
+/// line.
+#[test]
+fn without_a_replica_the_application_just_runs() {
+    let rig = Rig::on_file();
+    let empty = rig.path("empty.yml");
+    std::fs::write(&empty, "exec: sh -c 'exit 7'\n").expect("write");
+    let run = |words: &[&str]| rig.millstream([&["run"], words].concat()).finish();
+    let empty = empty.display().to_string();
+    let ended = run(&["-config", &empty]);
+    ended.assert_code(7).assert_says(&["runs without replication"]);
+    run(&["--", "sh", "-c", "exit 9"]).assert_code(9).assert_says(&["runs without replication", "/etc/litestream.yml"]);
+    assert_eq!(ended.stderr.lines().filter(|line| line.contains("replication")).count(), 1, "{ended}");
+    run(&["-require-backup", "--", "true"]).assert_code(78).assert_says(&["a backup is required"]);
+    run(&["-config", "/nonexistent.yml", "--", "true"]).assert_code(78);
+}

@@ -12,6 +12,7 @@ use crate::harness::process::binary;
 const PAGES: &[&str] = &[
     "",
     "completions",
+    "copy",
     "databases",
     "doctor",
     "explain",
@@ -20,6 +21,7 @@ const PAGES: &[&str] = &[
     "list",
     "ltx",
     "man",
+    "mark",
     "points",
     "register",
     "replicate",

@@ -14,7 +14,7 @@ const ROWS: &[&[&str]] = &[
     &["cli"],
     &["run"],
     &["config"],
-    &["http", "verify", "control", "doctor"],
+    &["http", "verify", "control", "doctor", "copy"],
     &["fleet"],
     &["replicate", "restore"],
     &["db", "state", "remote", "status", "directory"],

@@ -117,6 +117,7 @@ impl Run {
             migrate: self.migrate.clone(),
             grace: self.grace,
             require_backup: self.require_backup,
+            may_be_off: true,
             ..self.life.sources(env, cwd)
         }
     }

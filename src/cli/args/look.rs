@@ -29,6 +29,12 @@ impl Look {
         self.file.sources(env, cwd)
     }
 
+    /// The flag `-config` as it was given, with a space before it, as a shell reads it.
+    pub fn config_flag(&self) -> String {
+        let quoted = |path: &PathBuf| format!(" -config {}", shell_words::quote(&path.to_string_lossy()));
+        self.file.config.as_ref().map_or_else(String::new, quoted)
+    }
+
     /// The one replica that is meant.
     pub fn replica(&self) -> Option<&str> {
         self.replica.as_deref()

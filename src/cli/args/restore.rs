@@ -20,7 +20,7 @@ const HOW: &str = "How";
 
 const RESTORE: Page = Page {
     more: "DB is a database of the configuration file, URL a replica: s3://BUCKET/PATH or file:///PATH. The newest state is \
-           restored unless -txid or -timestamp names another one. Of several replicas of DB the one with the newest \
+           restored unless -txid, -timestamp or -mark names another one. Of several replicas of DB the one with the newest \
            state is taken, unless -replica names one. Replicas of Litestream 0.3 and 0.5 can be restored too.\n\nWith \
            -dir every database that has a replica below URL, or below the replica of this directory in the configuration \
            file, is restored into DIR, each with its own result. With -all every database of the configuration file is \
@@ -80,6 +80,9 @@ pub struct Restore {
     /// 9:00", "10m ago", -10m
     #[arg(long, value_name = "TIME", value_parser = Moment::parse, help_heading = POINT)]
     pub timestamp: Option<Moment>,
+    /// Restore the state that this mark names
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["txid", "timestamp", "all", "dir"], help_heading = POINT)]
+    pub mark: Option<String>,
     /// Show what would be restored, and write nothing
     #[arg(long, help_heading = HOW)]
     pub dry_run: bool,
@@ -167,7 +170,7 @@ impl Restore {
     }
 }
 
-fn txid(text: &str) -> Result<u64, String> {
+pub(super) fn txid(text: &str) -> Result<u64, String> {
     let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let parsed = if digits { u64::from_str_radix(text, 16).ok() } else { None };
     parsed.filter(|txid| *txid != 0).ok_or_else(|| "a TXID is 16 hex digits, for example 000000000000002a".into())

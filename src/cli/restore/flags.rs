@@ -3,17 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::{IntegrityCheck, Restore};
-use crate::cli::moment::Moment;
+use crate::cli::moment::resolve;
 use crate::cli::{local_zone, logger, variable};
-use crate::clock::MACHINE;
 use crate::config::Options;
 use crate::ltx::Txid;
 use crate::restore::{self as restoring, Backup, Found, Integrity, Request, RestoreError, Target};
-use crate::run::exit::{Failure, INTERNAL, USAGE};
+use crate::run::exit::{Failure, USAGE};
 
 /// What would be restored, and from the replica of which name.
 pub(super) async fn plan(
@@ -41,7 +39,7 @@ pub(super) fn request(command: &Restore, output: &Path) -> Result<Request, Failu
             let zero = || Failure::new(USAGE, anyhow!("-txid: there is no TXID 0"));
             Target::Txid(Txid::new(txid).ok_or_else(zero)?)
         }
-        (None, Some(moment)) => Target::Before(resolve(moment)?.as_millisecond()),
+        (None, Some(moment)) => Target::Before(resolve(moment, local_zone())?.as_millisecond()),
         (None, None) => Target::Latest,
     };
     request.force = command.force;
@@ -53,14 +51,4 @@ pub(super) fn request(command: &Restore, output: &Path) -> Result<Request, Failu
         IntegrityCheck::Full => Integrity::Full,
     };
     Ok(request)
-}
-
-/// The moment that was meant, by our clock and in the user's time zone.
-fn resolve(moment: &Moment) -> Result<Timestamp, Failure> {
-    let usage = |why: String| Failure::new(USAGE, anyhow!("-timestamp: {why}"));
-    let zone = local_zone().map_err(usage)?;
-    let now = Timestamp::from_millisecond(MACHINE.unix_ms()).map_err(|error| Failure::new(INTERNAL, error))?;
-    let then = moment.resolve(&now.to_zoned(zone)).map_err(usage)?;
-    tracing::debug!("-timestamp means {then}");
-    Ok(then)
 }

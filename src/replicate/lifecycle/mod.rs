@@ -10,6 +10,7 @@
 //!   taken.rs     pure: what to write where a damaged object has the name
 //!   cache.rs     the newest level-0 files, so that they need not be read back
 //!   write.rs     compaction and snapshots: a streaming merge into a new object, then proof that it is there
+//!   marks.rs     what is marked, and when to look again
 //!   inspect.rs   looking into objects: is it whole, is it a full image?
 //!   layout.rs    a history from another kind of store, made one of this
 //!   wanted.rs    pure: a snapshot on demand
@@ -26,6 +27,7 @@
 mod cache;
 mod inspect;
 mod layout;
+mod marks;
 mod once;
 mod retain;
 mod schedule;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Policy;
 use super::inspect;
-use super::retain::{self, Known};
+use super::retain::{self, Known, Marked};
 use super::schedule::{self, MAX_INPUTS, Step, View};
 use super::write::{Input, WriteError, write};
 use crate::ltx::Txid;
@@ -131,9 +131,10 @@ impl Once<'_> {
 
     async fn retain(&mut self, policy: &Policy) -> Result<(), ChoreError> {
         let mut proved: HashMap<Key, i64> = HashMap::new();
+        let (mut marked, mut is_fresh) = (Vec::new(), false);
         loop {
             let verdict = {
-                let known = Known { proved: &|o| proved.get(&o.name).copied(), refused: &|_| false };
+                let known = Known { proved: &|o| proved.get(&o.name).copied(), refused: &|_| false, marked: &marked };
                 retain::decide(&self.listing, self.newest, policy, self.remote.clock().unix_ms(), &known)
             };
             let first = self.listing.level(Level::L0).first().filter(|o| o.max_txid == Txid::FIRST).cloned();
@@ -150,12 +151,26 @@ impl Once<'_> {
                         self.listing.retain(|o| o.name != object.name);
                     }
                 }
+            } else if !verdict.delete.is_empty() && !is_fresh {
+                marked = self.marked().await?;
+                is_fresh = true;
+                continue;
             } else if !verdict.delete.is_empty() {
                 self.delete(&verdict.delete).await?;
             } else {
                 return Ok(());
             }
+            is_fresh = false;
         }
+    }
+
+    /// Nothing is deleted but right after a look at what is marked.
+    async fn marked(&self) -> Result<Vec<Marked>, ChoreError> {
+        let found = self.remote.marks().await.map_err(|source| self.unread(source))?;
+        for (name, why) in &found.unreadable {
+            tracing::warn!("ignoring {name} in {}: it is no mark, and keeps nothing: {why}", self.address);
+        }
+        Ok(found.marks.iter().map(|mark| Marked { txid: mark.txid, expires_ms: mark.expires_ms }).collect())
     }
 
     async fn delete(&mut self, objects: &[LtxObject]) -> Result<(), ChoreError> {

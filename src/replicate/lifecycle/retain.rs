@@ -15,6 +15,7 @@
 //! - A full image that no level holds (see `schedule.rs`) is held by the snapshot that was written from it.
 //! - What a deletion rests on must be *proved*: looked into since it was written. What is not is returned to be looked into.
 //!   And it must have been there for the grace time: a restore that listed the bucket before reads what it replaces.
+//! - What a restore of a marked TXID reads stays (`retain/marked.rs`).
 //! - Objects that the writer does not know to be part of its history are never touched and nothing rests on them.
 
 use std::collections::HashSet;
@@ -23,6 +24,11 @@ use super::Policy;
 use crate::ltx::Txid;
 use crate::remote::{Level, Listing, LtxObject, plan};
 use crate::store::Key;
+use marked::{Kept, Plans};
+
+pub use marked::Marked;
+
+mod marked;
 
 /// What is known about single objects.
 pub struct Known<'a> {
@@ -30,6 +36,15 @@ pub struct Known<'a> {
     pub proved: &'a dyn Fn(&LtxObject) -> Option<i64>,
     /// The store does not let go of these.
     pub refused: &'a dyn Fn(&LtxObject) -> bool,
+    /// The marks of the replica.
+    pub marked: &'a [Marked],
+}
+
+/// What a decision is made of.
+struct Facts<'a> {
+    known: &'a Known<'a>,
+    plans: Plans,
+    now_ms: i64,
 }
 
 #[derive(Debug, Default)]
@@ -57,17 +72,27 @@ pub struct LevelZero {
 
 impl Verdict {
     /// `object` may go at `due_ms` because `cover` holds what it holds.
-    fn rest(&mut self, object: &LtxObject, cover: &LtxObject, due_ms: i64, now_ms: i64, known: &Known<'_>) {
-        if (known.refused)(object) {
-        } else if due_ms > now_ms {
-            self.wake(due_ms);
-        } else {
-            match (known.proved)(cover) {
-                Some(since_ms) if since_ms > now_ms => self.wake(since_ms),
-                Some(_) => self.delete.push(object.clone()),
-                None if self.unproved.contains(cover) => {}
-                None => self.unproved.push(cover.clone()),
+    fn rest(&mut self, object: &LtxObject, cover: &LtxObject, due_ms: i64, facts: &Facts<'_>) {
+        let now_ms = facts.now_ms;
+        match facts.plans.kept(object) {
+            _ if (facts.known.refused)(object) => return,
+            Kept::Always => return,
+            Kept::Until(expires_ms) => return self.wake(due_ms.max(expires_ms)),
+            Kept::No if due_ms > now_ms => return self.wake(due_ms),
+            Kept::No => {}
+        }
+        let mut may_go = true;
+        for basis in std::iter::once(cover).chain(facts.plans.instead_of(object)) {
+            match (facts.known.proved)(basis) {
+                Some(since_ms) if since_ms <= now_ms => continue,
+                Some(since_ms) => self.wake(since_ms),
+                None if self.unproved.contains(basis) => {}
+                None => self.unproved.push(basis.clone()),
             }
+            may_go = false;
+        }
+        if may_go {
+            self.delete.push(object.clone());
         }
     }
 
@@ -82,6 +107,7 @@ pub fn decide(listing: &Listing, newest: Txid, policy: &Policy, now_ms: i64, kno
     if !policy.delete {
         return verdict;
     }
+    let facts = Facts { known, plans: Plans::of(listing, known.marked, now_ms), now_ms };
     let expires_ms = |o: &LtxObject| policy.snapshot_expires_ms(o.modified_ms);
     let snapshots = || {
         let level = listing.level(Level::SNAPSHOT).iter();
@@ -89,17 +115,21 @@ pub fn decide(listing: &Listing, newest: Txid, policy: &Policy, now_ms: i64, kno
     };
     let base = snapshots().filter(|o| expires_ms(o) <= now_ms).max_by_key(|o| o.max_txid);
     if let Some(base) = base {
-        below(listing, base).for_each(|object| verdict.rest(object, base, now_ms, now_ms, known));
+        below(listing, base).for_each(|object| verdict.rest(object, base, now_ms, &facts));
     }
     // The next snapshot that will be a base, if that frees anything.
     let coming = snapshots().filter(|o| expires_ms(o) > now_ms);
     for next in coming {
-        if below(listing, next).any(|o| !(known.refused)(o)) {
-            verdict.wake(expires_ms(next));
+        for object in below(listing, next).filter(|o| !(known.refused)(o)) {
+            match facts.plans.kept(object) {
+                Kept::No => verdict.wake(expires_ms(next)),
+                Kept::Until(at_ms) => verdict.wake(expires_ms(next).max(at_ms)),
+                Kept::Always => {}
+            }
         }
     }
-    level_0(listing, newest, base, policy, now_ms, known, &mut verdict);
-    if !keeps_the_chain(listing, newest, &verdict.delete) {
+    level_0(listing, newest, base, policy, &facts, &mut verdict);
+    if !keeps_the_chain(listing, newest, &verdict.delete, &facts.plans) {
         // No history makes this true; a deletion is the last place to find out that one does.
         verdict.delete.clear();
     }
@@ -125,10 +155,10 @@ fn level_0(
     newest: Txid,
     base: Option<&LtxObject>,
     policy: &Policy,
-    now_ms: i64,
-    known: &Known<'_>,
+    facts: &Facts<'_>,
     verdict: &mut Verdict,
 ) {
+    let &Facts { known, now_ms, .. } = facts;
     let Some(last) = listing.newest_l0().map(|o| o.max_txid) else { return };
     if policy.l0_retention.is_zero() {
         return;
@@ -150,7 +180,7 @@ fn level_0(
             None => &mut verdict.level_0.not_compacted,
         } += 1;
         match cover {
-            Some(cover) => verdict.rest(object, cover, due_ms, now_ms, known),
+            Some(cover) => verdict.rest(object, cover, due_ms, facts),
             None if object.min_txid != Txid::FIRST || (known.refused)(object) => {}
             None if due_ms <= now_ms => verdict.keep_first_image = true,
             None => verdict.wake(due_ms),
@@ -180,7 +210,7 @@ fn image_of<'a>(listing: &'a Listing, object: &LtxObject) -> Option<&'a LtxObjec
     listing.level(Level::SNAPSHOT).iter().find(ends_there)
 }
 
-fn keeps_the_chain(listing: &Listing, newest: Txid, delete: &[LtxObject]) -> bool {
+fn keeps_the_chain(listing: &Listing, newest: Txid, delete: &[LtxObject], plans: &Plans) -> bool {
     if delete.is_empty() {
         return true;
     }
@@ -188,7 +218,7 @@ fn keeps_the_chain(listing: &Listing, newest: Txid, delete: &[LtxObject]) -> boo
     let mut rest = listing.clone();
     rest.retain(|o| !gone.contains(&o.name));
     let end = |listing: &Listing| plan::files_up_to(listing, newest).last().map(|o| o.max_txid);
-    end(listing) == end(&rest)
+    end(listing) == end(&rest) && plans.survive(&rest)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod tests {
     use crate::clock::{Clock, Dice, MACHINE};
     use crate::db::Tuning;
     use crate::ltx::{Decoder, Txid};
-    use crate::remote::{Layout, Level, Listing, ReadPolicy, Remote};
+    use crate::remote::{Created, Layout, Level, Listing, Mark, ReadPolicy, Remote, plan};
     use crate::replicate::seeds::seeds;
     use crate::replicate::{DatabaseId, Ended, Governor, Limits, Policy, Replication, Resources, Settings};
     use crate::restore::{Reached, Request, Target, restore};
@@ -96,6 +96,15 @@ mod tests {
         random: Dice,
         /// One fault in so many chances.
         calm: u64,
+        marks: Vec<Marked>,
+        marks_made: u64,
+    }
+
+    struct Marked {
+        name: String,
+        txid: Txid,
+        /// It was restorable a round after it was made. Before, it may have been about to go.
+        is_settled: bool,
     }
 
     fn ms(number: u64) -> Duration {
@@ -144,7 +153,10 @@ mod tests {
             };
             let (store, states) = (Twisted::<Recorder>::default(), States::default());
             let replication = None;
-            let mut soak = Soak { dir, settings, app: None, store, replication, states, restores: 0, random, calm: 8 };
+            let (marks, marks_made) = (Vec::new(), 0);
+            let (app, restores, calm) = (None, 0, 8);
+            let mut soak =
+                Soak { dir, settings, app, store, replication, states, restores, random, calm, marks, marks_made };
             soak.open();
             soak.run(
                 "CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE TABLE ballast AS SELECT randomblob(90000) AS b",
@@ -257,6 +269,7 @@ mod tests {
             let (txid, file) = self.restored(&copy, Target::Latest).await;
             assert_eq!(txid, newest, "the newest L0 object is not the end of the chain: {:#?}", copy.names());
             self.states.assert_is(txid, &file, "latest");
+            self.check_marks(&copy, &listing, newest).await;
             // Any moment of the window.
             let window = i64::try_from(policy().snapshot_retention.as_millis()).expect("small");
             for _ in 0..3 {
@@ -278,6 +291,34 @@ mod tests {
                 let (txid, file) = self.restored(&copy, Target::Txid(wanted)).await;
                 assert_eq!(txid, wanted);
                 self.states.assert_is(txid, &file, "a TXID");
+            }
+        }
+
+        /// What is marked stays, until it is dropped; and some moments get a mark.
+        async fn check_marks(&mut self, copy: &MemoryStore, listing: &Listing, newest: Txid) {
+            let remote = Self::remote(self.store.inner.clone());
+            for marked in std::mem::take(&mut self.marks) {
+                let reached = plan::at_txid(listing, marked.txid).is_ok();
+                assert!(reached || !marked.is_settled, "TXID {} is marked, and gone: {:#?}", marked.txid, copy.names());
+                let stays = reached && self.dice(12) != 0;
+                if stays {
+                    let (txid, file) = self.restored(copy, Target::Txid(marked.txid)).await;
+                    self.states.assert_is(txid, &file, "a mark");
+                    self.marks.push(Marked { is_settled: true, ..marked });
+                } else {
+                    // The store may be having a bad moment: then it stays a while longer.
+                    let _ = remote.drop_mark(&marked.name).await;
+                }
+            }
+            if self.marks.len() < 4 && self.dice(3) == 0 {
+                self.marks_made += 1;
+                let name = format!("m{}", self.marks_made);
+                let (expires_ms, note, by) = (None, None, String::new());
+                let mark =
+                    Mark { name: name.clone(), txid: newest, timestamp_ms: 0, created_ms: 0, expires_ms, note, by };
+                if remote.create_mark(&mark).await.is_ok_and(|created| created == Created::Done) {
+                    self.marks.push(Marked { name, txid: newest, is_settled: false });
+                }
             }
         }
 
@@ -412,6 +453,10 @@ mod tests {
             soak.check().await;
         }
         soak.store.inner.heal();
+        for marked in std::mem::take(&mut soak.marks) {
+            Soak::remote(soak.store.inner.clone()).drop_mark(&marked.name).await.expect("dropped");
+        }
+        assert!(soak.marks_made > 5, "{} marks", soak.marks_made);
         soak.write(10);
         let store = soak.store.inner.clone();
         until_quiet(&store).await;

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::cache::Cache;
+use super::marks::{KnownMarks, Look, Read};
 use super::retain::{self, Known, LevelZero};
 use super::schedule::{self, Step, View, earlier};
 use super::wanted::{self, Wanted};
@@ -96,10 +97,20 @@ enum Plan {
     Sleep(Option<i64>),
 }
 
+enum Deletion {
+    /// There is nothing to delete.
+    Nothing,
+    Later(Instant),
+    /// The deletion, or the look that must come before.
+    Now(Work),
+}
+
 /// What is tried again on its own after a failure.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
     Level(Level),
+    /// Finding out what is marked: without it nothing is deleted.
+    Marks,
     /// Listing, looking and deleting: without them nothing goes on.
     Rest,
 }
@@ -126,6 +137,7 @@ pub(super) struct Maintainer {
     proved: HashMap<Key, Instant>,
     /// Not what their names say.
     unsound: HashSet<Key>,
+    marks: KnownMarks,
     /// Deleted since the last LIST: it shows whether they are gone.
     deleted: HashSet<Key>,
     /// Not deletable, and since when.
@@ -156,6 +168,7 @@ impl Maintainer {
             images: BTreeMap::new(),
             proved: HashMap::new(),
             unsound: HashSet::new(),
+            marks: KnownMarks::default(),
             deleted: HashSet::new(),
             refused: HashMap::new(),
             kept: HashSet::new(),
@@ -213,6 +226,7 @@ impl Maintainer {
 
     /// Nothing is to be done for a while.
     fn rest(&mut self, until: Option<i64>, now_ms: i64) {
+        self.marks.rest();
         if until.is_none_or(|until| until.saturating_sub(now_ms) > LISTING_KEPT_MS) {
             self.listing = None;
         }
@@ -242,13 +256,7 @@ impl Maintainer {
                 return Plan::Work(Work::Write { level, inputs: inputs.into_iter().map(input).collect() });
             }
         }
-        let held = self.trouble.iter().filter(|(_, trouble)| trouble.until > now);
-        let held: Vec<(Level, Instant)> = held
-            .filter_map(|(part, trouble)| match part {
-                Part::Level(level) => Some((*level, trouble.until)),
-                Part::Rest => None,
-            })
-            .collect();
+        let held = self.held(now);
         let blocked: Vec<Level> = held.iter().map(|(level, _)| *level).collect();
         let view = View { listing, newest, images: &self.images, blocked: &blocked };
         let is_taken = |level, min, max| self.unsound.contains(&self.remote.layout().key(level, min, max));
@@ -261,7 +269,7 @@ impl Maintainer {
             Step::Wait(wake) => {
                 let proved = |o: &LtxObject| self.proved.get(&o.name).map(|at| at_ms(*at + self.policy.grace) - 1);
                 let refused = |o: &LtxObject| self.refused.contains_key(&o.name);
-                let known = Known { proved: &proved, refused: &refused };
+                let known = Known { proved: &proved, refused: &refused, marked: self.marks.marked() };
                 let verdict = retain::decide(listing, newest, &self.policy, now_ms, &known);
                 let LevelZero { eligible, not_compacted, too_recent } = verdict.level_0;
                 self.writer.counts().level_0([eligible, not_compacted, too_recent]);
@@ -271,18 +279,51 @@ impl Maintainer {
                     Work::Write { level: Level::SNAPSHOT, inputs: vec![input(first)] }
                 } else if let Some(object) = verdict.unproved.into_iter().next() {
                     Work::Prove(object)
-                } else if !verdict.delete.is_empty() {
-                    Work::Delete(verdict.delete.into_iter().take(DELETES_MAX).collect())
                 } else {
                     let retry = held.iter().map(|(_, until)| at_ms(*until)).min();
-                    return Plan::Sleep(earlier(earlier(wake, verdict.next_ms), retry));
+                    let until = earlier(earlier(wake, verdict.next_ms), retry);
+                    match self.deletion(verdict.delete, now, boot) {
+                        Deletion::Nothing => return Plan::Sleep(until),
+                        Deletion::Later(at) => return Plan::Sleep(earlier(until, Some(at_ms(at)))),
+                        Deletion::Now(work) => work,
+                    }
                 }
             }
         };
         if !is_fresh {
             return Plan::Work(Work::List);
         }
+        match work {
+            Work::Marks(_) => self.marks.begins(boot),
+            Work::Delete(_) => self.marks.deletes(),
+            _ => {}
+        }
         Plan::Work(work)
+    }
+
+    /// Levels whose last attempt failed a moment ago, and until when they are left alone.
+    fn held(&self, now: Instant) -> Vec<(Level, Instant)> {
+        let held = self.trouble.iter().filter(|(_, trouble)| trouble.until > now);
+        held.filter_map(|(part, trouble)| match part {
+            Part::Level(level) => Some((*level, trouble.until)),
+            Part::Marks | Part::Rest => None,
+        })
+        .collect()
+    }
+
+    /// Nothing goes but right after a look at the marks.
+    fn deletion(&self, expired: Vec<LtxObject>, now: Instant, boot: Duration) -> Deletion {
+        if expired.is_empty() {
+            return Deletion::Nothing;
+        }
+        if let Some(trouble) = self.trouble.get(&Part::Marks).filter(|trouble| trouble.until > now) {
+            return Deletion::Later(trouble.until);
+        }
+        match self.marks.before_a_deletion(&self.policy, boot) {
+            Look::First => Deletion::Now(Work::Marks(self.marks.unchanged())),
+            Look::In(pause) => Deletion::Later(now + pause),
+            Look::Deletes => Deletion::Now(Work::Delete(expired.into_iter().take(DELETES_MAX).collect())),
+        }
     }
 
     fn apply(&mut self, done: Done, Now { instant: now, boot }: Now) {
@@ -300,6 +341,8 @@ impl Maintainer {
                 Err(error) => self.not_written(level, error, now),
             },
             Done::Proved(object, verdict) => self.looked_into(object, verdict, now),
+            Done::Marks(Ok(found)) => self.looked_at_marks(found),
+            Done::Marks(Err(error)) => self.failed(Part::Marks, &error, now),
             Done::Deleted(objects, Ok(deleted)) => self.deleted(&objects, deleted, now),
             Done::Deleted(objects, Err(error)) if !error.is_transient() => {
                 // As if every single one had been refused: the rest of the work goes on.
@@ -328,6 +371,13 @@ impl Maintainer {
         }
     }
 
+    fn looked_at_marks(&mut self, found: Vec<Read>) {
+        self.trouble.remove(&Part::Marks);
+        for (name, why) in self.marks.looked(found) {
+            tracing::warn!("ignoring {name} in {}: it is no mark, and keeps nothing: {why}", self.remote.address());
+        }
+    }
+
     fn looked_into(&mut self, object: LtxObject, verdict: Result<inspect::Verdict, ReadError>, now: Instant) {
         match verdict {
             Ok(Ok(())) => drop(self.proved.entry(object.name.clone()).or_insert(now)),
@@ -336,7 +386,7 @@ impl Maintainer {
                 self.unsound.insert(object.name.clone());
                 self.forget(|o| o.name == object.name);
                 // Without it another merge is tried.
-                self.trouble.retain(|part, _| *part == Part::Rest);
+                self.trouble.retain(|part, _| !matches!(part, Part::Level(_)));
             }
             Err(error) => return self.unread(Part::Rest, error, now),
         }
@@ -411,6 +461,7 @@ impl Maintainer {
             let what = match part {
                 Part::Level(Level::SNAPSHOT) => "make a snapshot in",
                 Part::Level(_) => "compact",
+                Part::Marks => "read the marks, without which nothing is deleted, in",
                 Part::Rest => "tidy up",
             };
             tracing::warn!("cannot {what} {}: {error}; trying again", self.remote.address());

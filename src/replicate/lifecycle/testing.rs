@@ -55,6 +55,10 @@ pub trait Twist: Send + Sync {
         inner.put(key, put).await
     }
 
+    async fn list(&self, inner: &MemoryStore, prefix: &str) -> Result<Vec<Listed>> {
+        inner.list(prefix).await
+    }
+
     async fn delete(&self, inner: &MemoryStore, keys: &[Key]) -> Result<Deleted> {
         inner.delete(keys).await
     }
@@ -85,7 +89,7 @@ impl<T: Twist> Store for Twisted<T> {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
-        self.inner.list(prefix).await
+        self.twist.list(&self.inner, prefix).await
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<Deleted> {

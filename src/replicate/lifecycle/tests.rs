@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,10 +14,10 @@ use super::*;
 use crate::clock::MACHINE;
 use crate::ltx::{Decoder, Encoder, WalPosition};
 use crate::page::{PageSize, Pgno};
-use crate::remote::{Layout, Level};
+use crate::remote::{Layout, Level, Mark};
 use crate::status::StatusWriter;
 use crate::store::memory::{Fault, MemoryStore, Op};
-use crate::store::{Body, Deleted, Key, Put, Store, StoreError};
+use crate::store::{Body, Deleted, Key, Listed, Put, Store, StoreError};
 
 type Pages = BTreeMap<u32, Vec<u8>>;
 
@@ -445,4 +446,68 @@ async fn retention_on_demand_deletes_what_has_expired() {
     retain().await.expect("allowed");
     let left = names(remote.listing().await.expect("list").objects());
     assert_eq!(left, [(0, 4, 4), (9, 1, 4)]);
+}
+
+/// Shows no marks, and says that they may not be listed.
+#[derive(Clone)]
+struct HidingMarks(Arc<AtomicBool>);
+
+#[async_trait]
+impl Twist for HidingMarks {
+    async fn list(&self, inner: &MemoryStore, prefix: &str) -> crate::store::Result<Vec<Listed>> {
+        match prefix == "marks/" && self.0.load(Ordering::Relaxed) {
+            true => Err(StoreError::Denied { detail: "not allowed".into() }),
+            false => inner.list(prefix).await,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_marks_cannot_be_listed_nothing_is_deleted() {
+    let (store, hides) = (MemoryStore::new(), Arc::new(AtomicBool::new(true)));
+    let remote = remote_on(Twisted { inner: store.clone(), twist: HidingMarks(hides.clone()) });
+    let (lifecycle, _stop) = start(&remote);
+    ship_all(&lifecycle, &remote, 1..=20).await;
+    let compacted = || store.names().iter().any(|name| name.starts_with("0009/") && name.ends_with("14.ltx"));
+    eventually("the snapshot is there", compacted).await;
+    tokio::time::sleep(policy().snapshot_retention * 2).await;
+    assert_eq!(store.calls(Op::Delete), 0, "{:?}", store.names());
+    hides.store(false, Ordering::Relaxed);
+    let is_short = || store.names().iter().filter(|name| name.starts_with("0000/")).count() == 1;
+    eventually("what has expired is gone", is_short).await;
+}
+
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..3000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("a minute has passed before {what}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_on_demand_keeps_what_is_marked() {
+    let (store, remote) = small_history().await;
+    let hours = Duration::from_secs(7200);
+    let policy = Policy { snapshot_check_interval: hours, l0_check_interval: hours, ..policy() };
+    let both = OnceWork { snapshot: true, retention: true };
+    do_once(both, &policy, &remote, txid(3)).await.expect("a snapshot");
+    ship(&remote, 4, 4, &[2]).await;
+    do_once(both, &policy, &remote, txid(4)).await.expect("another");
+    let (expires_ms, note, by) = (None, None, String::new());
+    let mark = Mark { name: "m".into(), txid: txid(3), timestamp_ms: 1, created_ms: 1, expires_ms, note, by };
+    remote.create_mark(&mark).await.expect("created");
+    tokio::time::sleep(policy.snapshot_retention + policy.grace * 2).await;
+    let retain = || do_once(OnceWork { snapshot: false, retention: true }, &policy, &remote, txid(4));
+    store.inject_at("marks/m.json", Fault::Fail(|detail| StoreError::Denied { detail }), 1);
+    let before = store.names();
+    retain().await.expect_err("what is marked is not known");
+    assert_eq!(store.names(), before);
+    retain().await.expect("done");
+    assert_eq!(names(remote.listing().await.expect("list").objects()), [(0, 4, 4), (9, 1, 3), (9, 1, 4)]);
+    remote.drop_mark("m").await.expect("dropped");
+    retain().await.expect("done");
+    assert_eq!(names(remote.listing().await.expect("list").objects()), [(0, 4, 4), (9, 1, 4)]);
 }

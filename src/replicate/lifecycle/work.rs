@@ -1,9 +1,11 @@
 //! One piece of work on a replica, and what it came to. Nothing is decided here.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::inspect;
+use super::marks::{self, Read};
 use super::write::{Input, WriteError, write};
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote};
 use crate::replicate::governor::Governor;
@@ -13,8 +15,13 @@ use crate::store::{Deleted, Key, StoreError};
 pub(super) enum Work {
     List,
     Probe(LtxObject),
-    Write { level: Level, inputs: Vec<Input> },
+    Write {
+        level: Level,
+        inputs: Vec<Input>,
+    },
     Prove(LtxObject),
+    /// Look at the marks; what is known to be unchanged is not read again.
+    Marks(HashMap<String, (u64, i64)>),
     Delete(Vec<LtxObject>),
 }
 
@@ -23,6 +30,7 @@ pub(super) enum Done {
     Probed(LtxObject, Result<bool, ReadError>),
     Wrote(Level, Box<Result<LtxObject, WriteError>>),
     Proved(LtxObject, Result<inspect::Verdict, ReadError>),
+    Marks(Result<Vec<Read>, ReadError>),
     Deleted(Vec<LtxObject>, Result<Deleted, StoreError>),
 }
 
@@ -45,6 +53,7 @@ impl Work {
                 let verdict = inspect::is_sound(&remote, &object).await;
                 Done::Proved(object, verdict)
             }
+            Work::Marks(unchanged) => Done::Marks(marks::look(&remote, &unchanged).await),
             Work::Delete(objects) => {
                 let keys: Vec<Key> = objects.iter().map(|o| o.name.clone()).collect();
                 let deleted = remote.store().delete(&keys).await;

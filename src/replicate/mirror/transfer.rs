@@ -3,24 +3,19 @@
 //! What is copied keeps its bytes, so it is created like any level-0 object (`upload.rs`): "exists already" is settled by reading
 //! back. An object that is damaged where it is read is not spread.
 
-use std::io::{self, Read, Write};
-
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
 
 use super::core::Trouble;
-use crate::ltx::{Decoder, Header, LtxError, Txid, checksum_at_end};
+use crate::ltx::{Decoder, Header, Txid, checksum_at_end};
 use crate::page::PageSize;
-use crate::remote::{Level, Listing, LtxObject, RangeReader, ReadError, Remote, plan};
+use crate::remote::{Level, Listing, LtxObject, ReadError, Remote, pass_on, plan, store_behind};
 use crate::replicate::error::UploadError;
 use crate::replicate::fingerprint::{Fingerprint, IN_MEMORY_BYTES};
 use crate::replicate::lifecycle::{Input, MAX_INPUTS, Shipped, WriteError, write_into};
-use crate::replicate::on_thread::{blocking, outcome};
-use crate::replicate::upload::{ChunkWriter, create_from_body, create_from_file, create_from_memory};
+use crate::replicate::on_thread::blocking;
+use crate::replicate::upload::{create_from_body, create_from_file, create_from_memory};
 use crate::state::SpilledFile;
-use crate::store::{Body, StoreError};
-
-const CHUNKS_IN_FLIGHT: usize = 2;
+use crate::store::StoreError;
 
 /// Where an object is at hand.
 #[derive(Clone, Debug)]
@@ -96,42 +91,14 @@ async fn copy_object(
 
 /// Passes a large object on while it is read and verified; it appears in `to` only if it is whole.
 async fn stream(from: &Remote, to: &Remote, object: LtxObject, ours: Fingerprint) -> Result<Shipped, Trouble> {
-    let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, object.size);
-    let cancel = CancellationToken::new();
-    let _guard = cancel.clone().drop_guard();
-    let reader = RangeReader::new(from, &object, 1).cancelled_by(&cancel);
-    let reading = tokio::task::spawn_blocking(move || -> Result<(), LtxError> {
-        let mut tee = Tee { reader, writer: ChunkWriter::new(writer) };
-        Decoder::new(&mut tee)?.finish()?;
-        tee.writer.finish().map_err(|source| LtxError::Io { verb: "pass on", source })
-    });
-    let stored = create_from_body(to, &ours, body).await;
-    match (stored, outcome(reading).await) {
-        (Ok(()), Ok(())) => Ok(Shipped { header: ours.header, size: ours.size, bytes: None, image: None }),
+    let passed = pass_on(from, &object, |body| create_from_body(to, &ours, body)).await;
+    match (passed.0, passed.1.map_err(store_behind)) {
+        (Ok(()), Ok(_)) => Ok(Shipped { header: ours.header, size: ours.size, bytes: None, image: None }),
         // Who reads has stopped because nobody takes it any more, or the other way round: the first cause counts.
         (Err(error @ UploadError::Foreign { .. }), _) => Err(error.into()),
-        (_, Err(LtxError::Io { source, .. })) if source.get_ref().is_some_and(|e| e.is::<ReadError>()) => {
-            match source.downcast::<ReadError>() {
-                Ok(error) => Err(error.into()),
-                Err(source) => Err(Trouble::Passing { why: source.to_string(), refused: false }),
-            }
-        }
+        (_, Err(Ok(error))) => Err(error.into()),
         (Err(error), _) => Err(error.into()),
-        (Ok(()), Err(source)) => Err(ReadError::Invalid { name: object.name, source }.into()),
-    }
-}
-
-/// What is read is written, too.
-struct Tee<R, W> {
-    reader: R,
-    writer: W,
-}
-
-impl<R: Read, W: Write> Read for Tee<R, W> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let len = self.reader.read(buf)?;
-        self.writer.write_all(&buf[..len])?;
-        Ok(len)
+        (Ok(()), Err(Err(source))) => Err(ReadError::Invalid { name: object.name, source }.into()),
     }
 }
 

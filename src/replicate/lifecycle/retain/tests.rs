@@ -11,7 +11,57 @@ const YES: fn(&LtxObject) -> bool = |_| true;
 const NO: fn(&LtxObject) -> bool = |_| false;
 
 fn at(listing: &Listing, newest: u64, now_ms: i64) -> Verdict {
-    decide(listing, txid(newest), &policy(), now_ms, &Known { proved: &PROVED, refused: &NO })
+    decide(listing, txid(newest), &policy(), now_ms, &Known { proved: &PROVED, refused: &NO, marked: &[] })
+}
+
+fn marked(number: u64, expires_ms: Option<i64>) -> Marked {
+    Marked { txid: txid(number), expires_ms }
+}
+
+#[test]
+fn what_a_mark_needs_stays_until_it_has_expired() {
+    let objects = [
+        (9, 1, 1, 0),
+        (0, 2, 2, 100),
+        (0, 3, 3, 100),
+        (0, 4, 4, 110),
+        (0, 5, 5, 110),
+        (0, 6, 6, 110),
+        (1, 2, 3, 100),
+        (1, 4, 6, 110),
+        (9, 1, 6, 120),
+        (1, 7, 8, 700),
+        (2, 7, 8, 700),
+    ];
+    let objects = listing(&objects);
+    let at = |now_ms, marked: &[Marked]| {
+        decide(&objects, txid(8), &policy(), now_ms, &Known { proved: &PROVED, refused: &NO, marked })
+    };
+    let all = [(1, 2, 3), (1, 4, 6), (9, 1, 1)];
+    let l0 = [(0, 2, 2), (0, 3, 3), (0, 4, 4), (0, 5, 5)];
+    assert_eq!(sorted(&at(2000, &[]).delete), [l0.as_slice(), &all].concat());
+    // The plan of 5: 1-1, 2-3, 4-4, 5-5.
+    let kept = at(2000, &[marked(5, None)]);
+    assert_eq!((sorted(&kept.delete), kept.next_ms), (vec![(0, 2, 2), (0, 3, 3), (1, 4, 6)], None));
+    let until = at(2000, &[marked(5, Some(3000))]);
+    assert_eq!((sorted(&until.delete), until.next_ms), (vec![(0, 2, 2), (0, 3, 3), (1, 4, 6)], Some(3000)));
+    assert_eq!(at(2000, &[marked(5, Some(3000)), marked(5, Some(4000))]).next_ms, Some(4000), "the longest counts");
+    assert_eq!(sorted(&at(3000, &[marked(5, Some(3000))]).delete), [l0.as_slice(), &all].concat(), "expired");
+    // A snapshot that is no base any more, and what nothing reaches, changes nothing for the others.
+    assert_eq!(sorted(&at(2000, &[marked(6, None)]).delete), [l0.as_slice(), &all].concat(), "the snapshot is it");
+    assert_eq!(sorted(&at(2000, &[marked(1, None)]).delete), [l0.as_slice(), &all[..2]].concat());
+}
+
+#[test]
+fn a_marks_plan_is_looked_into_before_anything_goes_that_could_stand_in_for_it() {
+    let objects = listing(&[(9, 1, 1, 0), (0, 2, 2, 0), (0, 3, 3, 0), (0, 4, 4, 0), (1, 2, 3, 0), (2, 2, 4, 0)]);
+    let second = |o: &LtxObject| (o.level.get() == 2).then_some(0);
+    let mark = [marked(3, None)];
+    let known = Known { proved: &second, refused: &NO, marked: &mark };
+    let verdict = decide(&objects, txid(5), &policy(), 300, &known);
+    assert_eq!((names(&verdict.delete), names(&verdict.unproved)), (vec![], vec![(9, 1, 1), (1, 2, 3)]));
+    let all = Known { proved: &PROVED, ..known };
+    assert_eq!(names(&decide(&objects, txid(5), &policy(), 300, &all).delete), [(0, 2, 2), (0, 3, 3)]);
 }
 
 fn gone(objects: &[(u8, u64, u64, i64)], now_ms: i64) -> Vec<(u8, u64, u64)> {
@@ -90,10 +140,10 @@ fn sorted(objects: &[LtxObject]) -> Vec<(u8, u64, u64)> {
 fn nothing_rests_on_what_was_not_looked_into() {
     let objects = [(9, 1, 1, 0), (0, 2, 2, 0), (0, 3, 3, 0), (1, 2, 3, 0), (2, 2, 3, 0)];
     let listing = listing(&objects);
-    let verdict = decide(&listing, txid(3), &policy(), 300, &Known { proved: &|_| None, refused: &NO });
+    let verdict = decide(&listing, txid(3), &policy(), 300, &Known { proved: &|_| None, refused: &NO, marked: &[] });
     assert_eq!((names(&verdict.delete), names(&verdict.unproved)), (vec![], vec![(1, 2, 3)]));
     let second = |o: &LtxObject| (o.level.get() == 2).then_some(0);
-    let verdict = decide(&listing, txid(3), &policy(), 300, &Known { proved: &second, refused: &NO });
+    let verdict = decide(&listing, txid(3), &policy(), 300, &Known { proved: &second, refused: &NO, marked: &[] });
     assert_eq!((names(&verdict.delete), names(&verdict.unproved)), (vec![(0, 2, 2)], vec![]));
 }
 
@@ -101,7 +151,8 @@ fn nothing_rests_on_what_was_not_looked_into() {
 fn what_replaces_an_object_has_been_there_for_the_grace_time() {
     let listing = listing(&[(9, 1, 1, 0), (0, 2, 2, 0), (0, 3, 3, 0), (1, 2, 3, 0), (2, 2, 3, 0)]);
     let since = |o: &LtxObject| Some(if o.level.get() == 1 { 310 } else { 305 });
-    let decide = |now_ms| decide(&listing, txid(3), &policy(), now_ms, &Known { proved: &since, refused: &NO });
+    let decide =
+        |now_ms| decide(&listing, txid(3), &policy(), now_ms, &Known { proved: &since, refused: &NO, marked: &[] });
     assert_eq!((names(&decide(300).delete), decide(300).next_ms), (vec![], Some(305)));
     assert_eq!(names(&decide(305).delete), [(0, 2, 2)]);
 }
@@ -109,14 +160,15 @@ fn what_replaces_an_object_has_been_there_for_the_grace_time() {
 #[test]
 fn what_the_store_keeps_is_not_asked_for_again() {
     let objects = [(9, 1, 1, 0), (0, 2, 2, 0), (0, 3, 3, 0), (1, 2, 3, 0)];
-    let verdict = decide(&listing(&objects), txid(3), &policy(), 300, &Known { proved: &PROVED, refused: &YES });
+    let verdict =
+        decide(&listing(&objects), txid(3), &policy(), 300, &Known { proved: &PROVED, refused: &YES, marked: &[] });
     assert_eq!((names(&verdict.delete), verdict.next_ms), (vec![], None));
 }
 
 #[test]
 fn switches_switch_deletion_off() {
     let objects = [(9, 1, 1, 0), (9, 1, 3, 0), (0, 2, 2, 0), (0, 3, 3, 0), (1, 2, 3, 0)];
-    let known = Known { proved: &PROVED, refused: &NO };
+    let known = Known { proved: &PROVED, refused: &NO, marked: &[] };
     let decide = |policy: &Policy| names(&decide(&listing(&objects), txid(3), policy, 1000, &known).delete);
     assert_eq!(decide(&policy()), [(9, 1, 1), (0, 2, 2)]);
     assert_eq!(decide(&Policy { l0_retention: std::time::Duration::ZERO, ..policy() }), [(9, 1, 1)]);

@@ -21,6 +21,10 @@ pub enum Broken {
     CompactsOverAGap,
     /// Inputs go as soon as their output is on its way.
     DeletesInputsFirst,
+    /// Nothing is found to be marked.
+    ForgetsMarks,
+    /// Marks that cannot be listed count as none.
+    TakesAnErrorForNoMarks,
     /// What the writer does not know goes, too.
     DeletesStrangers,
     /// It looks again although nothing will ever be due.
@@ -30,7 +34,7 @@ pub enum Broken {
 }
 
 impl Broken {
-    pub const ALL: [Broken; 12] = [
+    pub const ALL: [Broken; 14] = [
         Broken::DeletesWithoutGrace,
         Broken::ForgetsTheWindow,
         Broken::CountsBeforeItIsThere,
@@ -40,6 +44,8 @@ impl Broken {
         Broken::DropsTheNewestSnapshot,
         Broken::CompactsOverAGap,
         Broken::DeletesInputsFirst,
+        Broken::ForgetsMarks,
+        Broken::TakesAnErrorForNoMarks,
         Broken::DeletesStrangers,
         Broken::NeverRests,
         Broken::LooksAfterEveryNap,

@@ -3,6 +3,7 @@
 //! ```text
 //!   world.rs    three clocks, one queue of what is under way; kills, faults
 //!   others.rs   the writer, the setting of the clock, restores under way, strangers
+//!   marked.rs   marks that people make and drop
 //!   process.rs  one process: the owner of the plan and its sleep, as `run` in `task.rs` has them
 //!   request.rs  what the bucket does with a piece of work
 //!   bucket.rs   the objects, true and false ones, and every way in which a request can go wrong
@@ -14,6 +15,7 @@
 
 mod broken;
 mod bucket;
+mod marked;
 mod oracle;
 mod others;
 mod process;

@@ -18,6 +18,7 @@ pub enum Request {
     List,
     Probe(LtxObject),
     Prove(LtxObject),
+    Marks,
     Delete(Vec<LtxObject>),
     Read {
         level: Level,
@@ -48,6 +49,7 @@ impl Request {
             Work::List => Request::List,
             Work::Probe(object) => Request::Probe(object),
             Work::Prove(object) => Request::Prove(object),
+            Work::Marks(_) => Request::Marks,
             Work::Delete(objects) => Request::Delete(objects),
             Work::Write { level, inputs } => Request::Read { level, inputs },
         }
@@ -63,6 +65,7 @@ impl Request {
             Request::List => Done::Listed(Err(error)),
             Request::Probe(object) => Done::Probed(object, Err(ReadError::Store(error))),
             Request::Prove(object) => Done::Proved(object, Err(ReadError::Store(error))),
+            Request::Marks => Done::Marks(Err(ReadError::Store(error))),
             Request::Delete(objects) => Done::Deleted(objects, Err(error)),
             Request::Read { level, .. } => wrote(level, Err(WriteError::Read(ReadError::Store(error)))),
             Request::Put { output, .. } => wrote(output.level, Err(WriteError::Store(error))),
@@ -77,6 +80,7 @@ impl std::fmt::Display for Request {
             Request::List => write!(f, "LIST"),
             Request::Probe(object) => write!(f, "is {} an image?", object.name),
             Request::Prove(object) => write!(f, "is {} sound?", object.name),
+            Request::Marks => write!(f, "LIST of the marks"),
             Request::Delete(objects) => {
                 let names: Vec<&str> = objects.iter().map(|o| o.name.as_str()).collect();
                 write!(f, "DELETE {}", names.join(" "))
@@ -106,6 +110,12 @@ fn gone(name: &Key) -> ReadError {
 impl World {
     /// Carries a request out, or not, and says what comes next.
     pub fn carry_out(&mut self, request: Request, fate: Fate) -> Result<Next, Violation> {
+        if matches!(request, Request::Marks)
+            && self.broken == Some(Broken::TakesAnErrorForNoMarks)
+            && !(fate.is_carried_out() && fate.is_answered())
+        {
+            return Ok(Next::Done(Done::Marks(Ok(Vec::new()))));
+        }
         if !fate.is_carried_out() {
             return Ok(match fate {
                 Fate::Hangs { .. } => Next::Late(request.failed(transient())),
@@ -135,6 +145,10 @@ impl World {
                     Some(_) => Ok(Ok(())),
                 };
                 Next::Done(Done::Proved(object, verdict))
+            }
+            Request::Marks => {
+                let shown = if self.broken == Some(Broken::ForgetsMarks) { Vec::new() } else { self.shown_marks() };
+                Next::Done(Done::Marks(Ok(shown)))
             }
             Request::Delete(objects) => self.delete(objects, fate)?,
             Request::Read { level, inputs } => self.read(level, &inputs)?,
@@ -172,7 +186,8 @@ impl World {
         let promised = oracle::promised(&self.bucket.truth, &self.times, &self.policy, &gone);
         gone.iter().for_each(|object| self.bucket.remove(&object.ltx.name, self.boot_ms));
         self.count.deleted += gone.len();
-        oracle::deleted(&promised, &gone, &self.bucket, &self.restores, &self.times, self.boot_ms)
+        oracle::deleted(&promised, &gone, &self.bucket, &self.restores, &self.times, self.boot_ms)?;
+        self.check_marks()
     }
 
     fn read(&mut self, level: Level, inputs: &[Input]) -> Result<Next, Violation> {
@@ -277,6 +292,7 @@ fn unanswered(next: Next) -> Done {
             Done::Listed(_) => Done::Listed(Err(transient())),
             Done::Probed(object, _) => Done::Probed(object, Err(ReadError::Store(transient()))),
             Done::Proved(object, _) => Done::Proved(object, Err(ReadError::Store(transient()))),
+            Done::Marks(_) => Done::Marks(Err(ReadError::Store(transient()))),
             Done::Deleted(objects, _) => Done::Deleted(objects, Err(transient())),
             Done::Wrote(level, _) => wrote(level, Err(WriteError::Read(ReadError::Store(transient())))),
         },

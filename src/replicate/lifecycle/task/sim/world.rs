@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::super::{Done, Work};
 use super::broken::Broken;
 use super::bucket::{Bucket, Fate, Object, Weather};
+use super::marked::Made;
 use super::oracle::{self, Restore, Times, Violation};
 use super::process::{Moment, Process, now};
 use super::request::{Next, Request};
@@ -66,6 +67,7 @@ pub struct Count {
     pub kills: usize,
     pub jumps: usize,
     pub restores: usize,
+    pub marks: usize,
     pub requests: usize,
 }
 
@@ -78,6 +80,7 @@ impl Count {
         self.kills += other.kills;
         self.jumps += other.jumps;
         self.restores += other.restores;
+        self.marks += other.marks;
         self.requests += other.requests;
     }
 
@@ -86,7 +89,7 @@ impl Count {
         self.commits > 5_000
             && self.written > 2_000
             && self.deleted > 4_000
-            && [self.torn, self.kills, self.jumps, self.restores].iter().all(|count| *count > 50)
+            && [self.torn, self.kills, self.jumps, self.restores, self.marks].iter().all(|count| *count > 50)
     }
 }
 
@@ -101,6 +104,7 @@ pub struct World {
     pub stamps_ms: Vec<i64>,
     pub images: BTreeSet<Txid>,
     pub restores: Vec<Restore>,
+    pub marks: Vec<Made>,
     pub count: Count,
     /// The time that has really passed.
     pub boot_ms: u64,
@@ -135,6 +139,7 @@ impl World {
             stamps_ms: Vec::new(),
             images: BTreeSet::new(),
             restores: Vec::new(),
+            marks: Vec::new(),
             count: Count::default(),
             boot_ms: MINUTE_MS,
             skew_ms: 0,
@@ -181,7 +186,11 @@ impl World {
             14 if self.process.is_none() => self.start(),
             15 => self.jump(),
             16..18 => self.begin_restore(),
-            _ => {}
+            18 => self.make_a_mark(),
+            _ => match self.dice.roll(3) {
+                0 => self.drop_a_mark(),
+                _ => self.make_a_mark(),
+            },
         }
     }
 
@@ -211,6 +220,7 @@ impl World {
             return Err(format!("{requests} requests were made although nothing was due"));
         }
         oracle::newest(&self.bucket, &self.times)?;
+        self.check_marks()?;
         let newest = self.times.newest();
         let last = plan::files_up_to(&self.bucket.truth, newest);
         if last.len() != 1 {
@@ -234,6 +244,7 @@ impl World {
 
     fn take(&mut self, due: Due) -> Result<(), Violation> {
         self.look_at_the_clocks();
+        self.settle_marks();
         let moment = self.moment();
         match due {
             Due::Commit => {
