@@ -90,9 +90,7 @@ fn a_write_past_sqlite_is_told_from_a_checkpoint() {
     for update in ["", UPDATE] {
         let mut rig = rig();
         rig.run(update);
-        let file = std::fs::File::options().write(true).open(path_in(&rig.dir)).expect("open");
-        std::os::unix::fs::FileExt::write_all_at(&file, b"past SQLite", 1024 + 1000).expect("patch");
-        std::mem::forget(file);
+        overwritten::patch(&rig);
         assert!(rig.db.glance().expect("look"));
         rig.db.open_again().expect("open");
         let batch = rig.db.capture(|| 1).expect("capture").expect("a batch");

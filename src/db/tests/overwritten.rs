@@ -36,11 +36,11 @@ fn a_file_that_is_shorter_than_the_database_for_a_while_is_no_suspicion() {
 }
 
 /// Another program writes to page 2.
-fn patch(rig: &Rig) {
+pub(super) fn patch(rig: &Rig) {
     let file = std::fs::File::options().write(true).open(path_in(&rig.dir)).expect("open");
     std::os::unix::fs::FileExt::write_all_at(&file, b"past SQLite", 1024 + 1000).expect("patch");
     // Closing a descriptor drops the locks of this process, as another process would not.
-    std::mem::forget(file);
+    let _open = std::mem::ManuallyDrop::new(file);
 }
 
 /// The check can fail: a page is patched behind a checkpoint that explains the change.

@@ -266,29 +266,10 @@ impl Maintainer {
                 Work::Write { level: Level::SNAPSHOT, inputs: inputs.into_iter().map(input).collect() }
             }
             Step::Probe(object) => Work::Probe(object),
-            Step::Wait(wake) => {
-                let proved = |o: &LtxObject| self.proved.get(&o.name).map(|at| at_ms(*at + self.policy.grace) - 1);
-                let refused = |o: &LtxObject| self.refused.contains_key(&o.name);
-                let known = Known { proved: &proved, refused: &refused, marked: self.marks.marked() };
-                let verdict = retain::decide(listing, newest, &self.policy, now_ms, &known);
-                let LevelZero { eligible, not_compacted, too_recent } = verdict.level_0;
-                self.writer.counts().level_0([eligible, not_compacted, too_recent]);
-                let first = || listing.level(Level::L0).first().filter(|o| o.max_txid == Txid::FIRST).cloned();
-                let is_held = blocked.contains(&Level::SNAPSHOT) || is_taken(Level::SNAPSHOT, Txid::FIRST, Txid::FIRST);
-                if let Some(first) = first().filter(|_| verdict.keep_first_image && !is_held) {
-                    Work::Write { level: Level::SNAPSHOT, inputs: vec![input(first)] }
-                } else if let Some(object) = verdict.unproved.into_iter().next() {
-                    Work::Prove(object)
-                } else {
-                    let retry = held.iter().map(|(_, until)| at_ms(*until)).min();
-                    let until = earlier(earlier(wake, verdict.next_ms), retry);
-                    match self.deletion(verdict.delete, now, boot) {
-                        Deletion::Nothing => return Plan::Sleep(until),
-                        Deletion::Later(at) => return Plan::Sleep(earlier(until, Some(at_ms(at)))),
-                        Deletion::Now(work) => work,
-                    }
-                }
-            }
+            Step::Wait(wake) => match self.retention(listing, newest, &held, wake, (now_ms, now, boot)) {
+                Plan::Work(work) => work,
+                sleep => return sleep,
+            },
         };
         if !is_fresh {
             return Plan::Work(Work::List);
@@ -299,6 +280,41 @@ impl Maintainer {
             _ => {}
         }
         Plan::Work(work)
+    }
+
+    /// There is nothing to merge: what nothing needs any more goes.
+    fn retention(
+        &self,
+        listing: &Listing,
+        newest: Txid,
+        held: &[(Level, Instant)],
+        wake: Option<i64>,
+        (now_ms, now, boot): (i64, Instant, Duration),
+    ) -> Plan {
+        let at_ms = |at: Instant| now_ms.saturating_add(schedule::ms(at.saturating_duration_since(now)).max(1));
+        let proved = |o: &LtxObject| self.proved.get(&o.name).map(|at| at_ms(*at + self.policy.grace) - 1);
+        let refused = |o: &LtxObject| self.refused.contains_key(&o.name);
+        let known = Known { proved: &proved, refused: &refused, marked: self.marks.marked() };
+        let verdict = retain::decide(listing, newest, &self.policy, now_ms, &known);
+        let LevelZero { eligible, not_compacted, too_recent } = verdict.level_0;
+        self.writer.counts().level_0([eligible, not_compacted, too_recent]);
+        let first = listing.level(Level::L0).first().filter(|o| o.max_txid == Txid::FIRST && verdict.keep_first_image);
+        let is_held = held.iter().any(|(level, _)| *level == Level::SNAPSHOT)
+            || self.unsound.contains(&self.remote.layout().key(Level::SNAPSHOT, Txid::FIRST, Txid::FIRST));
+        if let Some(first) = first.filter(|_| !is_held) {
+            let input = Input { bytes: self.cache.bytes(first), object: first.clone() };
+            return Plan::Work(Work::Write { level: Level::SNAPSHOT, inputs: vec![input] });
+        }
+        if let Some(object) = verdict.unproved.into_iter().next() {
+            return Plan::Work(Work::Prove(object));
+        }
+        let retry = held.iter().map(|(_, until)| at_ms(*until)).min();
+        let until = earlier(earlier(wake, verdict.next_ms), retry);
+        match self.deletion(verdict.delete, now, boot) {
+            Deletion::Nothing => Plan::Sleep(until),
+            Deletion::Later(at) => Plan::Sleep(earlier(until, Some(at_ms(at)))),
+            Deletion::Now(work) => Plan::Work(work),
+        }
     }
 
     /// Levels whose last attempt failed a moment ago, and until when they are left alone.
