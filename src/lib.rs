@@ -75,6 +75,42 @@
 //!    exists already.
 //! 8. `store/s3/mod.rs` (or `store/file.rs`) makes the bytes durable; only then does the watermark
 //!    move.
+//!
+//! # Working on it
+//!
+//! `.ci/run` is everything that must pass.
+//!
+//! | | |
+//! |---|---|
+//! | `scripts/test quick` | what is the same every time and soon done: a minute, no server |
+//! | `scripts/test` | everything, against a real S3 server and the real Litestream |
+//! | `scripts/test NAME`, `scripts/test --lib NAME`, `scripts/test --test it NAME` | the tests whose names contain NAME: all, unit tests, the real binary from outside |
+//! | `MILLSTREAM_TEST_SEED=17 scripts/test NAME` | a test that prints a seed, with that one |
+//! | `scripts/simulate 17`, `scripts/simulate 0..50000` | histories of the simulated replication: one with everything that happened, or many |
+//! | `scripts/fuzz ltx 10m`, `scripts/fuzz ltx 4711` | random inputs for ten minutes; one of them again. Targets: `ltx`, `wal`, `yaml`, `url`, `list`, `all` |
+//! | `scripts/deny` | licences and sources of all crates, banned and doubled ones (`deny.toml`) |
+//! | `scripts/bench`, `scripts/latency`, `scripts/requests`, `scripts/soak` | the figures that the guides name, and hours of kills |
+//!
+//! *A key* of litestream.yml is a row in the table of `config/keys.rs`: its section, its kind, and
+//! whether we have it. Reading it takes a field in `options.rs` and a line in `resolve.rs` (or
+//! `replica.rs`, for a key of a replica); then a line in `litestream.yml.example`. Suggestions, kinds
+//! and errors with a line number come from the table.
+//!
+//! *A store* is one file (or directory) in `store/` that implements `Store`; `store/conformance.rs`
+//! is the contract, and is called with it. Keys of the new kind are rows as above, its URL is
+//! understood in `config/url.rs`, and `run/connect.rs` opens it. Nothing else knows which kinds there
+//! are.
+//!
+//! *A command* is a file in `cli/args/` with its flags, a file in `cli/` that carries it out, a line
+//! for each in `Command` (`cli/args.rs`) and `dispatch` (`cli/mod.rs`), one in `help::GROUPS`
+//! (`cli/args/help.rs`), and its page of help among the golden files of `tests/it/help.rs`.
+//! Everything that it prints is made there; the modules below return facts.
+//!
+//! *A fuzz target* is a test that calls `fuzz::fuzz` (`fuzz.rs`), beside the code that it is about, a
+//! directory of small real files in `tests/corpus/`, and a line in `scripts/fuzz`.
+//!
+//! *A module* has its row in `tests/it/layers.rs`, which also sees to it that no two files of a
+//! module need each other. Every check is shown once that it can fail.
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests wait for what is real"))]
 

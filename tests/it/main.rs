@@ -16,6 +16,7 @@ mod directories;
 mod doctor;
 mod doubt;
 mod environment;
+mod examples;
 mod exit_codes;
 mod health;
 mod help;

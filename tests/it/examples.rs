@@ -1,0 +1,125 @@
+//! The README, the guides and the examples: no link leads nowhere, and every configuration is accepted.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::harness::Rig;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below `examples` with such an ending.
+fn examples(ending: &str) -> Vec<PathBuf> {
+    let mut open = vec![root().join("examples")];
+    let mut found = Vec::new();
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(&dir).expect("list the examples").filter_map(Result::ok) {
+            let path = entry.path();
+            match path.is_dir() {
+                true => open.push(path),
+                false if path.to_string_lossy().ends_with(ending) => found.push(path),
+                false => {}
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "there is no example that ends with {ending}");
+    found
+}
+
+/// The targets of `[text](target)` outside of blocks of code.
+fn links(text: &str) -> Vec<&str> {
+    let mut is_code = false;
+    let mut links = Vec::new();
+    for line in text.lines() {
+        is_code ^= line.trim_start().starts_with("```");
+        if !is_code {
+            links.extend(line.split("](").skip(1).filter_map(|rest| rest.split(')').next()));
+        }
+    }
+    links
+}
+
+/// The anchors of a page, as the renderers of Markdown make them of its headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
+    headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+/// What is wrong with the links of a page.
+fn broken_links(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).expect("read a page");
+    let dir = page.parent().expect("has a parent");
+    let is_broken = |link: &&str| {
+        let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+        let target = if file.is_empty() { page.to_owned() } else { dir.join(file) };
+        let has_anchor = || anchors(&fs::read_to_string(&target).unwrap_or_default()).contains(anchor);
+        !target.exists() || !anchor.is_empty() && !has_anchor()
+    };
+    let local = links(&text).into_iter().filter(|link| !link.contains("://"));
+    local.filter(is_broken).map(|link| format!("{}: {link}", page.display())).collect()
+}
+
+#[test]
+fn no_link_leads_nowhere() {
+    let mut pages = examples(".md");
+    pages.push(root().join("README.md"));
+    let broken: Vec<String> = pages.iter().flat_map(|page| broken_links(page)).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn a_broken_link_would_be_seen() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let page = dir.path().join("page.md");
+    fs::write(&page, "# A title, long\n[a](#a-title-long) [b](#b) [c](c.md) [d](https://d)\n```\n[e](e)\n```\n")
+        .expect("write");
+    let broken = broken_links(&page);
+    assert_eq!(broken.len(), 2, "{broken:?}");
+}
+
+/// `litestream.yml` by itself, or in a ConfigMap.
+fn configurations() -> Vec<(PathBuf, String)> {
+    let read = |path: &PathBuf| fs::read_to_string(path).expect("read an example");
+    let mut found: Vec<_> = examples("litestream.yml").iter().map(|path| (path.clone(), read(path))).collect();
+    for path in examples("statefulset.yml") {
+        let text = read(&path);
+        let inner = text.lines().skip_while(|line| !line.ends_with("litestream.yml: |")).skip(1);
+        let inner = inner.take_while(|line| line.starts_with("    "));
+        found.push((path, inner.map(|line| format!("{}\n", &line[4..])).collect()));
+    }
+    found
+}
+
+#[test]
+fn every_configuration_is_accepted() {
+    let rig = Rig::on_file();
+    for (path, text) in configurations() {
+        assert!(text.contains("dbs:"), "{}: no database", path.display());
+        let config = rig.path("litestream.yml");
+        fs::write(&config, &text).expect("write the configuration");
+        let ended = rig
+            .millstream(["databases", "-json", "-config", config.to_str().expect("text")])
+            .env("REPLICA_URL", "s3://my-bucket/app")
+            .env("DATABASE_PATH", "/data/app.db")
+            .finish();
+        println!("{}\n{ended}", path.display());
+        ended.assert_code(0);
+        assert!(ended.stdout.contains("my-bucket"), "{}", path.display());
+    }
+}
+
+/// The other files are YAML, at least.
+#[test]
+fn every_yaml_file_can_be_read() {
+    for path in examples(".yml") {
+        let text = fs::read_to_string(&path).expect("read an example");
+        for document in serde_yaml::Deserializer::from_str(&text) {
+            let read = <serde_yaml::Value as serde::Deserialize>::deserialize(document);
+            assert!(read.is_ok_and(|value| value.is_mapping()), "{}", path.display());
+        }
+    }
+}
