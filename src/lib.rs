@@ -58,7 +58,7 @@
 //! | confirmed | the bucket has answered that an object is durable |
 //! | merge | several LTX files become one; *compaction* is the rule that says which and when |
 //! | spill | captured transactions that wait on the local disk, because the bucket is away and the WAL must not grow |
-//! | fenced | another writer has created the next object: nothing more is uploaded, and nobody may commit |
+//! | fenced | another writer has created the next object: nothing more is uploaded, and no commit is possible |
 //! | orphaned | what was committed after that, and is in no history |
 //! | remote | the side of the bucket, whatever kind of store it is |
 //!
@@ -93,21 +93,21 @@
 //!
 //! *A key* of litestream.yml is a row in the table of `config/keys.rs`: its section, its kind, and
 //! whether we have it. Reading it takes a field in `options.rs` and a line in `resolve.rs` (or
-//! `replica.rs`, for a key of a replica); then a line in `litestream.yml.example`. Suggestions, kinds
-//! and errors with a line number come from the table.
+//! `replica.rs`, for a key of a replica); then a line in `litestream.yml.example`. Suggestions,
+//! kinds and errors with a line number come from the table.
 //!
 //! *A store* is one file (or directory) in `store/` that implements `Store`; `store/conformance.rs`
 //! is the contract, and is called with it. Keys of the new kind are rows as above, its URL is
-//! understood in `config/url.rs`, and `run/connect.rs` opens it. Nothing else knows which kinds there
-//! are.
+//! understood in `config/url.rs`, and `run/connect.rs` opens it. Nothing else knows which kinds
+//! there are.
 //!
-//! *A command* is a file in `cli/args/` with its flags, a file in `cli/` that carries it out, a line
-//! for each in `Command` (`cli/args.rs`) and `dispatch` (`cli/mod.rs`), one in `help::GROUPS`
+//! *A command* is a file in `cli/args/` with its flags, a file in `cli/` that carries it out, a
+//! line for each in `Command` (`cli/args.rs`) and `dispatch` (`cli/mod.rs`), one in `help::GROUPS`
 //! (`cli/args/help.rs`), and its page of help among the golden files of `tests/it/help.rs`.
 //! Everything that it prints is made there; the modules below return facts.
 //!
-//! *A fuzz target* is a test that calls `fuzz::fuzz` (`fuzz.rs`), beside the code that it is about, a
-//! directory of small real files in `tests/corpus/`, and a line in `scripts/fuzz`.
+//! *A fuzz target* is a test that calls `fuzz::fuzz` (`fuzz.rs`), beside the code that it is about,
+//! a directory of small real files in `tests/corpus/`, and a line in `scripts/fuzz`.
 //!
 //! *A module* has its row in `tests/it/layers.rs`, which also sees to it that no two files of a
 //! module need each other. Every check is shown once that it can fail.

@@ -3,8 +3,8 @@
 //! The files keep their bytes; only their names are those of the store that they go to. Each is
 //! verified while it is read, and created, never replaced: what is in the way is compared. The
 //! newest files go first, and one that a restore begins with goes only when all that go before it
-//! are there: so a part of a copy is no replica that could be taken for a whole one. A copy that was
-//! interrupted goes on where it was when the same state is asked for again.
+//! are there: so a part of a copy is no replica that could be taken for a whole one. A copy that
+//! was interrupted goes on where it was when the same state is asked for again.
 //!
 //! ```text
 //!   error.rs   what can be in the way

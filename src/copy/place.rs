@@ -42,7 +42,8 @@ impl Place {
             return Err(occupied(similar.name.clone()));
         }
         let there: HashSet<Name> = listing.objects().map(name).collect();
-        // A state was copied before if it is the newest one: other files may hold it now at the source.
+        // A state was copied before if it is the newest one: other files may hold it now at the
+        // source.
         let compares = match history {
             _ if there.is_empty() => false,
             true => listing.newest_txid() <= from.listing().await.map_err(of_store)?.newest_txid(),

@@ -81,7 +81,7 @@ impl Db {
 
     /// A checkpoint of our own, after which the application is kept from its own as before.
     pub(super) fn checkpoint(&mut self, by: By, mode: CheckpointMode) -> Result<Checkpoint, SqliteError> {
-        // What it writes must not hide what somebody else wrote to the file.
+        // What it writes must not hide what another program wrote to the file.
         self.look_around_checkpoint();
         let connection: &Connection = match by {
             By::Reader => &self.reader,

@@ -92,9 +92,9 @@ impl Closed {
 }
 
 impl Db {
-    /// Closes the connections, if everything is captured and copied into the file, and what comes can
-    /// be expected to be found. Otherwise `false`, and nothing has changed. Only [`Db::glance`] and
-    /// [`Db::open_again`] are possible then.
+    /// Closes the connections, if everything is captured and copied into the file, and what comes
+    /// can be expected to be found. Otherwise `false`, and nothing has changed. Only [`Db::glance`]
+    /// and [`Db::open_again`] are possible then.
     pub fn close_idle(&mut self, clock: Clock) -> Result<bool, DbError> {
         let is_small = self.files.check()?.len <= ALONE_BYTES_MAX;
         let may_be = is_small && !self.was_missed || self.remains().user().is_some();

@@ -22,7 +22,7 @@
 //!   nearby.rs    there is no database: what is at and around its path
 //!   identity.rs  is this still the file we opened?
 //!   replaced.rs  it is not: what the old one left
-//!   overwritten.rs  it is, but somebody wrote to it past SQLite; writes.rs, samples.rs: pure, what tells
+//!   overwritten.rs  it is, but a program wrote to it past SQLite; writes.rs, samples.rs: pure, what tells
 //! ```
 //!
 //! # Why no commit can be missed

@@ -1,4 +1,4 @@
-//! Has somebody written to the database file past SQLite (`cp`, `dd`, `rsync --inplace`)?
+//! Has a program written to the database file past SQLite (`cp`, `dd`, `rsync --inplace`)?
 //!
 //! The file is the same then, and the WAL goes on as if nothing had happened: what is captured from
 //! it would be put on top of pages that are not there any more. In WAL mode only checkpoints write
@@ -157,7 +157,8 @@ impl Db {
     fn checkpoints(&mut self) -> Option<CheckpointProgress> {
         // Under the write lock it is the other one that has a transaction.
         let backfill = self.reader.backfill().or_else(|| self.spare.backfill())?;
-        // Killed in the middle, or before the wal-index was built anew: nobody is at work then.
+        // Killed in the middle, or before the wal-index was built anew: no checkpoint is at work
+        // then.
         let is_under_way = backfill.is_incomplete() && self.checkpoint_lock.is_held_elsewhere();
         Some(CheckpointProgress { backfill, is_under_way })
     }
@@ -173,7 +174,7 @@ impl Db {
         self.reader.backfill().is_none_or(|now| now.salts != salts || now.done > done)
     }
 
-    /// Whether nobody has written to the suspected file since the last look.
+    /// Whether the suspected file was not written to since the last look.
     pub fn is_quiet(&mut self) -> Result<bool, DbError> {
         let before = self.writes.suspected;
         self.look_at_writes()?;
@@ -181,7 +182,7 @@ impl Db {
     }
 
     /// Empties the WAL after a reset, so that SQLite reads the file and nothing else. `false` when
-    /// somebody is in the way.
+    /// a reader or a writer is in the way.
     pub fn empty_wal(&mut self) -> Result<bool, DbError> {
         Ok(self.truncate()? && self.wal_len()? == 0)
     }

@@ -224,9 +224,9 @@ impl Db {
         Ok(Reset::Deferred(if checkpoint?.busy { Obstacle::Checkpoint } else { Obstacle::Reader }))
     }
 
-    /// What is captured next is an image, and that pins the WAL where it stands. So a writer that the
-    /// reset kept waiting, and who sleeps in its busy handler, starts the WAL over first: else it
-    /// could not for as long as the image is read.
+    /// What is captured next is an image, and that pins the WAL where it stands. So a writer that
+    /// the reset kept waiting, and who sleeps in its busy handler, starts the WAL over first: else
+    /// it could not for as long as the image is read.
     fn wait_for_new_wal(&self, clock: Clock) -> Result<(), DbError> {
         let old = self.mark.wal.map(|wal| wal.salts);
         let began = clock.blocking_instant();

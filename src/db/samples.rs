@@ -1,7 +1,7 @@
 //! A few pages of which it is known what the database file must hold: those that a checkpoint has
 //! copied from the WAL.
 //!
-//! A checkpoint explains a change of the file, and may hide that somebody wrote to it past SQLite
+//! A checkpoint explains a change of the file, and may hide that a program wrote to it past SQLite
 //! at the same moment. Whoever puts another file's content there, an older copy of the same
 //! database included, replaces the pages that were written last. So some of the captured pages are
 //! remembered, and compared with the file when a checkpoint has changed it.

@@ -250,7 +250,7 @@ fn whatever_the_application_does_the_copy_follows() {
     println!("{images} restarts could not be proved");
 }
 
-/// Text in UTF-16 and bytes reserved at the end of each page are nobody's business here.
+/// Text in UTF-16 and bytes reserved at the end of each page do not matter here.
 #[test]
 fn pages_are_opaque() {
     let mut rig = Rig::new(&format!("PRAGMA encoding='UTF-16le'; {SETUP}; INSERT INTO t(x) VALUES ('grün')"));

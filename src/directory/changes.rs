@@ -8,7 +8,7 @@ use super::scan::{Found, Scan};
 /// What was made of a directory so far; all paths are relative to it.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// They are replicated, or were taken over by somebody else.
+    /// They are replicated, or were taken over otherwise.
     pub registered: BTreeSet<PathBuf>,
     /// They are gone, and their last commits are being uploaded: nothing at their path is opened.
     pub leaving: BTreeSet<PathBuf>,
@@ -68,7 +68,7 @@ pub fn changes(known: &Known, root: &Path, scan: &Scan) -> Changes {
                 }
             },
             Found::Unreadable(why) => changes.refuse(known, path, format!("it cannot be read: {why}")),
-            // Somebody else has registered it.
+            // It was registered by a command.
             Found::Held | Found::Other => {}
         }
     }

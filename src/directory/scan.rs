@@ -36,7 +36,7 @@ pub enum Found {
     SameAs(PathBuf),
     /// It is no SQLite database.
     Other,
-    /// Nobody can say.
+    /// It cannot be told.
     Unreadable(String),
 }
 
@@ -78,8 +78,8 @@ impl Selection {
     }
 }
 
-/// Files beside databases: SQLite's own, and those of a restore that has not ended or has moved them
-/// out of its way.
+/// Files beside databases: SQLite's own, and those of a restore that has not ended or has moved
+/// them out of its way.
 fn is_auxiliary(name: &OsStr, pattern: &str) -> bool {
     let name = name.as_encoded_bytes();
     let digits_after = |mark: &[u8]| {
@@ -159,7 +159,8 @@ fn look(path: &Path, held: &Held, seen: &mut HashMap<Inode, PathBuf>) -> Option<
         return Some(Found::SameAs(other.to_owned()));
     }
     Some(match look_at_file(path) {
-        // A header that is damaged is the header of a database all the same: it is told, not passed over.
+        // A header that is damaged is the header of a database all the same: it is told, not passed
+        // over.
         Ok(Presence::Database(_) | Presence::NoDatabase(Content::DamagedHeader)) => {
             seen.insert(inode, path.to_owned());
             Found::Database

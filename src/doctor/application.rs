@@ -1,4 +1,5 @@
-//! The database's file and the programs that have it open, seen from outside: nothing here opens the database as one.
+//! The database's file and the programs that have it open, seen from outside: nothing here opens
+//! the database as one.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! Tries each right that a replica needs, for real, with small objects beside it.
 //!
-//! They lie where every start puts its probe (`probes/`), so that a later start removes what a killed doctor has left. Whatever
-//! fails or is interrupted in between, the last step removes what was made.
+//! They lie where every start puts its probe (`probes/`), so that a later start removes what a
+//! killed doctor has left. Whatever fails or is interrupted in between, the last step removes what
+//! was made.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use super::rights::{Appeared, Race, Removal, Step, Tried};
 use crate::clock::Clock;
 use crate::store::{Body, BodyError, Key, Put, Range, Result, Store, StoreError};
 
-/// The size of the parts of an upload that the store is to be connected with: the least that S3 takes.
+/// The size of the parts of an upload that the store is to be connected with: the least that S3
+/// takes.
 pub const PART_SIZE: u64 = 5 << 20;
 /// For one small request.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -182,7 +184,8 @@ impl Probes<'_> {
         within(PATIENCE_FOR_PARTS, self.store.put(&self.key(number), put)).await
     }
 
-    /// Begins an upload and gives it up: nothing of it may stay. The number of uploads that are still open.
+    /// Begins an upload and gives it up: nothing of it may stay. The number of uploads that are
+    /// still open.
     async fn abort_upload(&mut self) -> Step<usize> {
         let given_up = BodyError("given up on purpose".into());
         drop(self.put_in_parts(ABORTED, Some(given_up)).await);

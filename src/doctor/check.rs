@@ -67,7 +67,8 @@ impl Check {
     }
 }
 
-/// The worst of all problems: a damaged backup, then what only a person can repair, then what may pass by itself.
+/// The worst of all problems: a damaged backup, then what only a person can repair, then what may
+/// pass by itself.
 pub fn worst<'a>(checks: impl IntoIterator<Item = &'a Check>) -> Option<Blame> {
     let rank = |blame: &Blame| match blame {
         Blame::Backup => 4,

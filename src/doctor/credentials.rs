@@ -1,4 +1,4 @@
-//! Where the keys for the bucket come from. Their values are nobody's business here.
+//! Where the keys for the bucket come from. Their values do not matter here.
 
 use super::check::Check;
 
@@ -7,7 +7,8 @@ const WHAT: &str = "credentials";
 /// What can be seen of the sources, in the order in which they are asked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Signs {
-    /// Keys that the configuration holds; the variable that they come from, if it is one of the known.
+    /// Keys that the configuration holds; the variable that they come from, if it is one of the
+    /// known.
     pub configured: Option<Option<&'static str>>,
     /// `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` are set.
     pub environment: bool,

@@ -1,8 +1,9 @@
-//! What is wrong with a place, before something is lost by it: a verdict on each thing that millstream needs, what was
-//! measured, and what to do.
+//! What is wrong with a place, before something is lost by it: a verdict on each thing that
+//! millstream needs, what was measured, and what to do.
 //!
-//! Facts are gathered in one half of each theme and judged in the other, which is pure. Nothing of the user's is changed: no
-//! database is opened, and what is written to try a right or a disk is removed again, whatever comes of it.
+//! Facts are gathered in one half of each theme and judged in the other, which is pure. Nothing of
+//! the user's is changed: no database is opened, and what is written to try a right or a disk is
+//! removed again, whatever comes of it.
 //!
 //! ```text
 //!   check.rs        a verdict, and the worst of all

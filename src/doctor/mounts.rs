@@ -49,7 +49,8 @@ fn unescaped(text: &str) -> String {
 }
 
 impl Mount {
-    /// What it means for a database that its file system is in the network, or otherwise special; with what to do.
+    /// What it means for a database that its file system is in the network, or otherwise special;
+    /// with what to do.
     pub fn concern(&self) -> Option<(String, &'static str)> {
         let kind = self.kind.as_str();
         let network = [

@@ -21,7 +21,7 @@ pub struct Surroundings {
 struct Platform {
     name: &'static str,
     kills_after: Duration,
-    /// `None`: nobody can.
+    /// `None`: it cannot be changed.
     setting: Option<&'static str>,
 }
 

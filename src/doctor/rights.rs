@@ -65,7 +65,8 @@ pub struct Tried {
     pub aborted: Step<usize>,
     pub removed: Step<Removal>,
     pub lacks: Lacks,
-    /// By how much the store's clock is ahead of ours, by the time that it gave the first object a moment before.
+    /// By how much the store's clock is ahead of ours, by the time that it gave the first object a
+    /// moment before.
     pub ahead_ms: Option<i64>,
     /// What could not be removed.
     pub left: Option<String>,

@@ -164,8 +164,8 @@ impl Remote {
         Ok(listing)
     }
 
-    /// The paths below this place at which replicas begin, by a LIST of all that is there; the empty
-    /// one is this place.
+    /// The paths below this place at which replicas begin, by a LIST of all that is there; the
+    /// empty one is this place.
     pub async fn replicas_below(&self) -> Result<BTreeSet<String>, StoreError> {
         let listed = self.policy.retry(self.clock, || self.store.list("")).await?;
         let mut found = roots::roots(listed.iter().map(|entry| entry.name.as_str()));

@@ -1,5 +1,5 @@
-//! An object on its way from one store to another: it is verified while it passes, so that damage is
-//! not spread.
+//! An object on its way from one store to another: it is verified while it passes, so that damage
+//! is not spread.
 
 use std::io::{self, Read, Write};
 

@@ -1,7 +1,7 @@
 //! Where replicas begin below a place, by the names that a listing shows: pure.
 //!
-//! A replica is known by an LTX file, or by a file of Litestream 0.3, under exactly the name that it
-//! has there. What resembles one is none here: nothing is restored because of it.
+//! A replica is known by an LTX file, or by a file of Litestream 0.3, under exactly the name that
+//! it has there. What resembles one is none here: nothing is restored because of it.
 
 use std::collections::BTreeSet;
 

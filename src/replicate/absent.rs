@@ -1,5 +1,5 @@
-//! There is no database where one should be: what to say, together with what lies at that path and which databases are written
-//! nearby. When it is said: `core/opening/absent.rs`.
+//! There is no database where one should be: what to say, together with what lies at that path and
+//! which databases are written nearby. When it is said: `core/opening/absent.rs`.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,7 +1,8 @@
-//! Commits that are in no history: kept, locally and (if the bucket lets us) under `orphaned/`, and named.
+//! Commits that are in no history: kept, locally and (if the bucket lets us) under `orphaned/`, and
+//! named.
 //!
-//! Nothing is overwritten and nothing of ours is mixed into another writer's history. What was committed here after that
-//! writer took over was acknowledged all the same.
+//! Nothing is overwritten and nothing of ours is mixed into another writer's history. What was
+//! committed here after that writer took over was acknowledged all the same.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use crate::store::{Key, Put};
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl LocalSide {
-    /// Another writer owns the history, and the application has stopped: keeps what was captured or committed here and is not
-    /// in the bucket.
+    /// Another writer owns the history, and the application has stopped: keeps what was captured or
+    /// committed here and is not in the bucket.
     pub async fn keep_tail(&mut self, deadline: Instant) {
         let spilled = self.disk.with(spill_tail).await;
         let kept = match spilled {
@@ -43,7 +44,8 @@ impl LocalSide {
         }
     }
 
-    /// Moves the files that wait for their upload to `orphaned`: they are in no history. Returns their number.
+    /// Moves the files that wait for their upload to `orphaned`: they are in no history. Returns
+    /// their number.
     pub async fn set_spill_aside(&mut self, deadline: Instant) -> Result<usize, StepError> {
         if self.front_file().is_none() {
             return Ok(0);

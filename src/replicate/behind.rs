@@ -1,17 +1,21 @@
 //! Is the database here exactly an earlier state of the history, with no commit of its own?
 //!
-//! A node that ended in order, or was killed when everything was in the replica, and comes back after another node had its turn; a
-//! power loss that took the last frames of the WAL. Such a disk has nothing that the history has not, so it is replaced by the
-//! newest state before the application starts (`run/forward.rs`). A disk with commits of its own is not behind: what
+//! A node that ended in order, or was killed when everything was in the replica, and comes back
+//! after another node had its turn; a power loss that took the last frames of the WAL. Such a disk
+//! has nothing that the history has not, so it is replaced by the newest state before the
+//! application starts (`run/forward.rs`). A disk with commits of its own is not behind: what
 //! becomes of it is decided later (`start.rs`).
 //!
 //! Proofs, the cheapest first; what is not proved is not behind:
 //!
-//! 1. the note of how far this disk is in step names the frame of the WAL, or says that the file is that TXID, and nothing follows;
-//! 2. a level-0 object ends at the very frame at which the WAL ends, and its pages are the pages of those frames;
+//! 1. the note of how far this disk is in step names the frame of the WAL, or says that the file is
+//!    that TXID, and nothing follows;
+//! 2. a level-0 object ends at the very frame at which the WAL ends, and its pages are the pages of
+//!    those frames;
 //! 3. every page is what the history has at the TXID of the note.
 //!
-//! The history may have gone on from this very disk, too: what proves that it is the end is looked for first.
+//! The history may have gone on from this very disk, too: what proves that it is the end is looked
+//! for first.
 
 use std::path::PathBuf;
 
@@ -45,7 +49,8 @@ pub struct Place {
     pub tuning: Tuning,
 }
 
-/// Looks whether the database is behind. Nobody else in this process may have it open; the lock must be held.
+/// Looks whether the database is behind. No other task of this process may have it open; the lock
+/// must be held.
 pub async fn look_behind(place: &Place, remote: &Remote) -> Result<Option<Behind>, NotKnown> {
     let state = LocalState::open(&place.path, &place.meta_path);
     let replica = state.replica(remote.address());
@@ -116,7 +121,8 @@ impl Search<'_> {
         Ok(is_exactly(&self.db, self.remote, listing, txid).await?.then_some(txid))
     }
 
-    /// How far the history is this disk's own, with the object that was under way when its replicator was killed.
+    /// How far the history is this disk's own, with the object that was under way when its
+    /// replicator was killed.
     async fn synced_and_sent(&self, listing: &Listing) -> Result<Option<Txid>, NotKnown> {
         let noted = self.last_synced.txid();
         let next = noted.and_then(Txid::next);
@@ -137,8 +143,8 @@ impl Search<'_> {
         Ok(self.ask(look).await?)
     }
 
-    /// The level-0 object that ends where the WAL ends. Objects made from one WAL end further and further in it, so it is found
-    /// by halving.
+    /// The level-0 object that ends where the WAL ends. Objects made from one WAL end further and
+    /// further in it, so it is found by halving.
     async fn by_wal(&mut self, listing: &Listing) -> Result<Option<Txid>, NotKnown> {
         let objects = listing.level(Level::L0);
         let (mut from, mut to) = (0, objects.len());
@@ -153,7 +159,8 @@ impl Search<'_> {
                 }
                 Side::Before => true,
                 Side::Behind => false,
-                // Another disk's: before this one was restored from it, or after this one had its turn.
+                // Another disk's: before this one was restored from it, or after this one had its
+                // turn.
                 Side::Elsewhere => self.last_synced.txid() >= Some(header.max_txid),
             };
             if is_before { from = at + 1 } else { to = at }
@@ -161,7 +168,8 @@ impl Search<'_> {
         Ok(None)
     }
 
-    /// The position of the object's end in the WAL, if its pages are the pages of the frames that it claims.
+    /// The position of the object's end in the WAL, if its pages are the pages of the frames that
+    /// it claims.
     async fn confirmed(&mut self, header: &Header, object: &LtxObject) -> Result<Option<Position>, NotKnown> {
         let header = *header;
         let Ok(candidate) = self.ask(move |db| db.candidate(&header)).await? else { return Ok(None) };

@@ -1,8 +1,9 @@
 //! A history whose end no restore gets to, although the database here is proved to be that end.
 //!
-//! An image of another page size, or one behind a hole, is of use with its snapshot only: a run that was killed between the two
-//! leaves it without. Or somebody took a file away. A comparison would meet it; but where the WAL has proved the end by itself, nobody
-//! has looked at what comes before. So that is done here: by the listing that is at hand, and rarely one header.
+//! An image of another page size, or one behind a hole, is of use with its snapshot only: a run
+//! that was killed between the two leaves it without. Or a file was taken away. A comparison would
+//! meet it; but where the WAL has proved the end by itself, what comes before was never looked at.
+//! So that is done here: by the listing that is at hand, and rarely one header.
 
 use super::error::StepError;
 use super::local::LocalSide;
@@ -12,7 +13,8 @@ use crate::remote::{Listing, ReadError, Remote, plan};
 use crate::sqlite::WAL_HEADER_LEN;
 
 impl LocalSide {
-    /// Makes the next capture an image, and a snapshot too, if nothing leads to the object with this header.
+    /// Makes the next capture an image, and a snapshot too, if nothing leads to the object with
+    /// this header.
     pub async fn leave_dead_end(&mut self, listing: &Listing, newest: &Header) -> Result<(), StepError> {
         let Some(reason) = dead_end(&self.remote, listing, newest).await? else { return Ok(()) };
         let (name, txid, address) = (self.name(), newest.max_txid, self.remote.address());

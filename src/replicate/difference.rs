@@ -1,4 +1,5 @@
-//! Doubt: the WAL cannot prove that the database continues the history. Then the database itself is compared with it.
+//! Doubt: the WAL cannot prove that the database continues the history. Then the database itself is
+//! compared with it.
 //!
 //! ```text
 //!   bucket   newest restore plan ── merged page by page ──┐
@@ -7,31 +8,40 @@
 //!                                                                                    too much: TXID n+1 = all pages, an image
 //! ```
 //!
-//! Memory is bounded: the ranges of the merge (8 MB in all, 64 KiB for each file at least), one page for each file, one bit for
-//! each page of the database. Nothing is believed of the bucket's side before the checksum of every file was verified.
+//! Memory is bounded: the ranges of the merge (8 MB in all, 64 KiB for each file at least), one
+//! page for each file, one bit for each page of the database. Nothing is believed of the bucket's
+//! side before the checksum of every file was verified.
 //!
-//! *No lock is held against anybody*, but the pinned snapshot keeps the WAL from being reset: it grows while the comparison
-//! reads. An image has the same effect for as long as it is uploaded.
+//! *No lock is held against anybody*, but the pinned snapshot keeps the WAL from being reset: it
+//! grows while the comparison reads. An image has the same effect for as long as it is uploaded.
 //!
-//! *Whose is it?* A file that is not the one that was replicated before (`state/known_file.rs`) has to show by its content that it is of
-//! the same lineage: enough pages that are the same in the same place, or more than half of the history's rows. An older backup
-//! that an admin put there shows that, and becomes the newest state, with a warning; the states before it stay restorable. A
-//! stranger or a database created anew does not: replication stops and the history stays as it is. The same file is believed to
-//! be the same database (a VACUUM leaves no page where it was), unless it has no table any more, none of the names of the
-//! history's tables, or only a few pages where the history has many.
+//! *Whose is it?* A file that is not the one that was replicated before (`state/known_file.rs`) has
+//! to show by its content that it is of the same lineage: enough pages that are the same in the
+//! same place, or more than half of the history's rows. An older backup that an admin put there
+//! shows that, and becomes the newest state, with a warning; the states before it stay restorable.
+//! A stranger or a database created anew does not: replication stops and the history stays as it
+//! is. The same file is believed to be the same database (a VACUUM leaves no page where it was),
+//! unless it has no table any more, none of the names of the history's tables, or only a few pages
+//! where the history has many.
 //!
-//! *Has the history gone on without it?* If the bucket is beyond what this disk was ever in step with, that has to be shown by content too,
-//! or nothing is uploaded (`start.rs`). Then no shortcut is taken and no limit ends the comparison early.
+//! *Has the history gone on without it?* If the bucket is beyond what this disk was ever in step
+//! with, that has to be shown by content too, or nothing is uploaded (`start.rs`). Then no shortcut
+//! is taken and no limit ends the comparison early.
 //!
-//! *When an image is shipped all the same*: the page size changed, or the files of the bucket do not make a database (then it becomes
-//! a snapshot too: nothing leads from what came before to it, and restores begin with it); the files are much more than the database, or too many; the database is so small that an image
-//! costs less than looking; more than half of the pages differ; the objects could not be read several times in a row.
+//! *When an image is shipped all the same*: the page size changed, or the files of the bucket do
+//! not make a database (then it becomes a snapshot too: nothing leads from what came before to it,
+//! and restores begin with it); the files are much more than the database, or too many; the
+//! database is so small that an image costs less than looking; more than half of the pages differ;
+//! the objects could not be read several times in a row.
 //!
-//! *At the end*, when it is time to stop, a comparison may use half of the time that is left; then it is interrupted, nothing is
-//! proved, and the other half belongs to an image. Not for a file of unknown lineage: it is compared or not shipped at all.
+//! *At the end*, when it is time to stop, a comparison may use half of the time that is left; then
+//! it is interrupted, nothing is proved, and the other half belongs to an image. Not for a file of
+//! unknown lineage: it is compared or not shipped at all.
 //!
-//! *What a later start needs*: an object n+1 says where in the WAL it ends, as always. If nothing was uploaded, a local note says
-//! where TXID n is found in the WAL ([`ResumePoint`](crate::state::ResumePoint)), or, if the WAL is empty, that the file is TXID n ([`RestoreMarker`](crate::state::RestoreMarker)).
+//! *What a later start needs*: an object n+1 says where in the WAL it ends, as always. If nothing
+//! was uploaded, a local note says where TXID n is found in the WAL
+//! ([`ResumePoint`](crate::state::ResumePoint)), or, if the WAL is empty, that the file is TXID n
+//! ([`RestoreMarker`](crate::state::RestoreMarker)).
 
 mod exactly;
 mod join;
@@ -62,8 +72,9 @@ use crate::store::StoreError;
 const NO_TIME: &str = "there was no time left to compare it";
 
 impl LocalSide {
-    /// Looks into the doubt that waits in the queue, and puts there what is to be uploaded instead; nothing if the database is
-    /// proved to be what the bucket has. On an error it waits there again.
+    /// Looks into the doubt that waits in the queue, and puts there what is to be uploaded instead;
+    /// nothing if the database is proved to be what the bucket has. On an error it waits there
+    /// again.
     pub async fn settle_doubt(&mut self) -> Result<(), StepError> {
         let batch = match &self.disk.here().batch {
             Some(Pending::Unverified(batch)) => batch.clone(),
@@ -209,7 +220,8 @@ impl LocalSide {
         );
     }
 
-    /// Whether it happens to a database that nothing happened to: another program closed it, or a checkpoint came between.
+    /// Whether it happens to a database that nothing happened to: another program closed it, or a
+    /// checkpoint came between.
     async fn is_harmless(&self, reason: ImageReason) -> bool {
         self.doubt.suspicion.is_none() && reason.is_ordinary() && self.is_known_file().await
     }
@@ -267,7 +279,8 @@ impl LocalSide {
         let (state, replica) = self.notes();
         let note = move |db: &mut Db| match resume_point(&position) {
             Some(point) => Ok(replica.note_resume_point(&point)?),
-            // While the snapshot is pinned no checkpoint can reach the file, so with an empty WAL it is TXID n as it lies there.
+            // While the snapshot is pinned no checkpoint can reach the file, so with an empty WAL
+            // it is TXID n as it lies there.
             None => mark_file(db, (&state, &replica), &position),
         };
         let noted: Result<(), DbError> = self.with_db(note).await;
@@ -306,7 +319,8 @@ fn half_way(now: Instant, deadline: Instant) -> Instant {
     now + deadline.saturating_duration_since(now) / 2
 }
 
-/// The files that make the database as it was at `txid`, and the header of the newest; an inner `Err` says why there are none.
+/// The files that make the database as it was at `txid`, and the header of the newest; an inner
+/// `Err` says why there are none.
 async fn files_of(
     remote: &Remote,
     txid: Txid,
@@ -331,7 +345,7 @@ async fn time_is_up(mut stop: watch::Receiver<Stop>, until: Option<Instant>, clo
                 break half_way(clock.instant(), deadline);
             }
             if stop.changed().await.is_err() {
-                // Nobody can end it any more but by dropping it.
+                // It can only be ended by dropping it now.
                 std::future::pending::<()>().await;
             }
         },

@@ -1,6 +1,8 @@
-//! The local half of replication: the database, what is captured from it, and what is noted beside it.
+//! The local half of replication: the database, what is captured from it, and what is noted beside
+//! it.
 //!
-//! Everything here blocks and is called on a thread for that (`on_thread.rs`). Nothing here waits for the bucket.
+//! Everything here blocks and is called on a thread for that (`on_thread.rs`). Nothing here waits
+//! for the bucket.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,7 +23,8 @@ use crate::status::Counts;
 
 /// A batch with this much content at most is encoded in memory and sent as one piece.
 const IN_MEMORY_CONTENT: u64 = IN_MEMORY_BYTES;
-/// Local files that the mirrors may have while the first replica is away, and which are not merged therefore.
+/// Local files that the mirrors may have while the first replica is away, and which are not merged
+/// therefore.
 const KEPT_BYTES_MAX: u64 = 1 << 30;
 /// Rounds of capturing before the tail is short enough for the write lock.
 const ROUNDS_MAX: u32 = 6;
@@ -31,7 +34,8 @@ const ROUNDS_MAX: u32 = 6;
 pub(super) enum Pending {
     /// Encoded at once, so that the read transaction may move on.
     Encoded { ours: Fingerprint, bytes: Bytes, kind: BatchKind },
-    /// Encoded while it is sent, from the WAL or the database itself: too large for memory, or needed twice.
+    /// Encoded while it is sent, from the WAL or the database itself: too large for memory, or
+    /// needed twice.
     Streamed(Batch),
     /// An image for no other reason than doubt: compared with the bucket first.
     Unverified(Batch),
@@ -166,8 +170,8 @@ impl Disk {
         self.clock.blocking_instant().saturating_duration_since(began)
     }
 
-    /// Moves the read transaction on, unless what waits is still read from where it stands. Returns the WAL bytes that hold
-    /// commits which are not captured.
+    /// Moves the read transaction on, unless what waits is still read from where it stands. Returns
+    /// the WAL bytes that hold commits which are not captured.
     pub fn follow(&mut self) -> Result<u64, DbError> {
         match &self.batch {
             Some(Pending::Streamed(_) | Pending::Unverified(_)) => self.db.backlog_bytes(),
@@ -175,7 +179,8 @@ impl Disk {
         }
     }
 
-    /// Makes the WAL shorter; with [`Relief::Spill`], by local files for what the bucket does not have.
+    /// Makes the WAL shorter; with [`Relief::Spill`], by local files for what the bucket does not
+    /// have.
     pub fn relieve(&mut self, relief: Relief) -> Result<Reset, StepError> {
         let relieved = self.try_to_relieve(relief);
         let is_full = matches!(&relieved, Err(error) if error.is_disk_full());
@@ -185,8 +190,8 @@ impl Disk {
 
     fn try_to_relieve(&mut self, relief: Relief) -> Result<Reset, StepError> {
         self.put_doubt_back();
-        // Where nothing is known of the history's end, commits cannot be numbered. The image that is taken in the end holds
-        // them too.
+        // Where nothing is known of the history's end, commits cannot be numbered. The image that
+        // is taken in the end holds them too.
         if relief == Relief::Spill && self.db.has_position() {
             self.spill_batch()?;
             self.spill_new_commits()?;
@@ -221,7 +226,8 @@ impl Disk {
                 Reset::CaptureFirst if self.spill.is_empty() => {
                     self.capture()?;
                     if matches!(self.batch, Some(Pending::Unverified(_))) {
-                        // Whether all of the database has to be shipped is found out before the next upload.
+                        // Whether all of the database has to be shipped is found out before the
+                        // next upload.
                         return Ok(Reset::CaptureFirst);
                     }
                 }
@@ -277,7 +283,8 @@ impl Disk {
         Ok(())
     }
 
-    /// A doubt that waits keeps the WAL. Giving it up costs nothing: the next capture meets it again.
+    /// A doubt that waits keeps the WAL. Giving it up costs nothing: the next capture meets it
+    /// again.
     pub fn put_doubt_back(&mut self) {
         if let Some(Pending::Unverified(batch)) = &self.batch {
             let last = Txid::new(batch.header.min_txid.get() - 1);
@@ -286,7 +293,8 @@ impl Disk {
         }
     }
 
-    /// Objects of the history after which the database stands are gone: takes an image as the TXID after `last`.
+    /// Objects of the history after which the database stands are gone: takes an image as the TXID
+    /// after `last`.
     pub fn begin_anew(&mut self, last: Txid) -> Result<(), StepError> {
         while !self.spill.is_empty() {
             self.spill.pop_front()?;
@@ -297,8 +305,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Notes what is sent next: a header holds the salts of our WAL and a time, so an object with that header is ours, also if
-    /// we end before the reply comes.
+    /// Notes what is sent next: a header holds the salts of our WAL and a time, so an object with
+    /// that header is ours, also if we end before the reply comes.
     pub fn note_sending(&mut self) {
         let batch = match &self.batch {
             Some(Pending::Encoded { ours, .. }) => Some(ours.header),
@@ -327,7 +335,8 @@ impl Disk {
     }
 }
 
-/// Small batches are encoded at once, so that the read transaction may move on, if there is memory for them.
+/// Small batches are encoded at once, so that the read transaction may move on, if there is memory
+/// for them.
 pub(super) fn pending_of(db: &Db, batch: Batch, governor: &Governor) -> Result<Pending, DbError> {
     let kind = BatchKind::verified(&batch);
     // What becomes a snapshot as well is encoded twice.

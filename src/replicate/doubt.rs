@@ -1,4 +1,5 @@
-//! What is known of a database that cannot be proved to continue the history, while that is looked into (`difference.rs`).
+//! What is known of a database that cannot be proved to continue the history, while that is looked
+//! into (`difference.rs`).
 
 use tokio::time::Instant;
 

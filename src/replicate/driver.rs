@@ -1,4 +1,5 @@
-//! Waits for events and carries out what the core makes of them. Nothing is decided here, and nothing is waited for in between.
+//! Waits for events and carries out what the core makes of them. Nothing is decided here, and
+//! nothing is waited for in between.
 //!
 //! ```text
 //!   watch, timer, stop,
@@ -87,7 +88,8 @@ pub(super) struct Driver {
     syncs: u64,
 }
 
-/// A look at the bucket that is under way while the database is opened, as soon as the lock is ours.
+/// A look at the bucket that is under way while the database is opened, as soon as the lock is
+/// ours.
 pub(super) struct FirstLook(JoinSet<Arrived>);
 
 impl FirstLook {
@@ -111,7 +113,7 @@ pub(super) struct Noted {
     pub is_reset: bool,
     /// It is the file that was replicated before.
     pub is_known: bool,
-    /// The database did not exist when we started: it is nobody's continuation.
+    /// The database did not exist when we started: it continues no history.
     pub is_new: bool,
 }
 
@@ -162,7 +164,8 @@ impl Driver {
         }
     }
 
-    /// The lock of the database is given back after this: no thread of ours may work with it any more.
+    /// The lock of the database is given back after this: no thread of ours may work with it any
+    /// more.
     async fn leave_lane(&mut self) {
         self.interrupt.cancel();
         while let Some(done) = self.local.join_next().await {
@@ -182,7 +185,7 @@ impl Driver {
             Some(done) = self.local.join_next() => self.done(super::on_thread::joined(done).await),
             changed = self.parts.stop.changed() => CoreEvent::Finish(match changed {
                 Ok(()) => self.parts.stop.borrow_and_update().unwrap_or_else(|| clock.instant()),
-                // Nobody is left who could wait for the end.
+                // Whoever could wait for the end is gone.
                 Err(_) => clock.instant(),
             }),
             Some(request) = self.parts.requests.recv() => self.asked(request),

@@ -1,6 +1,7 @@
 //! Why a step of a replication did not succeed, and what is said of it.
 //!
-//! Every message names the database, the replica, and what to do. `local.rs` says what kind of trouble each is, and the core what comes of it.
+//! Every message names the database, the replica, and what to do. `local.rs` says what kind of
+//! trouble each is, and the core what comes of it.
 
 use super::core::RemoteOrder;
 use crate::db::DbError;
@@ -34,14 +35,14 @@ pub(super) enum StepError {
              `millstream reset {path}`, and start again"
     )]
     AnotherDatabase { path: String, address: String, txid: Txid, why: String },
-    /// The history went on elsewhere: what lies here is a branch that nobody restores.
+    /// The history went on elsewhere: what lies here is a branch that is never restored.
     #[error(
         "the history in {address} goes on to TXID {txid}, but this disk was in step with it only up to {synced_to}, and {path} did not come \
              after that ({why}): another node has gone on, or this disk has lost what it had; nothing was uploaded: move the database \
              away and start again, it is then restored; or make it the newest state with `millstream reset {path}`"
     )]
     MovedOn { path: String, address: String, txid: Txid, synced_to: SyncedTo, why: String },
-    /// Somebody wrote to the file past SQLite.
+    /// A program wrote to the file past SQLite.
     #[error(
         "{path} is malformed since a program wrote to its file past SQLite ({damage}); nothing of that was uploaded: stop everything that \
              has it open, remove it with its -wal and -shm, and start again, it is then restored from {address}"

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | restores and openings of databases | of the process | the next waits, in the order of asking |
 //! | uploads; merges | of each store: a hanging one holds up no other | the next waits, in the order of asking |
-//! | bytes in memory | of the process | nobody waits: what does not fit goes to a local file first |
+//! | bytes in memory | of the process | no wait: what does not fit goes to a local file first |
 //!
 //! A value that is handed down; there is no other state, and no task: idle databases cost nothing
 //! here.

@@ -1,4 +1,5 @@
-//! After a halt: the application runs on and nothing of it is replicated any more. That is said again and again, until the end.
+//! After a halt: the application runs on and nothing of it is replicated any more. That is said
+//! again and again, until the end.
 
 use std::time::Duration;
 
@@ -62,7 +63,8 @@ pub(super) async fn keep_saying(
         tokio::select! {
             () = files.changed(), if halt.oldest.is_none() => halt.changed(clock.instant()),
             () = tokio::time::sleep_until(halt.next_at()) => {
-                // Also where nobody listens: the arguments of a line that is not written are not evaluated.
+                // Also where nothing is logged: the arguments of a line that is not written are not
+                // evaluated.
                 let text = halt.say(clock.instant(), why);
                 tracing::error!(db = %name, "{text}");
             }

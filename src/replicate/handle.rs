@@ -141,7 +141,7 @@ impl Replication {
             match tokio::time::timeout_at(by, answer).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => gone(),
-                // Before the database is open nobody there looks at the clock.
+                // Before the database is open the clock is not looked at there.
                 Err(_) => Err(SyncError::TimedOut { why: None }),
             }
         }

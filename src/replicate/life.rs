@@ -25,7 +25,8 @@ use crate::remote::Remote;
 use crate::state::{LocalState, Lock, ResetOrder, SpillError};
 use crate::status::{Counts, Status, StatusWriter};
 
-/// The connections are closed after so many polls' time without a change, and not before the WAL has been reset.
+/// The connections are closed after so many polls' time without a change, and not before the WAL
+/// has been reset.
 const CLOSE_AFTER_INTERVALS: u32 = 60;
 
 /// Everything that a replication's task has from the start.
@@ -71,8 +72,8 @@ impl Life {
     }
 }
 
-/// Whoever deletes a database that may vanish ends its replication. That is an end in order if nothing of it waits, and
-/// nothing lies in its place.
+/// Whoever deletes a database that may vanish ends its replication. That is an end in order if
+/// nothing of it waits, and nothing lies in its place.
 async fn deleted(path: Option<PathBuf>, ended: Ended, status: &watch::Receiver<Status>) -> Ended {
     let (Some(path), Ended::Failed { .. }) = (path, &ended) else { return ended };
     let Status { captured, confirmed, .. } = *status.borrow();
@@ -246,7 +247,7 @@ async fn deadline_passes(mut stop: watch::Receiver<Stop>, clock: Clock) {
             changed = stop.changed() => changed,
         };
         if changed.is_err() {
-            // Nobody can move it any more.
+            // It cannot be moved any more.
             return tokio::time::sleep_until(deadline.unwrap_or_else(|| clock.instant())).await;
         }
     }

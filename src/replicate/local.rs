@@ -1,8 +1,9 @@
 //! The database's lane: carries out one order of the core at a time.
 //!
-//! Orders that need no answer of the bucket are a piece of work on a thread (`disk.rs`). Three wait for the bucket, with the
-//! database at hand: whether it continues the end of the history (`start.rs`), what differs (`difference.rs`), and
-//! sending what is too large for memory. Those end early when the core asks for the database back.
+//! Orders that need no answer of the bucket are a piece of work on a thread (`disk.rs`). Three wait
+//! for the bucket, with the database at hand: whether it continues the end of the history
+//! (`start.rs`), what differs (`difference.rs`), and sending what is too large for memory. Those
+//! end early when the core asks for the database back.
 
 use std::sync::Arc;
 
@@ -107,7 +108,8 @@ impl LocalSide {
         compared
     }
 
-    /// Sends the batch while it is read from the database; an image to which nothing leads is sent as a snapshot, too.
+    /// Sends the batch while it is read from the database; an image to which nothing leads is sent
+    /// as a snapshot, too.
     async fn send(&mut self, interrupt: &CancellationToken) -> Result<Shipped, Trouble> {
         let batch = match &self.disk.here().batch {
             Some(Pending::Streamed(batch)) => batch.clone(),
@@ -126,11 +128,13 @@ impl LocalSide {
         .await
     }
 
-    /// The bucket has everything up to `txid`: local copies go, and it is noted that this disk is in step.
+    /// The bucket has everything up to `txid`: local copies go, and it is noted that this disk is
+    /// in step.
     async fn note_confirmed(&mut self, txid: Txid) -> Result<(), Trouble> {
         self.confirmed = Some(txid);
         self.is_in_step_with(SyncedTo::up_to(Some(txid))).await;
-        // What waited beside the database says nothing of the file that lies there now: that is still to be compared.
+        // What waited beside the database says nothing of the file that lies there now: that is
+        // still to be compared.
         if self.disk.here().db.has_position() {
             self.note_known_file().await;
         }

@@ -45,7 +45,8 @@ pub(super) async fn look(remote: &Remote) -> Result<Seen, ReadError> {
     let at = remote.clock().since_boot();
     let mut listing = remote.listing().await.map_err(ReadError::Store)?;
     let mut end = find_end(remote, &mut listing).await?;
-    // A history that was copied from another kind of store is made one of this in two steps. A LIST may lag behind them.
+    // A history that was copied from another kind of store is made one of this in two steps. A LIST
+    // may lag behind them.
     for _ in 0..2 {
         if end.is_some() && bring_over(remote, &listing).await? {
             listing = remote.listing().await.map_err(ReadError::Store)?;

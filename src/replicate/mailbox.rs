@@ -49,7 +49,7 @@ pub enum Request {
 pub struct Mailbox {
     pub commands: mpsc::UnboundedReceiver<Command>,
     pub stop: watch::Sender<Stop>,
-    /// To the driver; before there is one they wait, and after it nobody gets an answer.
+    /// To the driver; before there is one they wait, and after it there is no answer.
     pub requests: mpsc::UnboundedSender<Request>,
 }
 
@@ -63,7 +63,7 @@ impl Mailbox {
                 Command::Stop(by) => drop(self.stop.send_replace(Some(by))),
             }
         }
-        // Nobody is left who could wait for the end.
+        // Whoever could wait for the end is gone.
         drop(self.stop);
         std::future::pending().await
     }

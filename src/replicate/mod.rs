@@ -1,6 +1,7 @@
 //! Up: from a commit to the bucket.
 //!
-//! One replication per database. It joins the local side (`db/`) and the bucket side (`remote/`), which do not know each other.
+//! One replication per database. It joins the local side (`db/`) and the bucket side (`remote/`),
+//! which do not know each other.
 //!
 //! ```text
 //!   absent.rs   there is no database: what to say
@@ -17,7 +18,7 @@
 //!   difference  where that cannot be proved: compare, and upload only what differs
 //!   doubt.rs    what is known of that meanwhile
 //!   replaced.rs another file lies at the path: go on with it, if it is the same application's
-//!   overwritten somebody wrote to the file past SQLite: compare it
+//!   overwritten a program wrote to the file past SQLite: compare it
 //!   upload.rs   create the next level-0 object; ours or another writer's?
 //!   fingerprint what tells one LTX file from another
 //!   by_note.rs  positions of the database, as our notes beside it have them
@@ -34,8 +35,9 @@
 //!   lifecycle/  beside it all: compaction, snapshots, retention
 //! ```
 //!
-//! The WAL is the queue: while an upload is in flight, the next commits gather in the WAL and leave as one batch. Three
-//! watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL.
+//! The WAL is the queue: while an upload is in flight, the next commits gather in the WAL and leave
+//! as one batch. Three watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in
+//! the WAL.
 
 mod absent;
 mod aside;
@@ -106,7 +108,8 @@ pub struct Settings {
     pub tuning: Tuning,
     /// It may be missing to the end.
     pub optional: bool,
-    /// It may be deleted while it is replicated: then replication ends in order when what was captured is in the replica.
+    /// It may be deleted while it is replicated: then replication ends in order when what was
+    /// captured is in the replica.
     pub may_vanish: bool,
     /// The databases of this process, this one included: none of their files may be opened by name.
     pub all: watch::Receiver<Arc<BTreeSet<PathBuf>>>,
@@ -118,8 +121,8 @@ pub struct Settings {
     pub sync_interval: Duration,
     /// Pause between attempts of the final sync.
     pub final_retry_interval: Duration,
-    /// Create-if-absent forgets deleted keys: after this long without an upload, the history is looked at again before the
-    /// next one.
+    /// Create-if-absent forgets deleted keys: after this long without an upload, the history is
+    /// looked at again before the next one.
     pub proof_lasts: Duration,
     /// What becomes of the replica's files as they grow old; `None`: nothing.
     pub lifecycle: Option<Policy>,
@@ -129,7 +132,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Handles of what is noted beside the database, and of what is noted about the replica at this address.
+    /// Handles of what is noted beside the database, and of what is noted about the replica at this
+    /// address.
     fn notes(&self, address: &str) -> (LocalState, ReplicaState) {
         let state = LocalState::open(&self.path, &self.meta_path);
         let replica = state.replica(address);
@@ -159,7 +163,8 @@ pub enum Ready {
     Armed,
     /// There is no database yet; it is picked up when it appears.
     NoDatabaseYet,
-    /// The application kept the database to itself in its last life: it opens it first, so that it can be told what is wrong.
+    /// The application kept the database to itself in its last life: it opens it first, so that it
+    /// can be told what is wrong.
     AfterApplication,
     /// Another process replicates this database; this one takes over when that one ends.
     Standby,
@@ -175,7 +180,7 @@ struct Events {
 impl Events {
     /// Never waits: each database has few events in its life.
     fn send(&self, event: Event) {
-        // Nobody listens any more only while the program ends.
+        // The receiver is gone only while the program ends.
         let _ = self.sender.send((self.id, event));
     }
 }

@@ -1,8 +1,9 @@
 //! A value that is worked with on the threads for blocking work.
 //!
-//! SQLite and files block, so whatever touches them runs there. The value stays with its owner meanwhile: if the owner's future
-//! is dropped in the middle, the thread ends its piece of work, and the next piece waits for it on a thread too. The lock is
-//! never contended otherwise: a database has one lane.
+//! SQLite and files block, so whatever touches them runs there. The value stays with its owner
+//! meanwhile: if the owner's future is dropped in the middle, the thread ends its piece of work,
+//! and the next piece waits for it on a thread too. The lock is never contended otherwise: a
+//! database has one lane.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,7 +32,8 @@ impl<T: Send + 'static> OnThread<T> {
     }
 }
 
-/// A panic in the middle of a piece of work is a panic of the whole replication, and nobody comes back here.
+/// A panic in the middle of a piece of work is a panic of the whole replication, and this is not
+/// used again.
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,5 @@
-//! Before replication: waits for events and carries out what `core/opening/` makes of them. Nothing is decided here.
+//! Before replication: waits for events and carries out what `core/opening/` makes of them. Nothing
+//! is decided here.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -52,7 +53,8 @@ impl From<Done<Db>> for Carried {
 }
 
 impl Opener<'_> {
-    /// From the start to the open database, with the look at the bucket that is under way since the lock is ours.
+    /// From the start to the open database, with the look at the bucket that is under way since the
+    /// lock is ours.
     pub async fn open(mut self) -> Result<(Armed<Db>, FirstLook), Ended> {
         let mut opening = Opening::new(config(&self.settings), self.settings.clock.now());
         let (mut work, mut look, mut hurry) = (JoinSet::new(), FirstLook::none(), CancellationToken::new());
@@ -82,7 +84,7 @@ impl Opener<'_> {
 
     async fn next_event(&mut self, opening: &Opening, work: &mut JoinSet<Carried>) -> OpeningEvent<Db> {
         let (wake_at, clock) = (opening.wake_at(), self.settings.clock);
-        // Nobody is left who could move the end.
+        // Whoever could move the end is gone.
         let is_told_all = opening.is_ending() && self.stop.has_changed().is_err();
         tokio::select! {
             biased;

@@ -1,9 +1,11 @@
-//! A program wrote to the database file past SQLite while it was replicated (`cp`, `dd`, `rsync --inplace`; or it only touched it).
+//! A program wrote to the database file past SQLite while it was replicated (`cp`, `dd`, `rsync
+//! --inplace`; or it only touched it).
 //!
-//! What SQLite reads then is what lies in the file, covered by what the WAL has of newer pages. So the WAL is brought into the file and
-//! emptied first, as any checkpoint of the application would do. Then the file is opened anew, since our connections remember
-//! pages that are gone, and is compared with the history as at a start, like a file that is not known: equal, a difference, or a
-//! stranger. What is malformed now is not uploaded.
+//! What SQLite reads then is what lies in the file, covered by what the WAL has of newer pages. So
+//! the WAL is brought into the file and emptied first, as any checkpoint of the application would
+//! do. Then the file is opened anew, since our connections remember pages that are gone, and is
+//! compared with the history as at a start, like a file that is not known: equal, a difference, or
+//! a stranger. What is malformed now is not uploaded.
 
 use super::core::{Examined, Reopened, Trouble};
 use super::disk::Disk;
@@ -15,7 +17,8 @@ use crate::db::{Db, ImageReason, Remains, Reset};
 use crate::state::FileAttributes;
 
 impl Disk {
-    /// Brings the WAL into the file. `false` while the file is written to, or a reader or a writer is in the way.
+    /// Brings the WAL into the file. `false` while the file is written to, or a reader or a writer
+    /// is in the way.
     fn bring_wal_into_file(&mut self) -> Result<bool, StepError> {
         if !self.db.is_quiet()? || self.relieve_fully()? != Reset::Done {
             return Ok(false);
@@ -42,7 +45,8 @@ impl LocalSide {
         })
     }
 
-    /// Tries to open the file anew. Once the connections have ended, nothing else can be done with the database.
+    /// Tries to open the file anew. Once the connections have ended, nothing else can be done with
+    /// the database.
     pub async fn open_overwritten(&mut self) -> Result<Reopened, Trouble> {
         let last = self.disk.with(|disk| disk.db.txid()).await;
         if self.reopen(Remains::none()).await?.is_some() {
@@ -54,8 +58,9 @@ impl LocalSide {
         Ok(Reopened::Done)
     }
 
-    /// Whether somebody wrote to the file since the last run ended in order, and nothing shows that it was a checkpoint: what
-    /// stands in the WAL proves nothing of the pages that it does not hold.
+    /// Whether a program wrote to the file since the last run ended in order, and nothing shows
+    /// that it was a checkpoint: what stands in the WAL proves nothing of the pages that it does
+    /// not hold.
     pub async fn was_written_to(&mut self) -> bool {
         let Some((left, point)) = self.disk.here().last_synced.left() else { return false };
         let look = move |db: &mut Db| {
@@ -65,7 +70,7 @@ impl LocalSide {
         self.with_db(look).await
     }
 
-    /// Fails when the database is malformed after somebody wrote to it past SQLite.
+    /// Fails when the database is malformed after a program wrote to it past SQLite.
     pub async fn check_overwritten(&mut self, reason: ImageReason) -> Result<(), StepError> {
         if reason != ImageReason::FileOverwritten {
             return Ok(());

@@ -1,9 +1,11 @@
-//! A maintenance has put another file in the database's place while it was replicated (`VACUUM INTO` or `.dump`, and a rename).
+//! A maintenance has put another file in the database's place while it was replicated (`VACUUM
+//! INTO` or `.dump`, and a rename).
 //!
-//! What was captured of the old file is uploaded, then the new one is opened and compared with the history like any file that is not
-//! known: the same application's database becomes the newest state, a stranger ends the replication. As long as another program has the
-//! old file open, its commits go into a file without a name; that is said, and the new file waits until it lets go. How long, and
-//! what is said, is decided in `core/reopen.rs`.
+//! What was captured of the old file is uploaded, then the new one is opened and compared with the
+//! history like any file that is not known: the same application's database becomes the newest
+//! state, a stranger ends the replication. As long as another program has the old file open, its
+//! commits go into a file without a name; that is said, and the new file waits until it lets go.
+//! How long, and what is said, is decided in `core/reopen.rs`.
 
 use super::core::{Reopened, Trouble};
 use super::disk::Pending;
@@ -55,8 +57,8 @@ impl LocalSide {
         Ok(Reopened::Done)
     }
 
-    /// Opens the new file, or says what keeps it busy. The connections to the old one have to end before anything beside it is
-    /// touched.
+    /// Opens the new file, or says what keeps it busy. The connections to the old one have to end
+    /// before anything beside it is touched.
     pub(super) async fn reopen(&mut self, remains: Remains) -> Result<Option<String>, Trouble> {
         let (path, tuning) = (self.settings.path.clone(), self.settings.tuning);
         let reopened =

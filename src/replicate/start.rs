@@ -1,9 +1,10 @@
-//! Where in the history replication begins: carries out what `core/start.rs` orders, which decides. What cannot be proved is compared
-//! (`difference.rs`).
+//! Where in the history replication begins: carries out what `core/start.rs` orders, which decides.
+//! What cannot be proved is compared (`difference.rs`).
 //!
-//! What happened, and its outcome; each is a test (`tests/it/doubt.rs` unless another place is named), and none is silent:
+//! What happened, and its outcome; each is a test (`tests/it/doubt.rs` unless another place is
+//! named), and none is silent:
 //!
-//! | while nobody replicated | outcome |
+//! | while nothing replicated | outcome |
 //! |---|---|
 //! | nothing; everything was killed; commits of which the WAL has all frames | continue |
 //! | everything was killed between a PUT and its reply (`tests/it/moved.rs`) | continue |
@@ -30,27 +31,30 @@
 //! | while it is replicated | outcome |
 //! |---|---|
 //! | `-wal` or `-shm` deleted; the database deleted, truncated to nothing, renamed over by a stranger | halt |
-//! | renamed over by its own maintenance (`replaced.rs`) | as if that had happened while nobody replicated |
-//! | written to past SQLite, in place (`overwritten.rs`) | as if that had happened while nobody replicated; halt, if it is malformed |
+//! | renamed over by its own maintenance (`replaced.rs`) | as if that had happened while nothing replicated |
+//! | written to past SQLite, in place (`overwritten.rs`) | as if that had happened while nothing replicated; halt, if it is malformed |
 //! | `journal_mode=DELETE`, another page size | SQLite refuses: continue |
 //! | `VACUUM`, `auto_vacuum`, growth (`db/tests.rs`) | continue |
 //! | a program holds it with `locking_mode=EXCLUSIVE` | waits, and says so |
 //!
-//! A disk that is exactly an earlier state, with no commit of its own, is brought forward before (`behind.rs`), if something is to be
-//! started here.
+//! A disk that is exactly an earlier state, with no commit of its own, is brought forward before
+//! (`behind.rs`), if something is to be started here.
 //!
-//! *The history went on elsewhere* is suspected when it ends beyond the newest TXID that this disk was in step with (`state/last_synced.rs`) and
-//! neither the WAL nor a note proves that it is what lies here. Then the database has to show that it came after that end: by its WAL,
-//! if the newest object was made from it and the file is the one that was replicated, or from an earlier generation, or by Litestream's own
-//! files beside it (`db/litestream.rs`), or by its pages (`db/came_after.rs`). Until that is found
-//! out the application is not started, except after an end in good order, which costs no wait for the bucket.
+//! *The history went on elsewhere* is suspected when it ends beyond the newest TXID that this disk
+//! was in step with (`state/last_synced.rs`) and neither the WAL nor a note proves that it is what
+//! lies here. Then the database has to show that it came after that end: by its WAL, if the newest
+//! object was made from it and the file is the one that was replicated, or from an earlier
+//! generation, or by Litestream's own files beside it (`db/litestream.rs`), or by its pages
+//! (`db/came_after.rs`). Until that is found out the application is not started, except after an
+//! end in good order, which costs no wait for the bucket.
 //!
-//! *Fence* is what happens when another writer is met (`core/fence.rs`): the application is stopped, for it would commit into a branch that
-//! nobody restores, and the exit code is 75.
+//! *Fence* is what happens when another writer is met (`core/fence.rs`): the application is
+//! stopped, for it would commit into a branch that is never restored, and the exit code is 75.
 //!
-//! *Halt* is [`StepError::AnotherDatabase`], or an error of `db/`: nothing is uploaded, the history stays as it is, the application
-//! is not started, or runs on, which is said every minute (`halt.rs`), and the exit code says that its commits are not replicated.
-//! A file that is not known to belong to the history is looked at before the application starts.
+//! *Halt* is [`StepError::AnotherDatabase`], or an error of `db/`: nothing is uploaded, the history
+//! stays as it is, the application is not started, or runs on, which is said every minute
+//! (`halt.rs`), and the exit code says that its commits are not replicated. A file that is not
+//! known to belong to the history is looked at before the application starts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,11 +129,13 @@ impl LocalSide {
         })
     }
 
-    /// Whether something shows that the object with this header was made here, or that the database came after it.
+    /// Whether something shows that the object with this header was made here, or that the database
+    /// came after it.
     async fn has_made(&mut self, newest: Header) -> bool {
         let wal_relation = self.with_db(move |db| db.wal_relation(&newest)).await;
         let (settings, (_, replica)) = (self.settings.clone(), self.notes());
-        // A copy of this WAL may have been written on elsewhere. A power loss leaves the file the one that it was.
+        // A copy of this WAL may have been written on elsewhere. A power loss leaves the file the
+        // one that it was.
         blocking(move || {
             wal_relation == WalRelation::Later
                 || wal_relation == WalRelation::Same && replica.is_known_file()
@@ -138,7 +144,8 @@ impl LocalSide {
         .await
     }
 
-    /// Moves the files that wait for their upload aside: they are in no history, and were acknowledged here.
+    /// Moves the files that wait for their upload aside: they are in no history, and were
+    /// acknowledged here.
     async fn set_waiting_aside(&mut self, aside: Aside) -> Result<(), StepError> {
         let (name, address) = (self.name(), self.remote.address().to_owned());
         match aside {
@@ -185,8 +192,8 @@ impl LocalSide {
         }
     }
 
-    /// Continues after the file with this header if the WAL, or a note of ours, proves that the database is its continuation; else
-    /// says why not.
+    /// Continues after the file with this header if the WAL, or a note of ours, proves that the
+    /// database is its continuation; else says why not.
     async fn prove(
         &mut self,
         newest: &Header,
@@ -214,8 +221,9 @@ impl LocalSide {
         Ok(self.prove_by_note(txid).await?.ok_or(reason))
     }
 
-    /// Continues if the file is one that was restored to exactly `txid`, or found to be that, and not checkpointed since; or if a
-    /// comparison found the WAL to be there at a frame that still stands.
+    /// Continues if the file is one that was restored to exactly `txid`, or found to be that, and
+    /// not checkpointed since; or if a comparison found the WAL to be there at a frame that still
+    /// stands.
     async fn prove_by_note(&mut self, txid: Txid) -> Result<Option<()>, StepError> {
         let (state, replica) = self.notes();
         let led_by = self.seen.as_ref().and_then(|seen| seen.led_by.as_ref()).map(|led_by| led_by.address.clone());
@@ -232,7 +240,8 @@ impl LocalSide {
         Ok(Some(()))
     }
 
-    /// Compares the candidate's frames with the pages of the object (or of the spilled file) that claims them.
+    /// Compares the candidate's frames with the pages of the object (or of the spilled file) that
+    /// claims them.
     async fn confirm(
         &mut self,
         candidate: Candidate,
@@ -247,7 +256,8 @@ impl LocalSide {
     }
 }
 
-/// Whether the bucket has this very file. What was compacted and deleted meanwhile cannot be shown to be ours.
+/// Whether the bucket has this very file. What was compacted and deleted meanwhile cannot be shown
+/// to be ours.
 async fn is_ours_still(remote: &Remote, ours: &Fingerprint) -> Result<bool, UploadError> {
     match is_ours(remote, ours).await {
         Err(UploadError::Store(StoreError::NotFound { .. })) => Ok(false),

@@ -1,5 +1,6 @@
-//! Replication to a store with faults, and a real database under it. Whatever happens, the objects alone must give the
-//! database back: an oracle applies them one after the other and compares page for page.
+//! Replication to a store with faults, and a real database under it. Whatever happens, the objects
+//! alone must give the database back: an oracle applies them one after the other and compares page
+//! for page.
 
 mod opening;
 
@@ -266,7 +267,8 @@ async fn a_writer_that_never_pauses_gets_its_wal_reset_at_the_pace_of_uploads() 
     assert_eq!(rig.images(), 1);
 }
 
-/// As when the files of a directory were copied to a bucket: Litestream, which reads one layout only, must find a whole history.
+/// As when the files of a directory were copied to a bucket: Litestream, which reads one layout
+/// only, must find a whole history.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_in_the_layout_of_another_store_goes_on_in_this_ones() {
     let mut rig = Rig::new(|_| {});
@@ -454,7 +456,8 @@ async fn write_while_it_hangs(rig: &Rig, bytes: u64) -> u64 {
         rig.write(30_000);
         written += 31 * (1024 + 24);
         largest = largest.max(std::fs::metadata(&wal).expect("stat").len());
-        // Some 10 MB a second: what an unoptimised build encodes beside other tests. Full speed is for `scripts/bench writer`.
+        // Some 10 MB a second: what an unoptimised build encodes beside other tests. Full speed is
+        // for `scripts/bench writer`.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     largest
@@ -544,7 +547,8 @@ async fn a_replaced_database_is_not_shipped_over_a_good_history() {
     assert_eq!(rig.objects().len(), 1);
 }
 
-/// Writes, faults, crashes and restarts at random; at the end the bucket alone must give the database back.
+/// Writes, faults, crashes and restarts at random; at the end the bucket alone must give the
+/// database back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_the_bucket_gives_the_database_back() {
     let mut random = Dice::from_env();

@@ -1,7 +1,8 @@
 //! Creating the next level-0 object, and what it means if it exists already.
 //!
-//! The log is the lock: whoever creates TXID n+1 owns the history from there on. "Already exists" has two meanings, told apart
-//! by reading the object back: it is ours (an earlier attempt whose reply was lost), or another writer's.
+//! The log is the lock: whoever creates TXID n+1 owns the history from there on. "Already exists"
+//! has two meanings, told apart by reading the object back: it is ours (an earlier attempt whose
+//! reply was lost), or another writer's.
 
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -71,15 +72,17 @@ pub async fn create_from_database(
     let (stored, encoded) = tokio::join!(put(remote, &placeholder, body), encode);
     let ours = match (encoded, &stored) {
         (Ok(ours), _) => ours,
-        // The store refused before it had read everything: the fingerprint is still needed to tell whose object is there.
+        // The store refused before it had read everything: the fingerprint is still needed to tell
+        // whose object is there.
         (Err(_), Err(StoreError::AlreadyExists { .. })) => fingerprint(disk, batch).await?,
         (Err(error), _) => return Err(stored.err().map_or_else(|| error.into(), UploadError::from)),
     };
     settle(remote, &ours, stored).await.map(|()| ours)
 }
 
-/// Creates the snapshot that makes an image, which the bucket has, the beginning of every later restore. One that is there
-/// already came from an attempt whose reply was lost: nobody else owns the TXID.
+/// Creates the snapshot that makes an image, which the bucket has, the beginning of every later
+/// restore. One that is there already came from an attempt whose reply was lost: no other writer
+/// owns the TXID.
 pub async fn create_snapshot(remote: &Remote, disk: &OnThread<Disk>, image: Batch) -> Result<(), UploadError> {
     let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, image.encoded_len_max());
     let snapshot = image.into_snapshot();
@@ -173,7 +176,8 @@ pub async fn is_ours(remote: &Remote, ours: &Fingerprint) -> Result<bool, Upload
     let head = remote.store().head(&key).await?;
     let read = |start, len| remote.read_range(&key, start, len);
     if head.size != ours.size {
-        // It takes more than a size to end this application's turn: something between here and the store may have answered.
+        // It takes more than a size to end this application's turn: something between here and the
+        // store may have answered.
         require_ltx(remote, &key).await?;
         return Ok(false);
     }

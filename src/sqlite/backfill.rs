@@ -56,8 +56,8 @@ impl Connection {
         Some(Backfill { salts, done: self.word(DONE_AT)?, attempted: self.word(ATTEMPTED_AT)? })
     }
 
-    /// Frames of the WAL that hold committed transactions, whoever made them, at this moment. `None`
-    /// where [`Connection::backfill`] is.
+    /// Frames of the WAL that hold committed transactions, whoever made them, at this moment.
+    /// `None` where [`Connection::backfill`] is.
     pub fn committed_frames(&self) -> Option<u32> {
         self.word(FRAMES_AT)
     }

@@ -1,7 +1,7 @@
 //! What is at a database's path, judged by its first bytes.
 //!
 //! Only a name that nothing has, or a file without a single byte, is a missing database. Whatever
-//! else is there may be somebody's data: it may be a database that is encrypted or damaged, or a
+//! else is there may be valuable: it may be a database that is encrypted or damaged, or a
 //! path that was mistaken. It is never replaced, and what it looks like is said.
 
 use std::fmt;

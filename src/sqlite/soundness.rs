@@ -1,4 +1,4 @@
-//! Whether what lies in a database is one at all, after somebody wrote to its file past SQLite.
+//! Whether what lies in a database is one at all, after a program wrote to its file past SQLite.
 
 use super::connection::Connection;
 use super::error::SqliteError;

@@ -26,7 +26,8 @@ pub fn check_version() -> Result<(), String> {
     Err(format!("SQLite {} has the WAL-reset bug: millstream needs 3.51.3 or later", rusqlite::version()))
 }
 
-/// Whether a library of another program, of this version (`X.Y.Z`), has the bug: its checkpoints can lose pages.
+/// Whether a library of another program, of this version (`X.Y.Z`), has the bug: its checkpoints
+/// can lose pages.
 pub fn has_wal_reset_bug(version: &str) -> bool {
     let mut parts = version.split('.').map(|part| part.parse::<i32>());
     let mut part = || parts.next().and_then(Result::ok).unwrap_or(0);

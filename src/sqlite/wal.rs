@@ -254,7 +254,8 @@ mod tests {
 
     use super::*;
 
-    /// A database with a live WAL of several commits, and a copy of that WAL that nobody writes to.
+    /// A database with a live WAL of several commits, and a copy of that WAL that is not written
+    /// to.
     fn sample() -> (tempfile::TempDir, PathBuf, u32) {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("x.db");

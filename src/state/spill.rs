@@ -58,7 +58,7 @@ pub struct Spill {
     files: VecDeque<SpilledFile>,
     /// So many of them, from the first on, are known to be on disk.
     synced: usize,
-    /// So many of them are never changed, because somebody may have them.
+    /// So many of them are never changed, because a mirror may have them.
     kept: usize,
 }
 

@@ -82,7 +82,8 @@ pub struct Traffic {
     store: String,
     operations: [One; Operation::ALL.len()],
     requests: [AtomicU64; REQUESTS.len()],
-    /// By how much the store's clock is ahead of ours, by its newest answer. [`UNTOLD`]: it has not said.
+    /// By how much the store's clock is ahead of ours, by its newest answer. [`UNTOLD`]: it has not
+    /// said.
     clock_ahead_ms: AtomicI64,
 }
 

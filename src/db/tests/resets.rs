@@ -78,7 +78,7 @@ fn the_application_cannot_take_frames_away() {
 }
 
 /// Killed between the two copies of the wal-index header, a writer leaves an index that must be
-/// built anew, and for that somebody must get the checkpoint lock.
+/// built anew, and for that a process must get the checkpoint lock.
 #[test]
 fn following_builds_a_torn_wal_index_anew() {
     let mut rig = Rig::new(SETUP);

@@ -86,8 +86,8 @@ fn a_wal_that_has_lost_commits_in_a_power_loss_is_not_continued() {
         rig.run("INSERT INTO t(x) VALUES ('lost')");
         rig.capture();
         let Rig { dir, app, db, copy, last } = rig;
-        // As after a crash: nobody has the database open, and the last transaction never reached
-        // the disk.
+        // As after a crash: no process has the database open, and the last transaction never
+        // reached the disk.
         app.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("config");
         drop((app, db));
         let cut = std::fs::read(&wal).expect("read");

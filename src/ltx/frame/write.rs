@@ -103,7 +103,7 @@ mod tests {
         (frame.bytes.to_vec(), frame.head_len)
     }
 
-    /// An LZ4 frame by somebody else's reader, which compares the checksums.
+    /// An LZ4 frame by a reader that is not ours, which compares the checksums.
     fn unframed(frame: &[u8]) -> Vec<u8> {
         let mut content = Vec::new();
         lz4_flex::frame::FrameDecoder::new(frame).read_to_end(&mut content).expect("an LZ4 frame");

@@ -1,7 +1,8 @@
 //! What the mirrors get while the first replica is away.
 //!
-//! Usually a mirror gets what the first replica has confirmed. When that does not answer, captured commits are moved to local files
-//! in rounds, and the mirrors get those: what is in any replica is safe.
+//! Usually a mirror gets what the first replica has confirmed. When that does not answer, captured
+//! commits are moved to local files in rounds, and the mirrors get those: what is in any replica is
+//! safe.
 //!
 //! ```text
 //!         trouble for 5 s, a PUT without an answer for 10 s, any trouble at the end
@@ -69,7 +70,8 @@ impl Away {
 }
 
 impl Common {
-    /// When the first replica counts as away, given that an upload has been without an answer since then.
+    /// When the first replica counts as away, given that an upload has been without an answer since
+    /// then.
     fn is_away_at(&self, sending_since: Option<Instant>) -> Option<Instant> {
         let patience = if self.finish.is_called_for() { Duration::ZERO } else { TROUBLE_TIME };
         let trouble = self.outage.since().map(|since| since + patience);
@@ -103,7 +105,8 @@ impl Common {
         }
     }
 
-    /// The newest TXID, if everything that was committed is in local files that the mirrors were given.
+    /// The newest TXID, if everything that was committed is in local files that the mirrors were
+    /// given.
     pub(super) fn kept_for_mirrors(&self) -> Option<Txid> {
         let files = self.lane.queue.files.filter(|_| self.lane.queue.batch.is_none());
         files.filter(|_| self.away.is_on && self.away.at_end == AtEnd::Moved { has_all: true }).map(|(_, last)| last)

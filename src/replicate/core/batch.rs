@@ -10,9 +10,11 @@ pub enum BatchKind {
     Delta,
     /// The whole database; the history leads up to it all the same.
     Image(ImageReason),
-    /// The whole database, and no restore gets from what came before to it: it is followed by a snapshot of itself.
+    /// The whole database, and no restore gets from what came before to it: it is followed by a
+    /// snapshot of itself.
     Rebase(ImageReason),
-    /// The whole database, only because the WAL cannot tell whether less will do: it is compared with the bucket first.
+    /// The whole database, only because the WAL cannot tell whether less will do: it is compared
+    /// with the bucket first.
     Unverified(ImageReason),
 }
 

@@ -40,7 +40,8 @@ pub enum Event {
     Local(LocalDone, Lane),
     /// The order that the bucket's lane was given is carried out.
     Remote(RemoteDone),
-    /// Somebody wants to know when everything that is committed now is in the bucket, and waits until then at most.
+    /// A caller wants to know when everything that is committed now is in the bucket, and waits
+    /// until then at most.
     Sync(SyncId, Instant),
     /// Length of the `-wal` file, while the lane of the database is lent to an upload.
     WalMeasured(u64),
@@ -56,7 +57,8 @@ pub struct Lane {
     pub wal_frames: u32,
     /// Every change is told by inotify: a poll is only for the unexpected.
     pub woken_reliably: bool,
-    /// A program wrote to the database file past SQLite: nothing is certain of it before it is examined.
+    /// A program wrote to the database file past SQLite: nothing is certain of it before it is
+    /// examined.
     pub is_overwritten: bool,
 }
 
@@ -64,19 +66,22 @@ pub struct Lane {
 pub enum LocalDone {
     /// A step of the search for the place from which to go on.
     Start(Result<StartDone, Trouble>),
-    /// Whether the WAL holds frames beyond the last capture; of a closed database: whether anything has changed.
+    /// Whether the WAL holds frames beyond the last capture; of a closed database: whether anything
+    /// has changed.
     Glanced(Result<bool, Trouble>),
     /// Whether there was something to capture; it is in the queue.
     Captured(Result<bool, Trouble>),
     /// WAL bytes that hold commits which are not captured.
     Followed(Result<u64, Trouble>),
-    /// Captured commits were moved to local files if they had to be, and the WAL was reset if it could be.
+    /// Captured commits were moved to local files if they had to be, and the WAL was reset if it
+    /// could be.
     Relieved(Result<Reset, Trouble>),
     /// What waits in memory is in a local file.
     Spilled(Result<(), Trouble>),
     /// Local files that the bucket has are removed.
     Dropped(Result<(), Trouble>),
-    /// The unverified image in the queue was compared with the bucket: the queue holds what is to be sent instead, perhaps nothing.
+    /// The unverified image in the queue was compared with the bucket: the queue holds what is to
+    /// be sent instead, perhaps nothing.
     Compared(Result<(), Trouble>),
     /// The batch was sent from the database itself.
     Sent(Result<Txid, Trouble>),
@@ -84,11 +89,12 @@ pub enum LocalDone {
     BegunAnew(Result<(), Trouble>),
     /// An attempt to open the file anew.
     Reopened(Result<Reopened, Trouble>),
-    /// Whether the connections are closed. `false`: somebody is in the way, or would miss them.
+    /// Whether the connections are closed. `false`: a reader or a writer is in the way, or they are
+    /// still needed.
     Closed(Result<bool, Trouble>),
     /// They are open.
     OpenedAgain(Result<(), Trouble>),
-    /// Whether the file, to which somebody wrote past SQLite, is ready to be compared.
+    /// Whether the file, to which a program wrote past SQLite, is ready to be compared.
     Examined(Result<Examined, Trouble>),
     /// Whether no commit is possible any more.
     Frozen(bool),
@@ -133,7 +139,8 @@ pub enum RemoteDone {
     Sent(Result<Txid, Trouble>),
 }
 
-/// Why an order was not carried out, by what follows from it. The text names the object and what to do.
+/// Why an order was not carried out, by what follows from it. The text names the object and what to
+/// do.
 #[derive(Debug)]
 pub enum Trouble {
     /// The bucket, the disk or a lock: try again. `refused` says that time alone does not cure it.
@@ -168,9 +175,11 @@ pub enum Effect {
     Maintain(bool),
     /// The application must stop, or not start at all.
     Fence,
-    /// The first replica is away: the mirrors may have the local files, from now on or not any more.
+    /// The first replica is away: the mirrors may have the local files, from now on or not any
+    /// more.
     ServeMirrors(bool),
-    /// The answer to [`Event::Sync`]: the newest TXID in the bucket, which holds what was committed when it was asked for.
+    /// The answer to [`Event::Sync`]: the newest TXID in the bucket, which holds what was committed
+    /// when it was asked for.
     Synced(SyncId, Result<Option<Txid>, SyncError>),
     Report(Report),
     Say(Notice),
@@ -200,7 +209,7 @@ pub enum LocalOrder {
     /// Send the batch while it is read from the database.
     Send,
     BeginAnew(Txid),
-    /// Nothing happens: close the connections, if nobody needs them.
+    /// Nothing happens: close the connections, if they are not needed.
     Close,
     /// Open them.
     OpenAgain,
@@ -208,7 +217,7 @@ pub enum LocalOrder {
     TakeUp,
     /// Try once more to open the file that was examined.
     Reopen,
-    /// Prepare a file to which somebody wrote past SQLite for a comparison with the bucket.
+    /// Prepare a file to which a program wrote past SQLite for a comparison with the bucket.
     Examine,
     Freeze,
     Thaw,
@@ -289,20 +298,21 @@ pub enum Notice {
 pub enum Outcome {
     /// The bucket alone restores the last commit.
     Synced,
-    /// The bucket does not have the last commits. `kept`: all of them are in local files that the mirrors were given, up to
-    /// this TXID.
+    /// The bucket does not have the last commits. `kept`: all of them are in local files that the
+    /// mirrors were given, up to this TXID.
     Unsynced {
         why: String,
         kept: Option<Txid>,
     },
     Fenced(String),
     Halted(String),
-    /// The database was created just now, and there is a history up to this TXID, which it does not continue.
+    /// The database was created just now, and there is a history up to this TXID, which it does not
+    /// continue.
     NewDatabase(Txid),
 }
 
 impl Outcome {
-    /// What somebody hears who has asked for a sync that is not made any more.
+    /// The answer to a sync that is not made any more.
     pub fn as_sync_error(&self) -> SyncError {
         match self {
             Outcome::Synced => SyncError::Ended("it was told to end, and every commit is in the replica".into()),

@@ -1,8 +1,9 @@
 //! A program wrote to the database file past SQLite: when to examine it.
 //!
-//! Until it is examined and compared with the bucket, what is committed is shipped as ever, but nothing is called safe: no sync is
-//! answered, and the end is not reached. It is examined when whoever writes to it has come to an end, and again while a
-//! reader or a writer of the application is in the way.
+//! Until it is examined and compared with the bucket, what is committed is shipped as ever, but
+//! nothing is called safe: no sync is answered, and the end is not reached. It is examined when
+//! whoever writes to it has come to an end, and again while a reader or a writer of the application
+//! is in the way.
 
 use std::time::Duration;
 

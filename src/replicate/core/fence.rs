@@ -1,7 +1,9 @@
-//! Another writer owns the history: it was met at work, or the history went on elsewhere while nothing replicated here.
+//! Another writer owns the history: it was met at work, or the history went on elsewhere while
+//! nothing replicated here.
 //!
-//! The application must not go on committing into a branch that no restore gives back: the database is frozen by holding its
-//! write lock, and the program is told to stop the application. What was committed here and is in no history is kept aside.
+//! The application must not go on committing into a branch that no restore gives back: the database
+//! is frozen by holding its write lock, and the program is told to stop the application. What was
+//! committed here and is in no history is kept aside.
 
 use std::time::Duration;
 

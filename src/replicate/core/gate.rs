@@ -1,9 +1,10 @@
 //! When the application may start, once the database is armed (before that: `opening/`).
 //!
-//! A bucket that does not answer must not keep the application from its own disk: where the last run ended in order, with this
-//! file, it starts at once. After an end in the middle, and with a file that was not replicated from here before, the first look
-//! at the bucket is waited for, but not for ever. Where the bucket tells that the history has gone on, or may be another
-//! database's, it is found out first what that means.
+//! A bucket that does not answer must not keep the application from its own disk: where the last
+//! run ended in order, with this file, it starts at once. After an end in the middle, and with a
+//! file that was not replicated from here before, the first look at the bucket is waited for, but
+//! not for ever. Where the bucket tells that the history has gone on, or may be another database's,
+//! it is found out first what that means.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ const LOOK_TIME: Duration = Duration::from_secs(2);
 /// What is known when the database is armed and the bucket has not answered yet.
 #[derive(Clone, Copy, Debug)]
 pub struct AtArming {
-    /// The application may have started before: there was no database then, or another process replicated it.
+    /// The application may have started before: there was no database then, or another process
+    /// replicated it.
     pub is_started: bool,
     /// The last run here ended in the middle.
     pub was_cut_off: bool,
@@ -54,7 +56,8 @@ impl Common {
         }
     }
 
-    /// The application does not start before it is known what became of the history. Too late if it has started.
+    /// The application does not start before it is known what became of the history. Too late if it
+    /// has started.
     pub(super) fn hold_gate(&mut self, why: Notice, plan: &mut Plan) {
         if matches!(self.gate, Gate::OpensAt(_)) {
             self.gate = Gate::Held;
@@ -62,7 +65,7 @@ impl Common {
         }
     }
 
-    /// Nobody waits for a bucket that does not answer.
+    /// A bucket that does not answer is not waited for.
     pub(super) fn open_gate_in_time(&mut self, now: Now, plan: &mut Plan) {
         if let Gate::OpensAt(at) = self.gate
             && plan.is_due(at, now)

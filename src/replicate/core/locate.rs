@@ -1,7 +1,8 @@
 //! Where the history in the bucket ends, and whether this database continues it.
 //!
-//! The first look at the bucket is under way while the database is opened. If the history turns out to have gone on since this
-//! disk was in step with it, the application waits until it is known what that means (`gate.rs`).
+//! The first look at the bucket is under way while the database is opened. If the history turns out
+//! to have gone on since this disk was in step with it, the application waits until it is known
+//! what that means (`gate.rs`).
 
 use tokio::time::Instant;
 

@@ -1,7 +1,8 @@
 //! What replication does next: a state machine without I/O, clocks or tasks.
 //!
-//! [`Core::on_event`] takes what happened and returns what to do; `driver.rs` waits for events and carries effects out, and
-//! `sim/` does the same with a model of the database and of the bucket. It can be read as the specification of replication.
+//! [`Core::on_event`] takes what happened and returns what to do; `driver.rs` waits for events and
+//! carries effects out, and `sim/` does the same with a model of the database and of the bucket. It
+//! can be read as the specification of replication.
 //!
 //! ```text
 //!           ┌──────────┐  place found   ┌───────────┐  time to end, and all of it is in the bucket   ┌───────┐
@@ -15,12 +16,14 @@
 //!                          └─────────┘
 //! ```
 //!
-//! Work goes on in two lanes, one order at a time in each: the database's ([`LocalOrder`]) and the bucket's ([`RemoteOrder`]). While
-//! the bucket does not answer, the database's lane goes on: the WAL is kept within its budget (`relief.rs`). Orders that need
-//! both are carried out in the database's lane, and are interrupted when the WAL grows too much meanwhile.
+//! Work goes on in two lanes, one order at a time in each: the database's ([`LocalOrder`]) and the
+//! bucket's ([`RemoteOrder`]). While the bucket does not answer, the database's lane goes on: the
+//! WAL is kept within its budget (`relief.rs`). Orders that need both are carried out in the
+//! database's lane, and are interrupted when the WAL grows too much meanwhile.
 //!
-//! Three watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL. A captured commit is in the bucket,
-//! in the queue, or both, and the WAL is reset only when the queue's part of it is in local files.
+//! Three watermarks never cross: confirmed in the bucket ≤ captured ≤ committed in the WAL. A
+//! captured commit is in the bucket, in the queue, or both, and the WAL is reset only when the
+//! queue's part of it is in local files.
 //!
 //! ```text
 //!   opening/    before all that: when the application may start, and when the database is armed
@@ -87,8 +90,8 @@ pub use start::{Answer, Aside, Begin, Question, Seen, StartDone, StartOrder};
 use stream::Streaming;
 use sync::Syncs;
 
-/// At the end, a store that refuses (permissions, a bucket that does not exist) is asked this often; one that cannot be reached
-/// until the deadline.
+/// At the end, a store that refuses (permissions, a bucket that does not exist) is asked this
+/// often; one that cannot be reached until the deadline.
 const FINAL_REFUSALS_MAX: u32 = 3;
 /// Who wants everything to be shipped once does not wait longer for a replica that is away.
 const ONCE_TROUBLE_TIME: Duration = Duration::from_secs(30);
@@ -110,11 +113,13 @@ pub struct Config {
     pub max_sync_wal_bytes: u64,
     /// Pause between attempts at the end.
     pub final_retry_interval: Duration,
-    /// Create-if-absent forgets deleted keys: after this time without an upload the history is listed again before the next.
+    /// Create-if-absent forgets deleted keys: after this time without an upload the history is
+    /// listed again before the next.
     pub proof_lasts: Duration,
     /// End as soon as everything is in the bucket.
     pub once: bool,
-    /// There are mirrors: the least time between two rounds of what they get while the first replica is away.
+    /// There are mirrors: the least time between two rounds of what they get while the first
+    /// replica is away.
     pub mirror_interval: Option<Duration>,
     /// The connections are closed when nothing has happened for so long.
     pub close_after: Option<Duration>,
@@ -185,7 +190,8 @@ pub struct Core {
 }
 
 impl Core {
-    /// The database is armed and a first look at the bucket is under way. `lane` tells what earlier runs left.
+    /// The database is armed and a first look at the bucket is under way. `lane` tells what earlier
+    /// runs left.
     pub fn new(config: Config, seed: u64, lane: Lane, known: AtArming, now: Now) -> Core {
         let finish = if config.once { Finish::WhenDone } else { Finish::No };
         let common = Common {

@@ -1,8 +1,10 @@
-//! What to say, and when to try again, while the bucket does not take uploads. Pure: `now` is an argument.
+//! What to say, and when to try again, while the bucket does not take uploads. Pure: `now` is an
+//! argument.
 //!
-//! The first failure is said at once, then once a minute with the age of the oldest commit that is not safe, and the end of the
-//! outage is said too. Retries never stop while the application runs: every few seconds where the store does not answer, so that
-//! catching up begins soon after it is back; less often where it refuses, which time alone does not cure.
+//! The first failure is said at once, then once a minute with the age of the oldest commit that is
+//! not safe, and the end of the outage is said too. Retries never stop while the application runs:
+//! every few seconds where the store does not answer, so that catching up begins soon after it is
+//! back; less often where it refuses, which time alone does not cure.
 
 use std::time::Duration;
 

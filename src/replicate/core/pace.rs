@@ -1,8 +1,9 @@
 //! When the next upload may begin: `sync-interval` is an average, not a distance.
 //!
-//! A quiet application's commit leaves at once. Uploads that were not made are saved up, for an hour at most, and may be made a
-//! tenth of the interval apart: minutes of writing after a rest lose little at a crash, and only a writer that never rests
-//! settles at one upload per interval. So the hourly number of requests has the ceiling that Litestream's users pay for today.
+//! A quiet application's commit leaves at once. Uploads that were not made are saved up, for an
+//! hour at most, and may be made a tenth of the interval apart: minutes of writing after a rest
+//! lose little at a crash, and only a writer that never rests settles at one upload per interval.
+//! So the hourly number of requests has the ceiling that Litestream's users pay for today.
 
 use std::time::Duration;
 
@@ -72,7 +73,8 @@ mod tests {
         assert!(settled.clone().all(|gap| gap == 1000), "{:?}", settled.collect::<Vec<_>>());
     }
 
-    /// The number of uploads in each hour that a writer makes which always has something, after a rest of so many hours.
+    /// The number of uploads in each hour that a writer makes which always has something, after a
+    /// rest of so many hours.
     #[test]
     fn the_average_is_kept_whatever_was_saved() {
         let start = Instant::now();

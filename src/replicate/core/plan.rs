@@ -1,4 +1,5 @@
-//! What a core has decided on an event: what is to be done now, and when to plan again if nothing happens until then.
+//! What a core has decided on an event: what is to be done now, and when to plan again if nothing
+//! happens until then.
 
 use tokio::time::Instant;
 

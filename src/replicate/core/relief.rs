@@ -1,8 +1,9 @@
 //! What keeps the WAL short, whatever the bucket does.
 //!
-//! A WAL can be reset when everything in it is captured and safe: in the bucket, or in local files. While uploads keep up, it is
-//! reset when it is long, or when its time has come. While they do not, the read transaction follows the writer every few
-//! milliseconds (which also spares the application its own checkpoints), and beyond half of the budget the commits move to local files:
+//! A WAL can be reset when everything in it is captured and safe: in the bucket, or in local files.
+//! While uploads keep up, it is reset when it is long, or when its time has come. While they do
+//! not, the read transaction follows the writer every few milliseconds (which also spares the
+//! application its own checkpoints), and beyond half of the budget the commits move to local files:
 //! the other half is for what is committed until that is done.
 
 use std::time::Duration;
@@ -21,12 +22,13 @@ const MEASURE_EVERY: Duration = Duration::from_millis(50);
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(5);
 /// After anything was in the way while more WAL waits than is allowed.
 const URGENT_PAUSE: Duration = Duration::from_millis(100);
-/// A WAL of so many times the length at which it is reset is very long, and reset is tried more often.
+/// A WAL of so many times the length at which it is reset is very long, and reset is tried more
+/// often.
 const VERY_LONG: u32 = 10;
 const VERY_LONG_PAUSE: Duration = Duration::from_millis(100);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(300);
-/// After local files could not be written, work that waits for the bucket is not interrupted for so long: it would begin again
-/// and again, for nothing.
+/// After local files could not be written, work that waits for the bucket is not interrupted for so
+/// long: it would begin again and again, for nothing.
 const NO_INTERRUPT_AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 /// The database is with an order that waits for the bucket.
@@ -43,8 +45,8 @@ impl Lent {
         Lent { measure_at: now, began_with: None, is_interrupted: false }
     }
 
-    /// Whether the order must be interrupted. The file's length tells enough: pinned, the WAL cannot begin anew, so what does
-    /// not lengthen the file fits into what it had before.
+    /// Whether the order must be interrupted. The file's length tells enough: pinned, the WAL
+    /// cannot begin anew, so what does not lengthen the file fits into what it had before.
     pub fn measured(&mut self, len: u64, budget: u64, relief: &WalRelief, now: Instant) -> bool {
         let began_with = *self.began_with.get_or_insert(len);
         let is_too_long = len.saturating_sub(began_with) > budget;
@@ -139,7 +141,7 @@ impl WalRelief {
         }
     }
 
-    /// After an attempt that failed or met somebody, no other is made before then.
+    /// After an attempt that failed or met a reader or a writer, no other is made before then.
     pub fn no_spill_before(&self) -> Instant {
         self.no_spill_before
     }
@@ -172,7 +174,8 @@ impl WalRelief {
 }
 
 impl Common {
-    /// Uploads do not keep up, or must not begin yet: follows the writer, and moves what is beyond the budget to local files.
+    /// Uploads do not keep up, or must not begin yet: follows the writer, and moves what is beyond
+    /// the budget to local files.
     pub(super) fn relieve(&mut self, now: Now, plan: &mut Plan) {
         match self.busy {
             Busy::Lent(lent) => return self.measure(lent, now, plan),
@@ -195,7 +198,8 @@ impl Common {
         }
     }
 
-    /// Everything captured is in the bucket: resets the WAL if it is long, or if its time has come. Whether it did.
+    /// Everything captured is in the bucket: resets the WAL if it is long, or if its time has come.
+    /// Whether it did.
     pub(super) fn reset_if_due(&mut self, now: Now, plan: &mut Plan) -> bool {
         let (relief, config) = (&self.relief, &self.config);
         if self.lane.wal_frames == 0 {

@@ -1,7 +1,9 @@
-//! The file has to be opened anew: another one lies in the database's place, or somebody wrote to it past SQLite.
+//! The file has to be opened anew: another one lies in the database's place, or a program wrote to
+//! it past SQLite.
 //!
-//! Nothing else may be done with the database meanwhile, because our connections to it may have ended already. But requests
-//! are answered and deadlines pass. Each attempt is an order of its own:
+//! Nothing else may be done with the database meanwhile, because our connections to it may have
+//! ended already. But requests are answered and deadlines pass. Each attempt is an order of its
+//! own:
 //!
 //! | it finds | what follows |
 //! |---|---|
@@ -42,7 +44,8 @@ impl Reopening {
         Reopening { order: LocalOrder::TakeUp, began: now.instant, next_try: now.instant, user_said: None, why }
     }
 
-    /// The database, which was written to past SQLite, is closed, and could not be opened again at once.
+    /// The database, which was written to past SQLite, is closed, and could not be opened again at
+    /// once.
     pub fn overwritten(why: String, now: Now) -> Reopening {
         let next_try = now.instant + RETRY_INTERVAL;
         Reopening { order: LocalOrder::Reopen, began: now.instant, next_try, user_said: None, why }

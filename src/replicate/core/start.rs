@@ -1,4 +1,5 @@
-//! From where replication goes on: what is asked of the database and of the bucket, in which order, and what follows from the answers.
+//! From where replication goes on: what is asked of the database and of the bucket, in which order,
+//! and what follows from the answers.
 //!
 //! ```text
 //! `millstream reset` was called          what waits goes aside ─▶ image
@@ -17,9 +18,10 @@
 //!   no                                   image, in doubt
 //! ```
 //!
-//! An image that is in doubt is compared with the bucket before anything is uploaded (`difference/judge.rs`). *Suspected* means that
-//! another node may have gone on with the history; *foreign*, that the file may be another database's. Until either is
-//! found out, the application is not started and the replica not maintained.
+//! An image that is in doubt is compared with the bucket before anything is uploaded
+//! (`difference/judge.rs`). *Suspected* means that another node may have gone on with the history;
+//! *foreign*, that the file may be another database's. Until either is found out, the application
+//! is not started and the replica not maintained.
 
 use std::time::Duration;
 
@@ -61,9 +63,11 @@ impl Seen {
 pub enum Question {
     /// Is the object with this TXID the local file that waits for its upload?
     IsOurs(Txid),
-    /// Does the WAL, or a note of ours, prove that the database continues this TXID? If so, captures go on from there.
+    /// Does the WAL, or a note of ours, prove that the database continues this TXID? If so,
+    /// captures go on from there.
     Continues(Txid),
-    /// Does anything show that this database made the end of the history, or came after it? With what is in doubt.
+    /// Does anything show that this database made the end of the history, or came after it? With
+    /// what is in doubt.
     MadeHere(ImageReason),
 }
 
@@ -98,7 +102,8 @@ pub enum Begin {
 }
 
 impl Begin {
-    /// It may still turn out that another node has gone on, or that the history is another database's.
+    /// It may still turn out that another node has gone on, or that the history is another
+    /// database's.
     pub fn is_suspected(self) -> bool {
         matches!(self, Begin::Image { suspected, is_foreign, .. } if suspected.is_some() || is_foreign)
     }
@@ -147,7 +152,8 @@ impl Search {
         Ok(Search { seen, files, order })
     }
 
-    /// The WAL was made shorter meanwhile, and files that wait have other numbers: what was found out of them does not count.
+    /// The WAL was made shorter meanwhile, and files that wait have other numbers: what was found
+    /// out of them does not count.
     pub fn is_outdated(&self, files: Files) -> bool {
         let is_proved = matches!(self.order, StartOrder::Begin(Begin::InStep(_) | Begin::AfterFiles));
         self.files != files && !is_proved
@@ -250,7 +256,8 @@ mod tests {
         Seen { end, synced_to: synced, is_known: true, is_reset: false, is_new: false, at: Duration::ZERO }
     }
 
-    /// What is ordered until replication begins, with these answers, and these numbers of files that wait.
+    /// What is ordered until replication begins, with these answers, and these numbers of files
+    /// that wait.
     fn orders(seen: Seen, mut files: Vec<u64>, answers: &[Answer]) -> Vec<StartOrder> {
         let ends = |files: &[u64]| files.first().map(|first| (txid(*first), txid(files[files.len() - 1])));
         let mut search = Search::begin(seen, ends(&files)).expect("no new database");

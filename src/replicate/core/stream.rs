@@ -1,7 +1,7 @@
 //! Capture, upload, confirm: one object after the other, in the order of the history.
 //!
-//! The WAL is the queue: while an upload is under way, or the pace holds the next one back, commits gather in the WAL and leave as
-//! one batch. A commit that meets neither leaves at once.
+//! The WAL is the queue: while an upload is under way, or the pace holds the next one back, commits
+//! gather in the WAL and leave as one batch. A commit that meets neither leaves at once.
 
 mod commits;
 mod idle;
@@ -228,7 +228,8 @@ impl Streaming {
         common.syncs.begin_again();
     }
 
-    /// The application may start, and the replica be maintained, unless another node may have gone on.
+    /// The application may start, and the replica be maintained, unless another node may have gone
+    /// on.
     fn let_start(&self, common: &mut Common, plan: &mut Plan) {
         if !self.is_suspected {
             common.open_gate(plan);

@@ -7,8 +7,9 @@ use crate::remote::{Listing, LtxObject, Remote, plan};
 use crate::replicate::not_known::NotKnown;
 use crate::replicate::on_thread::OnThread;
 
-/// Whether the database is, page for page, what the history has at `txid`, as far as its files can tell: `false` when none of
-/// them ends there. Reads no further than to the first page that differs.
+/// Whether the database is, page for page, what the history has at `txid`, as far as its files can
+/// tell: `false` when none of them ends there. Reads no further than to the first page that
+/// differs.
 pub async fn is_exactly(db: &OnThread<Db>, remote: &Remote, listing: &Listing, txid: Txid) -> Result<bool, NotKnown> {
     let files: Vec<LtxObject> = plan::files_up_to(listing, txid).into_iter().cloned().collect();
     if files.last().is_none_or(|newest| newest.max_txid != txid) {

@@ -1,4 +1,5 @@
-//! The join of both sides: the files of the bucket, merged, and the pages of the pinned snapshot, on a thread of its own.
+//! The join of both sides: the files of the bucket, merged, and the pages of the pinned snapshot,
+//! on a thread of its own.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -47,14 +48,15 @@ impl From<LtxError> for CompareError {
 pub(super) enum How {
     /// As long as the result may be of use.
     Bounded,
-    /// To the end, to tell of the pages that were written since the database was in step up to there.
+    /// To the end, to tell of the pages that were written since the database was in step up to
+    /// there.
     Since(SyncedTo),
     /// Up to the first page that differs.
     Exactly,
 }
 
-/// Compares on a thread of its own, which ends within one read when this future is dropped or `limit` returns; and, if it is
-/// said so, by rows, too.
+/// Compares on a thread of its own, which ends within one read when this future is dropped or
+/// `limit` returns; and, if it is said so, by rows, too.
 pub(super) async fn compare<T: AsMut<Db> + Send + 'static>(
     on: &OnThread<T>,
     batch: Batch,
@@ -140,7 +142,8 @@ impl<R: Read> OtherPages for Bucket<R> {
         if pgno.get() > self.merged.header().commit {
             return Ok(None);
         }
-        // Every page but the lock page is asked for, so the next one is this one, or it is in no file.
+        // Every page but the lock page is asked for, so the next one is this one, or it is in no
+        // file.
         match self.merged.next_versions(self.split)? {
             Some(theirs) if theirs.pgno == pgno => Ok(Some(theirs)),
             _ => Err(CompareError::Damaged(format!("page {pgno} is in none of them"))),

@@ -1,4 +1,5 @@
-//! What to do about a doubt: whether to look into the bucket at all, and what follows from what was found there. Pure.
+//! What to do about a doubt: whether to look into the bucket at all, and what follows from what was
+//! found there. Pure.
 
 use std::fmt;
 
@@ -7,16 +8,18 @@ use crate::ltx::Txid;
 use crate::remote::{Listing, LtxObject, plan};
 use crate::state::SyncedTo;
 
-/// Up to this size the whole database is one small PUT, no dearer than the LIST and the GETs of a comparison.
+/// Up to this size the whole database is one small PUT, no dearer than the LIST and the GETs of a
+/// comparison.
 pub(super) const SMALL_BYTES: u64 = 64 * 1024;
-/// With a plan of more bytes than this many databases the history was written over and over: reading it takes longer than an image.
+/// With a plan of more bytes than this many databases the history was written over and over:
+/// reading it takes longer than an image.
 pub(super) const PLAN_BYTES_FACTOR: u64 = 2;
 /// Each file of the plan costs a request and at least 64 KiB of memory while it is merged.
 pub(super) const PLAN_FILES_MAX: usize = 256;
 /// How often in a row the objects may turn out unreadable before an image is shipped instead.
 pub(super) const FAILURES_MAX: u32 = 3;
-/// Telling equal pages that prove a lineage: this share of the live pages, and a share of those of the bucket's pages that could tell,
-/// up to a few.
+/// Telling equal pages that prove a lineage: this share of the live pages, and a share of those of
+/// the bucket's pages that could tell, up to a few.
 const KIN_SHARE: u32 = 16;
 const RELATED_OF_OTHER_MAX: u32 = 8;
 const RELATED_SHARE_OF_OTHER: u32 = 4;
@@ -95,8 +98,8 @@ pub(super) fn refuse(files: &[LtxObject], other_pages: u32, live_bytes: u64, loc
     local.is_small.then(|| "it is small".into())
 }
 
-/// The files that make the database of `txid`, each of which lies wholly before the end of `own` or wholly behind it, if there are
-/// such: they show best what was written since. Pure.
+/// The files that make the database of `txid`, each of which lies wholly before the end of `own` or
+/// wholly behind it, if there are such: they show best what was written since. Pure.
 pub(super) fn files_apart(listing: &Listing, own: SyncedTo, txid: Txid) -> Option<Vec<LtxObject>> {
     let mut apart = listing.clone();
     apart.retain(|file| own.is_before(file.min_txid) || !own.is_before(file.max_txid));
@@ -105,7 +108,8 @@ pub(super) fn files_apart(listing: &Listing, own: SyncedTo, txid: Txid) -> Optio
     (reaches && files.len() <= PLAN_FILES_MAX).then_some(files)
 }
 
-/// A few pages where the history has many: whatever the file's identity says, it may have been made anew.
+/// A few pages where the history has many: whatever the file's identity says, it may have been made
+/// anew.
 fn is_remnant(local: Local, other_pages: u32) -> bool {
     local.is_small && other_pages / 2 > local.pages
 }
@@ -155,7 +159,8 @@ pub(in crate::replicate) fn judge(local: Local, found: &Found) -> Verdict {
     }
 }
 
-/// Whether it is shown that the database came after what the history ends with; else why not, as a clause. Pure.
+/// Whether it is shown that the database came after what the history ends with; else why not, as a
+/// clause. Pure.
 fn came_after(local: Local, found: &Found) -> Result<(), String> {
     match found {
         Found::Compared(comparison, scope) => {
@@ -182,7 +187,8 @@ pub(super) fn differing_max(pages: u32) -> u32 {
     pages / 2
 }
 
-/// Of so many pages here, and so many of the bucket's that could tell. Of a few, more than one, and more than half of two.
+/// Of so many pages here, and so many of the bucket's that could tell. Of a few, more than one, and
+/// more than half of two.
 pub(super) fn related_wanted(live_pages: u32, evidence: u32) -> u32 {
     let of_other = (evidence / RELATED_SHARE_OF_OTHER).saturating_add(1).max(2).min(evidence).min(RELATED_OF_OTHER_MAX);
     (live_pages / KIN_SHARE).max(of_other).max(1)

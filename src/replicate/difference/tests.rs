@@ -1,4 +1,5 @@
-//! Whatever happened while nobody looked: the objects alone give the live database back, and no more is uploaded than differs.
+//! Whatever happened while nothing replicated: the objects alone give the live database back, and
+//! no more is uploaded than differs.
 
 use super::super::tests::{Rig, transient};
 use super::super::{Ended, Event};
@@ -38,7 +39,8 @@ fn open(rig: &mut Rig) {
 fn away(rig: &mut Rig, sql: &str) {
     close(rig);
     open(rig);
-    // A blocking piece of a crashed replication's work may hold the database for a moment, and a change of the journal mode does not wait.
+    // A blocking piece of a crashed replication's work may hold the database for a moment, and a
+    // change of the journal mode does not wait.
     let is_busy = |error: &rusqlite::Error| error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while let Err(error) = rig.app.execute_batch(sql) {
@@ -73,7 +75,8 @@ async fn what_nobody_changed_is_proved_equal_once_and_continued() {
     away(&mut rig, "");
     rig.start();
     assert_eq!(synced(&mut rig).await, 2, "nothing was uploaded");
-    // The next start goes by the note that this one left: it reads no object but the header of the newest.
+    // The next start goes by the note that this one left: it reads no object but the header of the
+    // newest.
     let before = rig.store.calls(Op::Get);
     rig.start();
     assert_eq!(synced(&mut rig).await, 2);
@@ -154,7 +157,8 @@ async fn a_wal_that_was_rewritten_after_a_difference_is_not_continued() {
     rig.run("UPDATE t SET x = x WHERE id = 20");
     rig.start();
     assert_eq!(synced(&mut rig).await, 3);
-    // A power loss: the last transaction is gone, and another one was written in its place with the same salts.
+    // A power loss: the last transaction is gone, and another one was written in its place with the
+    // same salts.
     rig.app.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("config");
     close(&mut rig);
     let frames = std::fs::read(&wal).expect("read");
@@ -372,7 +376,8 @@ async fn an_older_backup_in_its_place_becomes_the_newest_state() {
     }
 }
 
-/// Random histories, random tampering while nobody looks, faults of the store: the objects alone are always the live database.
+/// Random histories, random tampering while nothing replicates, faults of the store: the objects
+/// alone are always the live database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happened_meanwhile_the_bucket_gives_the_live_database_back() {
     let seed = std::env::var("MILLSTREAM_TEST_SEED")
@@ -398,7 +403,8 @@ async fn whatever_happened_meanwhile_the_bucket_gives_the_live_database_back() {
             rig.store.heal();
             synced(&mut rig).await;
             rig.assert_restores();
-            // Not after a crash: a file that nobody knows yet and whose pages have all moved is rightly taken for a stranger's.
+            // Not after a crash: a file that is not known yet and whose pages have all moved is
+            // rightly taken for a stranger's.
             if dice(8) == 0 {
                 away(&mut rig, "VACUUM");
                 rig.start();
@@ -583,7 +589,7 @@ fn a_history_that_went_on_is_continued_only_by_what_came_after_it() {
     assert_eq!(seen(local, 7, 4, 4), Verdict::Difference);
     assert!(matches!(seen(local, 160, 9, 9), Verdict::Image(_)));
     assert_eq!(seen(local, 0, 3, 0), Verdict::Equal, "equal is equal");
-    // A file that nobody knows, or one without a table, is no better.
+    // A file that is not known, or one without a table, is no better.
     for worse in [Local { is_known: false, ..local }, Local { is_blank: true, ..local }] {
         assert!(moved_on(seen(worse, 7, 5, 2)));
     }
@@ -640,7 +646,8 @@ async fn a_disk_that_was_left_behind_is_never_the_newest_state() {
     }
     synced(&mut other).await;
     let objects = rig.objects();
-    // With and without commits of its own; after an end in the middle the application is not even started.
+    // With and without commits of its own; after an end in the middle the application is not even
+    // started.
     for cut_off in [false, true] {
         if cut_off {
             rig.start();
@@ -690,7 +697,7 @@ async fn an_upload_of_which_nobody_heard_is_not_somebody_elses() {
     rig.until("the object", |rig| rig.objects().len() == 3).await;
     rig.crash().await;
     rig.store.heal();
-    // All that it wrote is written anew, by somebody who leaves no WAL.
+    // All that it wrote is written anew, by a program that leaves no WAL.
     away(&mut rig, "UPDATE t SET x = randomblob(20) WHERE id > 240");
     rig.start();
     assert_eq!(synced(&mut rig).await, 4);

@@ -1,6 +1,8 @@
-//! The level-0 objects that were shipped a moment ago: what they are, and, within a budget, their bytes.
+//! The level-0 objects that were shipped a moment ago: what they are, and, within a budget, their
+//! bytes.
 //!
-//! They are the inputs of the next compaction, which then reads nothing; and they complete a LIST that does not show them yet.
+//! They are the inputs of the next compaction, which then reads nothing; and they complete a LIST
+//! that does not show them yet.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Looking into objects: is it what was written, is it whole, is it a full image?
 //!
-//! An inner `Err` says why an object does not count; the outer one, that nobody could look.
+//! An inner `Err` says why an object does not count; the outer one, that it could not be read.
 
 use crate::ltx::{Header, Index, IndexReader, LtxError, Tail};
 use crate::remote::{LtxObject, ReadError, ReadPolicy, Remote};
@@ -16,8 +16,9 @@ const ENTRY_BYTES_MIN: u64 = 3;
 /// Of what was stored a moment ago.
 const ATTEMPTS: u32 = 3;
 
-/// Whether the store has what was encoded: one request, for the checksum at its end, which covers everything before it. What is
-/// longer would have been put there by somebody else, and then `object` has the size of that.
+/// Whether the store has what was encoded: one request, for the checksum at its end, which covers
+/// everything before it. What is longer would have been put there by another writer, and then
+/// `object` has the size of that.
 pub async fn is_written(remote: &Remote, object: &LtxObject, ours: &Fingerprint) -> Result<Verdict, ReadError> {
     let other_size = |size| Ok(Err(format!("it has {size} bytes instead of {}", ours.size)));
     if object.size != ours.size {
@@ -70,7 +71,8 @@ pub async fn is_image(remote: &Remote, object: &LtxObject) -> Result<bool, ReadE
     Ok(found == pages)
 }
 
-/// Whether an object that was there already is a whole file of the same database state as one with this header.
+/// Whether an object that was there already is a whole file of the same database state as one with
+/// this header.
 pub async fn is_equivalent(remote: &Remote, object: &LtxObject, ours: &Header) -> Result<Verdict, ReadError> {
     let theirs = match remote.decode(object, 1).await? {
         Ok(theirs) => theirs,

@@ -1,9 +1,12 @@
-//! Brings a history that was copied from another kind of store into the layout of this one, before it is continued.
+//! Brings a history that was copied from another kind of store into the layout of this one, before
+//! it is continued.
 //!
-//! Litestream reads one layout on each kind of store, and two histories in one place must never be mixed. So what is written
-//! here from now on has to be a whole history on its own. It begins with a snapshot of everything up to the newest TXID: one
-//! object, so it is there or not, and from then on the other layout is not read any more. Its files stay as they are. The newest
-//! level-0 object follows as it is: Litestream counts on from that, and it says where in the WAL the history stands.
+//! Litestream reads one layout on each kind of store, and two histories in one place must never be
+//! mixed. So what is written here from now on has to be a whole history on its own. It begins with
+//! a snapshot of everything up to the newest TXID: one object, so it is there or not, and from then
+//! on the other layout is not read any more. Its files stay as they are. The newest level-0 object
+//! follows as it is: Litestream counts on from that, and it says where in the WAL the history
+//! stands.
 
 use std::io;
 
@@ -15,7 +18,8 @@ use crate::store::{Body, StoreError, Unread};
 
 const CHUNKS_IN_FLIGHT: usize = 2;
 
-/// Makes sure that what a listing showed is in the layout of the store; `true`: something was done for it, so list again.
+/// Makes sure that what a listing showed is in the layout of the store; `true`: something was done
+/// for it, so list again.
 pub async fn bring_over(remote: &Remote, listing: &Listing) -> Result<bool, ReadError> {
     if let Some(left) = listing.l0_left_behind() {
         return copy(remote, left).await;
@@ -55,7 +59,8 @@ fn refused(remote: &Remote, why: &dyn std::fmt::Display) -> ReadError {
     ReadError::Store(StoreError::Permanent { detail })
 }
 
-/// Copies an object byte by byte to where this layout has it; `false` if it is not what its name says.
+/// Copies an object byte by byte to where this layout has it; `false` if it is not what its name
+/// says.
 async fn copy(remote: &Remote, object: &LtxObject) -> Result<bool, ReadError> {
     let Ok(header) = remote.check_header(object).await? else { return Ok(false) };
     let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, object.size);
@@ -68,7 +73,8 @@ async fn copy(remote: &Remote, object: &LtxObject) -> Result<bool, ReadError> {
     let copied = outcome(copying).await;
     match (stored, copied) {
         (Ok(()), Ok(())) | (Err(StoreError::AlreadyExists { .. }), _) => Ok(true),
-        // The reader has nobody to write to any more when the store has refused: then that is the reason.
+        // The reader cannot hand anything on any more when the store has refused: then that is the
+        // reason.
         (Err(error), Err(unread)) if unread.get_ref().is_some_and(|e| e.is::<Unread>()) => Err(ReadError::Store(error)),
         (_, Err(error)) => Err(error.downcast().unwrap_or_else(|error| {
             ReadError::Store(StoreError::Transient { detail: format!("copy {}: {error}", object.name) })

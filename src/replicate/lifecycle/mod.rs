@@ -1,8 +1,10 @@
-//! What becomes of the files of a replica as they grow old: compaction by levels, snapshots, retention.
+//! What becomes of the files of a replica as they grow old: compaction by levels, snapshots,
+//! retention.
 //!
-//! The replica stays small, under Litestream's names and rules, and every plan for a moment of the retention window stays
-//! possible. It runs beside the replication and never delays it: the replication tells what the bucket has confirmed, and that is all the two
-//! have in common. Nothing here is fatal, and nothing happens while nothing was shipped: no request, no timer.
+//! The replica stays small, under Litestream's names and rules, and every plan for a moment of the
+//! retention window stays possible. It runs beside the replication and never delays it: the
+//! replication tells what the bucket has confirmed, and that is all the two have in common. Nothing
+//! here is fatal, and nothing happens while nothing was shipped: no request, no timer.
 //!
 //! ```text
 //!   schedule.rs  pure: what is due, and when
@@ -21,8 +23,8 @@
 //!
 //! What a restore reads, and so what must stay, is the planner's word (`remote/plan.rs`).
 //!
-//! An output is created, never replaced, and looked into before anything rests on it. The database and its WAL are not
-//! involved at all: a snapshot is merged from what is in the bucket.
+//! An output is created, never replaced, and looked into before anything rests on it. The database
+//! and its WAL are not involved at all: a snapshot is merged from what is in the bucket.
 
 mod cache;
 mod inspect;
@@ -64,7 +66,8 @@ pub(super) use schedule::MAX_INPUTS;
 pub use schedule::spread_of;
 pub(super) use write::{Input, WriteError, write_into};
 
-/// Uploads that may wait to be heard of. What is lost when that is not enough is found by the next LIST.
+/// Uploads that may wait to be heard of. What is lost when that is not enough is found by the next
+/// LIST.
 const NEWS_DEPTH: usize = 64;
 
 /// Intervals and times.
@@ -80,13 +83,15 @@ pub struct Policy {
     /// How long level-0 objects stay once they were compacted; zero: for ever.
     pub l0_retention: Duration,
     pub l0_check_interval: Duration,
-    /// Whatever may go stays for this long, also after what replaces it was written, for those who are reading it.
+    /// Whatever may go stays for this long, also after what replaces it was written, for those who
+    /// are reading it.
     pub grace: Duration,
     /// Whether anything is ever deleted.
     pub delete: bool,
     /// How long a LIST is good for.
     pub listing_lasts: Duration,
-    /// Shifts what is due within its interval, so that many databases do not begin at the same moment ([`spread_of`]).
+    /// Shifts what is due within its interval, so that many databases do not begin at the same
+    /// moment ([`spread_of`]).
     pub spread: u64,
 }
 
@@ -152,7 +157,7 @@ pub struct Shipped {
 /// What the task hears.
 enum News {
     Shipped(Shipped),
-    /// Somebody wants a snapshot that holds this TXID, which is in the bucket.
+    /// A snapshot is wanted that holds this TXID, which is in the bucket.
     Wanted(Txid, SnapshotReply),
 }
 

@@ -1,7 +1,8 @@
-//! `replicate -once`: a snapshot and the end of what has expired now, because somebody asked, not because it is due.
+//! `replicate -once`: a snapshot and the end of what has expired now, because the command line asks
+//! for it, not because it is due.
 //!
-//! The same decisions and the same writing as in `task.rs`, from one LIST to the end and without a second try: who asked hears
-//! what did not work.
+//! The same decisions and the same writing as in `task.rs`, from one LIST to the end and without a
+//! second try: who asked hears what did not work.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -18,7 +19,8 @@ use crate::store::{Key, StoreError};
 /// What to do once everything is shipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OnceWork {
-    /// Write a snapshot of the newest transaction, whenever the last one was made (`-force-snapshot`).
+    /// Write a snapshot of the newest transaction, whenever the last one was made
+    /// (`-force-snapshot`).
     pub snapshot: bool,
     /// Delete what has expired (`-enforce-retention`).
     pub retention: bool,

@@ -8,15 +8,20 @@
 //!           └── may go ──────────┘ needed by some moment since └── and the newest
 //! ```
 //!
-//! - The *base* is the newest snapshot that is older than the window. Every plan for a moment of the window begins with it or
-//!   with a newer one, so what ends at or before it is in no such plan.
-//! - A level-0 object goes when it is old enough and one compacted object holds it. The granularity of Litestream is lost
-//!   then, and nothing else. The newest one stays: writers resume from it. So does the newest of every level.
-//! - A full image that no level holds (see `schedule.rs`) is held by the snapshot that was written from it.
-//! - What a deletion rests on must be *proved*: looked into since it was written. What is not is returned to be looked into.
-//!   And it must have been there for the grace time: a restore that listed the bucket before reads what it replaces.
+//! - The *base* is the newest snapshot that is older than the window. Every plan for a moment of
+//!   the window begins with it or with a newer one, so what ends at or before it is in no such
+//!   plan.
+//! - A level-0 object goes when it is old enough and one compacted object holds it. The granularity
+//!   of Litestream is lost then, and nothing else. The newest one stays: writers resume from it. So
+//!   does the newest of every level.
+//! - A full image that no level holds (see `schedule.rs`) is held by the snapshot that was written
+//!   from it.
+//! - What a deletion rests on must be *proved*: looked into since it was written. What is not is
+//!   returned to be looked into. And it must have been there for the grace time: a restore that
+//!   listed the bucket before reads what it replaces.
 //! - What a restore of a marked TXID reads stays (`retain/marked.rs`).
-//! - Objects that the writer does not know to be part of its history are never touched and nothing rests on them.
+//! - Objects that the writer does not know to be part of its history are never touched and nothing
+//!   rests on them.
 
 use std::collections::HashSet;
 
@@ -32,7 +37,8 @@ mod marked;
 
 /// What is known about single objects.
 pub struct Known<'a> {
-    /// Since when it counts, Unix milliseconds: the grace time after it was looked into. `None`: nobody has looked.
+    /// Since when it counts, Unix milliseconds: the grace time after it was looked into. `None`:
+    /// it was not looked into.
     pub proved: &'a dyn Fn(&LtxObject) -> Option<i64>,
     /// The store does not let go of these.
     pub refused: &'a dyn Fn(&LtxObject) -> bool,

@@ -1,14 +1,16 @@
 //! What is due. Pure: a listing, the time and the policy in, one step out.
 //!
-//! Levels are compacted once in each of their intervals, counted by the wall clock as Litestream does it, but only when there is
-//! something, and each database at a moment of its own within the interval ([`spread_of`]):
-//! a step is due when its oldest input is older than the beginning of the current interval. So a history without new
-//! commits drains from level to level into a snapshot, and then nothing is due any more, ever.
+//! Levels are compacted once in each of their intervals, counted by the wall clock as Litestream
+//! does it, but only when there is something, and each database at a moment of its own within the
+//! interval ([`spread_of`]): a step is due when its oldest input is older than the beginning of the
+//! current interval. So a history without new commits drains from level to level into a snapshot,
+//! and then nothing is due any more, ever.
 //!
 //! # Full images are not multiplied
 //!
-//! Whatever begins at TXID 1 holds the whole database, and so does a level-0 image in the middle of a history. Compacted upwards
-//! it would be uploaded again at every level. So no level takes one in:
+//! Whatever begins at TXID 1 holds the whole database, and so does a level-0 image in the middle of
+//! a history. Compacted upwards it would be uploaded again at every level. So no level takes one
+//! in:
 //!
 //! ```text
 //! level 0   1 (image)  2 3 4 5    6 (image)   7 8 9
@@ -16,9 +18,11 @@
 //! level 9   1-1, from the image               1-6, from the image
 //! ```
 //!
-//! An image becomes the snapshot 1-n before level 1 goes on behind it: Litestream, should it take over, deletes from level 0
-//! what level 1 is past. (Until then the first one is a snapshot for every planner where it is.) That leaves a hole in level 1, and a program that compacts a level in one go must not find one in its inputs:
-//! the level above takes in what ends before a hole before anything is written behind it.
+//! An image becomes the snapshot 1-n before level 1 goes on behind it: Litestream, should it take
+//! over, deletes from level 0 what level 1 is past. (Until then the first one is a snapshot for
+//! every planner where it is.) That leaves a hole in level 1, and a program that compacts a level
+//! in one go must not find one in its inputs: the level above takes in what ends before a hole
+//! before anything is written behind it.
 
 use std::time::Duration;
 
@@ -32,8 +36,9 @@ use crate::remote::{Level, Listing, LtxObject, plan};
 
 /// Inputs of one merge at most; the rest follows in the next.
 pub const MAX_INPUTS: usize = 128;
-/// Level-0 objects of an earlier run below this size are not looked into: as images they would not be worth it. (Unless a snapshot
-/// holds them already: one of another page size must not be merged with what came before it.)
+/// Level-0 objects of an earlier run below this size are not looked into: as images they would not
+/// be worth it. (Unless a snapshot holds them already: one of another page size must not be merged
+/// with what came before it.)
 pub const SMALL_IMAGE_BYTES: u64 = 64 * 1024;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -44,14 +49,15 @@ pub enum Step {
     Snapshot { inputs: Vec<LtxObject> },
     /// Find out whether this is a full image.
     Probe(LtxObject),
-    /// Nothing before this time, Unix milliseconds; `None`: nothing at all until something is shipped.
+    /// Nothing before this time, Unix milliseconds; `None`: nothing at all until something is
+    /// shipped.
     Wait(Option<i64>),
 }
 
 /// What the writer knows.
 pub struct View<'a> {
     pub listing: &'a Listing,
-    /// The newest TXID that is in the bucket. Objects behind it are somebody else's.
+    /// The newest TXID that is in the bucket. Objects behind it are another writer's.
     pub newest: Txid,
     /// Level-0 objects that are full images, and that are not.
     pub images: &'a BTreeMap<Txid, bool>,
@@ -88,7 +94,8 @@ pub fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The first moment after `ms` that is a multiple of the interval, shifted by what `spread` makes within it.
+/// The first moment after `ms` that is a multiple of the interval, shifted by what `spread` makes
+/// within it.
 pub fn boundary_after(ms: i64, interval_ms: i64, spread: u64) -> i64 {
     let interval_ms = interval_ms.max(1);
     let shift = i64::try_from(spread % interval_ms.unsigned_abs()).unwrap_or(0);
@@ -96,8 +103,9 @@ pub fn boundary_after(ms: i64, interval_ms: i64, spread: u64) -> i64 {
     ms.saturating_sub(into).saturating_add(interval_ms)
 }
 
-/// The same at every start: FNV-1a of where the database lies and of where its replica does. A thousand databases of one process
-/// are told apart by the first, a thousand containers with one database each by the second.
+/// The same at every start: FNV-1a of where the database lies and of where its replica does. A
+/// thousand databases of one process are told apart by the first, a thousand containers with one
+/// database each by the second.
 pub fn spread_of(path: &Path, address: &str) -> u64 {
     let bytes = path.as_os_str().as_bytes().iter().chain(&[0]).chain(address.as_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
@@ -108,7 +116,8 @@ fn level(index: usize) -> Level {
 }
 
 impl View<'_> {
-    /// What level `index` has to do; `None` is nothing. `forced`: the level below must go on behind a hole now.
+    /// What level `index` has to do; `None` is nothing. `forced`: the level below must go on behind
+    /// a hole now.
     fn compaction(&self, index: usize, policy: &Policy, now_ms: i64, forced: bool) -> Option<Step> {
         let into = level(index);
         if self.blocked.contains(&into) {
@@ -123,7 +132,8 @@ impl View<'_> {
         let mut inputs: Vec<LtxObject> = Vec::new();
         for object in pending {
             match self.is_image(object) {
-                // All that one merge takes in is looked into first: else each would become an object of its own.
+                // All that one merge takes in is looked into first: else each would become an
+                // object of its own.
                 None => return Some(Step::Probe(object.clone())),
                 Some(true) if inputs.is_empty() => {
                     if object.min_txid > Txid::FIRST && !self.has_snapshot_since(object.max_txid) {
@@ -173,7 +183,8 @@ impl View<'_> {
         levels.flat_map(|level| self.listing.level(level)).map(|o| o.max_txid).filter(|max| *max <= self.newest).max()
     }
 
-    /// What the level below holds beyond that. Objects that begin at the first TXID are in no level's way above level 1.
+    /// What the level below holds beyond that. Objects that begin at the first TXID are in no
+    /// level's way above level 1.
     fn pending(&self, index: usize, reached: Option<Txid>) -> impl Iterator<Item = &LtxObject> {
         let skips_first = index > 1;
         self.listing
@@ -183,7 +194,7 @@ impl View<'_> {
             .filter(move |o| !(o.min_txid == Txid::FIRST && (skips_first || o.max_txid == Txid::FIRST)))
     }
 
-    /// `None`: nobody has looked yet.
+    /// `None`: it was not looked at yet.
     fn is_image(&self, object: &LtxObject) -> Option<bool> {
         if object.level != Level::L0 {
             return Some(false);
@@ -198,7 +209,8 @@ impl View<'_> {
         self.listing.level(Level::SNAPSHOT).iter().any(covers)
     }
 
-    /// The scheduled snapshot: due when the newest object that begins at the first TXID is no longer the newest of all.
+    /// The scheduled snapshot: due when the newest object that begins at the first TXID is no
+    /// longer the newest of all.
     fn snapshot(&self, policy: &Policy, now_ms: i64) -> Option<Step> {
         if self.blocked.contains(&Level::SNAPSHOT) {
             return None;

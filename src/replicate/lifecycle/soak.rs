@@ -1,6 +1,7 @@
-//! Replication with a real database, accelerated: writes, deletes, VACUUM, crashes and faults, while days of compaction,
-//! snapshots and retention pass in seconds. After every round the replica, as it lies there, must restore its newest
-//! transaction and whatever the window promises, page for page what was recorded when it was shipped.
+//! Replication with a real database, accelerated: writes, deletes, VACUUM, crashes and faults,
+//! while days of compaction, snapshots and retention pass in seconds. After every round the
+//! replica, as it lies there, must restore its newest transaction and whatever the window promises,
+//! page for page what was recorded when it was shipped.
 
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -180,7 +181,8 @@ mod tests {
             self.app.as_ref().expect("open").execute_batch(sql).expect("sql");
         }
 
-        /// A blocking piece of a crashed replication's work may hold the database for a moment, and a change of the journal mode does not wait.
+        /// A blocking piece of a crashed replication's work may hold the database for a moment, and
+        /// a change of the journal mode does not wait.
         async fn change_page_size(&self) {
             let sql = "PRAGMA journal_mode=DELETE; PRAGMA page_size=4096; VACUUM; PRAGMA journal_mode=WAL";
             let app = self.app.as_ref().expect("open");
@@ -229,7 +231,8 @@ mod tests {
         /// The replica as it lies there now, in a store of its own.
         async fn frozen(&mut self) -> (MemoryStore, Listing) {
             let copy = MemoryStore::new();
-            // One moment of the store: nothing is deleted or added between the LIST and the reading.
+            // One moment of the store: nothing is deleted or added between the LIST and the
+            // reading.
             loop {
                 let listed = self.store.inner.list("").await;
                 let Ok(listed) = listed else { continue };
@@ -344,7 +347,8 @@ mod tests {
                     14 if self.is_rough() => {
                         self.crash().await;
                         if self.dice(2) == 0 {
-                            // What was not captured goes into the database file: the next start takes an image.
+                            // What was not captured goes into the database file: the next start
+                            // takes an image.
                             self.write(3000);
                             self.run("PRAGMA wal_checkpoint(TRUNCATE)");
                             self.write(10);
@@ -361,7 +365,8 @@ mod tests {
     }
 
     impl Soak {
-        /// The final sync, and then the bucket alone gives what the application sees, page for page.
+        /// The final sync, and then the bucket alone gives what the application sees, page for
+        /// page.
         async fn ends_whole(&mut self) {
             self.ends().await;
             self.assert_whole().await;
@@ -387,7 +392,8 @@ mod tests {
         }
     }
 
-    /// One history of the real driver: commits, faults and restarts follow from the seed, how threads take turns does not.
+    /// One history of the real driver: commits, faults and restarts follow from the seed, how
+    /// threads take turns does not.
     async fn history(seed: u64) {
         let mut soak = Soak::new(Dice::of(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1)));
         soak.settings.clock = Clock::simulated(seed, MACHINE.unix_ms());
@@ -500,7 +506,8 @@ mod tests {
         soak.check().await;
     }
 
-    /// Starts a run that begins the history anew, and ends it when its image has arrived and the snapshot of it has not.
+    /// Starts a run that begins the history anew, and ends it when its image has arrived and the
+    /// snapshot of it has not.
     async fn crash_between_image_and_snapshot(soak: &mut Soak) {
         let before = soak.newest().await;
         soak.store.twist.hangs_at_snapshots.store(true, Ordering::Relaxed);
@@ -521,7 +528,8 @@ mod tests {
         assert!(restored.is_err(), "nothing leads to the image: is its snapshot still needed?");
     }
 
-    /// The next run makes up for it at once, whether the application writes or not and whether anything is ever compacted or not.
+    /// The next run makes up for it at once, whether the application writes or not and whether
+    /// anything is ever compacted or not.
     async fn is_restored_after_the_next_start(soak: &mut Soak) {
         soak.settings.lifecycle = None;
         soak.start();
@@ -549,7 +557,7 @@ mod tests {
         for ballast in [true, false] {
             let mut soak = Soak::new(Dice::of(1));
             if !ballast {
-                // So small that nobody would look whether it is an image.
+                // So small that it is not looked at whether it is an image.
                 soak.run("DROP TABLE ballast; VACUUM");
             }
             soak.start();

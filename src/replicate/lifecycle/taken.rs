@@ -1,8 +1,10 @@
-//! What to write where a damaged object has the name. Pure, as `schedule.rs`, whose steps it changes.
+//! What to write where a damaged object has the name. Pure, as `schedule.rs`, whose steps it
+//! changes.
 //!
-//! Nothing is ever replaced, and what is damaged is not deleted. So an output whose name is taken by an object that is not what its
-//! name says would be refused at every attempt: level 0 would grow for ever behind it. Another range or another level has
-//! another name, and every planner takes either.
+//! Nothing is ever replaced, and what is damaged is not deleted. So an output whose name is taken
+//! by an object that is not what its name says would be refused at every attempt: level 0 would
+//! grow for ever behind it. Another range or another level has another name, and every planner
+//! takes either.
 
 use super::Policy;
 use super::schedule::{self, MAX_INPUTS, Step, View};
@@ -48,7 +50,8 @@ fn around(step: Step, listing: &Listing, newest: Txid, levels: usize, is_taken: 
             if !is_taken(&inputs) {
                 return Ok(Step::Snapshot { inputs });
             }
-            // One that ends later holds the same; until there is something later, there is nothing to do.
+            // One that ends later holds the same; until there is something later, there is nothing
+            // to do.
             let files: Vec<LtxObject> =
                 plan::files_up_to(listing, newest).into_iter().take(MAX_INPUTS).cloned().collect();
             let is_later = files.last().map(|o| o.max_txid) > inputs.last().map(|o| o.max_txid);

@@ -1,8 +1,9 @@
 //! Select, then apply: one piece of work at a time, and one owner of what is known of the replica.
 //!
-//! What is known begins with a LIST and is kept up to date by what is replicated and what is done here; before work is done
-//! it is looked at again if the last look is too old. So a round costs one LIST at most, and a quiet replica none. Before a
-//! long sleep it is forgotten: an idle database takes no memory either.
+//! What is known begins with a LIST and is kept up to date by what is replicated and what is done
+//! here; before work is done it is looked at again if the last look is too old. So a round costs
+//! one LIST at most, and a quiet replica none. Before a long sleep it is forgotten: an idle
+//! database takes no memory either.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -440,7 +441,8 @@ impl Maintainer {
             WriteError::Store(ref why) => {
                 self.failed(part, &error, now);
                 if level == Level::SNAPSHOT && !why.is_transient() {
-                    // Not for nothing again and again: it takes the whole database through this machine.
+                    // Not for nothing again and again: it takes the whole database through this
+                    // machine.
                     self.trouble.entry(part).and_modify(|trouble| trouble.until = now + DAMAGE_PAUSE);
                 }
             }

@@ -1,4 +1,5 @@
-//! What the tests of this room share: histories, and stores in memory that differ from good ones in some calls.
+//! What the tests of this room share: histories, and stores in memory that differ from good ones in
+//! some calls.
 
 use std::time::Duration;
 

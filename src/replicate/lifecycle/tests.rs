@@ -296,7 +296,8 @@ async fn it_drains_and_then_makes_no_request() {
     let before = calls(&store);
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(calls(&store), before, "idle, and requests were made");
-    // The image was written once at level 9 to outlive level 0, and once as the snapshot of the end.
+    // The image was written once at level 9 to outlive level 0, and once as the snapshot of the
+    // end.
     stop.send_replace(Some(tokio::time::Instant::now()));
     tokio::time::timeout(Duration::from_secs(5), async {
         while !lifecycle.task.is_finished() {
@@ -395,7 +396,8 @@ async fn a_snapshot_on_demand_ends_with_the_newest_transaction() {
     assert!(error.to_string().contains("no file there begins at the first transaction"), "{error}");
 }
 
-/// A history that nobody compacted for long is shortened first, so that no merge has more inputs than memory is meant for.
+/// A history that was not compacted for long is shortened first, so that no merge has more inputs
+/// than memory is meant for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_history_becomes_a_snapshot_too() {
     let store = MemoryStore::new();
@@ -418,7 +420,8 @@ async fn a_long_history_becomes_a_snapshot_too() {
     assert_eq!(pages.into_values().collect::<Vec<_>>(), expected);
 }
 
-/// `-once -enforce-retention`: what has expired goes at once, whatever the check intervals are; the newest state stays.
+/// `-once -enforce-retention`: what has expired goes at once, whatever the check intervals are; the
+/// newest state stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retention_on_demand_deletes_what_has_expired() {
     let (store, remote) = small_history().await;

@@ -1,4 +1,4 @@
-//! Somebody wants a snapshot now, whenever the last one was made.
+//! A snapshot is wanted now, whenever the last one was made.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,10 @@
-//! A compaction or a snapshot: a streaming merge into a new object, then proof that the store has it.
+//! A compaction or a snapshot: a streaming merge into a new object, then proof that the store has
+//! it.
 //!
-//! Memory is bounded by the number of inputs, not by their size: each is read in ranges of its share of a budget, and what is
-//! merged leaves at once. The merge runs on a thread of its own; dropping the future ends it within one read, and an
-//! unfinished body is never published. An object that exists already is compared, never replaced.
+//! Memory is bounded by the number of inputs, not by their size: each is read in ranges of its
+//! share of a budget, and what is merged leaves at once. The merge runs on a thread of its own;
+//! dropping the future ends it within one read, and an unfinished body is never published. An
+//! object that exists already is compared, never replaced.
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -54,7 +56,8 @@ fn named(inputs: &[LtxObject]) -> String {
     }
 }
 
-/// Merges `inputs` into a new object of `level`; as a snapshot it begins at the first TXID whatever the inputs say.
+/// Merges `inputs` into a new object of `level`; as a snapshot it begins at the first TXID whatever
+/// the inputs say.
 pub async fn write(remote: &Remote, level: Level, inputs: Vec<Input>) -> Result<LtxObject, WriteError> {
     write_into(remote, remote, level, inputs).await
 }
@@ -68,7 +71,8 @@ pub async fn write_into(
 ) -> Result<LtxObject, WriteError> {
     let (announce, announced) = oneshot::channel();
     let read: u64 = inputs.iter().map(|input| input.object.size).sum();
-    // Who wrote the inputs may have compressed them better, and saved 15 bytes on every page by the other flavour.
+    // Who wrote the inputs may have compressed them better, and saved 15 bytes on every page by the
+    // other flavour.
     let (writer, body) = Body::channel(CHUNKS_IN_FLIGHT, read.saturating_mul(2));
     let cancel = CancellationToken::new();
     let _guard = cancel.clone().drop_guard();
@@ -145,7 +149,7 @@ impl Merge {
         if self.whole {
             header.min_txid = Txid::FIRST;
         }
-        // Nobody waits any more: the writer will say so.
+        // The receiver is gone: the writer will say so.
         let _ = announce.send(header);
         let merged = merge(decoders, header, ChunkWriter::new(writer)).map_err(|error| self.blame(error))?;
         merged.writer.finish().map_err(|_| WriteError::Interrupted)?;

@@ -7,10 +7,10 @@
 //!    │    ╲ another history     │  │  └────────────┘
 //!    │     ▼                    │  └── begun anew: a snapshot 1-n, where what comes next cannot be had any more
 //!    │   Refused                │
-//!    └──────────────────────────┘  nothing was uploaded for long: somebody else may have been here
+//!    └──────────────────────────┘  nothing was uploaded for long: another writer may have been here
 //! ```
 //!
-//! One order at a time. What is refused is said again and again, and holds up nobody.
+//! One order at a time. What is refused is said again and again, and holds up nothing.
 
 use std::time::Duration;
 
@@ -32,7 +32,8 @@ pub struct Config {
     pub sync_interval: Duration,
     /// Pause between attempts at the end.
     pub final_retry_interval: Duration,
-    /// Create-if-absent forgets deleted keys: after this time without an upload the mirror is looked at again before the next.
+    /// Create-if-absent forgets deleted keys: after this time without an upload the mirror is
+    /// looked at again before the next.
     pub proof_lasts: Duration,
 }
 
@@ -130,7 +131,8 @@ struct Following {
     is_cut_off: bool,
 }
 
-/// Whether the mirror may have what the first replica lacks: it keeps what proves that it goes on there, so it is not maintained.
+/// Whether the mirror may have what the first replica lacks: it keeps what proves that it goes on
+/// there, so it is not maintained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lead {
     None,

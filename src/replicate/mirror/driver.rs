@@ -21,7 +21,8 @@ use crate::replicate::{Settings, Stop};
 use crate::state::{LastSynced, SpilledFile};
 use crate::status::StatusWriter;
 
-/// Objects that wait in memory for one mirror, at most. What does not fit is read from the first replica.
+/// Objects that wait in memory for one mirror, at most. What does not fit is read from the first
+/// replica.
 const AT_HAND_BYTES: usize = 4 << 20;
 
 /// What a mirror is told by the replication.

@@ -1,9 +1,10 @@
-//! A mirror may have more than the first replica: the first was away to the end, and then this disk was lost; or the mirror was
-//! the only replica for a while, and now it is a mirror again.
+//! A mirror may have more than the first replica: the first was away to the end, and then this disk
+//! was lost; or the mirror was the only replica for a while, and now it is a mirror again.
 //!
-//! Before the database's history is looked at, the first replica gets what it lacks from there: object by object where the mirror
-//! shows that it goes on where the first replica ends, or as a snapshot where only our notes say that this disk was in step
-//! with both. It is created like everything else, so whoever has gone on in the first replica meanwhile keeps it.
+//! Before the database's history is looked at, the first replica gets what it lacks from there:
+//! object by object where the mirror shows that it goes on where the first replica ends, or as a
+//! snapshot where only our notes say that this disk was in step with both. It is created like
+//! everything else, so whoever has gone on in the first replica meanwhile keeps it.
 
 use std::time::Duration;
 
@@ -41,8 +42,8 @@ pub async fn look_at_all(settings: &Settings, first: &Remote, mirrors: &[Mirror]
     }
     let is_in_step = is_in_step(settings, first, &seen).await;
     let has = seen.end.as_ref().map(|end| end.txid);
-    // What a mirror may have beyond a first replica that is in step with this disk waits here, too; unless the mirror was not one
-    // at the time.
+    // What a mirror may have beyond a first replica that is in step with this disk waits here, too;
+    // unless the mirror was not one at the time.
     if is_in_step && newest_noted(settings, mirrors).await <= has {
         return Ok(seen);
     }
@@ -80,7 +81,8 @@ pub async fn look_at_all(settings: &Settings, first: &Remote, mirrors: &[Mirror]
     Ok(seen)
 }
 
-/// Whether the notes say that this disk was in step with the end of the first replica, and was not restored from another since.
+/// Whether the notes say that this disk was in step with the end of the first replica, and was not
+/// restored from another since.
 async fn is_in_step(settings: &Settings, first: &Remote, seen: &Seen) -> bool {
     let Some(end) = &seen.end else { return false };
     let (newest, txid) = (end.header().copied(), end.txid);

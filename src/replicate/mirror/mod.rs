@@ -1,8 +1,9 @@
 //! The other replicas of a database.
 //!
-//! A database has one history: its TXIDs are numbered once, by the capture. The first replica fences; every other one
-//! is a *mirror* and gets the same objects, byte for byte, each when its number is final. A mirror has a watermark,
-//! compaction, retention and health of its own, and holds up nobody.
+//! A database has one history: its TXIDs are numbered once, by the capture. The first replica
+//! fences; every other one is a *mirror* and gets the same objects, byte for byte, each when its
+//! number is final. A mirror has a watermark, compaction, retention and health of its own, and
+//! holds up nothing.
 //!
 //! ```text
 //!                     ┌─────────────────┐  shipped, kept   ┌──────────────────────┐
@@ -12,9 +13,10 @@
 //!                      the first replica ─────────────────────────────┘
 //! ```
 //!
-//! An object becomes final when the first replica has it. Usually its bytes are still in memory then; a mirror that is slow, or
-//! was away, reads it from level 0 of the first replica, and where that does not have it any more, begins anew with a snapshot 1-n.
-//! So nothing waits on the local disk for a mirror. While the first replica is away, captured commits are moved to local files
+//! An object becomes final when the first replica has it. Usually its bytes are still in memory
+//! then; a mirror that is slow, or was away, reads it from level 0 of the first replica, and where
+//! that does not have it any more, begins anew with a snapshot 1-n. So nothing waits on the local
+//! disk for a mirror. While the first replica is away, captured commits are moved to local files
 //! that keep their numbers (`state/spill.rs`), and the mirrors get those.
 //!
 //! ```text
@@ -128,13 +130,14 @@ impl Mirrors {
         self.offer(&Offer::Shipped(shipped.clone()));
     }
 
-    /// These local files have their numbers for good. They are not final before that is said: the first replica may have
-    /// another writer's.
+    /// These local files have their numbers for good. They are not final before that is said: the
+    /// first replica may have another writer's.
     pub fn kept(&self, files: Vec<SpilledFile>) {
         self.offer(&Offer::Kept(files));
     }
 
-    /// Whether they go on alone. What shows that they continue the first replica must stay in them meanwhile.
+    /// Whether they go on alone. What shows that they continue the first replica must stay in them
+    /// meanwhile.
     pub fn first_is_away(&self, is_away: bool) {
         self.offer(&Offer::FirstIsAway(is_away));
     }
@@ -146,8 +149,8 @@ impl Mirrors {
         }
     }
 
-    /// Brings them up to what they were told of, by `latest` or by the deadline, which may still be moved. The name of one that
-    /// has everything up to `wanted`.
+    /// Brings them up to what they were told of, by `latest` or by the deadline, which may still be
+    /// moved. The name of one that has everything up to `wanted`.
     pub async fn finish(
         mut self,
         latest: Instant,

@@ -1,9 +1,11 @@
 //! Whether what lies in a mirror is the history of the database.
 //!
-//! The object with which the mirror ends must be an object of that history: one that is at hand, or the one that the first
-//! replica has under that TXID. Where the first replica does not have it any more, or does not answer, a note of ours says what
-//! the mirror had when it was last a mirror of that very replica. Otherwise older objects of both that end with the same TXID tell
-//! (`remote/common.rs`). What cannot be compared is not taken for the same: a mirror is refused rather than mixed up.
+//! The object with which the mirror ends must be an object of that history: one that is at hand, or
+//! the one that the first replica has under that TXID. Where the first replica does not have it any
+//! more, or does not answer, a note of ours says what the mirror had when it was last a mirror of
+//! that very replica. Otherwise older objects of both that end with the same TXID tell
+//! (`remote/common.rs`). What cannot be compared is not taken for the same: a mirror is refused
+//! rather than mixed up.
 
 use std::time::Duration;
 
@@ -20,8 +22,8 @@ const PAIRS_MAX: usize = 8;
 /// Where a note tells as much, the first replica is not waited for longer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
-/// How the mirror stands to the database, whose history goes up to `newest`. `at_hand` gives an object of the history
-/// that need not be read.
+/// How the mirror stands to the database, whose history goes up to `newest`. `at_hand` gives an
+/// object of the history that need not be read.
 pub async fn relation(
     first: &Remote,
     (mirror, seen): (&Remote, &Seen),

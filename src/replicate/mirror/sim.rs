@@ -1,4 +1,5 @@
-//! Thousands of histories of a mirror: the pure core with a model of the first replica and of the mirror's bucket.
+//! Thousands of histories of a mirror: the pure core with a model of the first replica and of the
+//! mirror's bucket.
 //!
 //! `scripts/simulate mirror 17` replays one and prints what happened.
 
@@ -66,7 +67,7 @@ struct World {
     core: Option<Core>,
     life: u32,
     confirmed: u64,
-    /// Somebody else's history was put there.
+    /// Another history was put there.
     is_foreign: bool,
     is_refused: bool,
     trace: Option<Vec<String>>,

@@ -1,4 +1,5 @@
-//! A database with several replicas, real SQLite, and stores with faults. Each replica alone must give the database back.
+//! A database with several replicas, real SQLite, and stores with faults. Each replica alone must
+//! give the database back.
 
 mod histories;
 
@@ -320,7 +321,8 @@ async fn what_only_a_mirror_has_at_the_end_is_safe_and_comes_back_to_the_first_r
     assert_eq!(rig.images(), 1, "the database was not uploaded again");
 }
 
-/// With `-once` a mirror has half a minute to follow. Whoever moves the deadline meanwhile is heard.
+/// With `-once` a mirror has half a minute to follow. Whoever moves the deadline meanwhile is
+/// heard.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_is_heard_while_a_mirror_is_waited_for() {
     let mut rig = rig(1);

@@ -1,7 +1,8 @@
-//! From one replica of a database to another: an object as it is, or all of a history as one snapshot.
+//! From one replica of a database to another: an object as it is, or all of a history as one
+//! snapshot.
 //!
-//! What is copied keeps its bytes, so it is created like any level-0 object (`upload.rs`): "exists already" is settled by reading
-//! back. An object that is damaged where it is read is not spread.
+//! What is copied keeps its bytes, so it is created like any level-0 object (`upload.rs`): "exists
+//! already" is settled by reading back. An object that is damaged where it is read is not spread.
 
 use bytes::Bytes;
 
@@ -25,7 +26,8 @@ pub enum Source {
     File(SpilledFile),
 }
 
-/// Creates the level-0 object of `txid` in `to`. `after` is the page size of what it continues, if that is known.
+/// Creates the level-0 object of `txid` in `to`. `after` is the page size of what it continues, if
+/// that is known.
 pub async fn copy(
     at_hand: Option<Source>,
     from: &Remote,
@@ -94,7 +96,8 @@ async fn stream(from: &Remote, to: &Remote, object: LtxObject, ours: Fingerprint
     let passed = pass_on(from, &object, |body| create_from_body(to, &ours, body)).await;
     match (passed.0, passed.1.map_err(store_behind)) {
         (Ok(()), Ok(_)) => Ok(Shipped { header: ours.header, size: ours.size, bytes: None, image: None }),
-        // Who reads has stopped because nobody takes it any more, or the other way round: the first cause counts.
+        // Who reads has stopped because the receiver is gone, or the other way round: the first
+        // cause counts.
         (Err(error @ UploadError::Foreign { .. }), _) => Err(error.into()),
         (_, Err(Ok(error))) => Err(error.into()),
         (Err(error), _) => Err(error.into()),
@@ -102,8 +105,8 @@ async fn stream(from: &Remote, to: &Remote, object: LtxObject, ours: Fingerprint
     }
 }
 
-/// Merges what `from` has, up to `limit`, into a snapshot in `to`; returns its header. It must go beyond
-/// `after`.
+/// Merges what `from` has, up to `limit`, into a snapshot in `to`; returns its header. It must go
+/// beyond `after`.
 pub async fn begin_anew(from: &Remote, to: &Remote, after: Option<Txid>, limit: Txid) -> Result<Header, Trouble> {
     let mut inputs = inputs(&from.listing().await?, limit);
     loop {

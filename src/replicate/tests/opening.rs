@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Armed means that the WAL is pinned: whatever the application commits from then on is captured before a checkpoint frees it.
+/// Armed means that the WAL is pinned: whatever the application commits from then on is captured
+/// before a checkpoint frees it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn once_the_application_may_start_no_checkpoint_takes_a_commit_away() {
     let mut rig = Rig::new(|_| {});
@@ -19,7 +20,8 @@ async fn once_the_application_may_start_no_checkpoint_takes_a_commit_away() {
     rig.assert_restores();
 }
 
-/// As long as something keeps the database from being armed, the application is not started, and it hears of no wait.
+/// As long as something keeps the database from being armed, the application is not started, and it
+/// hears of no wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_locked_keeps_the_application_waiting() {
     let mut rig = Rig::new(|settings| settings.tuning.busy_timeout = Duration::from_millis(50));

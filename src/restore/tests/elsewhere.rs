@@ -1,4 +1,4 @@
-//! Replicas that are in the layout of another store, or where nobody looks for them.
+//! Replicas that are in the layout of another store, or where they are not looked for.
 
 use super::*;
 use crate::restore::testing::history::as_in_a_directory;

@@ -105,8 +105,8 @@ async fn a_listing_that_cannot_be_understood_is_an_error() {
     }
 }
 
-/// AWS and its like: `/data/app.db` and `data/app.db` are two places, and the second is somebody
-/// else's.
+/// AWS and its like: `/data/app.db` and `data/app.db` are two places, and the second is another
+/// owner's.
 #[tokio::test]
 async fn a_server_that_keeps_keys_is_not_asked_for_the_neighbours_backup() {
     for (status, expected) in [(404, None), (403, Some("Denied")), (400, Some("Permanent")), (200, Some("found"))] {

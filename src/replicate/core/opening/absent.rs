@@ -1,6 +1,7 @@
-//! There is no database yet: it is looked for until one lies there, or it is time to end. A path that is wrong by one letter
-//! looks like an application that has not created its database yet, so it is said after a moment, again each minute, and at
-//! the end (`replicate/absent.rs` has the words).
+//! There is no database yet: it is looked for until one lies there, or it is time to end. A path
+//! that is wrong by one letter looks like an application that has not created its database yet, so
+//! it is said after a moment, again each minute, and at the end (`replicate/absent.rs` has the
+//! words).
 
 use std::time::Duration;
 

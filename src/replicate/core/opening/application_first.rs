@@ -1,5 +1,6 @@
-//! After a run in which the application kept the database to itself: opened by us first, it would be closed to the application,
-//! which would die without saying why. So the application opens it first, and is told what is wrong (`exclusive.rs`).
+//! After a run in which the application kept the database to itself: opened by us first, it would
+//! be closed to the application, which would die without saying why. So the application opens it
+//! first, and is told what is wrong (`exclusive.rs`).
 
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ impl ApplicationFirst {
                 *self = Self::Waiting { until: now.instant + OPENS_WITHIN, next_look: now.instant };
             }
             (Event::Finish(_), Self::Waiting { .. }) => return Some(arm(now)),
-            // Somebody is alone with it, so that opening it changes nothing, or nobody will be.
+            // A program is alone with it, so that opening it changes nothing, or none will be.
             (Event::Done(Done::Locks(Ok(locked))), Self::Looking { until }) => {
                 if locked != Locked::No || now.instant >= *until || common.is_ending() {
                     return Some(arm(now));

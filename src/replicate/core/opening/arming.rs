@@ -1,7 +1,9 @@
-//! The database is opened and its WAL pinned; while something keeps it busy, again and again until the deadline.
+//! The database is opened and its WAL pinned; while something keeps it busy, again and again until
+//! the deadline.
 //!
-//! A program that keeps it to itself for good is named, once the application may run (`exclusive.rs`). A database that looks
-//! damaged may still be on its way to this path, by `cp` for example: that ends when nothing is written any more.
+//! A program that keeps it to itself for good is named, once the application may run
+//! (`exclusive.rs`). A database that looks damaged may still be on its way to this path, by `cp`
+//! for example: that ends when nothing is written any more.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! What happens to an opening, and what it asks for in return.
 //!
-//! `D` is the open database: it is handed on to whoever replicates it, and nobody here looks into it.
+//! `D` is the open database: it is handed on to whoever replicates it, and nothing here looks into
+//! it.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,14 +1,16 @@
-//! A program keeps the database to itself with `PRAGMA locking_mode=EXCLUSIVE`: it cannot be replicated. Pure: the note
-//! itself is in `state/exclusive.rs`.
+//! A program keeps the database to itself with `PRAGMA locking_mode=EXCLUSIVE`: it cannot be
+//! replicated. Pure: the note itself is in `state/exclusive.rs`.
 //!
-//! At the first start of such an application there is no database yet: it takes the lock, and arming waits for it. At the next
-//! start arming would come first, and the application would die of "database is locked" without a word why. Both shall go alike:
-//! when the lock is found, it is noted for the next start, which then lets the application open the database first; and each time the
-//! application that has the lock is stopped and named, because it runs without a backup.
+//! At the first start of such an application there is no database yet: it takes the lock, and
+//! arming waits for it. At the next start arming would come first, and the application would die of
+//! "database is locked" without a word why. Both shall go alike: when the lock is found, it is
+//! noted for the next start, which then lets the application open the database first; and each time
+//! the application that has the lock is stopped and named, because it runs without a backup.
 //!
-//! A transaction in a rollback mode may be alone with the database for a long time, too. But one that writes to the database has a
-//! journal until it ends: a database that changes beside a journal without content has seen a commit, after which the lock was
-//! kept. Where no such proof comes, it takes longer, and the database must have stood still.
+//! A transaction in a rollback mode may be alone with the database for a long time, too. But one
+//! that writes to the database has a journal until it ends: a database that changes beside a
+//! journal without content has seen a commit, after which the lock was kept. Where no such proof
+//! comes, it takes longer, and the database must have stood still.
 
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::sqlite::{Holder, Journal, Locked};
 
-/// How long somebody must have been alone with the database without a break.
+/// How long a program must have been alone with the database without a break.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same without a proof that it is no transaction.
 const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(60);
@@ -27,7 +29,7 @@ pub(super) struct Exclusive {
     held: Option<Held>,
 }
 
-/// Somebody is alone with the database.
+/// A program is alone with the database.
 #[derive(Debug)]
 struct Held {
     last: Holder,
@@ -64,7 +66,8 @@ impl Held {
 }
 
 impl Exclusive {
-    /// Takes in a look at the lock; returns who is alone with the database for good, once for each [`PATIENCE`].
+    /// Takes in a look at the lock; returns who is alone with the database for good, once for each
+    /// [`PATIENCE`].
     pub fn see(&mut self, locked: Locked, now: Instant) -> Option<Holder> {
         let Locked::Exclusively(holder) = locked else {
             self.held = None;
@@ -90,7 +93,7 @@ mod tests {
         Locked::Exclusively(Holder { name: name.into(), is_wal, journal, size_and_time: (len, 0, 0) })
     }
 
-    /// Looks each second at what `at` shows; after how many of them somebody is found.
+    /// Looks each second at what `at` shows; after how many of them a program is found.
     fn found_after(at: impl Fn(u64) -> Locked) -> Option<u64> {
         let (start, mut exclusive) = (Instant::now(), Exclusive::default());
         (0..100).find(|second| exclusive.see(at(*second), start + Duration::from_secs(*second)).is_some())

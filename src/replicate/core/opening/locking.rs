@@ -1,4 +1,5 @@
-//! A database is replicated by one process at a time: another one stands by, runs its application, and takes over.
+//! A database is replicated by one process at a time: another one stands by, runs its application,
+//! and takes over.
 
 use tokio::time::Instant;
 

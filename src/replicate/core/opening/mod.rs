@@ -1,8 +1,8 @@
 //! Before replication: when the application may start, and when the database is armed.
 //!
-//! [`Opening::on_event`] takes what happened and returns what to do; `open.rs` carries it out, and `sim/` does the same with a
-//! model of the disk. No commit can be missed once the database is open and its WAL pinned, so the application waits for
-//! that, except where there is nothing to miss:
+//! [`Opening::on_event`] takes what happened and returns what to do; `open.rs` carries it out, and
+//! `sim/` does the same with a model of the disk. No commit can be missed once the database is open
+//! and its WAL pinned, so the application waits for that, except where there is nothing to miss:
 //!
 //! ```text
 //! state               ends when                   meanwhile the application may start, if
@@ -19,8 +19,8 @@
 //! handed over to `super::Core`, which says `Armed` as soon as the bucket does not stand against it (`gate.rs`)
 //! ```
 //!
-//! One order is under way at a time. A stop is heard in every state; what was asked before it is asked once more, because the
-//! application may have done something in its last moment.
+//! One order is under way at a time. A stop is heard in every state; what was asked before it is
+//! asked once more, because the application may have done something in its last moment.
 //!
 //! ```text
 //!   event.rs              what happens, and what is asked for
@@ -54,7 +54,8 @@ use arming::Arming;
 pub use event::{Armed, Done, Effect, Event, Extent, Notice, Opened, Order, Outcome};
 use locking::Locking;
 
-/// How often a standby asks for the lock, and how often the database is tried while something keeps it busy.
+/// How often a standby asks for the lock, and how often the database is tried while something keeps
+/// it busy.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What an opening is told once.

@@ -17,7 +17,8 @@ pub enum Broken {
     ResetsTooEarly,
     /// The application is started before it is allowed to.
     StartsTheApplicationFirst,
-    /// The application is allowed to start as soon as the lock is taken: before the database is armed.
+    /// The application is allowed to start as soon as the lock is taken: before the database is
+    /// armed.
     StartsBeforeArming,
     /// The database is called armed before its WAL is pinned.
     PinsTheWalLater,
@@ -39,9 +40,11 @@ pub enum Broken {
     TakesFilesForOurs,
     /// Another database goes over the history.
     ShipsStrangers,
-    /// The file is taken for the one that was replicated before it is compared, because what waited beside it is uploaded.
+    /// The file is taken for the one that was replicated before it is compared, because what waited
+    /// beside it is uploaded.
     KnowsTooEarly,
-    /// When a database is opened again, commits that are not in its WAL any more are taken for captured.
+    /// When a database is opened again, commits that are not in its WAL any more are taken for
+    /// captured.
     MissesWhatCameWhileClosed,
     /// Local files that a mirror has are merged, and get other numbers.
     MergesWhatMirrorsHave,

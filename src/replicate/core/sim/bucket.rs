@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use crate::clock::Dice;
 
-/// A state of a database: the commits that made it, oldest first. Every commit of a history has a number of its own.
+/// A state of a database: the commits that made it, oldest first. Every commit of a history has a
+/// number of its own.
 pub type Content = Rc<Vec<u32>>;
 
 /// What a level-0 object holds.

@@ -46,8 +46,8 @@ impl Callers {
         self.waiting.iter().filter(|caller| caller.node == node).map(|caller| caller.id).collect()
     }
 
-    /// What was committed when it was asked for must be in the bucket, and nobody is told too early
-    /// that there was no time.
+    /// What was committed when it was asked for must be in the bucket, and no caller is told too
+    /// early that there was no time.
     pub fn answered(
         &mut self,
         id: SyncId,
@@ -68,7 +68,7 @@ impl Callers {
         }
     }
 
-    /// Nobody waits longer than the deadline.
+    /// No caller waits longer than the deadline.
     pub fn check(&self, now_ms: u64) -> Result<(), Violation> {
         match self.waiting.iter().find(|caller| now_ms > caller.by_ms + LATE_MS) {
             Some(caller) => Err(format!("{:?} on node {} waits beyond its deadline", caller.id, caller.node)),

@@ -1,4 +1,5 @@
-//! What a node gives its mirror while the bucket is away: it must be the same that the bucket gets in the end.
+//! What a node gives its mirror while the bucket is away: it must be the same that the bucket gets
+//! in the end.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,8 @@ use crate::ltx::Txid;
 pub struct Mirror {
     /// The core has said that it may have the local files.
     pub is_served: bool,
-    /// Another node has gone on in the bucket: what this one gives to the mirror is a branch of its own.
+    /// Another node has gone on in the bucket: what this one gives to the mirror is a branch of its
+    /// own.
     is_apart: bool,
     /// What it has and the bucket does not.
     beyond: BTreeMap<u64, Object>,
@@ -57,7 +59,8 @@ impl Mirror {
         if last.object.content != disk.content {
             return Err(format!("TXID {kept} was said to hold every commit, and does not"));
         }
-        // A mirror that was not given it, or has another one from a branch of its own, does not confirm it.
+        // A mirror that was not given it, or has another one from a branch of its own, does not
+        // confirm it.
         match self.given.get(&kept.get()) {
             Some(object) if object.made_by == last.object.made_by && object.content != disk.content => {
                 Err(format!("the mirror has TXID {kept}, and it does not hold every commit"))

@@ -1,4 +1,5 @@
-//! Ten thousand histories: the pure core under a seeded scheduler, with a model of the database and of the bucket.
+//! Ten thousand histories: the pure core under a seeded scheduler, with a model of the database and
+//! of the bucket.
 //!
 //! ```text
 //!   world.rs   one clock, one queue of what is under way, the bucket, the nodes; kills, restarts, faults; world/opening.rs: a

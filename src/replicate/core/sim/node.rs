@@ -1,5 +1,5 @@
-//! One node: its disk, its application, and its core. Effects are carried out as `open.rs`, `driver.rs` and what they call do
-//! it, on a model of the database.
+//! One node: its disk, its application, and its core. Effects are carried out as `open.rs`,
+//! `driver.rs` and what they call do it, on a model of the database.
 
 mod idle;
 mod opening;
@@ -39,7 +39,7 @@ pub struct Batch {
 pub enum File {
     #[default]
     Missing,
-    /// Somebody copies it there, and so much has come.
+    /// It is being copied there, and so much has come.
     Part(u64),
     Database,
 }
@@ -122,7 +122,8 @@ pub struct Process {
 /// What has happened since the connections were closed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Closed {
-    /// The application has started the WAL over, and commits went with it that nobody has captured.
+    /// The application has started the WAL over, and commits went with it that are captured
+    /// nowhere.
     pub has_lost_commits: bool,
 }
 
@@ -216,7 +217,8 @@ impl Node {
             progress: Progress::Unknown { last: 0, reason: ImageReason::FirstBackup },
             batch: None,
             suspected: None,
-            // Nothing is left of what an earlier life had in the WAL, and what was committed before it was pinned may be gone.
+            // Nothing is left of what an earlier life had in the WAL, and what was committed before
+            // it was pinned may be gone.
             wal_from: self.disk.content.len(),
             was_opened: application == Application::Runs,
             is_new,

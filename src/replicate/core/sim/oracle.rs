@@ -1,4 +1,5 @@
-//! What must hold after every step, and at the end. It looks at the bucket and the disks only, never into a core.
+//! What must hold after every step, and at the end. It looks at the bucket and the disks only,
+//! never into a core.
 
 use super::bucket::{Bucket, Object};
 use super::node::Batch;
@@ -8,8 +9,9 @@ pub type Violation = String;
 
 #[derive(Debug, Default)]
 pub struct Oracle {
-    /// An older copy of the database has become the newest state, as `start.rs` says: what came after it is restorable only by its
-    /// TXID, so the newest state need not hold every commit any more.
+    /// An older copy of the database has become the newest state, as `start.rs` says: what came
+    /// after it is restorable only by its TXID, so the newest state need not hold every commit any
+    /// more.
     pub older_copy_won: bool,
     /// Commits of databases that have nothing to do with the history.
     pub strange: std::collections::BTreeSet<u32>,

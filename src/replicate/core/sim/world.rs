@@ -1,4 +1,5 @@
-//! One clock, one queue of what is under way, one bucket, two nodes: and everything that can happen to them.
+//! One clock, one queue of what is under way, one bucket, two nodes: and everything that can happen
+//! to them.
 
 mod effects;
 mod files;
@@ -31,7 +32,7 @@ const BUDGET: u64 = 60;
 const TURNS: u64 = 60;
 /// With nothing in the way, everything must be in the bucket after this time.
 const PEACE_MS: u64 = 120_000;
-/// A request that nobody answers fails after this time.
+/// A request without an answer fails after this time.
 const GIVEN_UP_MS: u64 = 20_000;
 /// Until a WAL that a reader has kept is reset.
 const READER_AFTERMATH_MS: u64 = 500;
@@ -42,7 +43,8 @@ const COMMITS_PER_SYNC: u64 = 40;
 /// Between the deadline and the end.
 const LATE_MS: u64 = 200;
 
-/// Something that comes at its time. `life` tells whether the process that asked for it still lives.
+/// Something that comes at its time. `life` tells whether the process that asked for it still
+/// lives.
 #[derive(Debug)]
 enum Due {
     Timer {
@@ -122,7 +124,8 @@ pub struct World {
     fenced_at: [Option<u64>; NODES],
     /// The order that has the database and waits for the bucket.
     lent: [Option<LocalOrder>; NODES],
-    /// Commits in the WAL when it began: a reader may have kept them, and its end alone does not interrupt the order.
+    /// Commits in the WAL when it began: a reader may have kept them, and its end alone does not
+    /// interrupt the order.
     lent_with: [u64; NODES],
     /// Events at the same moment: a core that never rests is a defect.
     at_once: u32,
@@ -238,7 +241,7 @@ impl World {
         self.callers.gone(node);
     }
 
-    /// Somebody asks for a sync.
+    /// A caller asks for a sync.
     fn ask(&mut self, node: usize, patience_ms: u64, is_in_peace: bool) -> Result<(), Violation> {
         if self.nodes[node].process.is_none() {
             return Ok(());

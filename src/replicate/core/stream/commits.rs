@@ -8,7 +8,8 @@ use super::super::{Common, Lane, Now, Plan, State};
 use super::{Closed, Effect, LocalOrder, Outcome, Report, Streaming};
 use crate::clock::Backoff;
 
-/// From the last byte of a commit in the WAL to its publication in the wal-index, at most, if nothing has to be synced.
+/// From the last byte of a commit in the WAL to its publication in the wal-index, at most, if
+/// nothing has to be synced.
 const PUBLISH_TIME: Duration = Duration::from_micros(500);
 /// Where every change is told, only every so-many'th poll is made.
 const QUIET_INTERVALS: u32 = 15;
@@ -20,10 +21,12 @@ pub(super) enum Wal {
     Quiet { since: Instant, poll_at: Instant },
     /// Something has.
     Changed,
-    /// It is looked whether there are frames beyond the last capture. `quiet_since`: without being told of a change.
+    /// It is looked whether there are frames beyond the last capture. `quiet_since`: without being
+    /// told of a change.
     Glancing { quiet_since: Option<Instant> },
-    /// There are. Where a capture finds no commit in them, the writer has not published it yet, and when it does, in the wal-index,
-    /// no event tells: look again very soon, and less and less often if it is a long transaction.
+    /// There are. Where a capture finds no commit in them, the writer has not published it yet, and
+    /// when it does, in the wal-index, no event tells: look again very soon, and less and less
+    /// often if it is a long transaction.
     Ahead { again_at: Instant, backoff: Backoff },
     /// Nothing has for a while: the connections are closed.
     Closed(Closed),
@@ -101,7 +104,8 @@ impl Streaming {
         }
     }
 
-    /// The queue is empty and the database free: resets the WAL if that is due, else looks for commits. `Some` at the end.
+    /// The queue is empty and the database free: resets the WAL if that is due, else looks for
+    /// commits. `Some` at the end.
     pub(super) fn look_for_commits(&mut self, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
         let is_ending = common.finish.is_called_for();
         if !is_ending && common.reset_if_due(now, plan) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Wal::Quiet ──for a while──▶ Closing ──▶ Waiting ◀─nothing──▶ Glancing    every so often, in case an event is missed
-//!      ▲  somebody is in the way ──┘           │                    │
+//!      ▲  something in the way ────┘           │                    │
 //!      │                                       │ an event, a sync,  │ a change
 //!      │                                       ▼ the end            ▼
 //!   Wal::Changed ◀──────────────── Opening ◀── Wanted ◀─────────────┘

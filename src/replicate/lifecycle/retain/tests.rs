@@ -1,4 +1,5 @@
-//! Tables, and random histories: whatever goes, every moment of the window restores what it restored before.
+//! Tables, and random histories: whatever goes, every moment of the window restores what it
+//! restored before.
 
 use std::cell::RefCell;
 
@@ -47,7 +48,8 @@ fn what_a_mark_needs_stays_until_it_has_expired() {
     assert_eq!((sorted(&until.delete), until.next_ms), (vec![(0, 2, 2), (0, 3, 3), (1, 4, 6)], Some(3000)));
     assert_eq!(at(2000, &[marked(5, Some(3000)), marked(5, Some(4000))]).next_ms, Some(4000), "the longest counts");
     assert_eq!(sorted(&at(3000, &[marked(5, Some(3000))]).delete), [l0.as_slice(), &all].concat(), "expired");
-    // A snapshot that is no base any more, and what nothing reaches, changes nothing for the others.
+    // A snapshot that is no base any more, and what nothing reaches, changes nothing for the
+    // others.
     assert_eq!(sorted(&at(2000, &[marked(6, None)]).delete), [l0.as_slice(), &all].concat(), "the snapshot is it");
     assert_eq!(sorted(&at(2000, &[marked(1, None)]).delete), [l0.as_slice(), &all[..2]].concat());
 }
@@ -266,7 +268,8 @@ impl History {
                 names(self.listing.objects())
             );
             if was != is {
-                // Only as Litestream loses it: single uploads that are old enough and part of a compacted file.
+                // Only as Litestream loses it: single uploads that are old enough and part of a
+                // compacted file.
                 let l0_window = self.now_ms - super::super::schedule::ms(policy().l0_retention);
                 let (was, is) = (was.expect("before"), is.expect("after"));
                 assert!(is < was && self.times[is as usize + 1] < l0_window, "{was} became {is} at {moment}");

@@ -87,7 +87,8 @@ fn a_first_image_alone_is_no_work() {
 
 #[test]
 fn the_first_image_is_a_snapshot_before_level_1_goes_on_behind_it() {
-    // Litestream deletes from level 0 what level 1 is past: without a snapshot nothing could be restored any more.
+    // Litestream deletes from level 0 what level 1 is past: without a snapshot nothing could be
+    // restored any more.
     let mut scene = Scene::new(&[(0, 1, 1, 103), (0, 2, 2, 104)]);
     assert_eq!(scene.at(109), Step::Wait(Some(110)));
     assert_eq!(told(scene.at(110)), compact(9, &[(0, 1, 1)]));
@@ -102,7 +103,8 @@ fn the_first_image_is_a_snapshot_before_level_1_goes_on_behind_it() {
 
 #[test]
 fn what_a_snapshot_ends_with_is_looked_into_however_small_it_is() {
-    // An image of another page size, of an earlier run: whoever took it for less would merge it with what came before.
+    // An image of another page size, of an earlier run: whoever took it for less would merge it
+    // with what came before.
     let objects = [(9, 1, 1, 103), (2, 2, 3, 103), (0, 4, 4, 104), (9, 1, 4, 104), (0, 5, 5, 105)];
     assert_eq!(Scene::new(&objects).at(110), Step::Probe(object((0, 4, 4, 104))));
     assert_eq!(told(Scene::new(&objects).with_images(&[4]).at(110)), compact(1, &[(0, 5, 5)]));

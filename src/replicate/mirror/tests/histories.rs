@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// The first replica is taken out of the configuration for a while, and then put back: it has less than the mirror, and what it has
-/// is not in the mirror any more by itself.
+/// The first replica is taken out of the configuration for a while, and then put back: it has less
+/// than the mirror, and what it has is not in the mirror any more by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_replica_that_was_left_out_for_a_while_gets_what_it_lacks() {
     for is_compacted in [false, true] {

@@ -7,7 +7,8 @@ use crate::db::ImageReason;
 use crate::replicate::core::{LocalDone, LocalOrder};
 
 impl Node {
-    /// The application commits, and its own checkpoint may let the WAL start over when nobody keeps it from that.
+    /// The application commits, and its own checkpoint may let the WAL start over when no reader
+    /// keeps it from that.
     pub fn checkpoint_of_application(&mut self) {
         if let Some(Closed { has_lost_commits }) = self.process.as_mut().and_then(|process| process.closed.as_mut()) {
             *has_lost_commits = true;

@@ -1,4 +1,5 @@
-//! A process that does not replicate yet: its opening, the application meanwhile, and the orders, carried out as `open.rs` does it.
+//! A process that does not replicate yet: its opening, the application meanwhile, and the orders,
+//! carried out as `open.rs` does it.
 
 use super::super::broken::Broken;
 use super::super::oracle::Violation;
@@ -46,7 +47,8 @@ impl Node {
         self.starts
     }
 
-    /// The application may start: only where no commit can be missed, or where there is nothing to miss (I5).
+    /// The application may start: only where no commit can be missed, or where there is nothing to
+    /// miss (I5).
     pub fn may_start(&self, ready: Ready) -> Result<(), Violation> {
         let is_true = match ready {
             Ready::Armed => false,

@@ -1,4 +1,5 @@
-//! Orders of a core, carried out as `disk.rs`, `start.rs` and `difference/` do it, on a model of the database.
+//! Orders of a core, carried out as `disk.rs`, `start.rs` and `difference/` do it, on a model of
+//! the database.
 
 use super::super::broken::Broken;
 use super::super::bucket::{Bucket, Content, Created, Object};
@@ -12,7 +13,8 @@ use crate::replicate::core::{
 use crate::replicate::difference::judge::{Found, Local, Scope, Verdict, judge};
 
 impl Node {
-    /// Carries out an order that waits for nothing but the disk; the others come with the bucket's answer.
+    /// Carries out an order that waits for nothing but the disk; the others come with the bucket's
+    /// answer.
     pub fn carry_out(&mut self, order: LocalOrder, around: &mut Surroundings) -> Result<LocalDone, Violation> {
         if let Some(done) = self.carry_out_on_replaced(order)? {
             return Ok(done);
@@ -68,7 +70,8 @@ impl Node {
         })
     }
 
-    /// A step of the search for the place from which to go on (`start.rs`), as the bucket stands now.
+    /// A step of the search for the place from which to go on (`start.rs`), as the bucket stands
+    /// now.
     pub fn start_step(&mut self, order: StartOrder, around: &mut Surroundings) -> Result<StartDone, Violation> {
         match order {
             StartOrder::Ask(question) => return Ok(StartDone::Told(self.answer(question, around))),
@@ -113,7 +116,8 @@ impl Node {
                     None => newest.filter(|(number, _)| *number == txid.get()).map(|(_, object)| object.content),
                 };
                 let Some(content) = there else { return Answer::Continues(Err(ImageReason::LocalChanges)) };
-                // Only a WAL that has all that came after can prove it, and not always; a note can, of a restored file.
+                // Only a WAL that has all that came after can prove it, and not always; a note can,
+                // of a restored file.
                 let is_lucky = around.dice.roll(5) > 0 || self.disk.restored_to == Some(txid.get());
                 let has_all = content.len() >= self.process_mut().wal_from;
                 let is_proved = is_lucky && has_all && self.disk.content.starts_with(&content);
@@ -130,7 +134,8 @@ impl Node {
         }
     }
 
-    /// Compares the unverified image with the end of the history, as `difference/` does: by the same verdict.
+    /// Compares the unverified image with the end of the history, as `difference/` does: by the
+    /// same verdict.
     pub fn compare(&mut self, around: &mut Surroundings) -> Result<(), Trouble> {
         let Some(image) = self.process_mut().batch.clone() else { return Ok(()) };
         let last = image.txid - 1;
@@ -150,7 +155,8 @@ impl Node {
         let found = self.found(&image.object.content, &base, around.bucket);
         let verdict = judge(local, &found);
         if !image.object.content.starts_with(&base) && matches!(verdict, Verdict::Difference | Verdict::Image(_)) {
-            // What equals an earlier state is taken for an older copy that somebody has put there on purpose.
+            // What equals an earlier state is taken for an older copy that was put there on
+            // purpose.
             around.oracle.older_copy_won = true;
         }
         match verdict {
@@ -168,7 +174,8 @@ impl Node {
             Verdict::Image(_) => self.prepare(Batch { kind: BatchKind::Image(ImageReason::LocalChanges), ..image })?,
             Verdict::Beginning(reason, _) => self.prepare(Batch { kind: BatchKind::Rebase(reason), ..image })?,
         }
-        // What was compared is the file that is open, and the note is of the one that lies there now.
+        // What was compared is the file that is open, and the note is of the one that lies there
+        // now.
         self.disk.is_known |= !self.is_replaced();
         self.process_mut().suspected = None;
         Ok(())

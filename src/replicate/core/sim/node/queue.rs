@@ -1,4 +1,5 @@
-//! What a node captures, what waits for the bucket in memory and in local files, and when the WAL is reset.
+//! What a node captures, what waits for the bucket in memory and in local files, and when the WAL
+//! is reset.
 
 use std::rc::Rc;
 

@@ -1,4 +1,5 @@
-//! What a core asks for is carried out, or begins and comes later; and what must hold after every step.
+//! What a core asks for is carried out, or begins and comes later; and what must hold after every
+//! step.
 
 use super::super::broken::Broken;
 use super::super::bucket::Weather;
@@ -143,16 +144,17 @@ impl World {
         }
     }
 
-    /// What waits in the WAL is within the budget, and nobody overstays a deadline.
+    /// What waits in the WAL is within the budget, and no node overstays a deadline.
     pub(super) fn check_limits(&mut self) -> Result<(), Violation> {
         self.callers.check(self.now_ms)?;
         (0..self.nodes.len()).try_for_each(|node| self.check_opening(node))?;
         for node in &mut self.nodes {
             node.mirror.agrees(node.number, &self.bucket)?;
             let Some(process) = &node.process else { continue };
-            // Each commit is a millisecond at full speed: what an order, a measurement and a reset take comes on top.
-            // Where nothing can be numbered yet, and a reader keeps the WAL, nothing can be done. A file that is not
-            // open yet has a WAL that only its application makes shorter.
+            // Each commit is a millisecond at full speed: what an order, a measurement and a reset
+            // take comes on top. Where nothing can be numbered yet, and a reader keeps the WAL,
+            // nothing can be done. A file that is not open yet has a WAL that only its application
+            // makes shorter.
             let is_kept = self.now_ms < self.reader_until + READER_AFTERMATH_MS || node.is_replaced();
             let backlog = node.backlog() as u64;
             if process.is_open && !is_kept && backlog > 3 * BUDGET + 200 + self.lent_with[node.number] {

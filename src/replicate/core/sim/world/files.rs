@@ -1,4 +1,4 @@
-//! Somebody puts another file in the place of a database, or copies one there.
+//! Another file is put in the place of a database, or copied there.
 
 use super::super::bucket::Content;
 use super::super::node::{File, Replaced};
@@ -7,7 +7,8 @@ use super::{Due, World};
 use crate::replicate::core::opening::Event;
 
 impl World {
-    /// Somebody puts another file in the place of the database, while nothing runs; the notes beside it stay.
+    /// Another file is put in the place of the database, while nothing runs; the notes
+    /// beside it stay.
     pub(super) fn replace_file(&mut self, node: usize) {
         let len = u64::try_from(self.nodes[node].disk.content.len()).expect("few");
         if len == 0 || self.bucket.newest().is_none() {
@@ -29,7 +30,8 @@ impl World {
         (disk.content, disk.is_known, disk.restored_to) = (content, false, None);
     }
 
-    /// The same while it is replicated: by its own maintenance, with the same commits, or by a stranger.
+    /// The same while it is replicated: by its own maintenance, with the same commits, or by a
+    /// stranger.
     pub(super) fn replace_running(&mut self, node: usize) {
         let this = &self.nodes[node];
         let len = u64::try_from(this.disk.content.len()).expect("few");
@@ -56,7 +58,7 @@ impl World {
         Content::new((first..=self.commits).collect())
     }
 
-    /// Somebody copies a database there, which takes a while, or never ends.
+    /// A database is copied there, which takes a while, or never ends.
     pub(super) fn copy_begins(&mut self, node: usize) {
         if self.nodes[node].disk.file != File::Missing {
             return;

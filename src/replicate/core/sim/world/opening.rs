@@ -51,7 +51,8 @@ impl World {
         self.nodes[node].starting = None;
     }
 
-    /// The application of a process that does not replicate yet stops, if there is one, and then it is time to end.
+    /// The application of a process that does not replicate yet stops, if there is one, and then it
+    /// is time to end.
     pub(super) fn stop_opening(&mut self, node: usize) {
         let pause = self.dice.roll(100);
         if let Some(starting) = &self.nodes[node].starting {
@@ -126,7 +127,7 @@ impl World {
             Effect::Exclusive(_) => self.stop_opening(node),
             Effect::End(Outcome::Armed(armed)) => self.armed(node, armed)?,
             Effect::End(_) => self.nodes[node].starting = None,
-            // Nobody takes turns here.
+            // There are no turns here.
             Effect::Say(_) | Effect::Hurry => {}
         }
         Ok(())
@@ -194,7 +195,8 @@ impl World {
         self.tell(node, CoreEvent::Woke)
     }
 
-    /// Nothing is in the way: what can be armed is armed, and where there is nothing to miss, the application runs.
+    /// Nothing is in the way: what can be armed is armed, and where there is nothing to miss, the
+    /// application runs.
     pub(super) fn must_have_opened(&self, node: usize) -> Result<(), Violation> {
         let this = &self.nodes[node];
         let Some(starting) = &this.starting else { return Ok(()) };
@@ -207,7 +209,7 @@ impl World {
         }
     }
 
-    /// Nobody overstays a deadline before replication either.
+    /// No deadline passes before replication either.
     pub(super) fn check_opening(&self, node: usize) -> Result<(), Violation> {
         let deadline = self.nodes[node].starting.as_ref().and_then(|starting| starting.deadline_ms);
         match deadline.is_some_and(|at| self.now_ms > at + LATE_MS) {

@@ -23,7 +23,8 @@ pub enum Fate {
     Hangs {
         carried_out: bool,
     },
-    /// A LIST that lags behind, a body that is kept in part, a delete that deletes nothing: and answered as if all were well.
+    /// A LIST that lags behind, a body that is kept in part, a delete that deletes nothing: and
+    /// answered as if all were well.
     Lies,
 }
 
@@ -52,7 +53,7 @@ pub struct Object {
     pub ltx: LtxObject,
     /// It is what its name says, whole.
     pub is_sound: bool,
-    /// Somebody else put it there.
+    /// Another writer put it there.
     pub is_foreign: bool,
     pub is_image: bool,
 }

@@ -21,7 +21,7 @@ pub struct Made {
 }
 
 impl World {
-    /// Somebody marks the newest state, or an older one that can be restored now.
+    /// A user marks the newest state, or an older one that can be restored now.
     pub fn make_a_mark(&mut self) {
         let newest = self.times.newest();
         let older = self.dice.roll(3) == 0;

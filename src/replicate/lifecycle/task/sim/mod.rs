@@ -1,4 +1,5 @@
-//! Histories of a replica that grows old: what `task.rs` plans and applies, under a seeded scheduler, with a model of the bucket.
+//! Histories of a replica that grows old: what `task.rs` plans and applies, under a seeded
+//! scheduler, with a model of the bucket.
 //!
 //! ```text
 //!   world.rs    three clocks, one queue of what is under way; kills, faults
@@ -11,7 +12,8 @@
 //!   broken.rs   executors that are wrong on purpose: each must be caught
 //! ```
 //!
-//! A history is a function of its seed: `scripts/simulate maintenance 17` replays one and prints what happened.
+//! A history is a function of its seed: `scripts/simulate maintenance 17` replays one and prints
+//! what happened.
 
 mod broken;
 mod bucket;

@@ -1,4 +1,5 @@
-//! What must hold after every step, and at the end. It looks at the bucket only, never into what a process knows.
+//! What must hold after every step, and at the end. It looks at the bucket only, never into what a
+//! process knows.
 
 use super::bucket::{Bucket, Object};
 use crate::ltx::Txid;
@@ -23,7 +24,8 @@ pub struct Restore {
 
 /// The wall clock's view of the history.
 pub struct Times {
-    /// What every commit is stamped with, from TXID 1 on; or when it really was, if that is earlier.
+    /// What every commit is stamped with, from TXID 1 on; or when it really was, if that is
+    /// earlier.
     pub committed_ms: Vec<i64>,
     /// The latest moment that any clock has shown.
     pub latest_ms: i64,
@@ -46,8 +48,8 @@ impl Times {
         object.modified_ms.min(committed) > self.latest_ms - ms(policy.l0_retention)
     }
 
-    /// Whether this plan must stay possible: it makes a state of the window, and no upload in it is so old that only the compacted
-    /// files that hold it count.
+    /// Whether this plan must stay possible: it makes a state of the window, and no upload in it is
+    /// so old that only the compacted files that hold it count.
     pub fn is_promised(&self, files: &[&LtxObject], policy: &Policy) -> bool {
         let Some(last) = files.last() else { return false };
         last.max_txid == self.newest()
@@ -74,7 +76,8 @@ pub fn promised(truth: &Listing, times: &Times, policy: &Policy, gone: &[Object]
     ends
 }
 
-/// Objects go: every state that was promised is still restorable, restores under way find their files, strangers stay.
+/// Objects go: every state that was promised is still restorable, restores under way find their
+/// files, strangers stay.
 pub fn deleted(
     before: &[Txid],
     gone: &[Object],

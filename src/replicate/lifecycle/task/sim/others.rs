@@ -1,4 +1,5 @@
-//! What happens beside the work: the writer ships, the wall clock is set, restores begin, strangers lie in the bucket.
+//! What happens beside the work: the writer ships, the wall clock is set, restores begin, strangers
+//! lie in the bucket.
 
 use bytes::Bytes;
 
@@ -62,7 +63,7 @@ impl World {
         self.count.jumps += 1;
     }
 
-    /// Somebody lists the bucket and begins to read.
+    /// A reader lists the bucket and begins to read.
     pub fn begin_restore(&mut self) {
         self.look_at_the_clocks();
         let newest = self.times.newest();

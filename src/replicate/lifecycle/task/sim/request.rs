@@ -28,7 +28,7 @@ pub enum Request {
         output: LtxObject,
         inputs: Vec<Object>,
     },
-    /// `existed`: somebody has put it there before.
+    /// `existed`: it was there before.
     Verify {
         output: LtxObject,
         existed: bool,

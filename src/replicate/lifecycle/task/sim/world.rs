@@ -1,4 +1,5 @@
-//! Three clocks, one queue of what is under way, one writer, one bucket, restores under way: and all that can happen to them.
+//! Three clocks, one queue of what is under way, one writer, one bucket, restores under way: and
+//! all that can happen to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -26,11 +27,12 @@ pub const EPOCH_MS: i64 = 1_700_000_000_000;
 pub const MINUTE_MS: u64 = 60_000;
 /// Things that happen to a world before it is left in peace.
 const TURNS: u64 = 40;
-/// A request that nobody answers fails after this time.
+/// A request without an answer fails after this time.
 const GIVEN_UP_MS: u64 = 30_000;
 /// With nothing in the way, all that is due is done after this time.
 const PEACE_MS: u64 = 24 * 60 * MINUTE_MS;
-/// LISTs in peace that may lead to nothing: what is due at some time is said without knowing what others do.
+/// LISTs in peace that may lead to nothing: what is due at some time is said without knowing what
+/// others do.
 const IN_VAIN_MAX: u32 = 10;
 
 fn policy() -> Policy {
@@ -49,7 +51,8 @@ fn policy() -> Policy {
     }
 }
 
-/// Something that comes at its time. `life` tells whether the process that asked for it still lives.
+/// Something that comes at its time. `life` tells whether the process that asked for it still
+/// lives.
 enum Due {
     Commit,
     Timer { life: u32, serial: u64 },
