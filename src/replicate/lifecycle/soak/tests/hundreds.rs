@@ -1,0 +1,57 @@
+//! Hundreds of histories, each from its seed.
+
+use super::*;
+
+/// One history of the real driver: commits, faults and restarts follow from the seed, how
+/// threads take turns does not.
+async fn history(seed: u64) {
+    let mut soak = Soak::new(Dice::of(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1)));
+    soak.settings.clock = Clock::simulated(seed, MACHINE.unix_ms());
+    soak.calm = 1 + soak.dice(4);
+    if soak.dice(3) == 0 {
+        soak.settings.lifecycle = None;
+    }
+    soak.start();
+    for _ in 0..5 {
+        soak.round().await;
+    }
+    soak.store.inner.heal();
+    soak.ends_whole().await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "the newest transaction")]
+async fn a_history_that_has_lost_its_end_is_not_whole() {
+    let mut soak = Soak::new(Dice::of(1));
+    soak.settings.lifecycle = None;
+    soak.start();
+    while soak.newest().await < Txid::new(2) {
+        soak.write(100);
+        tokio::time::sleep(ms(20)).await;
+    }
+    soak.ends().await;
+    let newest = soak.newest().await.expect("shipped");
+    assert!(soak.store.inner.remove(&format!("0000/{newest}-{newest}.ltx")));
+    soak.assert_whole().await;
+}
+
+#[test]
+fn hundreds_of_histories_of_the_real_driver_end_whole() {
+    let seeds = seeds(200);
+    let next = std::sync::atomic::AtomicU64::new(seeds.start);
+    let failed: Mutex<Vec<u64>> = Mutex::default();
+    let run = || loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= seeds.end {
+            return;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let history = std::panic::AssertUnwindSafe(|| runtime.block_on(history(seed)));
+        if std::panic::catch_unwind(history).is_err() {
+            failed.lock().expect("no panic").push(seed);
+        }
+    };
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(run))));
+    let failed = failed.into_inner().expect("no panic");
+    assert!(failed.is_empty(), "seeds {failed:?}; scripts/simulate driver SEED runs one again");
+}
