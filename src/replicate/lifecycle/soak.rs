@@ -18,6 +18,8 @@ mod tests {
     use tokio::time::Instant;
     use tokio_util::sync::CancellationToken;
 
+    use days::transient;
+
     use super::super::testing::{Twist, Twisted, until_quiet};
     use crate::clock::{Clock, Dice, MACHINE};
     use crate::db::Tuning;
@@ -27,7 +29,7 @@ mod tests {
     use crate::replicate::{DatabaseId, Ended, Governor, Limits, Policy, Replication, Resources, Settings};
     use crate::restore::{Reached, Request, Target, restore};
     use crate::store::memory::{Fault, MemoryStore, Op};
-    use crate::store::{Key, Put, Store, StoreError};
+    use crate::store::{Key, Put, Store};
 
     /// Remembers every level-0 object that was ever there.
     #[derive(Clone, Default)]
@@ -393,9 +395,5 @@ mod tests {
             self.states.assert_is(txid, &live, "the live database");
             self.states.assert_is(txid, &restored, "a restore");
         }
-    }
-
-    fn transient(detail: String) -> StoreError {
-        StoreError::Transient { detail }
     }
 }

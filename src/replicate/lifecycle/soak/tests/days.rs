@@ -1,6 +1,11 @@
 //! Days of one replica, and crashes at chosen moments.
 
 use super::*;
+use crate::store::StoreError;
+
+pub(super) fn transient(detail: String) -> StoreError {
+    StoreError::Transient { detail }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn days_of_a_replica_in_seconds() {
