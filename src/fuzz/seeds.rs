@@ -11,7 +11,8 @@ pub fn seeds(usual: u64) -> Range<u64> {
     from..to.parse().unwrap_or(from + 1)
 }
 
-/// Fails at the first seed that does not hold, with the command that prints what happened; prints it if there is one seed only.
+/// Fails at the first seed that does not hold, with the command that prints what happened; prints
+/// it if there is one seed only.
 pub fn all_hold(
     seeds: Range<u64>,
     command: &str,
