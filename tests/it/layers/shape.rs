@@ -24,7 +24,7 @@ const STILL_LONG: &[&str] = &[
 ];
 
 /// Rooms whose comments are in plain English and within the columns. The others follow.
-const PLAIN: &[&str] = &["cli", "config", "control", "fleet", "http", "run", "supervise"];
+const PLAIN: &[&str] = &["claim", "cli", "config", "control", "fleet", "http", "run", "supervise"];
 
 /// The room that is not looked at yet.
 const NOT_YET: &str = "replicate";
