@@ -12,6 +12,8 @@
 //! scripts/fuzz TARGET 4711     one seed: what `cargo test` and the line above print when something is wrong
 //! ```
 
+pub mod seeds;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

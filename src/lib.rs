@@ -23,8 +23,8 @@
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
-//!  replicate/      restore/            up and down
-//!     │      ╲     ╱   │
+//!  replicate/      restore/  claim/    up and down · who writes: claims, and the handover to the next process
+//!     │      ╲     ╱   │        │
 //!    db/  state/   remote/  status  directory/   the local file · our notes beside it · the bucket (LTX names, once for every store) · databases found in directories
 //!     │      │        │
 //!  sqlite/  ltx/    store/  supervise/ formats and ports: SQLite's files · LTX codec · bytes by key · child processes
@@ -132,6 +132,7 @@ mod remote;
 mod state;
 mod status;
 
+mod claim;
 mod replicate;
 mod restore;
 

@@ -18,6 +18,7 @@ pub enum Level {
     Validation,
     Retention,
     Verify,
+    Handover,
     Age,
 }
 
@@ -36,6 +37,8 @@ pub enum Kind {
     /// A list of texts.
     Texts,
     Section(Level),
+    /// A section, or `on` or `off` for its key `off`.
+    Switched(Level),
     /// A list of sections.
     Sections(Level),
 }
@@ -62,7 +65,7 @@ const fn key(name: &'static str, kind: Kind, class: Class) -> Key {
 }
 
 use Class::{NoEffect, NotYet, Supported};
-use Kind::{Bool, Count, Duration, Place, Section, Sections, Size, Text, Texts};
+use Kind::{Bool, Count, Duration, Place, Section, Sections, Size, Switched, Text, Texts};
 
 const MCP: &str = "the MCP server";
 const AGE: &str = "age encryption";
@@ -101,6 +104,7 @@ static ROOT: &[Key] = &[
     key("max-lag", Duration, Supported),
     key("on-replication-end", Text, Supported),
     key("on-database-failure", Text, Supported),
+    key("handover", Switched(Level::Handover), Supported),
 ];
 
 static DB: &[Key] = &[
@@ -218,10 +222,14 @@ static VERIFY: &[Key] = &[
     key("dir", Place, Supported),
 ];
 
+/// Ours.
+static HANDOVER: &[Key] =
+    &[key("wait", Duration, Supported), key("look", Duration, Supported), key("off", Bool, Supported)];
+
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
 
 /// In the order in which a misplaced key is looked for.
-pub(super) const LEVELS: [Level; 11] = [
+pub(super) const LEVELS: [Level; 12] = [
     Level::Replica,
     Level::Db,
     Level::Root,
@@ -232,6 +240,7 @@ pub(super) const LEVELS: [Level; 11] = [
     Level::Validation,
     Level::Retention,
     Level::Verify,
+    Level::Handover,
     Level::Age,
 ];
 
@@ -248,6 +257,7 @@ impl Level {
             Level::Validation => (VALIDATION, &[]),
             Level::Retention => (RETENTION, &[]),
             Level::Verify => (VERIFY, &[]),
+            Level::Handover => (HANDOVER, &[]),
             Level::Age => (AGE_KEYS, &[]),
         };
         own.iter().chain(shared)
@@ -270,6 +280,7 @@ impl Level {
             Level::Validation => "validation",
             Level::Retention => "retention",
             Level::Verify => "verify",
+            Level::Handover => "handover",
             Level::Age => "age",
         }
     }

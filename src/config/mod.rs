@@ -12,6 +12,7 @@ mod directory;
 mod expand;
 #[cfg(test)]
 mod fuzz;
+mod handover;
 mod keys;
 mod lifecycle;
 mod load;

@@ -11,11 +11,12 @@ use super::options::{
 use super::paths::{PathContext, default_meta_path};
 use super::replicas::Surroundings;
 use super::section::Section;
-use super::{collisions, directory, lifecycle, monitoring, owner, replicas, scalar};
+use super::{collisions, directory, handover, lifecycle, monitoring, owner, replicas, scalar};
 
 /// Everything the file says, or the first thing that is wrong with it.
 pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<String>) -> Result<Options, String> {
     let lifecycle = lifecycle::global(root)?;
+    handover::refuse(handover::of_root(root)?)?;
     let (mut databases, mut directories) = (Vec::new(), Vec::new());
     for (index, section) in root.sections("dbs").unwrap_or_default().iter().enumerate() {
         let place = format!("dbs[{index}]");

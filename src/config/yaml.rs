@@ -173,6 +173,7 @@ impl ValueSeed<'_> {
             Kind::Size => "a size, for example 5MiB",
             Kind::Duration => "a duration, for example 10s",
             Kind::Section(_) => "a group of `key: value` lines",
+            Kind::Switched(_) => "a group of `key: value` lines, or off",
             Kind::Texts | Kind::Sections(_) => "a list (lines that begin with `- `)",
         }
     }
@@ -183,6 +184,8 @@ impl ValueSeed<'_> {
             Kind::Count => scalar::parse_count(text).map(Value::Number),
             Kind::Size => scalar::parse_size(text).map(Value::Number),
             Kind::Duration => scalar::parse_duration(text).map(Value::Duration),
+            Kind::Switched(_) => scalar::parse_yaml_bool(text)
+                .map(|on| Value::Section(Section { entries: vec![("off", Value::Bool(!on))] })),
             _ => Ok(Value::Text(text.to_owned())),
         };
         let value = value.map_err(|why| {
@@ -256,6 +259,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         let read = match self.kind {
             Kind::Section(_) => deserializer.deserialize_map(self),
+            Kind::Switched(_) => deserializer.deserialize_any(self),
             Kind::Texts | Kind::Sections(_) => deserializer.deserialize_seq(self),
             _ => deserializer.deserialize_str(self),
         };
@@ -267,6 +271,11 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
             return self.marked(text).map(|()| None);
         }
         self.scalar(text).map(Some)
+    }
+
+    /// Only where a section may stand as well: everything else is asked for as a text.
+    fn visit_bool<E: serde::de::Error>(self, on: bool) -> Result<Self::Value, E> {
+        self.scalar(if on { "true" } else { "false" }).map(Some)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
@@ -289,7 +298,9 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let Kind::Section(level) = self.kind else { return Err(A::Error::custom("not a section")) };
+        let (Kind::Section(level) | Kind::Switched(level)) = self.kind else {
+            return Err(A::Error::custom("not a section"));
+        };
         let mut section = Section::default();
         let mut merged: Vec<Section> = Vec::new();
         let mut seen: Vec<&'static str> = Vec::new();

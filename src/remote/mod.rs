@@ -18,6 +18,8 @@
 //!   v03.rs       what Litestream 0.3 left
 //!   roots.rs     pure: where replicas begin below a place
 //!   leftover.rs  what killed processes leave beside it
+//!   claims.rs    claims and their beats: who writes here
+//!   epoch.rs     … and their numbers
 //!   audit.rs     pure: what is wrong with a replica
 //!   cost.rs      pure: what a replica costs a month
 //! ```
@@ -26,10 +28,12 @@
 //! ignored and said, and never fails anything: a bucket is a shared place.
 
 mod audit;
+mod claims;
 mod common;
 mod cost;
 mod created;
 mod ends;
+mod epoch;
 mod leftover;
 mod level;
 mod listing;
@@ -43,9 +47,11 @@ mod stream;
 mod v03;
 
 pub use audit::{Audit, Evidence, Finding, Seen, Severity, Span, What, audit};
+pub use claims::ListedClaim;
 pub use common::{common_ends, is_same_commit};
 pub use cost::{Line, Monthly, Rates, ceiling, month, rates};
 pub use ends::Unsound;
+pub use epoch::Epoch;
 pub use level::Level;
 pub use listing::{Listing, OtherLayout, Resembles};
 pub use marks::{Created, Mark};

@@ -5,8 +5,9 @@
 //! ltx/<level>/<min>-<max>.ltx                              <level, 4 hex digits>/<min>-<max>.ltx
 //!
 //! both: generations/…   a replica of Litestream 0.3, see v03.rs
-//!       claims/ orphaned/ probes/   our own, see who writes them
+//!       claims/<epoch>.json, .beat  our own: who writes here, see claim/
 //!       marks/<name>.json           named moments, see marks.rs
+//!       orphaned/ probes/           our own, see who writes them
 //!       lock.json       Litestream's lease
 //! ```
 //!
@@ -17,7 +18,7 @@
 //! a name that only resembles one is told apart from all others, because where a backup may be
 //! there is not "no backup".
 
-use super::{Level, v03};
+use super::{Epoch, Level, v03};
 use crate::ltx::Txid;
 use crate::store::Key;
 use v03::OldName;
@@ -50,8 +51,10 @@ pub enum Name {
 /// Where marks lie.
 pub const MARKS: &str = "marks/";
 pub const MARK_NAME_MAX: usize = 100;
+/// What the names of claims begin with.
+pub const CLAIMS: &str = "claims/";
 
-const KNOWN_PREFIXES: [&str; 4] = ["claims/", MARKS, "orphaned/", "probes/"];
+const KNOWN_PREFIXES: [&str; 4] = [CLAIMS, MARKS, "orphaned/", "probes/"];
 
 impl Layout {
     /// The name of an LTX object.
@@ -75,6 +78,34 @@ impl Layout {
             Layout::S3 => (objects as u64).div_ceil(1000).max(1),
         }
     }
+}
+
+/// The two files of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimFile {
+    /// Created once.
+    Claim,
+    /// Written by its holder again and again.
+    Beat,
+}
+
+pub fn claim(epoch: Epoch) -> Key {
+    Key::new(format!("{CLAIMS}{epoch}.json")).expect("digits and slashes make a key")
+}
+
+pub fn beat(epoch: Epoch) -> Key {
+    Key::new(format!("{CLAIMS}{epoch}.beat")).expect("digits and slashes make a key")
+}
+
+/// Which claim's file it is, if it is one.
+pub fn parse_claim(name: &str) -> Option<(Epoch, ClaimFile)> {
+    let (epoch, end) = name.strip_prefix(CLAIMS)?.split_once('.')?;
+    let file = match end {
+        "json" => ClaimFile::Claim,
+        "beat" => ClaimFile::Beat,
+        _ => return None,
+    };
+    Some((Epoch::parse_hex(epoch)?, file))
 }
 
 /// What the names of a replica's objects begin with, in either layout and format: nothing else
@@ -190,6 +221,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn claims_are_named_by_their_epochs() {
+        let epoch = Epoch::new(0x2a).expect("not zero");
+        assert_eq!(claim(epoch).as_str(), "claims/000000000000002a.json");
+        assert_eq!(beat(epoch).as_str(), "claims/000000000000002a.beat");
+        assert_eq!(parse_claim(claim(epoch).as_str()), Some((epoch, ClaimFile::Claim)));
+        assert_eq!(parse_claim(beat(epoch).as_str()), Some((epoch, ClaimFile::Beat)));
+        for name in ["claims/2a.json", "claims/000000000000002a.json.tmp", "claims/000000000000002a", "x/1.json"] {
+            assert_eq!(parse_claim(name), None, "{name}");
+        }
+        assert_eq!(parse(claim(epoch).as_str()), Name::Known);
     }
 
     #[test]

@@ -73,8 +73,6 @@ mod start;
 mod upload;
 
 #[cfg(test)]
-mod seeds;
-#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
@@ -87,6 +85,8 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::db::{Tuning, Watches};
+#[cfg(test)]
+use crate::fuzz::seeds;
 use crate::ltx::Txid;
 use crate::state::{LocalState, ReplicaState};
 

@@ -16,7 +16,7 @@ const ROWS: &[&[&str]] = &[
     &["config"],
     &["http", "verify", "control", "doctor", "copy"],
     &["fleet"],
-    &["replicate", "restore"],
+    &["replicate", "restore", "claim"],
     &["db", "state", "remote", "status", "directory"],
     &["sqlite", "ltx", "store", "supervise"],
     &["fuzz"],

@@ -184,6 +184,8 @@ fn sample(kind: Kind, on: bool) -> &'static str {
         (Kind::Texts, true) => "[a, b]",
         (Kind::Texts, false) => "[]",
         (Kind::Section(_), _) => "{}",
+        (Kind::Switched(_), true) => "{}",
+        (Kind::Switched(_), false) => "off",
         (Kind::Sections(_), _) => "[]",
     }
 }
@@ -201,6 +203,7 @@ fn wrap(level: Level, line: &str) -> String {
         Level::Validation => format!("validation:\n  {line}\n"),
         Level::Retention => format!("retention:\n  {line}\n"),
         Level::Verify => format!("verify:\n  {line}\n"),
+        Level::Handover => format!("handover:\n  {line}\n"),
         Level::Age => format!("dbs:\n  - replica:\n      age:\n        {line}\n"),
     }
 }

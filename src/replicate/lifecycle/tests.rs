@@ -230,3 +230,16 @@ async fn a_dropped_write_leaves_nothing() {
     assert!(store.bytes(L1_2_3).is_none());
     write(&remote, level(1), all[1..].to_vec()).await.expect("again");
 }
+
+/// Cuts the last byte off what is stored.
+struct Spoiling;
+
+#[async_trait]
+impl Twist for Spoiling {
+    async fn put(&self, inner: &MemoryStore, key: &Key, put: Put) -> crate::store::Result<()> {
+        inner.put(key, put).await?;
+        let bytes = inner.bytes(key.as_str()).expect("just put");
+        inner.insert(key.as_str(), bytes.slice(..bytes.len() - 1), 1);
+        Ok(())
+    }
+}

@@ -2,19 +2,6 @@
 
 use super::*;
 
-/// Cuts the last byte off what is stored.
-struct Spoiling;
-
-#[async_trait]
-impl Twist for Spoiling {
-    async fn put(&self, inner: &MemoryStore, key: &Key, put: Put) -> crate::store::Result<()> {
-        inner.put(key, put).await?;
-        let bytes = inner.bytes(key.as_str()).expect("just put");
-        inner.insert(key.as_str(), bytes.slice(..bytes.len() - 1), 1);
-        Ok(())
-    }
-}
-
 /// Does not delete, and says so or not.
 struct Keeping {
     says_so: bool,

@@ -1,0 +1,202 @@
+//! Waits for events and carries out what the core asks of the bucket. What concerns databases and
+//! the application is handed on as orders, and reported back.
+//!
+//! Every request has a time-out: what takes longer may have been carried out, which the core finds
+//! out by a look.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::core::{Claimed, Config, Core, Effect, Event, Outcome, Stop, Trouble};
+use super::look::{Known, look};
+use super::say::say;
+use super::seen::Why;
+use super::wire::{self, Beat, Claim};
+use crate::remote::{Epoch, Remote};
+use crate::store::StoreError;
+
+/// A request that takes longer is given up.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// What others are told of this node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub name: String,
+    pub hostname: String,
+    pub url: Option<String>,
+}
+
+/// What is to be done with the databases and the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Bring every database to the newest state, and create its next TXID; again and again until it
+    /// is done, or [`Order::Drain`] comes.
+    Seal,
+    /// Start the application.
+    Open,
+    /// Stop the application if it runs, and upload what was committed.
+    Drain,
+}
+
+/// What became of it, and what else happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Report {
+    Sealed,
+    Drained,
+    /// Another writer has created the next TXID.
+    Fenced,
+    /// The process is to end.
+    Stop(Stop),
+}
+
+/// An answer of the bucket.
+enum Arrived {
+    Looked(Result<(super::seen::Seen, Known), Trouble>),
+    Other(Event),
+}
+
+pub struct Driver {
+    remote: Remote,
+    node: Node,
+    config: Config,
+    core: Core,
+    known: Known,
+    work: JoinSet<Arrived>,
+    orders: mpsc::UnboundedSender<Order>,
+    reports: mpsc::UnboundedReceiver<Report>,
+}
+
+impl Driver {
+    pub fn new(
+        remote: Remote,
+        node: Node,
+        config: Config,
+        orders: mpsc::UnboundedSender<Order>,
+        reports: mpsc::UnboundedReceiver<Report>,
+    ) -> Driver {
+        let core = Core::new(config.clone(), remote.clock().random_u64());
+        Driver { remote, node, config, core, known: Known::default(), work: JoinSet::new(), orders, reports }
+    }
+
+    /// Until it is told to end.
+    pub async fn run(mut self) -> Outcome {
+        let mut event = Event::Timer;
+        loop {
+            for effect in self.core.on_event(event, self.remote.clock().now()) {
+                self.carry_out(effect);
+            }
+            if let Some(outcome) = self.core.outcome() {
+                return outcome;
+            }
+            event = match self.next_event().await {
+                Some(event) => event,
+                // The program is gone.
+                None => return Outcome::Unreleased,
+            };
+        }
+    }
+
+    async fn next_event(&mut self) -> Option<Event> {
+        let (wake_at, clock) = (self.core.wake_at(), self.remote.clock());
+        Some(tokio::select! {
+            biased;
+            Some(arrived) = self.work.join_next() => match arrived {
+                Ok(Arrived::Looked(Ok((seen, known)))) => {
+                    self.known = known;
+                    Event::Looked(Ok(seen))
+                }
+                Ok(Arrived::Looked(Err(trouble))) => Event::Looked(Err(trouble)),
+                Ok(Arrived::Other(event)) => event,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+            report = self.reports.recv() => match report? {
+                Report::Sealed => Event::Sealed,
+                Report::Drained => Event::Drained,
+                Report::Fenced => Event::Fenced,
+                Report::Stop(stop) => Event::Stop(stop),
+            },
+            () = tokio::time::sleep_until(wake_at.unwrap_or_else(|| clock.instant())), if wake_at.is_some() => Event::Timer,
+        })
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        let remote = self.remote.clone();
+        match effect {
+            Effect::Look => {
+                let (instance, known) = (self.config.me.instance.clone(), self.known.clone());
+                self.work.spawn(async move {
+                    Arrived::Looked(in_time(async { look(&remote, &instance, known).await.map_err(trouble) }).await)
+                });
+            }
+            Effect::Peek(epoch) => {
+                self.request(async move {
+                    Event::Peeked(in_time(async { remote.has_claim(epoch).await.map_err(trouble) }).await)
+                });
+            }
+            Effect::Claim { epoch, parent, why } => {
+                let claim = self.claim(parent, why);
+                self.request(async move { Event::Claimed(in_time(create(&remote, epoch, claim)).await) });
+            }
+            Effect::Beat(epoch, beat) => {
+                self.request(async move { Event::Beaten(in_time(write(&remote, epoch, beat)).await) });
+            }
+            Effect::Remove(epochs) => self.request(async move {
+                let removed = in_time(async { remote.remove_claims(&epochs).await.map_err(trouble) }).await;
+                if let Err(Trouble(why)) = removed {
+                    // The next holder does it.
+                    tracing::debug!("cannot remove old claims: {why}");
+                }
+                Event::Removed
+            }),
+            // If orders are not taken any more, the program ends.
+            Effect::Seal => drop(self.orders.send(Order::Seal)),
+            Effect::Open => drop(self.orders.send(Order::Open)),
+            Effect::Drain => drop(self.orders.send(Order::Drain)),
+            Effect::Say(notice) => say(&notice, remote.address()),
+        }
+    }
+
+    fn request(&mut self, request: impl Future<Output = Event> + Send + 'static) {
+        self.work.spawn(async move { Arrived::Other(request.await) });
+    }
+
+    fn claim(&self, parent: Option<Epoch>, why: Why) -> Claim {
+        Claim {
+            node: self.node.name.clone(),
+            instance: self.config.me.instance.clone(),
+            process: self.config.me.process.clone(),
+            hostname: self.node.hostname.clone(),
+            url: self.node.url.clone(),
+            ttl_ms: u64::try_from(self.config.ttl.as_millis()).unwrap_or(u64::MAX),
+            parent: parent.map(|parent| parent.to_string()),
+            why: why.text().into(),
+        }
+    }
+}
+
+async fn create(remote: &Remote, epoch: Epoch, claim: Claim) -> Result<Claimed, Trouble> {
+    match remote.create_claim(epoch, wire::encode(&claim)).await {
+        Ok(()) => Ok(Claimed::Won),
+        Err(StoreError::AlreadyExists { .. }) => {
+            let bytes = remote.read_claim(epoch).await.map_err(trouble)?;
+            let there: Claim = wire::decode(&format!("claims/{epoch}.json"), &bytes).map_err(trouble)?;
+            Ok(if there.process == claim.process { Claimed::Won } else { Claimed::Lost })
+        }
+        Err(error) => Err(trouble(error)),
+    }
+}
+
+async fn write(remote: &Remote, epoch: Epoch, beat: Beat) -> Result<(), Trouble> {
+    remote.write_beat(epoch, wire::encode(&beat)).await.map_err(trouble)
+}
+
+async fn in_time<T>(request: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    let late = |_| Trouble(format!("no answer within {REQUEST_TIME:?}"));
+    tokio::time::timeout(REQUEST_TIME, request).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+}
+
+fn trouble(error: impl std::error::Error) -> Trouble {
+    Trouble(error.to_string())
+}

@@ -1,0 +1,105 @@
+//! How the application is handed over from one container to the next: `handover: {wait, look,
+//! off}`, or `handover: off`.
+
+use std::time::Duration;
+
+use super::section::Section;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// How long the holder of the claim may take to answer.
+    pub wait: Duration,
+    /// How often a holder looks for a later claim.
+    pub look: Duration,
+}
+
+impl Default for Handover {
+    fn default() -> Handover {
+        Handover { wait: Duration::from_secs(30), look: Duration::from_secs(5) }
+    }
+}
+
+/// What the file says; `None` is off.
+pub fn of_root(root: &Section) -> Result<Option<Handover>, String> {
+    let Some(section) = root.section("handover") else { return Ok(None) };
+    let defaults = Handover::default();
+    let wait = section.positive("handover", "wait", defaults.wait)?;
+    let look = section.positive("handover", "look", defaults.look.min(wait / 2))?;
+    if section.bool("off").unwrap_or(false) {
+        return Ok(None);
+    }
+    // A holder that looks more rarely would be taken for dead before it has seen the newcomer.
+    if look.saturating_mul(2) > wait {
+        return Err(format!("handover.look: {look:?} is more than half of handover.wait, which is {wait:?}"));
+    }
+    Ok(Some(Handover { wait, look }))
+}
+
+/// Claims are made by no command yet.
+pub fn refuse(handover: Option<Handover>) -> Result<(), String> {
+    match handover {
+        None => Ok(()),
+        Some(_) => Err("handover: it is not supported yet; remove it, or write `handover: off`".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::yaml;
+    use super::*;
+
+    fn read(text: &str) -> Result<Option<Handover>, String> {
+        of_root(&yaml::parse("f", text)?.root)
+    }
+
+    fn secs(wait: u64, look: u64) -> Option<Handover> {
+        Some(Handover { wait: Duration::from_secs(wait), look: Duration::from_secs(look) })
+    }
+
+    #[test]
+    fn it_is_a_group_or_a_word() {
+        let cases = [
+            ("", None),
+            ("handover:", None),
+            ("handover: off", None),
+            ("handover: false", None),
+            ("handover: no", None),
+            ("handover: 'off'", None),
+            ("handover: {off: true, wait: 1m}", None),
+            ("handover: on", secs(30, 5)),
+            ("handover: true", secs(30, 5)),
+            ("handover: {}", secs(30, 5)),
+            ("handover: {off: no}", secs(30, 5)),
+            ("handover: {wait: 1m}", secs(60, 5)),
+            ("handover: {wait: 4s}", secs(4, 2)),
+            ("handover:\n  wait: 1m\n  look: 10s\n", secs(60, 10)),
+        ];
+        for (text, handover) in cases {
+            assert_eq!(read(text), Ok(handover), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_its_name() {
+        let cases = [
+            ("handover: maybe", "handover"),
+            ("handover: 30s", "handover"),
+            ("handover: [off]", "handover"),
+            ("handover: {wait: 0}", "handover.wait must be greater than zero"),
+            ("handover: {look: 0}", "handover.look must be greater than zero"),
+            ("handover: {wait: 8s, look: 5s}", "handover.look: 5s is more than half of handover.wait, which is 8s"),
+            ("handover: {waits: 8s}", "did you mean `wait`?"),
+            ("look: 5s", "`look` belongs under handover"),
+        ];
+        for (text, part) in cases {
+            let error = read(text).expect_err(text);
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn it_cannot_be_switched_on_yet() {
+        assert!(refuse(read("handover: off").expect("valid")).is_ok());
+        assert!(refuse(read("handover: on").expect("valid")).is_err());
+    }
+}
