@@ -270,7 +270,6 @@ async fn while_it_compares_the_application_writes_on() {
 }
 
 /// alone are always the live database.
-
 /// Random histories, random tampering while nothing replicates, faults of the store: the objects
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happened_meanwhile_the_bucket_gives_the_live_database_back() {
