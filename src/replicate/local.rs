@@ -227,7 +227,7 @@ fn carry_out(order: LocalOrder, disk: &mut Disk) -> LocalDone {
     match order {
         LocalOrder::Glance => LocalDone::Glanced(disk.db.glance().map_err(|error| cause(disk, error))),
         LocalOrder::Close => LocalDone::Closed(disk.db.close_idle(disk.clock).map_err(|error| cause(disk, error))),
-        LocalOrder::OpenAgain => LocalDone::OpenedAgain(disk.db.open_again().map_err(|error| cause(disk, error))),
+        LocalOrder::OpenAgain => LocalDone::OpenedAgain(disk.db.open_again().map_err(|error| not_opened(disk, error))),
         LocalOrder::Capture => LocalDone::Captured(disk.capture().map_err(|error| cause(disk, error))),
         LocalOrder::Follow => LocalDone::Followed(disk.follow().map_err(Trouble::passing)),
         LocalOrder::Relieve(relief) => LocalDone::Relieved(disk.relieve(relief).map_err(Trouble::passing)),
@@ -259,6 +259,14 @@ fn cause(disk: &Disk, error: DbError) -> Trouble {
     match cause_of(&disk.db, error, disk.clock) {
         error @ DbError::Replaced { .. } => Trouble::Replaced(error.to_string()),
         error => Trouble::Halt(error.to_string()),
+    }
+}
+
+/// What keeps it closed may pass, such as a limit of descriptors, and nothing is lost meanwhile.
+fn not_opened(disk: &Disk, error: DbError) -> Trouble {
+    match cause(disk, error) {
+        Trouble::Halt(why) => Trouble::passing(why),
+        trouble => trouble,
     }
 }
 

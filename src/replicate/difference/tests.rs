@@ -269,8 +269,8 @@ async fn while_it_compares_the_application_writes_on() {
     assert_eq!(rig.images(), 1);
 }
 
-/// alone are always the live database.
 /// Random histories, random tampering while nothing replicates, faults of the store: the objects
+/// alone are always the live database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happened_meanwhile_the_bucket_gives_the_live_database_back() {
     let seed = std::env::var("MILLSTREAM_TEST_SEED")
