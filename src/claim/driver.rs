@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::core::{Claimed, Config, Core, Effect, Event, Outcome, Stop, Trouble};
@@ -32,7 +32,8 @@ pub struct Node {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Bring every database to the newest state, and create its next TXID; again and again until it
-    /// is done, or [`Order::Drain`] comes.
+    /// is done, or [`Order::Drain`] comes. No request is sent after the time that
+    /// [`Driver::seal_until`] shows.
     Seal,
     /// Start the application.
     Open,
@@ -66,6 +67,7 @@ pub struct Driver {
     work: JoinSet<Arrived>,
     orders: mpsc::UnboundedSender<Order>,
     reports: mpsc::UnboundedReceiver<Report>,
+    seal_until: watch::Sender<Option<Duration>>,
 }
 
 impl Driver {
@@ -77,14 +79,32 @@ impl Driver {
         reports: mpsc::UnboundedReceiver<Report>,
     ) -> Driver {
         let core = Core::new(config.clone(), remote.clock().random_u64());
-        Driver { remote, node, config, core, known: Known::default(), work: JoinSet::new(), orders, reports }
+        Driver {
+            remote,
+            node,
+            config,
+            core,
+            known: Known::default(),
+            work: JoinSet::new(),
+            orders,
+            reports,
+            seal_until: watch::Sender::default(),
+        }
+    }
+
+    /// Until when requests of [`Order::Seal`] may be sent, by the boot clock: others may go on
+    /// after that. It moves while the bucket answers.
+    pub fn seal_until(&self) -> watch::Receiver<Option<Duration>> {
+        self.seal_until.subscribe()
     }
 
     /// Until it is told to end.
     pub async fn run(mut self) -> Outcome {
         let mut event = Event::Timer;
         loop {
-            for effect in self.core.on_event(event, self.remote.clock().now()) {
+            let effects = self.core.on_event(event, self.remote.clock().now());
+            self.seal_until.send_replace(self.core.seal_until());
+            for effect in effects {
                 self.carry_out(effect);
             }
             if let Some(outcome) = self.core.outcome() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::core::{Config, Outcome, Stop};
@@ -23,6 +23,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 struct Running {
     orders: mpsc::UnboundedReceiver<Order>,
     reports: mpsc::UnboundedSender<Report>,
+    seal_until: watch::Receiver<Option<Duration>>,
+    clock: Clock,
     task: JoinHandle<Outcome>,
 }
 
@@ -36,8 +38,9 @@ impl Running {
         let node = Node { name: "web".into(), hostname: format!("host-{instance}"), url: None };
         let (order, orders) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::unbounded_channel();
-        let task = tokio::spawn(Driver::new(remote, node, config, order, reported).run());
-        Running { orders, reports, task }
+        let driver = Driver::new(remote, node, config, order, reported);
+        let seal_until = driver.seal_until();
+        Running { orders, reports, seal_until, clock, task: tokio::spawn(driver.run()) }
     }
 
     /// Waits until the application is started.
@@ -260,4 +263,22 @@ async fn a_claim_that_another_one_went_over_is_made_anew() {
     first.drains().await;
     second.serves().await;
     assert_eq!(claims(&store), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_answers_of_the_bucket_nothing_is_sealed_any_more() {
+    let store = MemoryStore::new();
+    let mut one = Running::start(&store, "one");
+    assert_eq!(one.orders.recv().await, Some(Order::Seal));
+    let left = |one: &Running| one.seal_until.borrow().map(|until| until.saturating_sub(one.clock.since_boot()));
+    tokio::time::sleep(HOUR).await;
+    assert!(left(&one).is_some_and(|left| left > LOOK), "{:?}", left(&one));
+    for op in [Op::Put, Op::List, Op::Get] {
+        store.inject(op, Fault::Fail(|detail| StoreError::Transient { detail }), 1000);
+    }
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    assert_eq!(left(&one), Some(Duration::ZERO));
+    store.heal();
+    tokio::time::sleep(LOOK * 2).await;
+    assert!(left(&one).is_some_and(|left| left > LOOK), "{:?}", left(&one));
 }

@@ -38,6 +38,11 @@ impl fmt::Debug for Value {
 }
 
 impl Section {
+    /// `on` or `off` in place of a section.
+    pub fn switched(on: bool) -> Section {
+        Section { entries: vec![("off", Value::Bool(!on))] }
+    }
+
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }

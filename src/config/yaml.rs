@@ -11,7 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
 use super::expand::MARK;
 use super::keys::{Class, Key, Kind, Level};
@@ -184,13 +184,11 @@ impl ValueSeed<'_> {
             Kind::Count => scalar::parse_count(text).map(Value::Number),
             Kind::Size => scalar::parse_size(text).map(Value::Number),
             Kind::Duration => scalar::parse_duration(text).map(Value::Duration),
-            Kind::Switched(_) => scalar::parse_yaml_bool(text)
-                .map(|on| Value::Section(Section { entries: vec![("off", Value::Bool(!on))] })),
+            Kind::Switched(_) => scalar::parse_yaml_bool(text).map(|on| Value::Section(Section::switched(on))),
             _ => Ok(Value::Text(text.to_owned())),
         };
         let value = value.map_err(|why| {
-            // Where a quote is missing, the lines below became a part of the value, with whatever
-            // secret is in them.
+            // Where a quote is missing, the value has the lines below in it, and their secrets.
             let len = text.chars().count();
             let why =
                 if len > SHOWN_MAX { format!("the value has {len} characters; is a quote missing?") } else { why };
@@ -273,12 +271,14 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
         self.scalar(text).map(Some)
     }
 
-    /// Only where a section may stand as well: everything else is asked for as a text.
     fn visit_bool<E: serde::de::Error>(self, on: bool) -> Result<Self::Value, E> {
         self.scalar(if on { "true" } else { "false" }).map(Some)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        if let Kind::Switched(_) = self.kind {
+            return Err(A::Error::invalid_type(Unexpected::Seq, &self));
+        }
         let kind = if let Kind::Sections(level) = self.kind { Kind::Section(level) } else { Kind::Text };
         let mut texts = Vec::new();
         let mut sections = Vec::new();

@@ -60,7 +60,7 @@ pub enum Effect {
     Beat(Epoch, Beat),
     Remove(Vec<Epoch>),
     /// Bring every database to the newest state, and create its next TXID. It is tried until it is
-    /// done.
+    /// done, and no request is sent after [`super::Core::seal_until`].
     Seal,
     /// Nothing that an earlier holder sends can become part of the history any more: migrate, and
     /// start the application.

@@ -66,8 +66,7 @@ impl Core {
             mine.is_sealed();
         }
         if let State::Sealing { is_done } = &mut self.state {
-            // As long as that, no other one takes it for dead.
-            if mine.showed_life(now).is_some_and(|since| since < self.config.ttl) {
+            if mine.is_safe(self.config.ttl, now) {
                 return self.open(now, plan);
             }
             *is_done = true;

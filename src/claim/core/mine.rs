@@ -19,8 +19,9 @@ pub struct Mine {
     written: Option<Beat>,
     /// On its way, since then by the boot clock.
     sent: Option<(Beat, Duration)>,
-    /// When the last one that certainly arrived was sent, by the boot clock.
-    life_shown: Option<Duration>,
+    /// Until then by the boot clock this was the newest claim, or others could not take its holder
+    /// for dead.
+    safe: Option<Duration>,
     /// When the next one is due.
     due: Instant,
 }
@@ -28,7 +29,7 @@ pub struct Mine {
 impl Mine {
     pub fn new(epoch: Epoch, now: Now) -> Mine {
         let state = BeatState::Waiting;
-        Mine { epoch, state, sealed: false, count: 0, written: None, sent: None, life_shown: None, due: now.instant }
+        Mine { epoch, state, sealed: false, count: 0, written: None, sent: None, safe: None, due: now.instant }
     }
 
     /// The claim of an earlier process of this instance, which is gone.
@@ -36,7 +37,7 @@ impl Mine {
         let beat = seen.beat.clone();
         let (count, sealed) = beat.as_ref().map_or((0, false), |beat| (beat.count, beat.sealed));
         let state = beat.as_ref().map_or(BeatState::Waiting, |beat| beat.state.clone());
-        Mine { epoch, state, sealed, count, written: beat, sent: None, life_shown: None, due: now.instant }
+        Mine { epoch, state, sealed, count, written: beat, sent: None, safe: None, due: now.instant }
     }
 
     pub fn say(&mut self, state: BeatState) {
@@ -69,15 +70,30 @@ impl Mine {
         self.sent.insert((beat, now.boot)).0.clone()
     }
 
-    pub fn is_written(&mut self) {
+    pub fn is_written(&mut self, ttl: Duration) {
         if let Some((beat, at)) = self.sent.take() {
-            (self.written, self.life_shown) = (Some(beat), Some(at));
+            self.written = Some(beat);
+            // After a longer time without a beat others may have gone on, and a beat changes
+            // nothing.
+            if self.safe.is_some_and(|safe| at.saturating_sub(safe) < ttl) {
+                self.safe = Some(at);
+            }
         }
     }
 
-    /// How long ago others could last see a change, at the least.
-    pub fn showed_life(&self, now: Now) -> Option<Duration> {
-        self.life_shown.map(|at| now.boot.saturating_sub(at))
+    /// A look that was asked for at this time has shown no later claim.
+    pub fn is_newest(&mut self, asked: Duration) {
+        self.safe = self.safe.max(Some(asked));
+    }
+
+    /// Others cannot go on without us before this time, by the boot clock.
+    pub fn safe_until(&self, ttl: Duration) -> Option<Duration> {
+        self.safe.map(|at| at + ttl)
+    }
+
+    /// Whether others cannot have gone on without us.
+    pub fn is_safe(&self, ttl: Duration, now: Now) -> bool {
+        self.safe_until(ttl).is_some_and(|until| now.boot < until)
     }
 
     /// What lies in the bucket. A beat that was late may have come over a newer one.
@@ -89,5 +105,33 @@ impl Mine {
 
     fn is_released(&self) -> bool {
         matches!(self.state, BeatState::Released { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(15);
+
+    #[test]
+    fn a_beat_after_a_long_pause_does_not_make_a_claim_the_newest() {
+        let start = crate::clock::MACHINE.instant();
+        let at = |secs| Now { instant: start + Duration::from_secs(secs), boot: Duration::from_secs(secs) };
+        let mut mine = Mine::new(Epoch::FIRST, at(100));
+        let beat = |mine: &mut Mine, secs| {
+            mine.beat(TTL / 3, at(secs));
+            mine.is_written(TTL);
+        };
+        beat(&mut mine, 100);
+        assert!(!mine.is_safe(TTL, at(100)), "no look has shown it");
+        mine.is_newest(at(101).boot);
+        beat(&mut mine, 105);
+        beat(&mut mine, 115);
+        assert!(mine.is_safe(TTL, at(129)) && !mine.is_safe(TTL, at(130)));
+        beat(&mut mine, 200);
+        assert!(!mine.is_safe(TTL, at(200)), "others may have gone on");
+        mine.is_newest(at(201).boot);
+        assert!(mine.is_safe(TTL, at(202)));
     }
 }

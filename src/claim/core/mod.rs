@@ -144,8 +144,9 @@ impl Core {
         let mut plan = Plan::default();
         match event {
             Event::Looked(seen) => {
+                let asked = if let Work::Busy(since) = self.work { since } else { now.boot };
                 if let Some(seen) = self.answered(seen, now, &mut plan) {
-                    self.looked(&seen, now, &mut plan);
+                    self.looked(&seen, asked, now, &mut plan);
                 }
             }
             Event::Peeked(exists) => {
@@ -165,7 +166,7 @@ impl Core {
             }
             Event::Beaten(beaten) => {
                 if let (Some(()), Some(mine)) = (self.answered(beaten, now, &mut plan), &mut self.mine) {
-                    mine.is_written();
+                    mine.is_written(self.config.ttl);
                 }
             }
             Event::Removed => self.work = Work::Idle,
@@ -183,6 +184,12 @@ impl Core {
     /// When [`Event::Timer`] is due.
     pub fn wake_at(&self) -> Option<Instant> {
         self.wake_at
+    }
+
+    /// No request of [`Effect::Seal`] may be sent after this time, by the boot clock: others may
+    /// have gone on since. It moves while the bucket answers.
+    pub fn seal_until(&self) -> Option<Duration> {
+        self.mine.as_ref().and_then(|mine| mine.safe_until(self.config.ttl))
     }
 
     pub fn outcome(&self) -> Option<Outcome> {
@@ -225,11 +232,14 @@ impl Core {
         }
     }
 
-    fn looked(&mut self, seen: &Seen, now: Now, plan: &mut Plan) {
+    fn looked(&mut self, seen: &Seen, asked: Duration, now: Now, plan: &mut Plan) {
         let step = self.steps.next(now.boot, self.look_every());
         self.look_at = Some(now.instant + self.look_every());
         if let Some(mine) = &mut self.mine {
             mine.is_seen(seen.0.get(&mine.epoch).and_then(|claim| claim.beat.as_ref()));
+            if seen.newest().is_some_and(|(newest, _)| newest == mine.epoch) {
+                mine.is_newest(asked);
+            }
         }
         match &self.state {
             State::Looking => self.begin(seen, now, plan),

@@ -166,11 +166,21 @@ impl World {
         if process.in_flight.is_some() || !is_seal && (pending.is_empty() || process.task == Task::Fenced) {
             return;
         }
+        if is_seal && !self.may_seal(at) {
+            let life = self.process(at).life;
+            return self.later(RETRY_MS, Due::Retry { at, life });
+        }
+        let process = self.process(at);
         process.serial += 1;
         let rows = if is_seal { Vec::new() } else { pending };
         let batch = Arc::new(Batch { by: process.life, at, serial: process.serial, rows });
         process.in_flight = Some(batch.clone());
         self.send(at, Request::Append(base, batch));
+    }
+
+    fn may_seal(&mut self, at: At) -> bool {
+        let boot = self.now(at).boot;
+        self.process(at).core.seal_until().is_some_and(|until| boot < until)
     }
 
     fn catch_up(&mut self, at: At) {
@@ -249,6 +259,13 @@ impl World {
     /// The application goes on trying after an upload that failed: the same object again.
     pub fn retry(&mut self, at: At) {
         let base = self.containers[at].disk.base;
+        if self.process(at).task == Task::Seal && !self.may_seal(at) {
+            let life = self.process(at).life;
+            return self.later(RETRY_MS, Due::Retry { at, life });
+        }
+        if self.process(at).in_flight.is_none() {
+            return self.upload(at);
+        }
         if let Some(batch) = self.process(at).in_flight.clone() {
             self.send(at, Request::Append(base, batch));
         }

@@ -1,6 +1,7 @@
 //! Every history of two or three containers in which one or two things go wrong, at any request of
 //! the handover: no dice.
 
+use super::broken::Broken;
 use super::world::{Fate, World};
 
 /// What goes wrong at one request.
@@ -38,12 +39,17 @@ impl Script {
 const STEP_MS: u64 = 7_000;
 
 /// One holder, and newcomers that follow one another; whatever goes wrong is in `plan`.
-fn run(newcomers: usize, plan: &[(usize, Deviation)], is_traced: bool) -> (Result<(), String>, Vec<String>) {
-    let mut world = World::of_seed(1, None, is_traced);
+fn run(
+    newcomers: usize,
+    plan: &[(usize, Deviation)],
+    broken: Option<Broken>,
+    is_traced: bool,
+) -> (Result<(), String>, Vec<String>) {
+    let mut world = World::of_seed(1, broken, is_traced);
     world.commit_every_ms = 10_000;
     let end = (|| {
         world.deploy(false)?;
-        world.go_on_for(10_000)?;
+        world.go_on_for(60_000)?;
         world.script = Some(Script { plan: plan.to_vec(), at: 0 });
         for _ in 0..newcomers {
             world.deploy(false)?;
@@ -57,8 +63,8 @@ fn run(newcomers: usize, plan: &[(usize, Deviation)], is_traced: bool) -> (Resul
 }
 
 fn holds(newcomers: usize, plan: &[(usize, Deviation)]) {
-    if let (Err(what), _) = run(newcomers, plan, false) {
-        let trace = run(newcomers, plan, true).1.join("\n");
+    if let (Err(what), _) = run(newcomers, plan, None, false) {
+        let trace = run(newcomers, plan, None, true).1.join("\n");
         panic!("{trace}\n{newcomers} newcomers, {plan:?}: {what}");
     }
 }
@@ -66,7 +72,7 @@ fn holds(newcomers: usize, plan: &[(usize, Deviation)]) {
 #[test]
 fn one_thing_that_goes_wrong_does_no_harm() {
     for newcomers in [1, 2] {
-        for at in 0..60 {
+        for at in 0..160 {
             ALL.iter().for_each(|deviation| holds(newcomers, &[(at, *deviation)]));
         }
     }
@@ -75,10 +81,20 @@ fn one_thing_that_goes_wrong_does_no_harm() {
 #[test]
 fn two_things_that_go_wrong_do_no_harm() {
     for newcomers in [1, 2] {
-        for (first, second) in (0..14).flat_map(|first| (first + 1..15).map(move |second| (first, second))) {
+        for (first, second) in (0..19).flat_map(|first| (first + 1..20).map(move |second| (first, second))) {
             for one in ALL {
                 ALL.iter().for_each(|other| holds(newcomers, &[(first, one), (second, *other)]));
             }
         }
     }
+}
+
+#[test]
+fn the_search_sees_mistakes() {
+    for broken in [Broken::NeverSeals, Broken::OpensAtOnce, Broken::IgnoresLaterClaims] {
+        assert!(run(1, &[], Some(broken), false).0.is_err(), "{broken:?}");
+    }
+    let lost = [(1, Deviation::Fate(Fate::LostReply))];
+    assert!(run(1, &lost, Some(Broken::TakesALostReplyForALoss), false).0.is_err());
+    assert!(run(1, &lost, None, false).0.is_ok());
 }

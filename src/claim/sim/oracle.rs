@@ -97,13 +97,13 @@ impl World {
     /// The claim was made: from here on its maker waits.
     pub fn claim_was_made(&mut self, at: At) {
         let now_ms = self.now_ms;
-        let others_run = (0..self.containers.len()).any(|other| {
-            other != at && self.containers[other].process.as_ref().is_some_and(|process| process.app != App::Off)
-        });
+        // Those that live may show it, and are waited for as long as they do.
+        let others_live =
+            (0..self.containers.len()).any(|other| other != at && self.containers[other].process.is_some());
         let process = self.process(at);
         process.claimed_ms = Some(now_ms);
         let life = process.life;
-        let limit = if others_run { 4 * WAIT_MS } else { WAIT_MS };
+        let limit = if others_live { 4 * WAIT_MS } else { WAIT_MS };
         self.later(limit * SLACK / 10 + 30_000, super::world::Due::MustServe { at, life, claimed_ms: now_ms });
     }
 
