@@ -23,6 +23,18 @@ def settle(proxy, process):
             raise SystemExit(f"bench: {process.program.name} ended\n{process.log_text()}")
 
 
+def rest(process):
+    """Until it has held the same descriptors for long enough that nothing more is closed, or for three minutes."""
+    deadline = time.monotonic() + 180
+    began = last_change = time.monotonic()
+    last = process.descriptors()
+    while time.monotonic() < deadline and (time.monotonic() - last_change < 15 or time.monotonic() - began < 90):
+        time.sleep(1)
+        now = process.descriptors()
+        if now != last:
+            last, last_change = now, time.monotonic()
+
+
 def measure(rig, counts, seconds):
     print(f"idle databases, watched for {seconds} s after they have settled")
     for count in counts:
@@ -42,6 +54,7 @@ def measure(rig, counts, seconds):
             config.write_text("dbs:\n" + "\n".join(entries) + "\n")
             process = rig.start(program, "replicate", "-config", config)
             settle(proxy, process)
+            rest(process)
             requests, cpu = requests_of(proxy), process.cpu_now()
             time.sleep(seconds)
             requests, cpu = requests_of(proxy) - requests, process.cpu_now() - cpu

@@ -123,8 +123,7 @@ impl Db {
             return Ok(false);
         }
         self.files.check()?;
-        let (reader, spare) = (Connection::to_nothing()?, Connection::to_nothing()?);
-        (self.reader, self.spare) = (reader, spare);
+        (self.reader, self.spare) = (Connection::none(), Connection::none());
         self.checkpoint_lock.close();
         self.closed = Some(Closed { position, file, wal, copied });
         Ok(true)

@@ -36,7 +36,7 @@ impl Db {
     /// this fails: then it is to be tried again before anything else is done.
     pub fn reopen(&mut self, path: &Path, tuning: Tuning, remains: &Remains) -> Result<(), DbError> {
         self.checkpoint_lock.release();
-        (self.reader, self.spare) = (Connection::to_nothing()?, Connection::to_nothing()?);
+        (self.reader, self.spare) = (Connection::none(), Connection::none());
         remains.clear()?;
         *self = Db { flavour: self.flavour, ..Db::open(path, tuning)? };
         Ok(())

@@ -73,7 +73,7 @@ impl Connection {
 
     /// The first piece of the wal-index, which SQLite has mapped.
     fn wal_index(&self) -> Option<*const u8> {
-        if self.conn.is_autocommit() {
+        if self.conn().ok()?.is_autocommit() {
             return None;
         }
         let OpenFile { file, methods } = self.open_file(ffi::SQLITE_FCNTL_FILE_POINTER)?;
@@ -103,9 +103,9 @@ mod tests {
         app.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x)").expect("create");
         let ours = Connection::open(&path, Duration::ZERO).expect("open");
         assert_eq!(ours.backfill(), None, "without a transaction nothing is certain");
-        let nothing = Connection::to_nothing().expect("open");
-        nothing.rest().expect("begin");
-        assert_eq!(nothing.backfill(), None);
+        let closed = Connection::none();
+        assert!(closed.rest().is_err() && closed.end().is_ok());
+        assert_eq!(closed.backfill(), None);
         ours.pin().expect("pin");
         let first = ours.backfill().expect("a wal-index");
         app.execute_batch("INSERT INTO t VALUES (1)").expect("commit");

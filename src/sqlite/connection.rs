@@ -52,17 +52,26 @@ impl Checkpoint {
 }
 
 pub struct Connection {
-    pub(super) conn: rusqlite::Connection,
+    conn: Option<rusqlite::Connection>,
     pub(super) path: PathBuf,
 }
 
 impl Connection {
-    /// To an empty database in memory, in the place of one that must be closed.
-    pub fn to_nothing() -> Result<Connection, SqliteError> {
-        let path = PathBuf::from(":memory:");
-        let conn = rusqlite::Connection::open_in_memory()
-            .map_err(|error| SqliteError::from_rusqlite("open", &path, &error))?;
-        Ok(Connection { conn, path })
+    /// In the place of one that is closed: nothing can be done with it.
+    pub fn none() -> Connection {
+        Connection { conn: None, path: PathBuf::new() }
+    }
+
+    pub(super) fn conn(&self) -> rusqlite::Result<&rusqlite::Connection> {
+        let why = || Some("the connection is closed".to_owned());
+        self.conn.as_ref().ok_or_else(|| rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_MISUSE), why()))
+    }
+
+    /// For SQLite's own functions; valid as long as `self` is borrowed.
+    pub(super) fn handle(&self, verb: &'static str) -> Result<*mut ffi::sqlite3, SqliteError> {
+        let conn = self.conn().map_err(|error| self.error(verb, &error))?;
+        // SAFETY: the handle is used while the connection is borrowed, and never closed.
+        Ok(unsafe { conn.handle() })
     }
 
     /// Opens an existing database; `path` must be absolute (a relative one could be read as a URI),
@@ -80,7 +89,7 @@ impl Connection {
             let detail = "SQLite can only read it".into();
             return Err(SqliteError::ReadOnly { verb: "open", path: path.to_owned(), detail });
         }
-        let this = Connection { conn, path: path.to_owned() };
+        let this = Connection { conn: Some(conn), path: path.to_owned() };
         this.configure(busy_timeout).map_err(|e| SqliteError::from_rusqlite("open", path, &e))?;
         Ok(this)
     }
@@ -92,7 +101,7 @@ impl Connection {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = rusqlite::Connection::open_with_flags(uri(path, immutable), flags)
             .map_err(|e| SqliteError::from_rusqlite("open", path, &e))?;
-        let this = Connection { conn, path: path.to_owned() };
+        let this = Connection { conn: Some(conn), path: path.to_owned() };
         this.configure(busy_timeout).map_err(|e| SqliteError::from_rusqlite("open", path, &e))?;
         Ok(this)
     }
@@ -100,27 +109,28 @@ impl Connection {
     /// Leaves the WAL alone when it closes, checkpoints only when asked, trusts nothing in the
     /// schema.
     fn configure(&self, busy_timeout: Duration) -> rusqlite::Result<()> {
-        self.conn.busy_timeout(busy_timeout)?;
-        self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        let conn = self.conn()?;
+        conn.busy_timeout(busy_timeout)?;
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         let mut persist_wal: std::ffi::c_int = 1;
         // SAFETY: the handle is open for the duration of the call, "main" is NUL-terminated, and
         // this control reads and writes one int, which `persist_wal` is. A failure (no VFS support)
         // only costs a full image after the next start.
         unsafe {
             ffi::sqlite3_file_control(
-                self.conn.handle(),
+                conn.handle(),
                 c"main".as_ptr(),
                 ffi::SQLITE_FCNTL_PERSIST_WAL,
                 ptr::from_mut(&mut persist_wal).cast(),
             )
         };
         // A small cache: pages are read once, in order (a larger one is measurably slower).
-        self.conn.execute_batch("PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-64; PRAGMA application_id;")
+        conn.execute_batch("PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-64; PRAGMA application_id;")
     }
 
     pub fn set_busy_timeout(&self, timeout: Duration) -> Result<(), SqliteError> {
-        self.conn.busy_timeout(timeout).map_err(|e| self.error("set the busy timeout of", &e))
+        self.conn().and_then(|conn| conn.busy_timeout(timeout)).map_err(|e| self.error("set the busy timeout of", &e))
     }
 
     /// The journal mode as SQLite names it: `wal`, `delete`, …
@@ -148,7 +158,7 @@ impl Connection {
     /// stands.
     pub fn pin(&self) -> Result<Mark, SqliteError> {
         const VERB: &str = "begin a read transaction on";
-        self.conn.execute_batch("BEGIN").map_err(|e| self.error(VERB, &e))?;
+        self.execute("BEGIN").map_err(|e| self.error(VERB, &e))?;
         let mark = self.snapshot(VERB);
         if mark.is_err() {
             self.end_quietly();
@@ -159,7 +169,7 @@ impl Connection {
     /// Begins a read transaction that lets the next writer restart the WAL if all of it is
     /// backfilled.
     pub fn rest(&self) -> Result<(), SqliteError> {
-        let rested = self.conn.execute_batch("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1");
+        let rested = self.execute("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1");
         rested.map_err(|e| {
             self.end_quietly();
             self.error("begin a read transaction on", &e)
@@ -168,7 +178,7 @@ impl Connection {
 
     /// Takes the write lock without writing; `false` when another connection has it.
     pub fn begin_write(&self) -> Result<bool, SqliteError> {
-        match self.conn.execute_batch("BEGIN IMMEDIATE") {
+        match self.execute("BEGIN IMMEDIATE") {
             Ok(()) => Ok(true),
             Err(error) => match self.error("take the write lock of", &error) {
                 SqliteError::Busy { .. } => Ok(false),
@@ -179,10 +189,10 @@ impl Connection {
 
     /// Ends whatever transaction is open; harmless when none is.
     pub fn end(&self) -> Result<(), SqliteError> {
-        if self.conn.is_autocommit() {
+        if self.conn.as_ref().is_none_or(rusqlite::Connection::is_autocommit) {
             return Ok(());
         }
-        self.conn.execute_batch("ROLLBACK").map_err(|e| self.error("end a transaction on", &e))
+        self.execute("ROLLBACK").map_err(|e| self.error("end a transaction on", &e))
     }
 
     /// Runs a checkpoint; the connection must be idle.
@@ -192,17 +202,12 @@ impl Connection {
             CheckpointMode::Truncate => ffi::SQLITE_CHECKPOINT_TRUNCATE,
         };
         let (mut frames, mut backfilled) = (0, 0);
+        let handle = self.handle("checkpoint")?;
         // Not the PRAGMA: compiling it takes long enough for a busy writer's automatic checkpoint
         // to come first. SAFETY: the handle is open and used by this thread only, "main" is
         // NUL-terminated, and both counts are valid places for an int.
         let code = unsafe {
-            ffi::sqlite3_wal_checkpoint_v2(
-                self.conn.handle(),
-                c"main".as_ptr(),
-                mode,
-                &raw mut frames,
-                &raw mut backfilled,
-            )
+            ffi::sqlite3_wal_checkpoint_v2(handle, c"main".as_ptr(), mode, &raw mut frames, &raw mut backfilled)
         };
         let busy = code & 0xff == ffi::SQLITE_BUSY;
         if code != ffi::SQLITE_OK && !busy {
@@ -215,10 +220,11 @@ impl Connection {
 
     fn snapshot(&self, verb: &'static str) -> Result<Mark, SqliteError> {
         let mut snapshot: *mut ffi::sqlite3_snapshot = ptr::null_mut();
+        let handle = self.handle(verb)?;
         // SAFETY: the handle is open and used by this thread only, "main" is NUL-terminated, and
         // `snapshot` is a valid place for the result, which is only read when SQLite says it was
         // set.
-        let code = unsafe { ffi::sqlite3_snapshot_get(self.conn.handle(), c"main".as_ptr(), &mut snapshot) };
+        let code = unsafe { ffi::sqlite3_snapshot_get(handle, c"main".as_ptr(), &mut snapshot) };
         if code == ffi::SQLITE_OK && !snapshot.is_null() {
             // SAFETY: SQLite returned OK, so this points to a snapshot that we own until it is
             // freed below.
@@ -248,7 +254,11 @@ impl Connection {
     }
 
     fn pragma<T: rusqlite::types::FromSql>(&self, sql: &str, verb: &'static str) -> Result<T, SqliteError> {
-        self.conn.query_row(sql, [], |row| row.get(0)).map_err(|e| self.error(verb, &e))
+        self.conn().and_then(|conn| conn.query_row(sql, [], |row| row.get(0))).map_err(|e| self.error(verb, &e))
+    }
+
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.conn()?.execute_batch(sql)
     }
 
     fn end_quietly(&self) {

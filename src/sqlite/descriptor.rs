@@ -20,11 +20,12 @@ impl Connection {
     /// ([`ffi::SQLITE_FCNTL_JOURNAL_POINTER`]).
     pub(super) fn open_file(&self, which: c_int) -> Option<OpenFile> {
         let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+        let handle = self.handle("find the file of").ok()?;
         // SAFETY: the handle is open and used by this thread only, "main" is NUL-terminated, and
         // both controls write one pointer, for which `file` is the place.
         let code = unsafe {
             let place = ptr::from_mut(&mut file).cast::<c_void>();
-            ffi::sqlite3_file_control(self.conn.handle(), c"main".as_ptr(), which, place)
+            ffi::sqlite3_file_control(handle, c"main".as_ptr(), which, place)
         };
         if code != ffi::SQLITE_OK || file.is_null() {
             return None;

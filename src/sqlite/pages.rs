@@ -11,7 +11,8 @@ use crate::page::{PageSize, Pgno};
 impl Connection {
     /// Fails, with the reason, when the library was compiled without `sqlite_dbpage`.
     pub fn check_page_access(&self) -> Result<(), SqliteError> {
-        self.conn.prepare("SELECT data FROM sqlite_dbpage").map(drop).map_err(|_| {
+        let prepared = self.conn().and_then(|conn| conn.prepare("SELECT data FROM sqlite_dbpage").map(drop));
+        prepared.map_err(|_| {
             let detail = "this SQLite was built without SQLITE_ENABLE_DBPAGE_VTAB, which full images need";
             SqliteError::other("read pages of", &self.path, detail)
         })
@@ -22,7 +23,8 @@ impl Connection {
     pub fn read_page(&self, pgno: Pgno, page: &mut [u8]) -> Result<(), SqliteError> {
         const VERB: &str = "read a page of";
         let mut copy = || -> rusqlite::Result<bool> {
-            let mut statement = self.conn.prepare_cached("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1")?;
+            let mut statement =
+                self.conn()?.prepare_cached("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1")?;
             let mut rows = statement.query([pgno.get()])?;
             let Some(row) = rows.next()? else {
                 page.fill(0);
@@ -50,7 +52,8 @@ impl Connection {
     ) -> Result<(), E> {
         const VERB: &str = "read the pages of";
         let failed = |e: rusqlite::Error| E::from(self.error(VERB, &e));
-        let mut statement = self.conn.prepare_cached("SELECT pgno, data FROM sqlite_dbpage('main')").map_err(failed)?;
+        let conn = self.conn().map_err(failed)?;
+        let mut statement = conn.prepare_cached("SELECT pgno, data FROM sqlite_dbpage('main')").map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             let number: u32 = row.get(0).map_err(failed)?;

@@ -13,7 +13,7 @@ impl Connection {
     /// Reads all of the database.
     pub fn damage(&self) -> Result<Option<String>, SqliteError> {
         let look = || -> rusqlite::Result<Option<String>> {
-            let mut statement = self.conn.prepare(&format!("PRAGMA quick_check({FINDINGS_MAX})"))?;
+            let mut statement = self.conn()?.prepare(&format!("PRAGMA quick_check({FINDINGS_MAX})"))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let finding: String = row.get(0)?;

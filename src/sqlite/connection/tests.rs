@@ -120,7 +120,7 @@ fn looking_changes_nothing_and_sees_one_commit() {
     let mark = looking.pin().expect("pin");
     assert_eq!(mark.wal, Some(rig.wal()));
     assert!(rig.app_truncate_is_busy(), "a look pins the WAL as any other reader");
-    assert!(looking.conn.execute("INSERT INTO t VALUES (3)", []).is_err());
+    assert!(looking.execute("INSERT INTO t VALUES (3)").is_err());
     drop(looking);
     let Rig { app, ours, spare, _dir } = rig;
     drop((ours, spare));
