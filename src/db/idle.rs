@@ -17,43 +17,14 @@
 //! that was written to, and no WAL that shows what. So that the comparison which follows is cheap,
 //! only a small database is closed then, and only until that has happened once.
 
-use std::path::Path;
 use std::time::Duration;
 
+use super::closed::{Closed, Stamp};
 use super::error::DbError;
-use super::identity::Identity;
 use super::open::{Db, Progress};
-use super::position::{ImageReason, Position};
+use super::position::Position;
 use crate::clock::Clock;
-use crate::fsx;
-use crate::sqlite::{Backfill, Connection};
-
-/// What every write to a file changes, whatever the writer does to its times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    identity: Identity,
-    len: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(file: &std::fs::Metadata) -> Stamp {
-        use std::os::unix::fs::MetadataExt;
-        Stamp {
-            identity: Identity::from(file),
-            len: file.len(),
-            modified: (file.mtime(), file.mtime_nsec()),
-            changed: (file.ctime(), file.ctime_nsec()),
-        }
-    }
-
-    /// Whether the next change cannot have the same time.
-    fn is_older_than(&self, age: Duration, clock: Clock) -> bool {
-        let changed_ms = self.changed.0.saturating_mul(1000).saturating_add(self.changed.1 / 1_000_000);
-        u128::try_from(clock.unix_ms().saturating_sub(changed_ms)).is_ok_and(|passed| passed > age.as_millis())
-    }
-}
+use crate::sqlite::Connection;
 
 /// File systems note the time of a change in steps; two seconds is FAT's. What changes a file again
 /// within one of them leaves the same time.
@@ -61,35 +32,6 @@ const COARSEST_TIME: Duration = Duration::from_secs(3);
 
 /// A database that no other process has open is closed up to this size.
 const ALONE_BYTES_MAX: u64 = 64 << 20;
-
-/// What was true when the connections were closed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Closed {
-    position: Position,
-    file: Stamp,
-    wal: Option<Stamp>,
-    /// All of it is in the file.
-    copied: Backfill,
-}
-
-impl Closed {
-    /// From where captures go on, given the file and its checkpoints as they are now.
-    fn progress(&self, file: Stamp, now: Option<Backfill>) -> Progress {
-        let Some(now) = now.filter(|_| file != self.file) else { return Progress::Known(self.position) };
-        let copied_before = match now.salts.0.wrapping_sub(self.copied.salts.0) {
-            0 if now.salts == self.copied.salts => Some(self.copied.done),
-            // SQLite counts them up by one each time.
-            1 => Some(0),
-            _ => None,
-        };
-        let reason = match copied_before {
-            Some(before) if now.done > before || now.is_incomplete() => return Progress::Known(self.position),
-            Some(_) => ImageReason::FileOverwritten,
-            None => ImageReason::LocalChanges,
-        };
-        Progress::Unknown { last: Some(self.position.txid), reason }
-    }
-}
 
 impl Db {
     /// Closes the connections, if everything is captured and copied into the file, and what comes
@@ -107,9 +49,9 @@ impl Db {
             return Ok(false);
         }
         // While we rest, nothing that a writer begins now can be copied into the file.
-        let wal = stamp_of(&self.wal_path)?;
+        let wal = Stamp::of(&self.wal_path)?;
         let (Some(file), Some(copied), Progress::Known(position)) =
-            (stamp_of(&self.path)?, self.reader.backfill(), self.progress)
+            (Stamp::of(&self.path)?, self.reader.backfill(), self.progress)
         else {
             return Ok(false);
         };
@@ -136,25 +78,25 @@ impl Db {
         self.check_closed(&closed)?;
         let opened = Db::open(&self.path, self.tuning)?;
         let file = self.check_closed(&closed)?;
-        let progress = closed.progress(file, opened.reader.backfill());
-        let was_missed = self.was_missed || matches!(progress, Progress::Unknown { .. });
+        let doubt = closed.doubt(file, opened.reader.backfill());
+        let was_missed = self.was_missed || doubt.is_some();
+        let progress = match doubt {
+            None => Progress::Known(closed.position),
+            Some(reason) => Progress::Unknown { last: Some(closed.position.txid), reason },
+        };
         *self = Db { flavour: self.flavour, progress, was_missed, ..opened };
         Ok(())
     }
 
     /// Whether anything has happened to a closed database: a `stat` of the file, and of its WAL.
     pub(super) fn glance_at_closed(&self, closed: &Closed) -> Result<bool, DbError> {
-        Ok(self.check_closed(closed)? != closed.file || stamp_of(&self.wal_path)? != closed.wal)
+        Ok(self.check_closed(closed)? != closed.file || Stamp::of(&self.wal_path)? != closed.wal)
     }
 
     fn check_closed(&self, closed: &Closed) -> Result<Stamp, DbError> {
-        match stamp_of(&self.path)?.filter(|file| file.identity == closed.file.identity) {
+        match Stamp::of(&self.path)?.filter(|file| file.identity == closed.file.identity) {
             Some(file) => Ok(file),
             None => Err(DbError::Replaced { path: self.path.clone() }),
         }
     }
-}
-
-fn stamp_of(path: &Path) -> fsx::Result<Option<Stamp>> {
-    Ok(fsx::metadata_if_exists(path)?.map(|file| Stamp::of(&file)))
 }

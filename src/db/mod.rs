@@ -13,6 +13,7 @@
 //!   follow.rs    between captures: keep close to a busy writer, spare it its own checkpoints
 //!   reset.rs     let the WAL start over, a few milliseconds under the write lock
 //!   idle.rs      nothing happens: close the connections, and open them again at the next change
+//!   closed.rs    pure: what is noted then, and what it proves
 //!   resume.rs    prove that a WAL still continues what the bucket has
 //!   compare.rs   where that cannot be proved: which pages are not what another copy has
 //!   lineage.rs   pure: pages that tell of one lineage
@@ -44,6 +45,7 @@
 
 mod came_after;
 mod capture;
+mod closed;
 mod compare;
 mod error;
 mod follow;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::closed::Closed;
 use super::error::DbError;
 use super::identity::{Files, Identity};
-use super::idle::Closed;
 use super::position::{ImageReason, Position};
 use super::writes::Writes;
 use crate::fsx::{self, FsError};

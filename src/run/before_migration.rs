@@ -4,6 +4,7 @@
 //! It is for a day that may never come, so it costs the start a moment at most: whatever fails is a
 //! warning.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -18,7 +19,8 @@ use crate::clock::MACHINE;
 use crate::fleet::FleetHandle;
 use crate::ltx::Txid;
 use crate::remote::{Level, LtxObject, Remote};
-use crate::replicate::DatabaseId;
+use crate::replicate::{DatabaseId, blocking};
+use crate::sqlite::{Presence, look_at_file};
 use crate::supervise::Signals;
 
 const PREFIX: &str = "before-migration-";
@@ -43,6 +45,11 @@ impl Marking {
 
     async fn mark(&self, fleet: &FleetHandle, new: &Automatic) {
         let db = self.database.as_str();
+        let path = PathBuf::from(db);
+        if blocking(move || !matches!(look_at_file(&path), Ok(Presence::Database(_)))).await {
+            tracing::debug!(db, "there is no database yet, so there is no state before the migration to mark");
+            return;
+        }
         let Some(txid) = self.newest(fleet).await else {
             tracing::debug!(db, "nothing is in the replica yet, so there is no state before the migration to mark");
             return;

@@ -54,7 +54,11 @@ pub async fn create(remote: &Remote, new: &NewMark, (txid, timestamp_ms): State)
         created_ms,
         expires_ms: new.keep.map(keep),
         note: new.note.clone(),
-        by: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).into(),
+        // No two attempts say the same, so that what is there is known for ours.
+        by: format!(
+            concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), ", {:016x}"),
+            remote.clock().random_u64()
+        ),
     };
     match remote.create_mark(&mark).await {
         Ok(Created::Done) => Ok(mark),
@@ -176,10 +180,10 @@ pub fn read_failure(error: ReadError) -> Failure {
     }
 }
 
-/// `before-migration-20261128T183700Z`.
+/// `before-migration-20261128T183700.123Z`: two starts within a second get two names.
 fn stamped(prefix: &str, now_ms: i64) -> String {
-    let second = Timestamp::from_second(now_ms.div_euclid(1000)).unwrap_or(Timestamp::UNIX_EPOCH);
-    format!("{prefix}{}", second.to_string().replace(['-', ':'], ""))
+    let time = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{prefix}{}", format!("{time:.3}").replace(['-', ':'], ""))
 }
 
 pub fn rfc3339(unix_ms: i64) -> String {
@@ -192,7 +196,7 @@ mod tests {
 
     #[test]
     fn automatic_names_sort_by_time() {
-        assert_eq!(stamped("before-migration-", 1_795_891_020_999), "before-migration-20261128T183700Z");
+        assert_eq!(stamped("before-migration-", 1_795_891_020_999), "before-migration-20261128T183700.999Z");
         Mark::check_name(&stamped("before-restore-", 0)).expect("a name");
         assert!(stamped("x-", 1_000) > stamped("x-", 0));
     }

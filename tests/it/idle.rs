@@ -30,6 +30,7 @@ fn descriptors(pid: u32, rig: &Rig) -> usize {
 
 fn wait_until_closed(running: &mut Running, rig: &Rig) {
     let pid = running.id();
+    running.wait_until("the database is open", || descriptors(pid, rig) > 0);
     running.wait_until("the database is closed", || descriptors(pid, rig) == 0);
 }
 
