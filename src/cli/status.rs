@@ -156,14 +156,15 @@ impl Heard {
             }
             Heard::Status(document) => {
                 let Some(entry) = document.databases.iter().find(|entry| Path::new(&entry.path) == path) else {
-                    return not_running();
+                    // Not yet, or by none: it answers, and does not have this one.
+                    return Of { process: Some("not replicated".into()), ..Of::default() };
                 };
                 let txid = |text: &Option<String>| text.as_deref().and_then(Txid::parse_hex);
                 Of {
                     process: Some(entry.state.clone()),
                     captured: txid(&entry.txid),
                     uploaded: entry.replicas.first().and_then(|replica| txid(&replica.txid)),
-                    lag_seconds: Some(entry.lag_seconds),
+                    lag_seconds: entry.lag_seconds,
                 }
             }
         }

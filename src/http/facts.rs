@@ -136,6 +136,12 @@ impl DatabaseFacts {
         let of = |replica: &ReplicaFacts| replica.unshipped_for.unwrap_or_default();
         self.replicas.iter().map(of).min().unwrap_or_default()
     }
+
+    /// The same where it is known: what is committed while nothing is captured is not.
+    pub fn known_lag(&self) -> Option<Duration> {
+        let lag = self.lag();
+        (self.state == State::Replicating || !lag.is_zero()).then_some(lag)
+    }
 }
 
 #[cfg(test)]

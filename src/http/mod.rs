@@ -1,5 +1,6 @@
-//! The HTTP listener with metrics and health, and two reports that are sent unasked: the heartbeat
-//! and the status line of the service manager. It reads from the fleet and changes nothing.
+//! The HTTP listener with the status page, metrics and health, and two reports that are sent
+//! unasked: the heartbeat and the status line of the service manager. It reads from the fleet and
+//! changes nothing.
 //!
 //! ```text
 //!   gather.rs      asks the fleet ─▶ facts.rs  plain data ─┬▶ metrics.rs, exposition.rs  pure

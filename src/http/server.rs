@@ -162,12 +162,16 @@ async fn answer<S: Source>(method: &Method, uri: &Uri, source: &S, pages: &Semap
 
 /// What the status page shows. `opened`: a person has opened it.
 async fn status<S: Source>(source: &S, pages: &Semaphore, asked: &Asked, opened: bool) -> (Document, Facts) {
-    let mut facts = source.facts(false).await;
-    let selected = select(&mut facts, asked);
+    let (facts, selected) = {
+        // Never closed.
+        let _turn = pages.acquire().await;
+        let mut facts = source.facts(false).await;
+        let selected = select(&mut facts, asked);
+        (facts, selected)
+    };
     let shown = selected.databases.iter().map(|(database, _)| database.clone()).collect();
-    // In a list no points are shown.
+    // In a list no points are shown. It may take a moment, so that others have their turn.
     let details = source.details(shown, opened && selected.is_whole).await;
-    // Never closed.
     let _turn = pages.acquire().await;
     (document(&facts, selected, details), facts)
 }

@@ -95,7 +95,7 @@ fn report(entry: &DatabaseEntry, style: &Style, out: &mut dyn Write) -> io::Resu
     writeln!(
         out,
         "  lag {}, at most {} in the last hour",
-        seconds(entry.lag_seconds),
+        entry.lag_seconds.map_or_else(|| "not known".to_owned(), seconds),
         seconds(entry.longest_lag_seconds)
     )?;
     if let (Some(size), Some(wal)) = (entry.size, entry.wal_size) {
@@ -195,8 +195,8 @@ mod tests {
             path: "/data/app.db".into(),
             level: Level::Problem,
             sentence: "Not safe: the commits of the last 1 min are on this disk only.".into(),
-            lag_seconds: 60.0,
-            longest_lag_seconds: 60.0,
+            lag_seconds: Some(60.0),
+            longest_lag_seconds: Some(60.0),
             replicas: vec![replica],
             ..DatabaseEntry::default()
         };

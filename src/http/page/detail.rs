@@ -5,9 +5,9 @@ use std::fmt::{self, Write};
 use super::command::{Place, command, moment, remark};
 use super::document::{DatabaseEntry, PointsEntry};
 use super::figures::{count, dollars, size, time};
-use super::html::{Live, Text};
 use super::plot::{HEIGHT, WIDTH, timeline};
 use super::query::Asked;
+use super::text::{Live, Prose, Text};
 
 pub fn write(database: &DatabaseEntry, place: &Place<'_>, asked: &Asked, now_ms: i64, out: &mut String) -> fmt::Result {
     let id = database.id;
@@ -34,12 +34,12 @@ fn problems(database: &DatabaseEntry, out: &mut String) -> fmt::Result {
     }
     writeln!(out, "<h3>What is wrong, and what to do</h3>\n<ul class=\"problems\">")?;
     for (at, problem) in database.problems.iter().enumerate() {
-        writeln!(
-            out,
-            "<li><strong>{}</strong> {}</li>",
-            Live(&format!("p{at}"), &database.shown),
-            Text(&problem.what_to_do)
-        )?;
+        write!(out, "<li>")?;
+        // What the sentence above has said is not said twice.
+        if problem.what != database.sentence {
+            write!(out, "<strong>{}</strong> ", Live(&format!("p{at}"), &database.shown))?;
+        }
+        writeln!(out, "{}</li>", Prose(&problem.what_to_do))?;
     }
     writeln!(out, "</ul>")
 }
@@ -92,7 +92,7 @@ fn replicas(database: &DatabaseEntry, out: &mut String) -> fmt::Result {
         writeln!(
             out,
             "<tr><th scope=\"row\">{} <span class=\"path\">{}</span></th><td data-label=\"State\">{}</td>\
-             <td data-label=\"Newest TXID\">{}</td><td data-label=\"Uploaded\">{}</td><td data-label=\"Proved to restore\">{}</td></tr>",
+             <td class=\"id\" data-label=\"Newest TXID\">{}</td><td data-label=\"Uploaded\">{}</td><td data-label=\"Proved to restore\">{}</td></tr>",
             Text(&replica.name),
             Text(&replica.address),
             live("state"),

@@ -17,6 +17,26 @@ pub enum Level {
     Safe,
 }
 
+impl Level {
+    /// As it is shown.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Level::Problem => "not safe",
+            Level::Note => "note",
+            Level::Safe => "safe",
+        }
+    }
+
+    /// As the style sheet calls it.
+    pub const fn class(self) -> &'static str {
+        match self {
+            Level::Problem => "problem",
+            Level::Note => "note",
+            Level::Safe => "safe",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// The truth about everything in one sentence.
@@ -50,8 +70,9 @@ pub struct DatabaseEntry {
     pub state: String,
     pub sentence: String,
     pub problems: Vec<Problem>,
-    /// Age of the oldest commit that is in no replica; 0: there is none.
-    pub lag_seconds: f64,
+    /// Age of the oldest commit that is in no replica; 0: there is none; `None`: the database is
+    /// not replicated, so it is not known.
+    pub lag_seconds: Option<f64>,
     /// The longest of the last hour.
     pub longest_lag_seconds: f64,
     pub txid: Option<String>,

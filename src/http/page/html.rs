@@ -2,48 +2,14 @@
 //!
 //! Every text goes through [`Text`], whoever it comes from: a path or an error may hold anything.
 
-use std::fmt::{self, Display, Formatter, Write};
+use std::fmt::{self, Write};
 
 use super::command::Place;
 use super::document::{DatabaseEntry, Document, Level};
 use super::policy::{SCRIPT, STYLE};
 use super::query::Asked;
+use super::text::{Live, Text};
 use super::{detail, list};
-
-/// A text in HTML, also as the value of an attribute in double quotes.
-pub struct Text<'a>(pub &'a str);
-
-impl Display for Text<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            match c {
-                '&' => f.write_str("&amp;"),
-                '<' => f.write_str("&lt;"),
-                '>' => f.write_str("&gt;"),
-                '"' => f.write_str("&quot;"),
-                '\'' => f.write_str("&#39;"),
-                // A command is copied with them.
-                '\n' | '\t' => f.write_char(c),
-                // Also what changes the direction of the text after it.
-                c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
-                    f.write_char('\u{fffd}')
-                }
-                c => f.write_char(c),
-            }?;
-        }
-        Ok(())
-    }
-}
-
-/// The text at a place of the document or of a database, which the script keeps up to date.
-pub struct Live<'a>(pub &'a str, pub &'a std::collections::BTreeMap<String, String>);
-
-impl Display for Live<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let text = self.1.get(self.0).map_or("", String::as_str);
-        write!(f, "<span data-k=\"{}\">{}</span>", self.0, Text(text))
-    }
-}
 
 /// The whole page. `config` is the configuration file of the process.
 pub fn render(document: &Document, asked: &Asked, config: Option<&str>, now_ms: i64) -> String {

@@ -182,7 +182,7 @@ fn clause(text: &str) -> &str {
 }
 
 /// What one replica has, for its row in the table.
-pub fn of_one(replica: &ReplicaFacts) -> String {
+pub fn of_one(replica: &ReplicaFacts, state: &State) -> String {
     let damaged = replica.proof.as_ref().is_some_and(|proof| proof.failed.is_some());
     let behind = replica.unshipped_for.filter(|age| !age.is_zero());
     match (replica.outage_for, replica.uploaded, behind) {
@@ -190,6 +190,7 @@ pub fn of_one(replica: &ReplicaFacts) -> String {
         _ if damaged => "damaged".into(),
         (None, None, _) => "empty".into(),
         (None, Some(_), Some(age)) => format!("{} behind", duration(age)),
+        (None, Some(_), None) if *state != State::Replicating => "gets nothing now".into(),
         (None, Some(_), None) => "has every commit".into(),
     }
 }
@@ -262,7 +263,8 @@ mod tests {
 
     #[test]
     fn each_replica_has_its_own_words() {
-        let of = |replica: &ReplicaFacts| of_one(replica);
+        let of = |replica: &ReplicaFacts| of_one(replica, &State::Replicating);
+        assert_eq!(of_one(&replica("s3"), &State::Fenced), "gets nothing now");
         assert_eq!(of(&replica("s3")), "has every commit");
         assert_eq!(of(&ReplicaFacts { outage_for: Some(MINUTE), ..replica("s3") }), "has taken no uploads for 1 min");
         assert_eq!(of(&ReplicaFacts { unshipped_for: Some(MINUTE), ..replica("s3") }), "1 min behind");

@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 
 use super::document::{DatabaseEntry, Document};
 use super::figures::count;
-use super::html::{Live, Text};
 use super::query::{Asked, of_database};
+use super::text::{Live, Text};
 
 pub fn write(document: &Document, databases: &[DatabaseEntry], asked: &Asked, out: &mut String) -> fmt::Result {
     writeln!(

@@ -6,6 +6,7 @@
 //!         ─▶ select.rs  pure: which databases are shown, in which order
 //!         ─▶ write.rs   pure: the document of /status.json, with the texts that the page shows
 //!         ─▶ html.rs, detail.rs, list.rs   pure: the page
+//!   text.rs      pure: texts in HTML
 //!   document.rs  the words of /status.json
 //!   figures.rs   pure: durations, times, sizes as people read them
 //!   plot.rs      pure: the geometry of the two plots
@@ -34,6 +35,7 @@ mod policy;
 mod query;
 mod recorder;
 mod select;
+mod text;
 mod verdict;
 mod write;
 

@@ -3,11 +3,11 @@
 //! Both stretch to the width of the page, so there is no text in them; it stands beside them.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::document::RangeEntry;
 use super::figures::duration;
 use super::lags::{INTERVAL, INTERVALS};
-use std::time::Duration;
 
 pub const WIDTH: f64 = 600.0;
 pub const HEIGHT: f64 = 72.0;

@@ -48,7 +48,9 @@ fn nothing_that_a_path_or_an_error_holds_becomes_markup() {
 
 #[test]
 fn every_fact_is_there_without_a_script() {
-    let (document, html) = page(Facts { requests: testing::facts().requests, ..testing::facts() }, "");
+    let mut facts = testing::facts();
+    facts.databases[0].disk_full = true;
+    let (document, html) = page(facts, "");
     let text = markup(&html);
     for part in [
         "2 of 3 databases are not safe",

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::facts::{DatabaseFacts, Facts, ReplicaFacts};
+use super::super::facts::{DatabaseFacts, Facts, ReplicaFacts, State};
 use super::super::metrics::month_of_requests;
-use super::document::{DatabaseEntry, Document, Level, ProofEntry, ReplicaEntry, StoreEntry};
+use super::document::{DatabaseEntry, Document, ProofEntry, ReplicaEntry, StoreEntry};
 use super::figures::{count, duration, size, time, timestamp};
 use super::judge::{Judged, of_one};
 use super::plot::lag_plot;
@@ -76,13 +76,13 @@ fn entry(database: &DatabaseFacts, judged: Judged, recorded: Recorded, is_whole:
         state: state.into(),
         sentence,
         problems,
-        lag_seconds: database.lag().as_secs_f64(),
+        lag_seconds: database.known_lag().map(|lag| lag.as_secs_f64()),
         longest_lag_seconds: longest.as_secs_f64(),
         txid: newest.and_then(hex),
         size: database.size,
         wal_size: database.wal_size,
         spilled_bytes: database.spilled_bytes,
-        replicas: database.replicas.iter().map(replica).collect(),
+        replicas: database.replicas.iter().map(|of| replica(of, &database.state)).collect(),
         lag_ms: if is_whole { recorded.lag_ms } else { Vec::new() },
         points: recorded.points.filter(|_| is_whole),
         shown: BTreeMap::new(),
@@ -91,11 +91,11 @@ fn entry(database: &DatabaseFacts, judged: Judged, recorded: Recorded, is_whole:
     entry
 }
 
-fn replica(replica: &ReplicaFacts) -> ReplicaEntry {
+fn replica(replica: &ReplicaFacts, state: &State) -> ReplicaEntry {
     ReplicaEntry {
         name: replica.name.clone(),
         address: replica.address.clone(),
-        sentence: of_one(replica),
+        sentence: of_one(replica, state),
         txid: replica.uploaded.and_then(hex),
         uploaded_at: replica.uploaded_at_ms.map(timestamp),
         lag_seconds: replica.unshipped_for.unwrap_or_default().as_secs_f64(),
@@ -124,7 +124,7 @@ fn shown(
     let uploaded = database.replicas.iter().filter_map(|replica| replica.uploaded_at_ms).max();
     let mut shown = BTreeMap::from([
         ("sentence".to_owned(), entry.sentence.clone()),
-        ("lag".to_owned(), duration(database.lag())),
+        ("lag".to_owned(), database.known_lag().map_or_else(|| "not known".into(), duration)),
         ("longest".to_owned(), duration(longest)),
         ("txid".to_owned(), entry.txid.clone().unwrap_or_else(|| "none yet".into())),
         ("uploaded".to_owned(), uploaded.map_or_else(|| "never since the start".into(), time)),
@@ -183,24 +183,4 @@ fn structure(document: &Document) -> String {
 /// FNV-1a: it only has to tell the structures of one process apart.
 fn fnv(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
-}
-
-impl Level {
-    /// As it is shown.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Level::Problem => "not safe",
-            Level::Note => "note",
-            Level::Safe => "safe",
-        }
-    }
-
-    /// As the style sheet calls it.
-    pub const fn class(self) -> &'static str {
-        match self {
-            Level::Problem => "problem",
-            Level::Note => "note",
-            Level::Safe => "safe",
-        }
-    }
 }
