@@ -196,7 +196,7 @@ mod tests {
             level: Level::Problem,
             sentence: "Not safe: the commits of the last 1 min are on this disk only.".into(),
             lag_seconds: Some(60.0),
-            longest_lag_seconds: Some(60.0),
+            longest_lag_seconds: 60.0,
             replicas: vec![replica],
             ..DatabaseEntry::default()
         };

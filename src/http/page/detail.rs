@@ -123,7 +123,7 @@ fn points(database: &DatabaseEntry, out: &mut String) -> fmt::Result {
             out,
             "<p>The replica {} could not be listed at {}: {}.</p>",
             Text(&points.replica),
-            Text(&points.listed_at),
+            time(points.listed_at_ms),
             Text(error.trim_end_matches('.'))
         );
     }
@@ -145,7 +145,7 @@ fn points(database: &DatabaseEntry, out: &mut String) -> fmt::Result {
         size(points.stored_bytes),
         Text(&points.replica),
         month.unwrap_or_default(),
-        Text(&points.listed_at)
+        time(points.listed_at_ms)
     )
 }
 

@@ -121,6 +121,7 @@ pub struct ProofEntry {
 pub struct PointsEntry {
     pub replica: String,
     pub listed_at: String,
+    pub listed_at_ms: i64,
     /// The listing has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -45,7 +45,7 @@ pub fn judge(database: &DatabaseFacts, max_lag: Option<Duration>) -> Judged {
         ),
         State::Halted(why) => bad(
             "ended",
-            format!("Not replicated: replication has ended: {}.", clause(why)),
+            format!("Replication has ended: {}.", clause(why)),
             format!(
                 "Mend it, then run `millstream start {path}` or restart this program. What is committed until then is on \
                  this disk only."
@@ -146,9 +146,10 @@ fn of_replica(replica: &ReplicaFacts, database: &DatabaseFacts) -> Vec<Problem> 
         problem(
             format!("The replica {name} has not taken uploads for {}.", duration(outage)),
             format!(
-                "Check that {} can be reached, and that the keys may write there; `millstream doctor` tries both. Commits \
-                 are kept on this disk meanwhile, and uploaded as soon as it is back.",
-                replica.address
+                "Check that {} can be reached, and {}; `millstream doctor` tries both. Commits are kept on this disk \
+                 meanwhile, and uploaded as soon as it is back.",
+                replica.address,
+                if replica.address.starts_with("file:") { "written to" } else { "that the keys may write there" }
             ),
         );
     }
@@ -215,7 +216,7 @@ mod tests {
     fn what_is_not_replicated_is_a_problem_with_a_way_out() {
         for (state, word, part) in [
             (State::Fenced, "fenced", "another writer owns the history"),
-            (State::Halted("the file is gone.".into()), "ended", "replication has ended: the file is gone."),
+            (State::Halted("the file is gone.".into()), "ended", "Replication has ended: the file is gone."),
             (State::Exclusive("the application has it alone".into()), "locked", "has it alone."),
             (State::Stopped, "stopped", "stopped by a command"),
         ] {

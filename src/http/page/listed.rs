@@ -30,6 +30,7 @@ pub fn of_listing(replica: &str, listing: &Listing, now_ms: i64) -> PointsEntry 
     PointsEntry {
         replica: replica.into(),
         listed_at: timestamp(now_ms),
+        listed_at_ms: now_ms,
         error: None,
         ranges,
         more_ranges,
@@ -44,7 +45,13 @@ pub fn of_listing(replica: &str, listing: &Listing, now_ms: i64) -> PointsEntry 
 
 /// The listing has failed.
 pub fn of_failure(replica: &str, why: String, now_ms: i64) -> PointsEntry {
-    PointsEntry { replica: replica.into(), listed_at: timestamp(now_ms), error: Some(why), ..PointsEntry::default() }
+    PointsEntry {
+        replica: replica.into(),
+        listed_at: timestamp(now_ms),
+        listed_at_ms: now_ms,
+        error: Some(why),
+        ..PointsEntry::default()
+    }
 }
 
 fn range(range: &PointRange) -> RangeEntry {

@@ -17,12 +17,15 @@ use super::lags::Lags;
 use super::listed::{of_failure, of_listing};
 use crate::clock::Clock;
 use crate::fleet::FleetHandle;
+use crate::remote::Layout;
 use crate::replicate::DatabaseId;
 
 /// How often the lag is looked at. What is behind for a shorter time may be missed.
 const EVERY: Duration = Duration::from_secs(2);
 /// A listing is not made again within this time.
 const LASTS: Duration = Duration::from_secs(60);
+/// The same for a listing that has failed: the store may be back.
+const FAILURE_LASTS: Duration = Duration::from_secs(5);
 /// Replicas that are listed when a page is opened, and those that are listed at a time.
 const LISTED_MAX: usize = 20;
 const AT_A_TIME: usize = 4;
@@ -170,7 +173,10 @@ impl Task {
     fn want(&mut self, ids: &[u64]) {
         let now = self.clock.instant();
         for id in ids.iter().take(LISTED_MAX) {
-            let is_recent = self.listed.get(id).is_some_and(|listed| now.saturating_duration_since(listed.at) < LASTS);
+            let is_recent = self.listed.get(id).is_some_and(|listed| {
+                let lasts = if listed.points.error.is_some() { FAILURE_LASTS } else { LASTS };
+                now.saturating_duration_since(listed.at) < lasts
+            });
             let is_known = is_recent || self.under_way.contains(id) || self.waiting.contains(id);
             if !is_known && self.waiting.len() < REMEMBERED_MAX {
                 self.waiting.push_back(*id);
@@ -203,7 +209,12 @@ async fn list(fleet: &FleetHandle, id: u64, clock: Clock) -> Option<PointsEntry>
     let listed = tokio::time::timeout(PATIENCE, remote.listing()).await;
     let now_ms = clock.unix_ms();
     Some(match listed {
-        Ok(Ok(listing)) => of_listing(&name, &listing, now_ms),
+        Ok(Ok(listing)) => {
+            let mut points = of_listing(&name, &listing, now_ms);
+            // A directory has no price.
+            points.month_dollars = points.month_dollars.filter(|_| remote.layout() == Layout::S3);
+            points
+        }
         Ok(Err(error)) => of_failure(&name, error.to_string(), now_ms),
         Err(_) => of_failure(&name, format!("no answer within {PATIENCE:?}"), now_ms),
     })
