@@ -59,7 +59,7 @@ fn head(document: &Document, asked: &Asked, out: &mut String) -> fmt::Result {
     writeln!(
         out,
         "</header>\n<p id=\"gone\" role=\"alert\" hidden></p>\n<main id=\"main\" data-structure=\"{}\">\n\
-         <p class=\"verdict {}\" role=\"status\">{}</p>",
+         <p class=\"verdict {}\">{}</p>",
         Text(&document.structure),
         document.level.class(),
         Live("sentence", &document.shown)
