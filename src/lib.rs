@@ -18,7 +18,7 @@
 //!          config/          litestream.yml + env + flags → typed Options; nothing below reads YAML or env
 //!             │
 //!     ┌───────┴────────┐
-//!  http/  verify/  control/  doctor/   metrics, health · the proof that a replica restores · the socket · what is wrong here
+//!  http/  verify/  control/  doctor/   page, metrics, health · the proof that a replica restores · the socket · what is wrong here
 //!  copy/                               a replica copied to another place
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands

@@ -2,7 +2,7 @@
 
 use super::args::{LifeFlags, Replicate, Run};
 use super::{Environment, defect, install, logger, variable};
-use crate::config::{Loaded, Options};
+use crate::config::Loaded;
 use crate::run::exit::{CONFIG, Failure};
 use crate::run::{self, Job, Restoring};
 use crate::supervise::{self, CommandLine};
@@ -24,8 +24,7 @@ pub async fn run(command: Run) -> Result<u8, Failure> {
         return Err(Failure::new(CONFIG, error));
     };
     let migrate_timeout = command.migrate_timeout;
-    let job =
-        Job { app: Some(app), migrate_timeout, ..job(loaded.options, Restoring::All, command.life, environment)? };
+    let job = Job { app: Some(app), migrate_timeout, ..job(loaded, Restoring::All, command.life, environment)? };
     Ok(defect::rehearsed(run::run(job, signals, reaper)).await)
 }
 
@@ -41,7 +40,7 @@ pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
     };
     let once = command.once();
     // `migrate` is part of `run`; a script that calls `replicate` runs its migrations itself.
-    let job = job(loaded.options, Restoring::AsConfigured, command.life, environment)?;
+    let job = job(loaded, Restoring::AsConfigured, command.life, environment)?;
     let job = Job { app, migrate: None, once, ..job };
     Ok(defect::rehearsed(run::run(job, signals, reaper)).await)
 }
@@ -69,7 +68,7 @@ fn begin(loaded: &Loaded) -> Result<(), Failure> {
 }
 
 fn job(
-    options: Options,
+    Loaded { options, file, .. }: Loaded,
     restoring: Restoring,
     life: LifeFlags,
     Environment { cwd }: Environment,
@@ -77,7 +76,7 @@ fn job(
     let migrate = Job::command(options.migrate.as_deref(), "migrate").map_err(config)?;
     let LifeFlags { stop_signal, rewrites, .. } = life;
     let (app, migrate_timeout, once, env) = (None, None, None, variable);
-    Ok(Job { migrate, app, restoring, migrate_timeout, stop_signal, rewrites, once, env, cwd, options })
+    Ok(Job { migrate, app, restoring, migrate_timeout, stop_signal, rewrites, once, env, cwd, options, config: file })
 }
 
 fn config(error: impl Into<anyhow::Error>) -> Failure {

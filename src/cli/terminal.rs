@@ -5,6 +5,11 @@ use std::os::fd::AsRawFd;
 
 /// Columns of the terminal that stdout is; `None` where stdout is a file or a pipe.
 pub fn width() -> Option<usize> {
+    size().map(|(columns, _)| columns)
+}
+
+/// Columns and rows of it.
+pub fn size() -> Option<(usize, usize)> {
     if !io::stdout().is_terminal() {
         return None;
     }
@@ -13,7 +18,7 @@ pub fn width() -> Option<usize> {
     // SAFETY: the descriptor is open, and the pointer leads to a winsize that can be written to.
     let told = unsafe { libc::ioctl(io::stdout().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
     // A terminal that was never told its size says 0.
-    (told == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
+    (told == 0 && size.ws_col > 0).then_some((usize::from(size.ws_col), usize::from(size.ws_row)))
 }
 
 /// Whether NO_COLOR is unset or empty (<https://no-color.org>).

@@ -27,6 +27,8 @@ pub struct Loaded {
     pub notes: Vec<String>,
     /// Where the options come from: a file's path, or "the command line".
     pub origin: String,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
 }
 
 impl Loaded {
@@ -139,7 +141,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, urls: &[String]) -> anyhow::Resu
         socket: None,
         presets: Presets::default(),
     };
-    Ok(Loaded { options, warnings: Vec::new(), notes: Vec::new(), origin: "the command line".into() })
+    Ok(Loaded { options, warnings: Vec::new(), notes: Vec::new(), origin: "the command line".into(), file: None })
 }
 
 fn from_file(sources: &Sources<'_>) -> anyhow::Result<Loaded> {
@@ -159,13 +161,13 @@ fn from_file(sources: &Sources<'_>) -> anyhow::Result<Loaded> {
     let (text, mut warnings) = expanded(&origin, text, sources).map_err(|problem| anyhow!(problem))?;
     let (options, notes, more) = read_text(&origin, &text, sources.context()).map_err(|problem| anyhow!(problem))?;
     warnings.extend(more);
-    Ok(Loaded { options, warnings, notes, origin })
+    Ok(Loaded { options, warnings, notes, origin, file: Some(path) })
 }
 
 /// What holds when there is no file, and nothing to replicate.
 fn off(origin: &str, sources: &Sources<'_>) -> anyhow::Result<Loaded> {
     let (options, notes, warnings) = read_text(origin, "{}", sources.context()).map_err(|problem| anyhow!(problem))?;
-    Ok(Loaded { options, warnings, notes, origin: format!("there is no {origin}") })
+    Ok(Loaded { options, warnings, notes, origin: format!("there is no {origin}"), file: None })
 }
 
 /// The text after the expansion, and warnings about names without a value.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::members::{Ending, Fleet, Snapshotting, Syncing};
 use super::{DatabaseView, FleetError, Registration};
+use crate::remote::Remote;
 use crate::replicate::{DatabaseId, Ended, Event, Governor, Limits};
 use crate::status::Status;
 
@@ -93,6 +95,16 @@ impl FleetHandle {
     /// The database at this path.
     pub async fn find(&self, path: PathBuf) -> Result<Option<DatabaseView>, FleetError> {
         self.ask(move |fleet| fleet.find(&path)).await
+    }
+
+    /// The age of the oldest commit that no replica has, for each database with such a commit.
+    pub async fn lags(&self, now: Instant) -> Result<Vec<(DatabaseId, Duration)>, FleetError> {
+        self.ask(move |fleet| fleet.lags(now)).await
+    }
+
+    /// The replica that fences, and its name, for a look at what is in it.
+    pub async fn first_replica(&self, id: DatabaseId) -> Result<(String, Remote), FleetError> {
+        self.ask(move |fleet| fleet.first_replica(id)).await?
     }
 
     /// Whether no database is replicated any more, although none was told to end.

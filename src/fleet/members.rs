@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -184,6 +185,23 @@ impl Fleet {
     pub fn find(&self, path: &Path) -> Option<DatabaseView> {
         let present = self.present().find(|(_, member)| member.path() == path).map(|(id, member)| member.view(id));
         present.or_else(|| self.left_out.values().find(|view| view.path == path).cloned())
+    }
+
+    /// The age of the oldest commit that no replica has, for each database with such a commit.
+    pub fn lags(&self, now: Instant) -> Vec<(DatabaseId, Duration)> {
+        let lag = |(id, member): (DatabaseId, &Member)| {
+            let mirrors = member.replication.mirrors().iter().map(|mirror| mirror.status.borrow().unshipped_for(now));
+            let each = std::iter::once(member.replication.status().unshipped_for(now)).chain(mirrors);
+            // One replica that has everything is enough.
+            Some((id, each.map(Option::unwrap_or_default).min().filter(|lag| !lag.is_zero())?))
+        };
+        self.present().filter_map(lag).collect()
+    }
+
+    /// The replica that fences, and its name, for a look at what is in it.
+    pub fn first_replica(&self, id: DatabaseId) -> Result<(String, Remote), FleetError> {
+        let Registration { name, remote, .. } = &self.member(id)?.registration;
+        Ok((name.clone(), remote.clone()))
     }
 
     /// Whether there are databases, and the replication of each has ended by itself.

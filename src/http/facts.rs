@@ -19,6 +19,10 @@ pub struct Facts {
     /// Over how long they were made.
     pub up: Duration,
     pub process: ProcessFacts,
+    /// Unix time at which all of this was so.
+    pub now_ms: i64,
+    /// The configuration file, if there is one.
+    pub config: Option<String>,
 }
 
 /// How far the program is.
@@ -39,6 +43,8 @@ pub enum Phase {
 /// One database.
 #[derive(Clone, Debug, Default)]
 pub struct DatabaseFacts {
+    /// Its number in the fleet.
+    pub id: u64,
     pub path: String,
     /// It may be missing to the end.
     pub optional: bool,
@@ -84,6 +90,8 @@ pub enum State {
 #[derive(Clone, Debug, Default)]
 pub struct ReplicaFacts {
     pub name: String,
+    /// For people, without secrets.
+    pub address: String,
     pub captured: Option<u64>,
     /// The newest TXID that the store has confirmed.
     pub uploaded: Option<u64>,
@@ -128,6 +136,12 @@ impl DatabaseFacts {
         let of = |replica: &ReplicaFacts| replica.unshipped_for.unwrap_or_default();
         self.replicas.iter().map(of).min().unwrap_or_default()
     }
+
+    /// The same where it is known: what is committed while nothing is captured is not.
+    pub fn known_lag(&self) -> Option<Duration> {
+        let lag = self.lag();
+        (self.state == State::Replicating || !lag.is_zero()).then_some(lag)
+    }
 }
 
 #[cfg(test)]
@@ -138,6 +152,7 @@ pub mod testing {
     pub fn replica(name: &str) -> ReplicaFacts {
         ReplicaFacts {
             name: name.into(),
+            address: format!("{name}://backups/app"),
             captured: Some(12),
             uploaded: Some(12),
             uploaded_at_ms: Some(1_750_000_000_250),
@@ -203,6 +218,8 @@ pub mod testing {
             operations: vec![put],
             requests: vec![Requested { store: "s3://backups".into(), request: "PutObject", count: 5 }],
             up: Duration::from_secs(7200),
+            now_ms: 1_750_000_001_000,
+            config: None,
             process: ProcessFacts {
                 cpu: Some(Duration::from_millis(1250)),
                 open_files: Some(17),

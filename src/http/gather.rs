@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::facts::{DatabaseFacts, Facts, Phase, ProofFacts, ReplicaFacts, State};
+use super::page::{Recorded, Recorder};
 use super::process;
 use super::server::Source;
 use crate::clock::Clock;
@@ -37,6 +38,10 @@ pub struct Gather {
     pub max_lag: Option<Duration>,
     pub clock: Clock,
     pub started_at_ms: i64,
+    /// The configuration file, if there is one.
+    pub config: Option<PathBuf>,
+    /// What is kept for the status page, where there is one.
+    pub recorder: Option<Recorder>,
 }
 
 impl Source for Gather {
@@ -48,9 +53,11 @@ impl Source for Gather {
         let proved = self.proved.borrow().clone();
         let mut databases: Vec<DatabaseFacts> = views.iter().map(|view| database(view, &proved, now)).collect();
         let (operations, requests) = traffic(&views);
-        let up_ms = self.clock.unix_ms().saturating_sub(self.started_at_ms);
+        let now_ms = self.clock.unix_ms();
+        let up_ms = now_ms.saturating_sub(self.started_at_ms);
         let up = Duration::from_millis(u64::try_from(up_ms).unwrap_or(0));
-        let mut facts = Facts { phase, max_lag: self.max_lag, operations, requests, up, ..Facts::default() };
+        let mut facts = Facts { phase, max_lag: self.max_lag, operations, requests, up, now_ms, ..Facts::default() };
+        facts.config = self.config.as_ref().map(|path| path.display().to_string());
         if with_files {
             let started_at_ms = self.started_at_ms;
             (databases, facts.process) = blocking(move || {
@@ -61,10 +68,26 @@ impl Source for Gather {
         }
         Facts { databases, ..facts }
     }
+
+    async fn details(&self, databases: Vec<DatabaseFacts>, opened: bool) -> Vec<(DatabaseFacts, Recorded)> {
+        let ids: Vec<u64> = databases.iter().map(|database| database.id).collect();
+        let recorded = match &self.recorder {
+            Some(recorder) => recorder.recorded(ids, opened).await,
+            None => Vec::new(),
+        };
+        let measured = blocking(move || {
+            let mut databases = databases;
+            databases.iter_mut().for_each(measure);
+            databases
+        });
+        let recorded = recorded.into_iter().chain(std::iter::repeat_with(Recorded::default));
+        measured.await.into_iter().zip(recorded).collect()
+    }
 }
 
 fn database(view: &DatabaseView, proved: &[ProvedReplica], now: Instant) -> DatabaseFacts {
     let mut facts = DatabaseFacts {
+        id: view.id.0,
         path: view.path.display().to_string(),
         optional: view.optional,
         state: state(view),
@@ -99,7 +122,7 @@ fn state(view: &DatabaseView) -> State {
 }
 
 fn replica(view: &ReplicaView, path: &Path, proved: &[ProvedReplica], now: Instant) -> ReplicaFacts {
-    let ReplicaView { name, status, counts, .. } = view;
+    let ReplicaView { name, address, status, counts, .. } = view;
     let is_it = |proved: &&ProvedReplica| proved.path == path && proved.name.as_ref().is_none_or(|of| of == name);
     let proof = proved.iter().find(is_it).map(|proved| {
         let Proofs { proven, failed } = proved.proofs.borrow().clone();
@@ -107,6 +130,7 @@ fn replica(view: &ReplicaView, path: &Path, proved: &[ProvedReplica], now: Insta
     });
     ReplicaFacts {
         name: name.clone(),
+        address: address.clone(),
         captured: status.captured.map(Txid::get),
         uploaded: status.confirmed.map(Txid::get),
         uploaded_at_ms: status.confirmed_at_ms,

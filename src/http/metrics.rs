@@ -139,7 +139,7 @@ fn operations(page: &mut Exposition, facts: &Facts) {
 }
 
 /// The first hour counts as a whole one: a start asks for more than what comes after it.
-fn month_of_requests(facts: &Facts) -> BTreeMap<&str, f64> {
+pub fn month_of_requests(facts: &Facts) -> BTreeMap<&str, f64> {
     let hours = (facts.up.as_secs_f64() / 3600.0).max(1.0);
     let mut stores = BTreeMap::new();
     for asked in &facts.requests {

@@ -12,15 +12,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY as POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::facts::Facts;
+use super::facts::{DatabaseFacts, Facts};
+use super::page::{Asked, CONTENT_SECURITY_POLICY, Document, Recorded, document, render, select};
 use super::{exposition, health, metrics};
 
 /// Connections at a time; more of them wait.
@@ -41,6 +45,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub trait Source: Send + Sync + 'static {
     /// `with_files` adds the sizes of the files.
     fn facts(&self, with_files: bool) -> impl Future<Output = Facts> + Send;
+
+    /// These databases with the sizes of their files, and what is kept of them for the status page.
+    /// `opened`: a person has opened it, so their replicas are listed.
+    fn details(
+        &self,
+        databases: Vec<DatabaseFacts>,
+        opened: bool,
+    ) -> impl Future<Output = Vec<(DatabaseFacts, Recorded)>> + Send;
 }
 
 /// Listens there; every interface where no host is named, as in Go.
@@ -84,7 +96,7 @@ pub async fn serve<S: Source>(listener: TcpListener, source: Arc<S>) -> Infallib
 async fn connection<S: Source>(stream: TcpStream, peer: SocketAddr, source: Arc<S>, pages: Arc<Semaphore>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let (source, pages) = (source.clone(), pages.clone());
-        async move { Ok::<_, Infallible>(answer(request.method(), request.uri().path(), &*source, &pages).await) }
+        async move { Ok::<_, Infallible>(answer(request.method(), request.uri(), &*source, &pages).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -106,13 +118,31 @@ async fn connection<S: Source>(stream: TcpStream, peer: SocketAddr, source: Arc<
 
 type Page = Response<Full<Bytes>>;
 
-async fn answer<S: Source>(method: &Method, path: &str, source: &S, pages: &Semaphore) -> Page {
+async fn answer<S: Source>(method: &Method, uri: &Uri, source: &S, pages: &Semaphore) -> Page {
     if !matches!(*method, Method::GET | Method::HEAD) {
         let mut page = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD only\n");
         page.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return page;
     }
-    match path {
+    let asked = Asked::parse(uri.query().unwrap_or_default());
+    match uri.path() {
+        "/" => {
+            let opened = *method == Method::GET && !asked.is_renewal;
+            let (document, facts) = status(source, pages, &asked, opened).await;
+            let found = asked.database.is_none() || document.found > 0;
+            let html = render(&document, &asked, facts.config.as_deref(), facts.now_ms);
+            let mut page = text(if found { StatusCode::OK } else { StatusCode::NOT_FOUND }, html);
+            page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+            // It has no character that a header must not have.
+            page.headers_mut().extend(HeaderValue::from_str(&CONTENT_SECURITY_POLICY).map(|policy| (POLICY, policy)));
+            page
+        }
+        "/status.json" => {
+            let (document, _) = status(source, pages, &asked, false).await;
+            let mut page = text(StatusCode::OK, serde_json::to_vec(&document).unwrap_or_default());
+            page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            page
+        }
         "/livez" => text(StatusCode::OK, "alive\n"),
         "/readyz" => {
             let readiness = health::readiness(&source.facts(false).await);
@@ -126,8 +156,24 @@ async fn answer<S: Source>(method: &Method, path: &str, source: &S, pages: &Sema
             page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
             page
         }
-        _ => text(StatusCode::NOT_FOUND, "there are /metrics, /readyz and /livez\n"),
+        _ => text(StatusCode::NOT_FOUND, "there are /, /status.json, /metrics, /readyz and /livez\n"),
     }
+}
+
+/// What the status page shows. `opened`: a person has opened it.
+async fn status<S: Source>(source: &S, pages: &Semaphore, asked: &Asked, opened: bool) -> (Document, Facts) {
+    let (facts, selected) = {
+        // Never closed.
+        let _turn = pages.acquire().await;
+        let mut facts = source.facts(false).await;
+        let selected = select(&mut facts, asked);
+        (facts, selected)
+    };
+    let shown = selected.databases.iter().map(|(database, _)| database.clone()).collect();
+    // In a list no points are shown. It may take a moment, so that others have their turn.
+    let details = source.details(shown, opened && selected.is_whole).await;
+    let _turn = pages.acquire().await;
+    (document(&facts, selected, details), facts)
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Page {
@@ -135,6 +181,8 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Page {
     *page.status_mut() = status;
     page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     page.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    page.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    page.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     page
 }
 
@@ -150,6 +198,11 @@ mod tests {
     impl Source for Fixed {
         async fn facts(&self, _with_files: bool) -> Facts {
             self.0.clone()
+        }
+
+        async fn details(&self, databases: Vec<DatabaseFacts>, opened: bool) -> Vec<(DatabaseFacts, Recorded)> {
+            let recorded = Recorded { lag_ms: vec![0, 1500], points: None, is_listing: opened };
+            databases.into_iter().map(|database| (database, recorded.clone())).collect()
         }
     }
 
@@ -181,7 +234,14 @@ mod tests {
             ("GET", "/readyz", 503, "another writer owns the history"),
             ("GET", "/readyz?verbose", 503, "not ready"),
             ("GET", "/metrics", 200, "litestream_db_size{db=\"/data/app.db\"} 8192"),
-            ("GET", "/debug/pprof/", 404, "there are /metrics"),
+            ("GET", "/", 200, "2 of 3 databases are not safe"),
+            ("GET", "/", 200, "The replica is being listed"),
+            ("GET", "/?renew=1", 200, "is listed when this page is opened"),
+            ("GET", "/?db=%2Fdata%2Fqueue.db&at=2026-01-31T14:00", 200, "-timestamp 2026-01-31T14:00:00Z -o"),
+            ("GET", "/?db=none", 404, "no such database"),
+            ("GET", "/status.json", 200, "\"state\":\"fenced\""),
+            ("POST", "/", 405, "GET or HEAD"),
+            ("GET", "/debug/pprof/", 404, "/metrics, /readyz"),
             ("POST", "/metrics", 405, "GET or HEAD"),
             ("GET", "//etc/passwd", 404, ""),
         ] {

@@ -90,6 +90,8 @@ pub enum Restoring {
 /// What to do, start to end.
 pub struct Job {
     pub options: Options,
+    /// The configuration file, if there is one.
+    pub config: Option<PathBuf>,
     pub migrate: Option<CommandLine>,
     /// Without an application replication goes on until a signal.
     pub app: Option<CommandLine>,
@@ -163,7 +165,7 @@ async fn perform(mut job: Job, signals: &mut Signals, reaper: &Reaper) -> Result
     let mut left_out = look_around(&mut job).await?;
     let socket = listen(&job).await?;
     let (fleet, mut heard) = FleetHandle::new(Limits::default());
-    let monitor = Monitor::start(&job.options.monitoring, &fleet, job.once.is_some());
+    let monitor = Monitor::start(&job.options.monitoring, job.config.clone(), &fleet, job.once.is_some());
     take_in_missing(&mut job, &mut left_out, signals).await?;
     let prepare = |cancel| prepare::prepare(&job, fleet.governor(), left_out.goes_on, cancel);
     let (lines, failed) = stages::unless_signalled(signals, prepare).await?;

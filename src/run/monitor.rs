@@ -2,6 +2,7 @@
 //! can neither delay nor end them.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::clock::MACHINE;
 use crate::config::{Addr, Monitoring};
 use crate::fleet::FleetHandle;
-use crate::http::{Gather, Heartbeat, Phase, ProvedReplica, Source, beat, in_a_line, listen, serve};
+use crate::http::{Gather, Heartbeat, Phase, ProvedReplica, Recorder, Source, beat, in_a_line, listen, serve};
 use crate::supervise::notify::{News, Notify, NotifyEnvironment};
 
 /// Pause before the address is tried again: the process that we replace may still have it.
@@ -32,8 +33,17 @@ pub struct Monitor {
 
 impl Monitor {
     /// With `-once` there is nothing to report meanwhile.
-    pub fn start(monitoring: &Monitoring, fleet: &FleetHandle, is_for_once: bool) -> Monitor {
+    pub fn start(monitoring: &Monitoring, config: Option<PathBuf>, fleet: &FleetHandle, is_for_once: bool) -> Monitor {
         let (phase, proved) = (watch::Sender::default(), watch::Sender::default());
+        let mut tasks = JoinSet::new();
+        let told = monitoring.clone();
+        let Monitoring { addr, heartbeat, .. } = if is_for_once { Monitoring::default() } else { told };
+        // Only the status page shows what is recorded.
+        let recorder = addr.is_some().then(|| {
+            let (recorder, recording) = Recorder::new(fleet.clone(), MACHINE);
+            tasks.spawn(recording);
+            recorder
+        });
         let source = Arc::new(Gather {
             fleet: fleet.clone(),
             phase: phase.subscribe(),
@@ -41,10 +51,9 @@ impl Monitor {
             max_lag: monitoring.max_lag,
             clock: MACHINE,
             started_at_ms: MACHINE.unix_ms(),
+            config,
+            recorder,
         });
-        let mut tasks = JoinSet::new();
-        let told = monitoring.clone();
-        let Monitoring { addr, heartbeat, .. } = if is_for_once { Monitoring::default() } else { told };
         if let Some(addr) = addr {
             tasks.spawn(listener(addr, source.clone()));
         }
@@ -89,7 +98,7 @@ async fn listener(addr: Addr, source: Arc<Gather>) -> Infallible {
             Ok(listener) => break listener,
             Err(error) if std::mem::replace(&mut has_complained, true) => tracing::debug!("{shown}: {error}"),
             Err(error) => tracing::error!(
-                "cannot listen at {shown} for metrics and health: {error}; trying again every {LISTEN_AGAIN:?}"
+                "cannot listen at {shown} for the status page, metrics and health: {error}; trying again every {LISTEN_AGAIN:?}"
             ),
         }
         tokio::time::sleep(LISTEN_AGAIN).await;
@@ -97,7 +106,7 @@ async fn listener(addr: Addr, source: Arc<Gather>) -> Infallible {
     // The address that was really bound: it may cover more interfaces than were configured.
     let bound = listener.local_addr().map_or(shown, |address| address.to_string());
     let reach = if host.is_none() { ", which is every interface of this machine" } else { "" };
-    tracing::info!("metrics and health are served at http://{bound}{reach}");
+    tracing::info!("the status page, metrics and health are served at http://{bound}{reach}");
     serve(listener, source).await
 }
 

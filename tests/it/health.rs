@@ -37,10 +37,10 @@ const LITESTREAMS: [&str; 19] = [
 ];
 
 /// Listens on a port that nobody else has.
-const ADDR: &str = "addr: \"127.0.0.1:0\"\n";
+pub const ADDR: &str = "addr: \"127.0.0.1:0\"\n";
 
 /// Where it listens, as it has said.
-fn served_at(running: &mut Running) -> String {
+pub fn served_at(running: &mut Running) -> String {
     running.wait_until_says(0, &["metrics and health are served at http://127.0.0.1:"]);
     let said = running.to_string();
     let (_, rest) = said.split_once("served at http://").expect("it was said");
@@ -48,7 +48,7 @@ fn served_at(running: &mut Running) -> String {
 }
 
 /// The status and the body of a page.
-fn page(address: &str, path: &str) -> (u16, String) {
+pub fn page(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("connect");
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("write");
@@ -60,17 +60,17 @@ fn page(address: &str, path: &str) -> (u16, String) {
 }
 
 /// The value of a sample whose line begins so.
-fn sample(address: &str, begins: &str) -> Option<f64> {
+pub fn sample(address: &str, begins: &str) -> Option<f64> {
     let (_, text) = page(address, "/metrics");
     let line = text.lines().find(|line| line.starts_with(begins))?;
     line.rsplit_once(' ')?.1.parse().ok()
 }
 
-fn touch(rig: &Rig, name: &str) -> String {
+pub fn touch(rig: &Rig, name: &str) -> String {
     format!("touch:{}", rig.path(name).display())
 }
 
-fn until(rig: &Rig, name: &str) -> String {
+pub fn until(rig: &Rig, name: &str) -> String {
     format!("until-file:{}", rig.path(name).display())
 }
 

@@ -30,6 +30,7 @@ mod migration;
 mod moved;
 mod names;
 mod overwritten;
+mod page;
 mod points;
 mod seed_story;
 mod several;

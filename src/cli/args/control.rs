@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::help::{self, Page};
+use super::life::duration;
 use super::look::on_one_line;
 use super::{FileFlags, LogFlags};
 use crate::config::{Socket, Sources, is_url, parse_duration};
@@ -213,8 +214,9 @@ pub struct Snapshot {
 }
 
 const STATUS: Page = Page {
-    more: "It reads what is on this disk, and asks the running process if the file has `socket: {enabled: true}`.",
-    examples: &["millstream status", "millstream status -json /data/app.db"],
+    more: "It reads what is on this disk, and asks the running process if the file has `addr` or `socket: {enabled: true}`; \
+           with `addr` it says what the status page shows. -watch ends with Ctrl-C.",
+    examples: &["millstream status", "millstream status -watch", "millstream status -json /data/app.db"],
     variables: help::FILE_VARIABLES,
     codes: &[help::DONE, help::USAGE, help::CONFIG],
 };
@@ -231,6 +233,22 @@ pub struct Status {
     /// Show sizes in bytes
     #[arg(long, help_heading = help::OUTPUT)]
     pub bytes: bool,
+    /// Show times in UTC, also on a terminal
+    #[arg(long, help_heading = help::OUTPUT)]
+    pub utc: bool,
+    /// Keep it up to date until Ctrl-C
+    #[arg(long, help_heading = help::OUTPUT)]
+    pub watch: bool,
+    /// How often -watch looks
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = duration,
+        default_value = "2s",
+        requires = "watch",
+        help_heading = help::OUTPUT
+    )]
+    pub interval: Duration,
     /// One database [default: all of the file]
     #[arg(value_name = "DB")]
     operands: Vec<OsString>,
