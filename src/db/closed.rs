@@ -53,8 +53,8 @@ pub struct Closed {
 }
 
 impl Closed {
-    /// Whether captures go on from the position, given the file and its checkpoints as they are now;
-    /// `Some` says why not.
+    /// Whether captures go on from the position, given the file and its checkpoints as they are
+    /// now; `Some` says why not.
     pub fn doubt(&self, file: Stamp, now: Option<Backfill>) -> Option<ImageReason> {
         let now = now.filter(|_| file != self.file)?;
         let copied_before = match now.salts.0.wrapping_sub(self.copied.salts.0) {

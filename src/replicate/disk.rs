@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::db::{Batch, Db, DbError, ImageReason, Reset};
 use crate::fsx::FsError;
 use crate::ltx::{Header, Txid};
-use crate::state::{LastSynced, Spill, SpilledFile};
+use crate::state::{LastSynced, Lock, Spill, SpilledFile};
 use crate::status::Counts;
 
 /// A batch with this much content at most is encoded in memory and sent as one piece.
@@ -86,6 +86,8 @@ pub(super) struct Disk {
     noted_sending: Option<Header>,
     /// The note could not be written, and that was said.
     has_complained: bool,
+    /// Kept for as long as any thread works with the database.
+    lock: Option<Arc<Lock>>,
 }
 
 impl AsMut<Db> for Disk {
@@ -108,7 +110,14 @@ impl Disk {
             rebase: None,
             noted_sending: None,
             has_complained: false,
+            lock: None,
         }
+    }
+
+    /// The lock of the database is ours until this value, and the last thread that works with it, are
+    /// gone.
+    pub fn keep_lock(&mut self, lock: Option<Arc<Lock>>) {
+        self.lock = lock;
     }
 
     /// What is done here is counted there.

@@ -100,7 +100,7 @@ struct Outside {
 }
 
 /// From the appearance of the database to the end.
-async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>) -> Ended {
+async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Arc<Lock>>) -> Ended {
     let Outside { remote, mirrors, governor, writer, mut stop, events, requests, mut watch } = outside;
     let (mirrors, mirror_writers): (Vec<Mirror>, Vec<StatusWriter>) = mirrors.into_iter().unzip();
     let settings = Arc::new(settings);
@@ -112,7 +112,7 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
         events: &events,
         stop: &mut stop,
         watch: &mut watch,
-        lock,
+        lock: &mut *lock,
     };
     let (Armed { database, is_new, is_started }, look) = match opener.open().await {
         Ok(opened) => opened,
@@ -120,10 +120,11 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Lock>
     };
     let shared = (governor.clone(), writer.counts().clone());
     let opened = open_notes(&settings, &remote, database, is_new, shared, !mirrors.is_empty()).await;
-    let (disk, lane, outbox, noted) = match opened {
+    let (mut disk, lane, outbox, noted) = match opened {
         Ok(opened) => opened,
         Err(error) => return Ended::Failed { why: error.to_string() },
     };
+    disk.keep_lock(lock.clone());
     let (was_cut_off, is_known) = (noted.last_synced.was_cut_off(), noted.is_known);
     let known = AtArming { is_started, was_cut_off, is_known };
     let (config, seed) = (core_config(&settings, &mirrors), settings.clock.random_u64());

@@ -37,7 +37,7 @@ pub(super) struct Opener<'a> {
     pub stop: &'a mut watch::Receiver<Stop>,
     pub watch: &'a mut Watch,
     /// Kept to the end of all, whatever it is.
-    pub lock: &'a mut Option<Lock>,
+    pub lock: &'a mut Option<Arc<Lock>>,
 }
 
 /// What came of an order.
@@ -91,7 +91,7 @@ impl Opener<'_> {
             Some(carried) = work.join_next() => {
                 let Carried { done, lock } = joined(carried).await;
                 if lock.is_some() {
-                    *self.lock = lock;
+                    *self.lock = lock.map(Arc::new);
                 }
                 OpeningEvent::Done(done)
             }

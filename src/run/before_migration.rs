@@ -17,10 +17,10 @@ use super::prepare::Line;
 use super::stages::unless_signalled;
 use crate::clock::MACHINE;
 use crate::fleet::FleetHandle;
+use crate::fsx;
 use crate::ltx::Txid;
 use crate::remote::{Level, LtxObject, Remote};
 use crate::replicate::{DatabaseId, blocking};
-use crate::sqlite::{Presence, look_at_file};
 use crate::supervise::Signals;
 
 const PREFIX: &str = "before-migration-";
@@ -46,7 +46,8 @@ impl Marking {
     async fn mark(&self, fleet: &FleetHandle, new: &Automatic) {
         let db = self.database.as_str();
         let path = PathBuf::from(db);
-        if blocking(move || !matches!(look_at_file(&path), Ok(Presence::Database(_)))).await {
+        // By `stat` only: closing the file would drop the locks that we have on it.
+        if blocking(move || !fsx::metadata_if_exists(&path).is_ok_and(|file| file.is_some())).await {
             tracing::debug!(db, "there is no database yet, so there is no state before the migration to mark");
             return;
         }
