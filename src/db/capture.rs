@@ -139,6 +139,7 @@ impl Db {
         self.sample(batch);
         self.mark = mark;
         self.progress = Progress::Known(batch.position);
+        self.was_reset_unread = false;
         self.sample_end_of_wal();
     }
 

@@ -215,8 +215,9 @@ impl Db {
         if matches!(&checkpoint, Ok(done) if done.is_complete()) {
             self.reader.rest()?;
             self.compare_samples()?;
-            if let Progress::Known(position) = &mut self.progress {
-                position.sealed = true;
+            match &mut self.progress {
+                Progress::Known(position) => position.sealed = true,
+                Progress::Unknown { .. } => self.was_reset_unread = true,
             }
             return Ok(Reset::Done);
         }

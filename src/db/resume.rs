@@ -133,6 +133,9 @@ impl Candidate {
 impl Db {
     /// Looks for the place in the pinned WAL where the object with this header ended.
     pub fn candidate(&self, newest: &Header) -> Result<Result<Candidate, ImageReason>, DbError> {
+        if self.was_reset_unread {
+            return Ok(Err(ImageReason::WalRestarted));
+        }
         if newest.page_size != self.mark.page_size {
             return Ok(Err(ImageReason::PageSizeChanged));
         }
@@ -165,6 +168,12 @@ impl Db {
             sealed,
         };
         Ok(Ok(Candidate { pages, position }))
+    }
+
+    /// Whether a place in the WAL, or the file below it, can be continued from: commits that were in
+    /// the WAL when it was reset, and were not captured, are in no WAL any more.
+    pub fn can_be_continued(&self) -> bool {
+        !self.was_reset_unread
     }
 
     /// How the pinned WAL stands to the one from which the object with this header was made.

@@ -39,6 +39,9 @@ pub(super) fn position_of(
     txid: Txid,
     points: impl IntoIterator<Item = ResumePoint>,
 ) -> Result<Option<Position>, DbError> {
+    if !db.can_be_continued() {
+        return Ok(None);
+    }
     let is_of = |marker: &RestoreMarker| marker.replica == replica.address() || led_by == Some(marker.replica.as_str());
     let marker = state.restore_marker().filter(|marker| is_of(marker) && marker.txid == txid);
     if let Some(RestoreMarker { txid, page_size, pages, .. }) = marker {

@@ -114,8 +114,8 @@ impl Disk {
         }
     }
 
-    /// The lock of the database is ours until this value, and the last thread that works with it, are
-    /// gone.
+    /// The lock of the database is ours until this value, and the last thread that works with it,
+    /// are gone.
     pub fn keep_lock(&mut self, lock: Option<Arc<Lock>>) {
         self.lock = lock;
     }

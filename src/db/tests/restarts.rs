@@ -177,3 +177,23 @@ fn a_wal_of_the_other_byte_order_is_followed() {
         assert_eq!(rig.resume(), Ok(()), "round {round}");
     }
 }
+
+/// Nothing is known of the end of the history, and the WAL has to become shorter: commits that were
+/// in it, and that were not captured, are in the file only.
+#[test]
+fn after_a_reset_before_the_place_was_known_nothing_is_continued() {
+    let mut rig = Rig::new(SETUP);
+    rig.run("INSERT INTO t(x) VALUES (zeroblob(30000))");
+    rig.capture();
+    assert_eq!(rig.reset(), Reset::Done);
+    // A shorter generation, whose end is followed by frames of the one before.
+    rig.run("INSERT INTO t(x) VALUES (zeroblob(5000))");
+    rig.capture();
+    assert_eq!(rig.reset(), Reset::Done);
+    rig.run("INSERT INTO t(x) VALUES ('never captured')");
+    let mut rig = rig.restart();
+    assert_eq!(rig.reset(), Reset::Done);
+    rig.run("UPDATE t SET x = 'later' WHERE id = 1");
+    assert_eq!(rig.resume(), Err(ImageReason::WalRestarted));
+    assert!(is_image(&rig.capture()));
+}
