@@ -56,8 +56,8 @@ pub struct Db {
     pub(super) progress: Progress,
     /// Of what is captured from now on.
     pub(super) flavour: Flavour,
-    /// The WAL was reset before it was known how far it is captured: what it held is in the file, and
-    /// what comes next proves nothing of it.
+    /// The WAL was reset before it was known how far it is captured: what it held is in the file,
+    /// and what comes next proves nothing of it.
     pub(super) was_reset_unread: bool,
     /// The connections are closed until something changes.
     pub(super) closed: Option<Closed>,

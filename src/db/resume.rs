@@ -170,8 +170,8 @@ impl Db {
         Ok(Ok(Candidate { pages, position }))
     }
 
-    /// Whether a place in the WAL, or the file below it, can be continued from: commits that were in
-    /// the WAL when it was reset, and were not captured, are in no WAL any more.
+    /// Whether a place in the WAL, or the file below it, can be continued from: commits that were
+    /// in the WAL when it was reset, and were not captured, are in no WAL any more.
     pub fn can_be_continued(&self) -> bool {
         !self.was_reset_unread
     }
