@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::identity::Identity;
-use super::position::{ImageReason, Position};
+use super::position::Position;
 use crate::clock::Clock;
 use crate::fsx;
 use crate::sqlite::Backfill;
@@ -53,20 +53,15 @@ pub struct Closed {
 }
 
 impl Closed {
-    /// Whether captures go on from the position, given the file and its checkpoints as they are
-    /// now; `Some` says why not.
-    pub fn doubt(&self, file: Stamp, now: Option<Backfill>) -> Option<ImageReason> {
-        let now = now.filter(|_| file != self.file)?;
+    /// Whether checkpoints explain that the file was written to, by how far they are now. All of
+    /// the WAL was in the file before.
+    pub fn is_explained_by(&self, now: &Backfill) -> bool {
         let copied_before = match now.salts.0.wrapping_sub(self.copied.salts.0) {
-            0 if now.salts == self.copied.salts => Some(self.copied.done),
-            // SQLite counts them up by one each time.
-            1 => Some(0),
-            _ => None,
+            0 if now.salts == self.copied.salts => self.copied.done,
+            // SQLite counts them up by one each time: nothing had to be copied before that.
+            1 => 0,
+            _ => return true,
         };
-        match copied_before {
-            Some(before) if now.done > before || now.is_incomplete() => None,
-            Some(_) => Some(ImageReason::FileOverwritten),
-            None => Some(ImageReason::LocalChanges),
-        }
+        now.done > copied_before || now.is_incomplete()
     }
 }

@@ -8,9 +8,9 @@
 //! | the file | the WAL | it follows |
 //! |---|---|---|
 //! | was not written to | whatever it is | what it holds beyond the captured frames came after them: in WAL mode only checkpoints change the file |
-//! | was written to | is the same, or has been started over once; a checkpoint has copied from it | the same |
-//! | was written to | is one of these, and no checkpoint has | a program wrote to the file past SQLite |
-//! | was written to | is another one | something may be missing: the next capture is an image, which is compared with the replica |
+//! | was written to | no checkpoint has copied from it | a program wrote to the file past SQLite |
+//! | was written to | is still the same one, and proves the place (`resume.rs`) | it holds everything since |
+//! | was written to | does not | something may be missing: the next capture is an image, which is compared with the replica |
 //!
 //! While another process has the database open, its WAL stays for us to find. Where none has, a
 //! program that opens the database, writes and closes it faster than we can open it leaves a file
@@ -22,7 +22,7 @@ use std::time::Duration;
 use super::closed::{Closed, Stamp};
 use super::error::DbError;
 use super::open::{Db, Progress};
-use super::position::Position;
+use super::position::{ImageReason, Position};
 use crate::clock::Clock;
 use crate::sqlite::Connection;
 
@@ -78,14 +78,24 @@ impl Db {
         self.check_closed(&closed)?;
         let opened = Db::open(&self.path, self.tuning)?;
         let file = self.check_closed(&closed)?;
-        let doubt = closed.doubt(file, opened.reader.backfill());
-        let was_missed = self.was_missed || doubt.is_some();
-        let progress = match doubt {
-            None => Progress::Known(closed.position),
-            Some(reason) => Progress::Unknown { last: Some(closed.position.txid), reason },
-        };
+        let progress = opened.progress_since(&closed, file)?;
+        let was_missed = self.was_missed || matches!(progress, Progress::Unknown { .. });
         *self = Db { flavour: self.flavour, progress, was_missed, ..opened };
         Ok(())
+    }
+
+    /// From where captures go on, given the file as it is now.
+    fn progress_since(&self, closed: &Closed, file: Stamp) -> Result<Progress, DbError> {
+        if file == closed.file {
+            return Ok(Progress::Known(closed.position));
+        }
+        let last = Some(closed.position.txid);
+        if self.reader.backfill().is_some_and(|now| !closed.is_explained_by(&now)) {
+            return Ok(Progress::Unknown { last, reason: ImageReason::FileOverwritten });
+        }
+        // The generation was not over when we left it, so it has to show where it ended.
+        let proved = self.resume_at(&closed.position)?;
+        Ok(proved.map_or(Progress::Unknown { last, reason: ImageReason::LocalChanges }, Progress::Known))
     }
 
     /// Whether anything has happened to a closed database: a `stat` of the file, and of its WAL.
