@@ -29,7 +29,7 @@
 //!     │      │        │
 //!  sqlite/  ltx/    store/  supervise/ formats and ports: SQLite's files · LTX codec · bytes by key · child processes
 //!     └──────┴───┬────┘
-//!         page · fsx · clock           words
+//!     page · fsx · clock · figures     words
 //! ```
 //!
 //! # What must always hold
@@ -115,6 +115,7 @@
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests wait for what is real"))]
 
 mod clock;
+mod figures;
 mod fsx;
 mod page;
 

@@ -9,13 +9,12 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::args::Copy as Command;
-use super::moment::resolve;
 use super::show::rounded;
 use super::source::{Source, picked};
-use super::{Environment, Style, count, install, local_zone, logger, printed, replica_at, variable};
+use super::target::target;
+use super::{Environment, Style, count, install, logger, printed, replica_at, variable};
 use crate::config::{Database, Replica};
 use crate::copy::{CopyError, CopyPlan, Order, Tally, copy as bring, plan_copy};
-use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::restore::{self as restoring, Target};
 use crate::run::exit::{BACKUP, CANNOT_WRITE, CONFIG, Failure, INTERNAL, UNAVAILABLE, USAGE};
@@ -44,17 +43,12 @@ pub async fn copy(command: Command) -> Result<u8, Failure> {
 
 async fn carry_out(command: &Command, ends: &Ends, cancel: &CancellationToken) -> Result<u8, Failure> {
     let backups = backups(ends.from.iter(), &ends.all).await;
-    let target = match (&command.mark, command.txid, &command.timestamp) {
-        (Some(name), ..) => {
+    let target = match &command.mark {
+        Some(name) => {
             let found = find_mark(backups.iter().filter_map(|backup| backup.remote.as_ref().ok()), name);
             Target::Txid(cancel.run_until_cancelled(found).await.ok_or_else(cancelled)??.txid)
         }
-        (None, Some(txid), _) => {
-            let zero = || Failure::new(USAGE, anyhow!("-txid: there is no TXID 0"));
-            Target::Txid(Txid::new(txid).ok_or_else(zero)?)
-        }
-        (None, None, Some(moment)) => Target::Before(resolve(moment, local_zone())?.as_millisecond()),
-        (None, None, None) => Target::Latest,
+        None => target(command.txid, command.timestamp.as_ref())?,
     };
     let order = Order { target, history: command.history };
     let ((_, from), _) = restoring::newest(&backups, target, cancel).await.map_err(restore_failure)?;
@@ -149,9 +143,7 @@ fn ends(command: &Command) -> Result<Ends, Failure> {
             Source::Url(url) => Ok(vec![replica_at(url)?]),
             Source::Database(path) => {
                 let path = sources.absolute(path).map_err(configuration)?;
-                let unknown =
-                    || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
-                let database = loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?;
+                let database = loaded.database(&path).map_err(configuration)?;
                 Ok(picked(&database, command.replica())?.into_iter().cloned().collect())
             }
         }

@@ -88,10 +88,7 @@ fn load(command: &Command) -> Result<(Loaded, Vec<Database>), Failure> {
         let databases = loaded.options.with_those_in_directories();
         return Ok((loaded, databases));
     };
-    let unknown = || {
-        configuration(anyhow::anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display()))
-    };
-    let database = loaded.options.find(&path).ok_or_else(unknown)?;
+    let database = loaded.database(&path).map_err(configuration)?;
     Ok((loaded, vec![database]))
 }
 

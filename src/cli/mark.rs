@@ -1,6 +1,6 @@
 //! `millstream mark`: names for moments of the history.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,18 +10,15 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::args::Mark as Command;
-use super::moment::resolve;
 use super::source::Source;
-use super::{
-    Environment, Style, each_said, heading, install, local_zone, logger, printed, replica_at, source, variable,
-};
+use super::target::target;
+use super::{Environment, Style, each_said, heading, install, logger, printed, replica_at, source, variable};
 use crate::clock::MACHINE;
 use crate::config::{Database, Replica, Socket};
 use crate::control::{Client, ClientError};
-use crate::ltx::Txid;
 use crate::remote::{Mark, Remote};
 use crate::restore::{RestoreError, Target};
-use crate::run::exit::{BACKUP, CONFIG, UNSYNCED, USAGE};
+use crate::run::exit::{BACKUP, CONFIG, UNSYNCED};
 use crate::run::mark::{self as marking, NewMark, State, rfc3339};
 use crate::run::{Failure, connect, restore_failure, store_failure, unless_signalled};
 
@@ -78,8 +75,7 @@ fn look(command: &Command) -> Result<Looked, Failure> {
     };
     let subjects = match wanted {
         Some(path) => {
-            let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
-            vec![subject(&loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?)?]
+            vec![subject(&loaded.database(&path).map_err(configuration)?)?]
         }
         None => {
             loaded.require_databases().map_err(configuration)?;
@@ -117,7 +113,7 @@ type Failures = Vec<(String, Failure)>;
 type Listed<'a> = (String, &'a Replica, &'a Subject, Vec<Mark>);
 
 async fn make(command: &Command, looked: &Looked, cancel: &CancellationToken) -> Result<u8, Failure> {
-    let target = target(command)?;
+    let target = target(command.txid, command.timestamp.as_ref())?;
     let new = NewMark { name: command.name().to_owned(), keep: command.keep, note: command.note.clone() };
     let (mut made, mut failures): (Vec<(&Replica, &Subject, Mark)>, Failures) = (Vec::new(), Vec::new());
     for subject in &looked.subjects {
@@ -144,13 +140,8 @@ async fn make(command: &Command, looked: &Looked, cancel: &CancellationToken) ->
     let out = &mut io::stdout();
     printed(match command.output.json {
         true => {
-            let shown = |(replica, subject, mark): &(&Replica, &Subject, Mark)| {
-                let mut shown = as_json(mark);
-                shown["replica"] = json!(replica.name);
-                shown["db"] = json!(subject.database);
-                shown
-            };
-            writeln!(out, "{:#}", made.iter().map(shown).collect::<Value>())
+            let shown = made.iter().map(|(replica, subject, mark)| json_of(mark, replica, subject));
+            writeln!(out, "{:#}", shown.collect::<Value>())
         }
         false => made.iter().try_for_each(|(replica, subject, mark)| {
             write!(out, "{} marks TXID {} of {}", mark.name, mark.txid, style.time(mark.timestamp_ms))?;
@@ -189,17 +180,6 @@ async fn mark_one(
     match target {
         Target::Latest => marking::create(remote, new, state).await,
         Target::Txid(_) | Target::Before(_) => marking::create_older(remote, new, state, cancel).await,
-    }
-}
-
-fn target(command: &Command) -> Result<Target, Failure> {
-    match (command.txid, &command.timestamp) {
-        (Some(txid), _) => {
-            let zero = || Failure::new(USAGE, anyhow!("-txid: there is no TXID 0"));
-            Ok(Target::Txid(Txid::new(txid).ok_or_else(zero)?))
-        }
-        (None, Some(moment)) => Ok(Target::Before(resolve(moment, local_zone())?.as_millisecond())),
-        (None, None) => Ok(Target::Latest),
     }
 }
 
@@ -253,14 +233,9 @@ async fn list(command: &Command, looked: &Looked) -> Result<u8, Failure> {
     let out = &mut io::stdout();
     printed(match command.output.json {
         true => {
-            let marks = shown.iter().flat_map(|(_, replica, subject, marks)| {
-                marks.iter().map(move |mark| {
-                    let mut shown = as_json(mark);
-                    shown["replica"] = json!(replica.name);
-                    shown["db"] = json!(subject.database);
-                    shown
-                })
-            });
+            let marks = shown
+                .iter()
+                .flat_map(|(_, replica, subject, marks)| marks.iter().map(move |mark| json_of(mark, replica, subject)));
             writeln!(out, "{:#}", marks.collect::<Value>())
         }
         false => shown.iter().enumerate().try_for_each(|(at, (title, _, _, marks))| {
@@ -308,8 +283,16 @@ pub fn as_json(mark: &Mark) -> Value {
     })
 }
 
+/// The same, with the place where it is.
+fn json_of(mark: &Mark, replica: &Replica, subject: &Subject) -> Value {
+    let mut shown = as_json(mark);
+    shown["replica"] = json!(replica.name);
+    shown["db"] = json!(subject.database);
+    shown
+}
+
 async fn drop_mark(looked: &Looked, name: &str) -> Result<u8, Failure> {
-    let (mut asked, mut dropped, mut failures): (BTreeMap<String, ()>, usize, Failures) = Default::default();
+    let (mut asked, mut dropped, mut failures): (BTreeSet<String>, usize, Failures) = Default::default();
     for subject in &looked.subjects {
         for (replica, remote) in looked.remotes(subject).await {
             let done = match remote {
@@ -318,13 +301,13 @@ async fn drop_mark(looked: &Looked, name: &str) -> Result<u8, Failure> {
             };
             match done {
                 Ok((_, true)) => dropped += 1,
-                Ok((address, false)) => drop(asked.insert(address, ())),
+                Ok((address, false)) => drop(asked.insert(address)),
                 Err(failure) => failures.push((looked.title(subject, replica), failure)),
             }
         }
     }
     if dropped == 0 && failures.is_empty() {
-        let places: Vec<String> = asked.into_keys().collect();
+        let places: Vec<String> = asked.into_iter().collect();
         return Err(Failure::new(BACKUP, anyhow!("there is no mark {name} in {}", places.join(" and in "))));
     }
     if dropped > 0 {
@@ -347,6 +330,7 @@ async fn drop_one(remote: &Remote, name: &str) -> Result<bool, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ltx::Txid;
 
     #[test]
     fn a_mark_is_one_line_whatever_its_note_says() {

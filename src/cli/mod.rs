@@ -47,6 +47,7 @@ mod source;
 mod status;
 mod stderr;
 mod table;
+mod target;
 mod terminal;
 mod verify;
 

@@ -10,14 +10,8 @@
 //! Pure: reading needs no clock, and [`Moment::resolve`] is given the time. What could mean two
 //! things is refused.
 
-use anyhow::anyhow;
 use jiff::civil::{DateTime, Time, Weekday};
-use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
-
-use crate::clock::MACHINE;
-use crate::run::Failure;
-use crate::run::exit::{INTERNAL, USAGE};
 
 const EXAMPLES: &str =
     "write for example 2000-01-01T00:00:00Z, \"2000-01-01 14:00\", \"yesterday 14:00\" or \"10m ago\"";
@@ -148,16 +142,6 @@ fn amounts(text: &str) -> Result<Span, String> {
         rest = unit[letters..].trim_start();
     }
     Ok(span)
-}
-
-/// The time stamp of `-timestamp` in a time zone, by our clock.
-pub fn resolve(moment: &Moment, zone: Result<TimeZone, String>) -> Result<Timestamp, Failure> {
-    let usage = |why: String| Failure::new(USAGE, anyhow!("-timestamp: {why}"));
-    let zone = zone.map_err(usage)?;
-    let now = Timestamp::from_millisecond(MACHINE.unix_ms()).map_err(|error| Failure::new(INTERNAL, error))?;
-    let then = moment.resolve(&now.to_zoned(zone)).map_err(usage)?;
-    tracing::debug!("-timestamp means {then}");
-    Ok(then)
 }
 
 #[cfg(test)]

@@ -61,13 +61,10 @@ fn paths(command: &Command) -> Result<(PathBuf, PathBuf), Failure> {
     let loaded = Options::load(&sources);
     all_is_text()?;
     let loaded = loaded.map_err(|error| Failure::new(CONFIG, error))?;
-    match loaded.options.find(&path) {
-        Some(database) => Ok((path, database.meta_path.clone())),
-        None if command.names_a_file() => {
-            let error = anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
-            Err(Failure::new(CONFIG, error))
-        }
-        None => Ok((path.clone(), default_meta_path(&path))),
+    match loaded.database(&path) {
+        Ok(database) => Ok((path, database.meta_path)),
+        Err(error) if command.names_a_file() => Err(Failure::new(CONFIG, error)),
+        Err(_) => Ok((path.clone(), default_meta_path(&path))),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::args::Restore;
@@ -174,8 +174,7 @@ fn order(command: &Restore) -> Result<Order, Failure> {
             let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
             start_logging(command, Some(&loaded.options));
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
-            let database = loaded.options.find(&path).ok_or_else(|| Failure::new(CONFIG, unknown()))?;
+            let database = loaded.database(&path).map_err(|error| Failure::new(CONFIG, error))?;
             of_database(command, &database, &loaded.options)
         }
     }

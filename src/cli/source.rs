@@ -1,12 +1,13 @@
 //! The replicas that a command looks at: those of a database of the configuration file, or that of
 //! a URL.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 
 use super::{Environment, logger, replica_at, variable};
-use crate::config::{Database, Replica, Sources};
+use crate::config::{Database, Replica, Sources, is_url};
 use crate::remote::Remote;
 use crate::run::exit::CONFIG;
 use crate::run::{self, Failure};
@@ -17,6 +18,16 @@ pub enum Source {
     /// A database of the configuration file.
     Database(PathBuf),
     Url(String),
+}
+
+impl Source {
+    /// What an operand names.
+    pub fn of(operand: &OsStr) -> Source {
+        match operand.to_str().filter(|text| is_url(text)) {
+            Some(url) => Source::Url(url.to_owned()),
+            None => Source::Database(PathBuf::from(operand)),
+        }
+    }
 }
 
 /// The replicas to look at, in the order of the configuration; never none.
@@ -56,8 +67,7 @@ pub fn find<'a>(
             let loaded = environment.load(sources)?;
             logger::start(&loaded.options.logging);
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
-            let database = loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?;
+            let database = loaded.database(&path).map_err(configuration)?;
             let replicas = picked(&database, name)?.into_iter().cloned().collect();
             Ok(Looked { replicas, all: loaded.options.databases })
         }

@@ -14,7 +14,6 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use url::Url;
 
 use super::args::{OutputFlags, Status as Command};
@@ -72,13 +71,9 @@ pub async fn status(command: Command) -> Result<u8, Failure> {
 async fn look(loaded: &Loaded, named: Option<&Path>, exact: bool) -> Result<Shown, Failure> {
     let wanted = |database: &Database| named.is_none_or(|path| *path == database.path);
     let mut databases: Vec<Database> = loaded.options.with_those_in_directories().into_iter().filter(wanted).collect();
-    if databases.is_empty() {
-        // One of a directory that is not there now may have been.
-        databases.extend(named.and_then(|path| loaded.options.find(path)));
-    }
     if let (Some(path), true) = (named, databases.is_empty()) {
-        let unknown = anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
-        return Err(Failure::new(CONFIG, unknown));
+        // One of a directory that is not there now may have been.
+        databases.push(loaded.database(path).map_err(|error| Failure::new(CONFIG, error))?);
     }
     let heard = ask(loaded, named).await;
     let document = match &heard {

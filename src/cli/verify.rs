@@ -166,10 +166,7 @@ fn subjects(command: &Command) -> Result<(Vec<Subject>, Vec<Database>), Failure>
             let unknown = || anyhow!("{}: no database has a replica {:?}", loaded.origin, name.unwrap_or_default());
             (!found.is_empty()).then_some(found).ok_or_else(unknown).map_err(configuration)?
         }
-        Some(path) => {
-            let unknown = || anyhow!("{}: no database is configured with the path {}", loaded.origin, path.display());
-            subjects(&loaded.options.find(&path).ok_or_else(unknown).map_err(configuration)?)?.collect()
-        }
+        Some(path) => subjects(&loaded.database(&path).map_err(configuration)?)?.collect(),
     };
     Ok((found, databases))
 }

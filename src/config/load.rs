@@ -40,6 +40,12 @@ impl Loaded {
         Ok(())
     }
 
+    /// The database of this path.
+    pub fn database(&self, path: &Path) -> anyhow::Result<Database> {
+        let unknown = || anyhow!("{}: no database is configured with the path {}", self.origin, path.display());
+        self.options.find(path).ok_or_else(unknown)
+    }
+
     /// Whether nothing is to be replicated, which only a command that can do without asks.
     pub fn is_off(&self) -> anyhow::Result<bool> {
         let is_off = self.options.databases.is_empty() && self.options.directories.is_empty();

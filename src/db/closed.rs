@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::identity::Identity;
 use super::position::Position;
+use super::writes::LengthAndTime;
 use crate::clock::Clock;
 use crate::fsx;
 use crate::sqlite::Backfill;
@@ -14,8 +15,7 @@ use crate::sqlite::Backfill;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     pub identity: Identity,
-    len: u64,
-    modified: (i64, i64),
+    written: LengthAndTime,
     changed: (i64, i64),
 }
 
@@ -29,8 +29,7 @@ impl Stamp {
         use std::os::unix::fs::MetadataExt;
         Stamp {
             identity: Identity::from(file),
-            len: file.len(),
-            modified: (file.mtime(), file.mtime_nsec()),
+            written: LengthAndTime::from(file),
             changed: (file.ctime(), file.ctime_nsec()),
         }
     }
@@ -44,7 +43,7 @@ impl Stamp {
 
 /// What was true when the connections were closed.
 #[derive(Clone, Copy, Debug)]
-pub struct Closed {
+pub struct WhenClosed {
     pub position: Position,
     pub file: Stamp,
     pub wal: Option<Stamp>,
@@ -52,7 +51,7 @@ pub struct Closed {
     pub copied: Backfill,
 }
 
-impl Closed {
+impl WhenClosed {
     /// Whether checkpoints explain that the file was written to, by how far they are now. All of
     /// the WAL was in the file before.
     pub fn is_explained_by(&self, now: &Backfill) -> bool {

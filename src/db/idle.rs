@@ -19,7 +19,7 @@
 
 use std::time::Duration;
 
-use super::closed::{Closed, Stamp};
+use super::closed::{Stamp, WhenClosed};
 use super::error::DbError;
 use super::open::{Db, Progress};
 use super::position::{ImageReason, Position};
@@ -67,7 +67,7 @@ impl Db {
         self.files.check()?;
         (self.reader, self.spare) = (Connection::none(), Connection::none());
         self.checkpoint_lock.close();
-        self.closed = Some(Closed { position, file, wal, copied });
+        self.closed = Some(WhenClosed { position, file, wal, copied });
         Ok(true)
     }
 
@@ -85,7 +85,7 @@ impl Db {
     }
 
     /// From where captures go on, given the file as it is now.
-    fn progress_since(&self, closed: &Closed, file: Stamp) -> Result<Progress, DbError> {
+    fn progress_since(&self, closed: &WhenClosed, file: Stamp) -> Result<Progress, DbError> {
         if file == closed.file {
             return Ok(Progress::Known(closed.position));
         }
@@ -99,11 +99,11 @@ impl Db {
     }
 
     /// Whether anything has happened to a closed database: a `stat` of the file, and of its WAL.
-    pub(super) fn glance_at_closed(&self, closed: &Closed) -> Result<bool, DbError> {
+    pub(super) fn glance_at_closed(&self, closed: &WhenClosed) -> Result<bool, DbError> {
         Ok(self.check_closed(closed)? != closed.file || Stamp::of(&self.wal_path)? != closed.wal)
     }
 
-    fn check_closed(&self, closed: &Closed) -> Result<Stamp, DbError> {
+    fn check_closed(&self, closed: &WhenClosed) -> Result<Stamp, DbError> {
         match Stamp::of(&self.path)?.filter(|file| file.identity == closed.file.identity) {
             Some(file) => Ok(file),
             None => Err(DbError::Replaced { path: self.path.clone() }),

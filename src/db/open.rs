@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::closed::Closed;
+use super::closed::WhenClosed;
 use super::error::DbError;
 use super::identity::{Files, Identity};
 use super::position::{ImageReason, Position};
@@ -60,7 +60,7 @@ pub struct Db {
     /// and what comes next proves nothing of it.
     pub(super) was_reset_unread: bool,
     /// The connections are closed until something changes.
-    pub(super) closed: Option<Closed>,
+    pub(super) closed: Option<WhenClosed>,
     /// Something happened while they were closed that could not be followed.
     pub(super) was_missed: bool,
 }

@@ -133,7 +133,7 @@ impl Candidate {
 impl Db {
     /// Looks for the place in the pinned WAL where the object with this header ended.
     pub fn candidate(&self, newest: &Header) -> Result<Result<Candidate, ImageReason>, DbError> {
-        if self.was_reset_unread {
+        if !self.can_be_continued() {
             return Ok(Err(ImageReason::WalRestarted));
         }
         if newest.page_size != self.mark.page_size {

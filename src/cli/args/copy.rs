@@ -11,7 +11,7 @@ use super::restore::txid;
 use super::{FileFlags, OutputFlags};
 use crate::cli::moment::Moment;
 use crate::cli::source::Source;
-use crate::config::{Sources, is_url};
+use crate::config::Sources;
 
 const POINT: &str = "Point in time";
 
@@ -88,11 +88,7 @@ impl Copy {
     }
 
     fn operand(&self, at: usize) -> Source {
-        let operand = self.operands.get(at).map(OsString::as_os_str).unwrap_or_default();
-        match operand.to_str().filter(|text| is_url(text)) {
-            Some(url) => Source::Url(url.to_owned()),
-            None => Source::Database(PathBuf::from(operand)),
-        }
+        Source::of(self.operands.get(at).map(OsString::as_os_str).unwrap_or_default())
     }
 
     pub(super) fn check(&self) -> Result<(), String> {

@@ -9,7 +9,7 @@ use clap::Args;
 use super::help::{self, Page};
 use super::{FileFlags, OutputFlags};
 use crate::cli::source::Source;
-use crate::config::{Sources, is_url};
+use crate::config::Sources;
 
 /// Which replica to look at.
 #[derive(Debug, Args)]
@@ -47,11 +47,7 @@ impl Look {
 
     /// What the operand says.
     pub fn source(&self) -> Source {
-        let operand = self.operands.first().map(OsString::as_os_str).unwrap_or_default();
-        match operand.to_str().filter(|text| is_url(text)) {
-            Some(url) => Source::Url(url.to_owned()),
-            None => Source::Database(PathBuf::from(operand)),
-        }
+        Source::of(self.operands.first().map(OsString::as_os_str).unwrap_or_default())
     }
 
     /// Exactly one operand, and a configuration file only for a database.

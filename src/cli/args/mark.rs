@@ -12,7 +12,7 @@ use super::restore::txid;
 use super::{FileFlags, OutputFlags, life};
 use crate::cli::moment::Moment;
 use crate::cli::source::Source;
-use crate::config::{Sources, is_url};
+use crate::config::Sources;
 use crate::remote;
 
 const MARK: Page = Page {
@@ -94,10 +94,7 @@ impl Mark {
 
     /// `None`: every database of the configuration file.
     pub fn source(&self) -> Option<Source> {
-        self.place().map(|operand| match operand.to_str().filter(|text| is_url(text)) {
-            Some(url) => Source::Url(url.to_owned()),
-            None => Source::Database(PathBuf::from(operand)),
-        })
+        self.place().map(Source::of)
     }
 
     fn makes(&self) -> bool {

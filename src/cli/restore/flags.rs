@@ -2,16 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::{IntegrityCheck, Restore};
-use crate::cli::moment::resolve;
-use crate::cli::{local_zone, logger, variable};
+use crate::cli::target::target;
+use crate::cli::{logger, variable};
 use crate::config::Options;
-use crate::ltx::Txid;
 use crate::restore::{self as restoring, Backup, Found, Integrity, Request, RestoreError, Target};
-use crate::run::exit::{Failure, USAGE};
+use crate::run::exit::Failure;
 
 /// What would be restored, and from the replica of which name.
 pub(super) async fn plan(
@@ -34,14 +32,7 @@ pub(super) fn start_logging(command: &Restore, options: Option<&Options>) {
 /// What the flags say.
 pub(super) fn request(command: &Restore, output: &Path) -> Result<Request, Failure> {
     let mut request = Request::new(output);
-    request.target = match (command.txid, &command.timestamp) {
-        (Some(txid), _) => {
-            let zero = || Failure::new(USAGE, anyhow!("-txid: there is no TXID 0"));
-            Target::Txid(Txid::new(txid).ok_or_else(zero)?)
-        }
-        (None, Some(moment)) => Target::Before(resolve(moment, local_zone())?.as_millisecond()),
-        (None, None) => Target::Latest,
-    };
+    request.target = target(command.txid, command.timestamp.as_ref())?;
     request.force = command.force;
     request.overwrite_empty = true;
     request.parallelism = command.parallelism;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use crate::figures::{count, rounded as size, timestamp};
+
 /// At most two units, each of them whole: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -32,36 +34,9 @@ pub fn time(unix_ms: i64) -> String {
     second.map_or_else(|_| unix_ms.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
-/// RFC 3339, in whole seconds.
-pub fn timestamp(unix_ms: i64) -> String {
-    let second = Timestamp::from_second(unix_ms.div_euclid(1000));
-    second.map_or_else(|_| unix_ms.to_string(), |time| time.to_string())
-}
-
-/// In powers of a thousand, as the commands show sizes.
-pub fn size(bytes: u64) -> String {
-    let (mut value, mut unit) = (bytes as f64, "B");
-    for next in ["kB", "MB", "GB", "TB", "PB"] {
-        if value < 1000.0 {
-            break;
-        }
-        (value, unit) = (value / 1000.0, next);
-    }
-    match unit {
-        "B" => format!("{bytes} B"),
-        _ if value < 9.95 => format!("{value:.1} {unit}"),
-        _ => format!("{value:.0} {unit}"),
-    }
-}
-
 /// US dollars; what is not nothing is not shown as nothing.
 pub fn dollars(amount: f64) -> String {
     if amount > 0.0 && amount < 0.01 { "less than $0.01".into() } else { format!("${amount:.2}") }
-}
-
-/// A number with its noun: `1 database`, `2 databases`.
-pub fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

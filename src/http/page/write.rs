@@ -11,6 +11,7 @@ use super::judge::{Judged, of_one};
 use super::plot::lag_plot;
 use super::recorder::Recorded;
 use super::select::Selected;
+use crate::fsx;
 use crate::ltx::Txid;
 
 /// `each` are the databases of `selected`, measured, in their order.
@@ -177,10 +178,5 @@ fn structure(document: &Document) -> String {
         problems.iter().for_each(|problem| text.push_str(&problem.what_to_do));
     }
     document.stores.iter().for_each(|store| text.push_str(&store.store));
-    format!("{:08x}-{}", fnv(text.as_bytes()), document.databases.len())
-}
-
-/// FNV-1a: it only has to tell the structures of one process apart.
-fn fnv(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    format!("{:016x}-{}", fsx::hash(text.as_bytes()), document.databases.len())
 }

@@ -20,7 +20,7 @@ use super::start::{Begin, Seen};
 use super::{Common, Now, Pace, Plan, State};
 use crate::ltx::Txid;
 use commits::{Wal, report_captured};
-use idle::Closed;
+use idle::ClosedState;
 
 /// What the bucket's side is at.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl Streaming {
             LocalDone::Closed(Ok(is_closed)) => self.closed(is_closed, common, now),
             LocalDone::OpenedAgain(Ok(())) => self.begin_again(common),
             LocalDone::OpenedAgain(Err(trouble)) => {
-                self.wal = Wal::Closed(Closed::Wanted);
+                self.wal = Wal::Closed(ClosedState::Wanted);
                 return self.on_trouble(trouble, common, now, plan);
             }
             LocalDone::BegunAnew(Ok(())) => (self.upload, self.proved_at) = (Upload::Proved, now.boot),

@@ -116,12 +116,12 @@ pub struct Process {
     /// Another file lies in the place of the one that was opened.
     pub replaced: Option<Replaced>,
     /// The connections are closed, because nothing happened.
-    pub closed: Option<Closed>,
+    pub closed: Option<SinceClosed>,
 }
 
 /// What has happened since the connections were closed.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Closed {
+pub struct SinceClosed {
     /// The application has started the WAL over, and commits went with it that are captured
     /// nowhere.
     pub has_lost_commits: bool,

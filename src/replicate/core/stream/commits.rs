@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::{Common, Lane, Now, Plan, State};
-use super::{Closed, Effect, LocalOrder, Outcome, Report, Streaming};
+use super::{ClosedState, Effect, LocalOrder, Outcome, Report, Streaming};
 use crate::clock::Backoff;
 
 /// From the last byte of a commit in the WAL to its publication in the wal-index, at most, if
@@ -29,14 +29,15 @@ pub(super) enum Wal {
     /// often if it is a long transaction.
     Ahead { again_at: Instant, backoff: Backoff },
     /// Nothing has for a while: the connections are closed.
-    Closed(Closed),
+    Closed(ClosedState),
 }
 
 impl Streaming {
     pub(super) fn glanced(&mut self, is_ahead: bool, common: &Common, now: Now, plan: &mut Plan) {
         match (&mut self.wal, is_ahead) {
             (Wal::Closed(closed), is_changed) => {
-                if is_changed && common.lane.woken_reliably {
+                let was_told = matches!(closed, ClosedState::Glancing { is_changed: true });
+                if is_changed && !was_told && common.lane.woken_reliably {
                     plan.push(Effect::MissedEvent);
                 }
                 closed.rest(is_changed, poll_interval(common), now);
@@ -97,7 +98,7 @@ impl Streaming {
     pub(super) fn closed(&mut self, is_closed: bool, common: &Common, now: Now) {
         match &mut self.wal {
             Wal::Closed(closed) if is_closed => closed.rest(false, poll_interval(common), now),
-            Wal::Closed(Closed::Closing { is_changed: false }) => {
+            Wal::Closed(ClosedState::Closing { is_changed: false }) => {
                 self.wal = Wal::Quiet { since: now.instant, poll_at: now.instant + poll_interval(common) };
             }
             _ => self.wal = Wal::Changed,
@@ -115,6 +116,10 @@ impl Streaming {
             return None;
         }
         let is_asked = common.syncs.is_capture_wanted() && !common.lane.is_overwritten;
+        if let Wal::Closed(closed) = &mut self.wal {
+            closed.order(is_ending || is_asked, common, now, plan);
+            return None;
+        }
         match &self.wal {
             Wal::Quiet { .. } if is_ending && common.lane.is_overwritten => {}
             Wal::Quiet { .. } if is_ending && !is_asked => return Some(State::Ended(Outcome::Synced)),
@@ -126,13 +131,8 @@ impl Streaming {
                 self.wal = Wal::Glancing { quiet_since: None };
                 common.order(LocalOrder::Glance, now, plan);
             }
-            Wal::Closed(_) => {
-                if let Wal::Closed(closed) = &mut self.wal {
-                    closed.order(is_ending || is_asked, common, now, plan);
-                }
-            }
             Wal::Quiet { since, .. } if self.is_to_be_closed(*since, common, now, plan) => {
-                self.wal = Wal::Closed(Closed::Closing { is_changed: false });
+                self.wal = Wal::Closed(ClosedState::Closing { is_changed: false });
                 common.order(LocalOrder::Close, now, plan);
             }
             Wal::Quiet { since, poll_at } if plan.is_due(*poll_at, now) => {
@@ -146,7 +146,7 @@ impl Streaming {
                     capture(common, now, plan);
                 }
             }
-            Wal::Quiet { .. } | Wal::Glancing { .. } => {}
+            Wal::Quiet { .. } | Wal::Glancing { .. } | Wal::Closed(_) => {}
         }
         None
     }

@@ -19,7 +19,7 @@ use super::super::{Common, LocalOrder, Now, Plan};
 
 /// What is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Closed {
+pub(in super::super) enum ClosedState {
     /// It is being closed. `is_changed`: something has happened since that was ordered.
     Closing {
         is_changed: bool,
@@ -35,38 +35,38 @@ pub(in super::super) enum Closed {
     Opening,
 }
 
-impl Closed {
+impl ClosedState {
     /// Something has changed.
     pub fn woke(&mut self) {
         match self {
-            Closed::Closing { is_changed } | Closed::Glancing { is_changed } => *is_changed = true,
-            Closed::Waiting { .. } => *self = Closed::Wanted,
-            Closed::Wanted | Closed::Opening => {}
+            ClosedState::Closing { is_changed } | ClosedState::Glancing { is_changed } => *is_changed = true,
+            ClosedState::Waiting { .. } => *self = ClosedState::Wanted,
+            ClosedState::Wanted | ClosedState::Opening => {}
         }
     }
 
     /// It is closed, or was looked at.
     pub fn rest(&mut self, is_changed: bool, poll_interval: Duration, now: Now) {
         let was_told = match self {
-            Closed::Closing { is_changed } | Closed::Glancing { is_changed } => *is_changed,
-            Closed::Waiting { .. } => false,
-            Closed::Wanted | Closed::Opening => true,
+            ClosedState::Closing { is_changed } | ClosedState::Glancing { is_changed } => *is_changed,
+            ClosedState::Waiting { .. } => false,
+            ClosedState::Wanted | ClosedState::Opening => true,
         };
         *self = match is_changed || was_told {
-            true => Closed::Wanted,
-            false => Closed::Waiting { poll_at: now.instant + poll_interval },
+            true => ClosedState::Wanted,
+            false => ClosedState::Waiting { poll_at: now.instant + poll_interval },
         };
     }
 
     /// The database's lane is free. `is_wanted`: whatever is committed must be captured now.
     pub fn order(&mut self, is_wanted: bool, common: &mut Common, now: Now, plan: &mut Plan) {
         match *self {
-            Closed::Wanted | Closed::Waiting { .. } if is_wanted || *self == Closed::Wanted => {
-                *self = Closed::Opening;
+            ClosedState::Wanted | ClosedState::Waiting { .. } if is_wanted || *self == ClosedState::Wanted => {
+                *self = ClosedState::Opening;
                 common.order(LocalOrder::OpenAgain, now, plan);
             }
-            Closed::Waiting { poll_at } if plan.is_due(poll_at, now) => {
-                *self = Closed::Glancing { is_changed: false };
+            ClosedState::Waiting { poll_at } if plan.is_due(poll_at, now) => {
+                *self = ClosedState::Glancing { is_changed: false };
                 common.order(LocalOrder::Glance, now, plan);
             }
             _ => {}

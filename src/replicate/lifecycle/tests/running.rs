@@ -180,10 +180,8 @@ async fn a_long_history_becomes_a_snapshot_too() {
     assert_eq!(pages.into_values().collect::<Vec<_>>(), expected);
 }
 
-/// `-once -enforce-retention`: what has expired goes at once, whatever the check intervals are; the
-/// newest state stays.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn retention_on_demand_deletes_what_has_expired() {
+/// A history with a snapshot at TXID 3 and one at its end, where nothing is checked for hours.
+async fn two_snapshots() -> (MemoryStore, Remote, Policy) {
     let (store, remote) = small_history().await;
     let hours = Duration::from_secs(7200);
     let policy = Policy { snapshot_check_interval: hours, l0_check_interval: hours, ..policy() };
@@ -191,6 +189,14 @@ async fn retention_on_demand_deletes_what_has_expired() {
     do_once(both, &policy, &remote, txid(3)).await.expect("a snapshot");
     ship(&remote, 4, 4, &[2]).await;
     do_once(both, &policy, &remote, txid(4)).await.expect("another");
+    (store, remote, policy)
+}
+
+/// `-once -enforce-retention`: what has expired goes at once, whatever the check intervals are; the
+/// newest state stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_on_demand_deletes_what_has_expired() {
+    let (store, remote, policy) = two_snapshots().await;
     let before = store.names();
     do_once(
         OnceWork { snapshot: false, retention: true },
@@ -252,13 +258,7 @@ async fn eventually(what: &str, is_so: impl Fn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retention_on_demand_keeps_what_is_marked() {
-    let (store, remote) = small_history().await;
-    let hours = Duration::from_secs(7200);
-    let policy = Policy { snapshot_check_interval: hours, l0_check_interval: hours, ..policy() };
-    let both = OnceWork { snapshot: true, retention: true };
-    do_once(both, &policy, &remote, txid(3)).await.expect("a snapshot");
-    ship(&remote, 4, 4, &[2]).await;
-    do_once(both, &policy, &remote, txid(4)).await.expect("another");
+    let (store, remote, policy) = two_snapshots().await;
     let (expires_ms, note, by) = (None, None, String::new());
     let mark = Mark { name: "m".into(), txid: txid(3), timestamp_ms: 1, created_ms: 1, expires_ms, note, by };
     remote.create_mark(&mark).await.expect("created");

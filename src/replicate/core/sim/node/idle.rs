@@ -2,7 +2,7 @@
 
 use super::super::broken::Broken;
 use super::super::oracle::Violation;
-use super::{Closed, Node, Progress, Surroundings};
+use super::{Node, Progress, SinceClosed, Surroundings};
 use crate::db::ImageReason;
 use crate::replicate::core::{LocalDone, LocalOrder};
 
@@ -10,7 +10,9 @@ impl Node {
     /// The application commits, and its own checkpoint may let the WAL start over when no reader
     /// keeps it from that.
     pub fn checkpoint_of_application(&mut self) {
-        if let Some(Closed { has_lost_commits }) = self.process.as_mut().and_then(|process| process.closed.as_mut()) {
+        if let Some(SinceClosed { has_lost_commits }) =
+            self.process.as_mut().and_then(|process| process.closed.as_mut())
+        {
             *has_lost_commits = true;
         }
     }
@@ -43,12 +45,12 @@ impl Node {
         if may_be {
             let all = self.disk.content.len();
             let process = self.process_mut();
-            (process.closed, process.wal_from) = (Some(Closed::default()), all);
+            (process.closed, process.wal_from) = (Some(SinceClosed::default()), all);
         }
         Ok(may_be)
     }
 
-    fn open_again(&mut self, closed: Closed, broken: Option<Broken>) {
+    fn open_again(&mut self, closed: SinceClosed, broken: Option<Broken>) {
         let all = self.disk.content.len();
         let process = self.process_mut();
         process.closed = None;
