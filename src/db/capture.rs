@@ -85,7 +85,7 @@ impl Db {
         let planned = self.plan(mark, now_ms());
         let Ok(Some(batch)) = planned else {
             self.spare.end()?;
-            self.compare_samples()?;
+            self.compare_with_file()?;
             return planned;
         };
         // Hand over: the new transaction keeps everything that the batch refers to, so the old one
@@ -93,7 +93,7 @@ impl Db {
         mem::swap(&mut self.reader, &mut self.spare);
         self.adopt(mark, &batch);
         self.spare.end()?;
-        self.compare_samples()?;
+        self.compare_with_file()?;
         Ok(Some(batch))
     }
 

@@ -23,7 +23,8 @@
 //!   nearby.rs    there is no database: what is at and around its path
 //!   identity.rs  is this still the file we opened?
 //!   replaced.rs  it is not: what the old one left
-//!   overwritten.rs  it is, but a program wrote to it past SQLite; writes.rs, samples.rs: pure, what tells
+//!   overwritten.rs  it is, but a program wrote to it past SQLite; writes.rs, samples.rs,
+//!                settled.rs: pure, what tells
 //! ```
 //!
 //! # Why no commit can be missed
@@ -63,6 +64,7 @@ mod reset;
 mod resume;
 mod rows;
 mod samples;
+mod settled;
 mod watch;
 mod writes;
 

@@ -119,14 +119,14 @@ impl Db {
 
     /// From here on captures continue what is proved to be at `position`.
     pub fn continue_from(&mut self, position: Position) {
-        self.writes.forget_samples();
+        self.writes.forget_pages();
         self.progress = Progress::Known(position);
         self.sample_end_of_wal();
     }
 
     /// The next capture is a full image, as the TXID after `last`.
     pub fn start_over(&mut self, last: Option<Txid>, reason: ImageReason) {
-        self.writes.forget_samples();
+        self.writes.forget_pages();
         self.progress = Progress::Unknown { last, reason };
     }
 

@@ -5,15 +5,18 @@
 //! to the file, and each leaves a trace in the wal-index ([`Backfill`](crate::sqlite::Backfill)).
 //! So a file whose time or length changes without one is suspected; whether its content did change
 //! is for a comparison to say. While nothing changes this costs no more than the `stat` that is
-//! made anyway. Where a checkpoint does explain it, a few pages are compared with the file
-//! (`samples.rs`).
+//! made anyway. Where a checkpoint does explain it, a few pages are compared with the file:
+//! some that it has copied (`samples.rs`), and some that it has left alone (`settled.rs`).
 
 use std::collections::BTreeMap;
 
 use super::capture::{Batch, Pages};
 use super::error::DbError;
 use super::open::{Db, Progress};
+use super::position::Position;
 use super::writes::{CheckpointProgress, LengthAndTime};
+use crate::fsx;
+use crate::page::PageSize;
 use crate::sqlite::Salts;
 
 /// Changes of the file while it is looked at, before the next look has to go on from there.
@@ -78,8 +81,11 @@ impl Db {
             self.writes.samples.clear();
         }
         match &batch.pages {
-            Pages::Listed(pages) => self.writes.samples.add(pages, batch.header.commit),
-            Pages::All | Pages::Set(_) => self.writes.samples.clear(),
+            Pages::Listed(pages) => {
+                self.writes.samples.add(pages, batch.header.commit);
+                self.writes.settled.captured(pages, batch.header.commit);
+            }
+            Pages::All | Pages::Set(_) => self.writes.forget_pages(),
         }
     }
 
@@ -104,45 +110,79 @@ impl Db {
         self.writes.samples.add(&pages, position.pages);
     }
 
-    /// After a checkpoint: whether the file holds what the checkpoints have copied. Everything that
-    /// is committed must be captured: a checkpoint that a reader stops does not copy a page at all
-    /// if that page has a newer frame beyond the reader's mark (`walIteratorInit` in SQLite's
-    /// `wal.c` hands out the newest frames only).
-    pub(super) fn compare_samples(&mut self) -> Result<(), DbError> {
-        let (true, Progress::Known(position), Some(before)) =
-            (self.writes.is_unsure, self.progress, self.checkpoints())
-        else {
-            return Ok(());
-        };
+    /// After a checkpoint: whether the file holds what the checkpoints have copied, and what they
+    /// have left alone. Everything that is committed must be captured: a checkpoint that a reader
+    /// stops does not copy a page at all if that page has a newer frame beyond the reader's mark
+    /// (`walIteratorInit` in SQLite's `wal.c` hands out the newest frames only).
+    pub(super) fn compare_with_file(&mut self) -> Result<(), DbError> {
+        let (Progress::Known(position), Some(before)) = (self.progress, self.checkpoints()) else { return Ok(()) };
         // Asked after the checkpoint, so that none of its time is newer.
         let committed = self.reader.committed_frames().or_else(|| self.spare.committed_frames());
-        let is_captured =
-            position.wal.is_some_and(|wal| wal.salts == before.backfill.salts && committed == Some(wal.frames));
+        let is_captured = match position.wal {
+            Some(wal) => wal.salts == before.backfill.salts && committed == Some(wal.frames),
+            None => committed == Some(0),
+        };
         if !is_captured || before.backfill.is_incomplete() {
             return Ok(());
         }
-        let Some(wal) = self.open_wal()? else { return Ok(()) };
-        let len = position.page_size.bytes();
-        let (mut there, mut copied) = (vec![0; len], vec![0; len]);
         // Once everything is copied, the file is as long as the database.
-        let is_all = position.wal.is_some_and(|wal| wal.frames == before.backfill.done);
-        let mut differ = is_all && self.files.check()?.len < position.page_size.database_len(position.pages);
-        for (pgno, frame) in self.writes.samples.copied(before.backfill.done) {
-            // The database may have become shorter since.
-            let offset = position.page_size.database_len(pgno.get() - 1);
-            if self.reader.read_file(offset, &mut there)
-                && wal.read_page(frame, &mut copied, position.page_size).is_ok()
-            {
-                differ |= there != copied;
+        let is_all = position.wal.is_none_or(|wal| wal.frames == before.backfill.done);
+        if self.writes.is_unsure {
+            let differs = (is_all && self.files.check()?.len < position.page_size.database_len(position.pages))
+                || !self.holds_settled(position.page_size)
+                || !self.holds_samples(position.page_size, before.backfill.done)?;
+            // Otherwise a checkpoint or a new beginning of the WAL came in between.
+            if self.checkpoints() == Some(before) {
+                self.writes.is_unsure = false;
+                if differs {
+                    let stamp = self.files.check()?;
+                    self.suspect(stamp);
+                }
             }
         }
-        // Otherwise a checkpoint or a new beginning of the WAL came in between.
-        if self.checkpoints() == Some(before) {
-            self.writes.is_unsure = false;
-            if differ {
-                let stamp = self.files.check()?;
-                self.suspect(stamp);
+        if is_all {
+            self.settle(position, before)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the file has what was copied to it, as far as it is remembered.
+    fn holds_samples(&self, page_size: PageSize, done: u32) -> Result<bool, DbError> {
+        let Some(wal) = self.open_wal()? else { return Ok(true) };
+        let (mut there, mut copied) = (vec![0; page_size.bytes()], vec![0; page_size.bytes()]);
+        Ok(self.writes.samples.copied(done).all(|(pgno, frame)| {
+            // The database may have become shorter since.
+            !self.reader.read_file(page_size.database_len(pgno.get() - 1), &mut there)
+                || wal.read_page(frame, &mut copied, page_size).is_err()
+                || there == copied
+        }))
+    }
+
+    /// Whether the file has what no checkpoint has changed.
+    fn holds_settled(&self, page_size: PageSize) -> bool {
+        let mut there = vec![0; page_size.bytes()];
+        self.writes.settled.iter().all(|(pgno, hash)| {
+            self.reader.read_file(page_size.database_len(pgno.get() - 1), &mut there) && fsx::hash(&there) == hash
+        })
+    }
+
+    /// Remembers pages of a file that holds the whole database, as it was captured.
+    fn settle(&mut self, position: Position, before: CheckpointProgress) -> Result<(), DbError> {
+        let wanted = self.writes.settled.wanted(position.pages);
+        if wanted.is_empty() || self.writes.is_unsure || self.is_overwritten() {
+            return Ok(());
+        }
+        let mut page = vec![0; position.page_size.bytes()];
+        let mut pages = Vec::new();
+        for pgno in wanted {
+            if self.reader.read_file(position.page_size.database_len(pgno.get() - 1), &mut page) {
+                pages.push((pgno, fsx::hash(&page)));
             }
+        }
+        // Not if the file was written to meanwhile, by whatever program.
+        let now = self.checkpoints().zip(Some(self.files.check()?));
+        if now == self.writes.known && now.is_some_and(|(now, _)| now == before) {
+            self.writes.settled.add(pages);
         }
         Ok(())
     }

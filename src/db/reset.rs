@@ -214,7 +214,7 @@ impl Db {
         let checkpoint = self.checkpoint_within(PATIENCE_UNDER_LOCK, By::Reader, clock);
         if matches!(&checkpoint, Ok(done) if done.is_complete()) {
             self.reader.rest()?;
-            self.compare_samples()?;
+            self.compare_with_file()?;
             match &mut self.progress {
                 Progress::Known(position) => position.sealed = true,
                 Progress::Unknown { .. } => self.was_reset_unread = true,

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::samples::Samples;
+use super::settled::Settled;
 use crate::sqlite::Backfill;
 
 /// Time and length of the file: what every write changes.
@@ -26,14 +27,16 @@ pub(super) struct Writes {
     /// The file after a change that no checkpoint explains.
     pub suspected: Option<LengthAndTime>,
     pub samples: Samples,
-    /// A checkpoint has changed the file since the samples were compared with it.
+    pub settled: Settled,
+    /// A checkpoint has changed the file since pages were compared with it.
     pub is_unsure: bool,
 }
 
 impl Writes {
     /// What is captured does not follow from the frames of one WAL any more.
-    pub fn forget_samples(&mut self) {
+    pub fn forget_pages(&mut self) {
         self.samples.clear();
+        self.settled.clear();
     }
 }
 

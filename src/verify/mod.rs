@@ -181,9 +181,7 @@ impl Inspection<'_> {
         verified: &mut Verified,
         findings: &mut Vec<Finding>,
     ) -> Result<HashSet<Key>, RestoreError> {
-        let headers = self.seen.iter().filter_map(|(_, found)| found.as_ref().ok());
-        let need = headers.map(|header| header.page_size.database_len(header.commit)).max().unwrap_or(0);
-        space::check(&deep.dir, need)?;
+        space::check(&deep.dir, self.largest_database())?;
         let mut target = Target::Latest;
         let mut sums = None;
         if let (Some(path), true) = (&deep.live, has_ltx) {
@@ -235,6 +233,12 @@ impl Inspection<'_> {
         }
         drop(temporary);
         Ok(objects.into_iter().collect())
+    }
+
+    /// In bytes, of those that the headers name.
+    fn largest_database(&self) -> u64 {
+        let headers = self.seen.iter().filter_map(|(_, found)| found.as_ref().ok());
+        headers.map(|header| header.page_size.database_len(header.commit)).max().unwrap_or(0)
     }
 
     /// Decodes every sound object that is not in `read`. One that is gone by now is forgotten.

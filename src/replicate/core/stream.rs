@@ -104,13 +104,7 @@ impl Streaming {
     fn on_local(&mut self, done: LocalDone, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
         match done {
             LocalDone::Glanced(Ok(is_ahead)) => self.glanced(is_ahead, common, now, plan),
-            LocalDone::Captured(Ok(found)) => {
-                match common.lane.is_overwritten {
-                    true => common.syncs.begin_again(),
-                    false => common.syncs.captured(found, &common.lane.queue, self.confirmed, plan),
-                }
-                self.captured(found, common, now, plan);
-            }
+            LocalDone::Captured(Ok(found)) => self.captured(found, common, now, plan),
             LocalDone::Compared(Ok(())) => {
                 self.upload = Upload::Idle;
                 self.is_suspected = false;

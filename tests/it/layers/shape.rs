@@ -1,11 +1,14 @@
-//! The shape of the sources: how long a file may be, how wide a comment, and which words stand in
-//! neither.
+//! The shape of the sources: how long a file may be, and a function, how wide a comment, and which
+//! words stand in neither.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lines that a file may have.
 const LONGEST: usize = 400;
+
+/// Lines that a function may have.
+const LONGEST_FUNCTION: usize = 60;
 
 /// Columns of a comment.
 const WIDEST: usize = 100;
@@ -48,6 +51,23 @@ fn is_too_long(text: &str) -> bool {
     text.lines().count() > LONGEST
 }
 
+/// The functions that are too long, by the lines that they begin at. The sources are formatted: a
+/// function ends at a brace that stands as far to the right as its `fn`.
+fn long_functions(text: &str) -> Vec<usize> {
+    let lines: Vec<&str> = text.lines().collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let is_head = |line: &str| {
+        let words = line.trim_start();
+        !words.starts_with("//") && (words.starts_with("fn ") || words.contains(" fn ")) && !words.contains(['"', ';'])
+    };
+    let len = |at: usize| {
+        let end = |line: &&str| line.trim_end() == format!("{}}}", " ".repeat(indent(lines[at])));
+        lines[at..].iter().position(end).map_or(0, |last| last + 1)
+    };
+    let is_long = |at: &usize| is_head(lines[*at]) && !lines[*at].ends_with('}') && len(*at) > LONGEST_FUNCTION;
+    (0..lines.len()).filter(is_long).map(|at| at + 1).collect()
+}
+
 /// The comments of a file with their line numbers.
 fn comments(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("//")).map(|(at, line)| (at + 1, line))
@@ -78,6 +98,16 @@ fn words_in<'a>(text: &str, forbidden: &[&'a str]) -> Vec<&'a str> {
 fn no_file_is_too_long() {
     let long: Vec<String> = sources().into_iter().filter(|(_, text)| is_too_long(text)).map(|(name, _)| name).collect();
     assert!(long.is_empty(), "give the second idea its own module, the file has more than {LONGEST} lines: {long:?}");
+}
+
+#[test]
+fn no_function_is_too_long() {
+    let long: Vec<String> = sources()
+        .iter()
+        .filter(|(name, _)| room(name).is_some())
+        .flat_map(|(name, text)| long_functions(text).into_iter().map(move |line| format!("{name}:{line}")))
+        .collect();
+    assert!(long.is_empty(), "functions of more than {LONGEST_FUNCTION} lines:\n{}", long.join("\n"));
 }
 
 #[test]
@@ -112,6 +142,10 @@ fn the_words_are_those_of_the_field() {
 #[test]
 fn these_checks_can_fail() {
     assert!(is_too_long(&"x\n".repeat(LONGEST + 1)) && !is_too_long(&"x\n".repeat(LONGEST)));
+    let function =
+        |lines: usize| format!("mod x {{\n    pub fn f() {{\n{}    }}\n}}\n", "        x;\n".repeat(lines - 2));
+    assert_eq!(long_functions(&function(LONGEST_FUNCTION + 1)), [2]);
+    assert_eq!(long_functions(&function(LONGEST_FUNCTION)), Vec::<usize>::new());
     let wide = format!("    /// {}\nlet x = 1; // short\n//! | {} |\n", "x".repeat(WIDEST), "x".repeat(WIDEST));
     assert_eq!(wide_comments(&wide), [1]);
     assert_eq!(wide_comments(&format!("/// ```\n/// {0}\n/// ```\n/// {0}", "x".repeat(WIDEST))), [4]);

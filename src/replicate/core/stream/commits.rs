@@ -61,6 +61,10 @@ impl Streaming {
     }
 
     pub(super) fn captured(&mut self, found: bool, common: &mut Common, now: Now, plan: &mut Plan) {
+        match common.lane.is_overwritten {
+            true => common.syncs.begin_again(),
+            false => common.syncs.captured(found, &common.lane.queue, self.confirmed, plan),
+        }
         match &mut self.wal {
             _ if found => {
                 plan.push(Effect::Report(Report::Noticed));

@@ -63,19 +63,30 @@ async fn another_page_size_starts_a_new_snapshot() {
     soak.check().await;
 }
 
+/// A history to go on from, however slow this machine is.
+async fn write_and_ship(soak: &mut Soak, bytes: u64) {
+    let before = soak.newest().await;
+    soak.write(bytes);
+    newer_than(soak, before).await;
+}
+
+async fn newer_than(soak: &mut Soak, before: Option<Txid>) {
+    for _ in 0..6000 {
+        if soak.newest().await > before {
+            return;
+        }
+        tokio::time::sleep(ms(10)).await;
+    }
+    panic!("{before:?} is still the newest TXID");
+}
+
 /// Starts a run that begins the history anew, and ends it when its image has arrived and the
 /// snapshot of it has not.
 async fn crash_between_image_and_snapshot(soak: &mut Soak) {
     let before = soak.newest().await;
     soak.store.twist.hangs_at_snapshots.store(true, Ordering::Relaxed);
     soak.start();
-    for _ in 0..500 {
-        if soak.newest().await > before {
-            break;
-        }
-        tokio::time::sleep(ms(20)).await;
-    }
-    assert!(soak.newest().await > before, "the image never came");
+    newer_than(soak, before).await;
     soak.crash().await;
     soak.store.twist.hangs_at_snapshots.store(false, Ordering::Relaxed);
     let (copy, _) = soak.frozen().await;
@@ -118,8 +129,7 @@ async fn a_crash_between_an_image_of_another_page_size_and_its_snapshot_is_mende
             soak.run("DROP TABLE ballast; VACUUM");
         }
         soak.start();
-        soak.write(2000);
-        tokio::time::sleep(ms(100)).await;
+        write_and_ship(&mut soak, 2000).await;
         soak.crash().await;
         soak.change_page_size().await;
         soak.write(100);
@@ -134,8 +144,7 @@ async fn a_crash_between_an_image_behind_a_hole_and_its_snapshot_is_mended() {
     soak.settings.lifecycle = None;
     soak.start();
     for _ in 0..4 {
-        soak.write(200);
-        tokio::time::sleep(ms(60)).await;
+        write_and_ship(&mut soak, 200).await;
     }
     soak.crash().await;
     let newest = soak.newest().await.expect("shipped").get();
