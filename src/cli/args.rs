@@ -44,7 +44,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use control::{Asking, Info, List, Operand, Register, Snapshot, Start, Status, Stop, Sync, Unregister};
+pub use control::{Asking, Checkpoint, Info, List, Operand, Register, Snapshot, Start, Status, Stop, Sync, Unregister};
 pub use copy::Copy;
 pub use doctor::{Doctor, Explain};
 pub use health::Health;
@@ -102,6 +102,7 @@ pub enum Command {
     Register(Register),
     Unregister(Unregister),
     Snapshot(Snapshot),
+    Checkpoint(Checkpoint),
     Version(Version),
     Completions(Completions),
     Man(Man),
@@ -362,6 +363,7 @@ fn check(command: &Command) -> Result<(), String> {
         Command::Register(command) => command.check(),
         Command::Unregister(command) => command.operand.check("unregister"),
         Command::Snapshot(command) => command.operand.check("snapshot"),
+        Command::Checkpoint(command) => command.operand.check("checkpoint"),
         Command::Run(_)
         | Command::Databases(_)
         | Command::Health(_)

@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::anyhow;
 use serde::Serialize;
 
-use super::args::{Asking, Info, List, Operand, OutputFlags, Register, Snapshot, Start, Stop, Sync, Unregister};
+use super::args::{
+    Asking, Checkpoint, Info, List, Operand, OutputFlags, Register, Snapshot, Start, Stop, Sync, Unregister,
+};
 use super::{Environment, Style, logger, printed, variable};
 use crate::clock::MACHINE;
 use crate::config::{Sources, redact_url};
@@ -181,6 +183,22 @@ pub async fn snapshot(command: Snapshot) -> Result<u8, Failure> {
     let answer = client(&command.asking, command.asking.long()).snapshot(path(&command.operand)?).await;
     let made = answer.map_err(|error| failure("snapshot", error))?;
     let result = SnapshotResult { db_path: made.path, txid: made.txid, socket: socket(&command.asking) };
+    show(command.asking.json, &result, |out| {
+        writeln!(out, "db_path: {}\ntxid: {}\nsocket: {}", result.db_path, result.txid, result.socket)
+    })
+}
+
+#[derive(Serialize)]
+struct CheckpointResult {
+    db_path: String,
+    txid: u64,
+    socket: String,
+}
+
+pub async fn checkpoint(command: Checkpoint) -> Result<u8, Failure> {
+    let answer = client(&command.asking, command.asking.long()).checkpoint(path(&command.operand)?).await;
+    let done = answer.map_err(|error| failure("checkpoint", error))?;
+    let result = CheckpointResult { db_path: done.path, txid: done.txid, socket: socket(&command.asking) };
     show(command.asking.json, &result, |out| {
         writeln!(out, "db_path: {}\ntxid: {}\nsocket: {}", result.db_path, result.txid, result.socket)
     })

@@ -11,7 +11,8 @@
 //!   mark.rs       mark · copy.rs  copy · secret_file.rs  variables by NAME_FILE
 //!   doctor.rs  doctor · explain.rs  explain
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset · health.rs  health
-//!   control.rs    list, info, sync, start, stop, register, unregister, snapshot
+//!   control.rs    list, info, sync, start, stop, register, unregister, snapshot,
+//!                 checkpoint
 //!   status.rs     status
 //!   manual.rs     completions, man
 //!   process.rs    environment, working directory, signals · terminal.rs  the terminal
@@ -113,6 +114,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Register(command) => with_runtime(control::register(command)),
         Command::Unregister(command) => with_runtime(control::unregister(command)),
         Command::Snapshot(command) => with_runtime(control::snapshot(command)),
+        Command::Checkpoint(command) => with_runtime(control::checkpoint(command)),
         Command::Status(command) => with_runtime(status::status(command)),
     }
 }

@@ -15,6 +15,8 @@ use super::options::{
     CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Presets, Replica, Shutdown,
 };
 use super::paths::{PathContext, default_meta_path};
+use super::presets::Added;
+use super::registrations::RegistrationsFile;
 use super::sources::{DEFAULT_CONFIG_PATH, Sources, non_empty};
 use super::{collisions, directory, placement, replica, replicas, resolve, unset, url, yaml};
 
@@ -165,9 +167,35 @@ fn from_file(sources: &Sources<'_>) -> anyhow::Result<Loaded> {
     })?;
     let text = yaml::decode(bytes).map_err(|why| anyhow!("{origin}: {why}"))?;
     let (text, mut warnings) = expanded(&origin, text, sources).map_err(|problem| anyhow!(problem))?;
-    let (options, notes, more) = read_text(&origin, &text, sources.context()).map_err(|problem| anyhow!(problem))?;
+    let (mut options, notes, more) =
+        read_text(&origin, &text, sources.context()).map_err(|problem| anyhow!(problem))?;
     warnings.extend(more);
+    if let Some(file) = options.socket.as_ref().and_then(|socket| socket.registrations.clone()) {
+        warnings.extend(add_registered(&mut options, &file, sources).map_err(|problem| anyhow!(problem))?);
+    }
     Ok(Loaded { options, warnings, notes, origin, file: Some(path) })
+}
+
+/// Adds the databases that were registered to those of the configuration, which win.
+fn add_registered(
+    options: &mut Options,
+    file: &RegistrationsFile,
+    sources: &Sources<'_>,
+) -> Result<Vec<String>, String> {
+    let mut warnings = Vec::new();
+    for (path, url) in file.listed()? {
+        if options.find(&path).is_some() {
+            continue;
+        }
+        let added = options.added(path.clone(), &url, &options.databases, sources);
+        let Added { database, warnings: more } = added.map_err(|why| {
+            let (file, path) = (file.path().display(), path.display());
+            format!("{file}: {path}: {why}; correct the entry, or remove it if the database is not used any more")
+        })?;
+        warnings.extend(more);
+        options.databases.push(database);
+    }
+    Ok(warnings)
 }
 
 /// What holds when there is no file, and nothing to replicate.

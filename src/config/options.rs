@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::monitoring::{Monitoring, OnDatabaseFailure};
+use super::registrations::RegistrationsFile;
 use super::section::Section;
 use super::target::Target;
 use crate::directory::Selection;
@@ -47,6 +48,8 @@ pub struct Socket {
     pub path: PathBuf,
     /// Key `socket.permissions`.
     pub mode: u32,
+    /// Key `socket.registrations`: what is registered there is replicated after a restart, too.
+    pub registrations: Option<RegistrationsFile>,
 }
 
 impl Socket {

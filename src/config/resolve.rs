@@ -9,6 +9,7 @@ use super::options::{
     CaptureOptions, Database, Lifecycle, LogFormat, LogLevel, Logging, Options, Presets, Shutdown, Socket,
 };
 use super::paths::{PathContext, default_meta_path};
+use super::registrations::RegistrationsFile;
 use super::replicas::Surroundings;
 use super::section::Section;
 use super::{collisions, directory, handover, lifecycle, monitoring, owner, replicas, scalar};
@@ -68,7 +69,10 @@ fn socket(root: &Section, context: PathContext<'_>) -> Result<Option<Socket>, St
     let path = context.absolute(Path::new(path)).map_err(|why| format!("socket.path: {why}"))?;
     let mode = section.text("permissions").map(scalar::parse_mode).transpose();
     let mode = mode.map_err(|why| format!("socket.permissions: {why}"))?.unwrap_or(Socket::MODE);
-    Ok(section.bool("enabled").unwrap_or(false).then_some(Socket { path, mode }))
+    let registrations = section.text("registrations").map(|path| context.absolute(Path::new(path))).transpose();
+    let registrations = registrations.map_err(|why| format!("socket.registrations: {why}"))?;
+    let registrations = registrations.map(RegistrationsFile::at);
+    Ok(section.bool("enabled").unwrap_or(false).then_some(Socket { path, mode, registrations }))
 }
 
 fn variables(section: &Section, name: &str) -> Result<Vec<String>, String> {
@@ -232,9 +236,9 @@ mod tests {
         assert_eq!(socket(""), None);
         assert_eq!(socket("socket: {path: /run/x.sock}\n"), None);
         assert_eq!(socket("socket: {enabled: false}\n"), None);
-        let usual = Socket { path: Socket::PATH.into(), mode: 0o600 };
+        let usual = Socket { path: Socket::PATH.into(), mode: 0o600, registrations: None };
         assert_eq!(socket("socket: {enabled: true}\n"), Some(usual));
-        let own = Socket { path: "/srv/run/x.sock".into(), mode: 0o660 };
+        let own = Socket { path: "/srv/run/x.sock".into(), mode: 0o660, registrations: None };
         assert_eq!(socket("socket: {enabled: true, path: run/x.sock, permissions: 0660}\n"), Some(own));
         let wrong = problem(&one("socket: {enabled: true, permissions: rw}\n"));
         assert!(wrong.starts_with("socket.permissions: "), "{wrong}");

@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::wire::{
-    self, Changed, DatabaseRequest, Databases, Info, Problem, RegisterRequest, Registered, Snapshot, SyncRequest,
-    Synced, Unregistered,
+    self, Changed, Checkpointed, DatabaseRequest, Databases, Info, Problem, RegisterRequest, Registered, Snapshot,
+    SyncRequest, Synced, Unregistered,
 };
 
 /// Our deadline is this much later than that of the process, which then can say why it failed.
@@ -82,6 +82,10 @@ impl Client {
 
     pub async fn snapshot(&self, path: String) -> Result<Snapshot, ClientError> {
         self.post(wire::SNAPSHOT, &self.about(path)).await
+    }
+
+    pub async fn checkpoint(&self, path: String) -> Result<Checkpointed, ClientError> {
+        self.post(wire::CHECKPOINT, &self.about(path)).await
     }
 
     fn about(&self, path: String) -> DatabaseRequest {

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   GET  /info  /list  /txid?path=  /debug/sync-status[?path=]
-//!   POST /sync  /start  /stop  /register  /unregister    and ours: /snapshot
+//!   POST /sync  /start  /stop  /register  /unregister    and ours: /snapshot  /checkpoint
 //! ```
 //!
 //! ```text
@@ -51,6 +51,13 @@ pub trait Registrar: Send + Sync {
 
     /// Adds a database with a replica at this URL to the fleet.
     async fn register(&self, database: PathBuf, replica_url: &str) -> Result<DatabaseId, Refused>;
+
+    /// The database was registered, and is replicated: it shall be after the next start, too, if
+    /// the configuration says so.
+    async fn note_registered(&self, database: PathBuf, replica_url: String) -> Result<(), String>;
+
+    /// The database was unregistered.
+    async fn note_unregistered(&self, database: PathBuf) -> Result<(), String>;
 }
 
 /// Why a database was not registered.

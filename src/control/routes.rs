@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::wire::{
-    Changed, DatabaseRequest, Databases, Diagnostics, Info, Position, RegisterRequest, Registered, Snapshot,
-    SyncRequest, Synced, Unregistered,
+    Changed, Checkpointed, DatabaseRequest, Databases, Diagnostics, Info, Position, RegisterRequest, Registered,
+    Snapshot, SyncRequest, Synced, Unregistered,
 };
 use super::words::{diagnostic, is_safe, newest, number, over, rfc3339, shown, summary};
 use super::{Refused, Registrar};
@@ -214,7 +214,14 @@ impl Control {
         })?;
         match self.first_word(id, self.clock.instant() + FIRST_WORD).await {
             // The stop goes on by itself and logs its result.
-            Ok(()) | Err(Word::Late) => answer("registered"),
+            Ok(()) | Err(Word::Late) => {
+                self.registrar.note_registered(path.clone(), asked.replica_url).await.map_err(|why| {
+                    Refusal::failed(format!(
+                        "it is registered until this process ends, and will not be after that: {why}"
+                    ))
+                })?;
+                answer("registered")
+            }
             Err(Word::Failed(why)) => {
                 // The failure is the answer; we do not wait for the end of the stop.
                 let _ = self.fleet.remove(id, self.clock.instant()).await;
@@ -226,7 +233,14 @@ impl Control {
     pub async fn unregister(&self, asked: DatabaseRequest) -> Answer<Unregistered> {
         let path = self.path(&asked.path)?;
         let answer = |status: &str, txid| Unregistered { status: status.into(), path: shown(&path), txid };
-        let Some(view) = self.fleet.find(path.clone()).await? else { return Ok(answer("already_unregistered", 0)) };
+        let noted = async |status: &str, txid| match self.registrar.note_unregistered(path.clone()).await {
+            Ok(()) => Ok(answer(status, txid)),
+            Err(why) => {
+                let error = format!("it is unregistered until this process ends, and will be registered again: {why}");
+                Err(Refusal::failed(error))
+            }
+        };
+        let Some(view) = self.fleet.find(path.clone()).await? else { return noted("already_unregistered", 0).await };
         if let State::Fenced = view.state {
             return Err(Refusal::failed(over(&view).unwrap_or_default()));
         }
@@ -236,7 +250,7 @@ impl Control {
             is_safe(ended).map_err(|why| Refusal::failed(format!("failed to unregister database: {why}")))?;
         }
         let txid = number(newest(&status.borrow()));
-        Ok(answer("unregistered", txid))
+        noted("unregistered", txid).await
     }
 
     pub async fn snapshot(&self, asked: DatabaseRequest) -> Answer<Snapshot> {
@@ -246,6 +260,14 @@ impl Control {
         let made = tokio::time::timeout_at(self.by(asked.timeout), snapshot).await;
         let txid = made.map_err(|_| late("the snapshot is not complete; it is still being made"))?;
         Ok(Snapshot { path: shown(&path), txid: number(Some(txid.map_err(Refusal::failed)?)) })
+    }
+
+    pub async fn checkpoint(&self, asked: DatabaseRequest) -> Answer<Checkpointed> {
+        let (path, view) = self.present(&asked.path).await?;
+        refuse_if_over(&view)?;
+        let done = self.fleet.checkpoint(view.id, self.by(asked.timeout)).await?.await;
+        let txid = done.map_err(|error| Refusal::failed(format!("checkpoint: {error}")))?;
+        Ok(Checkpointed { path: shown(&path), txid: number(txid) })
     }
 
     fn path(&self, name: &str) -> Answer<PathBuf> {

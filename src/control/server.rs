@@ -102,6 +102,7 @@ async fn answer(control: &Control, request: Request<Incoming>) -> Response<Full<
         (&Method::POST, wire::STOP) => with(body, async |asked| control.stop(asked).await).await,
         (&Method::POST, wire::REGISTER) => with(body, async |asked| control.register(asked).await).await,
         (&Method::POST, wire::UNREGISTER) => with(body, async |asked| control.unregister(asked).await).await,
+        (&Method::POST, wire::CHECKPOINT) => with(body, async |asked| control.checkpoint(asked).await).await,
         (&Method::POST, wire::SNAPSHOT) => with(body, async |asked| control.snapshot(asked).await).await,
         (_, known) if wire::is_known(known) => problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", None),
         _ => problem(StatusCode::NOT_FOUND, "no such command on this socket", None),

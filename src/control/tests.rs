@@ -21,6 +21,7 @@ use crate::store::{FileStore, StoreError};
 struct Process {
     dir: TempDir,
     fleet: FleetHandle,
+    noted: Noted,
     _heard: FleetEvents,
     _serving: Serving,
 }
@@ -29,7 +30,11 @@ struct Process {
 struct Known {
     fleet: FleetHandle,
     registration: Option<Registration>,
+    noted: Noted,
 }
+
+/// What is to outlive the process.
+type Noted = Arc<std::sync::Mutex<Vec<String>>>;
 
 #[async_trait]
 impl Registrar for Known {
@@ -42,15 +47,26 @@ impl Registrar for Known {
         let registration = registration.ok_or_else(|| Refused::Invalid(format!("not {replica_url}")))?;
         self.fleet.add(registration).await.map_err(|error| Refused::Failed(error.to_string()))
     }
+
+    async fn note_registered(&self, database: PathBuf, replica_url: String) -> Result<(), String> {
+        self.noted.lock().expect("no panic").push(format!("+ {} {replica_url}", database.display()));
+        Ok(())
+    }
+
+    async fn note_unregistered(&self, database: PathBuf) -> Result<(), String> {
+        self.noted.lock().expect("no panic").push(format!("- {}", database.display()));
+        Ok(())
+    }
 }
 
 impl Process {
     async fn start(dir: TempDir, may_be_registered: Option<Registration>) -> Process {
         let (fleet, heard) = FleetHandle::new(Limits::default());
         let socket = Socket::bind(&dir.path().join("control.sock"), 0o600).await.expect("bind");
-        let known = Known { fleet: fleet.clone(), registration: may_be_registered };
+        let noted = Noted::default();
+        let known = Known { fleet: fleet.clone(), registration: may_be_registered, noted: noted.clone() };
         let serving = socket.serve(Control::new(fleet.clone(), Arc::new(known), MACHINE));
-        Process { dir, fleet, _heard: heard, _serving: serving }
+        Process { dir, fleet, noted, _heard: heard, _serving: serving }
     }
 
     fn client(&self) -> Client {
@@ -166,6 +182,9 @@ async fn databases_are_stopped_started_registered_and_forgotten() {
     assert_eq!(client.start(path.clone()).await.expect("started").status, "started");
     client.sync(path.clone(), true).await.expect("synced");
     assert_eq!(one.restored().await, 2);
+    one.write(10);
+    let done = client.checkpoint(path.clone()).await.expect("done");
+    assert_eq!(done.txid, client.sync(path.clone(), true).await.expect("synced").txid);
     let made = client.snapshot(path.clone()).await.expect("made");
     assert_eq!(made.txid, client.sync(path.clone(), true).await.expect("synced").txid);
 
@@ -183,8 +202,11 @@ async fn databases_are_stopped_started_registered_and_forgotten() {
     assert_eq!(client.unregister(other.clone()).await.expect("gone").status, "already_unregistered");
     assert!(refused(client.sync(other.clone(), true).await).starts_with("database not found: "));
     assert!(refused(client.stop(other.clone()).await).starts_with("database not found: "));
-    assert_eq!(client.register(other, "file:///x".into()).await.expect("new").status, "registered");
+    assert_eq!(client.register(other.clone(), "file:///x".into()).await.expect("new").status, "registered");
     assert_eq!(client.list().await.expect("listed").databases.len(), 2);
+    let noted =
+        [format!("+ {other} file:///x"), format!("- {other}"), format!("- {other}"), format!("+ {other} file:///x")];
+    assert_eq!(*process.noted.lock().expect("no panic"), noted, "for the next start");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,6 +220,7 @@ async fn what_cannot_be_replicated_is_not_registered() {
     assert!(error.starts_with("failed to register database: "), "{error}");
     assert!(client.list().await.expect("listed").databases.is_empty());
     assert_eq!(refused(client.register("/elsewhere.db".into(), "file:///x".into()).await), "not file:///x");
+    assert!(process.noted.lock().expect("no panic").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

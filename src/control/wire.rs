@@ -14,6 +14,7 @@ pub const REGISTER: &str = "/register";
 pub const UNREGISTER: &str = "/unregister";
 /// Ours.
 pub const SNAPSHOT: &str = "/snapshot";
+pub const CHECKPOINT: &str = "/checkpoint";
 
 /// The body of a request about one database.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -129,6 +130,14 @@ pub struct Snapshot {
     pub txid: u64,
 }
 
+/// Ours.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Checkpointed {
+    pub path: String,
+    /// The newest transaction in the first replica, which holds what is in the file now.
+    pub txid: u64,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Position {
     pub txid: u64,
@@ -164,5 +173,5 @@ pub struct Problem {
 
 /// Whether there is such a route, whatever the method.
 pub fn is_known(route: &str) -> bool {
-    [INFO, LIST, TXID, SYNC_STATUS, SYNC, START, STOP, REGISTER, UNREGISTER, SNAPSHOT].contains(&route)
+    [INFO, LIST, TXID, SYNC_STATUS, SYNC, START, STOP, REGISTER, UNREGISTER, SNAPSHOT, CHECKPOINT].contains(&route)
 }

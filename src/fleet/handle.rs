@@ -81,6 +81,11 @@ impl FleetHandle {
         self.ask(move |fleet| fleet.sync(id, by)).await?
     }
 
+    /// The same, and waits until it is in the database file, too, and the WAL starts over.
+    pub async fn checkpoint(&self, id: DatabaseId, by: Instant) -> Result<Syncing, FleetError> {
+        self.ask(move |fleet| fleet.checkpoint(id, by)).await?
+    }
+
     /// Makes a snapshot of what is in the bucket.
     pub async fn snapshot(&self, id: DatabaseId) -> Result<Snapshotting, FleetError> {
         self.ask(move |fleet| fleet.snapshot(id)).await?

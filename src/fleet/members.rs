@@ -255,6 +255,11 @@ impl Fleet {
         Ok(self.running(id)?.sync(by).boxed())
     }
 
+    /// The same, and waits until it is in the database file, too.
+    pub fn checkpoint(&self, id: DatabaseId, by: Instant) -> Result<Syncing, FleetError> {
+        Ok(self.running(id)?.checkpoint(by).boxed())
+    }
+
     /// Makes a snapshot of what is in the bucket.
     pub fn snapshot(&self, id: DatabaseId) -> Result<Snapshotting, FleetError> {
         Ok(self.running(id)?.snapshot().boxed())

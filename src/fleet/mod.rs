@@ -1,7 +1,7 @@
 //! The databases that are replicated now.
 //!
 //! ```text
-//!   run, control, http ── FleetHandle: add · remove · start · stop · sync · snapshot · databases
+//!   run, control, http ── FleetHandle: add · remove · start · stop · sync · checkpoint · snapshot · databases
 //!                            │ commands
 //!              ┌─────────────▼─────────────┐
 //!              │ Fleet: id → registration, │      stores.rs: one probe and one share of the

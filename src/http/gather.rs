@@ -51,7 +51,10 @@ impl Source for Gather {
         let views = self.fleet.databases().await.unwrap_or_default();
         let now = self.clock.instant();
         let proved = self.proved.borrow().clone();
-        let mut databases: Vec<DatabaseFacts> = views.iter().map(|view| database(view, &proved, now)).collect();
+        let mut by_path: BTreeMap<&Path, Vec<&ProvedReplica>> = BTreeMap::new();
+        proved.iter().for_each(|proved| by_path.entry(&proved.path).or_default().push(proved));
+        let of = |view: &DatabaseView| by_path.get(view.path.as_path()).map_or(&[][..], Vec::as_slice);
+        let mut databases: Vec<DatabaseFacts> = views.iter().map(|view| database(view, of(view), now)).collect();
         let (operations, requests) = traffic(&views);
         let now_ms = self.clock.unix_ms();
         let up_ms = now_ms.saturating_sub(self.started_at_ms);
@@ -85,13 +88,14 @@ impl Source for Gather {
     }
 }
 
-fn database(view: &DatabaseView, proved: &[ProvedReplica], now: Instant) -> DatabaseFacts {
+/// `proved` are the replicas of this database that are proved.
+fn database(view: &DatabaseView, proved: &[&ProvedReplica], now: Instant) -> DatabaseFacts {
     let mut facts = DatabaseFacts {
         id: view.id.0,
         path: view.path.display().to_string(),
         optional: view.optional,
         state: state(view),
-        replicas: view.replicas.iter().map(|of| replica(of, &view.path, proved, now)).collect(),
+        replicas: view.replicas.iter().map(|of| replica(of, proved, now)).collect(),
         ..DatabaseFacts::default()
     };
     if let Some(first) = view.replicas.first() {
@@ -121,10 +125,9 @@ fn state(view: &DatabaseView) -> State {
     }
 }
 
-fn replica(view: &ReplicaView, path: &Path, proved: &[ProvedReplica], now: Instant) -> ReplicaFacts {
+fn replica(view: &ReplicaView, proved: &[&ProvedReplica], now: Instant) -> ReplicaFacts {
     let ReplicaView { name, address, status, counts, .. } = view;
-    let is_it = |proved: &&ProvedReplica| proved.path == path && proved.name.as_ref().is_none_or(|of| of == name);
-    let proof = proved.iter().find(is_it).map(|proved| {
+    let proof = proved.iter().find(|proved| proved.name.as_ref().is_none_or(|of| of == name)).map(|proved| {
         let Proofs { proven, failed } = proved.proofs.borrow().clone();
         ProofFacts { txid: proven.map(|proof| proof.txid.get()), at_ms: proven.map(|proof| proof.at_ms), failed }
     });

@@ -83,7 +83,7 @@ pub(super) struct Driver {
     kept: KeptFiles,
     /// Runs while the history is ours.
     lifecycle: Option<Lifecycle>,
-    /// Who waits for a sync.
+    /// Who waits for a sync or a checkpoint.
     callers: BTreeMap<SyncId, SyncReply>,
     syncs: u64,
 }
@@ -196,12 +196,8 @@ impl Driver {
 
     fn asked(&mut self, request: Request) -> CoreEvent {
         match request {
-            Request::Sync { by, reply } => {
-                self.syncs += 1;
-                let id = SyncId(self.syncs);
-                self.callers.insert(id, reply);
-                CoreEvent::Sync(id, by)
-            }
+            Request::Sync { by, reply } => CoreEvent::Sync(self.caller(reply), by),
+            Request::Checkpoint { by, reply } => CoreEvent::Checkpoint(self.caller(reply), by),
             Request::Snapshot { reply } => {
                 match (&self.lifecycle, self.parts.writer.get().confirmed) {
                     (Some(lifecycle), Some(newest)) => lifecycle.snapshot(newest, reply),
@@ -212,6 +208,13 @@ impl Driver {
                 CoreEvent::Timer
             }
         }
+    }
+
+    fn caller(&mut self, reply: SyncReply) -> SyncId {
+        self.syncs += 1;
+        let id = SyncId(self.syncs);
+        self.callers.insert(id, reply);
+        id
     }
 
     fn arrived(&mut self, arrived: Arrived) -> CoreEvent {

@@ -1,6 +1,7 @@
 //! One replication, as others see it: started, asked, told to end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
@@ -15,6 +16,10 @@ use super::{DatabaseId, Ended, Events, Resources, Settings};
 use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::status::{Counts, Status, StatusWriter};
+
+/// The replication looks at the clock itself, and says what was in the way; before the database is
+/// open it does not.
+const TO_ANSWER: Duration = Duration::from_millis(250);
 
 /// One database's replication, as others see it. It ends when the last of its handles is dropped,
 /// too.
@@ -132,16 +137,30 @@ impl Replication {
     /// there.
     pub fn sync(&self, by: Instant) -> impl Future<Output = Result<Option<Txid>, SyncError>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
-        let asked = self.commands.send(Command::Ask(Request::Sync { by, reply })).is_ok();
+        self.answered(Request::Sync { by, reply }, answer, by)
+    }
+
+    /// Waits until it is in the database file as well, and the WAL starts over.
+    pub fn checkpoint(&self, by: Instant) -> impl Future<Output = Result<Option<Txid>, SyncError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        self.answered(Request::Checkpoint { by, reply }, answer, by)
+    }
+
+    fn answered(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<Result<Option<Txid>, SyncError>>,
+        by: Instant,
+    ) -> impl Future<Output = Result<Option<Txid>, SyncError>> + Send + use<> {
+        let asked = self.commands.send(Command::Ask(request)).is_ok();
         async move {
             let gone = || Err(SyncError::Ended("it does not run any more".into()));
             if !asked {
                 return gone();
             }
-            match tokio::time::timeout_at(by, answer).await {
+            match tokio::time::timeout_at(by + TO_ANSWER, answer).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => gone(),
-                // Before the database is open the clock is not looked at there.
                 Err(_) => Err(SyncError::TimedOut { why: None }),
             }
         }

@@ -41,6 +41,8 @@ pub enum Request {
     /// Answered when everything that is committed now is in the bucket, or when the time has
     /// passed.
     Sync { by: Instant, reply: SyncReply },
+    /// The same, and the WAL is in the database file then, and starts over.
+    Checkpoint { by: Instant, reply: SyncReply },
     /// Answered when a snapshot holds everything that is in the bucket now.
     Snapshot { reply: SnapshotReply },
 }

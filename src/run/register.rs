@@ -11,7 +11,7 @@ use super::connect::{backups_beside, store_key, tell_policy};
 use super::prepare::Line;
 use super::{Job, preflight};
 use crate::clock::MACHINE;
-use crate::config::{Added, Database, Directory, Options, Places, Sources};
+use crate::config::{Added, Database, Directory, Options, Places, RegistrationsFile, Sources, redact_url};
 use crate::control::{Control, Refused, Registrar, Serving, Socket};
 use crate::directory::Held;
 use crate::fleet::{DatabaseView, FleetError, FleetHandle};
@@ -112,6 +112,20 @@ impl Registry {
         self.fleet.add(line.registration(&self.options, None, &self.fleet)).await.map_err(failed)
     }
 
+    fn registrations(&self) -> Option<&RegistrationsFile> {
+        self.options.socket.as_ref()?.registrations.as_ref()
+    }
+
+    async fn note(
+        &self,
+        change: impl FnOnce(&RegistrationsFile) -> Result<(), String> + Send + 'static,
+    ) -> Result<(), String> {
+        let Some(file) = self.registrations().cloned() else { return Ok(()) };
+        // One after the other: each reads what the one before has written.
+        let _shared = self.shared.lock().await;
+        tokio::task::spawn_blocking(move || change(&file)).await.map_err(|error| error.to_string())?
+    }
+
     fn sources(&self) -> Sources<'_> {
         Sources::new(&self.env, self.cwd.clone())
     }
@@ -130,6 +144,11 @@ impl Registrar for Registry {
     }
 
     async fn register(&self, path: PathBuf, replica_url: &str) -> Result<DatabaseId, Refused> {
+        if let Some(file) = self.registrations() {
+            (redact_url(replica_url) == replica_url)
+                .then_some(())
+                .ok_or_else(|| Refused::Invalid(file.holds_no_keys()))?;
+        }
         let mut shared = self.shared.lock().await;
         let views = self.fleet.databases().await.map_err(failed)?;
         let all = self.present(&views);
@@ -155,6 +174,14 @@ impl Registrar for Registry {
         tracing::debug!("registering {} with {url}", database.path.display());
         warnings.iter().for_each(|warning| tracing::warn!(db = %database.path.display(), "{warning}"));
         self.register_at(database, &mut shared).await
+    }
+
+    async fn note_registered(&self, path: PathBuf, replica_url: String) -> Result<(), String> {
+        self.note(move |file| file.add(&path, &replica_url)).await
+    }
+
+    async fn note_unregistered(&self, path: PathBuf) -> Result<(), String> {
+        self.note(move |file| file.remove(&path)).await
     }
 }
 

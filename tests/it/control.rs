@@ -172,7 +172,71 @@ fn our_commands_on_our_socket() {
     story(&mut rig, true, ours);
     let made = json(&ours(&rig, &["snapshot", "-json", &db(&rig)]));
     assert!(made["txid"].as_u64() > Some(0), "{made}");
+    checkpointed(&rig);
     end(running, &rig);
+}
+
+/// What is committed is in the file, and not before a reader lets go of what it reads.
+fn checkpointed(rig: &Rig) {
+    let alone = || inserted(&copy_of_the_file(rig));
+    let app = Connection::open(rig.db()).expect("open");
+    insert(&rig.db());
+    let all = inserted(&rig.db());
+    assert!(alone() < all, "it is in the WAL");
+    app.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema").expect("read");
+    insert(&rig.db());
+    ours(rig, &["checkpoint", "-timeout", "1", &db(rig)])
+        .assert_code(1)
+        .assert_says(&["checkpoint failed", "before the WAL was in the database file"]);
+    app.execute_batch("COMMIT").expect("let go");
+    let done = json(&ours(rig, &["checkpoint", "-json", &db(rig)]));
+    assert!(done["txid"].as_u64() > Some(0), "{done}");
+    assert_eq!(alone(), all + 1);
+    let text = ours(rig, &["checkpoint", &db(rig)]).stdout;
+    assert!(text.starts_with(&format!("db_path: {}\ntxid: ", db(rig))), "nothing is to be done: {text}");
+}
+
+/// The database file without its WAL.
+fn copy_of_the_file(rig: &Rig) -> PathBuf {
+    let copy = rig.path("file-alone.db");
+    fs::copy(rig.db(), &copy).expect("copy");
+    copy
+}
+
+/// A registration survives the process where the configuration says so, until it is unregistered.
+#[test]
+fn what_is_registered_is_replicated_after_a_restart() {
+    let mut rig = rig(Rig::on_s3());
+    let file = rig.path("registered.json");
+    rig.settings += &format!("  registrations: {}\n", file.display());
+    let other = second(&rig);
+    let (name, url) = (other.display().to_string(), Remote::file(rig.path("second-replica")).url());
+    let running = replicating(&rig, |words| rig.millstream(words));
+    for secret in ["s3://KEY:SECRET@bucket/p", "s3://bucket/p?secret-access-key=SECRET"] {
+        let refused = ours(&rig, &["register", "-replica", secret, &name]);
+        refused.assert_code(1).assert_says(&["the replica URL holds a key", "registered.json"]);
+        assert!(!refused.stderr.contains("SECRET"), "{refused}");
+    }
+    ours(&rig, &["register", "-replica", &url, &name]).assert_code(0);
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(0);
+
+    insert(&other);
+    let running = replicating(&rig, |words| rig.millstream(words));
+    ours(&rig, &["sync", "-wait", &name]).assert_code(0);
+    assert_eq!(inserted(&restored_from(&mut rig, &url)), 2);
+    let config = rig.config().display().to_string();
+    let configured = rig.millstream(["databases", "-config", &config]).finish();
+    assert!(configured.assert_code(0).stdout.contains(&name), "{configured}");
+    ours(&rig, &["unregister", &name]).assert_code(0);
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(0);
+
+    let running = replicating(&rig, |words| rig.millstream(words));
+    ours(&rig, &["sync", "-wait", &db(&rig)]).assert_code(0);
+    assert_eq!(json(&ours(&rig, &["list", "-json"]))["databases"].as_array().map(Vec::len), Some(1));
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(0);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::harness::process::binary;
 /// Every command, and the overview without a name.
 const PAGES: &[&str] = &[
     "",
+    "checkpoint",
     "completions",
     "copy",
     "databases",

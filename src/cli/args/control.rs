@@ -147,12 +147,12 @@ pub struct Sync {
 }
 
 const REGISTER: Page = asking(
-    "It gets keys, region, intervals and retention from the top level of the running process's configuration file, is not \
-     restored first, and is forgotten when that process ends: add it to the file to keep it.",
+    "It gets keys, region, intervals and retention from the top level of the running process's configuration file, and \
+     is not restored first. It is forgotten when that process ends, unless `socket.registrations` names a file to keep it in.",
     &["millstream register -replica s3://bucket/tenant-7 /data/tenant-7.db"],
 );
 
-/// Replicates one more database until the running process ends
+/// Replicates one more database
 #[derive(Debug, Args)]
 #[command(
     args_override_self = true,
@@ -207,6 +207,22 @@ const SNAPSHOT: Page = asking("", &["millstream snapshot /data/app.db"]);
 #[derive(Debug, Args)]
 #[command(args_override_self = true, after_help = SNAPSHOT.text(), override_usage = "millstream snapshot [FLAGS] DB")]
 pub struct Snapshot {
+    #[command(flatten)]
+    pub asking: Asking,
+    #[command(flatten)]
+    pub operand: Operand,
+}
+
+const CHECKPOINT: Page = asking(
+    "What is committed is uploaded first. A reader of the application that stays open can be in the way: the error at the \
+     end of -timeout says so.",
+    &["millstream checkpoint /data/app.db"],
+);
+
+/// Brings the WAL into the database file, so that it starts over
+#[derive(Debug, Args)]
+#[command(args_override_self = true, after_help = CHECKPOINT.text(), override_usage = "millstream checkpoint [FLAGS] DB")]
+pub struct Checkpoint {
     #[command(flatten)]
     pub asking: Asking,
     #[command(flatten)]

@@ -106,7 +106,7 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ("Look at the configuration and at this machine", &["databases", "status", "doctor", "explain", "reset"]),
     (
         "Ask a running process through its control socket",
-        &["list", "info", "sync", "snapshot", "start", "stop", "register", "unregister"],
+        &["list", "info", "sync", "snapshot", "checkpoint", "start", "stop", "register", "unregister"],
     ),
     ("About millstream", &["version", "completions", "man"]),
 ];

@@ -213,7 +213,7 @@ fn a_running_process_is_asked_with_litestreams_flags() {
     };
     assert_eq!(register.replica, "s3://b/p");
     assert!(refused(&["register", "app.db"]).contains("-replica is required"));
-    for command in ["sync", "start", "stop", "unregister", "snapshot"] {
+    for command in ["sync", "start", "stop", "unregister", "snapshot", "checkpoint"] {
         assert!(refused(&[command]).contains("database path required"), "{command}");
         assert!(refused(&[command, "s3://b/p"]).contains("not the URL of its replica"), "{command}");
         assert!(refused(&[command, "-timeout", "0", "/a.db"]).contains("greater than 0"), "{command}");

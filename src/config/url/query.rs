@@ -6,8 +6,8 @@
 use url::form_urlencoded;
 
 use super::S3Location;
-use crate::config::keys::nearest;
 use crate::config::scalar;
+use crate::config::suggestion::nearest;
 use crate::store::s3::endpoint_url;
 
 /// Canonical names of the query parameters; the camel case spellings are made from them.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::batch::Queue;
 use super::start::{Seen, StartDone, StartOrder};
-use crate::db::Reset;
+use crate::db::{Obstacle, Reset};
 use crate::ltx::Txid;
 
 /// Names one request; who has asked is known to the driver.
@@ -18,10 +18,17 @@ pub struct SyncId(pub u64);
 pub enum SyncError {
     #[error("the deadline passed before every commit was in the replica{}", because(.why))]
     TimedOut { why: Option<String> },
+    /// Every commit was in the replica, and the WAL was not reset in time.
+    #[error("the deadline passed before the WAL was in the database file{}", held(*.obstacle))]
+    NotReset { obstacle: Option<Obstacle> },
     #[error("another writer owns the history: {0}")]
     Fenced(String),
     #[error("replication has ended: {0}")]
     Ended(String),
+}
+
+fn held(obstacle: Option<Obstacle>) -> String {
+    obstacle.map_or_else(String::new, |obstacle| format!(": {obstacle}"))
 }
 
 fn because(why: &Option<String>) -> String {
@@ -43,6 +50,9 @@ pub enum Event {
     /// A caller wants to know when everything that is committed now is in the bucket, and waits
     /// until then at most.
     Sync(SyncId, Instant),
+    /// The same, and the caller waits until it is in the database file, too, and the WAL starts
+    /// over.
+    Checkpoint(SyncId, Instant),
     /// Length of the `-wal` file, while the lane of the database is lent to an upload.
     WalMeasured(u64),
 }
@@ -178,8 +188,8 @@ pub enum Effect {
     /// The first replica is away: the mirrors may have the local files, from now on or not any
     /// more.
     ServeMirrors(bool),
-    /// The answer to [`Event::Sync`]: the newest TXID in the bucket, which holds what was committed
-    /// when it was asked for.
+    /// The answer to [`Event::Sync`] or [`Event::Checkpoint`]: the newest TXID in the bucket, which
+    /// holds what was committed when it was asked for.
     Synced(SyncId, Result<Option<Txid>, SyncError>),
     Report(Report),
     Say(Notice),

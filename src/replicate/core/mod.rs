@@ -40,6 +40,7 @@
 //!   away.rs     what the mirrors get while the first replica is away
 //!   fence.rs    another writer owns the history
 //!   sync.rs     who waits until everything is in the bucket
+//!   checkpoint.rs  who waits until it is in the database file, too
 //!   pace.rs     when the next upload may begin
 //!   outage.rs   what to say of a failure, and when to try again
 //!   plan.rs     effects, and when to plan again
@@ -47,6 +48,7 @@
 
 mod away;
 mod batch;
+mod checkpoint;
 mod event;
 mod examine;
 mod fence;
@@ -74,6 +76,7 @@ use crate::clock::Dice;
 pub use crate::clock::Now;
 use away::Away;
 pub use batch::{BatchKind, Queue, Waiting};
+use checkpoint::Checkpoints;
 pub use event::{
     Effect, Event, Examined, Lane, LocalDone, LocalOrder, Notice, Outcome, Relief, RemoteDone, RemoteOrder, Reopened,
     Report, SyncError, SyncId, Trouble,
@@ -181,6 +184,7 @@ struct Common {
     relief: WalRelief,
     away: Away,
     syncs: Syncs,
+    checkpoints: Checkpoints,
 }
 
 pub struct Core {
@@ -205,6 +209,7 @@ impl Core {
             relief: WalRelief::new(now.instant),
             away: Away::new(now.instant),
             syncs: Syncs::default(),
+            checkpoints: Checkpoints::default(),
             config,
         };
         Core { common, state: State::Locating(Locating::begin()), wake_at: Some(now.instant) }
@@ -247,12 +252,18 @@ impl Core {
 
     /// Whoever waits hears of the end, or of the deadline.
     fn answer_late_syncs(&mut self, now: Now, plan: &mut Plan) {
-        let syncs = &mut self.common.syncs;
-        match &self.state {
-            State::Locating(_) | State::Streaming(_) => syncs.expire(now, plan),
-            State::Fencing(fencing) => syncs.fail(&SyncError::Fenced(fencing.why().to_owned()), plan),
-            State::Ended(outcome) => syncs.fail(&outcome.as_sync_error(), plan),
-        }
+        let Common { syncs, checkpoints, .. } = &mut self.common;
+        checkpoints.take_up(syncs.going_on());
+        let error = match &self.state {
+            State::Locating(_) | State::Streaming(_) => {
+                syncs.expire(now, plan);
+                return checkpoints.expire(now, plan);
+            }
+            State::Fencing(fencing) => SyncError::Fenced(fencing.why().to_owned()),
+            State::Ended(outcome) => outcome.as_sync_error(),
+        };
+        syncs.fail(&error, plan);
+        checkpoints.fail(&error, plan);
     }
 
     fn enter(&mut self, next: Option<State>, plan: &mut Plan) {
@@ -278,11 +289,13 @@ impl Common {
                 self.away.woke();
             }
             Event::Sync(id, by) => self.syncs.ask(*id, *by),
+            Event::Checkpoint(id, by) => self.syncs.ask_first(*id, *by),
             Event::Finish(deadline) => self.finish = Finish::By(*deadline),
             Event::Local(done, lane) => {
                 (self.busy, self.lane) = (Busy::Free, *lane);
                 self.relief.on_done(done, lane, &self.config, now.instant, plan);
                 self.away.on_done(done, lane);
+                self.checkpoints.on_done(done, plan);
             }
             Event::WalMeasured(len) => {
                 let budget = self.config.max_sync_wal_bytes;

@@ -135,7 +135,9 @@ impl WalRelief {
                 self.failed(trouble, config, now, plan);
             }
             // What failed before was for the file that is not there any more.
-            LocalDone::Reopened(Ok(Reopened::Done)) => self.no_interrupt_before = None,
+            LocalDone::Reopened(Ok(Reopened::Done)) => {
+                (self.no_reset_before, self.no_spill_before, self.no_interrupt_before) = (now, now, None);
+            }
             LocalDone::Followed(Err(trouble)) => self.failed(trouble, config, now, plan),
             _ => {}
         }
@@ -198,17 +200,21 @@ impl Common {
         }
     }
 
-    /// Everything captured is in the bucket: resets the WAL if it is long, or if its time has come.
+    /// Everything captured is in the bucket: resets the WAL if it is long, if its time has come, or
+    /// if a caller waits for it.
     /// Whether it did.
     pub(super) fn reset_if_due(&mut self, now: Now, plan: &mut Plan) -> bool {
-        let (relief, config) = (&self.relief, &self.config);
+        self.checkpoints.take_up(self.syncs.going_on());
         if self.lane.wal_frames == 0 {
+            self.checkpoints.nothing_to_do(plan);
             return false;
         }
-        let is_long = self.lane.wal_frames >= config.min_checkpoint_page_count.max(1);
+        let (relief, config) = (&self.relief, &self.config);
+        let is_long = self.lane.wal_frames >= config.min_checkpoint_page_count.max(1) || self.checkpoints.is_any();
         let due = if is_long { now.instant } else { relief.last_reset + config.checkpoint_interval };
         let is_due = plan.is_due(due.max(relief.no_reset_before), now);
         if is_due {
+            self.checkpoints.reset_begins();
             self.order(LocalOrder::Relieve(Relief::Reset), now, plan);
         }
         is_due

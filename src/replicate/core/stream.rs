@@ -80,7 +80,8 @@ impl Streaming {
             Event::Remote(RemoteDone::Sent(sent)) => return self.on_sent(sent, common, now, plan),
             Event::Remote(RemoteDone::Proved(Ok(newest))) => return self.on_proved(newest, common, now, plan),
             Event::Remote(RemoteDone::Proved(Err(trouble))) => return self.on_trouble(trouble, common, now, plan),
-            Event::Remote(RemoteDone::Looked(_)) | Event::Timer | Event::WalMeasured(_) | Event::Sync(..) => {}
+            Event::Remote(RemoteDone::Looked(_)) | Event::Timer | Event::WalMeasured(_) => {}
+            Event::Sync(..) | Event::Checkpoint(..) => {}
         }
         None
     }

@@ -32,18 +32,39 @@ struct Waiter {
     id: SyncId,
     by: Instant,
     stage: Stage,
+    /// It is not answered when its commits are in the bucket, but waits for more.
+    goes_on: bool,
+}
+
+/// The commits of a caller that waits for more are in the bucket.
+#[derive(Debug)]
+pub(super) struct Synced {
+    pub id: SyncId,
+    pub by: Instant,
+    pub txid: Option<Txid>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Syncs {
     waiting: Vec<Waiter>,
+    /// Those who wait for more.
+    going_on: Vec<Synced>,
     /// What keeps the bucket from taking uploads.
     trouble: Option<String>,
 }
 
 impl Syncs {
     pub fn ask(&mut self, id: SyncId, by: Instant) {
-        self.waiting.push(Waiter { id, by, stage: Stage::Asked });
+        self.waiting.push(Waiter { id, by, stage: Stage::Asked, goes_on: false });
+    }
+
+    /// Whose commits are in the bucket is returned by [`Syncs::going_on`] then.
+    pub fn ask_first(&mut self, id: SyncId, by: Instant) {
+        self.waiting.push(Waiter { id, by, stage: Stage::Asked, goes_on: true });
+    }
+
+    pub fn going_on(&mut self) -> impl Iterator<Item = Synced> {
+        self.going_on.drain(..)
     }
 
     /// Whether anybody waits: then uploads do not wait for their pace.
@@ -109,8 +130,9 @@ impl Syncs {
     }
 
     pub fn fail(&mut self, error: &SyncError, plan: &mut Plan) {
-        for waiter in self.waiting.drain(..) {
-            plan.push(Effect::Synced(waiter.id, Err(error.clone())));
+        let waiting = self.waiting.drain(..).map(|waiter| waiter.id);
+        for id in waiting.chain(self.going_on.drain(..).map(|synced| synced.id)) {
+            plan.push(Effect::Synced(id, Err(error.clone())));
         }
     }
 
@@ -121,6 +143,10 @@ impl Syncs {
     /// `reached` is the answer, once there is one.
     fn answer(&mut self, plan: &mut Plan, reached: impl Fn(Stage) -> Option<Option<Txid>>) {
         self.waiting.retain(|waiter| match reached(waiter.stage) {
+            Some(txid) if waiter.goes_on => {
+                self.going_on.push(Synced { id: waiter.id, by: waiter.by, txid });
+                false
+            }
             Some(txid) => {
                 plan.push(Effect::Synced(waiter.id, Ok(txid)));
                 false

@@ -36,6 +36,8 @@ pub enum Broken {
     MissesTheDeadline,
     /// A sync is answered when its commits are captured, not when they are confirmed.
     AnswersSyncsWhenCaptured,
+    /// A caller that waits for a checkpoint is answered when its commits are uploaded.
+    SyncsInsteadOfCheckpointing,
     /// What waits for its upload counts as uploaded if its TXID is taken.
     TakesFilesForOurs,
     /// Another database goes over the history.
@@ -51,7 +53,7 @@ pub enum Broken {
 }
 
 impl Broken {
-    pub const ALL: [Broken; 21] = [
+    pub const ALL: [Broken; 22] = [
         Broken::ConfirmsBeforeTheAnswer,
         Broken::ConfirmsFailures,
         Broken::NeverReadsBack,
@@ -68,6 +70,7 @@ impl Broken {
         Broken::WaitsForTheBucket,
         Broken::MissesTheDeadline,
         Broken::AnswersSyncsWhenCaptured,
+        Broken::SyncsInsteadOfCheckpointing,
         Broken::TakesFilesForOurs,
         Broken::ShipsStrangers,
         Broken::KnowsTooEarly,

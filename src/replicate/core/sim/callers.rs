@@ -1,5 +1,5 @@
 //! Callers that ask for a sync, as an application does that must know its commits in the bucket
-//! before it goes on.
+//! before it goes on; some for a checkpoint, too.
 
 use super::bucket::Bucket;
 use super::oracle::{Oracle, Violation};
@@ -19,6 +19,8 @@ pub struct Caller {
     by_ms: u64,
     /// Nothing is in the way: it must be answered before its deadline.
     is_in_peace: bool,
+    /// It waits until the WAL is in the database file, too.
+    checkpoints: bool,
 }
 
 #[derive(Debug, Default)]
@@ -32,8 +34,13 @@ impl Callers {
         self.asked += 1;
         let id = SyncId(self.asked);
         let committed = content.last().map(|last| (content.len(), *last));
-        self.waiting.push(Caller { node, id, committed, by_ms, is_in_peace });
+        self.waiting.push(Caller { node, id, committed, by_ms, is_in_peace, checkpoints: false });
         id
+    }
+
+    /// The last one that asked asks for a checkpoint.
+    pub fn wants_checkpoint(&mut self) {
+        self.waiting.last_mut().expect("one has asked").checkpoints = true;
     }
 
     /// A process is gone, and who waited for it hears that from the operating system.
@@ -55,15 +62,23 @@ impl Callers {
         now_ms: u64,
         bucket: &Bucket,
         oracle: &Oracle,
+        in_file: usize,
     ) -> Result<(), Violation> {
         let Some(at) = self.waiting.iter().position(|caller| caller.id == id) else {
             return Err(format!("{id:?} was answered twice"));
         };
-        let Caller { node, committed, by_ms, is_in_peace, .. } = self.waiting.swap_remove(at);
+        let Caller { node, committed, by_ms, is_in_peace, checkpoints, .. } = self.waiting.swap_remove(at);
         match answer {
+            Ok(_) if checkpoints && committed.is_some_and(|(count, _)| in_file < count) => {
+                Err(format!("{id:?} was told that the WAL is in the file, and {in_file} commits are"))
+            }
             Ok(_) => oracle.holds(node, committed, bucket),
-            Err(SyncError::TimedOut { .. }) if now_ms < by_ms => Err(format!("{id:?} timed out too early")),
-            Err(SyncError::TimedOut { .. }) if is_in_peace => Err(format!("{id:?} was never answered")),
+            Err(SyncError::TimedOut { .. } | SyncError::NotReset { .. }) if now_ms < by_ms => {
+                Err(format!("{id:?} timed out too early"))
+            }
+            Err(SyncError::TimedOut { .. } | SyncError::NotReset { .. }) if is_in_peace => {
+                Err(format!("{id:?} was never answered"))
+            }
             Err(_) => Ok(()),
         }
     }

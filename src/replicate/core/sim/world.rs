@@ -241,16 +241,6 @@ impl World {
         self.callers.gone(node);
     }
 
-    /// A caller asks for a sync.
-    fn ask(&mut self, node: usize, patience_ms: u64, is_in_peace: bool) -> Result<(), Violation> {
-        if self.nodes[node].process.is_none() {
-            return Ok(());
-        }
-        let by = self.now().instant + Duration::from_millis(patience_ms);
-        let id = self.callers.ask(node, &self.nodes[node].disk.content, self.now_ms + patience_ms, is_in_peace);
-        self.tell(node, Event::Sync(id, by))
-    }
-
     fn stop(&mut self, node: usize) {
         let life = self.nodes[node].life;
         let pause = self.dice.roll(100);

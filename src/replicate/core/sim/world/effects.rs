@@ -1,6 +1,8 @@
 //! What a core asks for is carried out, or begins and comes later; and what must hold after every
 //! step.
 
+use std::time::Duration;
+
 use super::super::broken::Broken;
 use super::super::bucket::Weather;
 use super::super::node::{Node, Surroundings};
@@ -8,7 +10,7 @@ use super::super::oracle::Violation;
 use super::requests::Request;
 use super::{BUDGET, Due, FENCED_MS, LATE_MS, READER_AFTERMATH_MS, World};
 use crate::ltx::Txid;
-use crate::replicate::core::{Effect, Event, LocalOrder, Outcome, RemoteOrder, Report, StartOrder};
+use crate::replicate::core::{Effect, Event, LocalOrder, Outcome, RemoteOrder, Report, StartOrder, SyncError, SyncId};
 
 impl World {
     pub(super) fn with<T>(&mut self, node: usize, work: impl FnOnce(&mut Node, &mut Surroundings) -> T) -> (T, u64) {
@@ -95,11 +97,11 @@ impl World {
             }
             // Where callers are told too early, they do not wait any more.
             Effect::Synced(id, answer) if self.callers.of(node).contains(&id) || self.broken.is_none() => {
-                self.callers.answered(id, &answer, self.now_ms, &self.bucket, &self.oracle)?;
+                self.answered(node, id, &answer)?;
             }
             Effect::Report(Report::Captured(txid)) if self.broken == Some(Broken::AnswersSyncsWhenCaptured) => {
                 for id in self.callers.of(node) {
-                    self.callers.answered(id, &Ok(Some(txid)), self.now_ms, &self.bucket, &self.oracle)?;
+                    self.answered(node, id, &Ok(Some(txid)))?;
                 }
             }
             Effect::Report(Report::Confirmed(txid))
@@ -110,6 +112,31 @@ impl World {
             Effect::Report(_) | Effect::Say(_) | Effect::Maintain(_) | Effect::MissedEvent | Effect::Synced(..) => {}
         }
         Ok(())
+    }
+
+    /// A caller asks for a sync, or for a checkpoint.
+    pub(super) fn ask(&mut self, node: usize, patience_ms: u64, is_in_peace: bool) -> Result<(), Violation> {
+        if self.nodes[node].process.is_none() {
+            return Ok(());
+        }
+        let by = self.now().instant + Duration::from_millis(patience_ms);
+        let id = self.callers.ask(node, &self.nodes[node].disk.content, self.now_ms + patience_ms, is_in_peace);
+        if self.dice.roll(3) > 0 {
+            return self.tell(node, Event::Sync(id, by));
+        }
+        self.callers.wants_checkpoint();
+        match self.broken {
+            Some(Broken::SyncsInsteadOfCheckpointing) => self.tell(node, Event::Sync(id, by)),
+            _ => self.tell(node, Event::Checkpoint(id, by)),
+        }
+    }
+
+    fn answered(&mut self, node: usize, id: SyncId, answer: &Result<Option<Txid>, SyncError>) -> Result<(), Violation> {
+        let node = &self.nodes[node];
+        let wal_from = node.process.as_ref().map_or(0, |process| process.wal_from);
+        // Of a file that was replaced no other commits are left.
+        let in_file = if wal_from < node.disk.content.len() { wal_from } else { usize::MAX };
+        self.callers.answered(id, answer, self.now_ms, &self.bucket, &self.oracle, in_file)
     }
 
     /// The application starts, unless it has.
