@@ -147,7 +147,7 @@ impl Driver {
     }
 
     /// Replicates until it is time to end.
-    pub async fn run(mut self) -> (Ended, Option<LocalSide>) {
+    pub async fn run(mut self: Box<Self>) -> Ended {
         let stopping = *self.parts.stop.borrow_and_update();
         let mut event = stopping.map_or(CoreEvent::Woke, CoreEvent::Finish);
         loop {
@@ -155,22 +155,25 @@ impl Driver {
                 self.carry_out(effect);
             }
             if self.core.outcome().is_some() {
-                let ended = self.ended().await;
-                self.bucket.shutdown().await;
-                self.leave_lane().await;
-                return (ended, self.idle);
+                return Box::pin(self.end()).await;
             }
             event = self.next_event().await;
         }
     }
 
-    /// The lock of the database is given back after this: no thread of ours may work with it any
-    /// more.
-    async fn leave_lane(&mut self) {
+    async fn end(&mut self) -> Ended {
+        let ended = self.ended().await;
+        self.bucket.shutdown().await;
+        // The lock of the database is given back after this: no thread of ours may work with it any
+        // more.
         self.interrupt.cancel();
         while let Some(done) = self.local.join_next().await {
             self.idle = Some(super::on_thread::joined(done).await.0);
         }
+        if let (Ended::Synced(_), Some(local)) = (&ended, &mut self.idle) {
+            local.close_history().await;
+        }
+        ended
     }
 
     fn clock(&self) -> Clock {
@@ -227,6 +230,9 @@ impl Driver {
     }
 
     fn done(&mut self, (local, done): (LocalSide, Done)) -> CoreEvent {
+        if let LocalDone::Closed(Ok(true)) = done.done {
+            self.parts.governor.was_closed();
+        }
         if let LocalDone::Start(_) = done.done {
             self.noted.last_synced = local.disk.here().last_synced.clone();
         }

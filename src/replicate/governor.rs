@@ -7,13 +7,15 @@
 //! | uploads; merges | of each store: a hanging one holds up no other | the next waits, in the order of asking |
 //! | bytes in memory | of the process | no wait: what does not fit goes to a local file first |
 //!
-//! A value that is handed down; there is no other state, and no task: idle databases cost nothing
-//! here.
+//! A value that is handed down; there is no other state, and no task that goes on: idle databases
+//! cost nothing here.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::spare_memory::SpareMemory;
 
 /// Memory is counted in pieces of this size.
 const PIECE_BYTES: u64 = 1024;
@@ -39,6 +41,7 @@ pub struct Governor {
     uploads: Arc<Semaphore>,
     merges: Arc<Semaphore>,
     memory: Arc<Semaphore>,
+    spare: SpareMemory,
 }
 
 /// A turn, until it is dropped.
@@ -53,6 +56,7 @@ impl Governor {
             uploads: Arc::new(Semaphore::new(limits.uploads)),
             merges: Arc::new(Semaphore::new(limits.merges)),
             memory: Arc::new(Semaphore::new(pieces(limits.memory_bytes) as usize)),
+            spare: SpareMemory::default(),
         }
     }
 
@@ -81,6 +85,11 @@ impl Governor {
     pub fn memory(&self, bytes: u64) -> Option<Memory> {
         let permit = self.memory.clone().try_acquire_many_owned(pieces(bytes)).ok()?;
         Some(Memory(permit))
+    }
+
+    /// A database was closed, and what it had in memory is free.
+    pub fn was_closed(&self) {
+        self.spare.give_back();
     }
 
     /// Whether there is room for what is only good to have.

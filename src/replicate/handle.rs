@@ -57,8 +57,8 @@ impl Replication {
             })
             .unzip();
         let mailbox = Mailbox { commands: heard, stop, requests };
-        let life = Life {
-            files: resources.watches.watch(&settings.path),
+        let files = resources.watches.watch(&settings.path);
+        let life = Box::new(Life {
             watch: resources.watches.watch(&settings.path),
             events: Events { id, sender: resources.events.clone() },
             governor: resources.governor.clone(),
@@ -70,11 +70,11 @@ impl Replication {
             status: status.clone(),
             stop: stopped,
             requests: asked,
-        };
+        });
         let task = tokio::spawn(async move {
             tokio::select! {
                 biased;
-                ended = life.run() => ended,
+                ended = life.run(files) => ended,
                 never = mailbox.serve() => match never {},
             }
         });

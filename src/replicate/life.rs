@@ -43,24 +43,19 @@ pub(super) struct Life {
     pub stop: watch::Receiver<Stop>,
     pub requests: mpsc::UnboundedReceiver<Request>,
     pub watch: Watch,
-    /// For after a failure.
-    pub files: Watch,
 }
 
 impl Life {
-    pub async fn run(self) -> Ended {
-        let (name, is_for_once) = (self.settings.path.display().to_string(), self.settings.once.is_some());
-        let clock = self.settings.clock;
-        let (events, status, stopped) = (self.events.clone(), self.status.clone(), self.stop.clone());
-        let Life { settings, remote, mirrors, mirror_writers, governor, writer, stop, requests, watch, files, .. } =
-            self;
+    /// `files` tells after a failure what becomes of the database.
+    pub async fn run(self: Box<Self>, files: Watch) -> Ended {
+        let (settings, events) = (&self.settings, self.events.clone());
+        let (name, is_for_once, clock) = (settings.path.display().to_string(), settings.once.is_some(), settings.clock);
+        let (status, stopped) = (self.status.clone(), self.stop.clone());
+        let vanishing = settings.may_vanish.then(|| settings.path.clone());
         // Kept to the end, whatever it is: no second process must begin where this one has given
         // up.
         let mut lock = None;
-        let mirrors = mirrors.into_iter().zip(mirror_writers).collect();
-        let outside = Outside { remote, mirrors, governor, writer, stop, events: self.events, requests, watch };
-        let vanishing = settings.may_vanish.then(|| settings.path.clone());
-        let ended = deleted(vanishing, replicate(settings, outside, &mut lock).await, &status).await;
+        let ended = deleted(vanishing, replicate(self, &mut lock).await, &status).await;
         if let Ended::Failed { why } = &ended {
             tracing::error!(db = %name, "replication has ended: {why}");
             events.send(Event::Failed { why: why.clone() });
@@ -87,22 +82,25 @@ async fn deleted(path: Option<PathBuf>, ended: Ended, status: &watch::Receiver<S
     Ended::Synced(confirmed)
 }
 
-/// What a replication works with besides the database.
-struct Outside {
-    remote: Remote,
-    mirrors: Vec<(Mirror, StatusWriter)>,
-    governor: Governor,
-    writer: StatusWriter,
-    stop: watch::Receiver<Stop>,
-    events: Events,
-    requests: mpsc::UnboundedReceiver<Request>,
-    watch: Watch,
+/// From the appearance of the database to the end. There may be thousands of databases in which
+/// nothing happens: what is only needed at the beginning or at the end has memory of its own then.
+async fn replicate(life: Box<Life>, lock: &mut Option<Arc<Lock>>) -> Ended {
+    let (driver, once) = match Box::pin(open(life, lock)).await {
+        Ok(opened) => opened,
+        Err(ended) => return ended,
+    };
+    let ended = driver.run().await;
+    match once {
+        Some(once) => Box::pin(once.finish(ended)).await,
+        None => ended,
+    }
 }
 
-/// From the appearance of the database to the end.
-async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Arc<Lock>>) -> Ended {
-    let Outside { remote, mirrors, governor, writer, mut stop, events, requests, mut watch } = outside;
-    let (mirrors, mirror_writers): (Vec<Mirror>, Vec<StatusWriter>) = mirrors.into_iter().unzip();
+/// Opens the database, once it is there and may be.
+async fn open(life: Box<Life>, lock: &mut Option<Arc<Lock>>) -> Result<(Box<Driver>, Option<Box<Finishing>>), Ended> {
+    let Life {
+        settings, remote, mirrors, mirror_writers, events, governor, writer, mut stop, requests, mut watch, ..
+    } = *life;
     let settings = Arc::new(settings);
     let opener = Opener {
         settings: settings.clone(),
@@ -114,16 +112,10 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Arc<L
         watch: &mut watch,
         lock: &mut *lock,
     };
-    let (Armed { database, is_new, is_started }, look) = match opener.open().await {
-        Ok(opened) => opened,
-        Err(ended) => return ended,
-    };
+    let (Armed { database, is_new, is_started }, look) = opener.open().await?;
     let shared = (governor.clone(), writer.counts().clone());
     let opened = open_notes(&settings, &remote, database, is_new, shared, !mirrors.is_empty()).await;
-    let (mut disk, lane, outbox, noted) = match opened {
-        Ok(opened) => opened,
-        Err(error) => return Ended::Failed { why: error.to_string() },
-    };
+    let (mut disk, lane, outbox, noted) = opened.map_err(|error| Ended::Failed { why: error.to_string() })?;
     disk.keep_lock(lock.clone());
     let (was_cut_off, is_known) = (noted.last_synced.was_cut_off(), noted.is_known);
     let known = AtArming { is_started, was_cut_off, is_known };
@@ -139,22 +131,14 @@ async fn replicate(settings: Settings, outside: Outside, lock: &mut Option<Arc<L
         confirmed: None,
         doubt: DoubtState::default(),
     };
-    let once = Finishing {
-        once: settings.once,
-        policy: settings.lifecycle.clone(),
-        remote: remote.clone(),
-        stop: stop.clone(),
-        governor: governor.clone(),
-        clock: settings.clock,
-    };
+    let once = settings.once.zip(settings.lifecycle.clone()).map(|(once, policy)| {
+        let (remote, stop, governor, clock) = (remote.clone(), stop.clone(), governor.clone(), settings.clock);
+        Box::new(Finishing { once, policy, remote, stop, governor, clock })
+    });
     let running = Mirrors::start(mirrors.clone(), mirror_writers, &remote, &settings, &stop);
     let mirrors = (mirrors, running);
     let parts = Parts { settings, remote, mirrors, writer, stop, events, watch, requests, governor };
-    let (ended, local) = Driver::new(parts, core, local, look, noted, outbox).run().await;
-    if let (Ended::Synced(_), Some(mut local)) = (&ended, local) {
-        local.close_history().await;
-    }
-    once.finish(ended).await
+    Ok((Box::new(Driver::new(parts, core, local, look, noted, outbox)), once))
 }
 
 /// Reads what earlier runs left beside the database.
@@ -207,8 +191,8 @@ fn is_reset(state: &LocalState) -> bool {
 
 /// What was asked for once everything is in the bucket.
 struct Finishing {
-    once: Option<OnceWork>,
-    policy: Option<Policy>,
+    once: OnceWork,
+    policy: Policy,
     remote: Remote,
     stop: watch::Receiver<Stop>,
     governor: Governor,
@@ -218,12 +202,10 @@ struct Finishing {
 impl Finishing {
     /// The lock is still ours.
     async fn finish(self, ended: Ended) -> Ended {
-        let (Ended::Synced(Some(newest)), Some(once), Some(policy)) = (&ended, self.once, self.policy) else {
-            return ended;
-        };
+        let Ended::Synced(Some(newest)) = &ended else { return ended };
         let work = async {
             let _turn = self.governor.merge().await;
-            do_once(once, &policy, &self.remote, *newest).await
+            do_once(self.once, &self.policy, &self.remote, *newest).await
         };
         tokio::select! {
             done = work => match done {
@@ -271,5 +253,21 @@ fn core_config(settings: &Settings, mirrors: &[Mirror]) -> core::Config {
             .is_none()
             .then(|| settings.checkpoint_interval.max(settings.monitor_interval * CLOSE_AFTER_INTERVALS)),
         may_vanish: settings.may_vanish,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Thousands of databases in which nothing happens are kept by one process.
+    #[test]
+    fn what_a_database_at_rest_keeps_is_small() {
+        let (task, driver) = (size_of_future(Life::run), size_of::<Driver>());
+        assert!(task <= 2500 && driver <= 3000, "{task} bytes for the task, {driver} for the driver");
     }
 }

@@ -29,7 +29,8 @@
 //!   life.rs     from the appearance of the database to the end
 //!   kept_files  what they may have of the local files, while the first replica is away
 //!   mirror/     the other replicas of the database
-//!   governor.rs what all of them may do and hold at the same time
+//!   governor.rs what all of them may do and hold at the same time; spare_memory.rs: what the
+//!                C library keeps of closed ones
 //!   error.rs    why a step did not succeed; cause.rs: what lies behind an error of the database
 //!   say.rs      the core's notices in words
 //!   lifecycle/  beside it all: compaction, snapshots, retention
@@ -69,6 +70,7 @@ mod overwritten;
 mod replaced;
 mod say;
 mod send;
+mod spare_memory;
 mod start;
 mod upload;
 

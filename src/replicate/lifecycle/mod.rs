@@ -156,7 +156,8 @@ pub struct Shipped {
 
 /// What the task hears.
 enum News {
-    Shipped(Shipped),
+    /// In a box, since the channel keeps room for many.
+    Shipped(Box<Shipped>),
     /// A snapshot is wanted that holds this TXID, which is in the bucket.
     Wanted(Txid, SnapshotReply),
 }
@@ -185,7 +186,7 @@ impl Lifecycle {
     /// Never waits.
     pub fn shipped(&self, shipped: Shipped) {
         // Full or gone: the task notices by itself that it missed something.
-        let _ = self.news.try_send(News::Shipped(shipped));
+        let _ = self.news.try_send(News::Shipped(Box::new(shipped)));
     }
 
     /// Makes a snapshot now. `newest` is in the bucket.

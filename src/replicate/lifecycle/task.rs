@@ -68,7 +68,7 @@ pub(super) async fn run(mut maintainer: Maintainer, mut heard: mpsc::Receiver<Ne
         tokio::select! {
             changed = stop.changed() => if changed.is_err() { return },
             news = heard.recv() => match news {
-                Some(News::Shipped(shipped)) => wake = earlier(wake, maintainer.shipped(shipped, now_ms)),
+                Some(News::Shipped(shipped)) => wake = earlier(wake, maintainer.shipped(*shipped, now_ms)),
                 Some(News::Wanted(newest, reply)) => {
                     maintainer.want(newest, reply);
                     look = true;

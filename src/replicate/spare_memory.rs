@@ -1,0 +1,41 @@
+//! Memory that the C library keeps after databases were closed, and that the system may have back.
+//!
+//! Each open database takes some hundred kilobytes, in small pieces among those that stay. glibc
+//! keeps the gaps for later; where a thousand databases were closed, they are most of the process.
+//! (musl, which the image is built with, gives free pages back by itself.)
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Databases are often closed together: once for all of them.
+const TOGETHER: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct SpareMemory {
+    is_asked: Arc<AtomicBool>,
+}
+
+impl SpareMemory {
+    /// A database was closed: soon, what it had is given back.
+    pub fn give_back(&self) {
+        if self.is_asked.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let is_asked = self.is_asked.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(TOGETHER).await;
+            is_asked.store(false, Ordering::Relaxed);
+            super::on_thread::blocking(trim).await;
+        });
+    }
+}
+
+#[cfg(target_env = "gnu")]
+fn trim() {
+    // SAFETY: it may be called at any time, by any thread; it takes the locks of the allocator.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn trim() {}
