@@ -9,12 +9,13 @@ use std::time::Duration;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use tokio_util::sync::CancellationToken;
 
-use super::core::{Core, Effect, End, Event, Grip, Installed, Position, Trouble};
+use super::core::{Core, Effect, End, Event, Found, Grip, Installed, Position, Trouble};
 use super::files;
 use super::install::{Base, InstallError, install};
 use super::place::{Open, Place, of_sqlite};
 use super::say::say;
 use super::txid_file;
+use crate::ltx::{Header, Txid};
 use crate::remote::{Listing, LtxObject, OtherLayout, ReadError, ReadPolicy, Remote};
 use crate::replicate::blocking;
 use crate::restore::Request;
@@ -168,7 +169,12 @@ impl Follower {
 fn look(place: &Place, open: Option<Open>, cancel: &CancellationToken) -> Done {
     drop(open);
     match place.look(cancel) {
-        Ok((found, open)) => Done::with(Event::Looked(Ok(found)), open),
+        Ok((found, open)) => {
+            if let Found::At(position) = found {
+                tell(place, position.txid);
+            }
+            Done::with(Event::Looked(Ok(found)), open)
+        }
         Err(trouble) => Done::of(Event::Looked(Err(trouble))),
     }
 }
@@ -189,7 +195,7 @@ async fn list(remote: &Remote, whole: bool) -> Result<Listing, Trouble> {
 }
 
 /// The headers of those that are what their names say.
-async fn check(remote: &Remote, objects: Vec<LtxObject>) -> Result<Vec<(LtxObject, crate::ltx::Header)>, Trouble> {
+async fn check(remote: &Remote, objects: Vec<LtxObject>) -> Result<Vec<(LtxObject, Header)>, Trouble> {
     let mut found = Vec::new();
     for object in objects {
         match remote.check_header(&object).await {
@@ -268,8 +274,14 @@ async fn install_files(
 
 /// What is only told: neither is needed after a crash.
 fn settle(place: &Place, state: CopyState) {
-    let settled = place.notes.settle_copy(&place.note(vec![state]));
-    if let Err(error) = settled.and_then(|()| txid_file::write(&place.copy, state.txid)) {
+    if let Err(error) = place.notes.settle_copy(&place.note(vec![state])) {
+        tracing::warn!("{error}");
+    }
+    tell(place, state.txid);
+}
+
+fn tell(place: &Place, txid: Txid) {
+    if let Err(error) = txid_file::write(&place.copy, txid) {
         tracing::warn!("{error}");
     }
 }

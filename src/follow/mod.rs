@@ -13,6 +13,7 @@
 //!   place.rs      what is at the copy's path; restored, or replaced
 //!   txid_file.rs  Litestream's note beside a copy
 //!   say.rs        the core's notices in words
+//!   sim/          thousands of histories
 //! ```
 //!
 //! # What readers see
@@ -39,6 +40,11 @@ mod install;
 mod place;
 mod say;
 mod txid_file;
+
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
 
 pub use core::{End, Position, Reason};
 pub use driver::{Follower, Order};

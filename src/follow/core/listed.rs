@@ -34,30 +34,26 @@ impl Core {
             }
             return;
         }
-        self.proves_end(at, listing);
-        if self.is_unproved {
-            if !self.asked_whole {
-                self.wants_whole = true;
-                return;
-            }
-            let asked = witnesses(listing, at);
-            if !asked.is_empty() {
-                self.end = l0(listing, at.txid).cloned();
-                return self.at_once(Effect::Check(asked), effects);
-            }
-            self.is_unproved = false;
+        let found = l0(listing, at.txid);
+        let is_proved = match (&self.end, found) {
+            (Some(end), Some(found)) => end == found,
+            // Nothing is to be installed.
+            (_, None) => newest == Some(at.txid),
+            (None, Some(_)) => false,
+        };
+        if is_proved {
+            return self.go_on(at, listing, now, effects);
         }
-        self.go_on(at, listing, now, effects);
-    }
-
-    /// Another object in the place of the one that ends with the position?
-    fn proves_end(&mut self, at: Position, listing: &Listing) {
-        let Some(found) = l0(listing, at.txid) else { return };
-        match &self.end {
-            Some(end) if end != found => self.is_unproved = true,
-            Some(_) => {}
-            None if !self.is_unproved => self.end = Some(found.clone()),
-            None => {}
+        if !self.asked_whole {
+            self.wants_whole = true;
+            return;
+        }
+        match witnesses(listing, at) {
+            asked if asked.is_empty() => self.go_on(at, listing, now, effects),
+            asked => {
+                self.pending = Some(listing.clone());
+                self.at_once(Effect::Check(asked), effects);
+            }
         }
     }
 
@@ -122,12 +118,14 @@ impl Core {
         self.at_once(Effect::Install { onto, files }, effects);
     }
 
-    pub(super) fn checked(&mut self, headers: &[(LtxObject, Header)], effects: &mut Vec<Effect>) {
-        let Known::At(at) = self.known else { return };
+    pub(super) fn checked(&mut self, headers: &[(LtxObject, Header)], now: Now, effects: &mut Vec<Effect>) {
+        let (Known::At(at), Some(listing)) = (self.known, self.pending.take()) else { return };
         match contradiction(at, headers) {
             Some(why) => self.doubts(Doubt::OtherHistory(why), effects),
-            // The next listing is looked at with that in mind.
-            None => self.is_unproved = false,
+            None => {
+                self.end = l0(&listing, at.txid).cloned();
+                self.go_on(at, &listing, now, effects);
+            }
         }
     }
 

@@ -31,7 +31,7 @@ use pace::Pace;
 
 use crate::clock::{Backoff, Dice, Now};
 use crate::ltx::Txid;
-use crate::remote::LtxObject;
+use crate::remote::{Listing, LtxObject};
 use crate::store::Key;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -72,10 +72,11 @@ pub struct Core {
     wants_whole: bool,
     /// What the listing that is under way was asked for.
     asked_whole: bool,
-    /// Whether the history is still the one that the copy is a state of, is to be asked.
-    is_unproved: bool,
-    /// The level-0 object that ends with the position, as it was when it was proved or installed.
+    /// The level-0 object that ends with the position, as it was when it was proved or installed:
+    /// while it is still there, the history is the one that the copy is a state of.
     end: Option<LtxObject>,
+    /// A listing that waits for what the headers of some of its objects say.
+    pending: Option<Listing>,
     suspicion: Option<Suspicion>,
     avoided: BTreeMap<Key, Instant>,
     foreign_writes: u64,
@@ -109,8 +110,8 @@ impl Core {
             is_away: false,
             wants_whole: true,
             asked_whole: true,
-            is_unproved: true,
             end: None,
+            pending: None,
             suspicion: None,
             avoided: BTreeMap::new(),
             foreign_writes: 0,
@@ -155,9 +156,12 @@ impl Core {
             }
             Event::Checked(Ok(headers)) => {
                 self.answered(&mut effects);
-                self.checked(&headers, &mut effects);
+                self.checked(&headers, now, &mut effects);
             }
-            Event::Listed(Err(trouble)) | Event::Checked(Err(trouble)) => self.troubled(trouble, now, &mut effects),
+            Event::Listed(Err(trouble)) | Event::Checked(Err(trouble)) => {
+                self.pending = None;
+                self.troubled(trouble, now, &mut effects);
+            }
             Event::Held(Ok(grip)) => self.gripped(grip, now, &mut effects),
             Event::Held(Err(trouble)) => {
                 self.closed();
@@ -217,7 +221,7 @@ impl Core {
             Ok(found) => found,
             Err(trouble) => return self.troubled(trouble, now, effects),
         };
-        (self.is_unproved, self.wants_whole, self.end) = (true, true, None);
+        (self.wants_whole, self.end) = (true, None);
         self.is_locked = matches!(found, Found::At(_) | Found::Doubt(_));
         self.known = match found {
             Found::Missing => Known::Missing,
@@ -284,7 +288,7 @@ impl Core {
             effects.push(Effect::Say(Notice::Healed { position, pages }));
         }
         self.known = Known::At(position);
-        (self.is_unproved, self.suspicion, self.said.gap) = (false, None, None);
+        (self.suspicion, self.said.gap) = (None, None);
         self.avoided.clear();
         self.pace.news();
         self.said.installs += 1;
