@@ -145,7 +145,7 @@ impl Follower {
                 let listed = listed.unwrap_or(Err(Trouble::Cancelled));
                 let used = |listing: &Listing| listing.other_layout == OtherLayout::Used;
                 let lists_whole = listed.as_ref().ok().filter(|_| whole).map(used);
-                Done { event: Event::Listed(listed), open: None, lists_whole }
+                Done { event: Event::Listed(listed.map(Box::new)), open: None, lists_whole }
             }
             .boxed_local(),
             Effect::Check(objects) => async move {

@@ -215,6 +215,7 @@ mod tests {
         assert_eq!(copy.hold().expect("answer"), WriteLock::Busy);
     }
 
+    /// As every database does that grows or shrinks, page 1 says how many pages there are.
     #[test]
     fn pages_are_added_and_cut_off() {
         let dir = tempfile::tempdir().expect("tempdir");
@@ -223,18 +224,27 @@ mod tests {
         let mut copy = LiveCopy::open(&path, Duration::ZERO).expect("open");
         assert_eq!(copy.hold().expect("taken"), WriteLock::Yes);
         let count = |copy: &LiveCopy| copy.for_each_page(|_, _| true).expect("read").expect("all");
+        let say_size = |copy: &LiveCopy, pages: u32| {
+            let mut first = vec![0; copy.page_size().bytes()];
+            copy.read_page(Pgno::FIRST, &mut first).expect("read");
+            first[28..32].copy_from_slice(&pages.to_be_bytes());
+            copy.write_page(Pgno::FIRST, &first).expect("write");
+        };
         let pages = count(&copy);
         let (mut page, beyond) = (vec![7; copy.page_size().bytes()], Pgno::new(pages + 2).expect("not zero"));
         assert!(!copy.read_page(beyond, &mut page).expect("read"));
         copy.write_page(Pgno::new(pages + 1).expect("not zero"), &page).expect("write");
         copy.write_page(beyond, &page).expect("write");
+        say_size(&copy, pages + 2);
         copy.commit().expect("commit");
         copy.hold().expect("taken");
         assert_eq!(count(&copy), pages + 2);
+        say_size(&copy, pages);
         copy.truncate(pages).expect("write");
         copy.commit().expect("commit");
         copy.hold().expect("taken");
         assert_eq!(count(&copy), pages);
+        assert_eq!(copy.for_each_page(|_, _| false).expect("read"), None);
         let sound: String = app.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("check");
         assert_eq!(sound, "ok");
     }

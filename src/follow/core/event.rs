@@ -48,7 +48,7 @@ pub enum Event {
     Looked(Result<Found, Trouble>),
     Restored(Result<(), Trouble>),
     Replaced(Result<(), Trouble>),
-    Listed(Result<Listing, Trouble>),
+    Listed(Result<Box<Listing>, Trouble>),
     /// The headers of those that are what their names say.
     Checked(Result<Vec<(LtxObject, Header)>, Trouble>),
     Installed(Result<Installed, Trouble>, Grip),

@@ -45,7 +45,7 @@ impl World {
             // Sometimes a reader has it open.
             Effect::Replace if self.roll(3) > 0 && !self.is_peace => Event::Replaced(Err(passing())),
             Effect::Replace => Event::Replaced(self.restore()),
-            Effect::List { whole } => Event::Listed(self.list(whole)),
+            Effect::List { whole } => Event::Listed(self.list(whole).map(Box::new)),
             Effect::Check(objects) if self.broken == Some(Broken::TakesAnyHistory) => {
                 drop(objects);
                 Event::Checked(Ok(Vec::new()))

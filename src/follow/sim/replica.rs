@@ -98,11 +98,17 @@ impl Replica {
         self.files.insert((level, first.1, last.2), merged);
     }
 
-    /// Level 0 goes but for its newest, as far as it is compacted; and what a snapshot holds.
-    pub fn retain(&mut self, dice: &mut Dice) {
+    /// Level 0 goes but for its newest, as far as it is compacted.
+    pub fn retain_l0(&mut self) {
         let compacted = self.files.keys().filter(|name| name.0 == 1).map(|name| name.2).max().unwrap_or(0);
         let newest = self.newest();
         self.files.retain(|name, _| name.0 != 0 || name.2 > compacted || name.2 == newest);
+    }
+
+    /// The same, and sometimes what a snapshot holds.
+    pub fn retain(&mut self, dice: &mut Dice) {
+        self.retain_l0();
+        let newest = self.newest();
         let snapshot = self.files.keys().filter(|name| name.0 == 9).map(|name| name.2).max().unwrap_or(0);
         if dice.roll(3) == 0 {
             self.files.retain(|name, _| {

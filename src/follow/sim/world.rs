@@ -16,7 +16,7 @@ use crate::remote::LtxObject;
 static START: OnceLock<Instant> = OnceLock::new();
 
 const TURNS: u64 = 60;
-const PEACE_MS: u64 = 600_000;
+const PEACE_MS: u64 = 150_000;
 
 enum Due {
     Timer(u32),
@@ -93,7 +93,7 @@ impl World {
             } else {
                 self.happen()?
             }
-            let pause = 1 << self.roll(14);
+            let pause = 1 << self.roll(13);
             self.go_on_for(pause)?;
         }
         self.say(|| "peace".into());
@@ -113,18 +113,18 @@ impl World {
         match self.roll(6) {
             0..4 => (0..self.roll(8)).for_each(|_| self.commit()),
             4 => self.replica.compact(1),
-            _ => {}
+            _ => self.replica.retain_l0(),
         }
     }
 
     fn happen(&mut self) -> Result<(), String> {
         match self.roll(24) {
             0..7 => (0..self.roll(6)).for_each(|_| self.commit()),
-            7 => (0..self.roll(40)).for_each(|_| self.commit()),
+            7 => (0..self.roll(15)).for_each(|_| self.commit()),
             8 | 9 => self.replica.compact(1),
             10 => self.replica.compact(2),
             11 => self.replica.snapshot(),
-            12 => {
+            12 | 22 => {
                 self.say(|| "retention".into());
                 let mut dice = Dice::of(self.roll(1 << 30));
                 self.replica.retain(&mut dice);
@@ -143,7 +143,7 @@ impl World {
             }
             20 if !self.is_busy && self.roll(5) == 0 => self.begin_another_history(),
             21 if self.roll(3) == 0 => self.damage_one(),
-            22 if self.core.is_none() && self.roll(8) == 0 => {
+            23 if self.core.is_none() && self.roll(8) == 0 => {
                 self.say(|| "the copy is deleted".into());
                 self.copy.pages = None;
             }
@@ -205,7 +205,7 @@ impl World {
         self.say(|| "starts".into());
         self.life += 1;
         let seed = self.roll(1 << 30);
-        self.core = Some(Core::new(Duration::from_millis([100, 1000][self.roll(2) as usize]), seed));
+        self.core = Some(Core::new(Duration::from_millis([500, 2000][self.roll(2) as usize]), seed));
         self.tell(Event::Timer)
     }
 
