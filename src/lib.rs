@@ -19,7 +19,7 @@
 //!             │
 //!     ┌───────┴────────┐
 //!  http/  verify/  control/  doctor/   page, metrics, health · the proof that a replica restores · the socket · what is wrong here
-//!  copy/                               a replica copied to another place
+//!  copy/  follow/                      a replica copied to another place · a live copy for readers on this machine
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
@@ -142,6 +142,7 @@ mod fleet;
 mod control;
 mod copy;
 mod doctor;
+mod follow;
 mod http;
 mod verify;
 

@@ -12,7 +12,7 @@
 //!   look.rs     ltx, points; the one operand DB|URL
 //!   doctor.rs   doctor, explain
 //!   verify.rs   verify · reset.rs  reset · health.rs  health
-//!   mark.rs     mark · copy.rs  copy
+//!   mark.rs     mark · copy.rs  copy · follow.rs  follow
 //!   control.rs  the commands that ask a running process; status
 //! ```
 
@@ -32,6 +32,7 @@ use terminal::colours_are_welcome;
 mod control;
 mod copy;
 mod doctor;
+mod follow;
 mod health;
 pub mod help;
 mod life;
@@ -47,6 +48,7 @@ mod tests;
 pub use control::{Asking, Checkpoint, Info, List, Operand, Register, Snapshot, Start, Status, Stop, Sync, Unregister};
 pub use copy::Copy;
 pub use doctor::{Doctor, Explain};
+pub use follow::Follow;
 pub use health::Health;
 pub use life::{LifeFlags, Replicate, Run};
 pub use look::{Levels, Ltx, Points};
@@ -88,6 +90,7 @@ pub enum Command {
     Points(Points),
     Mark(Mark),
     Copy(Copy),
+    Follow(Follow),
     Verify(Verify),
     Doctor(Doctor),
     Explain(Explain),
@@ -352,6 +355,7 @@ fn check(command: &Command) -> Result<(), String> {
         Command::Points(points) => points.look.check("points"),
         Command::Mark(mark) => mark.check(),
         Command::Copy(copy) => copy.check(),
+        Command::Follow(follow) => follow.check(),
         Command::Verify(verify) => verify.check(),
         Command::Doctor(doctor) => doctor.look.check_optional("doctor"),
         Command::Explain(explain) => explain.look.check_optional("explain"),

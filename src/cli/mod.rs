@@ -8,7 +8,7 @@
 //!   moment.rs     points in time as people say them · destination.rs  files, gzip, stdout
 //!   progress.rs   the progress bar
 //!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
-//!   mark.rs       mark · copy.rs  copy · secret_file.rs  variables by NAME_FILE
+//!   mark.rs       mark · copy.rs  copy · follow.rs  follow, restore -f · secret_file.rs  variables by NAME_FILE
 //!   doctor.rs  doctor · explain.rs  explain
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset · health.rs  health
 //!   control.rs    list, info, sync, start, stop, register, unregister, snapshot,
@@ -30,6 +30,7 @@ mod defect;
 mod destination;
 mod doctor;
 mod explain;
+mod follow;
 mod health;
 mod logger;
 mod ltx;
@@ -100,6 +101,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Ltx(command) => with_runtime(ltx::ltx(command)),
         Command::Points(command) => with_runtime(points::points(command)),
         Command::Copy(command) => with_runtime(copy::copy(command)),
+        Command::Follow(command) => with_runtime(follow::follow(command)),
         Command::Mark(command) => with_runtime(mark::mark(command)),
         Command::Verify(command) => with_runtime(verify::verify(command)),
         Command::Doctor(command) => with_runtime(doctor::doctor(command)),

@@ -17,7 +17,9 @@ use crate::replicate::blocking;
 use crate::restore::{Backup, FileOwner, Found, RestoreError, Target};
 use crate::run::exit::{CONFIG, Failure, USAGE};
 use crate::run::{Recovery, backups, mark, restore_failure, restore_newest, unless_signalled};
-use flags::{plan, request, start_logging};
+use flags::plan;
+pub(super) use flags::{request, start_logging};
+pub(super) use show::{check_name, print_json};
 use show::{show_old_plan, show_plan, show_result};
 
 mod flags;
@@ -46,6 +48,9 @@ pub async fn restore(command: Restore) -> Result<u8, Failure> {
     let (mut signals, _reaper) = install()?;
     if command.all || command.dir.is_some() {
         return several::restore(&command, &mut signals).await;
+    }
+    if command.follow {
+        return super::follow::restore_and_follow(&command, &mut signals).await;
     }
     let order = order(&command)?;
     let mut recovery = recovery(&command, &order)?;

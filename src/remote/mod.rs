@@ -159,7 +159,14 @@ impl Remote {
         Ok(Listing::parse(self.layout, listed))
     }
 
-    /// The same, and what Litestream 0.3 left, which takes a second LIST where its files are in
+    /// Level 0 alone, in the layout of the store: a LIST of one directory.
+    pub async fn level0_listing(&self) -> Result<Listing, StoreError> {
+        let prefix = self.layout.directory(Level::L0);
+        let listed = self.policy.retry(self.clock, || self.store.list(&prefix)).await?;
+        Ok(Listing::parse(self.layout, listed))
+    }
+
+    /// As [`Remote::listing`], and what Litestream 0.3 left, which takes a second LIST where its files are in
     /// another place.
     pub async fn listing_with_old(&self) -> Result<Listing, StoreError> {
         let mut listing = self.listing().await?;

@@ -43,7 +43,7 @@ mod target;
 mod v03;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
@@ -282,6 +282,15 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Where it waits.
+    pub fn path(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    pub fn reached(&self) -> Reached {
+        self.restored.reached
+    }
+
     /// Gives it its name. That takes milliseconds and is not interrupted.
     pub async fn install(self) -> Result<Restored, RestoreError> {
         let orphaned = target::install(self.temporary, self.output, self.force).await?;

@@ -22,6 +22,7 @@
 //!   sync.rs              dirty pages to the disk ahead of a checkpoint
 //!   varint.rs            the integers in records and cells
 //!   pages.rs             page images through `sqlite_dbpage`, always of one snapshot
+//!   live_copy.rs         pages written to a copy that others read
 //!   version.rs           the WAL-reset bug gate
 //!   library.rs           which SQLite another program runs on
 //! ```
@@ -37,7 +38,8 @@
 //!
 //! I6: nothing here changes a byte of the user's database but SQLite's own checkpoint. No statement
 //! writes to it, and the write lock is held only while the WAL is let start over, for a time that
-//! does not depend on the size of the database.
+//! does not depend on the size of the database. (`live_copy.rs` writes: its database is a copy, and
+//! never one that is replicated.)
 
 mod access;
 mod backfill;
@@ -51,6 +53,7 @@ mod exclusive;
 mod final_checkpoint;
 mod header;
 mod library;
+mod live_copy;
 mod mark;
 mod pages;
 mod presence;
@@ -71,6 +74,7 @@ pub use exclusive::{Holder, Journal, Locked, look_at_locks};
 pub use final_checkpoint::checkpoint_and_close;
 pub use header::DbHeader;
 pub use library::version_in_process;
+pub use live_copy::{LiveCopy, WriteLock};
 pub use mark::{Mark, WalMark};
 pub use presence::{Content, Presence, look_at_file};
 pub use varint::varint;

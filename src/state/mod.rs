@@ -8,6 +8,7 @@
 //!   lock                   lock.rs            one replicator per database
 //!   restore-marker.json    restore_marker.rs  this very file is TXID n of a replica
 //!   reset-order.json       reset_order.rs     a human says: this database is the newest state
+//!   follows.json           copy_note.rs       this is a live copy of a replica, at TXID n
 //!   exclusive.json         exclusive.rs       a program kept the database to itself
 //!   spill/                 spill.rs           captured, numbered, and not uploaded yet
 //!   orphaned/                                 captured, and in no history
@@ -41,6 +42,7 @@
 //!
 //! Everything here blocks: call it on a thread for that (`replicate/on_thread.rs`).
 
+mod copy_note;
 mod exclusive;
 mod file_attributes;
 mod known_file;
@@ -53,6 +55,7 @@ mod restore_marker;
 mod resume_point;
 mod spill;
 
+pub use copy_note::{CopyNote, CopyState, live_copy};
 pub use file_attributes::{FileAttributes, LeftFile};
 pub use known_file::KnownFile;
 pub use last_synced::{LastSynced, SyncedTo};

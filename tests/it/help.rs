@@ -17,6 +17,7 @@ const PAGES: &[&str] = &[
     "databases",
     "doctor",
     "explain",
+    "follow",
     "health",
     "info",
     "list",

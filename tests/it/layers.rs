@@ -14,7 +14,7 @@ const ROWS: &[&[&str]] = &[
     &["cli"],
     &["run"],
     &["config"],
-    &["http", "verify", "control", "doctor", "copy"],
+    &["http", "verify", "control", "doctor", "copy", "follow"],
     &["fleet"],
     &["replicate", "restore", "claim"],
     &["db", "state", "remote", "status", "directory"],

@@ -18,6 +18,7 @@ mod doubt;
 mod environment;
 mod examples;
 mod exit_codes;
+mod follow;
 mod health;
 mod help;
 mod hostile;

@@ -102,7 +102,7 @@ fn section(text: &mut String, title: &str, lines: impl Iterator<Item = (&'static
 /// The commands in groups, for the overview and for checking names.
 pub const GROUPS: &[(&str, &[&str])] = &[
     ("Run an application", &["run", "replicate", "health"]),
-    ("Look at replicas and restore", &["restore", "points", "mark", "copy", "ltx", "verify"]),
+    ("Look at replicas and restore", &["restore", "points", "follow", "mark", "copy", "ltx", "verify"]),
     ("Look at the configuration and at this machine", &["databases", "status", "doctor", "explain", "reset"]),
     (
         "Ask a running process through its control socket",

@@ -1,11 +1,13 @@
 //! The command `restore`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::OutputFlags;
 use super::help::{self, Page};
+use super::life::duration;
 use super::look::Look;
 use crate::cli::moment::Moment;
 use crate::cli::source::Source;
@@ -17,6 +19,7 @@ const USAGE: &str = "millstream restore [FLAGS] DB|URL\n       millstream restor
 const TARGET: &str = "Target";
 const POINT: &str = "Point in time";
 const HOW: &str = "How";
+const FOLLOW: &str = "Follow";
 
 const RESTORE: Page = Page {
     more: "DB is a database of the configuration file, URL a replica: s3://BUCKET/PATH or file:///PATH. The newest state is \
@@ -30,10 +33,14 @@ const RESTORE: Page = Page {
         "millstream restore -o copy.db s3://bucket/app",
         "millstream restore -timestamp \"yesterday 14:00\" -dry-run -o then.db s3://bucket/app",
         "millstream restore -o - s3://bucket/app | ssh host 'cat > app.db'",
+        "millstream restore -f -o read-copy.db s3://bucket/app",
     ],
     variables: help::STORE_VARIABLES,
     codes: &[
-        ("0", "restored, or nothing to do because of -if-replica-exists or -if-db-not-exists"),
+        (
+            "0",
+            "restored, or nothing to do because of -if-replica-exists or -if-db-not-exists; with -f, stopped by a signal",
+        ),
         help::USAGE,
         help::UNREACHABLE,
         help::DEFECT,
@@ -98,10 +105,12 @@ pub struct Restore {
     generation: Option<String>,
     #[arg(long, value_name = "INDEX", hide = true)]
     index: Option<String>,
-    #[arg(short, hide = true)]
-    follow: bool,
-    #[arg(long, value_name = "DURATION", hide = true)]
-    follow_interval: Option<String>,
+    /// Keep the restored database at the newest state until a signal, as `millstream follow` does
+    #[arg(short, help_heading = FOLLOW)]
+    pub follow: bool,
+    /// How often the replica is asked then
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration, help_heading = FOLLOW)]
+    pub follow_interval: Duration,
     #[command(flatten)]
     pub look: Look,
 }
@@ -123,12 +132,10 @@ impl Restore {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
-        refuse(&[
-            (self.follow, "-f"),
-            (self.follow_interval.is_some(), "-follow-interval"),
-            (self.generation.is_some(), "-generation"),
-            (self.index.is_some(), "-index"),
-        ])?;
+        refuse(&[(self.generation.is_some(), "-generation"), (self.index.is_some(), "-index")])?;
+        if self.follow {
+            self.check_follow()?;
+        }
         if self.all || self.dir.is_some() {
             return self.check_several();
         }
@@ -149,6 +156,24 @@ impl Restore {
 }
 
 impl Restore {
+    /// A copy that is kept at the newest state has no other one, and one file.
+    fn check_follow(&self) -> Result<(), String> {
+        let excluded = [
+            (self.txid.is_some(), "-txid"),
+            (self.timestamp.is_some(), "-timestamp"),
+            (self.mark.is_some(), "-mark"),
+            (self.dry_run, "-dry-run"),
+            (self.all, "-all"),
+            (self.dir.is_some(), "-dir"),
+        ];
+        match excluded.iter().find(|(set, _)| *set) {
+            Some((_, flag)) => {
+                Err(format!("-f cannot be combined with {flag}: it follows one database, at its newest state"))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn check_several(&self) -> Result<(), String> {
         match (self.look.names_nothing(), &self.dir) {
             (true, _) => Ok(()),

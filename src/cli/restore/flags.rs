@@ -22,7 +22,7 @@ pub(super) async fn plan(
 }
 
 /// Logs as flags, environment and, where there is one, the configuration file say.
-pub(super) fn start_logging(command: &Restore, options: Option<&Options>) {
+pub fn start_logging(command: &Restore, options: Option<&Options>) {
     match options {
         Some(options) => logger::start(&options.logging),
         None => logger::start_as_told(&command.sources(&variable, PathBuf::new())),
@@ -30,7 +30,7 @@ pub(super) fn start_logging(command: &Restore, options: Option<&Options>) {
 }
 
 /// What the flags say.
-pub(super) fn request(command: &Restore, output: &Path) -> Result<Request, Failure> {
+pub fn request(command: &Restore, output: &Path) -> Result<Request, Failure> {
     let mut request = Request::new(output);
     request.target = target(command.txid, command.timestamp.as_ref())?;
     request.force = command.force;

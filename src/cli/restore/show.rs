@@ -155,11 +155,7 @@ pub(super) fn show_result(command: &Restore, order: &Order, name: &str, restored
     if !command.output_flags.json {
         return;
     }
-    let check = match command.integrity_check {
-        IntegrityCheck::None => "none",
-        IntegrityCheck::Quick => "quick",
-        IntegrityCheck::Full => "full",
-    };
+    let check = check_name(command.integrity_check);
     // Litestream's answer where there are no TXIDs.
     let txid = match restored.reached {
         Reached::Ltx { txid, .. } => txid.to_string(),
@@ -177,7 +173,16 @@ pub(super) fn show_result(command: &Restore, order: &Order, name: &str, restored
     );
 }
 
-pub(super) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+/// As Litestream writes it.
+pub fn check_name(check: IntegrityCheck) -> &'static str {
+    match check {
+        IntegrityCheck::None => "none",
+        IntegrityCheck::Quick => "quick",
+        IntegrityCheck::Full => "full",
+    }
+}
+
+pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     println!("{}", serde_json::to_string_pretty(value).map_err(|error| Failure::new(INTERNAL, error))?);
     Ok(())
 }

@@ -1,0 +1,242 @@
+//! `follow`, and `restore -f`: a live copy of a database, until a signal.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use serde_json::json;
+
+use super::args::{Follow, Restore};
+use super::destination::Destination;
+use super::source::{Source, picked};
+use super::{Environment, install, logger, replica_at, variable};
+use crate::clock::MACHINE;
+use crate::config::{Database, Options, Replica, default_meta_path};
+use crate::follow::{End, Follower, Order, Position, Reason};
+use crate::fsx;
+use crate::remote::Remote;
+use crate::restore::{self as restoring, FileOwner, Request, Target};
+use crate::run::exit::{BACKUP, CANNOT_WRITE, CONFIG, DENIED, Failure, UNAVAILABLE, USAGE};
+use crate::run::{backups, connect, restore_failure, unless_signalled};
+use crate::sqlite::{Presence, look_at_file};
+use crate::state::Lock;
+use crate::supervise::Signals;
+use tokio_util::sync::CancellationToken;
+
+/// What to follow, and where.
+struct Following {
+    /// More than one only if none was named.
+    replicas: Vec<Replica>,
+    all: Vec<Database>,
+    copy: PathBuf,
+    owner: Option<FileOwner>,
+    mode: Option<u32>,
+}
+
+pub async fn follow(command: Follow) -> Result<u8, Failure> {
+    let (mut signals, _reaper) = install()?;
+    let output = command.output.as_deref().unwrap_or(Path::new(""));
+    let start_logging = |options: Option<&Options>| match options {
+        Some(options) => logger::start(&options.logging),
+        None => logger::start_as_told(&command.sources(&variable, PathBuf::new())),
+    };
+    let following = match command.source() {
+        Source::Url(url) => {
+            start_logging(None);
+            Following::of_url(&url, output)?
+        }
+        Source::Database(path) => {
+            let environment = Environment::of_process()?;
+            let sources = command.sources(&variable, environment.cwd.clone());
+            let path = sources.absolute(&path).map_err(|error| Failure::new(CONFIG, error))?;
+            let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
+            start_logging(Some(&loaded.options));
+            loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            let database = loaded.database(&path).map_err(|error| Failure::new(CONFIG, error))?;
+            Following::of_database(&database, command.look.replica(), output, &loaded.options)?
+        }
+    };
+    let order = following.order(Request::new(output), command.interval, command.force)?;
+    let end = following.run(order, &mut signals).await?;
+    code(&end)
+}
+
+/// `restore -f`: what is restored is followed. `source` is what the command line says of it.
+pub async fn restore_and_follow(command: &Restore, signals: &mut Signals) -> Result<u8, Failure> {
+    let output = command.output.clone();
+    let start_logging = |options| super::restore::start_logging(command, options);
+    let following = match command.source() {
+        Source::Url(url) => {
+            start_logging(None);
+            Following::of_url(&url, output.as_deref().unwrap_or(Path::new("")))?
+        }
+        Source::Database(path) => {
+            let environment = Environment::of_process()?;
+            let sources = command.sources(&variable, environment.cwd.clone());
+            let path = sources.absolute(&path).map_err(|error| Failure::new(CONFIG, error))?;
+            let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
+            start_logging(Some(&loaded.options));
+            loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            let database = loaded.database(&path).map_err(|error| Failure::new(CONFIG, error))?;
+            let output = output.unwrap_or_else(|| database.path.clone());
+            Following::of_database(&database, command.look.replica(), &output, &loaded.options)?
+        }
+    };
+    if command.if_db_not_exists && following.is_there()? {
+        tracing::info!("database already exists, skipping: {}", following.copy.display());
+        return Ok(0);
+    }
+    let began = MACHINE.instant();
+    let request = super::restore::request(command, &following.copy)?;
+    let order = following.order(request, command.follow_interval, command.force)?;
+    let end = following.run(order, signals).await?;
+    match &end {
+        End::Failed(Reason::NoBackup, why) if command.if_replica_exists => {
+            tracing::info!("no matching backups found: {why}");
+            return Ok(0);
+        }
+        End::Stopped(position) if command.output_flags.json => {
+            let took = MACHINE.instant() - began;
+            let summary = json!({
+                "db_path": following.copy,
+                "replica": following.replicas[0].kind(),
+                "txid": position.map(|Position { txid, .. }| txid.to_string()).unwrap_or_default(),
+                "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                "integrity_check": super::restore::check_name(command.integrity_check),
+            });
+            super::restore::print_json(&summary)?;
+        }
+        _ => {}
+    }
+    code(&end)
+}
+
+impl Following {
+    fn of_url(url: &str, output: &Path) -> Result<Following, Failure> {
+        let replicas = vec![replica_at(url)?];
+        Ok(Following { replicas, all: Vec::new(), copy: file(output)?, owner: None, mode: None })
+    }
+
+    fn of_database(
+        database: &Database,
+        replica: Option<&str>,
+        output: &Path,
+        options: &Options,
+    ) -> Result<Following, Failure> {
+        let copy = file(output)?;
+        refuse_configured(&copy, options)?;
+        Ok(Following {
+            replicas: picked(database, replica)?.into_iter().cloned().collect(),
+            all: options.databases.clone(),
+            copy,
+            owner: database.file_owner.map(|(uid, gid)| FileOwner { uid, gid }),
+            mode: database.file_mode,
+        })
+    }
+
+    fn is_there(&self) -> Result<bool, Failure> {
+        let found = look_at_file(&self.copy).map_err(|error| Failure::told(CANNOT_WRITE, error))?;
+        Ok(matches!(found, Presence::Database(_)))
+    }
+
+    fn order(&self, request: Request, interval: std::time::Duration, adopts: bool) -> Result<Order, Failure> {
+        let cannot_write = |error: fsx::FsError| Failure::told(CANNOT_WRITE, error);
+        let owner = self.owner.map(|owner| (owner.uid, owner.gid));
+        fsx::create_dir_all_for(fsx::parent(&self.copy), owner).map_err(cannot_write)?;
+        // Behind a link the notes are where the file is.
+        let real = std::fs::canonicalize(&self.copy).unwrap_or_else(|_| self.copy.clone());
+        let notes = default_meta_path(&real);
+        let given = default_meta_path(&self.copy);
+        let mut locks = Vec::new();
+        for directory in
+            [Some(&notes), Some(&given).filter(|given| given.is_dir() && **given != notes)].into_iter().flatten()
+        {
+            match Lock::try_take(&real, directory).map_err(cannot_write)? {
+                Some(lock) => locks.push(lock),
+                None => {
+                    let (path, holder) = (self.copy.display(), Lock::holder(directory));
+                    let why = anyhow!("{path} is replicated, restored or followed by {holder}: stop that first");
+                    return Err(Failure::new(CANNOT_WRITE, why));
+                }
+            }
+        }
+        let request = Request { owner: self.owner, mode: self.mode, ..request };
+        Ok(Order { copy: self.copy.clone(), notes, request, interval, adopts, locks })
+    }
+
+    async fn run(&self, order: Order, signals: &mut Signals) -> Result<End, Failure> {
+        let remote = match self.replicas.as_slice() {
+            [replica] => connect(replica, &self.all).await?,
+            _ => unless_signalled(signals, async |cancel| self.newest(&cancel).await).await??,
+        };
+        let cancel = CancellationToken::new();
+        let follower = Follower::new(remote, order, cancel.clone()).run();
+        tokio::pin!(follower);
+        Ok(tokio::select! {
+            biased;
+            () = told_to_end(signals) => {
+                cancel.cancel();
+                follower.await
+            }
+            end = &mut follower => end,
+        })
+    }
+
+    /// The replica that has the newest state now.
+    async fn newest(&self, cancel: &CancellationToken) -> Result<Remote, Failure> {
+        let backups = backups(self.replicas.iter(), &self.all).await;
+        let ((name, remote), _) = restoring::newest(&backups, Target::Latest, cancel).await.map_err(restore_failure)?;
+        tracing::info!("following the replica {name}; -replica NAME picks another one");
+        Ok(remote.clone())
+    }
+}
+
+/// A copy is one file.
+fn file(output: &Path) -> Result<PathBuf, Failure> {
+    match Destination::parse(output).map_err(|error| Failure::new(USAGE, error))? {
+        Destination::Database(path) => Ok(path),
+        Destination::Gzip(_) | Destination::Stdout => {
+            Err(Failure::new(USAGE, anyhow!("a copy that is followed is a database file: -o PATH")))
+        }
+    }
+}
+
+/// What is replicated cannot be a copy of its own replica.
+fn refuse_configured(copy: &Path, options: &Options) -> Result<(), Failure> {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let is_configured = options.databases.iter().any(|database| real(&database.path) == real(copy));
+    match is_configured || options.find(copy).is_some() {
+        false => Ok(()),
+        true => {
+            let why = "is a database that the configuration replicates: name another file for its copy with -o";
+            Err(Failure::new(CONFIG, anyhow!("{} {why}", copy.display())))
+        }
+    }
+}
+
+async fn told_to_end(signals: &mut Signals) {
+    loop {
+        let signal = signals.recv().await;
+        if signal.cancels_start() && Signals::heeds(signal) {
+            return;
+        }
+    }
+}
+
+fn code(end: &End) -> Result<u8, Failure> {
+    let (reason, why) = match end {
+        End::Stopped(position) => {
+            let at = position.map(|Position { txid, .. }| format!(", at TXID {txid}"));
+            tracing::info!("stopped following{}", at.unwrap_or_default());
+            return Ok(0);
+        }
+        End::Failed(reason, why) => (reason, why),
+    };
+    let code = match reason {
+        Reason::NoBackup | Reason::Backup => BACKUP,
+        Reason::CannotWrite => CANNOT_WRITE,
+        Reason::Unavailable => UNAVAILABLE,
+        Reason::Denied => DENIED,
+        Reason::Config => CONFIG,
+    };
+    Err(Failure::told(code, why))
+}
