@@ -62,6 +62,11 @@ impl World {
                 self.lent_with[node] = self.nodes[node].backlog() as u64;
             }
         }
+        if let Effect::Local(LocalOrder::Send) | Effect::Remote(RemoteOrder::SendBatch(_) | RemoteOrder::SendFile(_)) =
+            &effect
+        {
+            self.must_be_permitted(node)?;
+        }
         match effect {
             Effect::Local(LocalOrder::Start(step @ (StartOrder::Ask(_) | StartOrder::SetAside(_)))) => {
                 self.request(node, Request::Start(step));
@@ -85,6 +90,7 @@ impl World {
                 let batch = batch.ok_or_else(|| format!("TXID {txid} is not what has to be sent next"))?;
                 self.request(node, Request::Create(Box::new(batch)));
             }
+            Effect::Sealed => self.is_sealed(node)?,
             Effect::Interrupt => self.interrupt(node),
             Effect::MeasureWal => self.later(0, Due::Measured { node, life }),
             Effect::ServeMirrors(is_served) => self.nodes[node].serve_mirror(is_served),
