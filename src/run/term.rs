@@ -76,7 +76,7 @@ impl Terms<'_> {
     ) -> Result<Over, Failure> {
         loop {
             let watching = Watching::start(&self.registry, &self.present().await, &self.left_out.failed);
-            let lived = self.serve(assignment, turn, heard, signals).await;
+            let lived = self.serve(assignment, turn, heard, signals).await?;
             let is_our_end = !turn.is_called_off();
             match is_our_end {
                 true => self.monitor.stopping(),
@@ -115,16 +115,17 @@ impl Terms<'_> {
         }
     }
 
-    /// From the start of the replications to the end of the application.
+    /// From the start of the replications to the end of the application. What fails before that is
+    /// the outer error: then nothing has been committed.
     async fn serve(
         &mut self,
         assignment: Assignment,
         turn: &mut Turn,
         heard: &mut FleetEvents,
         signals: &mut Signals,
-    ) -> Result<Lived, Failure> {
+    ) -> Result<Result<Lived, Failure>, Failure> {
         if assignment == Assignment::FinishUp {
-            return Ok(Lived::not_started("nothing was started, because another instance takes over"));
+            return Ok(Ok(Lived::not_started("nothing was started, because another instance takes over")));
         }
         let ids: BTreeSet<DatabaseId> = self.ids.values().copied().collect();
         let mut attempts: BTreeMap<DatabaseId, u32> = BTreeMap::new();
@@ -132,9 +133,9 @@ impl Terms<'_> {
             self.monitor.phase().send_replace(Phase::Arming);
             turn.begins_with(&ids);
             let overtaken = match wait_until_ready(&ids, heard, turn, signals, self.left_out.goes_on).await? {
-                Verdict::Start => return self.live(turn, heard, signals).await,
-                Verdict::Forbidden(lived) => return Ok(lived),
-                Verdict::CalledOff => return Ok(Lived::not_started("nothing was started")),
+                Verdict::Start => return Ok(self.live(turn, heard, signals).await),
+                Verdict::Forbidden(lived) => return Ok(Ok(lived)),
+                Verdict::CalledOff => return Ok(Ok(Lived::not_started("nothing was started"))),
                 Verdict::Overtaken(id) => id,
             };
             let count = attempts.entry(overtaken).or_default();
@@ -151,7 +152,7 @@ impl Terms<'_> {
             while heard.try_next().is_some() {}
             self.begin_again(assignment, &apart, turn, signals).await?;
             if turn.is_called_off() {
-                return Ok(Lived::not_started("nothing was started"));
+                return Ok(Ok(Lived::not_started("nothing was started")));
             }
         }
     }

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 
 use crate::harness::rig::python;
-use crate::harness::{Invocation, Proxy, Rig, Running, eventually};
+use crate::harness::{Invocation, Rig, Running, eventually};
 use crate::health::{ADDR, page, served_at};
+
+mod away;
 
 const HANDOVER: &str = "grace: 20s\nhandover: {wait: 6s, look: 500ms}\n";
 const STARTED: [&str; 1] = ["started the application"];
@@ -51,6 +53,11 @@ impl Node {
     fn run(&self, steps: &[&str]) -> Invocation {
         let run = ["run".into(), "-config".into(), self.rig.config().into(), "--".into()];
         self.rig.millstream::<OsString>(run).args(self.app(steps))
+    }
+
+    fn run_bare(&self, steps: &[&str]) {
+        let mut argv = self.app(steps).into_iter();
+        Invocation::new(argv.next().expect("a program"), self.rig.path("data")).args(argv).finish().assert_code(0);
     }
 
     /// So many rows of this life are acknowledged.
@@ -131,50 +138,6 @@ fn a_holder_that_was_killed_is_not_waited_for_for_ever() {
     assert!(a.rig.oracle.check(&restored) >= 20);
 }
 
-/// The supervisor is stopped, and its application goes on: what it commits meanwhile is in no history.
-#[test]
-fn a_paused_holder_finds_that_others_went_on_and_keeps_what_it_could_not_upload() {
-    let a = Node::first(Rig::on_s3());
-    let mut old = a.run(&["create", "forever:20"]).spawn();
-    a.wait_for_rows(&mut old, 20);
-    old.signal(Signal::SIGSTOP);
-    let mut b = a.next("b").apart();
-    let mut new = b.run(&["open", "forever:20"]).spawn();
-    new.wait_until_says(0, &["taken for dead"]);
-    b.wait_for_rows(&mut new, 20);
-    old.signal(Signal::SIGCONT);
-    old.wait_until_says(0, &["stands by"]);
-    b.wait_for_rows(&mut new, 20);
-    is_over(old, &[74]);
-    let acknowledged = b.acknowledged();
-    is_over(new, &[143]);
-    assert!(b.rows_restored() >= acknowledged);
-    assert!(b.rig.remote.objects().keys().any(|name| name.starts_with("orphaned/")), "its commits are kept");
-}
-
-#[test]
-fn a_holder_that_was_cut_off_from_the_bucket_makes_room_when_it_is_back() {
-    let proxy = Proxy::start();
-    let mut a = Node::first(Rig::on_s3());
-    let direct = a.rig.remote.clone();
-    a.rig.remote = direct.through(proxy.endpoint());
-    let mut old = a.run(&["create", "forever:20"]).spawn();
-    a.wait_for_rows(&mut old, 20);
-    proxy.down();
-    let mut b = a.next("b").apart();
-    b.rig.remote = direct;
-    let mut new = b.run(&["open", "forever:20"]).spawn();
-    new.wait_until_says(0, &["taken for dead"]);
-    b.wait_for_rows(&mut new, 20);
-    proxy.up();
-    old.wait_until_says(0, &["NOT in the replica", "stands by"]);
-    b.wait_for_rows(&mut new, 20);
-    is_over(old, &[74]);
-    let acknowledged = b.acknowledged();
-    is_over(new, &[143]);
-    assert!(b.rows_restored() >= acknowledged);
-}
-
 #[test]
 fn two_containers_on_one_volume_hand_it_over() {
     let mut a = Node::first(Rig::on_s3());
@@ -238,7 +201,7 @@ fn who_was_superseded_stands_by_however_often_it_is_restarted() {
         old.wait_until_says(0, &["standing by", "another instance has made a later claim"]);
         b.wait_for_rows(&mut new, 20);
     }
-    assert_eq!(a.claims(), 2, "nobody claims again");
+    assert_eq!(a.claims(), 2, "it is not claimed again");
     assert_eq!(new.to_string().matches(STARTED[0]).count(), 1, "{new}");
     assert!(!old.to_string().contains(STARTED[0]), "{old}");
     // When the new one is told to end, the old one goes on.
@@ -264,48 +227,48 @@ fn a_restarted_container_goes_on_at_once() {
 }
 
 #[test]
-fn with_a_bucket_that_is_away_the_application_starts_and_is_claimed_later() {
-    let proxy = Proxy::start();
+fn who_is_told_to_end_while_it_waits_gives_its_place_back() {
     let mut a = Node::first(Rig::on_s3());
-    let direct = a.rig.remote.clone();
-    a.run(&["create", "rows:10"]).finish().assert_code(0);
-    proxy.down();
-    a.rig.remote = direct.through(proxy.endpoint());
-    let mut old = a.run(&["open", "forever:20"]).spawn();
-    old.wait_until_says(0, &["is started with", "nothing is uploaded"]);
+    let mut old = a.run(&["create", "forever:20", "term-pause:3000"]).spawn();
     a.wait_for_rows(&mut old, 20);
-    assert_eq!(a.claims(), 1);
-    proxy.up();
-    eventually("it is claimed", || a.claims() == 2);
+    let said = old.said();
+    let b = a.next("b");
+    let mut new = b.run(&["open", "forever:20"]).spawn();
+    old.wait_until_says(said, &["has made a later claim"]);
+    new.wait_until_says(0, &["holds the claim", "waiting"]);
+    is_over(new, &[143]);
+    old.wait_until_says(said, &STARTED);
     a.wait_for_rows(&mut old, 20);
-    assert_eq!(old.to_string().matches(STARTED[0]).count(), 1, "{old}");
     is_over(old, &[143]);
     a.rig.assert_all_rows_are_safe();
 }
 
+/// `replicate` without an application, and several databases: all of them move together.
 #[test]
-fn an_application_without_a_claim_is_stopped_when_another_holder_is_seen() {
-    let proxy = Proxy::start();
+fn a_process_without_an_application_hands_over_all_of_its_databases() {
     let mut a = Node::first(Rig::on_s3());
-    let direct = a.rig.remote.clone();
-    a.run(&["create", "rows:10"]).finish().assert_code(0);
-    let mut b = a.next("b").apart();
-    let mut new = b.run(&["open", "forever:20"]).spawn();
-    b.wait_for_rows(&mut new, 20);
-    proxy.down();
-    a.rig.remote = direct.through(proxy.endpoint());
-    let mut old = a.run(&["open", "forever:20"]).spawn();
-    a.wait_for_rows(&mut old, 20);
-    proxy.up();
-    old.wait_until_says(0, &["is stopped", "in no history"]);
-    // It was told to end before, and is started again: so it takes over, with the newest state.
-    new.wait_until_says(0, &["stands by"]);
-    let acknowledged = b.acknowledged();
-    old.wait_until_says(0, &["is kept as", "orphaned"]);
-    a.wait_for_rows(&mut old, 20);
-    is_over(new, &[143]);
-    is_over(old, &[143, 74]);
-    assert_eq!(b.rows_restored(), acknowledged);
+    a.run_bare(&["create", "rows:10"]);
+    let second = a.rig.path("data/second.db");
+    fs::copy(a.rig.db(), &second).expect("copy");
+    let config = a.rig.config();
+    let url = a.rig.remote.url().replacen('?', "-second?", 1);
+    let mut text = fs::read_to_string(&config).expect("read");
+    text.push_str(&format!("  - path: {}\n    replica:\n      url: \"{url}\"\n", second.display()));
+    let replicate = |instance: &str| {
+        fs::write(&config, text.replace("{wait", &format!("{{instance: {instance}, wait"))).expect("write");
+        a.rig.millstream::<OsString>(["replicate".into(), "-config".into(), config.clone().into()]).spawn()
+    };
+    let mut old = replicate("a");
+    old.wait_until_says(0, &["first upload of this run", "TXID", "-second"]);
+    let mut new = replicate("b");
+    old.wait_until_says(0, &["every commit is in the replica", "stands by"]);
+    new.wait_until_says(0, &["first upload of this run", "-second"]);
+    is_over(old, &[0]);
+    is_over(new, &[0]);
+    a.rig.oracle.acknowledged();
+    a.rig.assert_all_rows_are_safe();
+    // Two processes, and each has sealed both.
+    assert_eq!((a.claims(), a.rig.remote.level0().len()), (2, 2));
 }
 
 #[test]
