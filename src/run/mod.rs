@@ -195,7 +195,7 @@ async fn perform(mut job: Job, signals: &mut Signals, reaper: &Reaper) -> Result
 async fn in_turn(
     mut job: Job,
     mut left_out: LeftOut,
-    socket: Option<Socket>,
+    mut socket: Option<Socket>,
     turn: &mut Turn,
     budget: &Budget,
     signals: &mut Signals,
@@ -203,6 +203,10 @@ async fn in_turn(
 ) -> Result<Over, Failure> {
     let (fleet, mut heard) = FleetHandle::new(Limits::default());
     let monitor = Monitor::start(&job.options.monitoring, job.config.clone(), &fleet, job.once.is_some());
+    // While it waits for its turn, it answers already. In directories there may be more databases.
+    let is_complete = turn.is_claimed() && job.options.directories.is_empty();
+    let registry = is_complete.then(|| Arc::new(Registry::new(&job, &fleet, turn.permit())));
+    let _serving = registry.as_ref().and_then(|registry| register::serve(socket.take(), registry));
     let assignment = match turn.next(signals, monitor.phase()).await {
         Called::To(assignment) => assignment,
         Called::Away(signal) => return Err(told::ended_by(signal, "before it was its turn")),
@@ -223,7 +227,7 @@ async fn in_turn(
         let code = ship_once(&fleet, signals, budget).await;
         return Ok(Over { code, failed: false, asked_at: None });
     }
-    let registry = Arc::new(Registry::new(&job, &fleet, turn.permit()));
+    let registry = registry.unwrap_or_else(|| Arc::new(Registry::new(&job, &fleet, turn.permit())));
     // Until this is dropped.
     let _serving = register::serve(socket, &registry);
     let (job, fleet, lines, monitor) = (&job, &fleet, &lines[..], &monitor);

@@ -82,10 +82,7 @@ pub async fn live(
         phase.send_replace(Phase::Migrating);
         let lived = command(migration, by, reaper, budget).await?;
         let course = Course { ran: false, ..lived.course };
-        if by.turn.is_called_off() {
-            return Ok(Lived { course, ..lived });
-        }
-        if course.code != 0 {
+        if course.code != 0 || by.turn.is_called_off() {
             return Ok(Lived { course, ..lived });
         }
         if lived.asked_at.is_some() {
@@ -112,11 +109,7 @@ pub async fn live(
             let lived = command(app, by, reaper, budget).await?;
             let ended_alone = lived.course.code != 0 && lived.asked_at.is_none() && !by.turn.is_called_off();
             if ended_alone && before.is_so_still(job).await {
-                tracing::warn!(
-                    "{} soon after its start, and wrote to no database: if it says \"database is locked\", it uses PRAGMA \
-                     locking_mode=EXCLUSIVE, and cannot be replicated before that is removed",
-                    lived.what
-                );
+                suspect_exclusive(&lived.what);
             }
             Ok(lived)
         }
@@ -125,6 +118,14 @@ pub async fn live(
             Ok(until_signalled(fleet, by, on_end).await)
         }
     }
+}
+
+/// The application ended at once, without a write.
+fn suspect_exclusive(what: &str) {
+    tracing::warn!(
+        "{what} soon after its start, and wrote to no database: if it says \"database is locked\", it uses PRAGMA \
+         locking_mode=EXCLUSIVE, and cannot be replicated before that is removed"
+    );
 }
 
 /// Whether a replication has reported between two stages that nothing may be committed here any

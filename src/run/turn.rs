@@ -30,8 +30,8 @@ use crate::replicate::{DatabaseId, Event, Ready, SealPermit, blocking};
 use crate::sqlite::{Presence, look_at_file};
 use crate::supervise::{Signal, Signals};
 
-/// Three beats come in this time.
-const TTL: Duration = Duration::from_secs(15);
+/// Three beats come in this time, if `handover.wait` is not short.
+const TTL_MAX: Duration = Duration::from_secs(15);
 
 /// What is to be done until the turn is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +140,7 @@ impl Turn {
     pub async fn next(&mut self, signals: &mut Signals, phase: &watch::Sender<Phase>) -> Called {
         let Some(claims) = &mut self.claims else { return Called::To(Assignment::Serve) };
         (claims.has_begun, claims.is_sealing, claims.may_start) = (false, false, false);
+        claims.permission.send_replace(Permission::No);
         let assignment = loop {
             let stands_by = *claims.stands_by.borrow_and_update();
             phase.send_replace(if stands_by { Phase::StandingBy } else { Phase::Waiting });
@@ -317,7 +318,13 @@ fn config(handover: &Handover, hostname: &str, first: &Database, may_be_alone: b
     let default = || format!("{hostname}:{}", first.meta_path.display());
     let instance = handover.instance.clone().unwrap_or_else(default);
     let me = Identity { instance, process: format!("{:016x}", MACHINE.random_u64()) };
-    Config { me, wait: handover.wait, look: handover.look, ttl: TTL, may_be_alone }
+    Config { me, wait: handover.wait, look: handover.look, ttl: ttl(handover.wait), may_be_alone }
+}
+
+/// For so long a claim that was seen to be the newest permits to seal. Others must not have gone on
+/// by then, and they wait for `wait`.
+fn ttl(wait: Duration) -> Duration {
+    TTL_MAX.min(wait / 2)
 }
 
 fn hostname() -> String {
@@ -346,5 +353,18 @@ async fn permit_by(
             // The driver has ended, when it does not change any more.
             Ok(()) = safe_until.changed() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_permission_lasts_until_others_have_lost_their_patience() {
+        for wait in [1, 2_000, 6_000, 30_000, 600_000].map(Duration::from_millis) {
+            assert!(ttl(wait) * 2 <= wait && ttl(wait) <= TTL_MAX, "{wait:?}");
+        }
+        assert_eq!(ttl(Handover::default().wait), TTL_MAX);
     }
 }

@@ -278,16 +278,21 @@ fn who_waits_is_alive_and_not_ready() {
     old.wait_until_says(0, &STARTED);
     old.signal(Signal::SIGSTOP);
     let mut b = a.next("b");
-    b.rig.settings = format!("{}{ADDR}", HANDOVER.replace("6s", "30s"));
+    let socket = b.rig.path("control.sock").display().to_string();
+    let control = format!("socket: {{enabled: true, path: {socket}}}\n");
+    b.rig.settings = format!("{}{control}{ADDR}", HANDOVER.replace("6s", "30s"));
     let mut new = b.run(&["open", "idle"]).spawn();
     let address = served_at(&mut new);
     new.wait_until_says(0, &["holds the claim", "waiting"]);
     assert_eq!(page(&address, "/livez").0, 200);
     let (status, text) = page(&address, "/readyz");
     assert!(status == 503 && text.contains("waiting for another instance"), "{status} {text}");
+    let ask = |command: &str| b.rig.millstream([command, "-socket", &socket]).finish();
+    ask("list").assert_code(0);
     old.signal(Signal::SIGCONT);
     new.wait_until_says(0, &STARTED);
     new.wait_until("it is ready", || page(&address, "/readyz").0 == 200);
+    assert!(ask("list").stdout.contains("app.db"));
     is_over(old, &[143]);
     is_over(new, &[143]);
 }

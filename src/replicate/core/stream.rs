@@ -144,14 +144,7 @@ impl Streaming {
                 self.upload = Upload::Reopening(Reopening::overwritten(why, now));
             }
             LocalDone::Sent(sent) => return self.on_sent(sent, common, now, plan),
-            LocalDone::Relieved(_) => {
-                if !common.lane.queue.is_empty() {
-                    plan.push(Effect::Report(Report::Noticed));
-                    report_captured(common, plan);
-                }
-                // What was not captured under the lock is captured now.
-                self.wal = Wal::Changed;
-            }
+            LocalDone::Relieved(_) => self.relieved(common, plan),
             LocalDone::Glanced(Err(trouble))
             | LocalDone::Captured(Err(trouble))
             | LocalDone::Sealing(Err(trouble))
@@ -171,6 +164,15 @@ impl Streaming {
             LocalDone::Start(_) | LocalDone::Frozen(_) | LocalDone::Thawed | LocalDone::TailKept => {}
         }
         None
+    }
+
+    fn relieved(&mut self, common: &Common, plan: &mut Plan) {
+        if !common.lane.queue.is_empty() {
+            plan.push(Effect::Report(Report::Noticed));
+            report_captured(common, plan);
+        }
+        // What was not captured under the lock is captured now.
+        self.wal = Wal::Changed;
     }
 
     fn on_captured(&mut self, found: bool, common: &mut Common, now: Now, plan: &mut Plan) {

@@ -62,11 +62,7 @@ impl World {
                 self.lent_with[node] = self.nodes[node].backlog() as u64;
             }
         }
-        if let Effect::Local(LocalOrder::Send) | Effect::Remote(RemoteOrder::SendBatch(_) | RemoteOrder::SendFile(_)) =
-            &effect
-        {
-            self.must_be_permitted(node)?;
-        }
+        self.must_be_permitted(node, &effect)?;
         match effect {
             Effect::Local(LocalOrder::Start(step @ (StartOrder::Ask(_) | StartOrder::SetAside(_)))) => {
                 self.request(node, Request::Start(step));
@@ -95,12 +91,7 @@ impl World {
             Effect::MeasureWal => self.later(0, Due::Measured { node, life }),
             Effect::ServeMirrors(is_served) => self.nodes[node].serve_mirror(is_served),
             Effect::Open => self.open(node),
-            Effect::Fence => {
-                if self.broken != Some(Broken::IgnoresTheFence) {
-                    self.stop(node);
-                }
-                self.fenced_at[node] = Some(self.now_ms);
-            }
+            Effect::Fence => self.fence(node),
             // Where callers are told too early, they do not wait any more.
             Effect::Synced(id, answer) if self.callers.of(node).contains(&id) || self.broken.is_none() => {
                 self.answered(node, id, &answer)?;
@@ -143,6 +134,14 @@ impl World {
         // Of a file that was replaced no other commits are left.
         let in_file = if wal_from < node.disk.content.len() { wal_from } else { usize::MAX };
         self.callers.answered(id, answer, self.now_ms, &self.bucket, &self.oracle, in_file)
+    }
+
+    /// The application is told to stop.
+    fn fence(&mut self, node: usize) {
+        if self.broken != Some(Broken::IgnoresTheFence) {
+            self.stop(node);
+        }
+        self.fenced_at[node] = Some(self.now_ms);
     }
 
     /// The application starts, unless it has.

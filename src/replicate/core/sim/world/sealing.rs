@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::broken::Broken;
 use super::super::oracle::Violation;
 use super::World;
-use crate::replicate::core::{Event, SealPermit};
+use crate::replicate::core::{Effect, Event, LocalOrder, RemoteOrder, SealPermit};
 
 /// Between two commits, in peace.
 pub(super) const NO_COMMITS_MS: u64 = 1_000_000_000;
@@ -78,9 +78,13 @@ impl World {
         }
     }
 
-    /// An object is about to be created.
-    pub(super) fn must_be_permitted(&self, node: usize) -> Result<(), Violation> {
-        let Some(process) = &self.nodes[node].process else { return Ok(()) };
+    /// An object is about to be created, perhaps.
+    pub(super) fn must_be_permitted(&self, node: usize, effect: &Effect) -> Result<(), Violation> {
+        let creates = matches!(
+            effect,
+            Effect::Local(LocalOrder::Send) | Effect::Remote(RemoteOrder::SendBatch(_) | RemoteOrder::SendFile(_))
+        );
+        let Some(process) = self.nodes[node].process.as_ref().filter(|_| creates) else { return Ok(()) };
         match process.permit {
             Some(permit) if !process.is_sealed && !permit.allows(self.now()) => {
                 Err(format!("node {node} creates an object without permission"))
