@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::core::{Claimed, Config, Core, Effect, Event, Outcome, Stop, Trouble};
+use super::core::{Claimed, Config, Core, Effect, Event, Notice, Outcome, Stop, Trouble};
 use super::look::{Known, look};
 use super::say::say;
 use super::seen::Why;
@@ -35,8 +35,12 @@ pub enum Order {
     /// is done, or [`Order::Drain`] comes. No request is sent after the time that
     /// [`Driver::seal_until`] shows.
     Seal,
-    /// Start the application.
+    /// Start the application, unless it runs.
     Open,
+    /// Start the application although there is no claim; nothing is uploaded.
+    Alone,
+    /// Stop the application that was started like this; nothing is uploaded.
+    Retreat,
     /// Stop the application if it runs, and upload what was committed.
     Drain,
 }
@@ -68,6 +72,7 @@ pub struct Driver {
     orders: mpsc::UnboundedSender<Order>,
     reports: mpsc::UnboundedReceiver<Report>,
     seal_until: watch::Sender<Option<Duration>>,
+    stands_by: watch::Sender<bool>,
 }
 
 impl Driver {
@@ -89,6 +94,7 @@ impl Driver {
             orders,
             reports,
             seal_until: watch::Sender::default(),
+            stands_by: watch::Sender::default(),
         }
     }
 
@@ -96,6 +102,11 @@ impl Driver {
     /// after that. It moves while the bucket answers.
     pub fn seal_until(&self) -> watch::Receiver<Option<Duration>> {
         self.seal_until.subscribe()
+    }
+
+    /// Whether others came later, and this process waits for their end.
+    pub fn stands_by(&self) -> watch::Receiver<bool> {
+        self.stands_by.subscribe()
     }
 
     /// Until it is told to end.
@@ -173,8 +184,17 @@ impl Driver {
             // If orders are not taken any more, the program ends.
             Effect::Seal => drop(self.orders.send(Order::Seal)),
             Effect::Open => drop(self.orders.send(Order::Open)),
+            Effect::Alone => drop(self.orders.send(Order::Alone)),
+            Effect::Retreat => drop(self.orders.send(Order::Retreat)),
             Effect::Drain => drop(self.orders.send(Order::Drain)),
-            Effect::Say(notice) => say(&notice, remote.address()),
+            Effect::Say(notice) => {
+                match &notice {
+                    Notice::StandsBy | Notice::SupersededBy(_) => drop(self.stands_by.send_replace(true)),
+                    Notice::ComesBack(_) => drop(self.stands_by.send_replace(false)),
+                    _ => {}
+                }
+                say(&notice, remote.address());
+            }
         }
     }
 

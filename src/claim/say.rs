@@ -26,6 +26,14 @@ pub fn say(notice: &Notice, address: &str) {
             "another instance has made a later claim of {address}: standing by, and no application is started until that one ends; to \
              have this one take over, stop it and start it again"
         ),
+        Notice::Alone => tracing::warn!(
+            "{address} does not answer, and whether another instance writes there is not known: the application is started with \
+             what is here, and nothing is uploaded until the bucket answers"
+        ),
+        Notice::Retreats(host) => tracing::error!(
+            "{address} answers, and {host} writes there: the application, which was started while the bucket was away, is stopped, \
+             and what it has committed since then is in no history"
+        ),
         Notice::ComesBack(why) => tracing::warn!("claiming {address} again: {}", reason(*why)),
     }
 }

@@ -34,7 +34,7 @@ impl Running {
         let remote = Remote::new(Arc::new(store.clone()), Layout::S3).with_clock(clock);
         let process = format!("{:016x}", MACHINE.random_u64());
         let me = Identity { instance: instance.into(), process };
-        let config = Config { me, wait: WAIT, look: LOOK, ttl: Duration::from_secs(15) };
+        let config = Config { me, wait: WAIT, look: LOOK, ttl: Duration::from_secs(15), may_be_alone: false };
         let node = Node { name: "web".into(), hostname: format!("host-{instance}"), url: None };
         let (order, orders) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::unbounded_channel();

@@ -1,21 +1,24 @@
 //! How the application is handed over from one container to the next: `handover: {wait, look,
-//! off}`, or `handover: off`.
+//! instance, off}`, or `handover: off`.
 
 use std::time::Duration;
 
 use super::section::Section;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handover {
     /// How long the holder of the claim may take to answer.
     pub wait: Duration,
     /// How often a holder looks for a later claim.
     pub look: Duration,
+    /// What tells this container from others and is the same after a restart, where the host name
+    /// does not.
+    pub instance: Option<String>,
 }
 
 impl Default for Handover {
     fn default() -> Handover {
-        Handover { wait: Duration::from_secs(30), look: Duration::from_secs(5) }
+        Handover { wait: Duration::from_secs(30), look: Duration::from_secs(5), instance: None }
     }
 }
 
@@ -32,15 +35,8 @@ pub fn of_root(root: &Section) -> Result<Option<Handover>, String> {
     if look.saturating_mul(2) > wait {
         return Err(format!("handover.look: {look:?} is more than half of handover.wait, which is {wait:?}"));
     }
-    Ok(Some(Handover { wait, look }))
-}
-
-/// Claims are made by no command yet.
-pub fn refuse(handover: Option<Handover>) -> Result<(), String> {
-    match handover {
-        None => Ok(()),
-        Some(_) => Err("handover: it is not supported yet; remove it, or write `handover: off`".into()),
-    }
+    let instance = section.text("instance").map(str::to_owned);
+    Ok(Some(Handover { wait, look, instance }))
 }
 
 #[cfg(test)]
@@ -53,7 +49,8 @@ mod tests {
     }
 
     fn secs(wait: u64, look: u64) -> Option<Handover> {
-        Some(Handover { wait: Duration::from_secs(wait), look: Duration::from_secs(look) })
+        let [wait, look] = [wait, look].map(Duration::from_secs);
+        Some(Handover { wait, look, instance: None })
     }
 
     #[test]
@@ -80,6 +77,12 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_may_have_a_name() {
+        let read = read("handover: {instance: web-3}").expect("valid").expect("on");
+        assert_eq!(read.instance.as_deref(), Some("web-3"));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_by_its_name() {
         let cases = [
             ("handover: maybe", "handover"),
@@ -95,11 +98,5 @@ mod tests {
             let error = read(text).expect_err(text);
             assert!(error.contains(part), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn it_cannot_be_switched_on_yet() {
-        assert!(refuse(read("handover: off").expect("valid")).is_ok());
-        assert!(refuse(read("handover: on").expect("valid")).is_err());
     }
 }

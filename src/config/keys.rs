@@ -218,18 +218,19 @@ static VALIDATION: &[Key] = &[key("interval", Duration, Supported)];
 
 static RETENTION: &[Key] = &[key("enabled", Bool, Supported)];
 
-/// Ours.
+/// Ours, as the next one.
 static VERIFY: &[Key] = &[
     key("interval", Duration, Supported),
     key("deep", Bool, Supported),
     key("rate", Size, Supported),
     key("dir", Place, Supported),
 ];
-
-/// Ours.
-static HANDOVER: &[Key] =
-    &[key("wait", Duration, Supported), key("look", Duration, Supported), key("off", Bool, Supported)];
-
+static HANDOVER: &[Key] = &[
+    key("wait", Duration, Supported),
+    key("look", Duration, Supported),
+    key("instance", Text, Supported),
+    key("off", Bool, Supported),
+];
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
 
 /// In the order in which a misplaced key is looked for.

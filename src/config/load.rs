@@ -142,6 +142,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, urls: &[String]) -> anyhow::Resu
         mark_before_migration: true,
         logging: Logging { level: LogLevel::default(), format: LogFormat::default() },
         shutdown: Shutdown::default(),
+        handover: None,
         require_backup: false,
         strip_env: Vec::new(),
         lifecycle: Lifecycle::default(),

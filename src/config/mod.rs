@@ -38,6 +38,7 @@ mod url;
 mod yaml;
 
 pub use database_file::database_file;
+pub use handover::Handover;
 pub use load::{Loaded, logging_without_file, replica_from_url};
 pub use monitoring::{Addr, Monitoring, OnDatabaseFailure, OnReplicationEnd};
 pub use options::{Database, Directory, LogFormat, LogLevel, Logging, Options, Replica, Shutdown, Socket, Verify};

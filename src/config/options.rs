@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::handover::Handover;
 use super::monitoring::{Monitoring, OnDatabaseFailure};
 use super::registrations::RegistrationsFile;
 use super::section::Section;
@@ -29,6 +30,8 @@ pub struct Options {
     pub mark_before_migration: bool,
     pub logging: Logging,
     pub shutdown: Shutdown,
+    /// How the application is handed over to another container; `None`: it is not.
+    pub handover: Option<Handover>,
     /// A missing backup is an error instead of a fresh start.
     pub require_backup: bool,
     /// Environment variables that application and migration must not see.

@@ -17,7 +17,6 @@ use super::{collisions, directory, handover, lifecycle, monitoring, owner, repli
 /// Everything the file says, or the first thing that is wrong with it.
 pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<String>) -> Result<Options, String> {
     let lifecycle = lifecycle::global(root)?;
-    handover::refuse(handover::of_root(root)?)?;
     let (mut databases, mut directories) = (Vec::new(), Vec::new());
     for (index, section) in root.sections("dbs").unwrap_or_default().iter().enumerate() {
         let place = format!("dbs[{index}]");
@@ -54,6 +53,7 @@ pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<Stri
             sync_timeout: root.duration("shutdown-sync-timeout").unwrap_or(defaults.sync_timeout),
             sync_interval: root.positive("", "shutdown-sync-interval", defaults.sync_interval)?,
         },
+        handover: handover::of_root(root)?,
         require_backup: root.bool("require-backup").unwrap_or(false),
         strip_env: variables(root, "strip-env")?,
         lifecycle,

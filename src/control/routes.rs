@@ -306,7 +306,7 @@ impl Control {
         match word {
             Some(Event::Failed { why } | Event::Exclusive { why }) => Err(Word::Failed(why)),
             Some(Event::Fenced) => Err(Word::Failed("another writer owns the history in its replica".into())),
-            Some(Event::Ready(_)) | None => Ok(()),
+            Some(Event::Ready(_) | Event::Sealed) | None => Ok(()),
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Batch {
     pub(super) flavour: Flavour,
     /// Set when the batch is the whole database.
     pub image: Option<ImageReason>,
+    /// Nothing has changed: it only takes the next TXID ([`Db::seal`]).
+    pub is_seal: bool,
     pub(super) pages: Pages,
     pub(super) position: Position,
 }
@@ -184,12 +186,13 @@ impl Db {
         add_unwritten_growth(&mut pages, from.pages, mark);
         let header = header(txid, mark, after, now_ms);
         let (flavour, pages) = (self.flavour, Pages::Listed(pages));
-        Ok(Batch { header, flavour, image: None, pages, position: Position::at(txid, mark) })
+        Ok(Batch { header, flavour, image: None, is_seal: false, pages, position: Position::at(txid, mark) })
     }
 
     fn image(&self, txid: Txid, mark: &Mark, reason: ImageReason, now_ms: i64) -> Batch {
         let (header, flavour) = (header(txid, mark, 0, now_ms), self.flavour);
-        Batch { header, flavour, image: Some(reason), pages: Pages::All, position: Position::at(txid, mark) }
+        let position = Position::at(txid, mark);
+        Batch { header, flavour, image: Some(reason), is_seal: false, pages: Pages::All, position }
     }
 
     /// The newest frame of every page in the frames after `after` up to `end`, in page order.
@@ -225,7 +228,7 @@ impl Db {
 pub(super) const BEFORE_ANY_WAL: WalPosition = WalPosition { offset: WAL_HEADER_LEN, size: 0, salt1: 0, salt2: 0 };
 
 /// Of what the frames after `after` up to `mark` bring.
-fn header(txid: Txid, mark: &Mark, after: u32, now_ms: i64) -> Header {
+pub(super) fn header(txid: Txid, mark: &Mark, after: u32, now_ms: i64) -> Header {
     let wal = mark.wal.map_or(BEFORE_ANY_WAL, |end| frames_between(after, &end, mark.page_size));
     Header { page_size: mark.page_size, commit: mark.pages, min_txid: txid, max_txid: txid, timestamp_ms: now_ms, wal }
 }

@@ -251,7 +251,7 @@ impl Db {
             header.wal = self.claim_tail(&wal, header.page_size, header.commit, &mut pages)?;
         }
         let (flavour, position) = (batch.flavour, batch.position);
-        Ok(Batch { header, flavour, image: None, pages: Pages::Set(pages), position })
+        Ok(Batch { header, flavour, image: None, is_seal: false, pages: Pages::Set(pages), position })
     }
 
     /// The database is what TXID `txid` is: captures go on from the mark of the image `batch`, of

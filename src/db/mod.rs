@@ -10,6 +10,7 @@
 //!   open.rs      [`Db`]: two connections, one of them always in a read transaction
 //!   position.rs  pure: how far we are, and what a read mark means for it
 //!   capture.rs   the WAL (or the whole image) up to a mark → a batch → LTX bytes
+//!   seal.rs      one more TXID without a change
 //!   follow.rs    between captures: keep close to a busy writer, spare it its own checkpoints
 //!   reset.rs     let the WAL start over, a few milliseconds under the write lock
 //!   idle.rs      nothing happens: close the connections, and open them again at the next change
@@ -64,6 +65,7 @@ mod reset;
 mod resume;
 mod rows;
 mod samples;
+mod seal;
 mod settled;
 mod watch;
 mod writes;

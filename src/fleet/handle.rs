@@ -133,6 +133,16 @@ impl FleetHandle {
         let _ = self.ask(move |fleet| fleet.finish_by(deadline)).await;
     }
 
+    /// Tells all of them to end; they can be started again.
+    pub async fn rest_by(&self, deadline: Instant) {
+        let _ = self.ask(move |fleet| fleet.rest_by(deadline)).await;
+    }
+
+    /// Starts all that do not run.
+    pub async fn start_all(&self) -> Result<(), FleetError> {
+        self.ask(|fleet| fleet.start_all()).await?
+    }
+
     /// How each of them ends, in the order of their ids.
     pub async fn ends(&self) -> Vec<Ending> {
         let gone = |error: FleetError| {

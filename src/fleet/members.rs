@@ -159,10 +159,22 @@ impl Fleet {
     /// Tells all of them to end; from now on none is started.
     pub fn finish_by(&mut self, deadline: Instant) {
         self.is_ending = true;
+        self.rest_by(deadline);
+    }
+
+    /// Tells all of them to end; they can be started again.
+    pub fn rest_by(&mut self, deadline: Instant) {
         for member in self.members.values_mut() {
             member.is_told |= !member.replication.has_ended();
             member.replication.finish_by(deadline);
         }
+    }
+
+    /// Starts all that do not run.
+    pub fn start_all(&mut self) -> Result<(), FleetError> {
+        let is_idle = |(_, member): &(DatabaseId, &Member)| member.replication.has_ended();
+        let idle: Vec<DatabaseId> = self.present().filter(is_idle).map(|(id, _)| id).collect();
+        idle.into_iter().try_for_each(|id| self.start(id))
     }
 
     /// How each of them ends, in the order of their ids, and then what was left out.

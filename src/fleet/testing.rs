@@ -57,6 +57,7 @@ impl App {
             final_retry_interval: Duration::from_millis(50),
             proof_lasts: hour,
             lifecycle: Some(Policy::of_hours()),
+            seal: None,
             once: None,
             clock: MACHINE,
         };

@@ -74,6 +74,7 @@ impl State {
             _ if has_ended => State::Stopped,
             Some(Event::Exclusive { why }) => State::Exclusive { why: why.clone() },
             Some(Event::Ready(how)) => State::Ready(*how),
+            Some(Event::Sealed) => State::Ready(Ready::Armed),
             None => State::Starting,
         }
     }

@@ -28,6 +28,8 @@ pub struct Facts {
 /// How far the program is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
+    /// Another instance is to release its claim first.
+    Waiting,
     /// The databases are connected, restored, brought forward.
     #[default]
     Restoring,
@@ -36,6 +38,10 @@ pub enum Phase {
     Migrating,
     /// The application may run.
     Running,
+    /// Another instance takes over: the application is stopped.
+    Draining,
+    /// Another instance has taken over.
+    StandingBy,
     /// The stop has begun: the remaining commits are uploaded.
     Stopping,
 }

@@ -21,8 +21,10 @@ pub struct Readiness {
 
 pub fn readiness(facts: &Facts) -> Readiness {
     let wait = phase(facts.phase);
+    // That nothing is replicated here is no news then.
+    let databases = if facts.phase == Phase::StandingBy { &[][..] } else { &facts.databases };
     let judged: Vec<(&DatabaseFacts, Judgement)> =
-        facts.databases.iter().map(|database| (database, judge(database, facts.max_lag))).collect();
+        databases.iter().map(|database| (database, judge(database, facts.max_lag))).collect();
     let is_ready = wait.is_none() && !judged.iter().any(|(_, judgement)| matches!(judgement, Judgement::Bad(_)));
     let mut text = if is_ready { "ready\n".to_owned() } else { "not ready\n".to_owned() };
     if let Some(wait) = wait {
@@ -39,9 +41,9 @@ pub fn readiness(facts: &Facts) -> Readiness {
     if worth.len() > NAMED_MAX {
         text.push_str(&format!("and {} more databases\n", worth.len() - NAMED_MAX));
     }
-    match (facts.databases.len(), facts.databases.len() - worth.len()) {
+    match (databases.len(), databases.len() - worth.len()) {
         (0, _) | (_, 0) => {}
-        (1, _) => text.push_str(&format!("{}: ok\n", one_line(&facts.databases[0].path))),
+        (1, _) => text.push_str(&format!("{}: ok\n", one_line(&databases[0].path))),
         (all, fine) => text.push_str(&format!("{fine} of {all} databases: ok\n")),
     }
     Readiness { is_ready, text }
@@ -49,6 +51,13 @@ pub fn readiness(facts: &Facts) -> Readiness {
 
 fn phase(phase: Phase) -> Option<&'static str> {
     match phase {
+        Phase::Waiting => Some(
+            "the application is not started yet: waiting for another instance to stop its own, and to release its claim",
+        ),
+        Phase::Draining => Some("the application is stopped: another instance takes over"),
+        Phase::StandingBy => {
+            Some("the application does not run: another instance has taken over, and this one stands by")
+        }
         Phase::Restoring => Some("the application is not started yet: databases are restored, or checked"),
         Phase::Arming => Some("the application is not started yet: replication begins"),
         Phase::Migrating => Some("the application is not started yet: the migration runs"),
@@ -187,7 +196,15 @@ mod tests {
 
     #[test]
     fn nothing_is_ready_before_the_application_may_start_or_after_its_end() {
-        for phase in [Phase::Restoring, Phase::Arming, Phase::Migrating, Phase::Stopping] {
+        for phase in [
+            Phase::Waiting,
+            Phase::Restoring,
+            Phase::Arming,
+            Phase::Migrating,
+            Phase::Draining,
+            Phase::StandingBy,
+            Phase::Stopping,
+        ] {
             let readiness = readiness(&Facts { phase, ..facts(vec![database("/a.db")]) });
             assert!(
                 !readiness.is_ready && readiness.text.starts_with("not ready\nthe "),

@@ -258,10 +258,13 @@ fn program(page: &mut Exposition, facts: &Facts) {
     ready.number(&[], u64::from(readiness(facts).is_ready));
     let mut phase = page.family("millstream_phase", Gauge, "1 for what the program is at.");
     for (name, which) in [
+        ("waiting", Phase::Waiting),
         ("restoring", Phase::Restoring),
         ("arming", Phase::Arming),
         ("migrating", Phase::Migrating),
         ("running", Phase::Running),
+        ("draining", Phase::Draining),
+        ("standing_by", Phase::StandingBy),
         ("stopping", Phase::Stopping),
     ] {
         phase.number(&[("phase", name)], u64::from(facts.phase == which));

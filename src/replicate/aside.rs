@@ -76,6 +76,7 @@ impl LocalSide {
 fn spill_tail(disk: &mut Disk) -> Result<(), StepError> {
     // What the tail of an unverified database is cannot be told. All of it lies where it is.
     disk.put_doubt_back();
+    disk.drop_seal();
     if disk.db.has_position() {
         disk.spill_batch()?;
         disk.spill_new_commits()?;

@@ -165,6 +165,21 @@ impl Disk {
         Ok(true)
     }
 
+    /// The same; if nothing has changed, what takes the next TXID is in the queue.
+    pub fn seal(&mut self) -> Result<bool, DbError> {
+        if self.capture()? {
+            return Ok(true);
+        }
+        let Some(batch) = self.db.seal(|| self.clock.unix_ms())? else { return Ok(false) };
+        self.batch = Some(pending_of(&self.db, batch, &self.governor)?);
+        Ok(true)
+    }
+
+    /// What only takes a TXID holds no commit.
+    pub fn drop_seal(&mut self) {
+        self.batch.take_if(|batch| batch.waiting().kind == BatchKind::Seal);
+    }
+
     fn capture_batch(&mut self) -> Result<Option<Batch>, DbError> {
         let began = self.clock.blocking_instant();
         let captured = self.db.capture(|| self.clock.unix_ms());

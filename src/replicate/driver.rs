@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::core::{
-    Core, Effect, Event as CoreEvent, LocalDone, LocalOrder, Outcome, RemoteDone, RemoteOrder, Report,
+    Core, Effect, Event as CoreEvent, LocalDone, LocalOrder, Outcome, RemoteDone, RemoteOrder, Report, SealPermit,
     Seen as CoreSeen, SyncId, Trouble,
 };
 use super::disk::Outbox;
@@ -27,7 +27,7 @@ use super::kept_files::KeptFiles;
 use super::lifecycle::{Lifecycle, Shipped};
 use super::local::{Done, LocalSide, trouble};
 use super::look::{End, LedBy, Seen};
-use super::mailbox::{Request, SnapshotError, SyncReply};
+use super::mailbox::{Request, SnapshotError, SyncReply, next_permit};
 use super::mirror::{Mirror, Mirrors, look_at_all};
 use super::send::{prove, send};
 use super::{Ended, Event, Events, Ready, Settings, Stop, say};
@@ -86,6 +86,7 @@ pub(super) struct Driver {
     /// Who waits for a sync or a checkpoint.
     callers: BTreeMap<SyncId, SyncReply>,
     syncs: u64,
+    permit: Option<watch::Receiver<SealPermit>>,
 }
 
 /// A look at the bucket that is under way while the database is opened, as soon as the lock is
@@ -128,7 +129,9 @@ impl Driver {
     ) -> Driver {
         let mut kept = KeptFiles::default();
         kept.come(std::mem::take(&mut outbox.kept), &parts.mirrors.1);
+        let permit = parts.settings.seal.clone();
         Driver {
+            permit,
             parts,
             core,
             idle: Some(local),
@@ -191,6 +194,7 @@ impl Driver {
                 // Whoever could wait for the end is gone.
                 Err(_) => clock.instant(),
             }),
+            permit = next_permit(&mut self.permit) => CoreEvent::Permit(permit),
             Some(request) = self.parts.requests.recv() => self.asked(request),
             () = tokio::time::sleep_until(wake_at.unwrap_or_else(|| clock.instant())), if wake_at.is_some() => CoreEvent::Timer,
             () = self.parts.watch.changed() => CoreEvent::Woke,
@@ -297,6 +301,7 @@ impl Driver {
                 self.kept.serve(&self.parts.mirrors.1);
             }
             Effect::Fence => self.parts.events.send(Event::Fenced),
+            Effect::Sealed => self.parts.events.send(Event::Sealed),
             Effect::Synced(id, answer) => {
                 if let Some(reply) = self.callers.remove(&id) {
                     // Who has asked may be gone.

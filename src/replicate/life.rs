@@ -253,6 +253,7 @@ fn core_config(settings: &Settings, mirrors: &[Mirror]) -> core::Config {
             .is_none()
             .then(|| settings.checkpoint_interval.max(settings.monitor_interval * CLOSE_AFTER_INTERVALS)),
         may_vanish: settings.may_vanish,
+        seal: settings.seal.as_ref().map(|permit| *permit.borrow()),
     }
 }
 

@@ -229,6 +229,7 @@ fn carry_out(order: LocalOrder, disk: &mut Disk) -> LocalDone {
         LocalOrder::Close => LocalDone::Closed(disk.db.close_idle(disk.clock).map_err(|error| cause(disk, error))),
         LocalOrder::OpenAgain => LocalDone::OpenedAgain(disk.db.open_again().map_err(|error| not_opened(disk, error))),
         LocalOrder::Capture => LocalDone::Captured(disk.capture().map_err(|error| cause(disk, error))),
+        LocalOrder::Seal => LocalDone::Sealing(disk.seal().map_err(|error| cause(disk, error))),
         LocalOrder::Follow => LocalDone::Followed(disk.follow().map_err(Trouble::passing)),
         LocalOrder::Relieve(relief) => LocalDone::Relieved(disk.relieve(relief).map_err(Trouble::passing)),
         LocalOrder::Spill => LocalDone::Spilled(disk.spill_batch().map_err(|error| step_cause(disk, error))),

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::Stop;
-use super::core::SyncError;
+use super::core::{SealPermit, SyncError};
 use crate::ltx::Txid;
 
 pub type SyncReply = oneshot::Sender<Result<Option<Txid>, SyncError>>;
@@ -45,6 +45,16 @@ pub enum Request {
     Checkpoint { by: Instant, reply: SyncReply },
     /// Answered when a snapshot holds everything that is in the bucket now.
     Snapshot { reply: SnapshotReply },
+}
+
+/// Never, if nothing is to be sealed, or it cannot change any more.
+pub async fn next_permit(permit: &mut Option<watch::Receiver<SealPermit>>) -> SealPermit {
+    if let Some(receiver) = permit
+        && receiver.changed().await.is_ok()
+    {
+        return *receiver.borrow_and_update();
+    }
+    std::future::pending().await
 }
 
 /// The receiving side.

@@ -93,7 +93,7 @@ use crate::ltx::Txid;
 use crate::state::{LocalState, ReplicaState};
 
 pub use behind::{Behind, Place, look_behind};
-pub use core::SyncError;
+pub use core::{SealPermit, SyncError};
 pub use governor::{Governor, Limits};
 pub use handle::Replication;
 pub use lifecycle::{OnceWork, Policy, spread_of};
@@ -128,6 +128,8 @@ pub struct Settings {
     pub proof_lasts: Duration,
     /// What becomes of the replica's files as they grow old; `None`: nothing.
     pub lifecycle: Option<Policy>,
+    /// The history is to be sealed before anything else: `Event::Sealed` says that it is.
+    pub seal: Option<watch::Receiver<SealPermit>>,
     /// End as soon as everything is shipped and these are done.
     pub once: Option<OnceWork>,
     pub clock: Clock,
@@ -154,6 +156,8 @@ pub enum Event {
     Ready(Ready),
     /// Another writer owns the history: the application must stop, or not start at all.
     Fenced,
+    /// This process has created the next TXID: nothing of an earlier holder fits any more.
+    Sealed,
     /// The application keeps the database to itself: it must not run on without a backup.
     Exclusive { why: String },
     /// Replication of this database has ended and will not come back.

@@ -4,6 +4,7 @@
 
 mod opening;
 mod outages;
+mod sealing;
 mod writers;
 
 use std::path::PathBuf;
@@ -200,6 +201,7 @@ fn settings(path: PathBuf) -> Settings {
         final_retry_interval: Duration::from_millis(50),
         proof_lasts: Duration::from_secs(150),
         lifecycle: None,
+        seal: None,
         once: None,
         clock: MACHINE,
     }

@@ -14,7 +14,7 @@ use super::Job;
 use super::exit::Failure;
 use super::mark::Automatic;
 use super::prepare::Line;
-use super::stages::unless_signalled;
+use super::told::unless_signalled;
 use crate::clock::MACHINE;
 use crate::fleet::FleetHandle;
 use crate::fsx;

@@ -10,6 +10,8 @@ pub enum Cause {
     /// The command holds the database with an exclusive lock.
     Exclusive,
     ReplicationEnded,
+    /// Another instance takes over.
+    CalledOff,
 }
 
 /// Whether `what` must stop because of this event. If so, the reason is logged.
@@ -28,7 +30,7 @@ pub fn cause(event: &Event, what: &str, may_be_refused: bool, on_end: OnReplicat
             tracing::error!("stopping {what}: a database is not replicated any more (on-replication-end: stop)");
             Some(Cause::ReplicationEnded)
         }
-        Event::Ready(_) | Event::Failed { .. } | Event::Exclusive { .. } => None,
+        Event::Ready(_) | Event::Sealed | Event::Failed { .. } | Event::Exclusive { .. } => None,
     }
 }
 

@@ -121,6 +121,7 @@ pub fn settings(database: &Database, options: &Options, all: watch::Receiver<Arc
             kept => kept / 2,
         },
         lifecycle: Some(policy(database, &database.replicas.first, options)),
+        seal: None,
         once: None,
         clock: MACHINE,
     }

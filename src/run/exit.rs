@@ -26,6 +26,8 @@ pub const FENCED: u8 = 75;
 pub const BACKUP: u8 = 76;
 pub const DENIED: u8 = 77;
 pub const CONFIG: u8 = 78;
+/// From here on: 128 + signal.
+pub const SIGNALLED: u8 = 128;
 
 /// The last log line names this many databases, and counts the others.
 const NAMED_MAX: usize = 3;

@@ -22,7 +22,12 @@
 //!   restore_missing.rs   restore one database: the lock, the log lines, the note for replication
 //!   forward.rs  bring a database forward that is an earlier state of the history
 //!   mark.rs     name a state of a replica · before_migration.rs  by itself before a migration
-//!   stages.rs   run a command to its end; wait for the databases
+//!   turn.rs     whose turn it is: the claims, where the application is handed over
+//!   term.rs     one turn after the other
+//!   ready.rs    wait for the databases · last_sync.rs: after the application has ended
+//!   apart.rs    a database with commits that are in no history
+//!   told.rs     signals that end a stage of the start
+//!   stages.rs   run a command to its end
 //!   cause.rs    which events of a replication end a command
 //!   untouched.rs  did the application write to its databases?
 //!   verify.rs   in the background: prove the replicas
@@ -32,19 +37,25 @@
 
 pub mod exit;
 
+mod apart;
 mod before_migration;
 mod cause;
 mod connect;
 mod directories;
 mod forward;
+mod last_sync;
 mod left_out;
 pub mod mark;
 mod monitor;
 mod preflight;
 mod prepare;
+mod ready;
 mod register;
 mod restore_missing;
 mod stages;
+mod term;
+mod told;
+mod turn;
 mod untouched;
 mod verify;
 mod watch_directories;
@@ -58,11 +69,12 @@ use anyhow::Context;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::MACHINE;
 use crate::config::{Options, Shutdown, default_meta_path};
 use crate::control::Socket;
 use crate::fleet::FleetHandle;
 use crate::http::Phase;
-use crate::replicate::{DatabaseId, Ended, Limits, OnceWork};
+use crate::replicate::{DatabaseId, Limits, OnceWork};
 use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
 use before_migration::Marking;
@@ -70,14 +82,15 @@ pub use connect::{backups, connect, store_failure};
 pub use directories::{backups_of, replicas_below};
 pub use exit::Failure;
 use exit::{CANNOT_WRITE, CONFIG};
+use last_sync::ship_once;
 use left_out::LeftOut;
 use monitor::Monitor;
 use prepare::Line;
 use register::Registry;
 pub use restore_missing::{Recovery, Waiting, announce_progress, prepare_newest, restore_failure, restore_newest};
-pub use stages::unless_signalled;
-use verify::ProofRound;
-use watch_directories::Watching;
+use term::{Over, Terms};
+pub use told::unless_signalled;
+use turn::{Assignment, Called, Turn};
 
 /// Which databases are restored when they are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +142,8 @@ const DESCRIPTORS_EACH: u64 = 9;
 /// The part of the grace time in which nothing is done any more, and the longest such time.
 const MARGIN_SHARE: f64 = 0.05;
 const MARGIN_MAX: Duration = Duration::from_secs(1);
+/// For the claim to be released, after everything else.
+const RELEASE_TIME: Duration = Duration::from_secs(5);
 
 impl Budget {
     fn of(shutdown: &Shutdown) -> Budget {
@@ -162,51 +177,64 @@ pub async fn run(job: Job, mut signals: Signals, reaper: Reaper) -> u8 {
 
 async fn perform(mut job: Job, signals: &mut Signals, reaper: &Reaper) -> Result<u8, Failure> {
     let budget = Budget::of(&job.options.shutdown);
-    let mut left_out = look_around(&mut job).await?;
+    let first = job.options.databases.first().cloned();
+    let left_out = look_around(&mut job).await?;
     let socket = listen(&job).await?;
+    let mut turn = Turn::begin(&job, first.as_ref()).await?;
+    let done = in_turn(job, left_out, socket, &mut turn, &budget, signals, reaper).await;
+    let now = MACHINE.instant();
+    let (failed, asked_at) = match &done {
+        Ok(over) => (over.failed, over.asked_at),
+        // Else a signal has ended a stage.
+        Err(failure) => (failure.code < exit::SIGNALLED, None),
+    };
+    turn.leave(failed, budget.sync_deadline(asked_at, now).min(now + RELEASE_TIME)).await;
+    done.map(|over| over.code)
+}
+
+async fn in_turn(
+    mut job: Job,
+    mut left_out: LeftOut,
+    mut socket: Option<Socket>,
+    turn: &mut Turn,
+    budget: &Budget,
+    signals: &mut Signals,
+    reaper: &Reaper,
+) -> Result<Over, Failure> {
     let (fleet, mut heard) = FleetHandle::new(Limits::default());
     let monitor = Monitor::start(&job.options.monitoring, job.config.clone(), &fleet, job.once.is_some());
-    take_in_missing(&mut job, &mut left_out, signals).await?;
-    let prepare = |cancel| prepare::prepare(&job, fleet.governor(), left_out.goes_on, cancel);
-    let (lines, failed) = stages::unless_signalled(signals, prepare).await?;
+    // While it waits for its turn, it answers already. In directories there may be more databases.
+    let is_complete = turn.is_claimed() && job.options.directories.is_empty();
+    let registry = is_complete.then(|| Arc::new(Registry::new(&job, &fleet, turn.permit())));
+    let _serving = registry.as_ref().and_then(|registry| register::serve(socket.take(), registry));
+    let assignment = match turn.next(signals, monitor.phase()).await {
+        Called::To(assignment) => assignment,
+        Called::Away(signal) => return Err(told::ended_by(signal, "before it was its turn")),
+        Called::Never(outcome) => return Err(term::never(outcome)),
+    };
+    if assignment != Assignment::FinishUp {
+        take_in_missing(&mut job, &mut left_out, signals).await?;
+    }
+    let (all, governor, goes_on, now) = (&job, fleet.governor(), left_out.goes_on, (&mut *turn, assignment));
+    let prepare = move |cancel| prepare::prepare(all, governor, goes_on, now, cancel);
+    let (lines, failed) = unless_signalled(signals, prepare).await?;
     left_out.take(failed, lines.len(), directories::may_come(&job))?;
-    let Registered { ids, proofs } = register_all(&lines, &job, &fleet, &left_out).await?;
+    let ids = register_all(&lines, &job, &fleet, turn, &left_out).await?;
     let marking = |line: &Line<'_>| Marking::of(&job, *ids.get(&line.database.path)?, line);
     let markings: Vec<Marking> = lines.iter().filter_map(marking).collect();
     monitor.phase().send_replace(Phase::Arming);
-    monitor.proving(proofs.iter().map(ProofRound::proved).collect());
     if job.once.is_some() {
-        return Ok(stages::ship_once(&fleet, signals, &budget).await);
+        let code = ship_once(&fleet, signals, budget).await;
+        return Ok(Over { code, failed: false, asked_at: None });
     }
-    let registry = Arc::new(Registry::new(&job, &fleet));
+    let registry = registry.unwrap_or_else(|| Arc::new(Registry::new(&job, &fleet, turn.permit())));
     // Until this is dropped.
     let _serving = register::serve(socket, &registry);
-    let watching = Watching::start(&registry, &ids, &left_out.failed);
-    let ids = ids.into_values().collect();
-    let lived = match stages::wait_until_ready(&ids, &mut heard, signals, left_out.goes_on).await? {
-        Some(not_started) => Ok(not_started),
-        None => match before_migration::mark_all(&markings, &fleet, signals).await {
-            Ok(()) => {
-                let living = stages::live(&job, &fleet, signals, reaper, &mut heard, &budget, monitor.phase());
-                verify::beside(proofs, living).await
-            }
-            Err(signalled) => Err(signalled),
-        },
-    };
-    monitor.stopping();
-    watching.finish().await;
-    let asked_at = lived.as_ref().map_or(None, |lived| lived.asked_at);
-    let ended = stages::final_sync(&fleet, signals, &budget, asked_at).await;
-    // Only now, because the commits of a migration that failed are replicated too.
-    match lived {
-        Ok(lived) => Ok(conclude(&lived, &ended)),
-        Err(failure) => {
-            if let Some(problem) = exit::problem(&ended) {
-                tracing::error!("{problem}");
-            }
-            Err(failure)
-        }
-    }
+    let (job, fleet, lines, monitor) = (&job, &fleet, &lines[..], &monitor);
+    let terms = Terms { job, fleet, lines, ids, markings, registry, monitor, budget, reaper, left_out };
+    // It may have been called off meanwhile.
+    let assignment = if turn.is_called_off() { Assignment::FinishUp } else { assignment };
+    terms.run(assignment, turn, &mut heard, signals).await
 }
 
 /// Which databases there are, and whether each can be replicated at all.
@@ -226,7 +254,7 @@ async fn take_in_missing(job: &mut Job, left_out: &mut LeftOut, signals: &mut Si
     let look = async |cancel: CancellationToken| {
         cancel.run_until_cancelled(directories::take_in_missing(job, &left_out.failed)).await.unwrap_or_default()
     };
-    let failed = stages::unless_signalled(signals, look).await?;
+    let failed = unless_signalled(signals, look).await?;
     leave_out(job, left_out, failed)?;
     directories::refuse_empty(job)?;
     let needed = DESCRIPTORS + DESCRIPTORS_EACH * job.options.databases.len() as u64;
@@ -247,31 +275,25 @@ fn leave_out(job: &mut Job, left_out: &mut LeftOut, failed: Vec<(PathBuf, Failur
     left_out.take(failed, job.options.databases.len(), directories::may_come(job))
 }
 
-/// The databases that are replicated from the start.
-struct Registered {
-    ids: BTreeMap<PathBuf, DatabaseId>,
-    proofs: Vec<ProofRound>,
-}
-
+/// Registers the databases that are replicated from the start.
 async fn register_all(
     lines: &[Line<'_>],
     job: &Job,
     fleet: &FleetHandle,
+    turn: &Turn,
     left_out: &LeftOut,
-) -> Result<Registered, Failure> {
-    let (mut ids, mut proofs) = (BTreeMap::new(), Vec::new());
+) -> Result<BTreeMap<PathBuf, DatabaseId>, Failure> {
+    let mut ids = BTreeMap::new();
     let cannot = |error| Failure::new(CONFIG, error);
     for line in lines {
         connect::tell_policy(line.database);
-        let id = fleet.add(line.registration(&job.options, job.once, fleet)).await.map_err(cannot)?;
-        let statuses = fleet.watch_replicas(id).await.map_err(cannot)?;
+        let id = fleet.add(line.registration(&job.options, job.once, turn.permit(), fleet)).await.map_err(cannot)?;
         ids.insert(line.database.path.clone(), id);
-        proofs.extend(ProofRound::of_line(line, &job.options, statuses.into_iter()));
     }
     for (path, failure) in &left_out.failed {
         fleet.leave_out(path.clone(), default_meta_path(path), failure.sentence()).await;
     }
-    Ok(Registered { ids, proofs })
+    Ok(ids)
 }
 
 /// Makes the control socket, before anything else is begun that would have to be undone.
@@ -283,17 +305,6 @@ async fn listen(job: &Job) -> Result<Option<Socket>, Failure> {
         }
         _ => Ok(None),
     }
-}
-
-/// Logs the last line, and returns the exit code.
-fn conclude(lived: &stages::Lived, ends: &[Ended]) -> u8 {
-    let code = if supervise::defect::happened() { exit::INTERNAL } else { exit::code(lived.course, ends) };
-    let problem = exit::problem(ends);
-    match problem {
-        None => tracing::info!("{}; {}; exit code {code}", lived.what, exit::confirmation(ends)),
-        Some(problem) => tracing::error!("{}; {problem}; exit code {code}", lived.what),
-    }
-    code
 }
 
 impl Job {

@@ -135,8 +135,10 @@ async fn tell(notify: Arc<Notify>, source: Arc<Gather>, mut phase: watch::Receiv
         }
         match facts.phase {
             Phase::Running if !std::mem::replace(&mut is_ready, true) => notify.tell(&News::Ready),
-            Phase::Restoring | Phase::Arming | Phase::Migrating => notify.tell(&News::StillStarting(START_TIME)),
-            Phase::Running | Phase::Stopping => {}
+            Phase::Waiting | Phase::StandingBy | Phase::Restoring | Phase::Arming | Phase::Migrating if !is_ready => {
+                notify.tell(&News::StillStarting(START_TIME))
+            }
+            _ => {}
         }
         if notify.watchdog().is_some() {
             notify.tell(&News::Watchdog);

@@ -2,22 +2,25 @@
 //! is missing, and brought forward if it is behind. Several databases are prepared at a time.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::apart::set_apart;
 use super::connect::{backups_beside, mirror_settings, settings, store_failure, store_key};
 use super::exit::{Failure, INTERNAL};
 use super::forward::forward_one;
 use super::restore_missing::{Recovery, restore_missing};
+use super::turn::{Assignment, Turn};
 use super::{Job, Restoring};
 use crate::config::{Database, Options, Places, Replica};
 use crate::fleet::{FleetHandle, MirrorRegistration, Registration};
 use crate::remote::Remote;
-use crate::replicate::{Governor, OnceWork, Settings};
+use crate::replicate::{Governor, OnceWork, SealPermit, Settings};
 use crate::restore::Backup;
 use crate::store::StoreError;
 use crate::store::s3::Clients;
@@ -60,7 +63,13 @@ impl<'a> Line<'a> {
     }
 
     /// As the fleet takes it.
-    pub fn registration(&self, options: &Options, once: Option<OnceWork>, fleet: &FleetHandle) -> Registration {
+    pub fn registration(
+        &self,
+        options: &Options,
+        once: Option<OnceWork>,
+        seal: Option<watch::Receiver<SealPermit>>,
+        fleet: &FleetHandle,
+    ) -> Registration {
         let database = self.database;
         let mirror = |(replica, remote): (&Replica, &Remote)| MirrorRegistration {
             settings: mirror_settings(database, replica, options),
@@ -68,7 +77,7 @@ impl<'a> Line<'a> {
             store: store_key(&replica.target),
         };
         Registration {
-            settings: Settings { once, ..settings(database, options, fleet.paths()) },
+            settings: Settings { once, seal, ..settings(database, options, fleet.paths()) },
             name: database.replicas.first.name.clone(),
             remote: self.remote.clone(),
             store: store_key(&database.replicas.first.target),
@@ -83,33 +92,24 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Makes all databases ready to be replicated. What failed, and why, is told beside them: after the
-/// first failure the others are given up, unless `goes_on`.
+/// Connects all databases and makes them ready to be replicated, as far as the turn needs it. What
+/// failed, and why, is told beside them: after the first failure the others are given up, unless
+/// `goes_on`.
 pub async fn prepare<'a>(
     job: &'a Job,
     governor: &Governor,
     goes_on: bool,
+    (turn, assignment): (&mut Turn, Assignment),
     cancel: CancellationToken,
 ) -> (Vec<Line<'a>>, Vec<(PathBuf, Failure)>) {
     let connected = cancel.run_until_cancelled(connect_all(job, goes_on)).await;
     let Some((mut lines, mut failed)) = connected else { return Default::default() };
-    if !failed.is_empty() && !goes_on {
+    if !failed.is_empty() && !goes_on || assignment == Assignment::FinishUp {
         return (lines, failed);
     }
-    let noted = RefCell::new(Vec::new());
-    {
-        let noted = &noted;
-        let work = |line| {
-            move |cancel| async move {
-                let Err(failure) = prepare_one(job, line, cancel).await else { return Ok(()) };
-                noted.borrow_mut().push((line.database.path.clone(), failure));
-                if goes_on { Ok(()) } else { Err(()) }
-            }
-        };
-        // Every failure was noted.
-        let _ = side_by_side(governor, &cancel, lines.iter().map(work)).await;
-    }
-    failed.extend(noted.into_inner());
+    let (cancel, none) = (cancel.child_token(), BTreeSet::new());
+    let work = make_ready(job, &lines, governor, goes_on, &none, cancel.clone());
+    failed.extend(turn.unless_called_off(work, &cancel).await);
     if !goes_on {
         // What was given up because of the first is no reason.
         failed.truncate(1);
@@ -118,6 +118,32 @@ pub async fn prepare<'a>(
     lines.retain(|line| !paths.contains(line.database.path.as_path()));
     drop(paths);
     (lines, failed)
+}
+
+/// Restores what is missing, and brings forward what is behind. The databases that are `apart` go
+/// out of the way first.
+pub async fn make_ready(
+    job: &Job,
+    lines: &[Line<'_>],
+    governor: &Governor,
+    goes_on: bool,
+    apart: &BTreeSet<PathBuf>,
+    cancel: CancellationToken,
+) -> Vec<(PathBuf, Failure)> {
+    let noted = RefCell::new(Vec::new());
+    {
+        let noted = &noted;
+        let work = |line| {
+            move |cancel| async move {
+                let Err(failure) = prepare_one(job, line, apart, cancel).await else { return Ok(()) };
+                noted.borrow_mut().push((line.database.path.clone(), failure));
+                if goes_on { Ok(()) } else { Err(()) }
+            }
+        };
+        // Every failure was noted.
+        let _ = side_by_side(governor, &cancel, lines.iter().map(work)).await;
+    }
+    noted.into_inner()
 }
 
 async fn connect_all(job: &Job, goes_on: bool) -> (Vec<Line<'_>>, Vec<(PathBuf, Failure)>) {
@@ -139,8 +165,17 @@ async fn connect_all(job: &Job, goes_on: bool) -> (Vec<Line<'_>>, Vec<(PathBuf, 
     (lines, failed)
 }
 
-async fn prepare_one(job: &Job, line: &Line<'_>, cancel: CancellationToken) -> Result<(), Failure> {
+async fn prepare_one(
+    job: &Job,
+    line: &Line<'_>,
+    apart: &BTreeSet<PathBuf>,
+    cancel: CancellationToken,
+) -> Result<(), Failure> {
     let Line { database, backups, .. } = line;
+    if apart.contains(&database.path) && !cancel.is_cancelled() {
+        set_apart(database).await?;
+        restore_missing(backups, &Recovery::of_database(database, true), cancel.clone()).await?;
+    }
     if job.restoring == Restoring::All || database.restore_if_db_not_exists {
         let recovery = Recovery::of_database(database, job.options.require_backup);
         restore_missing(backups, &recovery, cancel.clone()).await?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::connect::{backups_beside, store_key, tell_policy};
 use super::prepare::Line;
@@ -15,7 +15,7 @@ use crate::config::{Added, Database, Directory, Options, Places, RegistrationsFi
 use crate::control::{Control, Refused, Registrar, Serving, Socket};
 use crate::directory::Held;
 use crate::fleet::{DatabaseView, FleetError, FleetHandle};
-use crate::replicate::DatabaseId;
+use crate::replicate::{DatabaseId, SealPermit};
 use crate::store::s3::Clients;
 
 /// Serves the control socket, if there is one.
@@ -29,6 +29,7 @@ pub struct Registry {
     pub options: Options,
     env: fn(&str) -> Option<String>,
     cwd: PathBuf,
+    seal: Option<watch::Receiver<SealPermit>>,
     pub fleet: FleetHandle,
     /// One is registered after the other, so that no two of them get the same replica.
     shared: Mutex<Shared>,
@@ -42,7 +43,7 @@ pub struct Shared {
 
 impl Registry {
     /// With the databases of the job, which are registered already.
-    pub fn new(job: &Job, fleet: &FleetHandle) -> Registry {
+    pub fn new(job: &Job, fleet: &FleetHandle, seal: Option<watch::Receiver<SealPermit>>) -> Registry {
         let databases = &job.options.databases;
         let mut held = Held::default();
         databases.iter().for_each(|database| held.hold(database.path.clone()));
@@ -51,6 +52,7 @@ impl Registry {
             options: job.options.clone(),
             env: job.env,
             cwd: job.cwd.clone(),
+            seal,
             fleet: fleet.clone(),
             shared: Mutex::new(shared),
         }
@@ -109,7 +111,7 @@ impl Registry {
         let backups = backups_beside(database.replicas.iter(), places, clients).await;
         let line = Line::of(database, backups).map_err(|failure| Refused::Failed(failure.sentence()))?;
         tell_policy(database);
-        self.fleet.add(line.registration(&self.options, None, &self.fleet)).await.map_err(failed)
+        self.fleet.add(line.registration(&self.options, None, self.seal.clone(), &self.fleet)).await.map_err(failed)
     }
 
     fn registrations(&self) -> Option<&RegistrationsFile> {

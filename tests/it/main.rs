@@ -12,6 +12,7 @@ mod configuration;
 mod control;
 mod copy;
 mod crash;
+mod deploys;
 mod directories;
 mod doctor;
 mod doubt;

@@ -18,7 +18,8 @@ pub enum Event {
     /// Every database is at the newest state, and has one more TXID, which this process created.
     Sealed,
     /// The application has stopped, and everything that it committed is in the replicas; after
-    /// [`Event::Fenced`], or at the end of the time for it, what can still be had there is.
+    /// [`Event::Fenced`], or at the end of the time for it, what can still be had there is. After
+    /// [`Effect::Retreat`]: the application has stopped.
     Drained,
     /// Another writer has created the next TXID.
     Fenced,
@@ -62,8 +63,14 @@ pub enum Effect {
     /// Bring every database to the newest state, and create its next TXID. It is tried until it is
     /// done, and no request is sent after [`super::Core::seal_until`].
     Seal,
+    /// The bucket is away, and the database is here: start the application without a claim. Nothing
+    /// of it may be uploaded before [`Effect::Seal`].
+    Alone,
+    /// There is, or was, another holder: stop the application that was started without a claim, and
+    /// upload nothing of it.
+    Retreat,
     /// Nothing that an earlier holder sends can become part of the history any more: migrate, and
-    /// start the application.
+    /// start the application, unless it runs.
     Open,
     /// Stop sealing; stop the application if it runs; upload what it committed. It is tried until
     /// it is done, or another writer is met.
@@ -85,6 +92,10 @@ pub enum Notice {
     SupersededBy(String),
     StandsBy,
     ComesBack(Why),
+    /// The application is started without a claim.
+    Alone,
+    /// This host holds the claim, or did: the application without one is stopped.
+    Retreats(String),
 }
 
 /// How it ended.

@@ -77,6 +77,7 @@ impl Core {
     pub(super) fn open(&mut self, now: Now, plan: &mut Plan) {
         let Some(mine) = &mut self.mine else { return };
         mine.say(BeatState::Held);
+        self.is_alone = false;
         self.state = State::Serving { opened: now.boot, has_ghost: false };
         plan.push(Effect::Open);
     }
@@ -110,11 +111,14 @@ impl Core {
         let newest = seen.newest().filter(|(epoch, _)| *epoch > mine.epoch);
         self.successor = newest.map(|(_, claim)| claim.claim.instance.clone());
         mine.say(BeatState::Draining);
-        self.state = State::Draining;
+        (self.is_alone, self.state) = (false, State::Draining);
         plan.push(Effect::Drain);
     }
 
     pub(super) fn is_fenced(&mut self, plan: &mut Plan) {
+        if self.is_alone {
+            return self.is_fenced_alone(plan);
+        }
         self.fenced = true;
         if let (State::Serving { .. }, Some(mine)) = (&self.state, &mut self.mine) {
             mine.say(BeatState::Draining);
@@ -124,6 +128,9 @@ impl Core {
     }
 
     pub(super) fn drained(&mut self, now: Now) {
+        if let State::Retreating = self.state {
+            return self.has_retreated();
+        }
         let (State::Draining, Some(mine)) = (&self.state, &mut self.mine) else { return };
         if let Some(stop) = self.stop {
             let to = self.successor.take().or_else(|| self.predecessor.take().filter(|_| stop.failed));
@@ -146,7 +153,7 @@ impl Core {
         match (&self.state, &mut self.mine) {
             // Whether or not its application was started: an earlier process here may have
             // committed.
-            (State::Waiting { .. } | State::Sealing { .. } | State::Serving { .. }, Some(mine)) => {
+            (State::Waiting { .. } | State::Sealing { .. } | State::Serving { .. } | State::Retreating, Some(mine)) => {
                 mine.say(BeatState::Draining);
                 self.state = State::Draining;
                 plan.push(Effect::Drain);

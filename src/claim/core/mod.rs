@@ -10,6 +10,9 @@
 //!      this instance was superseded
 //! ```
 //!
+//! A bucket that is away at the start: where the database is here, the application is started all
+//! the same, without a claim, and nothing of it is uploaded (`alone.rs`).
+//!
 //! Waiting: earlier holders are to release, or are silent for too long. Sealing: the next TXIDs are
 //! to be ours. Standing by: until all that came later have released, or show no life.
 //!
@@ -25,6 +28,7 @@
 //!
 //! One request to the bucket at a time: what is known never comes from two of them.
 
+mod alone;
 mod begin;
 mod event;
 mod hold;
@@ -54,6 +58,9 @@ const TRIAL: Duration = Duration::from_secs(5 * 60);
 const RARELY: Duration = Duration::from_secs(10 * 60);
 /// After such a time without a look, claims may have come and gone, and one HEAD does not show it.
 const PEEK_LASTS: Duration = Duration::from_secs(30 * 60);
+/// A bucket that does not answer is not waited for any longer, where the application can be started
+/// without it.
+const ALONE_AFTER: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// An answer that is older than that is none: this process was paused, and others went on.
 const ANSWER_LASTS: Duration = Duration::from_secs(10);
@@ -68,6 +75,8 @@ pub struct Config {
     pub look: Duration,
     /// Three beats come in this time.
     pub ttl: Duration,
+    /// The databases are here: the application need not wait for a bucket that is away.
+    pub may_be_alone: bool,
 }
 
 #[derive(Clone)]
@@ -90,6 +99,10 @@ pub struct Core {
     before: Beats,
     removable: Vec<Epoch>,
     stop: Option<Stop>,
+    /// When the application is to be started without a claim, if nothing is known by then.
+    alone_at: Option<Instant>,
+    /// It was.
+    is_alone: bool,
     wake_at: Option<Instant>,
 }
 
@@ -135,6 +148,8 @@ impl Core {
             before: Vec::new(),
             removable: Vec::new(),
             stop: None,
+            alone_at: None,
+            is_alone: false,
             wake_at: None,
         }
     }
@@ -172,6 +187,9 @@ impl Core {
             Event::Removed => self.work = Work::Idle,
             Event::Sealed => self.sealed(now, &mut plan),
             Event::Drained => self.drained(now),
+            Event::Timer if self.config.may_be_alone => {
+                self.alone_at = self.alone_at.or(Some(now.instant + ALONE_AFTER));
+            }
             Event::Fenced => self.is_fenced(&mut plan),
             Event::Stop(stop) => self.stop(stop, now, &mut plan),
             Event::Timer => {}
@@ -235,6 +253,7 @@ impl Core {
     fn looked(&mut self, seen: &Seen, asked: Duration, now: Now, plan: &mut Plan) {
         let step = self.steps.next(now.boot, self.look_every());
         self.look_at = Some(now.instant + self.look_every());
+        self.config.may_be_alone = false;
         if let Some(mine) = &mut self.mine {
             mine.is_seen(seen.0.get(&mine.epoch).and_then(|claim| claim.beat.as_ref()));
             if seen.newest().is_some_and(|(newest, _)| newest == mine.epoch) {
@@ -242,6 +261,7 @@ impl Core {
             }
         }
         match &self.state {
+            State::Looking if self.is_alone => self.look_whether_to_retreat(seen, plan),
             State::Looking => self.begin(seen, now, plan),
             State::Claiming(claiming) if claiming.is_unsettled => self.settle(seen, now),
             State::Waiting { .. } => self.wait(seen, step, plan),
@@ -251,7 +271,8 @@ impl Core {
             State::Sealing { is_done: true } => self.open(now, plan),
             State::Serving { opened, .. } => self.look_for_successor(*opened, seen, plan),
             State::StandingBy(_) => self.look_for_a_vacancy(seen, step, plan),
-            State::Claiming(_) | State::Sealing { .. } | State::Draining | State::Leaving | State::Ended(_) => {}
+            State::Claiming(_) | State::Sealing { .. } | State::Retreating => {}
+            State::Draining | State::Leaving | State::Ended(_) => {}
         }
     }
 
@@ -259,6 +280,14 @@ impl Core {
         let is_late = |stop: Stop| plan.is_due(stop.deadline, now);
         if !matches!(self.state, State::Ended(_)) && self.stop.is_some_and(is_late) {
             self.state = State::Ended(Outcome::Unreleased);
+        }
+        if matches!(self.state, State::Looking)
+            && self.config.may_be_alone
+            && self.alone_at.is_some_and(|at| plan.is_due(at, now))
+        {
+            (self.config.may_be_alone, self.is_alone) = (false, true);
+            plan.say(Notice::Alone);
+            plan.push(Effect::Alone);
         }
         match self.work {
             Work::Busy(_) => return,
@@ -297,7 +326,9 @@ impl Core {
         if let Some(due) = self.mine.as_ref().and_then(Mine::due) {
             plan.is_due(due, now);
         }
-        if matches!(self.state, State::Draining) || !self.look_at.is_none_or(|at| plan.is_due(at, now)) {
+        if matches!(self.state, State::Draining | State::Retreating)
+            || !self.look_at.is_none_or(|at| plan.is_due(at, now))
+        {
             return None;
         }
         match (&self.state, &self.mine) {

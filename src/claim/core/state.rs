@@ -15,6 +15,8 @@ use crate::remote::Epoch;
 pub enum State {
     /// Who writes is not known.
     Looking,
+    /// The application that was started without a claim is being stopped.
+    Retreating,
     Claiming(Claiming),
     /// For earlier holders to release.
     Waiting {

@@ -23,10 +23,14 @@ pub enum Broken {
     ReadsOldBeats,
     /// The application is not stopped before the claim is released.
     LeavesTheApplication,
+    /// What is committed without a claim is uploaded.
+    UploadsAlone,
+    /// The application without a claim is not stopped when another holder is seen.
+    StaysAlone,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 10] = [
+    pub const ALL: [Broken; 12] = [
         Broken::NeverSeals,
         Broken::GoesByTheWallClock,
         Broken::OpensAtOnce,
@@ -37,5 +41,7 @@ impl Broken {
         Broken::ReleasesBeforeTheLastUpload,
         Broken::ReadsOldBeats,
         Broken::LeavesTheApplication,
+        Broken::UploadsAlone,
+        Broken::StaysAlone,
     ];
 }

@@ -74,6 +74,8 @@ pub struct Process {
     pub claim: Arc<Claim>,
     pub app: App,
     pub task: Task,
+    /// Its application was started without a claim, and it has not sealed yet.
+    pub is_alone: bool,
     /// One upload at a time.
     pub in_flight: Option<Arc<Batch>>,
     pub serial: u32,
@@ -99,6 +101,10 @@ pub enum Task {
     Seal,
     Replicate,
     Drain,
+    /// Its application was started without a claim: nothing is uploaded.
+    Alone,
+    /// The same one is being stopped.
+    Retreat,
     /// Another writer was met: nothing more is uploaded.
     Fenced,
 }
@@ -107,6 +113,7 @@ impl Process {
     /// Whether its next upload would be taken, and its application runs.
     pub fn may_commit(&self, disk: &Disk, log: &[Arc<Batch>]) -> bool {
         let is_mine = |batch: &Arc<Batch>| batch.by == self.life;
-        self.app != App::Off && self.task != Task::Fenced && log.iter().skip(disk.base).all(is_mine)
+        let may_upload = !matches!(self.task, Task::Fenced | Task::Alone | Task::Retreat);
+        self.app != App::Off && may_upload && !self.is_alone && log.iter().skip(disk.base).all(is_mine)
     }
 }

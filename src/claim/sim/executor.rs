@@ -45,6 +45,8 @@ impl World {
             }
             Effect::Seal => self.seal(at)?,
             Effect::Open => self.open(at)?,
+            Effect::Alone => self.open_alone(at),
+            Effect::Retreat => self.retreat(at)?,
             Effect::Drain => self.drain(at)?,
             Effect::Say(notice) => self.count(&notice),
         }
@@ -57,6 +59,8 @@ impl World {
             Notice::SupersededBy(_) => "superseded",
             Notice::StandsBy => "stands by",
             Notice::ComesBack(why) => why.text(),
+            Notice::Alone => "alone",
+            Notice::Retreats(_) => "retreats",
             Notice::Outage(_) | Notice::Back | Notice::WaitsFor(_) => return,
         };
         *self.counts.entry(what).or_default() += 1;
@@ -77,11 +81,16 @@ impl World {
         let (now_ms, stays) = (self.now_ms, 1000 + self.dice.roll(4000));
         let is_broken = self.containers[at].is_broken;
         let process = self.process(at);
-        (process.app, process.task, process.opened_ms) = (App::Runs, Task::Replicate, Some(now_ms));
+        let was_running = std::mem::replace(&mut process.app, App::Runs) == App::Runs;
+        (process.task, process.opened_ms, process.is_alone) = (Task::Replicate, Some(now_ms), false);
         let life = process.life;
         *self.counts.entry("opens").or_default() += 1;
         if self.broken == Some(Broken::RemovesTheNewest) {
             self.effect(at, Effect::Remove(Vec::new()))?;
+        }
+        if was_running {
+            self.upload(at);
+            return self.check();
         }
         self.later(1, Due::Commit { at, life });
         if is_broken {
@@ -90,11 +99,38 @@ impl World {
         self.check()
     }
 
+    /// The bucket is away: the application is started all the same.
+    fn open_alone(&mut self, at: At) {
+        let (is_broken, stays) = (self.containers[at].is_broken, 1000 + self.dice.roll(4000));
+        let uploads = self.broken == Some(Broken::UploadsAlone);
+        let process = self.process(at);
+        (process.app, process.is_alone) = (App::Runs, !uploads);
+        process.task = if uploads { Task::Replicate } else { Task::Alone };
+        let life = process.life;
+        self.later(1, Due::Commit { at, life });
+        if is_broken {
+            self.later(stays, Due::AppFails { at, life });
+        }
+    }
+
+    fn retreat(&mut self, at: At) -> Result<(), String> {
+        if self.broken == Some(Broken::StaysAlone) {
+            return self.tell(at, Event::Drained);
+        }
+        let takes = 100 + self.dice.roll(6000);
+        let process = self.process(at);
+        (process.app, process.task, process.is_alone) = (App::Stops, Task::Retreat, false);
+        let life = process.life;
+        self.later(takes, Due::AppStopped { at, life });
+        Ok(())
+    }
+
     fn drain(&mut self, at: At) -> Result<(), String> {
         let takes = 100 + self.dice.roll(6000);
         let leaves = self.broken == Some(Broken::LeavesTheApplication);
         let process = self.process(at);
         let life = process.life;
+        process.is_alone = false;
         if process.task != Task::Fenced {
             process.task = Task::Drain;
         }
@@ -149,12 +185,15 @@ impl World {
         let is_off = process.app == App::Off && process.in_flight.is_none();
         match process.task {
             Task::Drain if is_empty && is_off => self.tell(at, Event::Drained),
-            Task::Fenced if process.app == App::Off => self.tell(at, Event::Drained),
+            Task::Fenced | Task::Retreat if process.app == App::Off => {
+                process.task = if process.task == Task::Retreat { Task::None } else { process.task };
+                self.tell(at, Event::Drained)
+            }
             Task::Seal | Task::Replicate | Task::Drain => {
                 self.upload(at);
                 Ok(())
             }
-            Task::None | Task::Fenced => Ok(()),
+            Task::None | Task::Fenced | Task::Alone | Task::Retreat => Ok(()),
         }
     }
 
@@ -163,7 +202,8 @@ impl World {
         let (base, pending) = (disk.base, disk.pending.clone());
         let process = self.process(at);
         let is_seal = process.task == Task::Seal;
-        if process.in_flight.is_some() || !is_seal && (pending.is_empty() || process.task == Task::Fenced) {
+        let uploads_nothing = matches!(process.task, Task::Fenced | Task::Alone | Task::Retreat);
+        if process.in_flight.is_some() || !is_seal && (pending.is_empty() || uploads_nothing) {
             return;
         }
         if is_seal && !self.may_seal(at) {
@@ -172,7 +212,8 @@ impl World {
         }
         let process = self.process(at);
         process.serial += 1;
-        let rows = if is_seal { Vec::new() } else { pending };
+        // What was committed alone is the seal.
+        let rows = if is_seal && !process.is_alone { Vec::new() } else { pending };
         let batch = Arc::new(Batch { by: process.life, at, serial: process.serial, rows });
         process.in_flight = Some(batch.clone());
         self.send(at, Request::Append(base, batch));
@@ -209,7 +250,7 @@ impl World {
             }
             return self.go_on(at);
         }
-        if matches!(task, Task::Seal | Task::None) {
+        if matches!(task, Task::Seal | Task::None) && !self.process(at).is_alone {
             self.catch_up(at);
             return self.go_on(at);
         }

@@ -71,6 +71,8 @@ fn every_kind_of_change_happens_often() {
         ("stands by", 200),
         ("successor-ended", 100),
         ("successor-silent", 50),
+        ("alone", 50),
+        ("retreats", 20),
     ] {
         assert!(all.get(what).is_some_and(|count| *count >= least), "{what}: {all:?}");
     }

@@ -129,7 +129,8 @@ impl World {
         let container = &mut self.containers[at];
         let me = Identity { instance: container.instance.clone(), process: life.to_string() };
         let ms = Duration::from_millis;
-        let config = Config { me, wait: ms(WAIT_MS), look: ms(LOOK_MS), ttl: ms(TTL_MS) };
+        let may_be_alone = container.disk.base > 0;
+        let config = Config { me, wait: ms(WAIT_MS), look: ms(LOOK_MS), ttl: ms(TTL_MS), may_be_alone };
         let nothing = Claim {
             node: String::new(),
             instance: String::new(),
@@ -146,6 +147,7 @@ impl World {
             claim: Arc::new(nothing),
             app: App::Off,
             task: Task::None,
+            is_alone: false,
             in_flight: None,
             serial: 0,
             claimed_ms: None,

@@ -29,8 +29,13 @@ pub fn verdict(facts: &Facts, judged: &[Judged]) -> (Level, String) {
     };
     match (facts.phase, about) {
         (Phase::Running, about) => about,
+        (Phase::StandingBy, _) => (Level::Note, "Standing by: another instance has taken over.".into()),
+        (Phase::Draining, (level, sentence)) => {
+            (level.min(Level::Note), format!("Another instance takes over: the application is stopped. {sentence}"))
+        }
         (Phase::Stopping, (level, sentence)) => (level.min(Level::Note), format!("The program is ending. {sentence}")),
         (_, (Level::Problem, sentence)) => (Level::Problem, format!("The application is not started yet. {sentence}")),
+        (Phase::Waiting, _) => starting("another instance is to release its claim first"),
         (Phase::Restoring, _) => starting("databases are restored, or checked"),
         (Phase::Arming, _) => starting("replication begins"),
         (Phase::Migrating, (_, sentence)) => {

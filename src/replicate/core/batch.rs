@@ -8,6 +8,8 @@ use crate::ltx::Txid;
 pub enum BatchKind {
     /// What changed since the TXID before it.
     Delta,
+    /// Nothing has changed: it only takes the next TXID.
+    Seal,
     /// The whole database; the history leads up to it all the same.
     Image(ImageReason),
     /// The whole database, and no restore gets from what came before to it: it is followed by a
@@ -30,6 +32,7 @@ impl BatchKind {
     /// Of a batch that was compared with the bucket where that was called for.
     pub fn verified(batch: &Batch) -> BatchKind {
         match batch.image {
+            None if batch.is_seal => BatchKind::Seal,
             None => BatchKind::Delta,
             Some(reason) if reason.begins_anew() => BatchKind::Rebase(reason),
             Some(reason) => BatchKind::Image(reason),
@@ -37,7 +40,7 @@ impl BatchKind {
     }
 
     pub fn is_image(self) -> bool {
-        !matches!(self, BatchKind::Delta)
+        !matches!(self, BatchKind::Delta | BatchKind::Seal)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::batch::Queue;
+use super::seal::SealPermit;
 use super::start::{Seen, StartDone, StartOrder};
 use crate::db::{Obstacle, Reset};
 use crate::ltx::Txid;
@@ -53,6 +54,8 @@ pub enum Event {
     /// The same, and the caller waits until it is in the database file, too, and the WAL starts
     /// over.
     Checkpoint(SyncId, Instant),
+    /// Whether the next TXID may be created before it is sealed, from now on.
+    Permit(SealPermit),
     /// Length of the `-wal` file, while the lane of the database is lent to an upload.
     WalMeasured(u64),
 }
@@ -81,6 +84,8 @@ pub enum LocalDone {
     Glanced(Result<bool, Trouble>),
     /// Whether there was something to capture; it is in the queue.
     Captured(Result<bool, Trouble>),
+    /// Whether what seals the history is in the queue. `false`: the database has no page yet.
+    Sealing(Result<bool, Trouble>),
     /// WAL bytes that hold commits which are not captured.
     Followed(Result<u64, Trouble>),
     /// Captured commits were moved to local files if they had to be, and the WAL was reset if it
@@ -185,6 +190,8 @@ pub enum Effect {
     Maintain(bool),
     /// The application must stop, or not start at all.
     Fence,
+    /// The next TXID is in the bucket, and this process created it.
+    Sealed,
     /// The first replica is away: the mirrors may have the local files, from now on or not any
     /// more.
     ServeMirrors(bool),
@@ -204,6 +211,8 @@ pub enum LocalOrder {
     Start(StartOrder),
     Glance,
     Capture,
+    /// Capture; if nothing has changed, take the next TXID all the same.
+    Seal,
     /// Move the read transaction on, and checkpoint for the application.
     Follow,
     /// Let the application checkpoint again.

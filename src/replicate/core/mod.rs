@@ -36,6 +36,7 @@
 //!   examine.rs  the file was written to past SQLite
 //!   reopen.rs   it is opened anew after that, or because another one lies in its place
 //!               stream/idle.rs: nothing happens, and the connections are closed
+//!   seal.rs     the next TXID must be ours before the application is started
 //!   relief.rs   what keeps the WAL short
 //!   away.rs     what the mirrors get while the first replica is away
 //!   fence.rs    another writer owns the history
@@ -60,6 +61,7 @@ mod pace;
 mod plan;
 mod relief;
 mod reopen;
+mod seal;
 mod start;
 mod stream;
 mod sync;
@@ -89,6 +91,7 @@ pub use outage::Outage;
 pub use pace::Pace;
 pub use plan::Plan;
 use relief::{Lent, WalRelief};
+pub use seal::SealPermit;
 pub use start::{Answer, Aside, Begin, Question, Seen, StartDone, StartOrder};
 use stream::Streaming;
 use sync::Syncs;
@@ -126,6 +129,8 @@ pub struct Config {
     pub mirror_interval: Option<Duration>,
     /// The connections are closed when nothing has happened for so long.
     pub close_after: Option<Duration>,
+    /// The history is to be sealed, and whether it may be now.
+    pub seal: Option<SealPermit>,
     /// The file may be deleted while it is replicated; whoever orders the end has seen that then.
     pub may_vanish: bool,
 }
@@ -185,6 +190,7 @@ struct Common {
     away: Away,
     syncs: Syncs,
     checkpoints: Checkpoints,
+    permit: Option<SealPermit>,
 }
 
 pub struct Core {
@@ -210,6 +216,7 @@ impl Core {
             away: Away::new(now.instant),
             syncs: Syncs::default(),
             checkpoints: Checkpoints::default(),
+            permit: config.seal,
             config,
         };
         Core { common, state: State::Locating(Locating::begin()), wake_at: Some(now.instant) }
@@ -290,6 +297,7 @@ impl Common {
             }
             Event::Sync(id, by) => self.syncs.ask(*id, *by),
             Event::Checkpoint(id, by) => self.syncs.ask_first(*id, *by),
+            Event::Permit(permit) => self.permit = self.permit.and(Some(*permit)),
             Event::Finish(deadline) => self.finish = Finish::By(*deadline),
             Event::Local(done, lane) => {
                 (self.busy, self.lane) = (Busy::Free, *lane);

@@ -105,7 +105,7 @@ impl WalRelief {
             LocalOrder::Follow => (self.follow, self.is_behind) = (Follow::Since(now), false),
             LocalOrder::Relieve(relief) => (self.is_over_budget, self.last_relief) = (false, relief),
             // These let the application checkpoint again.
-            LocalOrder::Capture | LocalOrder::LetGo => self.follow = Follow::No,
+            LocalOrder::Capture | LocalOrder::Seal | LocalOrder::LetGo => self.follow = Follow::No,
             order if order.is_lent() => self.follow = Follow::No,
             _ => {}
         }

@@ -16,6 +16,7 @@ use super::event::{
 };
 use super::examine::Examination;
 use super::reopen::Reopening;
+use super::seal::{Seal, SealPermit};
 use super::start::{Begin, Seen};
 use super::{Common, Now, Pace, Plan, State};
 use crate::ltx::Txid;
@@ -55,6 +56,7 @@ pub(super) struct Streaming {
     wal: Wal,
     pace: Pace,
     examination: Examination,
+    seal: Seal,
 }
 
 impl Streaming {
@@ -67,6 +69,7 @@ impl Streaming {
             wal: Wal::Changed,
             pace: Pace::new(common.config.sync_interval),
             examination: Examination::default(),
+            seal: Seal::begin(common.permit, seen.end.max(common.lane.queue.files.map(|(_, last)| last))),
         };
         streaming.let_start(common, plan);
         streaming
@@ -76,12 +79,16 @@ impl Streaming {
         match event {
             Event::Woke => self.woke(),
             Event::Finish(_) => self.look_again(),
+            Event::Permit(SealPermit::Free) => {
+                self.seal = Seal::NotWanted;
+                self.let_start(common, plan);
+            }
             Event::Local(done, _) => return self.on_local(done, common, now, plan),
             Event::Remote(RemoteDone::Sent(sent)) => return self.on_sent(sent, common, now, plan),
             Event::Remote(RemoteDone::Proved(Ok(newest))) => return self.on_proved(newest, common, now, plan),
             Event::Remote(RemoteDone::Proved(Err(trouble))) => return self.on_trouble(trouble, common, now, plan),
             Event::Remote(RemoteDone::Looked(_)) | Event::Timer | Event::WalMeasured(_) => {}
-            Event::Sync(..) | Event::Checkpoint(..) => {}
+            Event::Sync(..) | Event::Checkpoint(..) | Event::Permit(_) => {}
         }
         None
     }
@@ -105,7 +112,9 @@ impl Streaming {
     fn on_local(&mut self, done: LocalDone, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
         match done {
             LocalDone::Glanced(Ok(is_ahead)) => self.glanced(is_ahead, common, now, plan),
-            LocalDone::Captured(Ok(found)) => self.captured(found, common, now, plan),
+            LocalDone::Captured(Ok(found)) => self.on_captured(found, common, now, plan),
+            LocalDone::Sealing(Ok(true)) => self.captured(true, common, now, plan),
+            LocalDone::Sealing(Ok(false)) => self.is_sealed(common, plan),
             LocalDone::Compared(Ok(())) => {
                 self.upload = Upload::Idle;
                 self.is_suspected = false;
@@ -135,15 +144,11 @@ impl Streaming {
                 self.upload = Upload::Reopening(Reopening::overwritten(why, now));
             }
             LocalDone::Sent(sent) => return self.on_sent(sent, common, now, plan),
-            LocalDone::Relieved(_) => {
-                if !common.lane.queue.is_empty() {
-                    plan.push(Effect::Report(Report::Noticed));
-                    report_captured(common, plan);
-                }
-                // What was not captured under the lock is captured now.
-                self.wal = Wal::Changed;
-            }
-            LocalDone::Glanced(Err(trouble)) | LocalDone::Captured(Err(trouble)) | LocalDone::Closed(Err(trouble)) => {
+            LocalDone::Relieved(_) => self.relieved(common, plan),
+            LocalDone::Glanced(Err(trouble))
+            | LocalDone::Captured(Err(trouble))
+            | LocalDone::Sealing(Err(trouble))
+            | LocalDone::Closed(Err(trouble)) => {
                 // Nothing is known of the WAL, and no event may come that asks for another look.
                 self.woke();
                 common.syncs.begin_again();
@@ -159,6 +164,23 @@ impl Streaming {
             LocalDone::Start(_) | LocalDone::Frozen(_) | LocalDone::Thawed | LocalDone::TailKept => {}
         }
         None
+    }
+
+    fn relieved(&mut self, common: &Common, plan: &mut Plan) {
+        if !common.lane.queue.is_empty() {
+            plan.push(Effect::Report(Report::Noticed));
+            report_captured(common, plan);
+        }
+        // What was not captured under the lock is captured now.
+        self.wal = Wal::Changed;
+    }
+
+    fn on_captured(&mut self, found: bool, common: &mut Common, now: Now, plan: &mut Plan) {
+        self.captured(found, common, now, plan);
+        // It has no page yet, and there is no history that others could continue.
+        if !found && !common.lane.has_position && self.confirmed.is_none() && self.seal.is_wanted() {
+            self.is_sealed(common, plan);
+        }
     }
 
     fn on_sent(
@@ -177,7 +199,10 @@ impl Streaming {
         self.proved_at = now.boot;
         plan.push(Effect::Report(Report::Confirmed(txid)));
         common.is_back(now, plan);
-        self.let_start(common, plan);
+        match self.seal.is_done_by(txid) {
+            true => self.is_sealed(common, plan),
+            false => self.let_start(common, plan),
+        }
         if let Wal::Quiet { .. } = self.wal {
             self.wal = Wal::Changed;
         }
@@ -228,8 +253,16 @@ impl Streaming {
     fn let_start(&self, common: &mut Common, plan: &mut Plan) {
         if !self.is_suspected {
             common.open_gate(plan);
-            plan.push(Effect::Maintain(true));
+            if !self.seal.is_wanted() {
+                plan.push(Effect::Maintain(true));
+            }
         }
+    }
+
+    fn is_sealed(&mut self, common: &mut Common, plan: &mut Plan) {
+        self.seal = Seal::NotWanted;
+        plan.push(Effect::Sealed);
+        self.let_start(common, plan);
     }
 
     pub fn plan(&mut self, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
@@ -248,6 +281,12 @@ impl Streaming {
             common.syncs.settle(&common.lane.queue, self.confirmed, plan);
         }
         let front = common.lane.queue.front();
+        if front.is_none() {
+            self.seal.nothing_waits(self.confirmed);
+        } else if common.finish.is_called_for() && self.seal.is_wanted() && common.permit == Some(SealPermit::No) {
+            let why = "another instance may hold the history, so nothing is uploaded from here";
+            return Some(State::Ended(common.unsynced(why.into())));
+        }
         match (&self.upload, front) {
             (_, Some(front)) if self.confirmed >= Some(front.txid()) && common.is_free() => {
                 common.order(LocalOrder::Drop(self.confirmed.unwrap_or(front.txid())), now, plan);
@@ -273,7 +312,9 @@ impl Streaming {
             Upload::Sending { since } => Some(since),
             _ => None,
         };
-        common.serve_mirrors(sending_since, now, plan);
+        if !self.seal.is_wanted() {
+            common.serve_mirrors(sending_since, now, plan);
+        }
         if self.is_held_up(common) {
             common.relieve(now, plan);
         }
@@ -289,6 +330,9 @@ impl Streaming {
 
     /// Sends the front of the queue, if that may begin now.
     fn send(&mut self, front: Front, common: &mut Common, now: Now, plan: &mut Plan) {
+        if !matches!(front, Front::Unverified(_)) && !common.may_create(self.seal, now) {
+            return;
+        }
         let is_old = now.boot.saturating_sub(self.proved_at) >= common.config.proof_lasts;
         if is_old && !matches!(self.upload, Upload::Proved) {
             self.upload = Upload::Proving;

@@ -154,6 +154,7 @@ mod tests {
                 final_retry_interval: ms(50),
                 proof_lasts: Duration::from_secs(150),
                 lifecycle: Some(policy()),
+                seal: None,
                 once: None,
                 clock: MACHINE,
             };

@@ -50,10 +50,14 @@ pub enum Broken {
     MissesWhatCameWhileClosed,
     /// Local files that a mirror has are merged, and get other numbers.
     MergesWhatMirrorsHave,
+    /// The history is said to be sealed although nothing was created.
+    SaysSealedTooEarly,
+    /// Objects are created without permission, before the history is sealed.
+    CreatesWithoutPermission,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 22] = [
+    pub const ALL: [Broken; 24] = [
         Broken::ConfirmsBeforeTheAnswer,
         Broken::ConfirmsFailures,
         Broken::NeverReadsBack,
@@ -76,5 +80,7 @@ impl Broken {
         Broken::KnowsTooEarly,
         Broken::MissesWhatCameWhileClosed,
         Broken::MergesWhatMirrorsHave,
+        Broken::SaysSealedTooEarly,
+        Broken::CreatesWithoutPermission,
     ];
 }

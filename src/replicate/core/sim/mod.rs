@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   world.rs   one clock, one queue of what is under way, the bucket, the nodes; kills, restarts, faults; world/opening.rs: a
-//!              process begins
+//!              process begins;
+//!              world/sealing.rs: whether it may create objects before it has sealed the history
 //!   bucket.rs  the bucket: objects by TXID, and every way in which a request can go wrong
 //!   node.rs    one node: its disk, its application, its opening and its core; carries effects out as the drivers do
 //!   mirror.rs  what a mirror gets while the bucket is away

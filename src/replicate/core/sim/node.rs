@@ -17,7 +17,7 @@ use super::oracle::Oracle;
 use crate::clock::Dice;
 use crate::db::ImageReason;
 use crate::ltx::Txid;
-use crate::replicate::core::{BatchKind, Core, Lane, Queue, Seen, Waiting};
+use crate::replicate::core::{BatchKind, Core, Lane, Queue, SealPermit, Seen, Waiting};
 use crate::state::SyncedTo;
 pub use opening::{Application, Starting};
 
@@ -117,6 +117,11 @@ pub struct Process {
     pub replaced: Option<Replaced>,
     /// The connections are closed, because nothing happened.
     pub closed: Option<SinceClosed>,
+    /// It is to seal the history: whether it may, and whether it has said that it did.
+    pub permit: Option<SealPermit>,
+    pub is_sealed: bool,
+    /// Batches with later numbers are its own.
+    pub first_serial: u64,
 }
 
 /// What has happened since the connections were closed.
@@ -204,7 +209,14 @@ impl Node {
     }
 
     /// The database is armed, by the process that began like this.
-    pub fn armed(&mut self, core: Core, is_new: bool, starting: &Starting, pinned_from_ms: u64) {
+    pub fn armed(
+        &mut self,
+        core: Core,
+        permit: Option<SealPermit>,
+        is_new: bool,
+        starting: &Starting,
+        pinned_from_ms: u64,
+    ) {
         let application = starting.application;
         self.life += 1;
         self.disk.was_cut_off = true;
@@ -226,6 +238,9 @@ impl Node {
             stopped_with: None,
             replaced: None,
             closed: None,
+            permit,
+            is_sealed: false,
+            first_serial: self.serial,
         });
     }
 

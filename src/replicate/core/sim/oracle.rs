@@ -48,6 +48,15 @@ impl Oracle {
         }
     }
 
+    /// The history is sealed: an object is there that this process made (I10).
+    pub fn sealed(&self, node: usize, first_serial: u64, bucket: &Bucket) -> Result<(), Violation> {
+        let is_own = |object: &Object| object.made_by.0 == node && object.made_by.1 > first_serial;
+        match bucket.objects.values().any(is_own) {
+            true => Ok(()),
+            false => Err(format!("node {node} has sealed the history, and no object is its own")),
+        }
+    }
+
     /// A local copy may go: the bucket has the very same (I2).
     pub fn is_safe(&self, batch: &Batch, bucket: &Bucket) -> Result<(), Violation> {
         match bucket.objects.get(&batch.txid) {

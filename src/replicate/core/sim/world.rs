@@ -5,6 +5,7 @@ mod effects;
 mod files;
 mod opening;
 mod requests;
+mod sealing;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::requests::{Answer, Request};
+use self::sealing::NO_COMMITS_MS;
 use super::broken::Broken;
 use super::bucket::{Bucket, Fate, Weather};
 use super::callers::Callers;
@@ -172,7 +174,7 @@ impl World {
     /// Something happens to the world.
     fn happen(&mut self) -> Result<(), Violation> {
         let node = usize::try_from(self.dice.roll(NODES as u64)).expect("small");
-        match self.dice.roll(20) {
+        match self.dice.roll(22) {
             0..3 => self.bucket.weather = Weather::Rough,
             3 => self.bucket.weather = Weather::Hanging,
             4 => self.bucket.weather = Weather::Down,
@@ -199,6 +201,7 @@ impl World {
                 this.busy_until = self.now_ms + (1 << self.dice.roll(17));
                 this.is_exclusive = self.dice.roll(2) == 0;
             }
+            20 | 21 => self.permission_changes(node)?,
             18 => self.copy_begins(node),
             19 => self.replace_running(node),
             15 => {
@@ -214,9 +217,10 @@ impl World {
     fn end_in_peace(&mut self) -> Result<(), Violation> {
         self.say(|| "peace".into());
         self.bucket.weather = Weather::Fine;
-        (self.reader_until, self.commit_every_ms) = (self.reader_until.min(self.now_ms), 1_000_000_000);
+        (self.reader_until, self.commit_every_ms) = (self.reader_until.min(self.now_ms), NO_COMMITS_MS);
         self.due.retain(|_, due| !matches!(due, Due::Commit { .. } | Due::EarlyCommit { .. }));
         self.nodes.iter_mut().for_each(|node| node.busy_until = node.busy_until.min(self.now_ms));
+        self.permit_all_to_seal()?;
         (0..NODES).try_for_each(|node| self.ask(node, PEACE_MS - 1000, true))?;
         self.go_on_for(PEACE_MS)?;
         for node in 0..NODES {
@@ -225,6 +229,7 @@ impl World {
             let Some(process) = &self.nodes[node].process else { continue };
             if process.is_open && !process.is_frozen {
                 self.oracle.synced(node, &self.nodes[node].disk.content, &self.bucket)?;
+                self.must_have_sealed(node)?;
             }
             self.stop(node);
         }

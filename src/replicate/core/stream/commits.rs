@@ -91,10 +91,17 @@ impl Streaming {
         }
     }
 
+    /// Everything is in the bucket, and none of it was made by this process.
+    fn is_to_be_sealed(&self, common: &Common, now: Now) -> bool {
+        let is_certain = !common.lane.is_overwritten && !self.is_suspected;
+        self.seal.is_wanted() && is_certain && common.may_create(self.seal, now)
+    }
+
     /// Nothing has happened for so long that the connections are better closed.
     fn is_to_be_closed(&self, since: Instant, common: &Common, now: Now, plan: &mut Plan) -> bool {
         let Lane { has_position, wal_frames, woken_reliably, is_overwritten, .. } = common.lane;
-        let may_be = has_position && wal_frames == 0 && woken_reliably && !is_overwritten && !self.is_suspected;
+        let is_settled = !is_overwritten && !self.is_suspected && !self.seal.is_wanted();
+        let may_be = has_position && wal_frames == 0 && woken_reliably && is_settled;
         may_be && common.config.close_after.is_some_and(|after| plan.is_due(since + after, now))
     }
 
@@ -135,6 +142,7 @@ impl Streaming {
                 self.wal = Wal::Glancing { quiet_since: None };
                 common.order(LocalOrder::Glance, now, plan);
             }
+            Wal::Quiet { .. } if self.is_to_be_sealed(common, now) => common.order(LocalOrder::Seal, now, plan),
             Wal::Quiet { since, .. } if self.is_to_be_closed(*since, common, now, plan) => {
                 self.wal = Wal::Closed(ClosedState::Closing { is_changed: false });
                 common.order(LocalOrder::Close, now, plan);

@@ -48,6 +48,7 @@ impl Rig {
             mirror_interval: None,
             close_after: None,
             may_vanish: false,
+            seal: None,
         };
         let start = Instant::now();
         let now = Now { instant: start, boot: Duration::ZERO };

@@ -26,6 +26,7 @@ async fn all_events(rig: &mut Rig) -> Vec<&'static str> {
             Event::Ready(_) => said.push("ready"),
             Event::Failed { .. } => said.push("failed"),
             Event::Exclusive { .. } => said.push("exclusive"),
+            Event::Sealed => said.push("sealed"),
             Event::Fenced => {
                 said.push("fenced");
                 return said;

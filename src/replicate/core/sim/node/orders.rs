@@ -27,6 +27,7 @@ impl Node {
             LocalOrder::OpenAgain => return Err("it is open".into()),
             LocalOrder::Glance => LocalDone::Glanced(Ok(self.is_ahead())),
             LocalOrder::Capture => LocalDone::Captured(Ok(self.capture(around))),
+            LocalOrder::Seal => LocalDone::Sealing(Ok(self.seal(around))),
             LocalOrder::Follow => LocalDone::Followed(Ok(self.backlog() as u64 * COMMIT_BYTES)),
             LocalOrder::LetGo => LocalDone::LetGo,
             LocalOrder::Relieve(relief) => LocalDone::Relieved(Ok(self.relieve(relief, around)?)),

@@ -72,6 +72,23 @@ impl Node {
         true
     }
 
+    pub(super) fn seal(&mut self, around: &mut Surroundings) -> bool {
+        if around.broken == Some(Broken::SaysSealedTooEarly) {
+            return false;
+        }
+        if self.capture(around) {
+            return true;
+        }
+        let Progress::Known(number, len) = self.process_mut().progress else { return false };
+        let content = self.disk.content.clone();
+        self.serial += 1;
+        let object = Object { base: Some(content.clone()), content, made_by: (self.number, self.serial) };
+        let process = self.process_mut();
+        process.progress = Progress::Known(number + 1, len);
+        process.batch = Some(Batch { txid: number + 1, kind: BatchKind::Seal, object, in_memory: true });
+        true
+    }
+
     pub(super) fn relieve(&mut self, relief: Relief, around: &mut Surroundings) -> Result<Reset, Violation> {
         self.put_doubt_back();
         let is_known = matches!(self.process_mut().progress, Progress::Known(..));

@@ -26,6 +26,7 @@ impl Node {
             LocalOrder::OpenAgain => LocalDone::OpenedAgain(Err(gone())),
             LocalOrder::Glance => LocalDone::Glanced(Err(gone())),
             LocalOrder::Capture => LocalDone::Captured(Err(gone())),
+            LocalOrder::Seal => LocalDone::Sealing(Err(gone())),
             LocalOrder::Spill => LocalDone::Spilled(Err(gone())),
             LocalOrder::BeginAnew(_) => LocalDone::BegunAnew(Err(gone())),
             LocalOrder::Follow => LocalDone::Followed(Ok(0)),

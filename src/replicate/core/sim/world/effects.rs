@@ -62,6 +62,7 @@ impl World {
                 self.lent_with[node] = self.nodes[node].backlog() as u64;
             }
         }
+        self.must_be_permitted(node, &effect)?;
         match effect {
             Effect::Local(LocalOrder::Start(step @ (StartOrder::Ask(_) | StartOrder::SetAside(_)))) => {
                 self.request(node, Request::Start(step));
@@ -85,16 +86,12 @@ impl World {
                 let batch = batch.ok_or_else(|| format!("TXID {txid} is not what has to be sent next"))?;
                 self.request(node, Request::Create(Box::new(batch)));
             }
+            Effect::Sealed => self.is_sealed(node)?,
             Effect::Interrupt => self.interrupt(node),
             Effect::MeasureWal => self.later(0, Due::Measured { node, life }),
             Effect::ServeMirrors(is_served) => self.nodes[node].serve_mirror(is_served),
             Effect::Open => self.open(node),
-            Effect::Fence => {
-                if self.broken != Some(Broken::IgnoresTheFence) {
-                    self.stop(node);
-                }
-                self.fenced_at[node] = Some(self.now_ms);
-            }
+            Effect::Fence => self.fence(node),
             // Where callers are told too early, they do not wait any more.
             Effect::Synced(id, answer) if self.callers.of(node).contains(&id) || self.broken.is_none() => {
                 self.answered(node, id, &answer)?;
@@ -137,6 +134,14 @@ impl World {
         // Of a file that was replaced no other commits are left.
         let in_file = if wal_from < node.disk.content.len() { wal_from } else { usize::MAX };
         self.callers.answered(id, answer, self.now_ms, &self.bucket, &self.oracle, in_file)
+    }
+
+    /// The application is told to stop.
+    fn fence(&mut self, node: usize) {
+        if self.broken != Some(Broken::IgnoresTheFence) {
+            self.stop(node);
+        }
+        self.fenced_at[node] = Some(self.now_ms);
     }
 
     /// The application starts, unless it has.

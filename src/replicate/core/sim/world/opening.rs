@@ -136,6 +136,10 @@ impl World {
     /// The opening hands over to the core.
     fn armed(&mut self, node: usize, armed: Armed<()>) -> Result<(), Violation> {
         let Some(starting) = self.nodes[node].starting.take() else { return Ok(()) };
+        let permit = match self.dice.roll(2) {
+            0 => None,
+            _ => Some(self.permit()),
+        };
         let config = CoreConfig {
             monitor_interval: Duration::from_secs(1),
             checkpoint_interval: Duration::from_millis([300, 60_000][self.dice.roll(2) as usize]),
@@ -149,6 +153,7 @@ impl World {
             mirror_interval: (node == 0).then_some(Duration::from_secs(1)),
             close_after: [None, Some(Duration::from_millis(200))][self.dice.roll(2) as usize],
             may_vanish: false,
+            seal: permit,
         };
         let disk = &self.nodes[node].disk;
         let (was_cut_off, is_known) = (disk.was_cut_off, disk.is_known);
@@ -157,7 +162,7 @@ impl World {
         let core = Core::new(config, self.dice.roll(1 << 30), lane, known, self.now());
         let late = if self.broken == Some(Broken::PinsTheWalLater) { PINNED_LATE_MS } else { 0 };
         let deadline_ms = starting.deadline_ms;
-        self.nodes[node].armed(core, armed.is_new, &starting, self.now_ms + late);
+        self.nodes[node].armed(core, permit, armed.is_new, &starting, self.now_ms + late);
         (self.deadlines[node], self.fenced_at[node]) = (deadline_ms, None);
         let life = self.nodes[node].life;
         if starting.has_asked_bucket {
