@@ -25,7 +25,7 @@ use super::error::StepError;
 use super::governor::Governor;
 use super::kept_files::KeptFiles;
 use super::lifecycle::{Lifecycle, Shipped};
-use super::local::{Done, LocalSide, trouble};
+use super::local::{Done, LocalSide, Noted, trouble};
 use super::look::{End, LedBy, Seen};
 use super::mailbox::{Request, SnapshotError, SyncReply, next_permit};
 use super::mirror::{Mirror, Mirrors, look_at_all};
@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::db::Watch;
 use crate::ltx::Txid;
 use crate::remote::Remote;
-use crate::state::{LastSynced, SyncedTo};
+use crate::state::SyncedTo;
 use crate::status::StatusWriter;
 
 /// What is in the first replica is safe: at the end a mirror gets so much time to follow.
@@ -105,17 +105,6 @@ impl FirstLook {
 
 async fn look(settings: Arc<Settings>, remote: Remote, mirrors: Vec<Mirror>) -> Arrived {
     Arrived::Looked(look_at_all(&settings, &remote, &mirrors).await.map(Box::new))
-}
-
-/// What was noted beside the database when it was opened.
-pub(super) struct Noted {
-    pub last_synced: LastSynced,
-    /// `millstream reset` was called for this very file.
-    pub is_reset: bool,
-    /// It is the file that was replicated before.
-    pub is_known: bool,
-    /// The database did not exist when we started: it continues no history.
-    pub is_new: bool,
 }
 
 impl Driver {

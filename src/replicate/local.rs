@@ -27,7 +27,7 @@ use crate::db::{Db, DbError};
 use crate::fsx::FsError;
 use crate::ltx::Txid;
 use crate::remote::Remote;
-use crate::state::{FileAttributes, LeftFile, LocalState, ReplicaState, SyncedTo};
+use crate::state::{FileAttributes, LastSynced, LeftFile, LocalState, ReplicaState, SyncedTo};
 
 pub(super) struct LocalSide {
     pub settings: Arc<Settings>,
@@ -42,6 +42,17 @@ pub(super) struct LocalSide {
     pub confirmed: Option<Txid>,
     /// The database cannot be proved to continue the history.
     pub doubt: DoubtState,
+}
+
+/// What was noted beside the database when it was opened.
+pub(super) struct Noted {
+    pub last_synced: LastSynced,
+    /// `millstream reset` was called for this very file.
+    pub is_reset: bool,
+    /// It is the file that was replicated before.
+    pub is_known: bool,
+    /// The database did not exist when we started: it continues no history.
+    pub is_new: bool,
 }
 
 /// What an order came to.
