@@ -166,8 +166,8 @@ impl Remote {
         Ok(Listing::parse(self.layout, listed))
     }
 
-    /// As [`Remote::listing`], and what Litestream 0.3 left, which takes a second LIST where its files are in
-    /// another place.
+    /// As [`Remote::listing`], and what Litestream 0.3 left, which takes a second LIST where its
+    /// files are in another place.
     pub async fn listing_with_old(&self) -> Result<Listing, StoreError> {
         let mut listing = self.listing().await?;
         if let Some(old) = &self.old {

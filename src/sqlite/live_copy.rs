@@ -59,7 +59,8 @@ impl LiveCopy {
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
             conn.execute("ATTACH ?1 AS copy", [uri(path, false) + "?mode=rw"])?;
-            // A commit that was told must survive a power loss: what is installed next builds on it.
+            // A commit that was told must survive a power loss: what is installed next builds on
+            // it.
             conn.execute_batch(
                 "PRAGMA copy.synchronous=FULL; PRAGMA writable_schema=ON; PRAGMA copy.cache_size=-4096",
             )?;

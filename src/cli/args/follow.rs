@@ -36,7 +36,7 @@ const FOLLOW: Page = Page {
     ],
 };
 
-/// Keeps a copy of a database at the newest state of its replica, for programs that read it
+/// Keeps a copy of a database at its newest state, for programs that read it
 #[derive(Debug, Args)]
 #[command(
     args_override_self = true,

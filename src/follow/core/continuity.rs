@@ -48,8 +48,8 @@ mod tests {
         Txid::new(number).expect("not zero")
     }
 
-    /// Which files are asked, and whether they contradict. A file's time is ten times its last TXID, and
-    /// `shift` more.
+    /// Which files are asked, and whether they contradict. A file's time is ten times its last
+    /// TXID, and `shift` more.
     fn judged(files: &[(u8, u64, u64)], shift: i64) -> (Vec<u64>, bool) {
         let listed = |&(level, min, max): &(u8, u64, u64)| {
             let name = Layout::S3.key(Level::new(level).expect("a level"), txid(min), txid(max)).to_string();
