@@ -241,7 +241,7 @@ async fn install_files(
         Ok(merged) => merged,
         Err(trouble) => return Done::with(Event::Installed(Err(trouble), Grip::Held), Some(open)),
     };
-    let (open, installed) = blocking(move || {
+    let (open, installed, grip) = blocking(move || {
         let states = match open.base {
             Base::State(state) => vec![state],
             Base::Unknown { .. } => Vec::new(),
@@ -250,26 +250,29 @@ async fn install_files(
         let installed = install(&open.live, open.base, merged, note);
         if let Ok((state, _)) = &installed {
             open.base = Base::State(*state);
+        }
+        // Before anything else: until then other programs can write.
+        let (open, grip) = match &installed {
+            Err(InstallError::Copy(_)) => (None, Grip::Closed),
+            _ => held_again(open),
+        };
+        if let Ok((state, _)) = &installed {
             settle(&place, *state);
         }
-        (open, installed)
+        (open, installed, grip)
     })
     .await;
-    let trouble = match installed {
+    let done = match installed {
         Ok((CopyState { txid, timestamp_ms, .. }, pages)) => {
-            let position = Position { txid, timestamp_ms };
-            return held_again(Ok(Installed { position, pages }), open).await;
+            Ok(Installed { position: Position { txid, timestamp_ms }, pages })
         }
-        Err(InstallError::Copy(error)) => {
-            blocking(move || drop(open)).await;
-            return Done::of(Event::Installed(Err(of_sqlite(error)), Grip::Closed));
-        }
-        Err(InstallError::Source(error)) => files::explain(remote, &files, error, cancel).await,
-        Err(error @ InstallError::Incomplete { .. }) => Trouble::Incomplete(error.to_string()),
-        Err(error @ InstallError::OtherPageSize { .. }) => Trouble::OtherPageSize(error.to_string()),
-        Err(InstallError::Note(error)) => Trouble::Passing(error.to_string()),
+        Err(InstallError::Copy(error)) => Err(of_sqlite(error)),
+        Err(InstallError::Source(error)) => Err(files::explain(remote, &files, error, cancel).await),
+        Err(error @ InstallError::Incomplete { .. }) => Err(Trouble::Incomplete(error.to_string())),
+        Err(error @ InstallError::OtherPageSize { .. }) => Err(Trouble::OtherPageSize(error.to_string())),
+        Err(InstallError::Note(error)) => Err(Trouble::Passing(error.to_string())),
     };
-    held_again(Err(trouble), open).await
+    Done::with(Event::Installed(done, grip), open)
 }
 
 /// What is only told: neither is needed after a crash.
@@ -287,13 +290,12 @@ fn tell(place: &Place, txid: Txid) {
 }
 
 /// Ends the transaction, if it was not committed, and takes the lock again at once.
-async fn held_again(done: Result<Installed, Trouble>, mut open: Open) -> Done {
-    blocking(move || match open.live.roll_back().and_then(|()| grip(&mut open)) {
-        Ok(grip) => Done::with(Event::Installed(done, grip), Some(open)),
+fn held_again(mut open: Open) -> (Option<Open>, Grip) {
+    match open.live.roll_back().and_then(|()| grip(&mut open)) {
+        Ok(grip) => (Some(open), grip),
         Err(error) => {
             tracing::debug!("{error}");
-            Done::of(Event::Installed(done, Grip::Closed))
+            (None, Grip::Closed)
         }
-    })
-    .await
+    }
 }

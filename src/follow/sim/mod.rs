@@ -39,7 +39,7 @@ fn trace(seed: u64) -> String {
 
 #[test]
 fn thousands_of_histories_hold() {
-    all_hold(seeds(3_000), "scripts/simulate follow", |seed| simulate(seed, None), trace);
+    all_hold(seeds(2_000), "scripts/simulate follow", |seed| simulate(seed, None), trace);
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn every_kind_of_change_happens_often() {
     println!("{all:?}");
     for (what, least) in [
         ("restores", 1000),
-        ("installs", 10_000),
-        ("installs of whole images", 1000),
+        ("installs", 4000),
+        ("installs of whole images", 600),
         ("kills in an install", 200),
         ("foreign writes", 500),
         ("other histories", 200),
