@@ -1,6 +1,7 @@
 //! Gathers the facts for each request from the fleet, the proofs and the files.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -55,6 +56,7 @@ impl Source for Gather {
         proved.iter().for_each(|proved| by_path.entry(&proved.path).or_default().push(proved));
         let of = |view: &DatabaseView| by_path.get(view.path.as_path()).map_or(&[][..], Vec::as_slice);
         let mut databases: Vec<DatabaseFacts> = views.iter().map(|view| database(view, of(view), now)).collect();
+        databases.iter_mut().for_each(|database| database.state = in_phase(take(&mut database.state), phase));
         let (operations, requests) = traffic(&views);
         let now_ms = self.clock.unix_ms();
         let up_ms = now_ms.saturating_sub(self.started_at_ms);
@@ -85,6 +87,14 @@ impl Source for Gather {
         });
         let recorded = recorded.into_iter().chain(std::iter::repeat_with(Recorded::default));
         measured.await.into_iter().zip(recorded).collect()
+    }
+}
+
+/// A replication that is ended because another process has the claim goes on when that one ends.
+fn in_phase(state: State, phase: Phase) -> State {
+    match (state, phase) {
+        (State::Stopped, Phase::Waiting | Phase::StandingBy) => State::Standby,
+        (state, _) => state,
     }
 }
 
@@ -213,6 +223,15 @@ mod tests {
         assert_eq!(of(Ready::Standby, false), State::Standby);
         assert_eq!(of(Ready::Standby, true), State::Replicating, "it has taken over");
         assert_eq!(state(&view(fleet::State::Fenced, true, &traffic)), State::Fenced);
+    }
+
+    #[test]
+    fn who_stands_by_was_not_stopped_by_a_command() {
+        for phase in [Phase::Waiting, Phase::StandingBy] {
+            assert_eq!(in_phase(State::Stopped, phase), State::Standby);
+            assert_eq!(in_phase(State::Fenced, phase), State::Fenced);
+        }
+        assert_eq!(in_phase(State::Stopped, Phase::Running), State::Stopped);
     }
 
     #[test]
