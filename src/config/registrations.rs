@@ -4,15 +4,15 @@
 //! It holds a list like `dbs:`, as JSON, which is YAML: a human may read it, and move an entry to
 //! the configuration. Every command that reads the configuration reads it as well.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::fsx::{self, Context};
 
-/// It may name stores and tenants.
-const MODE: u32 = 0o600;
+/// As a configuration file has it: whoever reads the one reads the other, and no key is in either.
+const MODE: u32 = 0o644;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrationsFile(PathBuf);
@@ -97,7 +97,8 @@ impl RegistrationsFile {
 
     /// Whoever reads sees the old list or the new one, after a power loss too.
     fn write(&self, content: &Content) -> fsx::Result<()> {
-        let text = serde_json::to_string_pretty(content).expect("paths that came as JSON") + "\n";
+        // A path that is not UTF-8 cannot be written.
+        let text = serde_json::to_string_pretty(content).map_err(io::Error::from).on("write", &self.0)? + "\n";
         let temporary = fsx::with_suffix(&self.0, ".new");
         fsx::remove_file_if_exists(&temporary)?;
         let mut file = fsx::create_new(&temporary, MODE)?;
@@ -110,6 +111,7 @@ impl RegistrationsFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::PermissionsExt;
 
     use super::super::{Options, Sources};
@@ -149,7 +151,7 @@ mod tests {
         file.remove(&dir.join("c.db")).expect("noted");
         assert_eq!(loaded(dir).expect("valid"), ["a.db s3://b/a", "b.db s3://b/elsewhere"]);
         let mode = std::fs::metadata(dir.join("registered.json")).expect("there").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(mode & 0o777 & !0o644, 0);
         // An entry may be moved to the configuration as it is.
         let text = std::fs::read_to_string(dir.join("registered.json")).expect("read");
         super::super::yaml::parse("f", &text).expect("YAML of the configuration");
@@ -171,5 +173,10 @@ mod tests {
         }
         let file = RegistrationsFile::at(dir.join("missing/registered.json"));
         assert!(file.add(Path::new("/x/b.db"), "s3://b/b").expect_err("no directory").contains("cannot write"));
+        std::fs::remove_file(dir.join("registered.json")).expect("remove");
+        let file = RegistrationsFile::at(dir.join("registered.json"));
+        let strange = Path::new(std::ffi::OsStr::from_bytes(b"/x/\xff.db"));
+        assert!(file.add(strange, "s3://b/b").expect_err("not UTF-8").contains("cannot write"));
+        assert!(!dir.join("registered.json").exists());
     }
 }
