@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fsx::{self, Context};
 
-/// As a configuration file has it: whoever reads the one reads the other, and no key is in either.
+/// As a configuration file has it, since every command reads both. No key is written to it.
 const MODE: u32 = 0o644;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
