@@ -51,7 +51,7 @@ pub use doctor::{Doctor, Explain};
 pub use follow::Follow;
 pub use health::Health;
 pub use life::{LifeFlags, Replicate, Run};
-pub use look::{Levels, Ltx, Points};
+pub use look::{Levels, Look, Ltx, Points};
 pub use mark::Mark;
 pub use reset::Reset;
 pub use restore::{IntegrityCheck, Restore};

@@ -172,8 +172,9 @@ fn preview(path: &str, asking: &Asking, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  timeout: {}s\nNo unregister request was sent.", asking.long().as_secs())
 }
 
+/// What was done with a database, up to this TXID.
 #[derive(Serialize)]
-struct SnapshotResult {
+struct DoneUpTo {
     db_path: String,
     txid: u64,
     socket: String,
@@ -182,25 +183,19 @@ struct SnapshotResult {
 pub async fn snapshot(command: Snapshot) -> Result<u8, Failure> {
     let answer = client(&command.asking, command.asking.long()).snapshot(path(&command.operand)?).await;
     let made = answer.map_err(|error| failure("snapshot", error))?;
-    let result = SnapshotResult { db_path: made.path, txid: made.txid, socket: socket(&command.asking) };
-    show(command.asking.json, &result, |out| {
-        writeln!(out, "db_path: {}\ntxid: {}\nsocket: {}", result.db_path, result.txid, result.socket)
-    })
-}
-
-#[derive(Serialize)]
-struct CheckpointResult {
-    db_path: String,
-    txid: u64,
-    socket: String,
+    show_done(&command.asking, made.path, made.txid)
 }
 
 pub async fn checkpoint(command: Checkpoint) -> Result<u8, Failure> {
     let answer = client(&command.asking, command.asking.long()).checkpoint(path(&command.operand)?).await;
     let done = answer.map_err(|error| failure("checkpoint", error))?;
-    let result = CheckpointResult { db_path: done.path, txid: done.txid, socket: socket(&command.asking) };
-    show(command.asking.json, &result, |out| {
-        writeln!(out, "db_path: {}\ntxid: {}\nsocket: {}", result.db_path, result.txid, result.socket)
+    show_done(&command.asking, done.path, done.txid)
+}
+
+fn show_done(asking: &Asking, db_path: String, txid: u64) -> Result<u8, Failure> {
+    let done = DoneUpTo { db_path, txid, socket: socket(asking) };
+    show(asking.json, &done, |out| {
+        writeln!(out, "db_path: {}\ntxid: {}\nsocket: {}", done.db_path, done.txid, done.socket)
     })
 }
 

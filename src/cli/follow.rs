@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use serde_json::json;
 
-use super::args::{Follow, Restore};
+use super::args::{Follow, Look, Restore};
 use super::destination::Destination;
 use super::source::{Source, picked};
 use super::{Environment, install, logger, replica_at, variable};
@@ -16,7 +16,7 @@ use crate::fsx;
 use crate::remote::Remote;
 use crate::restore::{self as restoring, FileOwner, Request, Target};
 use crate::run::exit::{BACKUP, CANNOT_WRITE, CONFIG, DENIED, Failure, UNAVAILABLE, USAGE};
-use crate::run::{backups, connect, restore_failure, unless_signalled};
+use crate::run::{backups, cancelling, connect, restore_failure, unless_signalled};
 use crate::sqlite::{Presence, look_at_file};
 use crate::state::Lock;
 use crate::supervise::Signals;
@@ -45,14 +45,8 @@ pub async fn follow(command: Follow) -> Result<u8, Failure> {
             Following::of_url(&url, output)?
         }
         Source::Database(path) => {
-            let environment = Environment::of_process()?;
-            let sources = command.sources(&variable, environment.cwd.clone());
-            let path = sources.absolute(&path).map_err(|error| Failure::new(CONFIG, error))?;
-            let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
-            start_logging(Some(&loaded.options));
-            loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            let database = loaded.database(&path).map_err(|error| Failure::new(CONFIG, error))?;
-            Following::of_database(&database, command.look.replica(), output, &loaded.options)?
+            let (database, options) = configured(&command.look, &path, start_logging)?;
+            Following::of_database(&database, command.look.replica(), output, &options)?
         }
     };
     let order = following.order(Request::new(output), command.interval, command.force)?;
@@ -63,22 +57,16 @@ pub async fn follow(command: Follow) -> Result<u8, Failure> {
 /// `restore -f`: what is restored is followed. `source` is what the command line says of it.
 pub async fn restore_and_follow(command: &Restore, signals: &mut Signals) -> Result<u8, Failure> {
     let output = command.output.clone();
-    let start_logging = |options| super::restore::start_logging(command, options);
+    let start_logging = |options: Option<&Options>| super::restore::start_logging(command, options);
     let following = match command.source() {
         Source::Url(url) => {
             start_logging(None);
             Following::of_url(&url, output.as_deref().unwrap_or(Path::new("")))?
         }
         Source::Database(path) => {
-            let environment = Environment::of_process()?;
-            let sources = command.sources(&variable, environment.cwd.clone());
-            let path = sources.absolute(&path).map_err(|error| Failure::new(CONFIG, error))?;
-            let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
-            start_logging(Some(&loaded.options));
-            loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            let database = loaded.database(&path).map_err(|error| Failure::new(CONFIG, error))?;
+            let (database, options) = configured(&command.look, &path, start_logging)?;
             let output = output.unwrap_or_else(|| database.path.clone());
-            Following::of_database(&database, command.look.replica(), &output, &loaded.options)?
+            Following::of_database(&database, command.look.replica(), &output, &options)?
         }
     };
     if command.if_db_not_exists && following.is_there()? {
@@ -108,6 +96,21 @@ pub async fn restore_and_follow(command: &Restore, signals: &mut Signals) -> Res
         _ => {}
     }
     code(&end)
+}
+
+/// The database of the configuration at this path, with all of what is configured.
+fn configured(
+    look: &Look,
+    path: &Path,
+    start_logging: impl FnOnce(Option<&Options>),
+) -> Result<(Database, Options), Failure> {
+    let environment = Environment::of_process()?;
+    let config = |error| Failure::new(CONFIG, error);
+    let path = look.sources(&variable, environment.cwd.clone()).absolute(path).map_err(config)?;
+    let loaded = environment.load(|env, cwd| look.sources(env, cwd))?;
+    start_logging(Some(&loaded.options));
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    Ok((loaded.database(&path).map_err(config)?, loaded.options))
 }
 
 impl Following {
@@ -173,7 +176,7 @@ impl Following {
         tokio::pin!(follower);
         Ok(tokio::select! {
             biased;
-            () = told_to_end(signals) => {
+            _ = cancelling(signals) => {
                 cancel.cancel();
                 follower.await
             }
@@ -209,15 +212,6 @@ fn refuse_configured(copy: &Path, options: &Options) -> Result<(), Failure> {
         true => {
             let why = "is a database that the configuration replicates: name another file for its copy with -o";
             Err(Failure::new(CONFIG, anyhow!("{} {why}", copy.display())))
-        }
-    }
-}
-
-async fn told_to_end(signals: &mut Signals) {
-    loop {
-        let signal = signals.recv().await;
-        if signal.cancels_start() && Signals::heeds(signal) {
-            return;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the simulations share: which seeds are run, and how a failing one is told.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::Range;
 
@@ -27,6 +28,19 @@ pub fn all_hold(
         if let Err(what) = simulate(seed) {
             panic!("seed {seed}: {what}; {command} {seed} prints what happened");
         }
+    }
+}
+
+/// Fails unless a thousand seeds do each of these things as often as that: a simulation in which
+/// nothing happens shows nothing.
+pub fn each_happens(least: &[(&str, u32)], counts: impl Fn(u64) -> BTreeMap<&'static str, u32>) {
+    let mut all = BTreeMap::new();
+    for (what, count) in (0..1000).flat_map(counts) {
+        *all.entry(what).or_insert(0) += count;
+    }
+    println!("{all:?}");
+    for (what, least) in least {
+        assert!(all.get(what).is_some_and(|count| count >= least), "{what}: {all:?}");
     }
 }
 

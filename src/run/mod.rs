@@ -89,7 +89,7 @@ use prepare::Line;
 use register::Registry;
 pub use restore_missing::{Recovery, Waiting, announce_progress, prepare_newest, restore_failure, restore_newest};
 use term::{Over, Terms};
-pub use told::unless_signalled;
+pub use told::{cancelling, unless_signalled};
 use turn::{Assignment, Called, Turn};
 
 /// Which databases are restored when they are missing.
