@@ -20,7 +20,7 @@ const ROWS: &[&[&str]] = &[
     &["db", "state", "remote", "status", "directory"],
     &["sqlite", "ltx", "store", "supervise"],
     &["fuzz"],
-    &["page", "fsx", "clock", "figures"],
+    &["page", "fsx", "clock", "figures", "primary"],
 ];
 
 /// Unit tests may build their world from any room below this one.
