@@ -24,6 +24,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
+use crate::figures;
 use crate::ltx::Txid;
 use crate::remote::{Created, LtxObject, Mark, Remote};
 use crate::restore::{Found, RestoreError, Target, nothing_in, plan as planned, refuse_rival};
@@ -154,7 +155,8 @@ fn announce(from: &Remote, to: &Remote, order: Order, plan: &CopyPlan) {
     let (files, bytes, from, to) = (plan.files.len(), plan.bytes(), from.address(), to.address());
     let again = if order.history { "the same command".to_owned() } else { format!("-txid {}", plan.txid) };
     tracing::info!(
-        "copying {files} files with {bytes} bytes from {from} to {to}; if it is interrupted, {again} goes on with it"
+        "copying {} with {bytes} bytes from {from} to {to}; if it is interrupted, {again} goes on with it",
+        figures::count(files, "file")
     );
 }
 

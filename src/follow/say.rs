@@ -1,5 +1,6 @@
 //! What the core tells, in words.
 
+use crate::figures;
 use std::path::Path;
 
 use super::core::{Doubt, Notice, Position};
@@ -12,8 +13,10 @@ pub fn say(notice: &Notice, copy: &Path, address: &str) {
         Notice::Progress { position, installs, pages } => {
             tracing::info!(
                 db,
-                "is at {}: {installs} installs with {pages} pages since the last line",
-                shown(*position)
+                "is at {}: {} with {} since the last line",
+                shown(*position),
+                figures::count(*installs, "install"),
+                figures::count(*pages, "page")
             );
         }
         Notice::Overtaken { from, to } => tracing::warn!(
@@ -24,7 +27,12 @@ pub fn say(notice: &Notice, copy: &Path, address: &str) {
             tracing::warn!(db, "{}; comparing it with {address} and installing the difference", why(doubt))
         }
         Notice::Healed { position, pages } => {
-            tracing::info!(db, "healed, and now at {}: {pages} pages were different", shown(*position));
+            tracing::info!(
+                db,
+                "healed, and now at {}, after a difference of {}",
+                shown(*position),
+                figures::count(*pages, "page")
+            );
         }
         Notice::ForeignWrite { count } => tracing::error!(
             db,

@@ -5,6 +5,7 @@
 //! strictest: is every commit in every replica, and is none of them known to be damaged? Only then
 //! a heartbeat is sent.
 
+use crate::figures;
 use std::time::Duration;
 
 use super::facts::{DatabaseFacts, Facts, Phase, ReplicaFacts, State};
@@ -39,7 +40,7 @@ pub fn readiness(facts: &Facts) -> Readiness {
         text.push_str(&format!("{}: {why}\n", one_line(&database.path)));
     }
     if worth.len() > NAMED_MAX {
-        text.push_str(&format!("and {} more databases\n", worth.len() - NAMED_MAX));
+        text.push_str(&format!("and {}\n", figures::count(worth.len() - NAMED_MAX, "more database")));
     }
     match (databases.len(), databases.len() - worth.len()) {
         (0, _) | (_, 0) => {}
@@ -132,7 +133,7 @@ pub fn in_a_line(facts: &Facts) -> String {
     match (facts.databases.len(), worth.is_empty()) {
         (_, false) => format!("{}: {}", if is_ready { "running" } else { "NOT READY" }, worth.join("; ")),
         (1, true) => "running, 1 database is replicated".into(),
-        (count, true) => format!("running, {count} databases are replicated"),
+        (number, true) => format!("running, {number} databases are replicated"),
     }
 }
 

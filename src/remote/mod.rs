@@ -65,6 +65,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::clock::{Clock, MACHINE};
+use crate::figures;
 use crate::ltx::{Header, Txid};
 use crate::store::{Body, Key, Limit, Put, Store, StoreError, Throttled};
 
@@ -203,8 +204,9 @@ impl Remote {
             }
             OtherLayout::Aside { objects, newest } => tracing::warn!(
                 "{address} holds a second history in the layout of another kind of store, up to TXID {}: not used \
-                 ({objects} objects such as {})",
+                 ({} such as {})",
                 newest.max_txid,
+                figures::count(*objects, "object"),
                 newest.name
             ),
         }

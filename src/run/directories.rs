@@ -10,6 +10,7 @@ use super::connect::{open, store_failure};
 use super::exit::{CANNOT_WRITE, CONFIG, Failure};
 use super::{Job, Restoring};
 use crate::config::{Directory, Places, Replica};
+use crate::figures;
 use crate::replicate::blocking;
 use crate::store::StoreError;
 use crate::store::s3::Clients;
@@ -69,8 +70,9 @@ pub async fn take_in_missing(job: &mut Job, failed_before: &[(PathBuf, Failure)]
         }
         if count > 0 {
             tracing::info!(
-                "{}: {count} databases have a backup and are missing here: restoring them",
-                directory.root().display()
+                "{}: restoring {}, because a backup is there and the file is not",
+                directory.root().display(),
+                figures::count(count, "database")
             );
         }
     }

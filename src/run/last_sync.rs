@@ -7,6 +7,7 @@ use super::Budget;
 use super::exit::{self, CANNOT_WRITE, Course};
 use super::told::{cancelling, is_cancel};
 use crate::clock::MACHINE;
+use crate::figures;
 use crate::fleet::{DatabaseView, FleetHandle};
 use crate::replicate::Ended;
 use crate::status::{Refusals, Status};
@@ -35,7 +36,11 @@ pub async fn final_sync(
         tracing::info!("final sync: the oldest commit to ship is {age:.1?} old");
     }
     for Refusals { objects, since } in statuses.iter().filter_map(|status| status.refusals) {
-        tracing::warn!("{objects} expired objects could not be deleted for {:.0?}", MACHINE.instant() - since);
+        tracing::warn!(
+            "{} could not be deleted for {:.0?}",
+            figures::count(objects, "expired object"),
+            MACHINE.instant() - since
+        );
     }
     match afterwards {
         Afterwards::End => fleet.finish_by(deadline).await,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Job;
 use super::exit::Failure;
 use crate::config::OnDatabaseFailure;
+use crate::figures;
 
 /// The databases that could not be made ready so far.
 pub struct LeftOut {
@@ -57,13 +58,14 @@ impl LeftOut {
         let which = if sentence.contains(&shown) { String::new() } else { format!("{shown}: ") };
         let others = match more {
             0 => String::new(),
-            more => format!(" (and {more} more databases cannot be made ready)"),
+            more => format!(" (and {} cannot be made ready)", figures::count(more, "more database")),
         };
         let becomes = match self.goes_on {
             true => String::new(),
             false => format!(
-                "; nothing is started, although {left} other databases are in order: with `on-database-failure: continue` they \
-                 are replicated without it"
+                "; nothing is started, although there is no problem with {}: with `on-database-failure: continue` the rest is \
+                 replicated without it",
+                figures::count(left, "other database")
             ),
         };
         Failure { code: failure.code, error: anyhow::anyhow!("{which}{sentence}{others}{becomes}") }

@@ -14,6 +14,7 @@ use super::connect::store_failure;
 use super::exit::{BACKUP, CANNOT_WRITE, Failure, INTERNAL};
 use crate::clock::Clock;
 use crate::config::Database;
+use crate::figures;
 use crate::fsx;
 use crate::remote::Remote;
 use crate::replicate::blocking;
@@ -215,7 +216,8 @@ impl Waiting {
         let Restored { reached, database_bytes, files, bytes, .. } = &restored;
         tracing::info!(
             db = %recovery.request.output.display(),
-            "restored {reached}: {database_bytes} bytes, from {files} files with {bytes} bytes, in {:.2?}",
+            "restored {reached}: {database_bytes} bytes, from {} with {bytes} bytes, in {:.2?}",
+            figures::count(*files, "file"),
             clock.instant() - began
         );
         Ok((name, restored))

@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 
 use super::{Body, Chunks, Deleted, Head, Key, Listed, Put, Range, Result, Store, StoreError};
-use crate::clock::MACHINE;
+use crate::clock::{Clock, MACHINE};
 
 /// Bodies are handed out in chunks of this size, so that readers meet more than one.
 const CHUNK: usize = 64 * 1024;
@@ -76,6 +76,8 @@ struct Inner {
     bytes_served: u64,
     calls: HashMap<Op, usize>,
     list_lag: usize,
+    /// The server's clock; `None`: this machine's.
+    clock: Option<Clock>,
 }
 
 #[derive(Clone)]
@@ -101,6 +103,11 @@ impl MemoryStore {
     /// For a database with several replicas: notes are kept by the address.
     pub(crate) fn at(address: &str) -> MemoryStore {
         MemoryStore { address: address.into(), inner: Arc::default() }
+    }
+
+    /// The server's clock shows the time of a test.
+    pub(crate) fn keep_time_by(&self, clock: Clock) {
+        self.lock().clock = Some(clock);
     }
 
     /// The next `times` calls of `op` (after those already programmed) meet `fault`.
@@ -251,7 +258,7 @@ impl Store for MemoryStore {
         let visible_from = inner.calls.get(&Op::List).copied().unwrap_or(0) + inner.list_lag + 1;
         let object = Object {
             bytes,
-            modified_ms: put.modified_ms.unwrap_or_else(|| MACHINE.unix_ms()),
+            modified_ms: put.modified_ms.unwrap_or_else(|| inner.clock.unwrap_or(MACHINE).unix_ms()),
             metadata: put.metadata.into_iter().map(|(k, v)| (k.to_ascii_lowercase(), v)).collect(),
             visible_from,
         };

@@ -220,7 +220,7 @@ fn a_directory_is_restored_from_its_replicas_by_hand_and_by_run() {
     // What is there is not replaced, and the others are restored all the same.
     fs::remove_file(out.join("b.db")).expect("remove");
     let again = rig.millstream(["restore", "-dir", &to, &url]).finish();
-    again.assert_code(73).assert_says(&["1 of 3 databases were restored"]).assert_says(&["sub/c.db", "exists already"]);
+    again.assert_code(73).assert_says(&["restored: 1 of 3 databases"]).assert_says(&["sub/c.db", "exists already"]);
     check(&out);
     rig.millstream(["restore", "-dir", &to, "-if-db-not-exists", &url]).finish().assert_code(0);
 
@@ -232,7 +232,7 @@ fn a_directory_is_restored_from_its_replicas_by_hand_and_by_run() {
     remove(&data.join("b.db"));
     fs::remove_dir_all(data.join("sub")).expect("remove");
     let run = with_config(&rig, &["run", "--", "test", "-f", "data/sub/c.db"], &config).finish();
-    run.assert_code(0).assert_says(&["2 databases have a backup and are missing here"]);
+    run.assert_code(0).assert_says(&["restoring 2 databases, because a backup is there"]);
     check(&data);
 
     let nothing = rig.millstream(["restore", "-dir", &to, &Remote::s3().url()]).finish();
@@ -281,7 +281,7 @@ fn all_databases_are_restored_to_one_instant_or_none_is() {
     rig.lose_the_disk();
     let counts = || names.map(|name| rows(&data.join(name)));
     let all = |flags: &[&str]| with_config(&rig, &[&["restore", "-all"], flags].concat(), &config).finish();
-    all(&["-timestamp", &then]).assert_code(0).assert_says(&["3 databases were restored"]);
+    all(&["-timestamp", &then]).assert_code(0).assert_says(&["restored: 3 databases"]);
     assert_eq!(counts(), [1, 2, 3]);
     all(&["-force"]).assert_code(0);
     assert_eq!(counts(), [12, 14, 16]);

@@ -291,7 +291,7 @@ fn the_live_database_is_compared_and_left_alone() {
     let (finished, shown) = verify(&rig, &["-deep", "-db", &db, &rig.remote.url()]);
     finished.assert_code(76);
     assert_eq!(shown["live"]["result"], "differs");
-    assert!(finished.stdout.contains("pages differ"), "{finished}");
+    assert!(finished.stdout.contains("it differs in"), "{finished}");
 }
 
 fn a_database_that_is_written_to_is_compared(rig: &Rig) {

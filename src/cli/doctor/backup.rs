@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::timestamp;
 use crate::doctor::{Blame, Check, human};
+use crate::figures;
 use crate::remote::{Listing, Remote};
 use crate::restore::{Points, RestoreError, nothing_in, points};
 use crate::verify::{self as proof, Deep, Live};
@@ -78,16 +79,20 @@ async fn by_names(remote: &Remote, listing: &Listing, points: &Points) -> Check 
         let generations = points.old.len();
         return Check::ok(
             WHAT,
-            format!("{generations} generations of Litestream 0.3, which can be restored; -deep proves it"),
+            format!(
+                "{} of Litestream 0.3, which can be restored; -deep proves it",
+                figures::count(generations, "generation")
+            ),
         );
     };
     let newest_ms = remote.created_ms(newest).await.unwrap_or(newest.modified_ms);
     let age = age(remote.clock().unix_ms().saturating_sub(newest_ms));
     let (files, bytes) = (listing.objects().count(), listing.objects().map(|object| object.size).sum());
     let found = format!(
-        "up to TXID {} of {} ({age} ago), in {files} files of {}",
+        "up to TXID {} of {} ({age} ago), in {} of {}",
         newest.max_txid,
         timestamp(newest_ms),
+        figures::count(files, "file"),
         human(bytes)
     );
     match points.holes.len() {

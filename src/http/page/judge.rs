@@ -1,5 +1,6 @@
 //! How well a database is, in plain words, and what to do about it. Pure.
 
+use crate::figures;
 use std::time::Duration;
 
 use super::super::facts::{DatabaseFacts, ReplicaFacts, State};
@@ -161,7 +162,10 @@ fn of_replica(replica: &ReplicaFacts, database: &DatabaseFacts) -> Vec<Problem> 
     }
     if replica.refused_objects > 0 {
         problem(
-            format!("{} expired objects in the replica {name} cannot be deleted.", replica.refused_objects),
+            format!(
+                "{} in the replica {name} cannot be deleted.",
+                figures::count(replica.refused_objects, "expired object")
+            ),
             "Give the keys the right to delete, or leave deletion to the bucket with `retention: {enabled: false}`."
                 .into(),
         );

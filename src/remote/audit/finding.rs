@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::span::Span;
+use crate::figures;
 use crate::ltx::Txid;
 use crate::page::PageSize;
 use crate::remote::Level;
@@ -169,7 +170,8 @@ impl fmt::Display for What {
                 let shown = shown.join(", ");
                 write!(
                     f,
-                    "the database restored at TXID {txid} is not the live one: {count} pages differ ({shown}{more})"
+                    "the database restored at TXID {txid} is not the live one: it differs in {} ({shown}{more})",
+                    figures::count(*count, "page")
                 )
             }
         }

@@ -12,6 +12,7 @@ use super::inspect;
 use super::retain::{self, Known, Marked};
 use super::schedule::{self, MAX_INPUTS, Step, View};
 use super::write::{Input, WriteError, write};
+use crate::figures;
 use crate::ltx::Txid;
 use crate::remote::{Level, Listing, LtxObject, ReadError, Remote, plan};
 use crate::store::{Key, StoreError};
@@ -36,7 +37,7 @@ pub enum ChoreError {
     Read { address: String, source: ReadError },
     #[error("cannot look at {address}: {0}", address = .1)]
     Store(StoreError, String),
-    #[error("{count} expired objects in {address} cannot be deleted and will stay: {source}")]
+    #[error("{} in {address} cannot be deleted and will stay: {source}", figures::count(*count, "expired object"))]
     Refused { count: usize, address: String, source: StoreError },
 }
 
@@ -179,7 +180,7 @@ impl Once<'_> {
         let keys: Vec<Key> = objects.iter().map(|o| o.name.clone()).collect();
         let deleted = self.remote.store().delete(&keys).await;
         let deleted = deleted.map_err(|source| self.refused(keys.len(), source))?;
-        tracing::info!("{} expired objects deleted in {}", deleted.deleted, self.address);
+        tracing::info!("{} deleted in {}", figures::count(deleted.deleted, "expired object"), self.address);
         let count = deleted.refused.len();
         if let Some((_, source)) = deleted.refused.into_iter().next() {
             return Err(self.refused(count, source));

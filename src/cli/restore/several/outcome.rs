@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::cli::args::Restore;
 use crate::cli::restore::show::print_json;
 use crate::cli::timestamp as time;
+use crate::figures;
 use crate::restore::{Reached, Restored};
 use crate::run::exit::{BACKUP, CANNOT_WRITE, CONFIG, DENIED, Failure, UNAVAILABLE};
 
@@ -48,15 +49,18 @@ pub(super) fn conclude(command: &Restore, outcomes: &[(PathBuf, Outcome)]) -> Re
     });
     let failures: Vec<u8> = failures.collect();
     let restored = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Restored(..))).count();
-    let done = if command.dry_run { "can be restored" } else { "were restored" };
+    let done = if command.dry_run { "can be restored" } else { "restored" };
     match worst(failures.iter().copied()) {
         None => {
-            tracing::info!("{restored} databases {done}{}", spread(outcomes));
+            tracing::info!("{done}: {}{}", figures::count(restored, "database"), spread(outcomes));
             Ok(0)
         }
         Some(code) => {
             let (failed, all) = (failures.len(), outcomes.len());
-            let error = anyhow!("{restored} of {all} databases {done}, {failed} could not be: see the errors above");
+            let error = anyhow!(
+                "{done}: {restored} of {}; {failed} could not be: see the errors above",
+                figures::count(all, "database")
+            );
             Err(Failure::new(code, error))
         }
     }
@@ -86,11 +90,11 @@ fn moment(outcome: &Outcome) -> Option<i64> {
 fn sentence(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Restored(name, restored) => format!(
-            "{} of {}, {} bytes in {} files of the replica {name}",
+            "{} of {}, {} bytes in {} of the replica {name}",
             restored.reached,
             moment(outcome).map(time).unwrap_or_default(),
             restored.bytes,
-            restored.files
+            figures::count(restored.files, "file")
         ),
         Outcome::Skipped(why) => (*why).to_owned(),
         Outcome::Failed(failure) => failure.sentence(),

@@ -1,6 +1,7 @@
 //! What the work that was done tells of the replica.
 
 use super::*;
+use crate::figures;
 
 impl Maintainer {
     pub(super) fn apply(&mut self, done: Done, Now { instant: now, boot }: Now) {
@@ -176,7 +177,10 @@ impl Maintainer {
         self.writer.refused(self.kept.len(), now);
         let (count, address) = (self.refusals, self.remote.address());
         match before {
-            0 => tracing::warn!("{count} expired objects in {address} cannot be deleted and will stay: {why}"),
+            0 => tracing::warn!(
+                "{} in {address} cannot be deleted and will stay: {why}",
+                figures::count(count, "expired object")
+            ),
             _ => tracing::debug!("{count} refusals so far to delete expired objects in {address}: {why}"),
         }
     }
