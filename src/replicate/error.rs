@@ -54,7 +54,7 @@ pub(super) enum StepError {
     #[error(transparent)]
     Spill(#[from] SpillError),
     /// An order without what it needs: a mistake of ours, which trying again may mend.
-    #[error("internal error: there is nothing to send for {0:?}")]
+    #[error("internal error: there is nothing to send for {order:?}", order = .0)]
     Missing(RemoteOrder),
 }
 

@@ -153,7 +153,7 @@ impl LocalSide {
             Aside::Taken(txid, synced_to) => {
                 tracing::warn!(
                     db = %name,
-                    "TXID {txid}, which waited here for its upload, is in {address} from somebody else: it and what follows it are kept aside"
+                    "TXID {txid}, which waited here for its upload, is in {address} from another writer: it and what follows it are kept aside"
                 );
                 // First: without the files nothing else would tell the next start.
                 self.is_in_step_with(synced_to).await;

@@ -176,9 +176,9 @@ pub fn tell_policy(database: &Database) {
         };
         tracing::info!(
             db = %database.path.display(),
-            "replicating to{name} {} (at once when quiet, one upload per {:?} on average under sustained writes)",
+            "replicating to{name} {} (at once when quiet, one upload per {each:?} on average under sustained writes)",
             replica.url,
-            replica.sync_interval
+            each = replica.sync_interval
         );
     }
 }

@@ -179,7 +179,7 @@ async fn command(
             tokio::select! {
                 ended = &mut running => break ended,
                 () = &mut overdue, if limit.is_some() && !stop.is_cancelled() => {
-                    tracing::error!("{what} takes longer than {:?}; stopping it", limit.unwrap_or_default());
+                    tracing::error!("{what} takes longer than {limit:?}; stopping it", limit = limit.unwrap_or_default());
                     stop.cancel();
                 }
                 (id, event) = heard.next() => {

@@ -87,7 +87,8 @@ impl ProofRound {
             Err(error @ RestoreError::NoBackup { .. }) => self.fail(&error.to_string()),
             Err(error) => {
                 let db = self.path.display();
-                tracing::warn!(%db, "could not verify {}: {error}; its state is unknown, trying again in {:?}", self.label(), self.settings.interval);
+                let (replica, pause) = (self.label(), self.settings.interval);
+                tracing::warn!(%db, "could not verify {replica}: {error}; its state is unknown, trying again in {pause:?}");
             }
         }
     }

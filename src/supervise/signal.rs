@@ -134,7 +134,7 @@ impl fmt::Debug for Signal {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a signal; use a name such as SIGTERM, INT or SIGRTMIN+3, or a number from 1 to {MAX}")]
+#[error("{text:?} is not a signal; use a name such as SIGTERM, INT or SIGRTMIN+3, or a number from 1 to {MAX}", text = .0)]
 pub struct UnknownSignal(pub String);
 
 impl FromStr for Signal {

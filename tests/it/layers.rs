@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 mod circles;
 mod clock;
+mod messages;
 mod shape;
 
 /// From the top down, as drawn in `src/lib.rs`.

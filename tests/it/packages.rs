@@ -53,7 +53,9 @@ fn what_a_release_hands_out_can_be_used() {
     let rig = Rig::on_file();
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
     let out = rig.path("packages");
-    run(Command::new(scripts.join("release")).args(["--check", "--binary", env!("CARGO_BIN_EXE_millstream"), "--out"]).arg(&out));
+    run(Command::new(scripts.join("release"))
+        .args(["--check", "--binary", env!("CARGO_BIN_EXE_millstream"), "--out"])
+        .arg(&out));
     run(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(&out));
 
     let tree = unpacked(&the(&out, ".tar.gz"), rig.path("tarball"));

@@ -74,7 +74,7 @@ pub async fn look_at_all(settings: &Settings, first: &Remote, mirrors: &[Mirror]
             seen = look(first).await.map_err(|error| trouble(error.into()))?;
             seen.led_by = Some(LedBy { address: from.to_owned(), is_in_step: is_known });
         }
-        Err(Trouble::Foreign(why)) => tracing::warn!("{why}: somebody else has gone on there meanwhile"),
+        Err(Trouble::Foreign(why)) => tracing::warn!("{why}: another writer has gone on there meanwhile"),
         Err(Trouble::Passing { why, refused }) => return Err(StepTrouble::Passing { why, refused }),
         Err(Trouble::Gone) => tracing::warn!("{from} does not have all of its own history: {to} is used as it is"),
     }

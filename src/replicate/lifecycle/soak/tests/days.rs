@@ -68,6 +68,9 @@ async fn write_and_ship(soak: &mut Soak, bytes: u64) {
     let before = soak.newest().await;
     soak.write(bytes);
     newer_than(soak, before).await;
+    // Who ends before it has noted what it has made does not know it as its own.
+    let replication = soak.replication.as_ref().expect("started");
+    replication.sync(Instant::now() + Duration::from_secs(60)).await.expect("in the bucket");
 }
 
 async fn newer_than(soak: &mut Soak, before: Option<Txid>) {
@@ -77,7 +80,8 @@ async fn newer_than(soak: &mut Soak, before: Option<Txid>) {
         }
         tokio::time::sleep(ms(10)).await;
     }
-    panic!("{before:?} is still the newest TXID");
+    let ended = soak.replication.as_ref().is_some_and(Replication::has_ended);
+    panic!("{before:?} is still the newest TXID; the replication has ended: {ended}");
 }
 
 /// Starts a run that begins the history anew, and ends it when its image has arrived and the
