@@ -26,7 +26,7 @@ fn what(path: &Path, seen: &Surroundings) -> String {
     let shown = path.display();
     let mut text = match &seen.at_path {
         AtPath::Nothing => format!("there was no database at {shown}"),
-        AtPath::NoDirectory => format!("there was no database at {shown}, not even its directory"),
+        AtPath::NoDirectory => format!("there was no database at {shown}, and its directory is missing too"),
         AtPath::Directory => format!("{shown} was a directory and not a database"),
         AtPath::Empty => format!("there was only a file of zero bytes at {shown}"),
         AtPath::NoDatabase => format!("{shown} was no SQLite database"),
@@ -93,7 +93,7 @@ mod tests {
         };
         says("/data/*.db", AtPath::Nothing, "patterns stand for nothing");
         says("/data", AtPath::Directory, "/data was a directory and not a database to the end");
-        says("/dta/app.db", AtPath::NoDirectory, "not even its directory");
+        says("/dta/app.db", AtPath::NoDirectory, "its directory is missing too");
         says("/data/app.db", AtPath::Empty, "zero bytes");
         says("/data/app.db", AtPath::NoDatabase, "no SQLite database to the end");
         says("/data/app.db", AtPath::Unknown("permission denied".into()), "permission denied");

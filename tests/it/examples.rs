@@ -123,3 +123,26 @@ fn every_yaml_file_can_be_read() {
         }
     }
 }
+
+/// The messages in the first column of the table.
+fn explained(guide: &str) -> Vec<&str> {
+    let rows = guide.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.flat_map(|row| row.split('|').next().unwrap_or_default().split('`').step_by(2))
+        .filter(|text| !text.trim().is_empty())
+        .collect()
+}
+
+#[test]
+fn what_troubleshooting_explains_is_still_said() {
+    let guide = fs::read_to_string(root().join("examples/guide/troubleshooting.md")).expect("read the guide");
+    let sources: String = crate::layers::sources()
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("src/"))
+        .map(|(_, text)| text)
+        .collect();
+    let messages = explained(&guide);
+    assert!(messages.len() > 15, "{messages:?}");
+    let unsaid: Vec<_> = messages.into_iter().filter(|message| !sources.contains(message)).collect();
+    assert!(unsaid.is_empty(), "no message has these words any more: {unsaid:?}");
+    assert_eq!(explained("| `a` … `b c` | d `e` |\n| f |"), ["a", "b c"]);
+}

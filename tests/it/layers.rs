@@ -10,6 +10,8 @@ mod clock;
 mod messages;
 mod shape;
 
+pub use shape::sources;
+
 /// From the top down, as drawn in `src/lib.rs`.
 const ROWS: &[&[&str]] = &[
     &["cli"],

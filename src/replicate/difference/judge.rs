@@ -147,7 +147,7 @@ pub(in crate::replicate) fn judge(local: Local, found: &Found) -> Verdict {
                 && (!local.is_known || comparison.foreign_schema || is_remnant(local, scope.other_pages))
             {
                 Verdict::Stranger(format!(
-                    "of its {} pages hardly one has to do with the {} of the history",
+                    "almost none of its {} pages is like the {} pages of the history",
                     local.pages, scope.other_pages
                 ))
             } else if !comparison.whole || differing > differing_max(local.pages) {
