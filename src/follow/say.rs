@@ -1,9 +1,9 @@
 //! What the core tells, in words.
 
-use crate::figures;
 use std::path::Path;
 
 use super::core::{Doubt, Notice, Position};
+use crate::figures::{count, timestamp};
 
 /// `address` is that of the replica.
 pub fn say(notice: &Notice, copy: &Path, address: &str) {
@@ -11,13 +11,8 @@ pub fn say(notice: &Notice, copy: &Path, address: &str) {
     match notice {
         Notice::Follows(at) => tracing::info!(db, "follows {address}: it is at {}", shown(*at)),
         Notice::Progress { position, installs, pages } => {
-            tracing::info!(
-                db,
-                "is at {}: {} with {} since the last line",
-                shown(*position),
-                figures::count(*installs, "install"),
-                figures::count(*pages, "page")
-            );
+            let (installs, pages) = (count(*installs, "install"), count(*pages, "page"));
+            tracing::info!(db, "is at {}: {installs} with {pages} since the last line", shown(*position));
         }
         Notice::Overtaken { from, to } => tracing::warn!(
             db,
@@ -27,16 +22,12 @@ pub fn say(notice: &Notice, copy: &Path, address: &str) {
             tracing::warn!(db, "{}; comparing it with {address} and installing the difference", why(doubt))
         }
         Notice::Healed { position, pages } => {
-            tracing::info!(
-                db,
-                "healed, and now at {}, after a difference of {}",
-                shown(*position),
-                figures::count(*pages, "page")
-            );
+            let pages = count(*pages, "page");
+            tracing::info!(db, "healed, and now at {}, after a difference of {pages}", shown(*position));
         }
-        Notice::ForeignWrite { count } => tracing::error!(
+        Notice::ForeignWrite { count: times } => tracing::error!(
             db,
-            "another program has written to this copy, for the {count}. time: what it wrote is lost; open copies to read only"
+            "another program has written to this copy, for the {times}. time: what it wrote is lost; open copies to read only"
         ),
         Notice::Locked => tracing::warn!(
             db,
@@ -70,7 +61,7 @@ pub fn say(notice: &Notice, copy: &Path, address: &str) {
 }
 
 fn shown(Position { txid, timestamp_ms }: Position) -> String {
-    format!("TXID {txid} of {}", crate::figures::timestamp(timestamp_ms))
+    format!("TXID {txid} of {}", timestamp(timestamp_ms))
 }
 
 fn why(doubt: &Doubt) -> String {

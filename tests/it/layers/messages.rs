@@ -45,11 +45,24 @@ fn messages(source: &str) -> Vec<(usize, String)> {
     found.collect()
 }
 
+/// Such constants are durations. A value without a name is none.
+fn is_of_a_constant(letter: char) -> bool {
+    letter.is_ascii_uppercase() || letter == '_'
+}
+
 /// What is wrong with a message.
 fn wrong(text: &str) -> Option<String> {
     let debug = text.split('{').skip(1).filter_map(|rest| rest.split('}').next()).filter(|value| value.ends_with('?'));
-    let mut names = debug.map(|value| value.split(':').next().unwrap_or_default());
-    if let Some(name) = names.find(|name| ![QUOTED, DURATIONS, INTERNAL].iter().any(|known| known.contains(name))) {
+    let mut values = debug.map(|value| value.split_once(':').unwrap_or_default());
+    let is_meant = |(name, form): &(&str, &str)| match *form {
+        "?" => {
+            [QUOTED, DURATIONS, INTERNAL].iter().any(|known| known.contains(name))
+                || !name.is_empty() && name.chars().all(is_of_a_constant)
+        }
+        // Only a duration has decimals.
+        form => form.starts_with('.'),
+    };
+    if let Some((name, _)) = values.find(|value| !is_meant(value)) {
         return Some(format!("the debug form of {name:?}"));
     }
     if text.ends_with(['.', '!', ' ']) {
@@ -90,11 +103,15 @@ fn messages_are_found_and_judged() {
                   #[cfg(test)]\nmod tests {\n    tracing::warn!(\"x.\");\n}\n";
     assert_eq!(
         messages(source),
-        [(2, "cannot read {path}".into()), (6, "no".into())].map(|(line, text): (_, String)| (line, text))
+        [(2, "cannot read {path}".into()), (7, "no".into())].map(|(line, text): (_, String)| (line, text))
     );
-    for good in
-        ["cannot read {path}: {source}", "TXID {txid} is there", "no answer within {limit:?}", "Litestream wrote {}"]
-    {
+    for good in [
+        "cannot read {path}: {source}",
+        "TXID {txid} is there",
+        "no answer within {limit:?}",
+        "{LIMIT:?} are over, {:.1?} left",
+        "Litestream wrote {}",
+    ] {
         assert_eq!(wrong(good), None, "{good}");
     }
     let long = "x".repeat(LONGEST + 1);

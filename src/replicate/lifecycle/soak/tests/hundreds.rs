@@ -1,8 +1,8 @@
 //! Hundreds of histories, each from its seed.
 //!
-//! Time is paused: it passes only while nothing can be done without waiting, neither by the
-//! replication nor on the threads that SQLite runs on. So what a history takes depends on what it
-//! does, and not on how long it waits.
+//! Time is paused: where nothing can be done without waiting, the next moment comes at once. While
+//! a thread works (SQLite, files), time passes as it does elsewhere, because what the thread waits
+//! for may be a request that takes its time.
 
 use super::*;
 
@@ -10,6 +10,7 @@ use super::*;
 /// threads take turns does not.
 async fn history(seed: u64) {
     let mut soak = Soak::new(Dice::of(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1)));
+    let _ticking = Ticking::start();
     soak.settings.clock = Clock::simulated(seed, 1_795_000_000_000);
     soak.store.inner.keep_time_by(soak.settings.clock);
     soak.calm = 1 + soak.dice(4);
@@ -22,6 +23,36 @@ async fn history(seed: u64) {
     }
     soak.store.inner.heal();
     soak.ends_whole().await;
+}
+
+/// Time does not stand still while threads work. Until it is dropped.
+struct Ticking(Arc<AtomicBool>);
+
+impl Ticking {
+    fn start() -> Ticking {
+        const TICK: Duration = Duration::from_millis(1);
+        let (is_over, tick) = (Arc::new(AtomicBool::new(false)), Arc::new(tokio::sync::Notify::new()));
+        let (until, ticks) = (is_over.clone(), tick.clone());
+        std::thread::spawn(move || {
+            while !until.load(Ordering::Relaxed) {
+                std::thread::sleep(TICK);
+                ticks.notify_one();
+            }
+        });
+        tokio::spawn(async move {
+            loop {
+                tick.notified().await;
+                tokio::time::advance(TICK).await;
+            }
+        });
+        Ticking(is_over)
+    }
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[tokio::test]
