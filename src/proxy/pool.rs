@@ -21,7 +21,7 @@ use super::outgoing::Outgoing;
 use crate::clock::Clock;
 
 /// Unused ones that are kept.
-const KEPT: usize = 256;
+const KEPT: usize = 128;
 /// An older one is not used any more.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 /// No server closes a connection that was in use so short a time ago.

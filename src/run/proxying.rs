@@ -14,8 +14,8 @@ use crate::config::Addr;
 use crate::fleet::FleetHandle;
 use crate::http::{Phase, listen};
 use crate::primary::{Peer, Primary};
-use crate::proxy::{App, Proxy};
-use crate::supervise::Lead;
+use crate::proxy::{App, Proxy, Settings};
+use crate::supervise::{self, Lead};
 
 /// Pause before the address is tried again: the process that we replace may still have it. It is
 /// not shared with that one, which could as well be a stranger that was configured by mistake.
@@ -49,7 +49,8 @@ impl Proxying {
                 None => primary,
             };
             let target = configured.settings.target.to_string();
-            let proxy = Proxy::start(listener(configured.listen, target), configured.settings, fleet.clone(), MACHINE);
+            let settings = bounded(configured.settings, supervise::open_files().map(|(_, most)| most));
+            let proxy = Proxy::start(listener(configured.listen, target), settings, fleet.clone(), MACHINE);
             let teller = proxy.teller();
             telling.spawn(follow(phase, move |phase| teller.app(app_in(*phase))));
             let teller = proxy.teller();
@@ -82,6 +83,18 @@ impl Proxying {
         std::future::pending().await
     }
 
+    /// The same where the application is not ours, and runs on.
+    pub async fn settle(&self, within: Duration) {
+        let lead = Lead::default();
+        lead.told.cancel();
+        lead.begun.cancel();
+        tokio::select! {
+            never = self.keep(&lead) => match never {},
+            () = lead.over.cancelled() => {}
+            () = tokio::time::sleep(self.lead(within)) => {}
+        }
+    }
+
     /// The program ends.
     pub async fn close(self) {
         if let Some((proxy, _)) = self.proxy {
@@ -110,6 +123,22 @@ fn app_in(phase: Phase) -> App {
     }
 }
 
+/// Clients must not take the files away that replication needs: at most half of what this process
+/// may have open is for connections, two for each.
+fn bounded(settings: Settings, open_files: Option<u64>) -> Settings {
+    let most = open_files.map_or(usize::MAX, |most| usize::try_from(most / 4).unwrap_or(usize::MAX).max(1));
+    if settings.connections <= most {
+        return settings;
+    }
+    tracing::warn!(
+        "proxy.max-connections is {}, and this process may have {} files open: {most} connections at a time are accepted; raise \
+         the limit (ulimit -n, LimitNOFILE= of systemd, --ulimit nofile= of Docker)",
+        settings.connections,
+        open_files.unwrap_or_default()
+    );
+    Settings { connections: most, ..settings }
+}
+
 async fn listener(addr: Addr, target: String) -> TcpListener {
     let shown = format!("{}:{}", addr.host.as_deref().unwrap_or(""), addr.port);
     let mut has_complained = false;
@@ -126,5 +155,30 @@ async fn listener(addr: Addr, target: String) -> TcpListener {
             }
         }
         tokio::time::sleep(LISTEN_AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::Endpoint;
+
+    #[test]
+    fn connections_leave_files_for_replication() {
+        let settings = || Settings::of_target(Endpoint::parse(":80").expect("valid"));
+        for (open_files, connections) in [(None, 4096), (Some(1 << 20), 4096), (Some(1024), 256), (Some(2), 1)] {
+            assert_eq!(bounded(settings(), open_files).connections, connections, "{open_files:?}");
+        }
+    }
+
+    #[test]
+    fn an_application_is_expected_while_the_phase_says_so() {
+        assert_eq!(app_in(Phase::Running), App::Starting);
+        assert_eq!(app_in(Phase::Stopping), App::Gone);
+        for phase in
+            [Phase::Waiting, Phase::Restoring, Phase::Arming, Phase::Migrating, Phase::Draining, Phase::StandingBy]
+        {
+            assert_eq!(app_in(phase), App::Absent);
+        }
     }
 }

@@ -118,7 +118,11 @@ pub async fn live(
         }
         None => {
             phase.send_replace(Phase::Running);
-            Ok(until_signalled(fleet, by, on_end).await)
+            let lived = until_signalled(fleet, by, on_end).await;
+            if lived.is_told {
+                by.proxying.settle(budget.child).await;
+            }
+            Ok(lived)
         }
     }
 }
