@@ -141,7 +141,7 @@ fn bounded(settings: Settings, open_files: Option<u64>) -> Settings {
 
 async fn listener(addr: Addr, target: String) -> TcpListener {
     let shown = format!("{}:{}", addr.host.as_deref().unwrap_or(""), addr.port);
-    let mut has_complained = false;
+    let (pause, mut has_complained) = (LISTEN_AGAIN, false);
     loop {
         match listen(addr.host.as_deref(), addr.port).await {
             Ok(listener) => {
@@ -151,10 +151,10 @@ async fn listener(addr: Addr, target: String) -> TcpListener {
             }
             Err(error) if std::mem::replace(&mut has_complained, true) => tracing::debug!("{shown}: {error}"),
             Err(error) => {
-                tracing::error!("the proxy cannot listen at {shown}: {error}; trying again every {LISTEN_AGAIN:?}");
+                tracing::error!("the proxy cannot listen at {shown}: {error}; trying again every {pause:?}");
             }
         }
-        tokio::time::sleep(LISTEN_AGAIN).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -118,11 +118,7 @@ pub async fn live(
         }
         None => {
             phase.send_replace(Phase::Running);
-            let lived = until_signalled(fleet, by, on_end).await;
-            if lived.is_told {
-                by.proxying.settle(budget.child).await;
-            }
-            Ok(lived)
+            Ok(until_signalled(fleet, by, on_end, budget).await)
         }
     }
 }
@@ -245,8 +241,9 @@ fn lived_until(ended: &supervise::Ended, stopped: Option<Cause>, what: &str) -> 
 /// Without an application: waits for a signal, or until no database can be replicated any more.
 async fn until_signalled(
     fleet: &FleetHandle,
-    Interrupts { signals, heard, turn, .. }: &mut Interrupts<'_>,
+    Interrupts { signals, heard, turn, proxying }: &mut Interrupts<'_>,
     on_end: OnReplicationEnd,
+    budget: &Budget,
 ) -> Lived {
     let course = Course { code: 0, failed: false, ran: true };
     let lived = |what: String, asked_at: Option<Instant>| Lived { course, what, asked_at, is_told: asked_at.is_some() };
@@ -255,7 +252,11 @@ async fn until_signalled(
             return lived("no database is replicated any more".into(), None);
         }
         tokio::select! {
-            signal = cancelling(signals) => return lived(format!("told to end by {signal}"), Some(MACHINE.instant())),
+            signal = cancelling(signals) => {
+                let told = lived(format!("told to end by {signal}"), Some(MACHINE.instant()));
+                proxying.settle(budget.child).await;
+                return told;
+            }
             () = turn.called_off() => return lived("another instance takes over".into(), None),
             (id, event) = heard.next() => match event {
                 event @ (Event::Ready(_) | Event::Sealed) => turn.heard(id, &event),
