@@ -19,7 +19,7 @@
 //!             │
 //!     ┌───────┴────────┐
 //!  http/  verify/  control/  doctor/   page, metrics, health · the proof that a replica restores · the socket · what is wrong here
-//!  copy/  follow/                      a replica copied to another place · a live copy for readers on this machine
+//!  copy/  follow/  proxy/              a replica copied to another place · a live copy for readers on this machine · in front of the application
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
@@ -118,7 +118,6 @@ mod clock;
 mod figures;
 mod fsx;
 mod page;
-#[expect(dead_code, reason = "the roles of nodes and the proxy come next")]
 mod primary;
 
 #[cfg(test)]
@@ -146,6 +145,7 @@ mod copy;
 mod doctor;
 mod follow;
 mod http;
+mod proxy;
 mod verify;
 
 mod config;

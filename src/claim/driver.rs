@@ -21,7 +21,7 @@ use crate::store::StoreError;
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 
 /// What others are told of this node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub name: String,
     pub hostname: String,
@@ -73,6 +73,7 @@ pub struct Driver {
     reports: mpsc::UnboundedReceiver<Report>,
     seal_until: watch::Sender<Option<Duration>>,
     stands_by: watch::Sender<bool>,
+    newest: watch::Sender<Option<Node>>,
 }
 
 impl Driver {
@@ -95,6 +96,7 @@ impl Driver {
             reports,
             seal_until: watch::Sender::default(),
             stands_by: watch::Sender::default(),
+            newest: watch::Sender::default(),
         }
     }
 
@@ -107,6 +109,11 @@ impl Driver {
     /// Whether others came later, and this process waits for their end.
     pub fn stands_by(&self) -> watch::Receiver<bool> {
         self.stands_by.subscribe()
+    }
+
+    /// Who has made the newest claim, if it is another process.
+    pub fn newest(&self) -> watch::Receiver<Option<Node>> {
+        self.newest.subscribe()
     }
 
     /// Until it is told to end.
@@ -136,6 +143,7 @@ impl Driver {
             Some(arrived) = self.work.join_next() => match arrived {
                 Ok(Arrived::Looked(Ok((seen, known)))) => {
                     self.known = known;
+                    self.tell_newest();
                     Event::Looked(Ok(seen))
                 }
                 Ok(Arrived::Looked(Err(trouble))) => Event::Looked(Err(trouble)),
@@ -150,6 +158,18 @@ impl Driver {
             },
             () = tokio::time::sleep_until(wake_at.unwrap_or_else(|| clock.instant())), if wake_at.is_some() => Event::Timer,
         })
+    }
+
+    fn tell_newest(&self) {
+        let newest = self.known.newest().filter(|claim| claim.process != self.config.me.process);
+        let node =
+            |claim: &Claim| Node { name: claim.node.clone(), hostname: claim.hostname.clone(), url: claim.url.clone() };
+        let newest = newest.map(node);
+        self.newest.send_if_modified(|known| {
+            let is_new = *known != newest;
+            known.clone_from(&newest);
+            is_new
+        });
     }
 
     fn carry_out(&mut self, effect: Effect) {

@@ -35,6 +35,12 @@ pub struct Known {
     released: BTreeMap<Epoch, Beat>,
 }
 
+impl Known {
+    pub fn newest(&self) -> Option<&Claim> {
+        self.claims.last_key_value().map(|(_, claim)| &**claim)
+    }
+}
+
 /// Looks at everything that is there, and adds to what is known.
 pub async fn look(remote: &Remote, instance: &str, mut known: Known) -> Result<(Seen, Known), LookError> {
     let listed = remote.claims().await?;

@@ -19,6 +19,8 @@ pub enum Level {
     Retention,
     Verify,
     Handover,
+    Proxy,
+    Hold,
     Age,
 }
 
@@ -74,6 +76,8 @@ const SFTP: &str = "an SFTP (`sftp`) replica";
 const WEBDAV: &str = "a WebDAV (`webdav`) replica";
 const NATS: &str = "a NATS (`nats`) replica";
 
+const WHOLE_TIME: &str = "a limit for a whole request or response";
+
 const ONLY_WITH_IT: &str = "it belongs to a feature that is switched off";
 
 static ROOT: &[Key] = &[
@@ -105,6 +109,7 @@ static ROOT: &[Key] = &[
     key("on-replication-end", Text, Supported),
     key("on-database-failure", Text, Supported),
     key("handover", Switched(Level::Handover), Supported),
+    key("proxy", Section(Level::Proxy), Supported),
 ];
 
 static DB: &[Key] = &[
@@ -231,10 +236,38 @@ static HANDOVER: &[Key] = &[
     key("instance", Text, Supported),
     key("off", Bool, Supported),
 ];
+static PROXY: &[Key] = &[
+    // LiteFS's.
+    key("addr", Text, Supported),
+    key("target", Text, Supported),
+    key("passthrough", Texts, Supported),
+    key("always-forward", Texts, Supported),
+    key("primary-redirect-timeout", Duration, Supported),
+    key("read-header-timeout", Duration, Supported),
+    key("idle-timeout", Duration, Supported),
+    key("read-timeout", Duration, NotYet(WHOLE_TIME)),
+    key("write-timeout", Duration, NotYet(WHOLE_TIME)),
+    key("debug", Bool, NoEffect("`logging: {level: debug}` shows it")),
+    // Ours.
+    key("listen", Text, Supported),
+    key("hold", Section(Level::Hold), Supported),
+    key("ack", Text, Supported),
+    key("ack-uploaded", Texts, Supported),
+    key("ack-timeout", Duration, Supported),
+    key("primary", Place, Supported),
+    key("advertise", Place, Supported),
+    key("secret", Place, Supported),
+    key("connect-timeout", Duration, Supported),
+    key("max-header-bytes", Size, Supported),
+    key("max-connections", Count, Supported),
+    key("shutdown-delay", Duration, Supported),
+];
+static HOLD: &[Key] =
+    &[key("requests", Count, Supported), key("bytes", Size, Supported), key("wait", Duration, Supported)];
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
 
 /// In the order in which a misplaced key is looked for.
-pub(super) const LEVELS: [Level; 12] = [
+pub(super) const LEVELS: [Level; 14] = [
     Level::Replica,
     Level::Db,
     Level::Root,
@@ -246,6 +279,8 @@ pub(super) const LEVELS: [Level; 12] = [
     Level::Retention,
     Level::Verify,
     Level::Handover,
+    Level::Proxy,
+    Level::Hold,
     Level::Age,
 ];
 
@@ -263,6 +298,8 @@ impl Level {
             Level::Retention => (RETENTION, &[]),
             Level::Verify => (VERIFY, &[]),
             Level::Handover => (HANDOVER, &[]),
+            Level::Proxy => (PROXY, &[]),
+            Level::Hold => (HOLD, &[]),
             Level::Age => (AGE_KEYS, &[]),
         };
         own.iter().chain(shared)
@@ -286,6 +323,8 @@ impl Level {
             Level::Retention => "retention",
             Level::Verify => "verify",
             Level::Handover => "handover",
+            Level::Proxy => "proxy",
+            Level::Hold => "proxy.hold",
             Level::Age => "age",
         }
     }

@@ -148,6 +148,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, urls: &[String]) -> anyhow::Resu
         lifecycle: Lifecycle::default(),
         monitoring: Monitoring::default(),
         socket: None,
+        proxy: None,
         presets: Presets::default(),
     };
     Ok(Loaded { options, warnings: Vec::new(), notes: Vec::new(), origin: "the command line".into(), file: None })

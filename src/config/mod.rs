@@ -24,6 +24,7 @@ mod placement;
 mod places;
 mod presets;
 mod proof;
+mod proxy;
 mod registrations;
 mod replica;
 mod replicas;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::handover::Handover;
 use super::monitoring::{Monitoring, OnDatabaseFailure};
+use super::proxy::Proxy;
 use super::registrations::RegistrationsFile;
 use super::section::Section;
 use super::target::Target;
@@ -41,6 +42,8 @@ pub struct Options {
     pub monitoring: Monitoring,
     /// The control socket, if it is switched on.
     pub socket: Option<Socket>,
+    /// The HTTP proxy in front of the application.
+    pub proxy: Option<Proxy>,
     /// For databases that are added while the program runs.
     pub presets: Presets,
 }

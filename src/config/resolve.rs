@@ -12,7 +12,7 @@ use super::paths::{PathContext, default_meta_path};
 use super::registrations::RegistrationsFile;
 use super::replicas::Surroundings;
 use super::section::Section;
-use super::{collisions, directory, handover, lifecycle, monitoring, owner, replicas, scalar};
+use super::{collisions, directory, handover, lifecycle, monitoring, owner, proxy, replicas, scalar};
 
 /// Everything the file says, or the first thing that is wrong with it.
 pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<String>) -> Result<Options, String> {
@@ -59,6 +59,7 @@ pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<Stri
         lifecycle,
         monitoring: monitoring::of_root(root)?,
         socket: socket(root, context)?,
+        proxy: proxy::of_root(root)?,
         presets: Presets::of(root),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::primary::Primary;
 use crate::status::Tallied;
 use crate::store::{Operated, Requested};
 
@@ -9,6 +10,8 @@ use crate::store::{Operated, Requested};
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     pub phase: Phase,
+    /// Whose application may write.
+    pub primary: Primary,
     /// Maximum age of the oldest commit that is in no replica; `None` is no limit.
     pub max_lag: Option<Duration>,
     pub databases: Vec<DatabaseFacts>,
@@ -219,6 +222,7 @@ pub mod testing {
         };
         Facts {
             phase: Phase::Running,
+            primary: Primary::Here,
             max_lag: Some(Duration::from_secs(300)),
             databases: vec![app, fenced, halted],
             operations: vec![put],

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::fleet::{self, DatabaseView, FleetHandle, ReplicaView};
 use crate::fsx;
 use crate::ltx::Txid;
+use crate::primary::Primary;
 use crate::replicate::{Ready, blocking};
 use crate::status::Proofs;
 use crate::store::{Operated, Requested, Traffic};
@@ -35,6 +36,7 @@ pub struct ProvedReplica {
 pub struct Gather {
     pub fleet: FleetHandle,
     pub phase: watch::Receiver<Phase>,
+    pub primary: watch::Receiver<Primary>,
     pub proved: watch::Receiver<Vec<ProvedReplica>>,
     pub max_lag: Option<Duration>,
     pub clock: Clock,
@@ -62,6 +64,7 @@ impl Source for Gather {
         let up_ms = now_ms.saturating_sub(self.started_at_ms);
         let up = Duration::from_millis(u64::try_from(up_ms).unwrap_or(0));
         let mut facts = Facts { phase, max_lag: self.max_lag, operations, requests, up, now_ms, ..Facts::default() };
+        facts.primary = self.primary.borrow().clone();
         facts.config = self.config.as_ref().map(|path| path.display().to_string());
         if with_files {
             let started_at_ms = self.started_at_ms;

@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 use super::facts::{DatabaseFacts, Facts};
 use super::page::{Asked, CONTENT_SECURITY_POLICY, Document, Recorded, document, render, select};
 use super::{exposition, health, metrics};
+use crate::primary::Primary;
 
 /// Connections at a time; more of them wait.
 const CONNECTIONS_MAX: usize = 64;
@@ -149,6 +150,7 @@ async fn answer<S: Source>(method: &Method, uri: &Uri, source: &S, pages: &Semap
             let status = if readiness.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             text(status, readiness.text)
         }
+        "/primary" => primary(&source.facts(false).await.primary),
         "/metrics" => {
             // Never closed.
             let _turn = pages.acquire().await;
@@ -156,7 +158,18 @@ async fn answer<S: Source>(method: &Method, uri: &Uri, source: &S, pages: &Semap
             page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
             page
         }
-        _ => text(StatusCode::NOT_FOUND, "there are /, /status.json, /metrics, /readyz and /livez\n"),
+        _ => text(StatusCode::NOT_FOUND, "there are /, /status.json, /metrics, /readyz, /livez and /primary\n"),
+    }
+}
+
+/// For load balancers, which send writes where the status is 200.
+fn primary(primary: &Primary) -> Page {
+    match primary {
+        Primary::Here => text(StatusCode::OK, "primary\n"),
+        Primary::At(peer) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, format!("not the primary, which is {}\n", peer.name))
+        }
+        Primary::Unknown => text(StatusCode::SERVICE_UNAVAILABLE, "not the primary, which is not known\n"),
     }
 }
 
@@ -192,6 +205,7 @@ mod tests {
 
     use super::super::facts::{Phase, testing};
     use super::*;
+    use crate::primary::Peer;
 
     struct Fixed(Facts);
 
@@ -231,6 +245,7 @@ mod tests {
         let address = started(testing::facts()).await;
         for (method, path, status, part) in [
             ("GET", "/livez", 200, "alive"),
+            ("GET", "/primary", 200, "primary\n"),
             ("GET", "/readyz", 503, "another writer owns the history"),
             ("GET", "/readyz?verbose", 503, "not ready"),
             ("GET", "/metrics", 200, "litestream_db_size{db=\"/data/app.db\"} 8192"),
@@ -250,6 +265,12 @@ mod tests {
         }
         let head = exchange(address, &asked("HEAD", "/livez")).await;
         assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "no body: {head}");
+        let peer = Primary::At(Peer { name: "web-2".into(), url: None });
+        for (primary, part) in [(Primary::Unknown, "is not known"), (peer, "which is web-2")] {
+            let elsewhere = started(Facts { primary, ..testing::facts() }).await;
+            let reply = exchange(elsewhere, &asked("GET", "/primary")).await;
+            assert!(reply.starts_with("HTTP/1.1 503 ") && reply.contains(part), "{reply}");
+        }
         let mut well = testing::facts();
         well.databases.truncate(1);
         let reply = exchange(started(well.clone()).await, &asked("GET", "/readyz")).await;

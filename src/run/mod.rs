@@ -23,6 +23,7 @@
 //!   forward.rs  bring a database forward that is an earlier state of the history
 //!   mark.rs     name a state of a replica · before_migration.rs  by itself before a migration
 //!   turn.rs     whose turn it is: the claims, where the application is handed over
+//!   whereabouts.rs  where the primary is, by the claims
 //!   term.rs     one turn after the other
 //!   ready.rs    wait for the databases · last_sync.rs: after the application has ended
 //!   apart.rs    a database with commits that are in no history
@@ -32,6 +33,7 @@
 //!   untouched.rs  did the application write to its databases?
 //!   verify.rs   in the background: prove the replicas
 //!   monitor.rs  in the background: metrics and health, the heartbeat, the service manager
+//!   proxying.rs  the proxy in front of the application: told the phases, drained before a stop
 //!   exit.rs     pure: the exit code
 //! ```
 
@@ -49,6 +51,7 @@ pub mod mark;
 mod monitor;
 mod preflight;
 mod prepare;
+mod proxying;
 mod ready;
 mod register;
 mod restore_missing;
@@ -59,6 +62,7 @@ mod turn;
 mod untouched;
 mod verify;
 mod watch_directories;
+mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -72,7 +76,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::MACHINE;
 use crate::config::{Options, Shutdown, default_meta_path};
 use crate::control::Socket;
-use crate::fleet::FleetHandle;
+use crate::fleet::{FleetEvents, FleetHandle};
 use crate::http::Phase;
 use crate::replicate::{DatabaseId, Limits, OnceWork};
 use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
@@ -86,6 +90,7 @@ use last_sync::ship_once;
 use left_out::LeftOut;
 use monitor::Monitor;
 use prepare::Line;
+use proxying::Proxying;
 use register::Registry;
 pub use restore_missing::{Recovery, Waiting, announce_progress, prepare_newest, restore_failure, restore_newest};
 use term::{Over, Terms};
@@ -193,48 +198,77 @@ async fn perform(mut job: Job, signals: &mut Signals, reaper: &Reaper) -> Result
 }
 
 async fn in_turn(
-    mut job: Job,
-    mut left_out: LeftOut,
-    mut socket: Option<Socket>,
+    job: Job,
+    left_out: LeftOut,
+    socket: Option<Socket>,
     turn: &mut Turn,
     budget: &Budget,
     signals: &mut Signals,
     reaper: &Reaper,
 ) -> Result<Over, Failure> {
-    let (fleet, mut heard) = FleetHandle::new(Limits::default());
-    let monitor = Monitor::start(&job.options.monitoring, job.config.clone(), &fleet, job.once.is_some());
-    // While it waits for its turn, it answers already. In directories there may be more databases.
-    let is_complete = turn.is_claimed() && job.options.directories.is_empty();
-    let registry = is_complete.then(|| Arc::new(Registry::new(&job, &fleet, turn.permit())));
-    let _serving = registry.as_ref().and_then(|registry| register::serve(socket.take(), registry));
-    let assignment = match turn.next(signals, monitor.phase()).await {
-        Called::To(assignment) => assignment,
-        Called::Away(signal) => return Err(told::ended_by(signal, "before it was its turn")),
-        Called::Never(outcome) => return Err(term::never(outcome)),
-    };
-    if assignment != Assignment::FinishUp {
-        take_in_missing(&mut job, &mut left_out, signals).await?;
+    let (fleet, heard) = FleetHandle::new(Limits::default());
+    let monitor = Monitor::start(&job, &fleet, turn.primary());
+    let proxying = Proxying::start(&job, &fleet, monitor.phase().subscribe(), turn.primary());
+    let around = Around { fleet, monitor, proxying, budget, reaper };
+    let done = around.begin(job, left_out, socket, turn, heard, signals).await;
+    around.proxying.close().await;
+    done
+}
+
+/// What is there from the start to the end.
+struct Around<'a> {
+    fleet: FleetHandle,
+    monitor: Monitor,
+    proxying: Proxying,
+    budget: &'a Budget,
+    reaper: &'a Reaper,
+}
+
+impl Around<'_> {
+    async fn begin(
+        &self,
+        mut job: Job,
+        mut left_out: LeftOut,
+        mut socket: Option<Socket>,
+        turn: &mut Turn,
+        mut heard: FleetEvents,
+        signals: &mut Signals,
+    ) -> Result<Over, Failure> {
+        let Around { fleet, monitor, proxying, budget, reaper } = self;
+        // While it waits for its turn, it answers already. In directories there may be more
+        // databases.
+        let is_complete = turn.is_claimed() && job.options.directories.is_empty();
+        let registry = is_complete.then(|| Arc::new(Registry::new(&job, fleet, turn.permit())));
+        let _serving = registry.as_ref().and_then(|registry| register::serve(socket.take(), registry));
+        let assignment = match turn.next(signals, monitor.phase()).await {
+            Called::To(assignment) => assignment,
+            Called::Away(signal) => return Err(told::ended_by(signal, "before it was its turn")),
+            Called::Never(outcome) => return Err(term::never(outcome)),
+        };
+        if assignment != Assignment::FinishUp {
+            take_in_missing(&mut job, &mut left_out, signals).await?;
+        }
+        let (all, governor, goes_on, now) = (&job, fleet.governor(), left_out.goes_on, (&mut *turn, assignment));
+        let prepare = move |cancel| prepare::prepare(all, governor, goes_on, now, cancel);
+        let (lines, failed) = unless_signalled(signals, prepare).await?;
+        left_out.take(failed, lines.len(), directories::may_come(&job))?;
+        let ids = register_all(&lines, &job, fleet, turn, &left_out).await?;
+        let marking = |line: &Line<'_>| Marking::of(&job, *ids.get(&line.database.path)?, line);
+        let markings: Vec<Marking> = lines.iter().filter_map(marking).collect();
+        monitor.phase().send_replace(Phase::Arming);
+        if job.once.is_some() {
+            let code = ship_once(fleet, signals, budget).await;
+            return Ok(Over { code, failed: false, asked_at: None });
+        }
+        let registry = registry.unwrap_or_else(|| Arc::new(Registry::new(&job, fleet, turn.permit())));
+        // Until this is dropped.
+        let _serving = register::serve(socket, &registry);
+        let (job, lines) = (&job, &lines[..]);
+        let terms = Terms { job, fleet, lines, ids, markings, registry, monitor, budget, reaper, proxying, left_out };
+        // It may have been called off meanwhile.
+        let assignment = if turn.is_called_off() { Assignment::FinishUp } else { assignment };
+        terms.run(assignment, turn, &mut heard, signals).await
     }
-    let (all, governor, goes_on, now) = (&job, fleet.governor(), left_out.goes_on, (&mut *turn, assignment));
-    let prepare = move |cancel| prepare::prepare(all, governor, goes_on, now, cancel);
-    let (lines, failed) = unless_signalled(signals, prepare).await?;
-    left_out.take(failed, lines.len(), directories::may_come(&job))?;
-    let ids = register_all(&lines, &job, &fleet, turn, &left_out).await?;
-    let marking = |line: &Line<'_>| Marking::of(&job, *ids.get(&line.database.path)?, line);
-    let markings: Vec<Marking> = lines.iter().filter_map(marking).collect();
-    monitor.phase().send_replace(Phase::Arming);
-    if job.once.is_some() {
-        let code = ship_once(&fleet, signals, budget).await;
-        return Ok(Over { code, failed: false, asked_at: None });
-    }
-    let registry = registry.unwrap_or_else(|| Arc::new(Registry::new(&job, &fleet, turn.permit())));
-    // Until this is dropped.
-    let _serving = register::serve(socket, &registry);
-    let (job, fleet, lines, monitor) = (&job, &fleet, &lines[..], &monitor);
-    let terms = Terms { job, fleet, lines, ids, markings, registry, monitor, budget, reaper, left_out };
-    // It may have been called off meanwhile.
-    let assignment = if turn.is_called_off() { Assignment::FinishUp } else { assignment };
-    terms.run(assignment, turn, &mut heard, signals).await
 }
 
 /// Which databases there are, and whether each can be replicated at all.

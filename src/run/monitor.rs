@@ -2,17 +2,18 @@
 //! can neither delay nor end them.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::Job;
 use crate::clock::MACHINE;
 use crate::config::{Addr, Monitoring};
 use crate::fleet::FleetHandle;
 use crate::http::{Gather, Heartbeat, Phase, ProvedReplica, Recorder, Source, beat, in_a_line, listen, serve};
+use crate::primary::Primary;
 use crate::supervise::notify::{News, Notify, NotifyEnvironment};
 
 /// Pause before the address is tried again: the process that we replace may still have it.
@@ -33,7 +34,8 @@ pub struct Monitor {
 
 impl Monitor {
     /// With `-once` there is nothing to report meanwhile.
-    pub fn start(monitoring: &Monitoring, config: Option<PathBuf>, fleet: &FleetHandle, is_for_once: bool) -> Monitor {
+    pub fn start(job: &Job, fleet: &FleetHandle, primary: watch::Receiver<Primary>) -> Monitor {
+        let (monitoring, is_for_once) = (&job.options.monitoring, job.once.is_some());
         let (phase, proved) = (watch::Sender::default(), watch::Sender::default());
         let mut tasks = JoinSet::new();
         let told = monitoring.clone();
@@ -47,11 +49,12 @@ impl Monitor {
         let source = Arc::new(Gather {
             fleet: fleet.clone(),
             phase: phase.subscribe(),
+            primary,
             proved: proved.subscribe(),
             max_lag: monitoring.max_lag,
             clock: MACHINE,
             started_at_ms: MACHINE.unix_ms(),
-            config,
+            config: job.config.clone(),
             recorder,
         });
         if let Some(addr) = addr {

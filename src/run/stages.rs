@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cause::{Cause, cause};
 use super::exit::{CANNOT_WRITE, Course, Failure};
+use super::proxying::Proxying;
 use super::told::{cancelling, pending_cancel};
 use super::turn::Turn;
 use super::untouched::Untouched;
@@ -18,7 +19,7 @@ use crate::config::OnReplicationEnd;
 use crate::fleet::{FleetEvents, FleetHandle};
 use crate::http::Phase;
 use crate::replicate::Event;
-use crate::supervise::{self, CommandLine, Reaper, Scope, Signal, Signals, SpawnOptions, StopPolicy, supervise};
+use crate::supervise::{self, CommandLine, Lead, Reaper, Scope, Signal, Signals, SpawnOptions, StopPolicy, supervise};
 
 /// The remaining processes of the application's group get at least this long to end by themselves.
 const GROUP_GRACE_MIN: Duration = Duration::from_millis(500);
@@ -39,6 +40,7 @@ pub struct Interrupts<'a> {
     pub signals: &'a mut Signals,
     pub heard: &'a mut FleetEvents,
     pub turn: &'a mut Turn,
+    pub proxying: &'a Proxying,
 }
 
 impl Lived {
@@ -98,6 +100,7 @@ pub async fn live(
             // own workers.
             let policy = StopPolicy {
                 scope: Scope::Command,
+                lead: by.proxying.lead(budget.child),
                 stop_signal: job.stop_signal,
                 rewrites: job.rewrites.clone(),
                 ..StopPolicy::new(budget.child)
@@ -115,7 +118,7 @@ pub async fn live(
         }
         None => {
             phase.send_replace(Phase::Running);
-            Ok(until_signalled(fleet, by, on_end).await)
+            Ok(until_signalled(fleet, by, on_end, budget).await)
         }
     }
 }
@@ -157,7 +160,7 @@ struct Command<'a> {
 /// Runs one command until it and all of its processes have ended.
 async fn command(
     Command { line, what, policy, limit, may_be_refused, on_end, strip_env }: Command<'_>,
-    Interrupts { signals, heard, turn }: &mut Interrupts<'_>,
+    Interrupts { signals, heard, turn, proxying }: &mut Interrupts<'_>,
     reaper: &Reaper,
     budget: &Budget,
 ) -> Result<Lived, Failure> {
@@ -168,16 +171,18 @@ async fn command(
     let spawned = reaper.spawn(line, &options).await;
     let mut child = spawned.map_err(|error| Failure::new(error.exit_code(), anyhow!("start {what}: {error}")))?;
     tracing::info!(pid = child.pid(), "started {what}: {}", child.program());
-    let stop = CancellationToken::new();
+    let (stop, lead) = (CancellationToken::new(), Lead::default());
     let mut stopped = None;
     let ended = {
-        let running = supervise(&mut child, signals, policy, &stop);
-        tokio::pin!(running);
+        let running = supervise(&mut child, signals, policy, &stop, &lead);
+        let leading = proxying.keep(&lead);
+        tokio::pin!(running, leading);
         let overdue = tokio::time::sleep(limit.unwrap_or(Duration::MAX));
         tokio::pin!(overdue);
         loop {
             tokio::select! {
                 ended = &mut running => break ended,
+                never = &mut leading => match never {},
                 () = &mut overdue, if limit.is_some() && !stop.is_cancelled() => {
                     tracing::error!("{what} takes longer than {limit:?}; stopping it", limit = limit.unwrap_or_default());
                     stop.cancel();
@@ -186,6 +191,8 @@ async fn command(
                     turn.heard(id, &event);
                     if let Some(cause) = cause(&event, what, may_be_refused, on_end) {
                         stopped = stopped.filter(|earlier| *earlier == Cause::Exclusive).or(Some(cause));
+                        // What is under way cannot be made safe.
+                        lead.over.cancel();
                         stop.cancel();
                     }
                 }
@@ -234,8 +241,9 @@ fn lived_until(ended: &supervise::Ended, stopped: Option<Cause>, what: &str) -> 
 /// Without an application: waits for a signal, or until no database can be replicated any more.
 async fn until_signalled(
     fleet: &FleetHandle,
-    Interrupts { signals, heard, turn }: &mut Interrupts<'_>,
+    Interrupts { signals, heard, turn, proxying }: &mut Interrupts<'_>,
     on_end: OnReplicationEnd,
+    budget: &Budget,
 ) -> Lived {
     let course = Course { code: 0, failed: false, ran: true };
     let lived = |what: String, asked_at: Option<Instant>| Lived { course, what, asked_at, is_told: asked_at.is_some() };
@@ -244,7 +252,11 @@ async fn until_signalled(
             return lived("no database is replicated any more".into(), None);
         }
         tokio::select! {
-            signal = cancelling(signals) => return lived(format!("told to end by {signal}"), Some(MACHINE.instant())),
+            signal = cancelling(signals) => {
+                let told = lived(format!("told to end by {signal}"), Some(MACHINE.instant()));
+                proxying.settle(budget.child).await;
+                return told;
+            }
             () = turn.called_off() => return lived("another instance takes over".into(), None),
             (id, event) = heard.next() => match event {
                 event @ (Event::Ready(_) | Event::Sealed) => turn.heard(id, &event),

@@ -21,6 +21,7 @@ use super::last_sync::{Afterwards, final_sync};
 use super::left_out::LeftOut;
 use super::monitor::Monitor;
 use super::prepare::{Line, make_ready};
+use super::proxying::Proxying;
 use super::ready::{Verdict, wait_until_ready};
 use super::register::Registry;
 use super::stages::{self, Interrupts, Lived};
@@ -62,6 +63,7 @@ pub struct Terms<'a> {
     pub monitor: &'a Monitor,
     pub budget: &'a Budget,
     pub reaper: &'a Reaper,
+    pub proxying: &'a Proxying,
     pub left_out: LeftOut,
 }
 
@@ -162,7 +164,7 @@ impl Terms<'_> {
         let proofs = self.proofs().await?;
         self.monitor.proving(proofs.iter().map(ProofRound::proved).collect());
         let (job, phase) = (self.job, self.monitor.phase());
-        let mut by = Interrupts { signals, heard, turn };
+        let mut by = Interrupts { signals, heard, turn, proxying: self.proxying };
         verify::beside(proofs, stages::live(job, self.fleet, &mut by, self.reaper, self.budget, phase)).await
     }
 

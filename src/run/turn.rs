@@ -20,11 +20,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{CONFIG, Failure};
 use super::told::cancelling;
+use super::whereabouts::tell_primary;
 use super::{Job, connect};
 use crate::claim::{Config, Driver, Identity, Node, Order, Outcome, Report, Stop};
 use crate::clock::MACHINE;
 use crate::config::{Database, Handover};
 use crate::http::Phase;
+use crate::primary::Primary;
 use crate::remote::ReadPolicy;
 use crate::replicate::{DatabaseId, Event, Ready, SealPermit, blocking};
 use crate::sqlite::{Presence, look_at_file};
@@ -64,6 +66,9 @@ enum Permission {
 
 pub struct Turn {
     claims: Option<Claims>,
+    /// The turn lasts.
+    is_here: watch::Sender<bool>,
+    primary: watch::Receiver<Primary>,
 }
 
 struct Claims {
@@ -87,10 +92,10 @@ struct Claims {
 impl Turn {
     /// `first` is the first database of the configuration: beside its first replica the claims lie.
     pub async fn begin(job: &Job, first: Option<&Database>) -> Result<Turn, Failure> {
-        let Some(handover) = &job.options.handover else { return Ok(Turn { claims: None }) };
+        let Some(handover) = &job.options.handover else { return Ok(Turn::always()) };
         if job.once.is_some() {
             tracing::info!("handover: not with -once, which waits for no other process");
-            return Ok(Turn { claims: None });
+            return Ok(Turn::always());
         }
         let Some(first) = first else {
             let why = "handover: there must be a database with a `path` under dbs, beside whose replica the claims lie";
@@ -101,7 +106,8 @@ impl Turn {
         let (order, orders) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::unbounded_channel();
         let hostname = hostname();
-        let node = Node { name: hostname.clone(), hostname: hostname.clone(), url: None };
+        let url = job.options.proxy.as_ref().and_then(|proxy| proxy.advertise.clone());
+        let node = Node { name: hostname.clone(), hostname: hostname.clone(), url };
         let config = config(handover, &hostname, first, all_are_here(job).await);
         let driver = Driver::new(remote, node, config, order, reported);
         let (permission, permitted) = watch::channel(Permission::No);
@@ -109,7 +115,12 @@ impl Turn {
         let mut permissions = JoinSet::new();
         permissions.spawn(permit_by(permitted, driver.seal_until(), sender));
         let stands_by = driver.stands_by();
+        let (is_here, here) = watch::channel(false);
+        let (told, primary) = watch::channel(Primary::Unknown);
+        permissions.spawn(tell_primary(here, driver.stands_by(), driver.newest(), told));
         Ok(Turn {
+            is_here,
+            primary,
             claims: Some(Claims {
                 orders,
                 reports,
@@ -125,6 +136,17 @@ impl Turn {
                 is_called_off: false,
             }),
         })
+    }
+
+    /// From the start to the end.
+    fn always() -> Turn {
+        let (is_here, primary) = (watch::Sender::new(true), watch::channel(Primary::Here).1);
+        Turn { claims: None, is_here, primary }
+    }
+
+    /// Where the primary is: here, as long as the turn lasts; then where the newest claim is from.
+    pub fn primary(&self) -> watch::Receiver<Primary> {
+        self.primary.clone()
     }
 
     pub fn is_claimed(&self) -> bool {
@@ -163,6 +185,7 @@ impl Turn {
             }
         };
         claims.is_called_off = assignment == Assignment::FinishUp;
+        self.is_here.send_replace(!claims.is_called_off);
         phase.send_replace(Phase::Restoring);
         Called::To(assignment)
     }
@@ -202,6 +225,7 @@ impl Turn {
             Some(order) => claims.take(order),
             None => claims.is_called_off = true,
         }
+        self.is_here.send_if_modified(|is_here| claims.is_called_off && std::mem::take(is_here));
     }
 
     /// Whether the turn is over: the application has to stop.

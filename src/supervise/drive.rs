@@ -25,7 +25,19 @@ pub struct Ended {
     pub as_asked: bool,
 }
 
+/// What a command may finish before it is told to stop (`StopPolicy::lead`).
+#[derive(Debug, Default)]
+pub struct Lead {
+    /// The stop was asked for.
+    pub begun: CancellationToken,
+    /// By a signal.
+    pub told: CancellationToken,
+    /// Everything is finished.
+    pub over: CancellationToken,
+}
+
 enum Event {
+    LeadOver,
     Child(ChildEvent),
     Signal(Signal),
     Stop,
@@ -33,7 +45,7 @@ enum Event {
 }
 
 /// Waits for the command, forwarding every signal. A stop signal or `stop` starts the clock of
-/// `policy`.
+/// `policy`, with its lead first.
 ///
 /// Only the command itself is waited for; see [`Child::end_group`]. A signal that arrives when the
 /// command has ended stays in `signals` for the next stage.
@@ -42,6 +54,7 @@ pub async fn supervise(
     signals: &mut Signals,
     policy: StopPolicy,
     stop: &CancellationToken,
+    lead: &Lead,
 ) -> Ended {
     let scope = policy.scope;
     let mut escalation = Escalation::new(policy);
@@ -50,6 +63,7 @@ pub async fn supervise(
         let event = tokio::select! {
             biased;
             event = child.event() => Event::Child(event),
+            () = lead.over.cancelled(), if escalation.leading() => Event::LeadOver,
             signal = signals.recv() => Event::Signal(signal),
             () = stop.cancelled(), if !escalation.stopping() => Event::Stop,
             () = sleep_until(deadline.unwrap_or_else(|| MACHINE.instant())), if deadline.is_some() => Event::Deadline,
@@ -68,8 +82,16 @@ pub async fn supervise(
                 if Signals::heeds(signal) { escalation.on_signal(now, signal) } else { escalation.pass_on(signal) }
             }
             Event::Stop => escalation.on_request(now),
+            Event::LeadOver => escalation.on_lead_over(now),
+            Event::Deadline if escalation.leading() => escalation.on_lead_over(now),
             Event::Deadline => escalation.on_time(now).into_iter().collect(),
         };
+        if escalation.leading() {
+            if escalation.first_signal().is_some() {
+                lead.told.cancel();
+            }
+            lead.begun.cancel();
+        }
         if act(child, scope, acts).await {
             break Exit::Unknown;
         }

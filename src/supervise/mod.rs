@@ -63,7 +63,7 @@ mod tty;
 mod tests;
 
 pub use command::CommandLine;
-pub use drive::{Ended, supervise};
+pub use drive::{Ended, Lead, supervise};
 pub use escalate::{SYNC_RESERVE, SYNC_SHARE, Scope, StopPolicy, split};
 pub use files::files_of_descendants;
 pub use image::SpawnOptions;

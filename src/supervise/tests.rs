@@ -108,7 +108,7 @@ impl Room {
     }
 
     async fn supervise(&mut self, child: &mut Child, grace: Duration) -> Ended {
-        supervise(child, &mut self.signals, StopPolicy::new(grace), &CancellationToken::new()).await
+        supervise(child, &mut self.signals, StopPolicy::new(grace), &CancellationToken::new(), &Lead::default()).await
     }
 
     async fn exit_of(&mut self, script: &str) -> Exit {
@@ -256,7 +256,8 @@ fn signals_go_to_the_group_or_to_the_command_alone() {
                 send_self(Signal::TERM);
             });
             let policy = StopPolicy { scope, ..StopPolicy::new(LONG) };
-            let ended = supervise(&mut child, &mut room.signals, policy, &CancellationToken::new()).await;
+            let ended =
+                supervise(&mut child, &mut room.signals, policy, &CancellationToken::new(), &Lead::default()).await;
             driver.await.expect("driver");
             assert_eq!(ended.exit, Exit::Code(3));
             assert!(child.end_group(LONG).await.survivors.is_empty());
@@ -293,7 +294,7 @@ fn a_stopped_child_is_neither_ended_nor_unstoppable() {
         assert_eq!(child.event().await, ChildEvent::Stopped(Signal::STOP));
         let stop = CancellationToken::new();
         stop.cancel();
-        let ended = supervise(&mut child, &mut room.signals, StopPolicy::new(LONG), &stop).await;
+        let ended = supervise(&mut child, &mut room.signals, StopPolicy::new(LONG), &stop, &Lead::default()).await;
         assert_eq!((ended.exit, ended.first_signal), (Exit::Signal(Signal::TERM), None));
         assert!(ended.stop_requested_at.is_some());
         child.signal(Signal::TERM).await;

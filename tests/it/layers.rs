@@ -17,7 +17,7 @@ const ROWS: &[&[&str]] = &[
     &["cli"],
     &["run"],
     &["config"],
-    &["http", "verify", "control", "doctor", "copy", "follow"],
+    &["http", "verify", "control", "doctor", "copy", "follow", "proxy"],
     &["fleet"],
     &["replicate", "restore", "claim"],
     &["db", "state", "remote", "status", "directory"],

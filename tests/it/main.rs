@@ -36,6 +36,7 @@ mod packages;
 mod page;
 mod permissions;
 mod points;
+mod proxy;
 mod seed_story;
 mod several;
 mod shipping;

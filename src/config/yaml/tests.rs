@@ -204,6 +204,8 @@ fn wrap(level: Level, line: &str) -> String {
         Level::Retention => format!("retention:\n  {line}\n"),
         Level::Verify => format!("verify:\n  {line}\n"),
         Level::Handover => format!("handover:\n  {line}\n"),
+        Level::Proxy => format!("proxy:\n  {line}\n"),
+        Level::Hold => format!("proxy:\n  hold:\n    {line}\n"),
         Level::Age => format!("dbs:\n  - replica:\n      age:\n        {line}\n"),
     }
 }

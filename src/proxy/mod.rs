@@ -1,0 +1,53 @@
+//! The HTTP proxy in front of the application: it listens before the application is up, holds what
+//! comes while the application is not there, and passes on everything else as it is.
+//!
+//! It must never know how the application is run, when a node becomes the primary, or what SQLite
+//! is: it is told whether the application is there and where the primary is, and asks the fleet to
+//! upload what was committed.
+//!
+//! ```text
+//!   listener.rs   connections ─▶ front.rs   one request ─▶ core.rs   pure: pass, forward, hold or refuse?
+//!   pace.rs       limits of a head    │     headers.rs  pure: what changes in a head · routes.rs  pure: what is a write
+//!                                     ├──▶ pool.rs, link.rs    connections to a server, used again
+//!                                     ├──▶ peers.rs, secret.rs the proxies of other nodes
+//!                                     ├──▶ room.rs             how much is held
+//!                                     ├──▶ ack.rs              responses that wait for the bucket
+//!                                     ├──▶ tunnel.rs           WebSockets
+//!                                     └──▶ outgoing.rs, reply.rs   bodies, never held as a whole
+//!   probe.rs      does the application accept connections?   flights.rs  what it is at work on
+//!   handle.rs     the whole: started, told, drained, closed
+//! ```
+
+mod ack;
+mod answers;
+mod core;
+mod endpoint;
+mod flights;
+mod front;
+mod handle;
+mod headers;
+mod link;
+mod listener;
+mod outgoing;
+mod pace;
+mod peers;
+mod pool;
+mod probe;
+mod reply;
+mod room;
+mod routes;
+mod secret;
+mod settings;
+mod tunnel;
+
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
+
+pub use core::App;
+pub use endpoint::Endpoint;
+pub use handle::Proxy;
+pub use routes::{AckRoutes, Glob, Routes};
+pub use secret::Secret;
+pub use settings::{HoldBounds, Settings};

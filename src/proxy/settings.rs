@@ -1,0 +1,69 @@
+//! What a proxy is told at its start. Plain data, with the defaults.
+
+use std::time::Duration;
+
+use super::endpoint::Endpoint;
+use super::routes::Routes;
+use super::secret::Secret;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The application.
+    pub target: Endpoint,
+    pub routes: Routes,
+    /// Shared by all nodes.
+    pub secret: Option<Secret>,
+    pub hold: HoldBounds,
+    /// For a response that waits for the bucket.
+    pub ack_timeout: Duration,
+    /// For a connection to the application, or to another node.
+    pub connect_timeout: Duration,
+    /// For the head of a request, from its first byte on.
+    pub head_timeout: Duration,
+    /// A connection on which no request is made is closed after this time.
+    pub idle_timeout: Duration,
+    /// Of the head of a request.
+    pub head_bytes: usize,
+    /// At a time; more of them wait to be accepted.
+    pub connections: usize,
+    /// How long requests are taken as ever after the stop was asked for: load balancers that learn
+    /// of it at the same time still send some.
+    pub shutdown_delay: Duration,
+}
+
+impl Settings {
+    /// With the default for everything else.
+    pub fn of_target(target: Endpoint) -> Settings {
+        Settings {
+            target,
+            routes: Routes::default(),
+            secret: None,
+            hold: HoldBounds::default(),
+            ack_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            head_timeout: Duration::from_secs(10),
+            // Longer than load balancers keep a connection: if it is us who close it first, a
+            // request that is on its way is lost.
+            idle_timeout: Duration::from_secs(120),
+            head_bytes: 64 << 10,
+            connections: 4096,
+            shutdown_delay: Duration::ZERO,
+        }
+    }
+}
+
+/// How much is held while the application is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldBounds {
+    pub requests: usize,
+    /// Of the heads, and of bodies that were read already.
+    pub bytes: usize,
+    /// Of one request.
+    pub wait: Duration,
+}
+
+impl Default for HoldBounds {
+    fn default() -> HoldBounds {
+        HoldBounds { requests: 1000, bytes: 16 << 20, wait: Duration::from_secs(30) }
+    }
+}
