@@ -25,6 +25,9 @@
 //! ```text
 //!   wire.rs    what is in the two objects
 //!   seen.rs    pure: what the claims mean
+//!   mine.rs    pure: the own claim, and what its beat is to say
+//!   watch.rs   pure: for how long something has not changed
+//!   requests.rs  the requests that change claims, each with a time-out
 //!   core/      pure: claim, wait, seal, serve, drain, stand by
 //!   driver.rs  carries out what the core asks of the bucket
 //!   look.rs    reads the claims, with few requests
@@ -35,11 +38,14 @@
 mod core;
 mod driver;
 mod look;
+mod mine;
+mod requests;
 mod say;
 mod seen;
+mod watch;
 mod wire;
 
-pub use core::{Config, Outcome, Stop};
+pub use core::{Access, Config, Outcome, Stop};
 pub use driver::{Driver, Node, Order, Report};
 pub use seen::Identity;
 

@@ -8,7 +8,7 @@ pub fn say(notice: &Notice, address: &str) {
     match notice {
         Notice::Outage(why) => {
             tracing::warn!(
-                "cannot read or write the claims of {address}: {why}; retrying, and nothing is handed over until then"
+                "cannot read or write the claims of {address} (claims/*): {why}; retrying, and nothing is handed over until then"
             );
         }
         Notice::Back => tracing::info!("the claims of {address} can be read and written again"),
@@ -43,6 +43,9 @@ fn reason(why: Why) -> &'static str {
         Why::SuccessorEnded => "all instances that came later have ended",
         Why::SuccessorSilent => "the instances that came later show no life",
         Why::Fenced => "an instance that was taken for dead has written once more",
+        Why::PrimarySilent => "the primary shows no life",
+        Why::HandedOver => "the primary has handed over to this node",
+        Why::Promoted => "it was told to be the primary",
         Why::First | Why::Free | Why::Deploy | Why::Restart => "no other instance is in the way",
     }
 }

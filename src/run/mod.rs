@@ -210,7 +210,7 @@ async fn in_turn(
     let assignment = match turn.next(signals, monitor.phase()).await {
         Called::To(assignment) => assignment,
         Called::Away(signal) => return Err(told::ended_by(signal, "before it was its turn")),
-        Called::Never(outcome) => return Err(term::never(outcome)),
+        Called::Never(outcome) => return Err(term::never(&outcome, turn.address())),
     };
     if assignment != Assignment::FinishUp {
         take_in_missing(&mut job, &mut left_out, signals).await?;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::before_migration::{self, Marking};
-use super::exit::{self, CONFIG, Course, FENCED, Failure};
+use super::exit::{self, CONFIG, Course, DENIED, FENCED, Failure};
 use super::last_sync::{Afterwards, final_sync};
 use super::left_out::LeftOut;
 use super::monitor::Monitor;
@@ -29,7 +29,7 @@ use super::turn::{Assignment, Called, Turn};
 use super::verify::{self, ProofRound};
 use super::watch_directories::Watching;
 use super::{Budget, Job, directories};
-use crate::claim::Outcome;
+use crate::claim::{Access, Outcome};
 use crate::clock::MACHINE;
 use crate::fleet::{FleetEvents, FleetHandle};
 use crate::http::Phase;
@@ -109,7 +109,7 @@ impl Terms<'_> {
                     let course = Course { code: own, failed: false, ran: false };
                     return over(Ok(Lived { course, what, ..lived }), ended, Some(MACHINE.instant()));
                 }
-                Called::Never(outcome) => return Err(never(outcome)),
+                Called::Never(outcome) => return Err(never(&outcome, turn.address())),
             };
             self.begin_again(assignment, &BTreeSet::new(), turn, signals).await?;
         }
@@ -255,12 +255,25 @@ fn tell(lived: &Lived, ends: &[Ended]) {
 }
 
 /// It cannot be waited for a turn any more.
-pub fn never(outcome: Outcome) -> Failure {
+pub fn never(outcome: &Outcome, address: &str) -> Failure {
     let why = match outcome {
+        Outcome::Denied(access, why) => return denied(*access, why, address),
         Outcome::Foreign => {
             "another writer, which makes no claims, owns the history (an older version, Litestream, `handover: off`?)"
         }
         Outcome::Released | Outcome::Nothing | Outcome::Unreleased => "the claims have ended",
     };
     Failure::told(FENCED, why)
+}
+
+fn denied(access: Access, why: &str, address: &str) -> Failure {
+    let (what, needs) = match access {
+        Access::Read => ("list and read", "s3:ListBucket and s3:GetObject"),
+        Access::Create => ("create", "s3:PutObject"),
+    };
+    let text = format!(
+        "the storage does not permit to {what} the claims beside {address}, by which an application is handed over: {why}; give \
+         these keys the permission for claims/* there ({needs}), or set `handover: off`"
+    );
+    Failure::told(DENIED, text)
 }

@@ -44,7 +44,7 @@ pub enum Assignment {
 }
 
 /// What ends the wait for a turn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Called {
     To(Assignment),
     /// By a signal, to end.
@@ -73,6 +73,10 @@ struct Claims {
     permission: watch::Sender<Permission>,
     permit: watch::Receiver<SealPermit>,
     driver: JoinHandle<Outcome>,
+    /// How the driver has ended.
+    outcome: Option<Outcome>,
+    /// That of the replica beside which the claims lie.
+    address: String,
     _permissions: JoinSet<()>,
     /// Databases whose history is not sealed yet.
     unsealed: BTreeSet<DatabaseId>,
@@ -98,6 +102,7 @@ impl Turn {
         };
         let remote = connect::connect(&first.replicas.first, &job.options.databases).await?;
         let remote = remote.with_policy(ReadPolicy::impatient());
+        let address = remote.address().to_owned();
         let (order, orders) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::unbounded_channel();
         let hostname = hostname();
@@ -117,6 +122,8 @@ impl Turn {
                 permission,
                 permit,
                 driver: tokio::spawn(driver.run()),
+                outcome: None,
+                address,
                 _permissions: permissions,
                 unsealed: BTreeSet::new(),
                 has_begun: false,
@@ -129,6 +136,11 @@ impl Turn {
 
     pub fn is_claimed(&self) -> bool {
         self.claims.is_some()
+    }
+
+    /// Where the claims lie.
+    pub fn address(&self) -> &str {
+        self.claims.as_ref().map_or("", |claims| &claims.address)
     }
 
     /// For the replications.
@@ -247,7 +259,7 @@ impl Turn {
         }
         match claims.outcome().await {
             Outcome::Released => tracing::debug!("the claim is released"),
-            Outcome::Nothing | Outcome::Foreign => {}
+            Outcome::Nothing | Outcome::Foreign | Outcome::Denied(..) => {}
             Outcome::Unreleased => tracing::warn!(
                 "the claim could not be released in time: another instance waits for `handover.wait` before it goes on"
             ),
@@ -297,8 +309,11 @@ impl Claims {
     }
 
     async fn outcome(&mut self) -> Outcome {
+        if let Some(outcome) = &self.outcome {
+            return outcome.clone();
+        }
         match (&mut self.driver).await {
-            Ok(outcome) => outcome,
+            Ok(outcome) => self.outcome.insert(outcome).clone(),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }

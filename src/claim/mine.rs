@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::claim::seen::SeenClaim;
-use crate::claim::wire::{Beat, BeatState};
+use super::seen::SeenClaim;
+use super::wire::{Beat, BeatState};
 use crate::clock::Now;
 use crate::remote::Epoch;
 
@@ -81,6 +81,15 @@ impl Mine {
         }
     }
 
+    /// The beat was written, and after that there was no later claim: whoever claims from now on sees
+    /// the beat, and waits.
+    pub fn is_renewed(&mut self) {
+        if let Some((beat, at)) = self.sent.take() {
+            self.written = Some(beat);
+            self.safe = self.safe.max(Some(at));
+        }
+    }
+
     /// A look that was asked for at this time has shown no later claim.
     pub fn is_newest(&mut self, asked: Duration) {
         self.safe = self.safe.max(Some(asked));
@@ -103,7 +112,7 @@ impl Mine {
         }
     }
 
-    fn is_released(&self) -> bool {
+    pub fn is_released(&self) -> bool {
         matches!(self.state, BeatState::Released { .. })
     }
 }
