@@ -118,7 +118,6 @@ mod clock;
 mod figures;
 mod fsx;
 mod page;
-#[expect(dead_code, reason = "the roles of nodes and the proxy come next")]
 mod primary;
 
 #[cfg(test)]

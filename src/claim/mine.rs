@@ -48,6 +48,11 @@ impl Mine {
         self.sealed = true;
     }
 
+    /// Whether it has sealed.
+    pub fn has_sealed(&self) -> bool {
+        self.sealed
+    }
+
     /// A released claim says so once. All others are told again and again.
     pub fn is_owed(&self, now: Now) -> bool {
         let is_said = self.written.as_ref().is_some_and(|beat| beat.state == self.state && beat.sealed == self.sealed);

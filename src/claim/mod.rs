@@ -29,6 +29,7 @@
 //!   watch.rs   pure: for how long something has not changed
 //!   requests.rs  the requests that change claims, each with a time-out
 //!   core/      pure: claim, wait, seal, serve, drain, stand by
+//!   roles/     the same objects where nodes form a cluster: which of them is the primary
 //!   driver.rs  carries out what the core asks of the bucket
 //!   look.rs    reads the claims, with few requests
 //!   say.rs     the core's notices in words
@@ -40,6 +41,7 @@ mod driver;
 mod look;
 mod mine;
 mod requests;
+mod roles;
 mod say;
 mod seen;
 mod watch;
@@ -47,6 +49,7 @@ mod wire;
 
 pub use core::{Access, Config, Outcome, Stop};
 pub use driver::{Driver, Node, Order, Report};
+pub use roles::{Reach, RoleConfig, RoleDriver, RoleOrder, RoleReport};
 pub use seen::Identity;
 
 #[cfg(test)]

@@ -43,9 +43,7 @@ fn reason(why: Why) -> &'static str {
         Why::SuccessorEnded => "all instances that came later have ended",
         Why::SuccessorSilent => "the instances that came later show no life",
         Why::Fenced => "an instance that was taken for dead has written once more",
-        Why::PrimarySilent => "the primary shows no life",
-        Why::HandedOver => "the primary has handed over to this node",
-        Why::Promoted => "it was told to be the primary",
         Why::First | Why::Free | Why::Deploy | Why::Restart => "no other instance is in the way",
+        Why::HandedOver | Why::PrimarySilent | Why::Promoted => "this node is to be the primary",
     }
 }

@@ -19,6 +19,7 @@ pub enum Level {
     Retention,
     Verify,
     Handover,
+    Cluster,
     Age,
 }
 
@@ -68,6 +69,8 @@ use Class::{NoEffect, NotYet, Supported};
 use Kind::{Bool, Count, Duration, Place, Section, Sections, Size, Switched, Text, Texts};
 
 const MCP: &str = "the MCP server";
+const PEERS: &str = "a connection from node to node (nodes of a `cluster` find each other through the bucket)";
+const CLAIMS: &str = "a place of its own for the claims of a `cluster` (they lie beside the first replica)";
 const AGE: &str = "age encryption";
 const AZURE: &str = "an Azure Blob Storage (`abs`) replica";
 const SFTP: &str = "an SFTP (`sftp`) replica";
@@ -105,6 +108,7 @@ static ROOT: &[Key] = &[
     key("on-replication-end", Text, Supported),
     key("on-database-failure", Text, Supported),
     key("handover", Switched(Level::Handover), Supported),
+    key("cluster", Section(Level::Cluster), Supported),
 ];
 
 static DB: &[Key] = &[
@@ -231,10 +235,20 @@ static HANDOVER: &[Key] = &[
     key("instance", Text, Supported),
     key("off", Bool, Supported),
 ];
+static CLUSTER: &[Key] = &[
+    key("node", Text, Supported),
+    key("advertise", Text, Supported),
+    key("candidate", Bool, Supported),
+    key("failover", Text, Supported),
+    key("ttl", Duration, Supported),
+    key("listen", Text, NotYet(PEERS)),
+    key("secret", Text, NotYet(PEERS)),
+    key("claims", Place, NotYet(CLAIMS)),
+];
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
 
 /// In the order in which a misplaced key is looked for.
-pub(super) const LEVELS: [Level; 12] = [
+pub(super) const LEVELS: [Level; 13] = [
     Level::Replica,
     Level::Db,
     Level::Root,
@@ -246,6 +260,7 @@ pub(super) const LEVELS: [Level; 12] = [
     Level::Retention,
     Level::Verify,
     Level::Handover,
+    Level::Cluster,
     Level::Age,
 ];
 
@@ -263,6 +278,7 @@ impl Level {
             Level::Retention => (RETENTION, &[]),
             Level::Verify => (VERIFY, &[]),
             Level::Handover => (HANDOVER, &[]),
+            Level::Cluster => (CLUSTER, &[]),
             Level::Age => (AGE_KEYS, &[]),
         };
         own.iter().chain(shared)
@@ -286,6 +302,7 @@ impl Level {
             Level::Retention => "retention",
             Level::Verify => "verify",
             Level::Handover => "handover",
+            Level::Cluster => "cluster",
             Level::Age => "age",
         }
     }

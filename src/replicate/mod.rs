@@ -130,6 +130,9 @@ pub struct Settings {
     pub lifecycle: Option<Policy>,
     /// The history is to be sealed before anything else: `Event::Sealed` says that it is.
     pub seal: Option<watch::Receiver<SealPermit>>,
+    /// Whether another part of this process has the database open already, and holds its write
+    /// lock: then it is there, and no file of it may be opened by name.
+    pub is_held: Option<watch::Receiver<bool>>,
     /// End as soon as everything is shipped and these are done.
     pub once: Option<OnceWork>,
     pub clock: Clock,

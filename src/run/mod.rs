@@ -22,6 +22,7 @@
 //!   restore_missing.rs   restore one database: the lock, the log lines, the note for replication
 //!   forward.rs  bring a database forward that is an earlier state of the history
 //!   mark.rs     name a state of a replica · before_migration.rs  by itself before a migration
+//!   cluster/    a node of a cluster: follower and primary
 //!   turn.rs     whose turn it is: the claims, where the application is handed over
 //!   term.rs     one turn after the other
 //!   ready.rs    wait for the databases · last_sync.rs: after the application has ended
@@ -40,6 +41,7 @@ pub mod exit;
 mod apart;
 mod before_migration;
 mod cause;
+mod cluster;
 mod connect;
 mod directories;
 mod forward;
@@ -180,6 +182,9 @@ async fn perform(mut job: Job, signals: &mut Signals, reaper: &Reaper) -> Result
     let first = job.options.databases.first().cloned();
     let left_out = look_around(&mut job).await?;
     let socket = listen(&job).await?;
+    if let Some(cluster) = job.options.cluster.clone() {
+        return cluster::start(&job, &cluster, socket, &budget, signals, reaper).await.map(|over| over.code);
+    }
     let mut turn = Turn::begin(&job, first.as_ref()).await?;
     let done = in_turn(job, left_out, socket, &mut turn, &budget, signals, reaper).await;
     let now = MACHINE.instant();
@@ -241,7 +246,7 @@ async fn in_turn(
 async fn look_around(job: &mut Job) -> Result<LeftOut, Failure> {
     let mut left_out = LeftOut::of(job);
     let mut failed = directories::take_in(job).await;
-    failed.extend(preflight::check_each(&job.options.databases).await);
+    failed.extend(preflight::check_each(&job.options.databases, job.options.cluster.is_some()).await);
     leave_out(job, &mut left_out, failed)?;
     Ok(left_out)
 }

@@ -188,7 +188,7 @@ impl Registrar for Registry {
 }
 
 async fn check(database: &Database) -> Result<(), Refused> {
-    match preflight::check_each(std::slice::from_ref(database)).await.pop() {
+    match preflight::check_each(std::slice::from_ref(database), false).await.pop() {
         Some((_, failure)) => Err(Refused::Invalid(failure.sentence())),
         None => Ok(()),
     }

@@ -92,14 +92,14 @@ impl Terms<'_> {
             let stands_by = turn.is_claimed() && asked_at.is_none() && (turn.is_called_off() || is_fenced);
             let lived = match lived {
                 Ok(lived) if stands_by => lived,
-                lived => return over(lived, as_seen(ended, turn), asked_at),
+                lived => return over(lived, as_seen(ended, turn.is_claimed()), asked_at),
             };
             if is_fenced {
                 turn.is_fenced();
                 turn.called_off().await;
             }
             turn.is_drained();
-            let ended = as_seen(ended, turn);
+            let ended = as_seen(ended, turn.is_claimed());
             tell(&lived, &ended);
             assignment = match turn.next(signals, self.monitor.phase()).await {
                 Called::To(assignment) => assignment,
@@ -213,10 +213,10 @@ impl Terms<'_> {
 
 /// A writer that has a claim is no foreign one: what it did not let us upload is not in the
 /// replica, and that is all.
-fn as_seen(ended: Vec<Ended>, turn: &Turn) -> Vec<Ended> {
+pub fn as_seen(ended: Vec<Ended>, is_claimed: bool) -> Vec<Ended> {
     let why = "another instance had taken over; they are kept aside (see above)";
     let seen = |ended| match ended {
-        Ended::Fenced if turn.is_claimed() => Ended::Unsynced { why: why.into() },
+        Ended::Fenced if is_claimed => Ended::Unsynced { why: why.into() },
         ended => ended,
     };
     ended.into_iter().map(seen).collect()
@@ -224,7 +224,7 @@ fn as_seen(ended: Vec<Ended>, turn: &Turn) -> Vec<Ended> {
 
 /// The last line, and the exit code. Only now, because the commits of a migration that failed are
 /// replicated too.
-fn over(lived: Result<Lived, Failure>, ends: Vec<Ended>, asked_at: Option<Instant>) -> Result<Over, Failure> {
+pub fn over(lived: Result<Lived, Failure>, ends: Vec<Ended>, asked_at: Option<Instant>) -> Result<Over, Failure> {
     match lived {
         Ok(lived) => Ok(Over { code: conclude(&lived, &ends), failed: lived.course.failed, asked_at }),
         Err(failure) => {

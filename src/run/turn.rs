@@ -55,7 +55,7 @@ pub enum Called {
 
 /// Which permission the replications have to create objects before the history is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Permission {
+pub enum Permission {
     No,
     /// As long as others cannot have gone on without us.
     WhileSafe,
@@ -342,7 +342,7 @@ fn ttl(wait: Duration) -> Duration {
     TTL_MAX.min(wait / 2)
 }
 
-fn hostname() -> String {
+pub fn hostname() -> String {
     let named =
         std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
     let name = named.map(|name| name.trim().to_owned()).unwrap_or_default();
@@ -350,7 +350,7 @@ fn hostname() -> String {
 }
 
 /// Until the turn is dropped.
-async fn permit_by(
+pub async fn permit_by(
     mut permission: watch::Receiver<Permission>,
     mut safe_until: watch::Receiver<Option<Duration>>,
     permit: watch::Sender<SealPermit>,

@@ -204,6 +204,7 @@ fn wrap(level: Level, line: &str) -> String {
         Level::Retention => format!("retention:\n  {line}\n"),
         Level::Verify => format!("verify:\n  {line}\n"),
         Level::Handover => format!("handover:\n  {line}\n"),
+        Level::Cluster => format!("cluster:\n  {line}\n"),
         Level::Age => format!("dbs:\n  - replica:\n      age:\n        {line}\n"),
     }
 }

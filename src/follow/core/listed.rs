@@ -68,9 +68,12 @@ impl Core {
         match way {
             Route::AtEnd => {
                 (self.wants_whole, self.suspicion) = (false, None);
+                self.caught_up = self.asked_for;
                 self.follows(at, now, effects);
                 let pause = self.pace.quiet();
-                self.later(pause, now);
+                if self.caught_up == self.wanted {
+                    self.later(pause, now);
+                }
             }
             Route::Gap(_) if !self.asked_whole => self.wants_whole = true,
             Route::Gap(beyond) => {

@@ -155,6 +155,7 @@ mod tests {
                 proof_lasts: Duration::from_secs(150),
                 lifecycle: Some(policy()),
                 seal: None,
+                is_held: None,
                 once: None,
                 clock: MACHINE,
             };
