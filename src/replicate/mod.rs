@@ -139,6 +139,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether another part of this process holds the write lock.
+    fn is_held_elsewhere(&self) -> bool {
+        self.is_held.as_ref().is_some_and(|is_held| *is_held.borrow())
+    }
+
     /// Handles of what is noted beside the database, and of what is noted about the replica at this
     /// address.
     fn notes(&self, address: &str) -> (LocalState, ReplicaState) {

@@ -124,7 +124,7 @@ fn config(settings: &Settings) -> Config {
 /// One order. No connection of ours exists yet, so looking at files drops no locks; where one does,
 /// they are not looked at.
 async fn carry_out(order: Order, settings: Arc<Settings>, governor: Governor, hurry: CancellationToken) -> Carried {
-    let is_held = settings.is_held.as_ref().is_some_and(|is_held| *is_held.borrow());
+    let is_held = settings.is_held_elsewhere();
     match order {
         Order::LookAtFile if is_held => Done::File(Ok(true)).into(),
         Order::LookAtLocks if is_held => Done::Locks(Ok(Locked::No)).into(),

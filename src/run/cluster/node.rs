@@ -340,7 +340,8 @@ impl<'a> Node<'a> {
             let deadline = self.stop.map_or(now + self.process.budget.unhurried, |stop| stop.deadline);
             let (mut held, paths) = (std::mem::take(&mut self.held), self.paths());
             // Where another writer was met the replication holds the lock itself, until it ends.
-            locks::take(&mut held, &paths, now + LOCK_TIME).await;
+            let missing = locks::take(&mut held, &paths, now + LOCK_TIME).await;
+            self.is_held.send_replace(missing.is_empty() && !held.is_empty());
             let patient = deadline + LOCK_TIME;
             tokio::join!(self.rest(deadline), async {
                 locks::take(&mut held, &paths, patient).await;

@@ -51,7 +51,10 @@ fn note_database(live: &LiveCopy, state: &LocalState, address: &str, at: Option<
         let marker = RestoreMarker::of(live.path(), address, txid, page_size, pages);
         marker.and_then(|marker| state.mark_restored(&marker)).map_err(|error| failed(&error))?;
     }
-    replica.last_synced().in_step_at(SyncedTo::up_to(Some(txid)), point).map_err(|error| failed(&error))?;
+    replica.last_synced().in_step(SyncedTo::up_to(Some(txid))).map_err(|error| failed(&error))?;
+    if let Some(point) = point {
+        replica.note_resume_point(&point).map_err(|error| failed(&error))?;
+    }
     let known = KnownFile::at(live.path()).and_then(|file| replica.note_known_file(&file));
     known.map_err(|error| failed(&error))
 }
