@@ -211,7 +211,7 @@ async fn in_turn(
     // While it waits for its turn, it answers already. In directories there may be more databases.
     let is_complete = turn.is_claimed() && job.options.directories.is_empty();
     let registry = is_complete.then(|| Arc::new(Registry::new(&job, &fleet, turn.permit())));
-    let _serving = registry.as_ref().and_then(|registry| register::serve(socket.take(), registry));
+    let _serving = registry.as_ref().and_then(|registry| register::serve(socket.take(), registry, None));
     let assignment = match turn.next(signals, monitor.phase()).await {
         Called::To(assignment) => assignment,
         Called::Away(signal) => return Err(told::ended_by(signal, "before it was its turn")),
@@ -234,7 +234,7 @@ async fn in_turn(
     }
     let registry = registry.unwrap_or_else(|| Arc::new(Registry::new(&job, &fleet, turn.permit())));
     // Until this is dropped.
-    let _serving = register::serve(socket, &registry);
+    let _serving = register::serve(socket, &registry, None);
     let (job, fleet, lines, monitor) = (&job, &fleet, &lines[..], &monitor);
     let terms = Terms { job, fleet, lines, ids, markings, registry, monitor, budget, reaper, left_out };
     // It may have been called off meanwhile.

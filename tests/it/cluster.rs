@@ -264,6 +264,38 @@ fn migrations_run_on_the_primary_before_its_application_writes() {
 }
 
 #[test]
+fn the_primary_moves_when_a_person_says_so() {
+    let socket = |member: &mut Member| {
+        let path = member.rig.path("control.sock").display().to_string();
+        member.rig.settings.push_str(&format!("socket: {{enabled: true, path: {path}}}\n"));
+        path
+    };
+    let mut a = Member::first(Rig::on_s3(), "a");
+    let mut on_a = a.run(&APP);
+    a.wait_for_rows(&mut on_a, 20);
+    let mut b = a.next("b");
+    let on_socket_b = socket(&mut b);
+    let mut on_b = b.run(&APP);
+    b.follows(&mut on_b);
+    let ask = |words: &[&str]| a.rig.millstream(words.iter().copied()).finish();
+    ask(&["demote", "-socket", &on_socket_b]).assert_code(1).assert_says(&["is not the primary"]);
+    let promoted = ask(&["promote", "-socket", &on_socket_b]);
+    promoted.assert_code(0);
+    assert_eq!(promoted.stdout, "role: primary\nprimary: b\n");
+    b.wait_for_rows(&mut on_b, 20);
+    a.follows(&mut on_a);
+    let demoted = ask(&["demote", "-json", "-socket", &on_socket_b]);
+    demoted.assert_code(0);
+    assert!(demoted.stdout.contains("\"primary\": \"a\""), "{demoted}");
+    a.wait_for_rows(&mut on_a, 20);
+    b.follows(&mut on_b);
+    is_over(on_b, &[143]);
+    is_over(on_a, &[143]);
+    no_reader_saw_a_mix(&[&a, &b]);
+    a.rig.assert_all_rows_are_safe();
+}
+
+#[test]
 fn what_a_cluster_cannot_be_is_refused_by_its_name() {
     let a = Member::first(Rig::on_file(), "a");
     for (settings, says) in [

@@ -7,6 +7,7 @@
 //!   copies.rs  the live copies of all databases, while this node follows
 //!   notes.rs   a live copy becomes a database of its own, and the other way round
 //!   locks.rs   keeps the application from writing
+//!   people.rs  promote and demote, as people order it
 //!   life.rs    migration and application, whatever the role
 //! ```
 //!
@@ -20,6 +21,7 @@ mod life;
 mod locks;
 mod node;
 mod notes;
+mod people;
 
 use std::time::Duration;
 
@@ -48,6 +50,7 @@ use crate::supervise::{Reaper, Signals};
 use super::register::Registry;
 use super::term::Over;
 use node::Node;
+use people::People;
 
 /// So often the store is asked whether it can be relied on.
 const PROBES: u32 = 4;
@@ -127,7 +130,13 @@ async fn run(
     let primary: watch::Receiver<Primary> = driver.primary();
     let driver = tokio::spawn(driver.run());
     let registry = std::sync::Arc::new(Registry::new(job, fleet, Some(permit.clone())));
-    let _serving = register::serve(socket, &registry);
+    let people = People {
+        name: name.name.clone(),
+        is_candidate: cluster.candidate,
+        reports: report.clone(),
+        primary: primary.clone(),
+    };
+    let _serving = register::serve(socket, &registry, Some(std::sync::Arc::new(people)));
     let (standing, stands) = watch::channel(Standing::NotReady);
     let (stop, stopped) = mpsc::unbounded_channel();
     let node = Node::new(&process, &lines, (orders, report), (permission, permit), standing);
