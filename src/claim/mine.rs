@@ -86,8 +86,8 @@ impl Mine {
         }
     }
 
-    /// The beat was written, and after that there was no later claim: whoever claims from now on sees
-    /// the beat, and waits.
+    /// The beat was written, and after that there was no later claim: whoever claims from now on
+    /// sees the beat, and waits.
     pub fn is_renewed(&mut self) {
         if let Some((beat, at)) = self.sent.take() {
             self.written = Some(beat);

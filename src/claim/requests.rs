@@ -1,5 +1,5 @@
-//! The requests that change claims. Each has a time-out: what takes longer may have been carried out,
-//! which a look finds out.
+//! The requests that change claims. Each has a time-out: what takes longer may have been carried
+//! out, which a look finds out.
 
 use std::time::Duration;
 

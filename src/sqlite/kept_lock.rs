@@ -1,8 +1,8 @@
 //! A write lock that is kept from one transaction to the next.
 //!
 //! SQLite lets the write lock of a WAL go with every commit. For the moment until the next
-//! transaction has it again, a program that waits for it can write, is told that its commit is done,
-//! and has it taken back by what follows. So the function that locks is replaced in this one
+//! transaction has it again, a program that waits for it can write, is told that its commit is
+//! done, and has it taken back by what follows. So the function that locks is replaced in this one
 //! connection's file: as long as the lock is to be kept, letting it go does nothing, and taking it
 //! once more is done at once. Other connections of this process find it held as those of other
 //! processes do.

@@ -10,9 +10,9 @@
 //! copy once it is attached: not even `PRAGMA page_count`, which would read it through pages that
 //! are out of date. After an error the connection is not used again.
 //!
-//! From the first time that it is taken the write lock is kept, over all commits (`kept_lock.rs`), so
-//! that no application writes into the copy. `PRAGMA data_version` tells whether another connection
-//! has committed all the same: it changes for those, and not for our own commits.
+//! From the first time that it is taken the write lock is kept, over all commits (`kept_lock.rs`),
+//! so that no application writes into the copy. `PRAGMA data_version` tells whether another
+//! connection has committed all the same: it changes for those, and not for our own commits.
 //!
 //! SQLite sets four fields of page 1 itself (`page_one.rs`). The copy is always in WAL mode.
 

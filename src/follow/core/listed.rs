@@ -68,10 +68,14 @@ impl Core {
         match way {
             Route::AtEnd => {
                 (self.wants_whole, self.suspicion) = (false, None);
-                self.caught_up = self.asked_for;
+                // What is done without for a while is not installed.
+                let has_all = listing.newest_txid() <= Some(at.txid);
+                if has_all {
+                    self.caught_up = self.asked_for;
+                }
                 self.follows(at, now, effects);
                 let pause = self.pace.quiet();
-                if self.caught_up == self.wanted {
+                if !has_all || self.caught_up == self.wanted {
                     self.later(pause, now);
                 }
             }

@@ -104,13 +104,7 @@ async fn run(
     let Process { job, fleet, monitor, .. } = process;
     let first = check(job)?;
     monitor.phase().send_replace(Phase::Waiting);
-    let (lines, failed) = connect_all(job, false).await;
-    if let Some((_, failure)) = failed.into_iter().next() {
-        return Err(failure);
-    }
-    for line in &lines {
-        must_be_reliable(line).await?;
-    }
+    let lines = connect_reliably(job).await?;
     let (order, orders) = mpsc::unbounded_channel();
     let (report, reports) = mpsc::unbounded_channel();
     let remote = lines[0].remote.clone().with_policy(ReadPolicy::impatient());
@@ -148,13 +142,20 @@ async fn run(
         let _ = stop.send(asked);
         lived
     });
-    let ends = node_end.map_err(|outcome| super::term::never(&outcome, &address));
+    let ends = node_end.map_err(|outcome| super::term::never(&outcome, &address))?;
     let asked_at = lived.as_ref().ok().and_then(|lived| lived.asked_at);
-    match (lived, ends) {
-        (lived @ Err(_), Ok(ends)) => over(lived, as_seen(ends, true), asked_at),
-        (Ok(lived), Ok(ends)) => over(Ok(lived), as_seen(ends, true), asked_at),
-        (_, Err(failure)) => Err(failure),
+    over(lived, as_seen(ends, true), asked_at)
+}
+
+async fn connect_reliably(job: &Job) -> Result<Vec<Line<'_>>, Failure> {
+    let (lines, failed) = connect_all(job, false).await;
+    if let Some((_, failure)) = failed.into_iter().next() {
+        return Err(failure);
     }
+    for line in &lines {
+        must_be_reliable(line).await?;
+    }
+    Ok(lines)
 }
 
 /// What a cluster cannot have yet.

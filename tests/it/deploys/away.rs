@@ -148,7 +148,7 @@ fn keys_that_may_not_read_or_create_claims_end_the_start_and_nothing_that_runs()
     let mut old = a.run(&["create", "forever:20"]).spawn();
     a.wait_for_rows(&mut old, 20);
     gateway.turn(Mood::NoClaims);
-    old.wait_until_says(0, &["claims/*", "AccessDenied"]);
+    old.wait_until_says(0, &["cannot read or write the claims", "claims/*"]);
     a.wait_for_rows(&mut old, 20);
     gateway.turn(Mood::Fair);
     old.wait_until_says(0, &["can be read and written again"]);
