@@ -9,16 +9,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::core::{Claimed, Config, Core, Effect, Event, Notice, Outcome, Stop, Trouble};
+use super::core::{Config, Core, Effect, Event, Notice, Outcome, Stop, Trouble};
 use super::look::{Known, look};
+use super::requests::{REQUEST_TIME, create, in_time, trouble, untold, write};
 use super::say::say;
 use super::seen::Why;
-use super::wire::{self, Beat, Claim};
+use super::wire::Claim;
 use crate::remote::{Epoch, Remote};
-use crate::store::StoreError;
-
-/// A request that takes longer is given up.
-const REQUEST_TIME: Duration = Duration::from_secs(5);
 
 /// What others are told of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +123,7 @@ impl Driver {
                 self.carry_out(effect);
             }
             if let Some(outcome) = self.core.outcome() {
-                return outcome;
+                return outcome.clone();
             }
             event = match self.next_event().await {
                 Some(event) => event,
@@ -178,26 +175,29 @@ impl Driver {
             Effect::Look => {
                 let (instance, known) = (self.config.me.instance.clone(), self.known.clone());
                 self.work.spawn(async move {
-                    Arrived::Looked(in_time(async { look(&remote, &instance, known).await.map_err(trouble) }).await)
+                    Arrived::Looked(
+                        in_time(REQUEST_TIME, async { look(&remote, &instance, known).await.map_err(untold) }).await,
+                    )
                 });
             }
             Effect::Peek(epoch) => {
                 self.request(async move {
-                    Event::Peeked(in_time(async { remote.has_claim(epoch).await.map_err(trouble) }).await)
+                    Event::Peeked(in_time(REQUEST_TIME, async { remote.has_claim(epoch).await.map_err(trouble) }).await)
                 });
             }
             Effect::Claim { epoch, parent, why } => {
                 let claim = self.claim(parent, why);
-                self.request(async move { Event::Claimed(in_time(create(&remote, epoch, claim)).await) });
+                self.request(async move { Event::Claimed(in_time(REQUEST_TIME, create(&remote, epoch, claim)).await) });
             }
             Effect::Beat(epoch, beat) => {
-                self.request(async move { Event::Beaten(in_time(write(&remote, epoch, beat)).await) });
+                self.request(async move { Event::Beaten(in_time(REQUEST_TIME, write(&remote, epoch, beat)).await) });
             }
             Effect::Remove(epochs) => self.request(async move {
-                let removed = in_time(async { remote.remove_claims(&epochs).await.map_err(trouble) }).await;
-                if let Err(Trouble(why)) = removed {
+                let removed =
+                    in_time(REQUEST_TIME, async { remote.remove_claims(&epochs).await.map_err(trouble) }).await;
+                if let Err(trouble) = removed {
                     // The next holder does it.
-                    tracing::debug!("cannot remove old claims: {why}");
+                    tracing::debug!("cannot remove old claims: {}", trouble.why());
                 }
                 Event::Removed
             }),
@@ -234,29 +234,4 @@ impl Driver {
             why: why.text().into(),
         }
     }
-}
-
-async fn create(remote: &Remote, epoch: Epoch, claim: Claim) -> Result<Claimed, Trouble> {
-    match remote.create_claim(epoch, wire::encode(&claim)).await {
-        Ok(()) => Ok(Claimed::Won),
-        Err(StoreError::AlreadyExists { .. }) => {
-            let bytes = remote.read_claim(epoch).await.map_err(trouble)?;
-            let there: Claim = wire::decode(&format!("claims/{epoch}.json"), &bytes).map_err(trouble)?;
-            Ok(if there.process == claim.process { Claimed::Won } else { Claimed::Lost })
-        }
-        Err(error) => Err(trouble(error)),
-    }
-}
-
-async fn write(remote: &Remote, epoch: Epoch, beat: Beat) -> Result<(), Trouble> {
-    remote.write_beat(epoch, wire::encode(&beat)).await.map_err(trouble)
-}
-
-async fn in_time<T>(request: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-    let late = |_| Trouble(format!("no answer within {REQUEST_TIME:?}"));
-    tokio::time::timeout(REQUEST_TIME, request).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
-}
-
-fn trouble(error: impl std::error::Error) -> Trouble {
-    Trouble(error.to_string())
 }

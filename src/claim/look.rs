@@ -93,7 +93,7 @@ async fn read_claim(remote: &Remote, epoch: Epoch) -> Result<(Epoch, Arc<Claim>)
 }
 
 /// `None`: it was removed after it was listed.
-async fn read_beat(remote: &Remote, epoch: Epoch) -> Result<Option<(Epoch, Beat)>, LookError> {
+pub async fn read_beat(remote: &Remote, epoch: Epoch) -> Result<Option<(Epoch, Beat)>, LookError> {
     match remote.read_beat(epoch).await {
         Ok(bytes) => Ok(Some((epoch, wire::decode(&format!("claims/{epoch}.beat"), &bytes)?))),
         Err(StoreError::NotFound { .. }) => Ok(None),

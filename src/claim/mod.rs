@@ -25,7 +25,11 @@
 //! ```text
 //!   wire.rs    what is in the two objects
 //!   seen.rs    pure: what the claims mean
+//!   mine.rs    pure: the own claim, and what its beat is to say
+//!   watch.rs   pure: for how long something has not changed
+//!   requests.rs  the requests that change claims, each with a time-out
 //!   core/      pure: claim, wait, seal, serve, drain, stand by
+//!   roles/     the same objects where nodes form a cluster: which of them is the primary
 //!   driver.rs  carries out what the core asks of the bucket
 //!   look.rs    reads the claims, with few requests
 //!   say.rs     the core's notices in words
@@ -35,12 +39,17 @@
 mod core;
 mod driver;
 mod look;
+mod mine;
+mod requests;
+mod roles;
 mod say;
 mod seen;
+mod watch;
 mod wire;
 
-pub use core::{Config, Outcome, Stop};
+pub use core::{Access, Config, Outcome, Stop};
 pub use driver::{Driver, Node, Order, Report};
+pub use roles::{Reach, RoleConfig, RoleDriver, RoleOrder, RoleReport};
 pub use seen::Identity;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ pub fn say(notice: &Notice, address: &str) {
     match notice {
         Notice::Outage(why) => {
             tracing::warn!(
-                "cannot read or write the claims of {address}: {why}; retrying, and nothing is handed over until then"
+                "cannot read or write the claims of {address} (claims/*): {why}; retrying, and nothing is handed over until then"
             );
         }
         Notice::Back => tracing::info!("the claims of {address} can be read and written again"),
@@ -44,5 +44,6 @@ fn reason(why: Why) -> &'static str {
         Why::SuccessorSilent => "the instances that came later show no life",
         Why::Fenced => "an instance that was taken for dead has written once more",
         Why::First | Why::Free | Why::Deploy | Why::Restart => "no other instance is in the way",
+        Why::HandedOver | Why::PrimarySilent | Why::Promoted => "this node is to be the primary",
     }
 }

@@ -80,6 +80,12 @@ pub enum Why {
     SuccessorSilent,
     /// The holder of an earlier claim, who was taken for dead, has sealed after this instance.
     Fenced,
+    /// The holder has released its claim to this instance.
+    HandedOver,
+    /// The primary shows no life.
+    PrimarySilent,
+    /// A person wants it.
+    Promoted,
 }
 
 impl Why {
@@ -92,6 +98,9 @@ impl Why {
             Why::SuccessorEnded => "successor-ended",
             Why::SuccessorSilent => "successor-silent",
             Why::Fenced => "fenced",
+            Why::HandedOver => "handed-over",
+            Why::PrimarySilent => "primary-silent",
+            Why::Promoted => "promoted",
         }
     }
 }

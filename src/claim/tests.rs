@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::core::{Config, Outcome, Stop};
+use super::core::{Access, Config, Outcome, Stop};
 use super::driver::{Driver, Node, Order, Report};
 use super::seen::Identity;
 use super::wire::{self, Beat, BeatState, Claim};
@@ -172,6 +172,29 @@ async fn a_lost_reply_is_settled_and_a_request_that_hangs_is_given_up() {
             assert_eq!(one.stop().await, Outcome::Released);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_read_or_create_claims_ends_and_who_might_once_goes_on() {
+    let denied = Fault::Fail(|detail| StoreError::Denied { detail });
+    for (op, access) in [(Op::List, Access::Read), (Op::Put, Access::Create)] {
+        let store = MemoryStore::new();
+        store.inject(op, denied, usize::MAX);
+        let one = Running::start(&store, "one");
+        let outcome = one.task.await.expect("no panic");
+        assert!(matches!(&outcome, Outcome::Denied(what, _) if *what == access), "{op:?}: {outcome:?}");
+    }
+    let store = MemoryStore::new();
+    let mut one = Running::start(&store, "one");
+    one.serves().await;
+    for op in [Op::List, Op::Put, Op::Get, Op::Head] {
+        store.inject(op, denied, usize::MAX);
+    }
+    tokio::time::sleep(HOUR).await;
+    assert!(!one.task.is_finished() && one.orders.try_recv().is_err(), "the application goes on");
+    store.heal();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(one.stop().await, Outcome::Released);
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,6 +29,7 @@ use super::{argv, terminal};
 use help::Page;
 use terminal::colours_are_welcome;
 
+mod cluster;
 mod control;
 mod copy;
 mod doctor;
@@ -45,6 +46,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use cluster::{Demote, Promote};
 pub use control::{Asking, Checkpoint, Info, List, Operand, Register, Snapshot, Start, Status, Stop, Sync, Unregister};
 pub use copy::Copy;
 pub use doctor::{Doctor, Explain};
@@ -106,6 +108,8 @@ pub enum Command {
     Unregister(Unregister),
     Snapshot(Snapshot),
     Checkpoint(Checkpoint),
+    Promote(Promote),
+    Demote(Demote),
     Version(Version),
     Completions(Completions),
     Man(Man),
@@ -373,6 +377,8 @@ fn check(command: &Command) -> Result<(), String> {
         | Command::Health(_)
         | Command::List(_)
         | Command::Info(_)
+        | Command::Promote(_)
+        | Command::Demote(_)
         | Command::Version(_)
         | Command::Completions(_)
         | Command::Man(_) => Ok(()),

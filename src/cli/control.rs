@@ -8,12 +8,13 @@ use anyhow::anyhow;
 use serde::Serialize;
 
 use super::args::{
-    Asking, Checkpoint, Info, List, Operand, OutputFlags, Register, Snapshot, Start, Stop, Sync, Unregister,
+    Asking, Checkpoint, Demote, Info, List, Operand, OutputFlags, Promote, Register, Snapshot, Start, Stop, Sync,
+    Unregister,
 };
 use super::{Environment, Style, logger, printed, variable};
 use crate::clock::MACHINE;
 use crate::config::{Sources, redact_url};
-use crate::control::{self, Changed, Client, ClientError, Databases};
+use crate::control::{self, Changed, Client, ClientError, Databases, RoleChanged};
 use crate::run::Failure;
 use crate::run::exit::{CONFIG, REFUSED, UNAVAILABLE};
 
@@ -38,6 +39,22 @@ pub async fn list(command: List) -> Result<u8, Failure> {
     let listed = answer.map_err(|error| failure("list", error))?;
     let style = style(command.utc);
     show(command.asking.json, &listed, |out| table(&listed, &style, out))
+}
+
+pub async fn promote(command: Promote) -> Result<u8, Failure> {
+    let changed = client(&command.asking, command.asking.long()).promote().await;
+    show_role(&command.asking, &changed.map_err(|error| failure("promote", error))?)
+}
+
+pub async fn demote(command: Demote) -> Result<u8, Failure> {
+    let changed = client(&command.asking, command.asking.long()).demote().await;
+    show_role(&command.asking, &changed.map_err(|error| failure("demote", error))?)
+}
+
+fn show_role(asking: &Asking, changed: &RoleChanged) -> Result<u8, Failure> {
+    show(asking.json, changed, |out| {
+        writeln!(out, "role: {}\nprimary: {}", changed.role, changed.primary.as_deref().unwrap_or("not known yet"))
+    })
 }
 
 fn table(listed: &Databases, style: &Style, out: &mut dyn Write) -> io::Result<()> {

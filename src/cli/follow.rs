@@ -11,14 +11,12 @@ use super::source::{Source, picked};
 use super::{Environment, install, logger, replica_at, variable};
 use crate::clock::MACHINE;
 use crate::config::{Database, Options, Replica, default_meta_path};
-use crate::follow::{End, Follower, Order, Position, Reason};
-use crate::fsx;
+use crate::follow::{End, Follower, Order, Position, Reason, take_place};
 use crate::remote::Remote;
 use crate::restore::{self as restoring, FileOwner, Request, Target};
 use crate::run::exit::{BACKUP, CANNOT_WRITE, CONFIG, DENIED, Failure, UNAVAILABLE, USAGE};
 use crate::run::{backups, cancelling, connect, restore_failure, unless_signalled};
 use crate::sqlite::{Presence, look_at_file};
-use crate::state::Lock;
 use crate::supervise::Signals;
 use tokio_util::sync::CancellationToken;
 
@@ -142,28 +140,11 @@ impl Following {
     }
 
     fn order(&self, request: Request, interval: std::time::Duration, adopts: bool) -> Result<Order, Failure> {
-        let cannot_write = |error: fsx::FsError| Failure::told(CANNOT_WRITE, error);
         let owner = self.owner.map(|owner| (owner.uid, owner.gid));
-        fsx::create_dir_all_for(fsx::parent(&self.copy), owner).map_err(cannot_write)?;
-        // Behind a link the notes are where the file is.
-        let real = std::fs::canonicalize(&self.copy).unwrap_or_else(|_| self.copy.clone());
-        let notes = default_meta_path(&real);
-        let given = default_meta_path(&self.copy);
-        let mut locks = Vec::new();
-        for directory in
-            [Some(&notes), Some(&given).filter(|given| given.is_dir() && **given != notes)].into_iter().flatten()
-        {
-            match Lock::try_take(&real, directory).map_err(cannot_write)? {
-                Some(lock) => locks.push(lock),
-                None => {
-                    let (path, holder) = (self.copy.display(), Lock::holder(directory));
-                    let why = anyhow!("{path} is replicated, restored or followed by {holder}: stop that first");
-                    return Err(Failure::new(CANNOT_WRITE, why));
-                }
-            }
-        }
+        let taken = take_place(&self.copy, owner, default_meta_path);
+        let (notes, locks) = taken.map_err(|error| Failure::new(CANNOT_WRITE, error))?;
         let request = Request { owner: self.owner, mode: self.mode, ..request };
-        Ok(Order { copy: self.copy.clone(), notes, request, interval, adopts, locks })
+        Ok(Order { copy: self.copy.clone(), notes, request, interval, adopts, locks, held: None, told: None })
     }
 
     async fn run(&self, order: Order, signals: &mut Signals) -> Result<End, Failure> {

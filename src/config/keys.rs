@@ -21,6 +21,7 @@ pub enum Level {
     Handover,
     Proxy,
     Hold,
+    Cluster,
     Age,
 }
 
@@ -70,6 +71,8 @@ use Class::{NoEffect, NotYet, Supported};
 use Kind::{Bool, Count, Duration, Place, Section, Sections, Size, Switched, Text, Texts};
 
 const MCP: &str = "the MCP server";
+const PEERS: &str = "a connection from node to node (nodes of a `cluster` find each other through the bucket)";
+const CLAIMS: &str = "a place of its own for the claims of a `cluster` (they lie beside the first replica)";
 const AGE: &str = "age encryption";
 const AZURE: &str = "an Azure Blob Storage (`abs`) replica";
 const SFTP: &str = "an SFTP (`sftp`) replica";
@@ -110,6 +113,7 @@ static ROOT: &[Key] = &[
     key("on-database-failure", Text, Supported),
     key("handover", Switched(Level::Handover), Supported),
     key("proxy", Section(Level::Proxy), Supported),
+    key("cluster", Section(Level::Cluster), Supported),
 ];
 
 static DB: &[Key] = &[
@@ -264,10 +268,20 @@ static PROXY: &[Key] = &[
 ];
 static HOLD: &[Key] =
     &[key("requests", Count, Supported), key("bytes", Size, Supported), key("wait", Duration, Supported)];
+static CLUSTER: &[Key] = &[
+    key("node", Text, Supported),
+    key("advertise", Text, Supported),
+    key("candidate", Bool, Supported),
+    key("failover", Text, Supported),
+    key("ttl", Duration, Supported),
+    key("listen", Text, NotYet(PEERS)),
+    key("secret", Text, NotYet(PEERS)),
+    key("claims", Place, NotYet(CLAIMS)),
+];
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
 
 /// In the order in which a misplaced key is looked for.
-pub(super) const LEVELS: [Level; 14] = [
+pub(super) const LEVELS: [Level; 15] = [
     Level::Replica,
     Level::Db,
     Level::Root,
@@ -281,6 +295,7 @@ pub(super) const LEVELS: [Level; 14] = [
     Level::Handover,
     Level::Proxy,
     Level::Hold,
+    Level::Cluster,
     Level::Age,
 ];
 
@@ -300,6 +315,7 @@ impl Level {
             Level::Handover => (HANDOVER, &[]),
             Level::Proxy => (PROXY, &[]),
             Level::Hold => (HOLD, &[]),
+            Level::Cluster => (CLUSTER, &[]),
             Level::Age => (AGE_KEYS, &[]),
         };
         own.iter().chain(shared)
@@ -325,6 +341,7 @@ impl Level {
             Level::Handover => "handover",
             Level::Proxy => "proxy",
             Level::Hold => "proxy.hold",
+            Level::Cluster => "cluster",
             Level::Age => "age",
         }
     }

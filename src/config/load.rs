@@ -143,6 +143,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, urls: &[String]) -> anyhow::Resu
         logging: Logging { level: LogLevel::default(), format: LogFormat::default() },
         shutdown: Shutdown::default(),
         handover: None,
+        cluster: None,
         require_backup: false,
         strip_env: Vec::new(),
         lifecycle: Lifecycle::default(),

@@ -6,6 +6,7 @@
 //!   file ──┘                                                    replicas ─→ replica ─→ url ──┘
 //! ```
 
+mod cluster;
 mod collisions;
 mod database_file;
 mod directory;
@@ -38,6 +39,7 @@ mod unset;
 mod url;
 mod yaml;
 
+pub use cluster::{Cluster, Failover};
 pub use database_file::database_file;
 pub use handover::Handover;
 pub use load::{Loaded, logging_without_file, replica_from_url};

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cluster::Cluster;
 use super::handover::Handover;
 use super::monitoring::{Monitoring, OnDatabaseFailure};
 use super::proxy::Proxy;
@@ -33,6 +34,8 @@ pub struct Options {
     pub shutdown: Shutdown,
     /// How the application is handed over to another container; `None`: it is not.
     pub handover: Option<Handover>,
+    /// Several nodes, one of which writes.
+    pub cluster: Option<Cluster>,
     /// A missing backup is an error instead of a fresh start.
     pub require_backup: bool,
     /// Environment variables that application and migration must not see.

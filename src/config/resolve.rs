@@ -12,7 +12,7 @@ use super::paths::{PathContext, default_meta_path};
 use super::registrations::RegistrationsFile;
 use super::replicas::Surroundings;
 use super::section::Section;
-use super::{collisions, directory, handover, lifecycle, monitoring, owner, proxy, replicas, scalar};
+use super::{cluster, collisions, directory, handover, lifecycle, monitoring, owner, proxy, replicas, scalar};
 
 /// Everything the file says, or the first thing that is wrong with it.
 pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<String>) -> Result<Options, String> {
@@ -54,6 +54,7 @@ pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<Stri
             sync_interval: root.positive("", "shutdown-sync-interval", defaults.sync_interval)?,
         },
         handover: handover::of_root(root)?,
+        cluster: cluster::of_root(root)?,
         require_backup: root.bool("require-backup").unwrap_or(false),
         strip_env: variables(root, "strip-env")?,
         lifecycle,

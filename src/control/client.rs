@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::wire::{
-    self, Changed, Checkpointed, DatabaseRequest, Databases, Info, Problem, RegisterRequest, Registered, Snapshot,
-    SyncRequest, Synced, Unregistered,
+    self, Changed, Checkpointed, DatabaseRequest, Databases, Info, Problem, RegisterRequest, Registered, RoleChanged,
+    RoleRequest, Snapshot, SyncRequest, Synced, Unregistered,
 };
 
 /// Our deadline is this much later than that of the process, which then can say why it failed.
@@ -86,6 +86,14 @@ impl Client {
 
     pub async fn checkpoint(&self, path: String) -> Result<Checkpointed, ClientError> {
         self.post(wire::CHECKPOINT, &self.about(path)).await
+    }
+
+    pub async fn promote(&self) -> Result<RoleChanged, ClientError> {
+        self.post(wire::PROMOTE, &RoleRequest { timeout: self.seconds() }).await
+    }
+
+    pub async fn demote(&self) -> Result<RoleChanged, ClientError> {
+        self.post(wire::DEMOTE, &RoleRequest { timeout: self.seconds() }).await
     }
 
     fn about(&self, path: String) -> DatabaseRequest {

@@ -32,6 +32,7 @@ mod words;
 mod tests;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -41,7 +42,7 @@ pub use client::{Client, ClientError};
 pub use routes::Control;
 pub use server::Serving;
 pub use socket::Socket;
-pub use wire::{Changed, Databases, Info, Summary};
+pub use wire::{Changed, Databases, Info, RoleChanged, Summary};
 
 /// What the configuration says about databases that it does not name.
 #[async_trait]
@@ -58,6 +59,16 @@ pub trait Registrar: Send + Sync {
 
     /// The database was unregistered.
     async fn note_unregistered(&self, database: PathBuf) -> Result<(), String>;
+}
+
+/// The cluster that this process is a node of.
+#[async_trait]
+pub trait Roles: Send + Sync {
+    /// Makes this node the primary; its name.
+    async fn promote(&self, limit: Duration) -> Result<String, String>;
+
+    /// Lets another node be the primary; which one, if it is known already.
+    async fn demote(&self, limit: Duration) -> Result<Option<String>, String>;
 }
 
 /// Why a database was not registered.

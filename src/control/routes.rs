@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 use super::wire::{
     Changed, Checkpointed, DatabaseRequest, Databases, Diagnostics, Info, Position, RegisterRequest, Registered,
-    Snapshot, SyncRequest, Synced, Unregistered,
+    RoleChanged, RoleRequest, Snapshot, SyncRequest, Synced, Unregistered,
 };
 use super::words::{diagnostic, is_safe, newest, number, over, rfc3339, shown, summary};
-use super::{Refused, Registrar};
+use super::{Refused, Registrar, Roles};
 use crate::clock::Clock;
 use crate::fleet::{DatabaseView, FleetError, FleetHandle, State};
 use crate::replicate::{DatabaseId, Event};
@@ -71,6 +71,7 @@ type Answer<T> = Result<T, Refusal>;
 pub struct Control {
     fleet: FleetHandle,
     registrar: Arc<dyn Registrar>,
+    roles: Option<Arc<dyn Roles>>,
     clock: Clock,
     began: Instant,
     began_ms: i64,
@@ -79,7 +80,29 @@ pub struct Control {
 impl Control {
     /// For a process that has begun now.
     pub fn new(fleet: FleetHandle, registrar: Arc<dyn Registrar>, clock: Clock) -> Control {
-        Control { fleet, registrar, clock, began: clock.instant(), began_ms: clock.unix_ms() }
+        Control { fleet, registrar, roles: None, clock, began: clock.instant(), began_ms: clock.unix_ms() }
+    }
+
+    /// The process is a node of a cluster.
+    pub fn with_roles(self, roles: Option<Arc<dyn Roles>>) -> Control {
+        Control { roles, ..self }
+    }
+
+    fn roles(&self) -> Answer<&Arc<dyn Roles>> {
+        let none = "this process is no node of a cluster: there is no `cluster` in its configuration";
+        self.roles.as_ref().ok_or_else(|| Refusal::new(StatusCode::CONFLICT, none))
+    }
+
+    pub async fn promote(&self, asked: RoleRequest) -> Answer<RoleChanged> {
+        let promoted = self.roles()?.promote(self.left(asked.timeout)).await;
+        let name = promoted.map_err(|why| Refusal::new(StatusCode::CONFLICT, why))?;
+        Ok(RoleChanged { role: "primary".into(), primary: Some(name) })
+    }
+
+    pub async fn demote(&self, asked: RoleRequest) -> Answer<RoleChanged> {
+        let demoted = self.roles()?.demote(self.left(asked.timeout)).await;
+        let primary = demoted.map_err(|why| Refusal::new(StatusCode::CONFLICT, why))?;
+        Ok(RoleChanged { role: "follower".into(), primary })
     }
 
     pub async fn info(&self) -> Answer<Info> {
@@ -290,6 +313,10 @@ impl Control {
         let view = self.fleet.find(path.to_owned()).await?;
         let (now, before) = (view.map(|view| view.status()).unwrap_or_default(), before.status());
         Ok(number(newest(&now).max(newest(&before))))
+    }
+
+    fn left(&self, timeout: i64) -> Duration {
+        self.by(timeout).saturating_duration_since(self.clock.instant())
     }
 
     fn by(&self, timeout: i64) -> Instant {

@@ -104,6 +104,8 @@ async fn answer(control: &Control, request: Request<Incoming>) -> Response<Full<
         (&Method::POST, wire::UNREGISTER) => with(body, async |asked| control.unregister(asked).await).await,
         (&Method::POST, wire::CHECKPOINT) => with(body, async |asked| control.checkpoint(asked).await).await,
         (&Method::POST, wire::SNAPSHOT) => with(body, async |asked| control.snapshot(asked).await).await,
+        (&Method::POST, wire::PROMOTE) => with(body, async |asked| control.promote(asked).await).await,
+        (&Method::POST, wire::DEMOTE) => with(body, async |asked| control.demote(asked).await).await,
         (_, known) if wire::is_known(known) => problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", None),
         _ => problem(StatusCode::NOT_FOUND, "no such command on this socket", None),
     }

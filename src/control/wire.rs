@@ -15,6 +15,8 @@ pub const UNREGISTER: &str = "/unregister";
 /// Ours.
 pub const SNAPSHOT: &str = "/snapshot";
 pub const CHECKPOINT: &str = "/checkpoint";
+pub const PROMOTE: &str = "/promote";
+pub const DEMOTE: &str = "/demote";
 
 /// The body of a request about one database.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -24,6 +26,23 @@ pub struct DatabaseRequest {
     /// In seconds. Without it, or with an invalid number, the default counts.
     #[serde(default)]
     pub timeout: i64,
+}
+
+/// The body of a request about the role of this node.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RoleRequest {
+    /// In seconds.
+    #[serde(default)]
+    pub timeout: i64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RoleChanged {
+    /// `primary` or `follower`.
+    pub role: String,
+    /// The node that is the primary now, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -173,5 +192,6 @@ pub struct Problem {
 
 /// Whether there is such a route, whatever the method.
 pub fn is_known(route: &str) -> bool {
-    [INFO, LIST, TXID, SYNC_STATUS, SYNC, START, STOP, REGISTER, UNREGISTER, SNAPSHOT, CHECKPOINT].contains(&route)
+    [INFO, LIST, TXID, SYNC_STATUS, SYNC, START, STOP, REGISTER, UNREGISTER, SNAPSHOT, CHECKPOINT, PROMOTE, DEMOTE]
+        .contains(&route)
 }

@@ -58,6 +58,7 @@ impl App {
             proof_lasts: hour,
             lifecycle: Some(Policy::of_hours()),
             seal: None,
+            is_held: None,
             once: None,
             clock: MACHINE,
         };

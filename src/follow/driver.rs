@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::{FutureExt, LocalBoxFuture};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::core::{Core, Effect, End, Event, Found, Grip, Installed, Position, Trouble};
@@ -19,7 +20,7 @@ use crate::ltx::{Header, Txid};
 use crate::remote::{Listing, LtxObject, OtherLayout, ReadError, ReadPolicy, Remote};
 use crate::replicate::blocking;
 use crate::restore::Request;
-use crate::sqlite::{SqliteError, WriteLock};
+use crate::sqlite::{LiveCopy, SqliteError, WriteLock};
 use crate::state::{CopyState, Lock};
 
 /// What to follow, and how.
@@ -36,6 +37,29 @@ pub struct Order {
     pub adopts: bool,
     /// Keeps replicators and other followers away.
     pub locks: Vec<Lock>,
+    /// The copy, if it is open already and its write lock held.
+    pub held: Option<LiveCopy>,
+    /// Whoever waits for it.
+    pub told: Option<Told>,
+}
+
+/// Who is told how far the copy is, and asks it to catch up.
+pub struct Told {
+    /// Which copy this is.
+    pub number: usize,
+    pub progress: mpsc::UnboundedSender<(usize, CopyProgress)>,
+    /// The newest request to catch up.
+    pub wanted: watch::Receiver<u64>,
+}
+
+/// How far a copy is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopyProgress {
+    pub position: Option<Position>,
+    /// No other program can write to it.
+    pub is_locked: bool,
+    /// The request to catch up since which everything is installed.
+    pub caught_up: u64,
 }
 
 pub struct Follower {
@@ -49,6 +73,9 @@ pub struct Follower {
     /// One piece at a time. What blocks in it is on a thread for that.
     work: Option<LocalBoxFuture<'static, Done>>,
     cancel: CancellationToken,
+    held: Option<LiveCopy>,
+    told: Option<Told>,
+    progress: CopyProgress,
     _locks: Vec<Lock>,
 }
 
@@ -83,20 +110,33 @@ impl Follower {
             lists_whole: false,
             work: None,
             cancel,
+            held: order.held,
+            told: order.told,
+            progress: CopyProgress::default(),
             _locks: order.locks,
         }
     }
 
-    /// Until it is told to stop, or cannot go on.
-    pub async fn run(mut self) -> End {
+    /// Until it is told to stop, or cannot go on. The copy is closed then.
+    pub async fn run(self) -> End {
+        let (end, live) = self.run_and_hold().await;
+        blocking(move || drop(live)).await;
+        end
+    }
+
+    /// The same, and the copy comes back with its write lock held, if it was when it was told to
+    /// stop.
+    pub async fn run_and_hold(mut self) -> (End, Option<LiveCopy>) {
         let mut event = Event::Timer;
         let mut is_told = false;
         loop {
             for effect in self.core.on_event(event, self.remote.clock().now()) {
                 self.carry_out(effect);
             }
+            self.tell_progress();
             if let Some(end) = self.core.ended() {
-                return end.clone();
+                let live = self.open.take().map(|open| open.live).or(self.held.take());
+                return (end.clone(), live.filter(LiveCopy::holds_lock));
             }
             event = self.next_event(&mut is_told).await;
         }
@@ -116,7 +156,21 @@ impl Follower {
                 self.lists_whole = lists_whole.unwrap_or(self.lists_whole);
                 event
             }
+            number = asked(&mut self.told) => Event::CatchUp(number),
             () = tokio::time::sleep_until(wake_at.unwrap_or_else(|| clock.instant())), if wake_at.is_some() => Event::Timer,
+        }
+    }
+
+    fn tell_progress(&mut self) {
+        let Some(told) = &self.told else { return };
+        let progress = CopyProgress {
+            position: self.core.position(),
+            is_locked: self.core.is_locked(),
+            caught_up: self.core.caught_up(),
+        };
+        if std::mem::replace(&mut self.progress, progress) != progress {
+            // Who does not listen any more is about to stop it.
+            let _ = told.progress.send((told.number, progress));
         }
     }
 
@@ -124,12 +178,13 @@ impl Follower {
         let (remote, place, cancel) = (self.remote.clone(), self.place.clone(), self.cancel.clone());
         let request = self.request.clone();
         // While it is listed and checked, the copy stays here.
-        let keeps = matches!(effect, Effect::Say(_) | Effect::List { .. } | Effect::Check(_));
+        let keeps = matches!(effect, Effect::Say(_) | Effect::List { .. } | Effect::Check(_) | Effect::Close);
+        let held = if matches!(effect, Effect::Look) { self.held.take() } else { None };
         let open = if keeps { None } else { self.open.take() };
         let lists_whole = self.lists_whole;
         self.work = Some(match effect {
             Effect::Say(notice) => return say(&notice, &place.copy, remote.address()),
-            Effect::Look => blocking(move || look(&place, open, &cancel)).boxed_local(),
+            Effect::Look => blocking(move || look(&place, open, held, &cancel)).boxed_local(),
             Effect::Restore => {
                 async move { Done::of(Event::Restored(place.restore(&remote, &request, &cancel).await)) }.boxed_local()
             }
@@ -157,18 +212,24 @@ impl Follower {
                 async move { install_files(&remote, place, open, onto, files, &cancel).await }.boxed_local()
             }
             Effect::Hold => blocking(move || hold(open)).boxed_local(),
-            Effect::Close => blocking(move || {
-                drop(open);
-                Done::of(Event::Closed)
-            })
-            .boxed_local(),
+            Effect::Close => async { Done::of(Event::Closed) }.boxed_local(),
         });
     }
 }
 
-fn look(place: &Place, open: Option<Open>, cancel: &CancellationToken) -> Done {
+/// The next request to catch up.
+async fn asked(told: &mut Option<Told>) -> u64 {
+    if let Some(told) = told
+        && told.wanted.changed().await.is_ok()
+    {
+        return *told.wanted.borrow_and_update();
+    }
+    std::future::pending().await
+}
+
+fn look(place: &Place, open: Option<Open>, held: Option<LiveCopy>, cancel: &CancellationToken) -> Done {
     drop(open);
-    match place.look(cancel) {
+    match place.look(held, cancel) {
         Ok((found, open)) => {
             if let Found::At(position) = found {
                 tell(place, position.txid);

@@ -47,4 +47,5 @@ mod sim;
 mod tests;
 
 pub use core::{End, Position, Reason};
-pub use driver::{Follower, Order};
+pub use driver::{CopyProgress, Follower, Order, Told};
+pub use place::{note_state, take_place};

@@ -19,7 +19,7 @@ use crate::remote::Remote;
 use crate::replicate::blocking;
 use crate::restore::{self, Progress, Reached, Request, RestoreError, Target};
 use crate::sqlite::{LiveCopy, Presence, SqliteError, WriteLock, check_access, look_at_file};
-use crate::state::{CopyNote, CopyState, LocalState};
+use crate::state::{CopyNote, CopyState, LocalState, Lock};
 use crate::store::StoreError;
 
 /// A moment's commit or checkpoint of another program is waited for.
@@ -55,12 +55,18 @@ impl Place {
     }
 
     /// Opens the copy, takes the write lock, and finds out by its checksum which state it is in.
-    pub fn look(&self, cancel: &CancellationToken) -> Result<(Found, Option<Open>), Trouble> {
-        match look_at_file(&self.copy).map_err(cannot_write)? {
-            Presence::Missing | Presence::Empty => return Ok((Found::Missing, None)),
-            Presence::NoDatabase(_) | Presence::Database(_) if self.is_none_of_ours()? => return Err(self.refused()),
-            Presence::NoDatabase(content) => return Ok((Found::Unreadable(content.to_string()), None)),
-            Presence::Database(_) => {}
+    pub fn look(&self, held: Option<LiveCopy>, cancel: &CancellationToken) -> Result<(Found, Option<Open>), Trouble> {
+        // One that is open is there, and no file of it may be opened by name: that drops its locks.
+        match held.is_none().then(|| look_at_file(&self.copy)).transpose().map_err(cannot_write)? {
+            None => {}
+            Some(found) => match found {
+                Presence::Missing | Presence::Empty => return Ok((Found::Missing, None)),
+                Presence::NoDatabase(_) | Presence::Database(_) if self.is_none_of_ours()? => {
+                    return Err(self.refused());
+                }
+                Presence::NoDatabase(content) => return Ok((Found::Unreadable(content.to_string()), None)),
+                Presence::Database(_) => {}
+            },
         }
         let noted = self.notes.copy_note();
         if noted.is_none() {
@@ -68,19 +74,15 @@ impl Place {
             self.notes.prepare().and_then(|()| self.notes.note_copy(&self.note(Vec::new()))).map_err(cannot_write)?;
         }
         check_access(&self.copy).map_err(|error| Trouble::Final(Reason::CannotWrite, error.to_string()))?;
-        let mut live = match LiveCopy::open(&self.copy, BUSY_TIMEOUT) {
+        let opened = held.map_or_else(|| LiveCopy::open(&self.copy, BUSY_TIMEOUT), Ok);
+        let mut live = match opened {
             Err(error) if error.is_malformed() => return Ok((Found::Unreadable(error.to_string()), None)),
-            opened => opened.map_err(of_sqlite)?,
+            live => live.map_err(of_sqlite)?,
         };
         if live.hold().map_err(of_sqlite)? == WriteLock::Busy {
             return Err(Trouble::Passing(format!("{} is locked by another program", self.copy.display())));
         }
-        let mut sum = 0;
-        let pages = live.for_each_page(|pgno, page| {
-            sum ^= checksum::of_page(pgno, page);
-            !cancel.is_cancelled()
-        });
-        let pages = pages.map_err(of_sqlite)?.ok_or(Trouble::Cancelled)?;
+        let (pages, sum) = sum_of(&live, cancel)?.ok_or(Trouble::Cancelled)?;
         let (found, base) = self.judge(noted, pages, sum);
         Ok((found, Some(Open { live, base })))
     }
@@ -162,6 +164,57 @@ impl Place {
             }
         }
     }
+}
+
+/// Pages and checksum of an open copy; `None` when it was told to stop.
+fn sum_of(live: &LiveCopy, cancel: &CancellationToken) -> Result<Option<(u32, u64)>, Trouble> {
+    let mut sum = 0;
+    let pages = live.for_each_page(|pgno, page| {
+        sum ^= checksum::of_page(pgno, page);
+        !cancel.is_cancelled()
+    });
+    Ok(pages.map_err(of_sqlite)?.map(|pages| (pages, sum)))
+}
+
+/// Notes that a database, whose write lock is held, is this state of the replica: a follower goes
+/// on from there. Blocks.
+pub fn note_state(live: &LiveCopy, notes: &LocalState, replica: &str, position: Position) -> Result<(), Trouble> {
+    let Some((pages, checksum)) = sum_of(live, &CancellationToken::new())? else { return Ok(()) };
+    let Position { txid, timestamp_ms } = position;
+    let note =
+        CopyNote { replica: replica.to_owned(), states: vec![CopyState { txid, timestamp_ms, pages, checksum }] };
+    notes.prepare().and_then(|()| notes.note_copy(&note)).map_err(cannot_write)
+}
+
+/// Another process has the place of a copy.
+#[derive(Debug, thiserror::Error)]
+pub enum Busy {
+    #[error("{} is replicated, restored or followed by {holder}: stop that first", .copy.display())]
+    By { copy: PathBuf, holder: String },
+    #[error(transparent)]
+    Fs(#[from] FsError),
+}
+
+/// Makes the directory of a copy, and takes the locks that keep others away from it; also says
+/// where its notes are, if they are not at a place of their own. Blocks.
+pub fn take_place(
+    copy: &Path,
+    owner: Option<(u32, u32)>,
+    notes: impl Fn(&Path) -> PathBuf,
+) -> Result<(PathBuf, Vec<Lock>), Busy> {
+    fsx::create_dir_all_for(fsx::parent(copy), owner)?;
+    // Behind a link the notes are where the file is.
+    let real = std::fs::canonicalize(copy).unwrap_or_else(|_| copy.to_owned());
+    let (there, given) = (notes(&real), notes(copy));
+    let also = Some(&given).filter(|given| given.is_dir() && **given != there);
+    let mut locks = Vec::new();
+    for directory in [Some(&there), also].into_iter().flatten() {
+        match Lock::try_take(&real, directory)? {
+            Some(lock) => locks.push(lock),
+            None => return Err(Busy::By { copy: copy.to_owned(), holder: Lock::holder(directory) }),
+        }
+    }
+    Ok((there, locks))
 }
 
 /// The path with all links resolved; the file need not exist.

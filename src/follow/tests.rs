@@ -23,6 +23,8 @@ impl Running {
         let cancel = CancellationToken::new();
         let copy = source.copy();
         let order = Order {
+            held: None,
+            told: None,
             notes: copy.with_file_name(".copy.db-millstream"),
             request: Request::new(&copy),
             copy,

@@ -84,6 +84,8 @@ impl LocalSide {
                 self.keep_tail(deadline).await;
                 LocalDone::TailKept
             }
+            // Another part of this process sees to it.
+            LocalOrder::Freeze if self.settings.is_held_elsewhere() => LocalDone::Frozen(true),
             LocalOrder::Drop(txid) => LocalDone::Dropped(self.note_confirmed(txid).await),
             order => self.disk.with(move |disk| carry_out(order, disk)).await,
         };

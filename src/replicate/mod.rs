@@ -130,12 +130,20 @@ pub struct Settings {
     pub lifecycle: Option<Policy>,
     /// The history is to be sealed before anything else: `Event::Sealed` says that it is.
     pub seal: Option<watch::Receiver<SealPermit>>,
+    /// Whether another part of this process has the database open already, and holds its write
+    /// lock: then it is there, and no file of it may be opened by name.
+    pub is_held: Option<watch::Receiver<bool>>,
     /// End as soon as everything is shipped and these are done.
     pub once: Option<OnceWork>,
     pub clock: Clock,
 }
 
 impl Settings {
+    /// Whether another part of this process holds the write lock.
+    fn is_held_elsewhere(&self) -> bool {
+        self.is_held.as_ref().is_some_and(|is_held| *is_held.borrow())
+    }
+
     /// Handles of what is noted beside the database, and of what is noted about the replica at this
     /// address.
     fn notes(&self, address: &str) -> (LocalState, ReplicaState) {

@@ -21,7 +21,7 @@ use super::{Ended, Event, Events, Settings, Stop};
 use crate::db::{AtPath, Db, DbError, Surroundings, Watch};
 use crate::fsx;
 use crate::remote::Remote;
-use crate::sqlite::{Holder, Presence, SqliteError, look_at_file, look_at_locks};
+use crate::sqlite::{Holder, Locked, Presence, SqliteError, look_at_file, look_at_locks};
 use crate::state::{LocalState, Lock};
 
 /// How long it may take to look around where there is no database.
@@ -121,9 +121,13 @@ fn config(settings: &Settings) -> Config {
     Config { optional: settings.optional, once: settings.once.is_some(), monitor_interval: settings.monitor_interval }
 }
 
-/// One order. No connection of ours exists yet, so looking at files drops no locks.
+/// One order. No connection of ours exists yet, so looking at files drops no locks; where one does,
+/// they are not looked at.
 async fn carry_out(order: Order, settings: Arc<Settings>, governor: Governor, hurry: CancellationToken) -> Carried {
+    let is_held = settings.is_held_elsewhere();
     match order {
+        Order::LookAtFile if is_held => Done::File(Ok(true)).into(),
+        Order::LookAtLocks if is_held => Done::Locks(Ok(Locked::No)).into(),
         Order::LookAtFile => blocking(move || Done::File(is_database(&settings.path)).into()).await,
         Order::LookAround => Done::LookedAround(look_around(&settings).await).into(),
         Order::TakeLock => blocking(move || take_lock(&settings)).await,

@@ -202,6 +202,7 @@ fn settings(path: PathBuf) -> Settings {
         proof_lasts: Duration::from_secs(150),
         lifecycle: None,
         seal: None,
+        is_held: None,
         once: None,
         clock: MACHINE,
     }

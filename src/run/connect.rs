@@ -122,6 +122,7 @@ pub fn settings(database: &Database, options: &Options, all: watch::Receiver<Arc
         },
         lifecycle: Some(policy(database, &database.replicas.first, options)),
         seal: None,
+        is_held: None,
         once: None,
         clock: MACHINE,
     }

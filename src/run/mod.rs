@@ -22,6 +22,7 @@
 //!   restore_missing.rs   restore one database: the lock, the log lines, the note for replication
 //!   forward.rs  bring a database forward that is an earlier state of the history
 //!   mark.rs     name a state of a replica · before_migration.rs  by itself before a migration
+//!   cluster/    a node of a cluster: follower and primary
 //!   turn.rs     whose turn it is: the claims, where the application is handed over
 //!   whereabouts.rs  where the primary is, by the claims
 //!   term.rs     one turn after the other
@@ -42,6 +43,7 @@ pub mod exit;
 mod apart;
 mod before_migration;
 mod cause;
+mod cluster;
 mod connect;
 mod directories;
 mod forward;
@@ -185,6 +187,9 @@ async fn perform(mut job: Job, signals: &mut Signals, reaper: &Reaper) -> Result
     let first = job.options.databases.first().cloned();
     let left_out = look_around(&mut job).await?;
     let socket = listen(&job).await?;
+    if let Some(cluster) = job.options.cluster.clone() {
+        return cluster::start(&job, &cluster, socket, &budget, signals, reaper).await.map(|over| over.code);
+    }
     let mut turn = Turn::begin(&job, first.as_ref()).await?;
     let done = in_turn(job, left_out, socket, &mut turn, &budget, signals, reaper).await;
     let now = MACHINE.instant();
@@ -239,11 +244,11 @@ impl Around<'_> {
         // databases.
         let is_complete = turn.is_claimed() && job.options.directories.is_empty();
         let registry = is_complete.then(|| Arc::new(Registry::new(&job, fleet, turn.permit())));
-        let _serving = registry.as_ref().and_then(|registry| register::serve(socket.take(), registry));
+        let _serving = registry.as_ref().and_then(|registry| register::serve(socket.take(), registry, None));
         let assignment = match turn.next(signals, monitor.phase()).await {
             Called::To(assignment) => assignment,
             Called::Away(signal) => return Err(told::ended_by(signal, "before it was its turn")),
-            Called::Never(outcome) => return Err(term::never(outcome)),
+            Called::Never(outcome) => return Err(term::never(&outcome, turn.address())),
         };
         if assignment != Assignment::FinishUp {
             take_in_missing(&mut job, &mut left_out, signals).await?;
@@ -262,7 +267,7 @@ impl Around<'_> {
         }
         let registry = registry.unwrap_or_else(|| Arc::new(Registry::new(&job, fleet, turn.permit())));
         // Until this is dropped.
-        let _serving = register::serve(socket, &registry);
+        let _serving = register::serve(socket, &registry, None);
         let (job, lines) = (&job, &lines[..]);
         let terms = Terms { job, fleet, lines, ids, markings, registry, monitor, budget, reaper, proxying, left_out };
         // It may have been called off meanwhile.
@@ -275,7 +280,7 @@ impl Around<'_> {
 async fn look_around(job: &mut Job) -> Result<LeftOut, Failure> {
     let mut left_out = LeftOut::of(job);
     let mut failed = directories::take_in(job).await;
-    failed.extend(preflight::check_each(&job.options.databases).await);
+    failed.extend(preflight::check_each(&job.options.databases, job.options.cluster.is_some()).await);
     leave_out(job, &mut left_out, failed)?;
     Ok(left_out)
 }

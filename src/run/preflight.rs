@@ -13,17 +13,19 @@ use crate::state::{LocalState, live_copy};
 
 /// Checks each of them, on a thread: a file system may not answer at once. Those that fail are
 /// told.
-pub(super) async fn check_each(databases: &[Database]) -> Vec<(PathBuf, Failure)> {
+pub(super) async fn check_each(databases: &[Database], may_be_copies: bool) -> Vec<(PathBuf, Failure)> {
     let databases = databases.to_vec();
-    let failed = |database: &Database| Some((database.path.clone(), check(database).err()?));
+    let failed = move |database: &Database| Some((database.path.clone(), check(database, may_be_copies).err()?));
     blocking(move || databases.iter().filter_map(failed).collect()).await
 }
 
 /// Fails if the path is not a regular file, is not a database, or cannot be written by this user. A
 /// missing file is fine.
-fn check(database: &Database) -> Result<(), Failure> {
+fn check(database: &Database, may_be_copies: bool) -> Result<(), Failure> {
     let cannot_use = |error: FsError| Failure::told(CANNOT_WRITE, error);
-    refuse_copy(database)?;
+    if !may_be_copies {
+        refuse_copy(database)?;
+    }
     match look_at_file(&database.path).map_err(cannot_use)? {
         Presence::Missing | Presence::Empty => Ok(()),
         Presence::NoDatabase(content) => Err(no_database(&database.path, content)),

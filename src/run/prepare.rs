@@ -77,7 +77,7 @@ impl<'a> Line<'a> {
             store: store_key(&replica.target),
         };
         Registration {
-            settings: Settings { once, seal, ..settings(database, options, fleet.paths()) },
+            settings: Settings { once, seal, is_held: None, ..settings(database, options, fleet.paths()) },
             name: database.replicas.first.name.clone(),
             remote: self.remote.clone(),
             store: store_key(&database.replicas.first.target),
@@ -146,7 +146,7 @@ pub async fn make_ready(
     noted.into_inner()
 }
 
-async fn connect_all(job: &Job, goes_on: bool) -> (Vec<Line<'_>>, Vec<(PathBuf, Failure)>) {
+pub async fn connect_all(job: &Job, goes_on: bool) -> (Vec<Line<'_>>, Vec<(PathBuf, Failure)>) {
     let databases = &job.options.databases;
     let (mut lines, mut failed) = (Vec::with_capacity(databases.len()), Vec::new());
     let (places, mut clients) = (Places::of(databases), Clients::default());
@@ -165,7 +165,7 @@ async fn connect_all(job: &Job, goes_on: bool) -> (Vec<Line<'_>>, Vec<(PathBuf, 
     (lines, failed)
 }
 
-async fn prepare_one(
+pub async fn prepare_one(
     job: &Job,
     line: &Line<'_>,
     apart: &BTreeSet<PathBuf>,

@@ -12,15 +12,15 @@ use super::prepare::Line;
 use super::{Job, preflight};
 use crate::clock::MACHINE;
 use crate::config::{Added, Database, Directory, Options, Places, RegistrationsFile, Sources, redact_url};
-use crate::control::{Control, Refused, Registrar, Serving, Socket};
+use crate::control::{Control, Refused, Registrar, Roles, Serving, Socket};
 use crate::directory::Held;
 use crate::fleet::{DatabaseView, FleetError, FleetHandle};
 use crate::replicate::{DatabaseId, SealPermit};
 use crate::store::s3::Clients;
 
 /// Serves the control socket, if there is one.
-pub fn serve(socket: Option<Socket>, registry: &Arc<Registry>) -> Option<Serving> {
-    let control = Control::new(registry.fleet.clone(), registry.clone(), MACHINE);
+pub fn serve(socket: Option<Socket>, registry: &Arc<Registry>, roles: Option<Arc<dyn Roles>>) -> Option<Serving> {
+    let control = Control::new(registry.fleet.clone(), registry.clone(), MACHINE).with_roles(roles);
     Some(socket?.serve(control))
 }
 
@@ -188,7 +188,7 @@ impl Registrar for Registry {
 }
 
 async fn check(database: &Database) -> Result<(), Refused> {
-    match preflight::check_each(std::slice::from_ref(database)).await.pop() {
+    match preflight::check_each(std::slice::from_ref(database), false).await.pop() {
         Some((_, failure)) => Err(Refused::Invalid(failure.sentence())),
         None => Ok(()),
     }

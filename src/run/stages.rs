@@ -1,5 +1,6 @@
 //! The stages of `run` and `replicate`. Each ends by what it waits for, or by a signal.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -79,10 +80,14 @@ pub async fn live(
         }
         let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
         let limit = job.migrate_timeout;
+        let what = "the migration";
         let migration =
-            Command { line: migrate, what: "the migration", policy, limit, may_be_refused: false, on_end, strip_env };
+            Command { line: migrate, what, policy, limit, strip_env, extra_env: Vec::new(), proxying: by.proxying };
         phase.send_replace(Phase::Migrating);
-        let lived = command(migration, by, reaper, budget).await?;
+        let refusal = Refusal { what, may_be_refused: false, on_end };
+        let (heard, turn) = (&mut *by.heard, &mut *by.turn);
+        let stops = async || Interrupts::cause(heard, turn, refusal).await;
+        let lived = command(migration, by.signals, stops, reaper, budget).await?;
         let course = Course { ran: false, ..lived.course };
         if course.code != 0 || by.turn.is_called_off() {
             return Ok(Lived { course, ..lived });
@@ -105,11 +110,22 @@ pub async fn live(
                 rewrites: job.rewrites.clone(),
                 ..StopPolicy::new(budget.child)
             };
-            let (what, may_be_refused) = ("the application", true);
-            let app = Command { line: app, what, policy, limit: None, may_be_refused, on_end, strip_env };
+            let what = "the application";
+            let app = Command {
+                line: app,
+                what,
+                policy,
+                limit: None,
+                strip_env,
+                extra_env: Vec::new(),
+                proxying: by.proxying,
+            };
             let before = Untouched::look(job).await;
             phase.send_replace(Phase::Running);
-            let lived = command(app, by, reaper, budget).await?;
+            let refusal = Refusal { what, may_be_refused: true, on_end };
+            let (heard, turn) = (&mut *by.heard, &mut *by.turn);
+            let stops = async || Interrupts::cause(heard, turn, refusal).await;
+            let lived = command(app, by.signals, stops, reaper, budget).await?;
             let ended_alone = lived.course.code != 0 && lived.asked_at.is_none() && !by.turn.is_called_off();
             if ended_alone && before.is_so_still(job).await {
                 suspect_exclusive(&lived.what);
@@ -143,31 +159,61 @@ fn is_forbidden(heard: &mut FleetEvents, on_end: OnReplicationEnd) -> bool {
 }
 
 /// One command to run.
-struct Command<'a> {
-    line: &'a CommandLine,
+pub struct Command<'a> {
+    pub line: &'a CommandLine,
     /// For log lines.
-    what: &'static str,
-    policy: StopPolicy,
+    pub what: &'static str,
+    pub policy: StopPolicy,
     /// The longest it may take.
-    limit: Option<Duration>,
+    pub limit: Option<Duration>,
+    /// Environment variables that are hidden from it.
+    pub strip_env: &'a [String],
+    /// What it gets besides.
+    pub extra_env: Vec<(OsString, OsString)>,
+    /// Requests to it that are under way are waited for when it is to stop.
+    pub proxying: &'a Proxying,
+}
+
+/// What of the replications stops a command.
+#[derive(Clone, Copy)]
+struct Refusal {
+    what: &'static str,
     /// It is stopped if it holds the database with an exclusive lock.
     may_be_refused: bool,
     on_end: OnReplicationEnd,
-    /// Environment variables that are hidden from it.
-    strip_env: &'a [String],
+}
+
+impl Interrupts<'_> {
+    /// Why a command has to stop.
+    async fn cause(heard: &mut FleetEvents, turn: &mut Turn, refusal: Refusal) -> Cause {
+        let Refusal { what, may_be_refused, on_end } = refusal;
+        loop {
+            tokio::select! {
+                (id, event) = heard.next() => {
+                    turn.heard(id, &event);
+                    if let Some(cause) = cause(&event, what, may_be_refused, on_end) {
+                        return cause;
+                    }
+                }
+                () = turn.called_off() => return Cause::CalledOff,
+            }
+        }
+    }
 }
 
 /// Runs one command until it and all of its processes have ended.
-async fn command(
-    Command { line, what, policy, limit, may_be_refused, on_end, strip_env }: Command<'_>,
-    Interrupts { signals, heard, turn, proxying }: &mut Interrupts<'_>,
+pub async fn command(
+    Command { line, what, policy, limit, strip_env, extra_env, proxying }: Command<'_>,
+    signals: &mut Signals,
+    mut stops: impl AsyncFnMut() -> Cause,
     reaper: &Reaper,
     budget: &Budget,
 ) -> Result<Lived, Failure> {
     if let Some(signal) = pending_cancel(signals) {
         return Ok(Lived::told_to_end(signal, what));
     }
-    let options = SpawnOptions { strip_env: strip_env.iter().map(Into::into).collect(), ..SpawnOptions::default() };
+    let strip_env = strip_env.iter().map(Into::into).collect();
+    let options = SpawnOptions { strip_env, extra_env, ..SpawnOptions::default() };
     let spawned = reaper.spawn(line, &options).await;
     let mut child = spawned.map_err(|error| Failure::new(error.exit_code(), anyhow!("start {what}: {error}")))?;
     tracing::info!(pid = child.pid(), "started {what}: {}", child.program());
@@ -187,17 +233,12 @@ async fn command(
                     tracing::error!("{what} takes longer than {limit:?}; stopping it", limit = limit.unwrap_or_default());
                     stop.cancel();
                 }
-                (id, event) = heard.next() => {
-                    turn.heard(id, &event);
-                    if let Some(cause) = cause(&event, what, may_be_refused, on_end) {
-                        stopped = stopped.filter(|earlier| *earlier == Cause::Exclusive).or(Some(cause));
+                cause = stops(), if stopped != Some(Cause::CalledOff) => {
+                    if cause != Cause::CalledOff {
                         // What is under way cannot be made safe.
                         lead.over.cancel();
-                        stop.cancel();
                     }
-                }
-                () = turn.called_off(), if !stop.is_cancelled() => {
-                    stopped = Some(Cause::CalledOff);
+                    stopped = stopped.filter(|earlier| *earlier == Cause::Exclusive).or(Some(cause));
                     stop.cancel();
                 }
             }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::before_migration::{self, Marking};
-use super::exit::{self, CONFIG, Course, FENCED, Failure};
+use super::exit::{self, CONFIG, Course, DENIED, FENCED, Failure};
 use super::last_sync::{Afterwards, final_sync};
 use super::left_out::LeftOut;
 use super::monitor::Monitor;
@@ -30,7 +30,7 @@ use super::turn::{Assignment, Called, Turn};
 use super::verify::{self, ProofRound};
 use super::watch_directories::Watching;
 use super::{Budget, Job, directories};
-use crate::claim::Outcome;
+use crate::claim::{Access, Outcome};
 use crate::clock::MACHINE;
 use crate::fleet::{FleetEvents, FleetHandle};
 use crate::http::Phase;
@@ -94,14 +94,14 @@ impl Terms<'_> {
             let stands_by = turn.is_claimed() && asked_at.is_none() && (turn.is_called_off() || is_fenced);
             let lived = match lived {
                 Ok(lived) if stands_by => lived,
-                lived => return over(lived, as_seen(ended, turn), asked_at),
+                lived => return over(lived, as_seen(ended, turn.is_claimed()), asked_at),
             };
             if is_fenced {
                 turn.is_fenced();
                 turn.called_off().await;
             }
             turn.is_drained();
-            let ended = as_seen(ended, turn);
+            let ended = as_seen(ended, turn.is_claimed());
             tell(&lived, &ended);
             assignment = match turn.next(signals, self.monitor.phase()).await {
                 Called::To(assignment) => assignment,
@@ -111,7 +111,7 @@ impl Terms<'_> {
                     let course = Course { code: own, failed: false, ran: false };
                     return over(Ok(Lived { course, what, ..lived }), ended, Some(MACHINE.instant()));
                 }
-                Called::Never(outcome) => return Err(never(outcome)),
+                Called::Never(outcome) => return Err(never(&outcome, turn.address())),
             };
             self.begin_again(assignment, &BTreeSet::new(), turn, signals).await?;
         }
@@ -215,10 +215,10 @@ impl Terms<'_> {
 
 /// A writer that has a claim is no foreign one: what it did not let us upload is not in the
 /// replica, and that is all.
-fn as_seen(ended: Vec<Ended>, turn: &Turn) -> Vec<Ended> {
+pub fn as_seen(ended: Vec<Ended>, is_claimed: bool) -> Vec<Ended> {
     let why = "another instance had taken over; they are kept aside (see above)";
     let seen = |ended| match ended {
-        Ended::Fenced if turn.is_claimed() => Ended::Unsynced { why: why.into() },
+        Ended::Fenced if is_claimed => Ended::Unsynced { why: why.into() },
         ended => ended,
     };
     ended.into_iter().map(seen).collect()
@@ -226,7 +226,7 @@ fn as_seen(ended: Vec<Ended>, turn: &Turn) -> Vec<Ended> {
 
 /// The last line, and the exit code. Only now, because the commits of a migration that failed are
 /// replicated too.
-fn over(lived: Result<Lived, Failure>, ends: Vec<Ended>, asked_at: Option<Instant>) -> Result<Over, Failure> {
+pub fn over(lived: Result<Lived, Failure>, ends: Vec<Ended>, asked_at: Option<Instant>) -> Result<Over, Failure> {
     match lived {
         Ok(lived) => Ok(Over { code: conclude(&lived, &ends), failed: lived.course.failed, asked_at }),
         Err(failure) => {
@@ -257,12 +257,25 @@ fn tell(lived: &Lived, ends: &[Ended]) {
 }
 
 /// It cannot be waited for a turn any more.
-pub fn never(outcome: Outcome) -> Failure {
+pub fn never(outcome: &Outcome, address: &str) -> Failure {
     let why = match outcome {
+        Outcome::Denied(access, why) => return denied(*access, why, address),
         Outcome::Foreign => {
             "another writer, which makes no claims, owns the history (an older version, Litestream, `handover: off`?)"
         }
         Outcome::Released | Outcome::Nothing | Outcome::Unreleased => "the claims have ended",
     };
     Failure::told(FENCED, why)
+}
+
+fn denied(access: Access, why: &str, address: &str) -> Failure {
+    let (what, needs) = match access {
+        Access::Read => ("list and read", "s3:ListBucket and s3:GetObject"),
+        Access::Create => ("create", "s3:PutObject"),
+    };
+    let text = format!(
+        "the storage does not permit to {what} the claims beside {address}, by which an application is handed over: {why}; give \
+         these keys the permission for claims/* there ({needs}), or set `handover: off`"
+    );
+    Failure::told(DENIED, text)
 }

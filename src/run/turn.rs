@@ -46,7 +46,7 @@ pub enum Assignment {
 }
 
 /// What ends the wait for a turn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Called {
     To(Assignment),
     /// By a signal, to end.
@@ -57,7 +57,7 @@ pub enum Called {
 
 /// Which permission the replications have to create objects before the history is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Permission {
+pub enum Permission {
     No,
     /// As long as others cannot have gone on without us.
     WhileSafe,
@@ -78,6 +78,10 @@ struct Claims {
     permission: watch::Sender<Permission>,
     permit: watch::Receiver<SealPermit>,
     driver: JoinHandle<Outcome>,
+    /// How the driver has ended.
+    outcome: Option<Outcome>,
+    /// That of the replica beside which the claims lie.
+    address: String,
     _permissions: JoinSet<()>,
     /// Databases whose history is not sealed yet.
     unsealed: BTreeSet<DatabaseId>,
@@ -103,6 +107,7 @@ impl Turn {
         };
         let remote = connect::connect(&first.replicas.first, &job.options.databases).await?;
         let remote = remote.with_policy(ReadPolicy::impatient());
+        let address = remote.address().to_owned();
         let (order, orders) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::unbounded_channel();
         let hostname = hostname();
@@ -128,6 +133,8 @@ impl Turn {
                 permission,
                 permit,
                 driver: tokio::spawn(driver.run()),
+                outcome: None,
+                address,
                 _permissions: permissions,
                 unsealed: BTreeSet::new(),
                 has_begun: false,
@@ -151,6 +158,11 @@ impl Turn {
 
     pub fn is_claimed(&self) -> bool {
         self.claims.is_some()
+    }
+
+    /// Where the claims lie.
+    pub fn address(&self) -> &str {
+        self.claims.as_ref().map_or("", |claims| &claims.address)
     }
 
     /// For the replications.
@@ -271,7 +283,7 @@ impl Turn {
         }
         match claims.outcome().await {
             Outcome::Released => tracing::debug!("the claim is released"),
-            Outcome::Nothing | Outcome::Foreign => {}
+            Outcome::Nothing | Outcome::Foreign | Outcome::Denied(..) => {}
             Outcome::Unreleased => tracing::warn!(
                 "the claim could not be released in time: another instance waits for `handover.wait` before it goes on"
             ),
@@ -321,8 +333,11 @@ impl Claims {
     }
 
     async fn outcome(&mut self) -> Outcome {
+        if let Some(outcome) = &self.outcome {
+            return outcome.clone();
+        }
         match (&mut self.driver).await {
-            Ok(outcome) => outcome,
+            Ok(outcome) => self.outcome.insert(outcome).clone(),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
@@ -351,7 +366,7 @@ fn ttl(wait: Duration) -> Duration {
     TTL_MAX.min(wait / 2)
 }
 
-fn hostname() -> String {
+pub fn hostname() -> String {
     let named =
         std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
     let name = named.map(|name| name.trim().to_owned()).unwrap_or_default();
@@ -359,7 +374,7 @@ fn hostname() -> String {
 }
 
 /// Until the turn is dropped.
-async fn permit_by(
+pub async fn permit_by(
     mut permission: watch::Receiver<Permission>,
     mut safe_until: watch::Receiver<Option<Duration>>,
     permit: watch::Sender<SealPermit>,

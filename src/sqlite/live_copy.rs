@@ -10,9 +10,9 @@
 //! copy once it is attached: not even `PRAGMA page_count`, which would read it through pages that
 //! are out of date. After an error the connection is not used again.
 //!
-//! Between transactions the write lock is kept, so that no application writes into the copy.
-//! It has to be let go for the moment of a commit. `PRAGMA data_version` tells whether another
-//! connection has committed in it: it changes for those, and not for our own commits.
+//! From the first time that it is taken the write lock is kept, over all commits (`kept_lock.rs`),
+//! so that no application writes into the copy. `PRAGMA data_version` tells whether another
+//! connection has committed all the same: it changes for those, and not for our own commits.
 //!
 //! SQLite sets four fields of page 1 itself (`page_one.rs`). The copy is always in WAL mode.
 
@@ -24,6 +24,7 @@ use rusqlite::{OpenFlags, params};
 
 use super::connection::uri;
 use super::error::SqliteError;
+use super::kept_lock::KeptLock;
 use crate::page::{PageSize, Pgno};
 
 /// The WAL file is cut to this length when it starts over.
@@ -40,6 +41,8 @@ pub enum WriteLock {
 }
 
 pub struct LiveCopy {
+    /// Goes before the connection does.
+    lock: Option<KeptLock>,
     conn: rusqlite::Connection,
     path: PathBuf,
     page_size: PageSize,
@@ -75,7 +78,16 @@ impl LiveCopy {
             return Err(SqliteError::other("open", path, detail));
         }
         let page_size = PageSize::new(page_size).ok_or_else(|| SqliteError::other("open", path, "not a page size"))?;
-        Ok(LiveCopy { conn, path: path.to_owned(), page_size, version: None })
+        let lock = KeptLock::of(&conn, c"copy");
+        if lock.is_none() {
+            tracing::debug!("{}: the write lock is let go for a moment with every commit", path.display());
+        }
+        Ok(LiveCopy { lock, conn, path: path.to_owned(), page_size, version: None })
+    }
+
+    /// Behind all links.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     pub fn page_size(&self) -> PageSize {
@@ -95,6 +107,9 @@ impl LiveCopy {
         match self.conn.execute_batch("BEGIN IMMEDIATE").map_err(|e| self.error(VERB, &e)) {
             Err(SqliteError::Busy { .. }) => return Ok(WriteLock::Busy),
             begun => begun?,
+        }
+        if let Some(lock) = &self.lock {
+            lock.keep();
         }
         let version = self.conn.prepare_cached("PRAGMA copy.data_version");
         let version: i64 =
@@ -161,12 +176,12 @@ impl LiveCopy {
         written.map(drop).map_err(|e| self.error("write a page of", &e))
     }
 
-    /// What was written is durable when this returns. The write lock is not held any more.
+    /// What was written is durable when this returns.
     pub fn commit(&self) -> Result<(), SqliteError> {
         self.conn.execute_batch("COMMIT").map_err(|e| self.error("commit to", &e))
     }
 
-    /// Takes back what was written. The write lock is not held any more.
+    /// Takes back what was written.
     pub fn roll_back(&self) -> Result<(), SqliteError> {
         match self.holds_lock() {
             true => self.conn.execute_batch("ROLLBACK").map_err(|e| self.error("end a transaction on", &e)),
@@ -176,6 +191,15 @@ impl LiveCopy {
 
     fn error(&self, verb: &'static str, error: &rusqlite::Error) -> SqliteError {
         SqliteError::from_rusqlite(verb, &self.path, error)
+    }
+}
+
+impl Drop for LiveCopy {
+    /// The transaction ends before its lock is let go.
+    fn drop(&mut self) {
+        if let Err(error) = self.roll_back() {
+            tracing::debug!("{error}");
+        }
     }
 }
 
@@ -206,14 +230,36 @@ mod tests {
         assert!(copy.read_page(Pgno::FIRST, &mut page).expect("read"));
         copy.write_page(Pgno::FIRST, &page).expect("written");
         copy.commit().expect("commit");
+        assert!(insert().is_err() && !copy.holds_lock(), "nothing slips in");
+        let other = LiveCopy::open(&path, Duration::ZERO).expect("open").hold().expect("answer");
+        assert_eq!(other, WriteLock::Busy, "in this process neither");
         assert_eq!(copy.hold().expect("taken"), WriteLock::Yes, "our own commit");
-        copy.commit().expect("nothing");
-        insert().expect("it slips in");
-        assert_eq!(copy.hold().expect("taken"), WriteLock::Foreign);
-        assert_eq!(copy.hold().expect("taken"), WriteLock::Yes);
-        copy.commit().expect("nothing");
+        copy.roll_back().expect("nothing");
+        assert!(insert().is_err());
+        drop(copy);
+        insert().expect("it is let go");
+        let mut copy = LiveCopy::open(&path, Duration::ZERO).expect("open");
         app.execute_batch("BEGIN IMMEDIATE").expect("begin");
         assert_eq!(copy.hold().expect("answer"), WriteLock::Busy);
+        app.execute_batch("COMMIT").expect("commit");
+        assert_eq!(copy.hold().expect("taken"), WriteLock::Yes, "for the first time nothing is compared");
+        assert!(insert().is_err());
+    }
+
+    /// Without the means to keep the lock a foreign commit is told.
+    #[test]
+    fn a_foreign_commit_is_told() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("app.db");
+        let app = app(&path);
+        app.busy_timeout(Duration::ZERO).expect("set");
+        let mut copy = LiveCopy::open(&path, Duration::ZERO).expect("open");
+        copy.lock = None;
+        assert_eq!(copy.hold().expect("taken"), WriteLock::Yes);
+        copy.commit().expect("nothing");
+        app.execute("INSERT INTO t VALUES (1)", []).expect("it slips in");
+        assert_eq!(copy.hold().expect("taken"), WriteLock::Foreign);
+        assert_eq!(copy.hold().expect("taken"), WriteLock::Yes);
     }
 
     /// As every database does that grows or shrinks, page 1 says how many pages there are.

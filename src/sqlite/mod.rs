@@ -23,6 +23,7 @@
 //!   varint.rs            the integers in records and cells
 //!   pages.rs             page images through `sqlite_dbpage`, always of one snapshot
 //!   live_copy.rs         pages written to a copy that others read
+//!   kept_lock.rs         its write lock is kept from one transaction to the next
 //!   version.rs           the WAL-reset bug gate
 //!   library.rs           which SQLite another program runs on
 //! ```
@@ -52,6 +53,7 @@ mod error;
 mod exclusive;
 mod final_checkpoint;
 mod header;
+mod kept_lock;
 mod library;
 mod live_copy;
 mod mark;

@@ -80,6 +80,11 @@ impl LocalState {
         self.copy_note_file().replace(&Stored::of(note))
     }
 
+    /// It is a database of its own from now on.
+    pub fn forget_copy(&self) -> fsx::Result<()> {
+        self.copy_note_file().remove()
+    }
+
     /// The same, for a note that says no more than the one before it together with the copy does: a
     /// power loss may take it back.
     pub fn settle_copy(&self, note: &CopyNote) -> fsx::Result<()> {

@@ -63,6 +63,28 @@ async fn create_twice(store: &dyn Store, key: &Key) -> Result<bool> {
     }
 }
 
+/// So many create the same object at the same time.
+const RIVALS: usize = 8;
+
+/// Whether exactly one of several creates of the same object succeeds that are made at the same
+/// time. Some stores do it right one after the other, and not at once.
+pub async fn race(store: &dyn Store) -> Result<bool> {
+    let name = format!("{DIRECTORY}{:016x}", MACHINE.random_u64());
+    let key = Key::new(&name).expect("hexadecimal digits are a valid name");
+    let create = |rival: usize| store.put(&key, Put::create(format!("millstream probe {rival}")));
+    let done = futures_util::future::join_all((0..RIVALS).map(create)).await;
+    let _ = store.delete(std::slice::from_ref(&key)).await;
+    let mut won = 0;
+    for result in done {
+        match result {
+            Ok(()) => won += 1,
+            Err(StoreError::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(won <= 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::memory::{Fault, MemoryStore, Op};
@@ -96,6 +118,17 @@ mod tests {
         {
             assert_eq!(named(other), None, "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn of_several_at_once_one_wins() {
+        let store = MemoryStore::new();
+        assert!(race(&store).await.expect("probe"));
+        store.inject(Op::Put, Fault::IgnoreCreate, 2);
+        assert!(!race(&store).await.expect("probe"));
+        store.inject(Op::Put, Fault::Fail(|detail| StoreError::Transient { detail }), 1);
+        assert!(race(&store).await.is_err());
+        assert_eq!(store.names(), Vec::<String>::new());
     }
 
     #[tokio::test]

@@ -19,6 +19,8 @@ Steps:
   record:F          append the name of each signal received to F
   ignore-term       SIGTERM does nothing
   exit:N / die:SIG  end                              look              reads
+  member:MS         of a cluster: makes the schema if it is the primary's, and tries to commit every MS ms; what it reads must
+                    be whole, and what is refused goes to ACKS.LIFE.refused
   until-followed    commits until somebody else keeps the application from checkpointing
   tear:SIG          one more commit, and SIG between the two copies of the wal-index header
   term-row, term-pause:MS, term-exit:N, term-die:SIG    what SIGTERM does, in this order of steps
@@ -85,6 +87,28 @@ class App:
             self.row()
             self.sleep(ms)
 
+    def member(self, ms):
+        self.db = sqlite3.connect(self.path, timeout=0.02, isolation_level=None)
+        if os.environ.get("MILLSTREAM_ROLE") == "primary":
+            self.create()
+        while not self.stopping:
+            count, last = self.db.execute("SELECT count(*), coalesce(max(seq), 0) FROM t").fetchone()
+            if count != last:
+                self.note("mixed", f"{count} rows up to {last}")
+            try:
+                self.row()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    self.note("mixed", str(error))
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                self.note("refused", os.environ.get("MILLSTREAM_ROLE", ""))
+            self.sleep(ms)
+
+    def note(self, what, text):
+        with open(f"{self.acks}.{self.life}.{what}", "a") as f:
+            f.write(text + "\n")
+
     def fork(self, ms, setsid):
         if os.fork() == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -145,6 +169,8 @@ class App:
                     self.row()
             case "forever":
                 self.forever(int(value))
+            case "member":
+                self.member(int(value))
             case "big":
                 count, size = value.split(":")
                 for _ in range(int(count)):

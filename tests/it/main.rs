@@ -8,6 +8,7 @@ mod harness;
 
 mod absent;
 mod boot;
+mod cluster;
 mod configuration;
 mod control;
 mod copy;

@@ -1,9 +1,9 @@
 //! From the first look of a process to its claim, or to the decision that it stands by.
 
-use super::event::{Claimed, Notice};
-use super::mine::Mine;
+use super::event::{Claimed, Notice, Trouble};
 use super::state::{Claiming, State};
 use super::{Core, Plan};
+use crate::claim::mine::Mine;
 use crate::claim::seen::{Seen, Standing, Why};
 use crate::claim::wire::BeatState;
 use crate::clock::Now;
@@ -48,6 +48,21 @@ impl Core {
             Some(claim) if claim.claim.process == self.config.me.process => self.claimed(Claimed::Won, now),
             None if seen.newest().is_none_or(|(newest, _)| newest < claiming.epoch) => claiming.is_unsettled = false,
             _ => self.claimed(Claimed::Lost, now),
+        }
+    }
+
+    pub(super) fn claim_answered(&mut self, answer: Result<Claimed, Trouble>, now: Now, plan: &mut Plan) {
+        match answer {
+            Ok(claimed) => {
+                self.succeeded(plan);
+                self.claimed(claimed, now);
+            }
+            Err(trouble) => {
+                self.failed(trouble, now, plan);
+                if let State::Claiming(claiming) = &mut self.state {
+                    claiming.is_unsettled = true;
+                }
+            }
         }
     }
 

@@ -36,9 +36,29 @@ pub enum Claimed {
     Lost,
 }
 
-/// Why a request was not answered. It may have been carried out.
+/// Why a request was not answered as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble(pub String);
+pub enum Trouble {
+    /// It may have been carried out.
+    Away(String),
+    /// It is not permitted.
+    Denied(String),
+}
+
+impl Trouble {
+    pub fn why(&self) -> &str {
+        match self {
+            Trouble::Away(why) | Trouble::Denied(why) => why,
+        }
+    }
+}
+
+/// What a process has to be permitted before it can hold a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Create,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stop {
@@ -99,7 +119,7 @@ pub enum Notice {
 }
 
 /// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// This process holds nothing any more, and has said so.
     Released,
@@ -109,4 +129,6 @@ pub enum Outcome {
     Unreleased,
     /// Another writer has the history, and no claim says who it is.
     Foreign,
+    /// The store does not permit this process to read or to create claims, and never has.
+    Denied(Access, String),
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::alone::Alone;
 use super::event::{Effect, Notice, Outcome, Stop};
 use super::state::State;
-use super::watch::Watch;
 use super::{Core, Plan, TRIAL};
 use crate::claim::seen::{Seen, SeenClaim};
+use crate::claim::watch::Watch;
 use crate::claim::wire::BeatState;
 use crate::clock::Now;
 
@@ -77,7 +78,7 @@ impl Core {
     pub(super) fn open(&mut self, now: Now, plan: &mut Plan) {
         let Some(mine) = &mut self.mine else { return };
         mine.say(BeatState::Held);
-        self.is_alone = false;
+        self.alone = Alone::No;
         self.state = State::Serving { opened: now.boot, has_ghost: false };
         plan.push(Effect::Open);
     }
@@ -111,12 +112,12 @@ impl Core {
         let newest = seen.newest().filter(|(epoch, _)| *epoch > mine.epoch);
         self.successor = newest.map(|(_, claim)| claim.claim.instance.clone());
         mine.say(BeatState::Draining);
-        (self.is_alone, self.state) = (false, State::Draining);
+        (self.alone, self.state) = (Alone::No, State::Draining);
         plan.push(Effect::Drain);
     }
 
     pub(super) fn is_fenced(&mut self, plan: &mut Plan) {
-        if self.is_alone {
+        if self.alone == Alone::Runs {
             return self.is_fenced_alone(plan);
         }
         self.fenced = true;

@@ -31,22 +31,23 @@
 mod alone;
 mod begin;
 mod event;
+mod granted;
 mod hold;
-mod mine;
 mod stand_by;
 mod state;
-mod watch;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use event::{Claimed, Effect, Event, Notice, Outcome, Stop, Trouble};
-use mine::Mine;
+use alone::Alone;
+pub use event::{Access, Claimed, Effect, Event, Notice, Outcome, Stop, Trouble};
+use granted::Granted;
 use state::{Beats, Claiming, State, Work};
-use watch::Steps;
 
+use super::mine::Mine;
 use super::seen::{Identity, Seen};
+use super::watch::Steps;
 use crate::clock::{Backoff, Dice, Now};
 use crate::remote::Epoch;
 
@@ -58,9 +59,6 @@ const TRIAL: Duration = Duration::from_secs(5 * 60);
 const RARELY: Duration = Duration::from_secs(10 * 60);
 /// After such a time without a look, claims may have come and gone, and one HEAD does not show it.
 const PEEK_LASTS: Duration = Duration::from_secs(30 * 60);
-/// A bucket that does not answer is not waited for any longer, where the application can be started
-/// without it.
-const ALONE_AFTER: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// An answer that is older than that is none: this process was paused, and others went on.
 const ANSWER_LASTS: Duration = Duration::from_secs(10);
@@ -99,10 +97,8 @@ pub struct Core {
     before: Beats,
     removable: Vec<Epoch>,
     stop: Option<Stop>,
-    /// When the application is to be started without a claim, if nothing is known by then.
-    alone_at: Option<Instant>,
-    /// It was.
-    is_alone: bool,
+    alone: Alone,
+    granted: Granted,
     wake_at: Option<Instant>,
 }
 
@@ -133,6 +129,8 @@ impl Plan {
 impl Core {
     pub fn new(config: Config, seed: u64) -> Core {
         Core {
+            alone: if config.may_be_alone { Alone::May { at: None } } else { Alone::No },
+            granted: Granted::default(),
             backoff: Backoff::new(FIRST_PAUSE, config.look.max(FIRST_PAUSE)),
             config,
             dice: Dice::of(seed),
@@ -148,8 +146,6 @@ impl Core {
             before: Vec::new(),
             removable: Vec::new(),
             stop: None,
-            alone_at: None,
-            is_alone: false,
             wake_at: None,
         }
     }
@@ -159,6 +155,7 @@ impl Core {
         let mut plan = Plan::default();
         match event {
             Event::Looked(seen) => {
+                self.note(Access::Read, &seen);
                 let asked = if let Work::Busy(since) = self.work { since } else { now.boot };
                 if let Some(seen) = self.answered(seen, now, &mut plan) {
                     self.looked(&seen, asked, now, &mut plan);
@@ -169,15 +166,9 @@ impl Core {
                     self.peeked(exists, now);
                 }
             }
-            Event::Claimed(Err(Trouble(why))) => {
-                self.failed(why, now, &mut plan);
-                if let State::Claiming(claiming) = &mut self.state {
-                    claiming.is_unsettled = true;
-                }
-            }
-            Event::Claimed(Ok(claimed)) => {
-                self.succeeded(&mut plan);
-                self.claimed(claimed, now);
+            Event::Claimed(answer) => {
+                self.note(Access::Create, &answer);
+                self.claim_answered(answer, now, &mut plan);
             }
             Event::Beaten(beaten) => {
                 if let (Some(()), Some(mine)) = (self.answered(beaten, now, &mut plan), &mut self.mine) {
@@ -187,12 +178,9 @@ impl Core {
             Event::Removed => self.work = Work::Idle,
             Event::Sealed => self.sealed(now, &mut plan),
             Event::Drained => self.drained(now),
-            Event::Timer if self.config.may_be_alone => {
-                self.alone_at = self.alone_at.or(Some(now.instant + ALONE_AFTER));
-            }
             Event::Fenced => self.is_fenced(&mut plan),
             Event::Stop(stop) => self.stop(stop, now, &mut plan),
-            Event::Timer => {}
+            Event::Timer => self.alone.begins(now),
         }
         self.plan(now, &mut plan);
         self.wake_at = plan.wake_at;
@@ -210,9 +198,9 @@ impl Core {
         self.mine.as_ref().and_then(|mine| mine.safe_until(self.config.ttl))
     }
 
-    pub fn outcome(&self) -> Option<Outcome> {
+    pub fn outcome(&self) -> Option<&Outcome> {
         match self.state {
-            State::Ended(outcome) => Some(outcome),
+            State::Ended(ref outcome) => Some(outcome),
             _ => None,
         }
     }
@@ -220,7 +208,7 @@ impl Core {
     fn answered<T>(&mut self, answer: Result<T, Trouble>, now: Now, plan: &mut Plan) -> Option<T> {
         let is_old = matches!(self.work, Work::Busy(since) if now.boot.saturating_sub(since) >= ANSWER_LASTS);
         let answer = answer.and_then(|answer| match is_old {
-            true => Err(Trouble("the answer is too old to be believed".into())),
+            true => Err(Trouble::Away("the answer is too old to be believed".into())),
             false => Ok(answer),
         });
         match answer {
@@ -228,8 +216,8 @@ impl Core {
                 self.succeeded(plan);
                 Some(answer)
             }
-            Err(Trouble(why)) => {
-                self.failed(why, now, plan);
+            Err(trouble) => {
+                self.failed(trouble, now, plan);
                 None
             }
         }
@@ -243,17 +231,17 @@ impl Core {
         }
     }
 
-    fn failed(&mut self, why: String, now: Now, plan: &mut Plan) {
+    fn failed(&mut self, trouble: Trouble, now: Now, plan: &mut Plan) {
         self.work = Work::Paused(now.instant + self.backoff.next_pause(&mut self.dice));
-        if !std::mem::replace(&mut self.is_away, true) {
-            plan.say(Notice::Outage(why));
+        if !matches!(self.state, State::Ended(_)) && !std::mem::replace(&mut self.is_away, true) {
+            plan.say(Notice::Outage(trouble.why().to_owned()));
         }
     }
 
     fn looked(&mut self, seen: &Seen, asked: Duration, now: Now, plan: &mut Plan) {
         let step = self.steps.next(now.boot, self.look_every());
         self.look_at = Some(now.instant + self.look_every());
-        self.config.may_be_alone = false;
+        self.alone.is_answered();
         if let Some(mine) = &mut self.mine {
             mine.is_seen(seen.0.get(&mine.epoch).and_then(|claim| claim.beat.as_ref()));
             if seen.newest().is_some_and(|(newest, _)| newest == mine.epoch) {
@@ -261,7 +249,7 @@ impl Core {
             }
         }
         match &self.state {
-            State::Looking if self.is_alone => self.look_whether_to_retreat(seen, plan),
+            State::Looking if self.alone == Alone::Runs => self.look_whether_to_retreat(seen, plan),
             State::Looking => self.begin(seen, now, plan),
             State::Claiming(claiming) if claiming.is_unsettled => self.settle(seen, now),
             State::Waiting { .. } => self.wait(seen, step, plan),
@@ -281,14 +269,7 @@ impl Core {
         if !matches!(self.state, State::Ended(_)) && self.stop.is_some_and(is_late) {
             self.state = State::Ended(Outcome::Unreleased);
         }
-        if matches!(self.state, State::Looking)
-            && self.config.may_be_alone
-            && self.alone_at.is_some_and(|at| plan.is_due(at, now))
-        {
-            (self.config.may_be_alone, self.is_alone) = (false, true);
-            plan.say(Notice::Alone);
-            plan.push(Effect::Alone);
-        }
+        self.start_alone_if_due(now, plan);
         match self.work {
             Work::Busy(_) => return,
             Work::Paused(until) if !plan.is_due(until, now) => return,

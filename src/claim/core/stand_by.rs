@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::event::{Notice, Outcome};
 use super::state::{Beats, StandingBy, State};
-use super::watch::Watch;
 use super::{Core, Plan};
 use crate::claim::seen::{Seen, SeenClaim, Why};
+use crate::claim::watch::Watch;
 use crate::claim::wire::Beat;
 use crate::remote::Epoch;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::event::Outcome;
-use super::watch::Watch;
 use crate::claim::seen::Why;
+use crate::claim::watch::Watch;
 use crate::claim::wire::Beat;
 use crate::remote::Epoch;
 

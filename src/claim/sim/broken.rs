@@ -27,10 +27,14 @@ pub enum Broken {
     UploadsAlone,
     /// The application without a claim is not stopped when another holder is seen.
     StaysAlone,
+    /// What is not permitted is tried again and again.
+    TriesForEver,
+    /// A request without an answer counts as one that is not permitted.
+    TakesSilenceForADenial,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 12] = [
+    pub const ALL: [Broken; 14] = [
         Broken::NeverSeals,
         Broken::GoesByTheWallClock,
         Broken::OpensAtOnce,
@@ -43,5 +47,7 @@ impl Broken {
         Broken::LeavesTheApplication,
         Broken::UploadsAlone,
         Broken::StaysAlone,
+        Broken::TriesForEver,
+        Broken::TakesSilenceForADenial,
     ];
 }

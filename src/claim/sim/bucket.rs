@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::claim::core::Access;
 use crate::claim::seen::{Seen, SeenClaim};
 use crate::claim::wire::{Beat, Claim};
 use crate::remote::Epoch;
@@ -27,8 +28,22 @@ pub enum Request {
     Claim(Epoch, Arc<Claim>),
     Beat(Epoch, Beat),
     Remove(Vec<Epoch>),
+    ReadBeat(Epoch),
+    /// How long the log is.
+    Tail,
     /// Create the object of this TXID.
     Append(usize, Arc<Batch>),
+}
+
+impl Request {
+    /// What has to be permitted for it.
+    pub fn access(&self) -> Option<Access> {
+        match self {
+            Request::Look | Request::Peek(_) | Request::ReadBeat(_) => Some(Access::Read),
+            Request::Claim(..) | Request::Beat(..) => Some(Access::Create),
+            Request::Remove(_) | Request::Tail | Request::Append(..) => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -37,8 +52,12 @@ pub enum Answer {
     Exists(bool),
     Created(bool),
     Done,
+    Beat(Option<Beat>),
+    Tail(usize),
     /// Whose the object is.
     Appended(Arc<Batch>),
+    /// It is not permitted, and was not done.
+    Denied,
 }
 
 #[derive(Default)]
@@ -78,6 +97,8 @@ impl Bucket {
                 }
                 Answer::Done
             }
+            Request::ReadBeat(epoch) => Answer::Beat(self.beats.get(epoch).cloned()),
+            Request::Tail => Answer::Tail(self.log.len()),
             Request::Append(at, batch) => {
                 if *at == self.log.len() {
                     self.log.push(batch.clone());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bucket::{Batch, Life};
-use crate::claim::core::Core;
+use crate::claim::core::{Access, Core};
 use crate::claim::wire::Claim;
 use crate::clock::Now;
 
@@ -28,6 +28,8 @@ pub struct Container {
     /// Its application ends soon after its start.
     pub is_broken: bool,
     pub is_partitioned: bool,
+    /// The store does not permit it.
+    pub denied: Option<Access>,
     pub paused_until: u64,
     /// When something was last wrong with it, other than with its application.
     pub impaired_ms: u64,
@@ -83,6 +85,9 @@ pub struct Process {
     pub claimed_ms: Option<u64>,
     pub opened_ms: Option<u64>,
     pub timer_ms: Option<u64>,
+    /// What it was told to be permitted, and not to be.
+    pub granted: Vec<Access>,
+    pub denied: Vec<Access>,
     /// What a broken executor has seen of beats.
     pub old_beats: std::collections::BTreeMap<crate::remote::Epoch, Option<crate::claim::wire::Beat>>,
 }

@@ -264,9 +264,15 @@ impl World {
 
     /// An answer arrives; `None` is none in time.
     pub fn answered(&mut self, at: At, request: &Request, answer: Option<Answer>) -> Result<(), String> {
-        let trouble = || Trouble("no answer".into());
+        let broken = self.broken;
+        let is_denied = matches!(answer, Some(Answer::Denied)) && broken != Some(Broken::TriesForEver);
+        let is_taken_for_one = answer.is_none() && broken == Some(Broken::TakesSilenceForADenial);
+        let trouble = || match is_denied || is_taken_for_one {
+            true => Trouble::Denied("denied".into()),
+            false => Trouble::Away("no answer".into()),
+        };
         let event = match (request, answer) {
-            (Request::Append(..), None) => {
+            (Request::Append(..), None | Some(Answer::Denied)) => {
                 let life = self.process(at).life;
                 self.later(RETRY_MS, Due::Retry { at, life });
                 return Ok(());
@@ -290,8 +296,10 @@ impl World {
                 Event::Claimed(Ok(Claimed::Lost))
             }
             (Request::Claim(..), _) => Event::Claimed(Err(trouble())),
-            (Request::Beat(..), answer) => Event::Beaten(answer.map(|_| ()).ok_or_else(trouble)),
+            (Request::Beat(..), Some(Answer::Done)) => Event::Beaten(Ok(())),
+            (Request::Beat(..), _) => Event::Beaten(Err(trouble())),
             (Request::Remove(_), _) => Event::Removed,
+            (Request::ReadBeat(_) | Request::Tail, _) => return Err("it is not asked for here".into()),
             (Request::Append(..), Some(_)) => return Err("an answer to another question".into()),
         };
         self.tell(at, event)

@@ -16,8 +16,8 @@
 //! happened.
 
 mod broken;
-mod bucket;
-mod container;
+pub mod bucket;
+pub mod container;
 mod executor;
 mod exhaustive;
 mod oracle;
@@ -63,6 +63,7 @@ fn every_kind_of_change_happens_often() {
         ("successor-silent", 50),
         ("alone", 50),
         ("retreats", 20),
+        ("denied", 100),
     ];
     each_happens(&least, |seed| {
         let mut world = World::of_seed(seed, None, false);

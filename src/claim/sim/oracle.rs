@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::bucket::{Batch, Request};
-use super::container::{App, At};
+use super::bucket::{Answer, Batch, Request};
+use super::container::{App, At, Task};
 use super::world::{LOOK_MS, TTL_MS, WAIT_MS, World};
+use crate::claim::core::Access;
 use crate::claim::wire::{Beat, BeatState, Claim};
 use crate::remote::Epoch;
 
@@ -29,7 +30,7 @@ impl World {
     /// Whether nothing was wrong with it, or with the bucket, since then.
     fn is_well_since(&self, at: At, since_ms: u64) -> bool {
         let container = &self.containers[at];
-        let is_well = !container.is_partitioned && container.paused_until <= self.now_ms;
+        let is_well = !container.is_partitioned && container.denied.is_none() && container.paused_until <= self.now_ms;
         is_well && container.impaired_ms < since_ms && self.bad_ms < since_ms
     }
 
@@ -118,6 +119,41 @@ impl World {
         }
         Ok(())
     }
+}
+
+impl World {
+    /// An answer arrives, which may show what is permitted.
+    pub fn is_answered(&mut self, at: At, request: &Request, answer: Option<Answer>) -> Result<(), String> {
+        let access = request.access().filter(|_| matches!(request, Request::Look | Request::Claim(..)));
+        let process = self.process(at);
+        let life = process.life;
+        let must_end = match (access, &answer) {
+            (Some(access), Some(Answer::Denied)) => {
+                process.denied.push(access);
+                !process.granted.contains(&access) && process.task != Task::Alone && !process.is_alone
+            }
+            (Some(access), Some(_)) => {
+                process.granted.push(access);
+                false
+            }
+            _ => false,
+        };
+        self.answered(at, request, answer)?;
+        match self.containers[at].process.as_ref().is_some_and(|process| process.life == life) && must_end {
+            true => Err(format!("{at} goes on although it was never permitted to")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// It ends because it was never permitted what it needs.
+pub fn is_denied(world: &World, at: At, access: Access) -> Result<(), String> {
+    let process = world.containers[at].process.as_ref().expect("it ends");
+    let was_granted = process.granted.contains(&access);
+    if process.app != App::Off || was_granted || !process.denied.contains(&access) {
+        return Err(format!("{at} ends because of {access:?}, which was not denied from the start"));
+    }
+    Ok(())
 }
 
 /// I10, and that no holder who would have released is overtaken.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::container::At;
 use super::oracle;
 use super::world::{GIVEN_UP_MS, LATE_MS, MINUTE_MS, World};
-use crate::claim::core::{Event, Stop};
+use crate::claim::core::{Access, Event, Stop};
 
 const TURNS: u64 = 24;
 const CONTAINERS_MAX: usize = 5;
@@ -43,6 +43,7 @@ impl World {
                 self.kill(at);
                 (self.containers[at].is_lost, self.containers[at].is_wanted) = (true, false);
             }
+            18 => self.deny(at),
             17 => self.containers[at].is_broken = false,
             _ => {}
         }
@@ -109,6 +110,21 @@ impl World {
         }
     }
 
+    /// Its keys may not read claims, or not create any, from now on; or they may again.
+    fn deny(&mut self, at: At) {
+        let denied = [None, Some(Access::Read), Some(Access::Create)][self.dice.roll(3) as usize];
+        self.permit(at, denied);
+    }
+
+    fn permit(&mut self, at: At, denied: Option<Access>) {
+        let container = &mut self.containers[at];
+        if container.denied != denied {
+            container.denied = denied;
+            container.impaired_ms = container.impaired_ms.max(self.now_ms + LATE_MS);
+            self.say(|| format!("{at}: is denied {denied:?}"));
+        }
+    }
+
     fn set_weather(&mut self, faults: u64, latency_ms: u64) {
         if self.faults > 0 || faults > 0 {
             self.bad_ms = if faults > 0 { u64::MAX } else { self.now_ms + LATE_MS };
@@ -122,6 +138,7 @@ impl World {
         self.commit_every_ms = 20_000;
         for at in 0..self.containers.len() {
             self.partition(at, false);
+            self.permit(at, None);
             self.containers[at].paused_until = self.now_ms;
         }
         if !self.containers.iter().any(|container| container.is_wanted && !container.is_broken) {

@@ -116,6 +116,7 @@ impl World {
             restarts: 0,
             is_broken,
             is_partitioned: false,
+            denied: None,
             paused_until: 0,
             impaired_ms: self.now_ms,
         });
@@ -154,6 +155,8 @@ impl World {
             opened_ms: None,
             timer_ms: None,
             old_beats: BTreeMap::new(),
+            granted: Vec::new(),
+            denied: Vec::new(),
         });
         container.impaired_ms = container.impaired_ms.max(self.now_ms);
         self.tell(at, Event::Timer)
@@ -209,7 +212,7 @@ impl World {
             return Ok(());
         }
         match due {
-            Due::Answered { request, answer, .. } => self.answered(at, &request, answer),
+            Due::Answered { request, answer, .. } => self.is_answered(at, &request, answer),
             Due::Timer { .. } => {
                 self.process(at).timer_ms = None;
                 self.tell(at, Event::Timer)
@@ -270,7 +273,10 @@ impl World {
         if is_alive && fate != Fate::Late {
             self.is_requested(at, &request)?;
         }
-        let answer = self.bucket.carry_out(&request, i64::try_from(self.now_ms).expect("small"));
+        let answer = match self.containers[at].denied.is_some_and(|denied| request.access() == Some(denied)) {
+            true => Answer::Denied,
+            false => self.bucket.carry_out(&request, i64::try_from(self.now_ms).expect("small")),
+        };
         if is_alive && matches!((&request, &answer), (Request::Claim(..), Answer::Created(true))) {
             self.claim_was_made(at);
         }
@@ -308,8 +314,14 @@ impl World {
             self.effect(at, effect)?;
         }
         let ended = self.containers[at].process.as_ref().filter(|process| process.life == life);
-        match ended.and_then(|process| process.core.outcome()) {
+        match ended.and_then(|process| process.core.outcome().cloned()) {
             Some(Outcome::Foreign) => Err(format!("{at} met a writer that has no claim")),
+            Some(Outcome::Denied(access, _)) => {
+                super::oracle::is_denied(self, at, access)?;
+                *self.counts.entry("denied").or_default() += 1;
+                self.has_ended(at);
+                Ok(())
+            }
             Some(outcome) => {
                 self.say(|| format!("{at}: ends: {outcome:?}"));
                 self.has_ended(at);

@@ -70,7 +70,7 @@ impl Operand {
 const CODES: [help::Code; 5] = [help::DONE, help::REFUSED, help::USAGE, help::NO_PROCESS, help::CONFIG];
 
 /// What follows the flags of a command that asks the running process.
-const fn asking(more: &'static str, examples: &'static [&'static str]) -> Page {
+pub(super) const fn asking(more: &'static str, examples: &'static [&'static str]) -> Page {
     Page { more, examples, variables: help::LOG_VARIABLES, codes: &CODES }
 }
 

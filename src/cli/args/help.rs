@@ -108,6 +108,7 @@ pub const GROUPS: &[(&str, &[&str])] = &[
         "Ask a running process through its control socket",
         &["list", "info", "sync", "snapshot", "checkpoint", "start", "stop", "register", "unregister"],
     ),
+    ("Change the primary of a cluster", &["promote", "demote"]),
     ("About millstream", &["version", "completions", "man"]),
 ];
 

@@ -206,6 +206,7 @@ fn wrap(level: Level, line: &str) -> String {
         Level::Handover => format!("handover:\n  {line}\n"),
         Level::Proxy => format!("proxy:\n  {line}\n"),
         Level::Hold => format!("proxy:\n  hold:\n    {line}\n"),
+        Level::Cluster => format!("cluster:\n  {line}\n"),
         Level::Age => format!("dbs:\n  - replica:\n      age:\n        {line}\n"),
     }
 }

@@ -54,6 +54,9 @@ pub enum Event {
     Installed(Result<Installed, Trouble>, Grip),
     Held(Result<Grip, Trouble>),
     Closed,
+    /// Everything that is there now is to be installed: a request of this number, each higher than
+    /// the one before.
+    CatchUp(u64),
     Stop,
 }
 

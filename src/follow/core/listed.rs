@@ -68,9 +68,16 @@ impl Core {
         match way {
             Route::AtEnd => {
                 (self.wants_whole, self.suspicion) = (false, None);
+                // What is done without for a while is not installed.
+                let has_all = listing.newest_txid() <= Some(at.txid);
+                if has_all {
+                    self.caught_up = self.asked_for;
+                }
                 self.follows(at, now, effects);
                 let pause = self.pace.quiet();
-                self.later(pause, now);
+                if !has_all || self.caught_up == self.wanted {
+                    self.later(pause, now);
+                }
             }
             Route::Gap(_) if !self.asked_whole => self.wants_whole = true,
             Route::Gap(beyond) => {

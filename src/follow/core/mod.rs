@@ -81,6 +81,11 @@ pub struct Core {
     avoided: BTreeMap<Key, Instant>,
     foreign_writes: u64,
     said: Said,
+    /// The newest request to catch up; that for which the listing under way was asked; and that
+    /// since which everything is installed.
+    wanted: u64,
+    asked_for: u64,
+    caught_up: u64,
     is_stopping: bool,
     ended: Option<End>,
 }
@@ -116,6 +121,9 @@ impl Core {
             avoided: BTreeMap::new(),
             foreign_writes: 0,
             said: Said::default(),
+            wanted: 0,
+            asked_for: 0,
+            caught_up: 0,
             is_stopping: false,
             ended: None,
         }
@@ -141,12 +149,15 @@ impl Core {
     /// What is to be done after `event`; to begin with, after a [`Event::Timer`].
     pub fn on_event(&mut self, event: Event, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if !matches!(event, Event::Timer | Event::Stop) {
+        if !matches!(event, Event::Timer | Event::Stop | Event::CatchUp(_)) {
             self.is_busy = false;
         }
         match event {
             Event::Timer => {}
             Event::Stop => self.is_stopping = true,
+            Event::CatchUp(number) => {
+                (self.wanted, self.next_at) = (number, None);
+            }
             Event::Looked(looked) => self.looked(looked, now, &mut effects),
             Event::Restored(done) => self.in_place(done, now, &mut effects),
             Event::Replaced(done) => self.replaced(done, now, &mut effects),
@@ -193,6 +204,7 @@ impl Core {
             Known::At(_) | Known::Doubt(_) => {
                 let is_in_doubt = matches!(self.known, Known::Doubt(_));
                 self.asked_whole = is_in_doubt || self.wants_whole || self.pace.wants_whole();
+                self.asked_for = self.wanted;
                 Effect::List { whole: self.asked_whole }
             }
         })
@@ -294,7 +306,19 @@ impl Core {
         self.said.installs += 1;
         self.said.pages += pages;
         self.follows(position, now, effects);
-        self.later(self.pace.interval(), now);
+        if self.caught_up == self.wanted {
+            self.later(self.pace.interval(), now);
+        }
+    }
+
+    /// The request to catch up since which everything is installed.
+    pub fn caught_up(&self) -> u64 {
+        self.caught_up
+    }
+
+    /// Whether the write lock is held.
+    pub fn is_locked(&self) -> bool {
+        self.is_locked
     }
 
     /// Says where the copy is, the first time and then now and again.

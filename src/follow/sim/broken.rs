@@ -18,10 +18,12 @@ pub enum Broken {
     ForgetsToCut,
     /// Not all pages are in one transaction.
     InstallsInTwoHalves,
+    /// It looks at an earlier listing, and says that it has everything.
+    ListsWhatWasEarlier,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 8] = [
+    pub const ALL: [Broken; 9] = [
         Broken::SkipsAFile,
         Broken::TakesAnyFileForTheNext,
         Broken::TrustsTheNote,
@@ -30,5 +32,6 @@ impl Broken {
         Broken::CommitsUnverified,
         Broken::ForgetsToCut,
         Broken::InstallsInTwoHalves,
+        Broken::ListsWhatWasEarlier,
     ];
 }

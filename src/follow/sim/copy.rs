@@ -113,7 +113,11 @@ impl World {
             return Err(passing());
         }
         let is_stale = self.roll(8) == 0 && !self.is_calm && !self.is_peace;
-        let replica = if is_stale { &self.earlier } else { &self.replica };
+        let is_secret = self.broken == Some(Broken::ListsWhatWasEarlier);
+        if is_stale && !is_secret {
+            self.is_shown_less();
+        }
+        let replica = if is_stale || is_secret && !self.is_peace { &self.earlier } else { &self.replica };
         let mut listing = replica.listing(whole);
         if self.broken == Some(Broken::TakesAnyHistory) {
             let objects: Vec<LtxObject> = listing.objects().cloned().collect();

@@ -58,6 +58,7 @@ fn every_kind_of_change_happens_often() {
         ("other histories", 200),
         ("damaged files", 200),
         ("replaced", 50),
+        ("catches up", 3000),
     ];
     each_happens(&least, |seed| {
         let mut world = World::of_seed(seed, None, false);

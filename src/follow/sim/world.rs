@@ -23,6 +23,17 @@ enum Due {
     Done(u32, Event),
 }
 
+/// A request to catch up, and what there was then.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    number: u64,
+    newest: u64,
+    /// When the history began.
+    history: i64,
+    /// A listing may have shown less than there was.
+    is_void: bool,
+}
+
 #[derive(Default)]
 pub struct World {
     dice: Option<Dice>,
@@ -48,6 +59,8 @@ pub struct World {
     pub is_calm: bool,
     pub is_peace: bool,
     pub lie: Option<(LtxObject, LtxObject)>,
+    /// The last request to catch up.
+    asked: Asked,
     pub counts: BTreeMap<&'static str, u32>,
     pub trace: Vec<String>,
     is_traced: bool,
@@ -93,6 +106,9 @@ impl World {
             } else {
                 self.happen()?
             }
+            if self.roll(6) == 0 {
+                self.ask_to_catch_up()?;
+            }
             let pause = 1 << self.roll(13);
             self.go_on_for(pause)?;
         }
@@ -105,8 +121,43 @@ impl World {
         if self.core.is_none() {
             self.start()?;
         }
+        self.ask_to_catch_up()?;
         self.go_on_for(PEACE_MS)?;
+        if self.core.as_ref().map(Core::caught_up) != Some(self.asked.number) {
+            return Err("it was asked to catch up, and does not say that it has".into());
+        }
         self.check_end()
+    }
+
+    fn ask_to_catch_up(&mut self) -> Result<(), String> {
+        if self.core.is_none() {
+            return Ok(());
+        }
+        let history = self.replica.states.first().map_or(0, |(_, timestamp_ms)| *timestamp_ms);
+        let number = self.asked.number + 1;
+        self.asked = Asked { number, newest: self.replica.newest(), history, is_void: false };
+        self.count("catches up");
+        self.tell(Event::CatchUp(number))
+    }
+
+    /// Less may have been shown than there was.
+    pub fn is_shown_less(&mut self) {
+        self.asked.is_void = true;
+    }
+
+    /// Who says that everything is installed has what there was when it was asked.
+    fn has_caught_up(&self) -> Result<(), String> {
+        let Some(core) = self.core.as_ref().filter(|core| core.caught_up() >= self.asked.number) else { return Ok(()) };
+        let history = self.replica.states.first().map_or(0, |(_, timestamp_ms)| *timestamp_ms);
+        if self.asked.is_void || self.asked.number == 0 || history != self.asked.history {
+            return Ok(());
+        }
+        match core.position() {
+            Some(at) if at.txid.get() < self.asked.newest => {
+                Err(format!("it says that it has caught up with {}, and is at {}", self.asked.newest, at.txid))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn happen_calmly(&mut self) {
@@ -199,6 +250,7 @@ impl World {
             self.say(|| "killed".into());
         }
         (self.is_busy, self.copy.is_held, self.has_slipped_in) = (false, false, false);
+        self.asked = Asked::default();
     }
 
     fn start(&mut self) -> Result<(), String> {
@@ -250,6 +302,8 @@ impl World {
         if let Some(end) = core.ended() {
             return Err(format!("it ended: {end:?}"));
         }
+        self.has_caught_up()?;
+        let Some(core) = &mut self.core else { return Ok(()) };
         if let Some(at) = core.wake_at() {
             let pause = at.saturating_duration_since(now.instant).as_nanos().div_ceil(1_000_000);
             self.later(u64::try_from(pause).expect("not that long"), Due::Timer(self.life));

@@ -155,11 +155,11 @@ mod tests {
                 proof_lasts: Duration::from_secs(150),
                 lifecycle: Some(policy()),
                 seal: None,
+                is_held: None,
                 once: None,
                 clock: MACHINE,
             };
-            let (store, states) = (Twisted::<Recorder>::default(), States::default());
-            let replication = None;
+            let (store, states, replication) = (Twisted::<Recorder>::default(), States::default(), None);
             let (marks, marks_made) = (Vec::new(), 0);
             let (app, restores, calm) = (None, 0, 8);
             let mut soak =

@@ -5,6 +5,7 @@ use std::fs;
 use nix::sys::signal::Signal;
 
 use super::{HANDOVER, Node, STARTED, is_over};
+use crate::harness::gateway::{Gateway, Mood};
 use crate::harness::{Proxy, Rig, eventually};
 
 /// The supervisor is stopped, and its application goes on: what it commits meanwhile is in no history.
@@ -126,6 +127,32 @@ fn a_holder_that_is_killed_while_others_wait_still_uploads_what_it_has() {
     assert!(!new.to_string().contains("taken for dead"), "{new}");
     is_over(old, &[143]);
     is_over(new, &[143]);
+    a.rig.remote = direct;
+    a.rig.assert_all_rows_are_safe();
+}
+
+/// At the start it is a mistake that a person has to mend; later it is an outage, and the application goes on.
+#[test]
+fn keys_that_may_not_read_or_create_claims_end_the_start_and_nothing_that_runs() {
+    let gateway = Gateway::start(Mood::NoClaims);
+    let mut a = Node::first(Rig::on_s3());
+    let direct = a.rig.remote.clone();
+    a.rig.remote = direct.through(gateway.endpoint());
+    for (mood, says) in [(Mood::NoClaims, "list and read"), (Mood::NoNewClaims, "create")] {
+        gateway.turn(mood);
+        let ended = a.run(&["create", "rows:10"]).finish();
+        ended.assert_code(77).assert_says(&[says, "claims/*", "s3:", "handover: off"]);
+        assert!(!ended.stderr.contains(STARTED[0]) && !a.rig.db().exists(), "{ended}");
+    }
+    gateway.turn(Mood::Fair);
+    let mut old = a.run(&["create", "forever:20"]).spawn();
+    a.wait_for_rows(&mut old, 20);
+    gateway.turn(Mood::NoClaims);
+    old.wait_until_says(0, &["cannot read or write the claims", "claims/*"]);
+    a.wait_for_rows(&mut old, 20);
+    gateway.turn(Mood::Fair);
+    old.wait_until_says(0, &["can be read and written again"]);
+    is_over(old, &[143]);
     a.rig.remote = direct;
     a.rig.assert_all_rows_are_safe();
 }

@@ -25,6 +25,10 @@ pub enum Mood {
     NoRanges,
     /// Denies every delete.
     NoDeletes,
+    /// Denies everything that is about claims.
+    NoClaims,
+    /// Denies every put of a claim.
+    NoNewClaims,
     /// Takes a conditional put as if it had no condition.
     IgnoresConditions,
     /// Says in every answer that it is two hours later.
@@ -101,10 +105,11 @@ impl Shared {
             }),
             Mood::NoDeletes => {
                 let is_delete = request.method == "DELETE" || request.target.contains("?delete");
-                is_delete.then(|| {
-                    let error = b"<Error><Code>AccessDenied</Code><Message>No deletes.</Message></Error>";
-                    request.reply("403 Forbidden", "Content-Type: application/xml\r\n", error)
-                })
+                is_delete.then(|| request.deny("No deletes."))
+            }
+            Mood::NoClaims => request.is_about_claims().then(|| request.deny("No claims.")),
+            Mood::NoNewClaims => {
+                (request.is_about_claims() && request.method == "PUT").then(|| request.deny("No claims."))
             }
             Mood::IgnoresConditions => {
                 // The header is signed, so it is the object that goes.
@@ -202,6 +207,15 @@ impl Request {
 
     fn passed_on(&self) -> Vec<u8> {
         [self.head.as_bytes(), b"Connection: close\r\n\r\n", &self.body].concat()
+    }
+
+    fn is_about_claims(&self) -> bool {
+        self.target.contains("claims%2F") || self.target.contains("/claims/")
+    }
+
+    fn deny(&self, why: &str) -> Vec<u8> {
+        let error = format!("<Error><Code>AccessDenied</Code><Message>{why}</Message></Error>");
+        self.reply("403 Forbidden", "Content-Type: application/xml\r\n", error.as_bytes())
     }
 
     fn reply(&self, status: &str, headers: &str, body: &[u8]) -> Vec<u8> {

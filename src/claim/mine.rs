@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::claim::seen::SeenClaim;
-use crate::claim::wire::{Beat, BeatState};
+use super::seen::SeenClaim;
+use super::wire::{Beat, BeatState};
 use crate::clock::Now;
 use crate::remote::Epoch;
 
@@ -48,6 +48,11 @@ impl Mine {
         self.sealed = true;
     }
 
+    /// Whether it has sealed.
+    pub fn has_sealed(&self) -> bool {
+        self.sealed
+    }
+
     /// A released claim says so once. All others are told again and again.
     pub fn is_owed(&self, now: Now) -> bool {
         let is_said = self.written.as_ref().is_some_and(|beat| beat.state == self.state && beat.sealed == self.sealed);
@@ -81,6 +86,15 @@ impl Mine {
         }
     }
 
+    /// The beat was written, and after that there was no later claim: whoever claims from now on
+    /// sees the beat, and waits.
+    pub fn is_renewed(&mut self) {
+        if let Some((beat, at)) = self.sent.take() {
+            self.written = Some(beat);
+            self.safe = self.safe.max(Some(at));
+        }
+    }
+
     /// A look that was asked for at this time has shown no later claim.
     pub fn is_newest(&mut self, asked: Duration) {
         self.safe = self.safe.max(Some(asked));
@@ -103,7 +117,7 @@ impl Mine {
         }
     }
 
-    fn is_released(&self) -> bool {
+    pub fn is_released(&self) -> bool {
         matches!(self.state, BeatState::Released { .. })
     }
 }

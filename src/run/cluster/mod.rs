@@ -1,0 +1,234 @@
+//! A node of a cluster: its databases are live copies until it becomes the primary, and again
+//! afterwards; its application goes on meanwhile.
+//!
+//! ```text
+//!   mod.rs     the start: may this store be used, which node is this
+//!   node.rs    carries out what the roles (`claim/roles/`) order, for all databases
+//!   copies.rs  the live copies of all databases, while this node follows
+//!   notes.rs   a live copy becomes a database of its own, and the other way round
+//!   locks.rs   keeps the application from writing
+//!   people.rs  promote and demote, as people order it
+//!   life.rs    migration and application, whatever the role
+//! ```
+//!
+//! The application is never asked who it is: as long as its node is no primary, the write lock of
+//! every database is held, so that it gets SQLITE_BUSY when it writes. At every change of the role
+//! the lock is handed on, from the replication's side to the follower's and back, without a moment
+//! in which an application could write what no other node would get.
+
+mod copies;
+mod life;
+mod locks;
+mod node;
+mod notes;
+mod people;
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::connect::store_failure;
+use super::exit::{CONFIG, Failure};
+use super::monitor::Monitor;
+use super::prepare::{Line, connect_all};
+use super::proxying::Proxying;
+use super::term::{as_seen, over};
+use super::turn::{Permission, hostname, permit_by};
+use super::{Budget, Job, register};
+use crate::claim::{Identity, Node as NodeName, RoleConfig, RoleDriver};
+use crate::clock::MACHINE;
+use crate::config::{Cluster, Database, Failover};
+use crate::control::Socket;
+use crate::fleet::{FleetEvents, FleetHandle};
+use crate::http::Phase;
+use crate::primary::Primary;
+use crate::remote::ReadPolicy;
+use crate::replicate::{Limits, SealPermit};
+use crate::store::probe;
+use crate::supervise::{Reaper, Signals};
+
+use super::register::Registry;
+use super::term::Over;
+use node::Node;
+use people::People;
+
+/// So often the store is asked whether it can be relied on.
+const PROBES: u32 = 4;
+const PROBE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether the application may run, and write.
+#[derive(Clone, Debug, Default)]
+pub enum Standing {
+    /// The databases are not here yet.
+    #[default]
+    NotReady,
+    /// It may read.
+    Follower,
+    /// It may write.
+    Primary,
+    /// It could not be kept from writing, or the node cannot go on: it has to end.
+    Ends(String),
+}
+
+/// What the whole process has, whichever role it plays.
+pub struct Process<'a> {
+    pub job: &'a Job,
+    pub fleet: &'a FleetHandle,
+    pub monitor: &'a Monitor,
+    pub proxying: &'a Proxying,
+    pub budget: &'a Budget,
+    pub reaper: &'a Reaper,
+}
+
+/// Until a signal, or the end of the application.
+pub async fn start(
+    job: &Job,
+    cluster: &Cluster,
+    socket: Option<Socket>,
+    budget: &Budget,
+    signals: &mut Signals,
+    reaper: &Reaper,
+) -> Result<Over, Failure> {
+    let (fleet, heard) = FleetHandle::new(Limits::default());
+    // Whoever asks is answered before the storage is.
+    let (told, primary) = watch::channel(Primary::Unknown);
+    let monitor = Monitor::start(job, &fleet, primary.clone());
+    let proxying = Proxying::start(job, &fleet, monitor.phase().subscribe(), primary);
+    let process = Process { job, fleet: &fleet, monitor: &monitor, proxying: &proxying, budget, reaper };
+    let done = run(process, cluster, socket, (heard, told), signals).await;
+    proxying.close().await;
+    done
+}
+
+/// Until it does not change any more.
+async fn pass_on(mut primary: watch::Receiver<Primary>, told: watch::Sender<Primary>) {
+    loop {
+        told.send_replace(primary.borrow_and_update().clone());
+        if primary.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn run(
+    process: Process<'_>,
+    cluster: &Cluster,
+    socket: Option<Socket>,
+    (heard, told): (FleetEvents, watch::Sender<Primary>),
+    signals: &mut Signals,
+) -> Result<Over, Failure> {
+    let Process { job, fleet, monitor, proxying, .. } = process;
+    let first = check(job)?;
+    monitor.phase().send_replace(Phase::Waiting);
+    let lines = connect_reliably(job).await?;
+    let (order, orders) = mpsc::unbounded_channel();
+    let (report, reports) = mpsc::unbounded_channel();
+    let remote = lines[0].remote.clone().with_policy(ReadPolicy::impatient());
+    let address = remote.address().to_owned();
+    let (name, config) = (name(cluster, job), config(cluster, first));
+    tracing::info!(
+        "node {} of a cluster, instance {}{}: its claims lie in {address}",
+        name.name,
+        config.me.instance,
+        if config.is_candidate { "" } else { ", no candidate" }
+    );
+    let driver = RoleDriver::new(remote, name.clone(), config, order, reports);
+    let (permission, permitted) = watch::channel(Permission::No);
+    let (sender, permit) = watch::channel(SealPermit::No);
+    let mut permissions = JoinSet::new();
+    permissions.spawn(permit_by(permitted, driver.valid_until(), sender));
+    let primary: watch::Receiver<Primary> = driver.primary();
+    permissions.spawn(pass_on(primary.clone(), told));
+    let driver = tokio::spawn(driver.run());
+    let registry = std::sync::Arc::new(Registry::new(job, fleet, Some(permit.clone())));
+    let people = People {
+        name: name.name.clone(),
+        is_candidate: cluster.candidate,
+        reports: report.clone(),
+        primary: primary.clone(),
+    };
+    let _serving = register::serve(socket, &registry, Some(std::sync::Arc::new(people)));
+    let (standing, stands) = watch::channel(Standing::NotReady);
+    let (stop, stopped) = mpsc::unbounded_channel();
+    let node = Node::new(&process, &lines, (orders, report), (permission, permit), standing);
+    let life = life::Life { process: &process, name: &name.name, proxying, stands, primary };
+    let (node_end, lived) = tokio::join!(node.run(heard, stopped, driver), async {
+        let lived = life.run(signals).await;
+        // The node is told to end by the end of this.
+        let asked = life::stop_of(&lived, process.budget);
+        let _ = stop.send(asked);
+        lived
+    });
+    let ends = node_end.map_err(|outcome| super::term::never(&outcome, &address))?;
+    let asked_at = lived.as_ref().ok().and_then(|lived| lived.asked_at);
+    over(lived, as_seen(ends, true), asked_at)
+}
+
+async fn connect_reliably(job: &Job) -> Result<Vec<Line<'_>>, Failure> {
+    let (lines, failed) = connect_all(job, false).await;
+    if let Some((_, failure)) = failed.into_iter().next() {
+        return Err(failure);
+    }
+    for line in &lines {
+        must_be_reliable(line).await?;
+    }
+    Ok(lines)
+}
+
+/// What a cluster cannot have yet.
+fn check(job: &Job) -> Result<&Database, Failure> {
+    let refuse = |why: &str| Failure::told(CONFIG, format!("cluster: {why}"));
+    if job.options.handover.is_some() {
+        return Err(refuse("it takes the place of `handover`: remove that"));
+    }
+    if !job.options.directories.is_empty() {
+        return Err(refuse("entries of dbs with `dir` are not supported yet: name each database by its `path`"));
+    }
+    if job.once.is_some() {
+        return Err(refuse("-once makes a copy and ends, and is no node of a cluster"));
+    }
+    job.options.databases.first().ok_or_else(|| refuse("there must be a database with a `path` under dbs"))
+}
+
+/// Without a create that only one can win there is no cluster.
+async fn must_be_reliable(line: &Line<'_>) -> Result<(), Failure> {
+    let mut tries = 0;
+    loop {
+        match probe::race(line.remote.store().as_ref()).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {
+                let why = format!(
+                    "cluster: several nodes can create the same object in {} at the same time, and the store says to each that it \
+                     was the one: two of them could write; use another store, or no cluster",
+                    line.remote.address()
+                );
+                return Err(Failure::told(CONFIG, why));
+            }
+            Err(error) if error.is_transient() && tries < PROBES => {
+                tries += 1;
+                tokio::time::sleep(PROBE_PAUSE * tries).await;
+            }
+            Err(error) => return Err(store_failure(&error)),
+        }
+    }
+}
+
+fn name(cluster: &Cluster, job: &Job) -> NodeName {
+    let hostname = hostname();
+    let name = cluster.node.clone().unwrap_or_else(|| hostname.clone());
+    let of_proxy = || job.options.proxy.as_ref().and_then(|proxy| proxy.advertise.clone());
+    NodeName { name, hostname, url: cluster.advertise.clone().or_else(of_proxy) }
+}
+
+/// A restarted process of the same node on the same volume is the same instance.
+fn config(cluster: &Cluster, first: &Database) -> RoleConfig {
+    let node = cluster.node.clone().unwrap_or_default();
+    let instance = format!("{node}@{}:{}", hostname(), first.meta_path.display());
+    RoleConfig {
+        me: Identity { instance, process: format!("{:016x}", MACHINE.random_u64()) },
+        ttl: cluster.ttl,
+        is_candidate: cluster.candidate,
+        is_automatic: cluster.failover == Failover::Auto,
+    }
+}
