@@ -94,7 +94,7 @@ def load(port, path, pid):
     if "Socket errors" in said or "Non-2xx" in said:
         raise SystemExit(f"bench: requests have failed\n{said}")
     requests = int(re.search(r"(\d+) requests in", said)[1])
-    of = lambda part: millis(re.search(rf"{part}%\s+(\S+)", said)[1])
+    of = lambda part: millis(re.search(rf"^\s+{part}%\s+(\S+)", said, re.M)[1])
     return requests / SECONDS, of(50), of(99), 1e6 * spent / requests
 
 
