@@ -14,6 +14,7 @@ use crate::harness::{Rig, Running, eventually};
 use crate::health::{ADDR, page, served_at};
 
 mod acks;
+mod cluster;
 mod deploys;
 
 /// A port that was free a moment ago.

@@ -155,7 +155,8 @@ class Server(ThreadingHTTPServer):
 def main():
     db = connect()
     db.execute("PRAGMA journal_mode = WAL")
-    db.execute("CREATE TABLE IF NOT EXISTS web (id INTEGER PRIMARY KEY, name TEXT NOT NULL)")
+    if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'web'").fetchone():
+        db.execute("CREATE TABLE IF NOT EXISTS web (id INTEGER PRIMARY KEY, name TEXT NOT NULL)")
     db.close()
     time.sleep(START_MS / 1000)
     server = Server(("127.0.0.1", PORT), Handler)

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 
-const SECRET: &str = "secret: 0123456789abcdef0123456789abcdef";
+pub const SECRET: &str = "secret: 0123456789abcdef0123456789abcdef";
 
 /// What a load balancer does: requests go to one address, until it is another one.
 struct Load {

@@ -1,0 +1,36 @@
+//! A proxy on each node of a cluster: a client may come to any of them.
+
+use super::deploys::SECRET;
+use super::*;
+
+fn node(rig: Rig, name: &'static str) -> (Web, String) {
+    let own = format!("127.0.0.1:{}", free_port());
+    let settings = format!(
+        "cluster: {{node: {name}, ttl: 3s}}\n\
+         proxy: {{listen: \"{own}\", target: \"TARGET\", advertise: \"http://{own}\", {SECRET}}}\n"
+    );
+    (Web::new(rig, name, &settings), own)
+}
+
+#[test]
+fn writes_reach_the_primary_from_every_node_whichever_it_is() {
+    let (mut a, at_a) = node(Rig::on_s3(), "a");
+    let mut on_a = a.spawn(0);
+    listens_at(&mut on_a);
+    assert_eq!(answered(&at_a, "POST", "/rows"), "1", "it was held until this node was the primary");
+    let mut rig = Rig::on_file();
+    rig.remote = a.rig.remote.clone();
+    let (b, at_b) = node(rig, "b");
+    let mut on_b = b.spawn(0);
+    listens_at(&mut on_b);
+    assert_eq!(answered(&at_b, "GET", "/name"), "b", "a read is answered where it comes to");
+    assert_eq!(answered(&at_b, "GET", "/rows"), "1");
+    assert_eq!(answered(&at_b, "POST", "/rows"), "2");
+    assert_eq!(answered(&at_a, "GET", "/rows"), "2", "it was the primary that wrote");
+    eventually("the row is here", || answered(&at_b, "GET", "/rows") == "2");
+    ends(on_a);
+    assert_eq!(answered(&at_b, "POST", "/rows"), "3", "this node is the primary now");
+    ends(on_b);
+    let restored = a.rig.restored();
+    assert_eq!(rows_in(&restored), 3);
+}
