@@ -138,7 +138,7 @@ impl Core {
 
     fn doubts(&mut self, doubt: Doubt, effects: &mut Vec<Effect>) {
         effects.push(Effect::Say(Notice::Doubts(doubt)));
-        (self.known, self.suspicion, self.end) = (Known::Doubt(None), None, None);
+        (self.known, self.suspicion, self.end, self.caught_up) = (Known::Doubt(None), None, None, 0);
     }
 
     /// Whether the listing before showed the same. If not, the next one comes soon.

@@ -284,7 +284,7 @@ impl Core {
             Err(Trouble::Incomplete(why)) => {
                 effects.push(Effect::Say(Notice::Outage(why)));
                 self.known = Known::Doubt(self.position().map(|position| position.txid));
-                (self.is_away, self.end) = (true, None);
+                (self.is_away, self.end, self.caught_up) = (true, None, 0);
                 self.after_a_pause(now);
             }
             Err(trouble) => {
@@ -359,7 +359,7 @@ impl Core {
         if matches!(self.known, Known::At(_) | Known::Doubt(_)) {
             self.known = Known::Nothing;
         }
-        self.is_locked = false;
+        (self.is_locked, self.caught_up) = (false, 0);
     }
 
     fn answered(&mut self, effects: &mut Vec<Effect>) {
