@@ -122,6 +122,10 @@ impl Db {
         self.writes.forget_pages();
         self.progress = Progress::Known(position);
         self.sample_end_of_wal();
+        // A file that is put over this one in the first moments is told by what is remembered now.
+        if let Err(error) = self.compare_with_file() {
+            tracing::debug!("{error}");
+        }
     }
 
     /// The next capture is a full image, as the TXID after `last`.

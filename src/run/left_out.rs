@@ -60,9 +60,9 @@ impl LeftOut {
             0 => String::new(),
             more => format!(" (and {} cannot be made ready)", figures::count(more, "more database")),
         };
-        let becomes = match self.goes_on {
-            true => String::new(),
-            false => format!(
+        let becomes = match (self.goes_on, left) {
+            (true, _) | (false, 0) => String::new(),
+            (false, left) => format!(
                 "; nothing is started, although there is no problem with {}: with `on-database-failure: continue` the rest is \
                  replicated without it",
                 figures::count(left, "other database")
@@ -95,10 +95,12 @@ mod tests {
         assert_eq!(failure.code, 76);
         let told = failure.sentence();
         assert!(
-            told.starts_with("/a: it is damaged; nothing is started, although 2 other") && told.contains("continue")
+            told.starts_with(
+                "/a: it is damaged; nothing is started, although there is no problem with 2 other databases"
+            ) && told.contains("continue")
         );
         let failure = left_out(false).take(failed(&["/a", "/b"]), 1, false).expect_err("the end");
-        assert!(failure.sentence().contains("(and 1 more databases"), "{}", failure.sentence());
+        assert!(failure.sentence().contains("(and 1 more database cannot"), "{}", failure.sentence());
         assert_eq!(left_out(false).take(failed(&["/a"]), 0, false).expect_err("the end").sentence(), "it is damaged");
         left_out(false).take(Vec::new(), 0, false).expect("nothing failed");
     }

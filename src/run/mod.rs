@@ -24,7 +24,7 @@
 //!   mark.rs     name a state of a replica · before_migration.rs  by itself before a migration
 //!   cluster/    a node of a cluster: follower and primary
 //!   turn.rs     whose turn it is: the claims, where the application is handed over
-//!   whereabouts.rs  where the primary is, by the claims
+//!   permission.rs  may objects be created yet? · whereabouts.rs  where the primary is, by the claims
 //!   term.rs     one turn after the other
 //!   ready.rs    wait for the databases · last_sync.rs: after the application has ended
 //!   apart.rs    a database with commits that are in no history
@@ -51,6 +51,7 @@ mod last_sync;
 mod left_out;
 pub mod mark;
 mod monitor;
+mod permission;
 mod preflight;
 mod prepare;
 mod proxying;

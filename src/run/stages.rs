@@ -72,60 +72,23 @@ pub async fn live(
     budget: &Budget,
     phase: &watch::Sender<Phase>,
 ) -> Result<Lived, Failure> {
-    let strip_env = &job.options.strip_env;
     let on_end = job.options.monitoring.on_replication_end;
-    if let Some(migrate) = &job.migrate {
+    if let Some(line) = &job.migrate {
         if is_forbidden(by.heard, on_end) {
             return Ok(Lived::not_started("the migration was not started"));
         }
-        let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
-        let limit = job.migrate_timeout;
-        let what = "the migration";
-        let migration =
-            Command { line: migrate, what, policy, limit, strip_env, extra_env: Vec::new(), proxying: by.proxying };
         phase.send_replace(Phase::Migrating);
-        let refusal = Refusal { what, may_be_refused: false, on_end };
-        let (heard, turn) = (&mut *by.heard, &mut *by.turn);
-        let stops = async || Interrupts::cause(heard, turn, refusal).await;
-        let lived = command(migration, by.signals, stops, reaper, budget).await?;
-        let course = Course { ran: false, ..lived.course };
-        if course.code != 0 || by.turn.is_called_off() {
-            return Ok(Lived { course, ..lived });
-        }
-        if lived.asked_at.is_some() {
-            let what = "the migration was told to stop and the application was not started".into();
-            let course = Course { code: Signal::TERM.exit_code(), ..course };
-            return Ok(Lived { what, course, ..lived });
+        let lived = told_during_migration(migrate(job, line, by, reaper, budget).await?);
+        if lived.course.code != 0 || by.turn.is_called_off() {
+            return Ok(lived);
         }
     }
     match &job.app {
         Some(_) if is_forbidden(by.heard, on_end) => Ok(Lived::not_started("the application was not started")),
         Some(app) => {
-            // As with a direct exec, the signal goes to the application itself, which informs its
-            // own workers.
-            let policy = StopPolicy {
-                scope: Scope::Command,
-                lead: by.proxying.lead(budget.child),
-                stop_signal: job.stop_signal,
-                rewrites: job.rewrites.clone(),
-                ..StopPolicy::new(budget.child)
-            };
-            let what = "the application";
-            let app = Command {
-                line: app,
-                what,
-                policy,
-                limit: None,
-                strip_env,
-                extra_env: Vec::new(),
-                proxying: by.proxying,
-            };
             let before = Untouched::look(job).await;
             phase.send_replace(Phase::Running);
-            let refusal = Refusal { what, may_be_refused: true, on_end };
-            let (heard, turn) = (&mut *by.heard, &mut *by.turn);
-            let stops = async || Interrupts::cause(heard, turn, refusal).await;
-            let lived = command(app, by.signals, stops, reaper, budget).await?;
+            let lived = application(job, app, by, reaper, budget).await?;
             let ended_alone = lived.course.code != 0 && lived.asked_at.is_none() && !by.turn.is_called_off();
             if ended_alone && before.is_so_still(job).await {
                 suspect_exclusive(&lived.what);
@@ -137,6 +100,54 @@ pub async fn live(
             Ok(until_signalled(fleet, by, on_end, budget).await)
         }
     }
+}
+
+async fn migrate(
+    job: &Job,
+    line: &CommandLine,
+    by: &mut Interrupts<'_>,
+    reaper: &Reaper,
+    budget: &Budget,
+) -> Result<Lived, Failure> {
+    let what = "the migration";
+    let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
+    let (limit, strip_env, proxying) = (job.migrate_timeout, &job.options.strip_env, by.proxying);
+    let migration = Command { line, what, policy, limit, strip_env, extra_env: Vec::new(), proxying };
+    let refusal = Refusal { what, may_be_refused: false, on_end: job.options.monitoring.on_replication_end };
+    by.run(migration, refusal, reaper, budget).await
+}
+
+/// What it means for the process that a migration has ended so. No application was started yet.
+pub fn told_during_migration(lived: Lived) -> Lived {
+    let course = Course { ran: false, ..lived.course };
+    if course.code == 0 && lived.asked_at.is_some() {
+        let what = "the migration was told to stop and the application was not started".into();
+        return Lived { what, course: Course { code: Signal::TERM.exit_code(), ..course }, ..lived };
+    }
+    Lived { course, ..lived }
+}
+
+async fn application(
+    job: &Job,
+    line: &CommandLine,
+    by: &mut Interrupts<'_>,
+    reaper: &Reaper,
+    budget: &Budget,
+) -> Result<Lived, Failure> {
+    let what = "the application";
+    // As with a direct exec, the signal goes to the application itself, which informs its own
+    // workers.
+    let policy = StopPolicy {
+        scope: Scope::Command,
+        lead: by.proxying.lead(budget.child),
+        stop_signal: job.stop_signal,
+        rewrites: job.rewrites.clone(),
+        ..StopPolicy::new(budget.child)
+    };
+    let (strip_env, proxying) = (&job.options.strip_env, by.proxying);
+    let app = Command { line, what, policy, limit: None, strip_env, extra_env: Vec::new(), proxying };
+    let refusal = Refusal { what, may_be_refused: true, on_end: job.options.monitoring.on_replication_end };
+    by.run(app, refusal, reaper, budget).await
 }
 
 /// The application ended at once, without a write.
@@ -184,6 +195,18 @@ struct Refusal {
 }
 
 impl Interrupts<'_> {
+    async fn run(
+        &mut self,
+        running: Command<'_>,
+        refusal: Refusal,
+        reaper: &Reaper,
+        budget: &Budget,
+    ) -> Result<Lived, Failure> {
+        let (heard, turn) = (&mut *self.heard, &mut *self.turn);
+        let stops = async || Interrupts::cause(heard, turn, refusal).await;
+        command(running, self.signals, stops, reaper, budget).await
+    }
+
     /// Why a command has to stop.
     async fn cause(heard: &mut FleetEvents, turn: &mut Turn, refusal: Refusal) -> Cause {
         let Refusal { what, may_be_refused, on_end } = refusal;

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{CONFIG, Failure};
+use super::permission::{Permission, permit_by};
 use super::told::cancelling;
 use super::whereabouts::tell_primary;
 use super::{Job, connect};
@@ -53,15 +54,6 @@ pub enum Called {
     Away(Signal),
     /// The claims ended by themselves.
     Never(Outcome),
-}
-
-/// Which permission the replications have to create objects before the history is sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission {
-    No,
-    /// As long as others cannot have gone on without us.
-    WhileSafe,
-    Free,
 }
 
 pub struct Turn {
@@ -371,28 +363,6 @@ pub fn hostname() -> String {
         std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
     let name = named.map(|name| name.trim().to_owned()).unwrap_or_default();
     if name.is_empty() { "unnamed".into() } else { name }
-}
-
-/// Until the turn is dropped.
-pub async fn permit_by(
-    mut permission: watch::Receiver<Permission>,
-    mut safe_until: watch::Receiver<Option<Duration>>,
-    permit: watch::Sender<SealPermit>,
-) {
-    loop {
-        let until = *safe_until.borrow_and_update();
-        let now = match *permission.borrow_and_update() {
-            Permission::No => SealPermit::No,
-            Permission::WhileSafe => until.map_or(SealPermit::No, SealPermit::Until),
-            Permission::Free => SealPermit::Free,
-        };
-        permit.send_if_modified(|before| std::mem::replace(before, now) != now);
-        tokio::select! {
-            changed = permission.changed() => if changed.is_err() { return },
-            // The driver has ended, when it does not change any more.
-            Ok(()) = safe_until.changed() => {}
-        }
-    }
 }
 
 #[cfg(test)]

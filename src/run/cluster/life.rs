@@ -17,9 +17,9 @@ use crate::run::Budget;
 use crate::run::cause::Cause;
 use crate::run::exit::{Course, Failure, SIGNALLED, UNAVAILABLE};
 use crate::run::proxying::Proxying;
-use crate::run::stages::{Command, Lived, command};
+use crate::run::stages::{Command, Lived, command, told_during_migration};
 use crate::run::told::{cancelling, ended_by};
-use crate::supervise::{CommandLine, Scope, Signal, Signals, StopPolicy};
+use crate::supervise::{CommandLine, Scope, Signals, StopPolicy};
 
 pub struct Life<'a> {
     pub process: &'a Process<'a>,
@@ -45,9 +45,9 @@ impl Life<'_> {
         loop {
             let is_primary = self.may_start(signals).await?;
             if let Some(migrate) = job.migrate.as_ref().filter(|_| is_primary) {
-                let lived = self.migrate(migrate, signals).await?;
-                if lived.course.code != 0 || lived.asked_at.is_some() {
-                    return Ok(told_during_migration(lived));
+                let lived = told_during_migration(self.migrate(migrate, signals).await?);
+                if lived.course.code != 0 {
+                    return Ok(lived);
                 }
             }
             self.process.monitor.phase().send_replace(Phase::Running);
@@ -176,16 +176,5 @@ impl Life<'_> {
                 Ok(Lived { course, what, asked_at: None, is_told: false })
             }
         }
-    }
-}
-
-fn told_during_migration(lived: Lived) -> Lived {
-    let course = Course { ran: false, ..lived.course };
-    match lived.course.code {
-        0 => {
-            let what = "the migration was told to stop and the application was not started".into();
-            Lived { what, course: Course { code: Signal::TERM.exit_code(), ..course }, ..lived }
-        }
-        _ => Lived { course, ..lived },
     }
 }

@@ -29,8 +29,8 @@ use crate::follow::Position;
 use crate::ltx::Txid;
 use crate::replicate::{DatabaseId, Ended, Event, Ready, SealPermit};
 use crate::run::connect::tell_policy;
+use crate::run::permission::Permission;
 use crate::run::prepare::{Line, prepare_one};
-use crate::run::turn::Permission;
 
 /// The write locks are waited for so long when the last upload begins; then it goes on without.
 const LOCK_TIME: Duration = Duration::from_secs(2);

@@ -60,7 +60,7 @@ fn commits_that_waited_and_were_overtaken_by_litestream_are_in_the_database() {
     let spilled = leave_a_spilled_file(&rig);
     litestreams_turn(&rig);
     let ended = ship(&rig);
-    ended.assert_code(0).assert_says(&["from somebody else", "kept aside"]);
+    ended.assert_code(0).assert_says(&["from another writer", "kept aside"]);
     assert!(!ended.stderr.contains("whole database"), "{ended}");
     assert_kept_aside(&rig, &spilled);
     let restored = rig.restored();
