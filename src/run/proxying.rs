@@ -103,8 +103,8 @@ impl Proxying {
     }
 }
 
-/// Until it does not change any more.
-async fn follow<T>(mut watched: watch::Receiver<T>, tell: impl Fn(&T)) {
+/// Tells what is known now, and whatever it changes to, until it does not change any more.
+pub async fn follow<T>(mut watched: watch::Receiver<T>, tell: impl Fn(&T)) {
     loop {
         tell(&watched.borrow_and_update());
         if watched.changed().await.is_err() {

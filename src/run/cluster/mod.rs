@@ -33,7 +33,7 @@ use super::exit::{CONFIG, Failure};
 use super::monitor::Monitor;
 use super::permission::{Permission, permit_by};
 use super::prepare::{Line, connect_all};
-use super::proxying::Proxying;
+use super::proxying::{Proxying, follow};
 use super::term::{as_seen, over};
 use super::turn::hostname;
 use super::{Budget, Job, register};
@@ -102,16 +102,6 @@ pub async fn start(
     done
 }
 
-/// Until it does not change any more.
-async fn pass_on(mut primary: watch::Receiver<Primary>, told: watch::Sender<Primary>) {
-    loop {
-        told.send_replace(primary.borrow_and_update().clone());
-        if primary.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
 async fn run(
     process: Process<'_>,
     cluster: &Cluster,
@@ -140,7 +130,7 @@ async fn run(
     let mut permissions = JoinSet::new();
     permissions.spawn(permit_by(permitted, driver.valid_until(), sender));
     let primary: watch::Receiver<Primary> = driver.primary();
-    permissions.spawn(pass_on(primary.clone(), told));
+    permissions.spawn(follow(primary.clone(), move |primary| drop(told.send_replace(primary.clone()))));
     let driver = tokio::spawn(driver.run());
     let registry = std::sync::Arc::new(Registry::new(job, fleet, Some(permit.clone())));
     let people = People {
