@@ -86,6 +86,12 @@ impl FleetHandle {
         self.ask(move |fleet| fleet.checkpoint(id, by)).await?
     }
 
+    /// Asks for the TXID that holds, or will hold, everything that is committed now. The bucket is
+    /// not waited for.
+    pub async fn position(&self, id: DatabaseId, by: Instant) -> Result<Syncing, FleetError> {
+        self.ask(move |fleet| fleet.position(id, by)).await?
+    }
+
     /// Makes a snapshot of what is in the bucket.
     pub async fn snapshot(&self, id: DatabaseId) -> Result<Snapshotting, FleetError> {
         self.ask(move |fleet| fleet.snapshot(id)).await?

@@ -272,6 +272,11 @@ impl Fleet {
         Ok(self.running(id)?.checkpoint(by).boxed())
     }
 
+    /// The TXID that holds, or will hold, everything that is committed now.
+    pub fn position(&self, id: DatabaseId, by: Instant) -> Result<Syncing, FleetError> {
+        Ok(self.running(id)?.position(by).boxed())
+    }
+
     /// Makes a snapshot of what is in the bucket.
     pub fn snapshot(&self, id: DatabaseId) -> Result<Snapshotting, FleetError> {
         Ok(self.running(id)?.snapshot().boxed())

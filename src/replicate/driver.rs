@@ -83,7 +83,7 @@ pub(super) struct Driver {
     kept: KeptFiles,
     /// Runs while the history is ours.
     lifecycle: Option<Lifecycle>,
-    /// Who waits for a sync or a checkpoint.
+    /// Who waits for a sync, a checkpoint or a position.
     callers: BTreeMap<SyncId, SyncReply>,
     syncs: u64,
     permit: Option<watch::Receiver<SealPermit>>,
@@ -194,6 +194,7 @@ impl Driver {
         match request {
             Request::Sync { by, reply } => CoreEvent::Sync(self.caller(reply), by),
             Request::Checkpoint { by, reply } => CoreEvent::Checkpoint(self.caller(reply), by),
+            Request::Position { by, reply } => CoreEvent::Position(self.caller(reply), by),
             Request::Snapshot { reply } => {
                 match (&self.lifecycle, self.parts.writer.get().confirmed) {
                     (Some(lifecycle), Some(newest)) => lifecycle.snapshot(newest, reply),

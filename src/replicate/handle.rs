@@ -146,6 +146,12 @@ impl Replication {
         self.answered(Request::Checkpoint { by, reply }, answer, by)
     }
 
+    /// The TXID that holds, or will hold, everything that is committed now; `None`: there is none.
+    pub fn position(&self, by: Instant) -> impl Future<Output = Result<Option<Txid>, SyncError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        self.answered(Request::Position { by, reply }, answer, by)
+    }
+
     fn answered(
         &self,
         request: Request,

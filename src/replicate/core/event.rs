@@ -22,6 +22,8 @@ pub enum SyncError {
     /// Every commit was in the replica, and the WAL was not reset in time.
     #[error("the deadline passed before the WAL was in the database file{}", held(*.obstacle))]
     NotReset { obstacle: Option<Obstacle> },
+    #[error("cannot tell what is committed: {0}")]
+    Unknown(String),
     #[error("another writer owns the history: {0}")]
     Fenced(String),
     #[error("replication has ended: {0}")]
@@ -54,6 +56,9 @@ pub enum Event {
     /// The same, and the caller waits until it is in the database file, too, and the WAL starts
     /// over.
     Checkpoint(SyncId, Instant),
+    /// A caller wants to know which TXID holds, or will hold, everything that is committed now, and
+    /// waits for the answer until then at most.
+    Position(SyncId, Instant),
     /// Whether the next TXID may be created before it is sealed, from now on.
     Permit(SealPermit),
     /// Length of the `-wal` file, while the lane of the database is lent to an upload.
@@ -171,6 +176,13 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    pub fn why(&self) -> &str {
+        match self {
+            Trouble::Interrupted => "it was interrupted",
+            Trouble::Passing { why, .. } | Trouble::Foreign(why) | Trouble::Replaced(why) | Trouble::Halt(why) => why,
+        }
+    }
+
     pub fn passing(why: impl ToString) -> Trouble {
         Trouble::Passing { why: why.to_string(), refused: false }
     }
@@ -196,7 +208,7 @@ pub enum Effect {
     /// more.
     ServeMirrors(bool),
     /// The answer to [`Event::Sync`] or [`Event::Checkpoint`]: the newest TXID in the bucket, which
-    /// holds what was committed when it was asked for.
+    /// holds what was committed when it was asked for. To [`Event::Position`]: the TXID.
     Synced(SyncId, Result<Option<Txid>, SyncError>),
     Report(Report),
     Say(Notice),

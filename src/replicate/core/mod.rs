@@ -41,6 +41,7 @@
 //!   away.rs     what the mirrors get while the first replica is away
 //!   fence.rs    another writer owns the history
 //!   sync.rs     who waits until everything is in the bucket
+//!   positions.rs  who asks which TXID what is committed now is in, or will be
 //!   checkpoint.rs  who waits until it is in the database file, too
 //!   pace.rs     when the next upload may begin
 //!   outage.rs   what to say of a failure, and when to try again
@@ -59,6 +60,7 @@ pub mod opening;
 mod outage;
 mod pace;
 mod plan;
+mod positions;
 mod relief;
 mod reopen;
 mod seal;
@@ -90,6 +92,7 @@ use locate::Locating;
 pub use outage::Outage;
 pub use pace::Pace;
 pub use plan::Plan;
+use positions::Positions;
 use relief::{Lent, WalRelief};
 pub use seal::SealPermit;
 pub use start::{Answer, Aside, Begin, Question, Seen, StartDone, StartOrder};
@@ -190,6 +193,7 @@ struct Common {
     away: Away,
     syncs: Syncs,
     checkpoints: Checkpoints,
+    positions: Positions,
     permit: Option<SealPermit>,
 }
 
@@ -216,6 +220,7 @@ impl Core {
             away: Away::new(now.instant),
             syncs: Syncs::default(),
             checkpoints: Checkpoints::default(),
+            positions: Positions::default(),
             permit: config.seal,
             config,
         };
@@ -259,17 +264,19 @@ impl Core {
 
     /// Whoever waits hears of the end, or of the deadline.
     fn answer_late_syncs(&mut self, now: Now, plan: &mut Plan) {
-        let Common { syncs, checkpoints, .. } = &mut self.common;
+        let Common { syncs, checkpoints, positions, .. } = &mut self.common;
         checkpoints.take_up(syncs.going_on());
         let error = match &self.state {
             State::Locating(_) | State::Streaming(_) => {
                 syncs.expire(now, plan);
+                positions.expire(now, plan);
                 return checkpoints.expire(now, plan);
             }
             State::Fencing(fencing) => SyncError::Fenced(fencing.why().to_owned()),
             State::Ended(outcome) => outcome.as_sync_error(),
         };
         syncs.fail(&error, plan);
+        positions.fail(&error, plan);
         checkpoints.fail(&error, plan);
     }
 
@@ -297,6 +304,7 @@ impl Common {
             }
             Event::Sync(id, by) => self.syncs.ask(*id, *by),
             Event::Checkpoint(id, by) => self.syncs.ask_first(*id, *by),
+            Event::Position(id, by) => self.positions.ask(*id, *by),
             Event::Permit(permit) => self.permit = self.permit.and(Some(*permit)),
             Event::Finish(deadline) => self.finish = Finish::By(*deadline),
             Event::Local(done, lane) => {
@@ -333,6 +341,18 @@ impl Common {
         if order.is_lent() {
             plan.wake(now.instant);
         }
+    }
+
+    /// Whether the WAL holds frames that are not captured.
+    fn glance(&mut self, now: Now, plan: &mut Plan) {
+        self.positions.look_begins();
+        self.order(LocalOrder::Glance, now, plan);
+    }
+
+    /// Nothing is certain any more of what the WAL and the queue hold.
+    fn begin_requests_again(&mut self) {
+        self.syncs.begin_again();
+        self.positions.look_again();
     }
 
     /// An order was not carried out: when to try again, or what becomes of the replication.

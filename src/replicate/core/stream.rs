@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use super::batch::{BatchKind, Front};
 use super::event::{
-    Effect, Event, Examined, LocalDone, LocalOrder, Notice, Outcome, RemoteDone, RemoteOrder, Reopened, Report, Trouble,
+    Effect, Event, Examined, LocalDone, LocalOrder, Notice, Outcome, RemoteDone, RemoteOrder, Reopened, Report,
+    SyncError, Trouble,
 };
 use super::examine::Examination;
 use super::reopen::Reopening;
@@ -88,7 +89,7 @@ impl Streaming {
             Event::Remote(RemoteDone::Proved(Ok(newest))) => return self.on_proved(newest, common, now, plan),
             Event::Remote(RemoteDone::Proved(Err(trouble))) => return self.on_trouble(trouble, common, now, plan),
             Event::Remote(RemoteDone::Looked(_)) | Event::Timer | Event::WalMeasured(_) => {}
-            Event::Sync(..) | Event::Checkpoint(..) | Event::Permit(_) => {}
+            Event::Sync(..) | Event::Checkpoint(..) | Event::Position(..) | Event::Permit(_) => {}
         }
         None
     }
@@ -145,13 +146,17 @@ impl Streaming {
             }
             LocalDone::Sent(sent) => return self.on_sent(sent, common, now, plan),
             LocalDone::Relieved(_) => self.relieved(common, plan),
+            // The answer to what is being sent comes first; then it is found again.
+            LocalDone::Glanced(Err(trouble)) if self.is_sending() => {
+                common.positions.fail(&SyncError::Unknown(trouble.why().to_owned()), plan);
+            }
             LocalDone::Glanced(Err(trouble))
             | LocalDone::Captured(Err(trouble))
             | LocalDone::Sealing(Err(trouble))
             | LocalDone::Closed(Err(trouble)) => {
                 // Nothing is known of the WAL, and no event may come that asks for another look.
                 self.woke();
-                common.syncs.begin_again();
+                common.begin_requests_again();
                 return self.on_trouble(trouble, common, now, plan);
             }
             LocalDone::Compared(Err(trouble))
@@ -164,6 +169,10 @@ impl Streaming {
             LocalDone::Start(_) | LocalDone::Frozen(_) | LocalDone::Thawed | LocalDone::TailKept => {}
         }
         None
+    }
+
+    fn is_sending(&self) -> bool {
+        matches!(self.upload, Upload::Sending { .. } | Upload::Proving)
     }
 
     fn relieved(&mut self, common: &Common, plan: &mut Plan) {
@@ -245,7 +254,7 @@ impl Streaming {
     /// Nothing is known of what the database holds now.
     fn begin_again(&mut self, common: &mut Common) {
         self.wal = Wal::Changed;
-        common.syncs.begin_again();
+        common.begin_requests_again();
     }
 
     /// The application may start, and the replica be maintained, unless another node may have gone
@@ -308,6 +317,12 @@ impl Streaming {
         if let Wal::Closed(_) = self.wal {
             return None;
         }
+        self.plan_maintenance(common, now, plan);
+        self.answer_positions(common, now, plan);
+        None
+    }
+
+    fn plan_maintenance(&self, common: &mut Common, now: Now, plan: &mut Plan) {
         let sending_since = match self.upload {
             Upload::Sending { since } => Some(since),
             _ => None,
@@ -318,7 +333,6 @@ impl Streaming {
         if self.is_held_up(common) {
             common.relieve(now, plan);
         }
-        None
     }
 
     /// Whether commits wait for something else than the database's lane.

@@ -54,10 +54,12 @@ pub enum Broken {
     SaysSealedTooEarly,
     /// Objects are created without permission, before the history is sealed.
     CreatesWithoutPermission,
+    /// Who asks in which TXID its commits will be is told the newest one, without a look at the WAL.
+    PromisesWithoutALook,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 24] = [
+    pub const ALL: [Broken; 25] = [
         Broken::ConfirmsBeforeTheAnswer,
         Broken::ConfirmsFailures,
         Broken::NeverReadsBack,
@@ -82,5 +84,6 @@ impl Broken {
         Broken::MergesWhatMirrorsHave,
         Broken::SaysSealedTooEarly,
         Broken::CreatesWithoutPermission,
+        Broken::PromisesWithoutALook,
     ];
 }

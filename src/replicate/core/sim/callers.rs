@@ -1,7 +1,8 @@
 //! Callers that ask for a sync, as an application does that must know its commits in the bucket
-//! before it goes on; some for a checkpoint, too.
+//! before it goes on; some for a checkpoint, too, and some only for the TXID that their commits are
+//! in, or will be.
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Object};
 use super::oracle::{Oracle, Violation};
 use crate::ltx::Txid;
 use crate::replicate::core::{SyncError, SyncId};
@@ -19,38 +20,74 @@ pub struct Caller {
     by_ms: u64,
     /// Nothing is in the way: it must be answered before its deadline.
     is_in_peace: bool,
+    wants: Wants,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    Sync,
     /// It waits until the WAL is in the database file, too.
-    checkpoints: bool,
+    Checkpoint,
+    Position,
+}
+
+/// A caller was told that its commits are, or will be, in this TXID.
+#[derive(Clone, Copy, Debug)]
+struct Promise {
+    node: usize,
+    txid: u64,
+    committed: (usize, u32),
 }
 
 #[derive(Debug, Default)]
 pub struct Callers {
     waiting: Vec<Caller>,
+    promises: Vec<Promise>,
     asked: u64,
 }
 
 impl Callers {
-    pub fn ask(&mut self, node: usize, content: &[u32], by_ms: u64, is_in_peace: bool) -> SyncId {
+    pub fn ask(&mut self, node: usize, wants: Wants, content: &[u32], by_ms: u64, is_in_peace: bool) -> SyncId {
         self.asked += 1;
         let id = SyncId(self.asked);
         let committed = content.last().map(|last| (content.len(), *last));
-        self.waiting.push(Caller { node, id, committed, by_ms, is_in_peace, checkpoints: false });
+        self.waiting.push(Caller { node, id, committed, by_ms, is_in_peace, wants });
         id
-    }
-
-    /// The last one that asked asks for a checkpoint.
-    pub fn wants_checkpoint(&mut self) {
-        self.waiting.last_mut().expect("one has asked").checkpoints = true;
     }
 
     /// A process is gone, and who waited for it hears that from the operating system.
     pub fn gone(&mut self, node: usize) {
         self.waiting.retain(|caller| caller.node != node);
+        self.forget_promises(node);
+    }
+
+    /// What was committed there may be gone.
+    pub fn forget_promises(&mut self, node: usize) {
+        self.promises.retain(|promise| promise.node != node);
     }
 
     /// Every request that the node has not answered.
     pub fn of(&self, node: usize) -> Vec<SyncId> {
         self.waiting.iter().filter(|caller| caller.node == node).map(|caller| caller.id).collect()
+    }
+
+    /// Those that wait for the bucket.
+    pub fn that_sync(&self, node: usize) -> Vec<SyncId> {
+        let waits = |caller: &&Caller| caller.node == node && caller.wants != Wants::Position;
+        self.waiting.iter().filter(waits).map(|caller| caller.id).collect()
+    }
+
+    /// An object is created: whoever was told that its commits will be in it, or before it, must
+    /// find them there. Where another node has gone on, they are in no history.
+    pub fn created(&self, txid: u64, object: &Object, oracle: &Oracle) -> Result<(), Violation> {
+        let kept = |promise: &Promise| {
+            let (len, last) = promise.committed;
+            promise.node != object.made_by.0 || txid < promise.txid || object.content.get(len - 1) == Some(&last)
+        };
+        match self.promises.iter().find(|promise| !kept(promise)) {
+            Some(broken) if !oracle.older_copy_won => Err(format!("{broken:?} is not kept by TXID {txid}")),
+            _ => Ok(()),
+        }
     }
 
     /// What was committed when it was asked for must be in the bucket, and no caller is told too
@@ -67,9 +104,13 @@ impl Callers {
         let Some(at) = self.waiting.iter().position(|caller| caller.id == id) else {
             return Err(format!("{id:?} was answered twice"));
         };
-        let Caller { node, committed, by_ms, is_in_peace, checkpoints, .. } = self.waiting.swap_remove(at);
+        let Caller { node, committed, by_ms, is_in_peace, wants, .. } = self.waiting.swap_remove(at);
         match answer {
-            Ok(_) if checkpoints && committed.is_some_and(|(count, _)| in_file < count) => {
+            Ok(Some(txid)) if wants == Wants::Position => self.promised(node, txid.get(), committed, bucket, oracle),
+            Ok(None) if wants == Wants::Position && committed.is_some() => {
+                Err(format!("{id:?} was told that its commits will be in no TXID"))
+            }
+            Ok(_) if wants == Wants::Checkpoint && committed.is_some_and(|(count, _)| in_file < count) => {
                 Err(format!("{id:?} was told that the WAL is in the file, and {in_file} commits are"))
             }
             Ok(_) => oracle.holds(node, committed, bucket),
@@ -81,6 +122,20 @@ impl Callers {
             }
             Err(_) => Ok(()),
         }
+    }
+
+    fn promised(
+        &mut self,
+        node: usize,
+        txid: u64,
+        committed: Option<(usize, u32)>,
+        bucket: &Bucket,
+        oracle: &Oracle,
+    ) -> Result<(), Violation> {
+        let Some(committed) = committed else { return Ok(()) };
+        self.promises.push(Promise { node, txid, committed });
+        // It may be there already.
+        bucket.objects.get(&txid).map_or(Ok(()), |object| self.created(txid, object, oracle))
     }
 
     /// No caller waits longer than the deadline.

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::{Common, Lane, Now, Plan, State};
+use super::super::batch::Front;
+use super::super::{Busy, Common, Lane, Now, Plan, State};
 use super::{ClosedState, Effect, LocalOrder, Outcome, Report, Streaming};
 use crate::clock::Backoff;
+use crate::ltx::Txid;
 
 /// From the last byte of a commit in the WAL to its publication in the wal-index, at most, if
 /// nothing has to be synced.
@@ -33,10 +35,13 @@ pub(super) enum Wal {
 }
 
 impl Streaming {
-    pub(super) fn glanced(&mut self, is_ahead: bool, common: &Common, now: Now, plan: &mut Plan) {
+    pub(super) fn glanced(&mut self, is_ahead: bool, common: &mut Common, now: Now, plan: &mut Plan) {
+        // Who has asked for it comes before any event, as a rule.
+        let was_asked_for = common.positions.is_looking();
+        self.looked(is_ahead, common, plan);
         match (&mut self.wal, is_ahead) {
             (Wal::Closed(closed), is_changed) => {
-                let was_told = matches!(closed, ClosedState::Glancing { is_changed: true });
+                let was_told = was_asked_for || matches!(closed, ClosedState::Glancing { is_changed: true });
                 if is_changed && !was_told && common.lane.woken_reliably {
                     plan.push(Effect::MissedEvent);
                 }
@@ -48,7 +53,7 @@ impl Streaming {
                 }
                 self.is_ahead(common, now, plan);
             }
-            (Wal::Changed, true) => self.is_ahead(common, now, plan),
+            (Wal::Changed | Wal::Quiet { .. }, true) => self.is_ahead(common, now, plan),
             (Wal::Glancing { .. }, false) => self.settled(common, now, plan),
             _ => {}
         }
@@ -62,8 +67,15 @@ impl Streaming {
 
     pub(super) fn captured(&mut self, found: bool, common: &mut Common, now: Now, plan: &mut Plan) {
         match common.lane.is_overwritten {
-            true => common.syncs.begin_again(),
-            false => common.syncs.captured(found, &common.lane.queue, self.confirmed, plan),
+            true => common.begin_requests_again(),
+            false => {
+                common.syncs.captured(found, &common.lane.queue, self.confirmed, plan);
+                match found || common.lane.has_position {
+                    true => self.looked(false, common, plan),
+                    // It has no page yet.
+                    false => common.positions.looked(self.confirmed, false, plan),
+                }
+            }
         }
         match &mut self.wal {
             _ if found => {
@@ -76,6 +88,40 @@ impl Streaming {
             }
             Wal::Ahead { .. } | Wal::Glancing { .. } => self.settled(common, now, plan),
             Wal::Changed | Wal::Quiet { .. } | Wal::Closed(_) => {}
+        }
+    }
+
+    /// What a look at the WAL, or a capture, says to those who ask for the position.
+    fn looked(&self, is_ahead: bool, common: &mut Common, plan: &mut Plan) {
+        // What was committed to a closed database is numbered when it is open.
+        let is_unknown = is_ahead && matches!(self.wal, Wal::Closed(_));
+        match self.can_number(common) && !is_unknown {
+            true => common.positions.looked(self.newest(common), is_ahead, plan),
+            false => common.positions.look_again(),
+        }
+    }
+
+    /// Whether it is certain which TXID comes next.
+    fn can_number(&self, common: &Common) -> bool {
+        let Lane { has_position, is_overwritten, queue, .. } = &common.lane;
+        let is_unverified = matches!(queue.front(), Some(Front::Unverified(_)));
+        *has_position && !is_overwritten && !is_unverified && !self.is_suspected
+    }
+
+    /// The newest TXID that has its number for good.
+    fn newest(&self, common: &Common) -> Option<Txid> {
+        common.lane.queue.last().max(self.confirmed)
+    }
+
+    /// Looks at the WAL for those who ask for the position, if no other order was given.
+    pub(super) fn answer_positions(&self, common: &mut Common, now: Now, plan: &mut Plan) {
+        if !common.positions.is_look_wanted() || !self.can_number(common) {
+            return;
+        }
+        match common.busy {
+            Busy::Free => common.glance(now, plan),
+            Busy::Working => {}
+            Busy::Lent(_) => common.positions.answer_without_a_look(self.newest(common), plan),
         }
     }
 
@@ -140,7 +186,7 @@ impl Streaming {
             }
             Wal::Changed => {
                 self.wal = Wal::Glancing { quiet_since: None };
-                common.order(LocalOrder::Glance, now, plan);
+                common.glance(now, plan);
             }
             Wal::Quiet { .. } if self.is_to_be_sealed(common, now) => common.order(LocalOrder::Seal, now, plan),
             Wal::Quiet { since, .. } if self.is_to_be_closed(*since, common, now, plan) => {
@@ -149,7 +195,7 @@ impl Streaming {
             }
             Wal::Quiet { since, poll_at } if plan.is_due(*poll_at, now) => {
                 self.wal = Wal::Glancing { quiet_since: Some(*since) };
-                common.order(LocalOrder::Glance, now, plan);
+                common.glance(now, plan);
             }
             Wal::Ahead { again_at, .. } => {
                 let turn =
@@ -171,6 +217,7 @@ fn poll_interval(common: &Common) -> Duration {
 
 fn capture(common: &mut Common, now: Now, plan: &mut Plan) {
     common.syncs.capture_begins();
+    common.positions.look_begins();
     common.order(LocalOrder::Capture, now, plan);
 }
 

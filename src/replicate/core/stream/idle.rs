@@ -65,9 +65,9 @@ impl ClosedState {
                 *self = ClosedState::Opening;
                 common.order(LocalOrder::OpenAgain, now, plan);
             }
-            ClosedState::Waiting { poll_at } if plan.is_due(poll_at, now) => {
+            ClosedState::Waiting { poll_at } if common.positions.is_look_wanted() || plan.is_due(poll_at, now) => {
                 *self = ClosedState::Glancing { is_changed: false };
-                common.order(LocalOrder::Glance, now, plan);
+                common.glance(now, plan);
             }
             _ => {}
         }

@@ -9,6 +9,7 @@ use super::super::mirror::Mirror;
 use super::super::oracle::Violation;
 use super::{Batch, Node, Progress, Surroundings};
 use crate::db::{ImageReason, Reset};
+use crate::ltx::Txid;
 use crate::replicate::core::{BatchKind, Relief};
 
 impl Node {
@@ -31,6 +32,13 @@ impl Node {
     pub(super) fn is_ahead(&self) -> bool {
         let is_known = matches!(self.process.as_ref().map(|p| p.progress), Some(Progress::Known(..)));
         !is_known || self.backlog() > 0
+    }
+
+    pub fn newest_captured(&self) -> Option<Txid> {
+        match self.process.as_ref()?.progress {
+            Progress::Known(number, _) => Txid::new(number),
+            Progress::Unknown { last, .. } => Txid::new(last),
+        }
     }
 
     pub(super) fn continue_from(&mut self, number: u64, len: usize) {

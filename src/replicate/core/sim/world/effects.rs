@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::broken::Broken;
 use super::super::bucket::Weather;
+use super::super::callers::Wants;
 use super::super::node::{Node, Surroundings};
 use super::super::oracle::Violation;
 use super::requests::Request;
@@ -97,7 +98,7 @@ impl World {
                 self.answered(node, id, &answer)?;
             }
             Effect::Report(Report::Captured(txid)) if self.broken == Some(Broken::AnswersSyncsWhenCaptured) => {
-                for id in self.callers.of(node) {
+                for id in self.callers.that_sync(node) {
                     self.answered(node, id, &Ok(Some(txid)))?;
                 }
             }
@@ -117,14 +118,21 @@ impl World {
             return Ok(());
         }
         let by = self.now().instant + Duration::from_millis(patience_ms);
-        let id = self.callers.ask(node, &self.nodes[node].disk.content, self.now_ms + patience_ms, is_in_peace);
-        if self.dice.roll(3) > 0 {
-            return self.tell(node, Event::Sync(id, by));
-        }
-        self.callers.wants_checkpoint();
-        match self.broken {
-            Some(Broken::SyncsInsteadOfCheckpointing) => self.tell(node, Event::Sync(id, by)),
-            _ => self.tell(node, Event::Checkpoint(id, by)),
+        let wants = match self.dice.roll(4) {
+            0 => Wants::Checkpoint,
+            1 => Wants::Position,
+            _ => Wants::Sync,
+        };
+        let content = &self.nodes[node].disk.content;
+        let id = self.callers.ask(node, wants, content, self.now_ms + patience_ms, is_in_peace);
+        match (wants, self.broken) {
+            (Wants::Position, Some(Broken::PromisesWithoutALook)) => {
+                let newest = self.nodes[node].newest_captured();
+                self.answered(node, id, &Ok(newest))
+            }
+            (Wants::Position, _) => self.tell(node, Event::Position(id, by)),
+            (Wants::Sync, _) | (_, Some(Broken::SyncsInsteadOfCheckpointing)) => self.tell(node, Event::Sync(id, by)),
+            (Wants::Checkpoint, _) => self.tell(node, Event::Checkpoint(id, by)),
         }
     }
 
@@ -170,6 +178,7 @@ impl World {
             ended.disk.was_cut_off = false;
         }
         ended.process = None;
+        self.callers.forget_promises(node);
         match self.callers.of(node).is_empty() {
             true => Ok(()),
             false => Err(format!("node {node} ended, and somebody still waits for a sync")),

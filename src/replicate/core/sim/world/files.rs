@@ -43,6 +43,7 @@ impl World {
             0 => self.strange_content(len),
             _ => this.disk.content.clone(),
         };
+        self.callers.forget_promises(node);
         let missing_until = self.now_ms + self.dice.roll(7000);
         let in_use_until = missing_until + self.dice.roll(3) * self.dice.roll(5000);
         let busy_until = in_use_until + self.dice.roll(2) * self.dice.roll(5000);

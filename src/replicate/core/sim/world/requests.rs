@@ -139,6 +139,7 @@ impl World {
         }
         if !self.bucket.objects.contains_key(&batch.txid) {
             self.oracle.created(batch.txid, &batch.object, &self.bucket)?;
+            self.callers.created(batch.txid, &batch.object, &self.oracle)?;
             self.say(|| format!("bucket: TXID {} by {:?}", batch.txid, batch.object.made_by));
         }
         Ok(self.bucket.create(batch.txid, &batch.object))
