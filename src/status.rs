@@ -9,6 +9,7 @@
 //! something waits for its upload, for whatever reason.
 
 mod counts;
+mod positions;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 use crate::ltx::Txid;
 
 pub use counts::{Counts, Tallied};
+pub use positions::Positions;
 
 /// How far one database is safe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

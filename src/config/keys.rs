@@ -258,6 +258,7 @@ static PROXY: &[Key] = &[
     key("ack", Text, Supported),
     key("ack-uploaded", Texts, Supported),
     key("ack-timeout", Duration, Supported),
+    key("position-wait", Duration, Supported),
     key("primary", Place, Supported),
     key("advertise", Place, Supported),
     key("secret", Place, Supported),

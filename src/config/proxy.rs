@@ -56,6 +56,7 @@ pub fn of_root(root: &Section) -> Result<Option<Proxy>, String> {
             secret,
             hold: hold(section, &defaults.hold)?,
             ack_timeout: positive("ack-timeout", defaults.ack_timeout)?,
+            position_wait: section.duration("position-wait").unwrap_or(defaults.position_wait),
             connect_timeout: positive("connect-timeout", defaults.connect_timeout)?,
             head_timeout: positive("read-header-timeout", defaults.head_timeout)?,
             idle_timeout: positive("idle-timeout", defaults.idle_timeout)?,
@@ -169,7 +170,7 @@ mod tests {
              connect-timeout: 1s\n  read-header-timeout: 2s\n  idle-timeout: 3s\n  max-header-bytes: 8KiB\n  \
              max-connections: 5\n  shutdown-delay: 4s\n  secret: 0123456789abcdef\n  advertise: http://me:80\n  \
              primary: http://other:80\n  passthrough: ['*.png']\n  always-forward: [/live/*]\n  \
-             ack: uploaded\n  ack-uploaded: [/orders/*]\n  ack-timeout: 6s\n",
+             ack: uploaded\n  ack-uploaded: [/orders/*]\n  ack-timeout: 6s\n  position-wait: 8s\n",
         );
         let glob = |text: &str| vec![Glob::parse(text).expect(text)];
         assert_eq!(
@@ -187,6 +188,8 @@ mod tests {
             secret: Some(Secret::parse("0123456789abcdef").expect("valid")),
             hold: HoldBounds { requests: 7, bytes: 1 << 20, wait: secs(9) },
             ack_timeout: secs(6),
+            tells_position: false,
+            position_wait: secs(8),
             connect_timeout: secs(1),
             head_timeout: secs(2),
             idle_timeout: secs(3),

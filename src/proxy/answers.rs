@@ -40,6 +40,7 @@ pub fn refused(why: Refusal) -> Response<Reply> {
         Refusal::TooLate => {
             "the application has not accepted a connection in time: it is starting, or it has stopped (see its log)"
         }
+        Refusal::Behind => "this node does not have what you have written yet, and the primary cannot be reached",
         Refusal::Full => "the application is not there, and as many requests as may be wait for it already",
         Refusal::Ending => "the application is being stopped",
     };

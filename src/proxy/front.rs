@@ -1,6 +1,7 @@
 //! One request from its head to the head of its response, and what all requests share.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
@@ -10,12 +11,13 @@ use tokio::sync::watch;
 
 use super::ack::Acks;
 use super::answers;
-use super::core::{App, Asked, Course, Standing, Step};
+use super::core::{App, Asked, Course, Need, Standing, Step};
 use super::flights::{Flight, Flights};
 use super::headers::{to_client, to_server, upgrade, weight};
 use super::outgoing::Outgoing;
 use super::peers::Peers;
 use super::pool::{Exchanged, Failed, Pool};
+use super::position::{self, Positioned};
 use super::reply::Reply;
 use super::room::Room;
 use super::secret;
@@ -24,6 +26,9 @@ use super::tunnel::Tunnels;
 use crate::clock::Clock;
 use crate::primary::Peer;
 
+/// To find out in which TXID a write is. It waits for no upload.
+const POSITION_TIME: Duration = Duration::from_secs(1);
+
 /// Shared by all connections.
 pub struct Front {
     pub settings: Settings,
@@ -31,22 +36,27 @@ pub struct Front {
     standing: watch::Sender<Standing>,
     pub local: Pool,
     pub flights: Flights,
+    /// Those that may write, until the application has answered.
+    pub writes: Flights,
     pub tunnels: Tunnels,
     peers: Peers,
     acks: Acks,
+    positioned: Box<dyn Positioned>,
     room: Room,
 }
 
 impl Front {
-    pub fn new(settings: Settings, acks: Acks, clock: Clock) -> Front {
+    pub fn new(settings: Settings, acks: Acks, positioned: Box<dyn Positioned>, clock: Clock) -> Front {
         Front {
             clock,
             standing: watch::Sender::default(),
             local: Pool::new(settings.target.clone(), settings.connect_timeout, clock),
             flights: Flights::default(),
+            writes: Flights::default(),
             tunnels: Tunnels::default(),
             peers: Peers::new(settings.connect_timeout, clock),
             acks,
+            positioned,
             room: Room::new(&settings.hold),
             settings,
         }
@@ -76,17 +86,20 @@ impl Front {
         }
         let is_forwarded = secret::take(&mut head.headers, self.settings.secret.as_ref());
         let need = self.settings.routes.need(&head.method, head.uri.path(), wants_upgrade);
-        let asked = Asked { need, is_forwarded };
+        let after = (need == Need::Read).then(|| position::brought(&head.headers)).flatten();
+        let asked = Asked { need, after, is_forwarded };
         self.pursue(Request::from_parts(head, Outgoing::Streamed(body)), asked, client).await
     }
 
     /// Until it is answered.
     async fn pursue(&self, mut request: Request<Outgoing>, asked: Asked, client: Option<OnUpgrade>) -> Response<Reply> {
         let must_be_uploaded = self.settings.routes.acks.include(request.method(), request.uri().path());
-        let mut course = Course::new(asked, self.settings.hold.wait);
+        let tells_position = self.tells_position(&asked).then(|| position::is_secure(request.headers()));
+        let may_write = asked.need == Need::Write;
+        let mut course = Course::new(asked, self.settings.hold.wait, self.settings.position_wait);
         let (mut known, mut place) = (self.standing.subscribe(), None);
         loop {
-            let (step, flight) = {
+            let (step, (flight, write)) = {
                 let standing = known.borrow_and_update();
                 let has_room = || {
                     place = self.room.enter(weight(&request));
@@ -95,16 +108,21 @@ impl Front {
                 let step = course.next(&standing, self.clock.instant(), has_room);
                 // While nothing changes: who waits for those under way must not miss one.
                 let flight = (step == Step::Pass).then(|| self.flights.begin());
-                (step, flight)
+                let write = (step == Step::Pass && may_write).then(|| self.writes.begin());
+                (step, (flight, write))
             };
             match step {
                 Step::Pass => match self.local.exchange(request).await {
                     Ok(mut exchanged) => {
+                        drop(write);
                         if must_be_uploaded && exchanged.response.status() != StatusCode::SWITCHING_PROTOCOLS {
                             match self.acks.uploaded().await {
                                 Ok(()) => answers::is_uploaded(exchanged.response.headers_mut()),
                                 Err(why) => return answers::not_uploaded(&why),
                             }
+                        }
+                        if let Some(is_secure) = tells_position {
+                            self.tell_position(&mut exchanged, is_secure).await;
                         }
                         return self.respond(exchanged, client, flight);
                     }
@@ -134,6 +152,21 @@ impl Front {
                 }
                 Step::Refuse(why) => return answers::refused(why),
             }
+        }
+    }
+
+    /// Whether the client is told what it has written: where there are copies, or another node has
+    /// sent it here. It may bring what it has written before, which was lost with a primary.
+    fn tells_position(&self, asked: &Asked) -> bool {
+        let has_copies = self.settings.tells_position || asked.is_forwarded;
+        has_copies && (asked.need == Need::Write || asked.is_forwarded && asked.after.is_some())
+    }
+
+    /// Without it the client may not see at once what it has written, on other nodes.
+    async fn tell_position(&self, exchanged: &mut Exchanged, is_secure: bool) {
+        match self.positioned.position(self.clock.instant() + POSITION_TIME).await {
+            Ok(position) => position::tell(exchanged.response.headers_mut(), &position, is_secure),
+            Err(why) => tracing::debug!("a client is not told its position: {why}"),
         }
     }
 

@@ -11,6 +11,7 @@ use super::ack::{Acks, Uploads};
 use super::core::App;
 use super::front::Front;
 use super::listener::serve;
+use super::position::{ClientPosition, Positioned};
 use super::probe::probe;
 use super::settings::Settings;
 use crate::clock::Clock;
@@ -39,6 +40,11 @@ impl Teller {
     pub fn primary(&self, primary: Primary) {
         self.front.learn(|standing| standing.primary = primary);
     }
+
+    /// What the databases show, where they are copies.
+    pub fn shown(&self, position: ClientPosition) {
+        self.front.learn(|standing| standing.shown = position);
+    }
 }
 
 impl Proxy {
@@ -46,11 +52,11 @@ impl Proxy {
     pub fn start(
         listener: impl Future<Output = TcpListener> + Send + 'static,
         settings: Settings,
-        uploads: impl Uploads,
+        replication: impl Uploads + Positioned + Clone,
         clock: Clock,
     ) -> Proxy {
-        let (acks, uploading) = Acks::new(uploads, settings.ack_timeout, clock);
-        let front = Arc::new(Front::new(settings, acks, clock));
+        let (acks, uploading) = Acks::new(replication.clone(), settings.ack_timeout, clock);
+        let front = Arc::new(Front::new(settings, acks, Box::new(replication), clock));
         let closing = CancellationToken::new();
         let (mut serving, mut beside) = (JoinSet::new(), JoinSet::new());
         let (of_task, until) = (front.clone(), closing.clone());
@@ -73,6 +79,13 @@ impl Proxy {
     pub async fn drain(&self) {
         self.teller().app(App::Leaving);
         self.front.flights.landed().await;
+    }
+
+    /// Writes are held from now on, until it is told where the primary is; waits until the
+    /// application has answered those that it has.
+    pub async fn hold_writes(&self) {
+        self.teller().primary(Primary::Unknown);
+        self.front.writes.landed().await;
     }
 
     /// Waits until everything that is under way is answered.

@@ -12,6 +12,7 @@
 //!                                     ├──▶ peers.rs, secret.rs the proxies of other nodes
 //!                                     ├──▶ room.rs             how much is held
 //!                                     ├──▶ ack.rs              responses that wait for the bucket
+//!                                     ├──▶ position.rs         what a client has written already
 //!                                     ├──▶ tunnel.rs           WebSockets
 //!                                     └──▶ outgoing.rs, reply.rs   bodies, never held as a whole
 //!   probe.rs      does the application accept connections?   flights.rs  what it is at work on
@@ -32,6 +33,7 @@ mod outgoing;
 mod pace;
 mod peers;
 mod pool;
+mod position;
 mod probe;
 mod reply;
 mod room;

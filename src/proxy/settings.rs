@@ -16,6 +16,10 @@ pub struct Settings {
     pub hold: HoldBounds,
     /// For a response that waits for the bucket.
     pub ack_timeout: Duration,
+    /// Responses to writes tell the client its position; else only where another node asks.
+    pub tells_position: bool,
+    /// A read that this node is behind for waits so long before it goes to the primary.
+    pub position_wait: Duration,
     /// For a connection to the application, or to another node.
     pub connect_timeout: Duration,
     /// For the head of a request, from its first byte on.
@@ -40,6 +44,8 @@ impl Settings {
             secret: None,
             hold: HoldBounds::default(),
             ack_timeout: Duration::from_secs(30),
+            tells_position: false,
+            position_wait: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(5),
             head_timeout: Duration::from_secs(10),
             // Longer than load balancers keep a connection: if it is us who close it first, a

@@ -1,22 +1,25 @@
 //! Thousands of histories of requests, roles and applications: no request is lost, none waits
-//! beyond its bound, no more are held than may be, and what may write reaches a primary only. Each
-//! rule is shown once by a decision that breaks it.
+//! beyond its bound, no more are held than may be, what may write reaches a primary only, and a read
+//! sees what its client has written. Each rule is shown once by a decision that breaks it.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::core::{App, Asked, Course, Need, Refusal, Standing, Step, Verdict, decide};
+use super::position::ClientPosition;
 use crate::clock::Dice;
+use crate::ltx::Txid;
 use crate::primary::{Peer, Primary};
 
 const WAIT: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 const ROOM: usize = 4;
 
 /// What stands between the core and the world here: the real core, or a broken one.
-type Next = fn(&mut Course, Asked, &Standing, Instant, bool) -> Step;
+type Next = fn(&mut Course, &Asked, &Standing, Instant, bool) -> Step;
 
-fn real(course: &mut Course, _: Asked, standing: &Standing, now: Instant, has_room: bool) -> Step {
+fn real(course: &mut Course, _: &Asked, standing: &Standing, now: Instant, has_room: bool) -> Step {
     course.next(standing, now, || has_room)
 }
 
@@ -54,6 +57,7 @@ impl World {
     }
 
     fn change(&mut self) {
+        self.standing.shown = self.position();
         let apps = [App::Absent, App::Starting, App::Accepting, App::Accepting, App::Leaving, App::Gone];
         self.standing.app = apps[self.dice.roll(apps.len() as u64) as usize];
         self.standing.primary = match self.dice.roll(4) {
@@ -64,10 +68,15 @@ impl World {
         };
     }
 
+    fn position(&mut self) -> ClientPosition {
+        std::iter::once(Txid::new(self.dice.roll(4))).collect()
+    }
+
     fn arrive(&mut self) {
         let need = [Need::Local, Need::Read, Need::Write][self.dice.roll(3) as usize];
-        let asked = Asked { need, is_forwarded: self.dice.roll(4) == 0 };
-        let course = Course::new(asked, WAIT);
+        let after = (self.dice.roll(2) == 0).then(|| self.position()).filter(|_| need == Need::Read);
+        let asked = Asked { need, after, is_forwarded: self.dice.roll(4) == 0 };
+        let course = Course::new(asked.clone(), WAIT, PATIENCE);
         let (arrived_at, wake_at) = (self.now, self.now);
         self.flying.push(Flying { course, asked, arrived_at, wake_at, holds_room: false });
         self.arrived += 1;
@@ -97,7 +106,7 @@ impl World {
     fn step(&mut self, index: usize, next: Next) -> Result<bool, String> {
         let held = self.flying.iter().filter(|flying| flying.holds_room).count();
         let flying = &mut self.flying[index];
-        let Flying { asked, arrived_at, .. } = *flying;
+        let (asked, arrived_at) = (&flying.asked, flying.arrived_at);
         // A server may turn out not to accept connections.
         for _ in 0..3 {
             let step = next(&mut flying.course, asked, &self.standing, self.now, held < ROOM);
@@ -107,6 +116,10 @@ impl World {
                     let is_primary = self.standing.primary == Primary::Here;
                     if asked.need == Need::Write && !is_primary {
                         return Err("a write has reached an application that is not the primary's".into());
+                    }
+                    let is_recent = asked.after.as_ref().is_none_or(|after| self.standing.shown.includes(after));
+                    if !is_primary && !is_recent {
+                        return Err("a read does not see what its client has written".into());
                     }
                     if self.standing.app != App::Accepting {
                         return Err(format!("passed to an application that is {:?}", self.standing.app));
@@ -130,7 +143,7 @@ impl World {
                 }
                 Step::Refuse(refusal) => {
                     let waited = self.now - arrived_at;
-                    if refusal == Refusal::TooLate && waited < WAIT {
+                    if matches!(refusal, Refusal::TooLate | Refusal::Behind) && waited < WAIT {
                         return Err(format!("refused after {waited:?}"));
                     }
                     self.refused += 1;
@@ -198,13 +211,13 @@ fn no_history_breaks_a_rule() {
 
 #[test]
 fn a_broken_core_is_caught() {
-    let broken: [(&str, Next); 5] = [
+    let broken: [(&str, Next); 6] = [
         ("a write goes to whoever accepts it", |course, _, standing, now, has_room| match standing.app {
             App::Accepting => Step::Pass,
             _ => course.next(standing, now, || has_room),
         }),
         ("what was forwarded is forwarded again", |course, asked, standing, now, has_room| {
-            match decide(standing, Asked { is_forwarded: false, ..asked }) {
+            match decide(standing, &Asked { is_forwarded: false, ..asked.clone() }, true) {
                 Verdict::Forward(peer) => Step::Forward(peer.clone()),
                 _ => course.next(standing, now, || has_room),
             }
@@ -212,6 +225,10 @@ fn a_broken_core_is_caught() {
         ("no limit of time", |course, _, standing, now, has_room| match course.next(standing, now, || has_room) {
             Step::WaitUntil(_) | Step::Refuse(Refusal::TooLate) => Step::WaitUntil(now + WAIT),
             step => step,
+        }),
+        ("a read is answered wherever it comes", |course, asked, standing, now, has_room| match asked.need {
+            Need::Read if standing.app == App::Accepting => Step::Pass,
+            _ => course.next(standing, now, || has_room),
         }),
         ("no limit of number", |course, _, standing, now, _| course.next(standing, now, || true)),
         ("an application that leaves gets more", |course, _, standing, now, has_room| {

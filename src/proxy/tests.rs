@@ -21,8 +21,10 @@ use tokio::time::Instant;
 
 use super::ack::Uploads;
 use super::core::App;
+use super::position::{ClientPosition, Positioned};
 use super::{Endpoint, HoldBounds, Proxy, Settings};
 use crate::clock::MACHINE;
+use crate::ltx::Txid;
 use crate::primary::Primary;
 
 mod limits;
@@ -38,11 +40,18 @@ fn to(target: SocketAddr, scheme: &str) -> Settings {
 }
 
 /// Everything is in the bucket at once.
+#[derive(Clone)]
 struct Always;
 
 impl Uploads for Always {
     fn upload(&self, _: Instant) -> BoxFuture<'static, Result<(), String>> {
         std::future::ready(Ok(())).boxed()
+    }
+}
+
+impl Positioned for Always {
+    fn position(&self, _: Instant) -> BoxFuture<'static, Result<ClientPosition, String>> {
+        std::future::ready(Ok(std::iter::once(Some(Txid::FIRST)).collect())).boxed()
     }
 }
 

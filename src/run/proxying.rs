@@ -15,6 +15,7 @@ use crate::fleet::FleetHandle;
 use crate::http::{Phase, listen};
 use crate::primary::{Peer, Primary};
 use crate::proxy::{App, Proxy, Settings};
+use crate::status::Positions;
 use crate::supervise::{self, Lead};
 
 /// Pause before the address is tried again: the process that we replace may still have it. It is
@@ -39,6 +40,7 @@ impl Proxying {
         fleet: &FleetHandle,
         phase: watch::Receiver<Phase>,
         primary: watch::Receiver<Primary>,
+        shown: Option<watch::Receiver<Positions>>,
     ) -> Proxying {
         let mut telling = JoinSet::new();
         let configured = job.options.proxy.clone().filter(|_| job.once.is_none());
@@ -50,11 +52,18 @@ impl Proxying {
             };
             let target = configured.settings.target.to_string();
             let settings = bounded(configured.settings, supervise::open_files().map(|(_, most)| most));
+            let settings = Settings { tells_position: shown.is_some(), ..settings };
             let proxy = Proxy::start(listener(configured.listen, target), settings, fleet.clone(), MACHINE);
             let teller = proxy.teller();
             telling.spawn(follow(phase, move |phase| teller.app(app_in(*phase))));
             let teller = proxy.teller();
             telling.spawn(follow(primary, move |primary| teller.primary(primary.clone())));
+            if let Some(shown) = shown {
+                let teller = proxy.teller();
+                telling.spawn(follow(shown, move |positions| {
+                    teller.shown(positions.iter().map(|(_, txid)| txid).collect());
+                }));
+            }
             (proxy, delay)
         });
         Proxying { proxy, _telling: telling }
@@ -81,6 +90,15 @@ impl Proxying {
         }
         lead.over.cancel();
         std::future::pending().await
+    }
+
+    /// From now on writes are held, and those that the application has are waited for.
+    pub async fn hold_writes(&self, within: Duration) {
+        if let Some((proxy, _)) = &self.proxy
+            && tokio::time::timeout(within, proxy.hold_writes()).await.is_err()
+        {
+            tracing::debug!("writes are still under way after {within:?}");
+        }
     }
 
     /// The same where the application is not ours, and runs on.

@@ -92,7 +92,7 @@ use locate::Locating;
 pub use outage::Outage;
 pub use pace::Pace;
 pub use plan::Plan;
-use positions::Positions;
+use positions::PositionRequests;
 use relief::{Lent, WalRelief};
 pub use seal::SealPermit;
 pub use start::{Answer, Aside, Begin, Question, Seen, StartDone, StartOrder};
@@ -193,7 +193,7 @@ struct Common {
     away: Away,
     syncs: Syncs,
     checkpoints: Checkpoints,
-    positions: Positions,
+    positions: PositionRequests,
     permit: Option<SealPermit>,
 }
 
@@ -220,7 +220,7 @@ impl Core {
             away: Away::new(now.instant),
             syncs: Syncs::default(),
             checkpoints: Checkpoints::default(),
-            positions: Positions::default(),
+            positions: PositionRequests::default(),
             permit: config.seal,
             config,
         };

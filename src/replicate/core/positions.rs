@@ -25,11 +25,11 @@ struct Asker {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Positions {
+pub(super) struct PositionRequests {
     waiting: Vec<Asker>,
 }
 
-impl Positions {
+impl PositionRequests {
     pub fn ask(&mut self, id: SyncId, by: Instant) {
         self.waiting.push(Asker { id, by, is_looked_for: false });
     }

@@ -4,7 +4,7 @@
 //! is, and its node becomes the primary, or waits for one.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -17,6 +17,7 @@ use super::locks::Held;
 use crate::claim::Reach;
 use crate::config::default_meta_path;
 use crate::follow::{CopyProgress, End, Follower, Order, Position, Reason, Told, take_place};
+use crate::ltx::Txid;
 use crate::replicate::{Place, blocking, look_behind};
 use crate::restore::{FileOwner, Request};
 use crate::run::apart::set_apart;
@@ -154,6 +155,18 @@ impl<'a> Copies<'a> {
             }
         }
         Some(if is_all_nothing { Reach::Nothing } else { Reach::Everything })
+    }
+
+    /// What each of them shows.
+    pub fn positions(&self) -> impl Iterator<Item = (&Path, Option<Txid>)> {
+        let each = self.lines.iter().zip(&self.copies);
+        each.map(|(line, copy)| {
+            let txid = match copy {
+                Copy::Follows(progress) => progress.position.map(|position| position.txid),
+                Copy::NoHistory { .. } | Copy::Failed => None,
+            };
+            (line.database.path.as_path(), txid)
+        })
     }
 
     /// Whether an application may read all of them, and write to none.

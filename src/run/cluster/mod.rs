@@ -7,6 +7,7 @@
 //!   copies.rs  the live copies of all databases, while this node follows
 //!   notes.rs   a live copy becomes a database of its own, and the other way round
 //!   locks.rs   keeps the application from writing
+//!   shown.rs   what each database shows
 //!   people.rs  promote and demote, as people order it
 //!   life.rs    migration and application, whatever the role
 //! ```
@@ -22,6 +23,7 @@ mod locks;
 mod node;
 mod notes;
 mod people;
+mod shown;
 
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ use super::exit::{CONFIG, Failure};
 use super::monitor::Monitor;
 use super::permission::{Permission, permit_by};
 use super::prepare::{Line, connect_all};
-use super::proxying::{Proxying, follow};
+use super::proxying::Proxying;
 use super::term::{as_seen, over};
 use super::turn::hostname;
 use super::{Budget, Job, register};
@@ -46,13 +48,15 @@ use crate::http::Phase;
 use crate::primary::Primary;
 use crate::remote::ReadPolicy;
 use crate::replicate::{Limits, SealPermit};
+use crate::status::Positions;
 use crate::store::probe;
 use crate::supervise::{Reaper, Signals};
 
 use super::register::Registry;
 use super::term::Over;
-use node::Node;
+use node::{Node, Says};
 use people::People;
+use shown::Shown;
 
 /// So often the store is asked whether it can be relied on.
 const PROBES: u32 = 4;
@@ -94,10 +98,12 @@ pub async fn start(
     let (fleet, heard) = FleetHandle::new(Limits::default());
     // Whoever asks is answered before the storage is.
     let (told, primary) = watch::channel(Primary::Unknown);
+    let paths = job.options.databases.iter().map(|database| database.path.clone());
+    let (positions, shown) = watch::channel(Positions::unknown(paths));
     let monitor = Monitor::start(job, &fleet, primary.clone());
-    let proxying = Proxying::start(job, &fleet, monitor.phase().subscribe(), primary);
+    let proxying = Proxying::start(job, &fleet, monitor.phase().subscribe(), primary, Some(shown));
     let process = Process { job, fleet: &fleet, monitor: &monitor, proxying: &proxying, budget, reaper };
-    let done = run(process, cluster, socket, (heard, told), signals).await;
+    let done = run(process, cluster, socket, (heard, told, positions), signals).await;
     proxying.close().await;
     done
 }
@@ -106,7 +112,7 @@ async fn run(
     process: Process<'_>,
     cluster: &Cluster,
     socket: Option<Socket>,
-    (heard, told): (FleetEvents, watch::Sender<Primary>),
+    (heard, told, positions): (FleetEvents, watch::Sender<Primary>, watch::Sender<Positions>),
     signals: &mut Signals,
 ) -> Result<Over, Failure> {
     let Process { job, fleet, monitor, proxying, .. } = process;
@@ -130,7 +136,8 @@ async fn run(
     let mut permissions = JoinSet::new();
     permissions.spawn(permit_by(permitted, driver.valid_until(), sender));
     let primary: watch::Receiver<Primary> = driver.primary();
-    permissions.spawn(follow(primary.clone(), move |primary| drop(told.send_replace(primary.clone()))));
+    let (writes, may_write) = watch::channel(false);
+    permissions.spawn(tell_primary(primary.clone(), may_write, told));
     let driver = tokio::spawn(driver.run());
     let registry = std::sync::Arc::new(Registry::new(job, fleet, Some(permit.clone())));
     let people = People {
@@ -141,8 +148,9 @@ async fn run(
     };
     let _serving = register::serve(socket, &registry, Some(std::sync::Arc::new(people)));
     let (standing, stands) = watch::channel(Standing::NotReady);
+    let says = Says { standing, writes, shown: Shown::new(positions) };
     let (stop, stopped) = mpsc::unbounded_channel();
-    let node = Node::new(&process, &lines, (orders, report), (permission, permit), standing);
+    let node = Node::new(&process, &lines, (orders, report), (permission, permit), says);
     let life = life::Life { process: &process, name: &name.name, proxying, stands, primary };
     let (node_end, lived) = tokio::join!(node.run(heard, stopped, driver), async {
         let lived = life.run(signals).await;
@@ -165,6 +173,31 @@ async fn connect_reliably(job: &Job) -> Result<Vec<Line<'_>>, Failure> {
         must_be_reliable(line).await?;
     }
     Ok(lines)
+}
+
+/// Where the primary is, for everybody but the roles: a node that drains is none any more, whatever
+/// it has claimed.
+async fn tell_primary(
+    mut claimed: watch::Receiver<Primary>,
+    mut may_write: watch::Receiver<bool>,
+    told: watch::Sender<Primary>,
+) {
+    loop {
+        let primary = match (&*claimed.borrow_and_update(), *may_write.borrow_and_update()) {
+            (Primary::Here, false) => Primary::Unknown,
+            (primary, _) => primary.clone(),
+        };
+        told.send_if_modified(|told| {
+            *told != primary && {
+                *told = primary;
+                true
+            }
+        });
+        tokio::select! {
+            changed = claimed.changed() => if changed.is_err() { return },
+            changed = may_write.changed() => if changed.is_err() { return },
+        }
+    }
 }
 
 /// What a cluster cannot have yet.

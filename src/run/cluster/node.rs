@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::copies::Copies;
 use super::locks::{self, Held};
+use super::shown::Shown;
 use super::{Process, Standing, notes};
 use crate::claim::{Outcome, Reach, RoleOrder, RoleReport, Stop};
 use crate::clock::MACHINE;
@@ -44,6 +45,14 @@ enum Doing<'a> {
     Serving,
 }
 
+/// Where it tells others of itself.
+pub struct Says {
+    pub standing: watch::Sender<Standing>,
+    /// Whether its application may write.
+    pub writes: watch::Sender<bool>,
+    pub shown: Shown,
+}
+
 pub struct Node<'a> {
     process: &'a Process<'a>,
     lines: &'a [Line<'a>],
@@ -51,7 +60,7 @@ pub struct Node<'a> {
     reports: mpsc::UnboundedSender<RoleReport>,
     permission: watch::Sender<Permission>,
     permit: watch::Receiver<SealPermit>,
-    standing: watch::Sender<Standing>,
+    says: Says,
     doing: Doing<'a>,
     held: Held,
     /// For the replications: whether their database is open here already.
@@ -73,7 +82,7 @@ impl<'a> Node<'a> {
         lines: &'a [Line<'a>],
         (orders, reports): (mpsc::UnboundedReceiver<RoleOrder>, mpsc::UnboundedSender<RoleReport>),
         (permission, permit): (watch::Sender<Permission>, watch::Receiver<SealPermit>),
-        standing: watch::Sender<Standing>,
+        says: Says,
     ) -> Node<'a> {
         Node {
             process,
@@ -82,7 +91,7 @@ impl<'a> Node<'a> {
             reports,
             permission,
             permit,
-            standing,
+            says,
             doing: Doing::Nothing,
             held: Held::new(),
             is_held: watch::Sender::new(false),
@@ -127,7 +136,7 @@ impl<'a> Node<'a> {
                 Ok(self.ends)
             }
             outcome @ (Outcome::Foreign | Outcome::Denied(..)) => {
-                self.standing.send_replace(Standing::Ends("the claims have ended".into()));
+                self.says.standing.send_replace(Standing::Ends("the claims have ended".into()));
                 Err(outcome)
             }
         }
@@ -181,6 +190,7 @@ impl<'a> Node<'a> {
 
     async fn copies_changed(&mut self) {
         let Doing::Following(copies) = &self.doing else { return };
+        self.says.shown.copies(copies.positions());
         if let Some(reach) = self.catching_up.and_then(|number| copies.reach(number)) {
             self.catching_up = None;
             match std::mem::take(&mut self.seals_after) {
@@ -205,7 +215,7 @@ impl<'a> Node<'a> {
             Doing::Following(copies) => copies.are_in_place(),
             _ => return,
         };
-        self.standing.send_if_modified(|standing| {
+        self.says.standing.send_if_modified(|standing| {
             let is_first = matches!(standing, Standing::NotReady);
             let was_primary = matches!(standing, Standing::Primary);
             if is_first && is_ready || was_primary {
@@ -312,8 +322,10 @@ impl<'a> Node<'a> {
         locks::let_go(std::mem::take(&mut self.held)).await;
         self.is_held.send_replace(false);
         self.doing = Doing::Serving;
+        self.says.shown.replications(self.process.fleet, &self.ids).await;
+        self.says.writes.send_replace(true);
         self.ends.clear();
-        self.standing.send_replace(Standing::Primary);
+        self.says.standing.send_replace(Standing::Primary);
     }
 
     fn paths(&self) -> Vec<PathBuf> {
@@ -321,12 +333,14 @@ impl<'a> Node<'a> {
     }
 
     async fn close(&mut self, by: Duration) {
+        self.says.writes.send_replace(false);
         let left = by.saturating_sub(MACHINE.since_boot());
         let paths = self.paths();
         let missing = locks::take(&mut self.held, &paths, MACHINE.instant() + left).await;
         if !missing.is_empty() {
             let why = "it keeps a write transaction open, and the claim runs out";
-            self.standing
+            self.says
+                .standing
                 .send_replace(Standing::Ends(format!("the application could not be kept from writing: {why}")));
         }
     }
@@ -336,6 +350,9 @@ impl<'a> Node<'a> {
         self.permission.send_replace(Permission::Free);
         let is_replicated = matches!(self.doing, Doing::Serving | Doing::Sealing(_));
         if is_replicated {
+            // What is under way is let through, and what comes now is held, before the lock is taken.
+            self.says.writes.send_replace(false);
+            self.process.proxying.hold_writes(LOCK_TIME).await;
             let now = MACHINE.instant();
             let deadline = self.stop.map_or(now + self.process.budget.unhurried, |stop| stop.deadline);
             let (mut held, paths) = (std::mem::take(&mut self.held), self.paths());
@@ -353,6 +370,7 @@ impl<'a> Node<'a> {
 
     /// Ends the replications, for now.
     async fn rest(&mut self, deadline: Instant) {
+        self.says.shown.rest();
         let fleet = self.process.fleet;
         fleet.rest_by(deadline).await;
         self.ends = join_all(fleet.ends().await).await;

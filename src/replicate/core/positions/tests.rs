@@ -14,7 +14,7 @@ fn answers(plan: &Plan) -> Vec<(u64, Result<Option<u64>, SyncError>)> {
 
 #[test]
 fn a_look_that_began_before_the_request_does_not_count() {
-    let (mut positions, mut plan, by) = (Positions::default(), Plan::default(), Instant::now());
+    let (mut positions, mut plan, by) = (PositionRequests::default(), Plan::default(), Instant::now());
     positions.ask(SyncId(1), by);
     positions.look_begins();
     positions.ask(SyncId(2), by);
@@ -30,7 +30,7 @@ fn a_look_that_began_before_the_request_does_not_count() {
 fn without_any_history_the_first_txid_is_next_or_none() {
     let by = Instant::now();
     for (is_ahead, answer) in [(true, Some(1)), (false, None)] {
-        let (mut positions, mut plan) = (Positions::default(), Plan::default());
+        let (mut positions, mut plan) = (PositionRequests::default(), Plan::default());
         positions.ask(SyncId(1), by);
         positions.look_begins();
         positions.looked(None, is_ahead, &mut plan);
@@ -40,7 +40,7 @@ fn without_any_history_the_first_txid_is_next_or_none() {
 
 #[test]
 fn a_look_that_fails_is_made_again() {
-    let (mut positions, mut plan) = (Positions::default(), Plan::default());
+    let (mut positions, mut plan) = (PositionRequests::default(), Plan::default());
     positions.ask(SyncId(1), Instant::now());
     positions.look_begins();
     positions.look_again();

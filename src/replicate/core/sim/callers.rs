@@ -31,6 +31,15 @@ pub enum Wants {
     Position,
 }
 
+/// What a node has when it answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Here {
+    /// Commits in the database file.
+    pub in_file: usize,
+    /// Everything that is captured is confirmed: what it calls its newest TXID is in the bucket.
+    pub is_settled: bool,
+}
+
 /// A caller was told that its commits are, or will be, in this TXID.
 #[derive(Clone, Copy, Debug)]
 struct Promise {
@@ -99,19 +108,22 @@ impl Callers {
         now_ms: u64,
         bucket: &Bucket,
         oracle: &Oracle,
-        in_file: usize,
+        here: Here,
     ) -> Result<(), Violation> {
         let Some(at) = self.waiting.iter().position(|caller| caller.id == id) else {
             return Err(format!("{id:?} was answered twice"));
         };
         let Caller { node, committed, by_ms, is_in_peace, wants, .. } = self.waiting.swap_remove(at);
         match answer {
-            Ok(Some(txid)) if wants == Wants::Position => self.promised(node, txid.get(), committed, bucket, oracle),
+            Ok(Some(txid)) if wants == Wants::Position => {
+                let there = bucket.objects.get(&txid.get()).filter(|_| here.is_settled);
+                self.promised(node, txid.get(), committed, there, oracle)
+            }
             Ok(None) if wants == Wants::Position && committed.is_some() => {
                 Err(format!("{id:?} was told that its commits will be in no TXID"))
             }
-            Ok(_) if wants == Wants::Checkpoint && committed.is_some_and(|(count, _)| in_file < count) => {
-                Err(format!("{id:?} was told that the WAL is in the file, and {in_file} commits are"))
+            Ok(_) if wants == Wants::Checkpoint && committed.is_some_and(|(count, _)| here.in_file < count) => {
+                Err(format!("{id:?} was told that the WAL is in the file, and {} commits are", here.in_file))
             }
             Ok(_) => oracle.holds(node, committed, bucket),
             Err(SyncError::TimedOut { .. } | SyncError::NotReset { .. }) if now_ms < by_ms => {
@@ -129,13 +141,12 @@ impl Callers {
         node: usize,
         txid: u64,
         committed: Option<(usize, u32)>,
-        bucket: &Bucket,
+        there: Option<&Object>,
         oracle: &Oracle,
     ) -> Result<(), Violation> {
         let Some(committed) = committed else { return Ok(()) };
         self.promises.push(Promise { node, txid, committed });
-        // It may be there already.
-        bucket.objects.get(&txid).map_or(Ok(()), |object| self.created(txid, object, oracle))
+        there.map_or(Ok(()), |object| self.created(txid, object, oracle))
     }
 
     /// No caller waits longer than the deadline.

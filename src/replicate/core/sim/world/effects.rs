@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::broken::Broken;
 use super::super::bucket::Weather;
-use super::super::callers::Wants;
+use super::super::callers::{Here, Wants};
 use super::super::node::{Node, Surroundings};
 use super::super::oracle::Violation;
 use super::requests::Request;
@@ -137,11 +137,13 @@ impl World {
     }
 
     fn answered(&mut self, node: usize, id: SyncId, answer: &Result<Option<Txid>, SyncError>) -> Result<(), Violation> {
-        let node = &self.nodes[node];
+        let node = &mut self.nodes[node];
         let wal_from = node.process.as_ref().map_or(0, |process| process.wal_from);
         // Of a file that was replaced no other commits are left.
         let in_file = if wal_from < node.disk.content.len() { wal_from } else { usize::MAX };
-        self.callers.answered(id, answer, self.now_ms, &self.bucket, &self.oracle, in_file)
+        let is_settled = node.process.is_some() && node.lane().queue.is_empty();
+        let here = Here { in_file, is_settled };
+        self.callers.answered(id, answer, self.now_ms, &self.bucket, &self.oracle, here)
     }
 
     /// The application is told to stop.
