@@ -49,6 +49,8 @@ pub enum Report {
     Drained,
     /// Another writer has created the next TXID.
     Fenced,
+    /// Another node says that there is something to see.
+    Woke,
     /// The process is to end.
     Stop(Stop),
 }
@@ -71,6 +73,7 @@ pub struct Driver {
     seal_until: watch::Sender<Option<Duration>>,
     stands_by: watch::Sender<bool>,
     newest: watch::Sender<Option<Node>>,
+    wakes: watch::Sender<Vec<String>>,
 }
 
 impl Driver {
@@ -94,6 +97,7 @@ impl Driver {
             seal_until: watch::Sender::default(),
             stands_by: watch::Sender::default(),
             newest: watch::Sender::default(),
+            wakes: watch::Sender::default(),
         }
     }
 
@@ -111,6 +115,11 @@ impl Driver {
     /// Who has made the newest claim, if it is another process.
     pub fn newest(&self) -> watch::Receiver<Option<Node>> {
         self.newest.subscribe()
+    }
+
+    /// The URLs of the nodes that are to be told to look, each time they are.
+    pub fn wakes(&self) -> watch::Receiver<Vec<String>> {
+        self.wakes.subscribe()
     }
 
     /// Until it is told to end.
@@ -151,6 +160,7 @@ impl Driver {
                 Report::Sealed => Event::Sealed,
                 Report::Drained => Event::Drained,
                 Report::Fenced => Event::Fenced,
+                Report::Woke => Event::Woke,
                 Report::Stop(stop) => Event::Stop(stop),
             },
             () = tokio::time::sleep_until(wake_at.unwrap_or_else(|| clock.instant())), if wake_at.is_some() => Event::Timer,
@@ -207,6 +217,7 @@ impl Driver {
             Effect::Alone => drop(self.orders.send(Order::Alone)),
             Effect::Retreat => drop(self.orders.send(Order::Retreat)),
             Effect::Drain => drop(self.orders.send(Order::Drain)),
+            Effect::Wake => drop(self.wakes.send_replace(self.known.urls(&self.config.me.process))),
             Effect::Say(notice) => {
                 match &notice {
                     Notice::StandsBy | Notice::SupersededBy(_) => drop(self.stands_by.send_replace(true)),

@@ -16,6 +16,8 @@ use crate::store::StoreError;
 
 /// Requests at the same time.
 const AT_ONCE: usize = 16;
+/// Older claims are of nodes that are gone.
+const NEIGHBOURS: usize = 4;
 /// So many beats are read together.
 const TOGETHER: usize = 4;
 
@@ -36,6 +38,18 @@ pub struct Known {
 }
 
 impl Known {
+    /// Where the nodes of the newest claims are reached, without that of this process.
+    pub fn urls(&self, own_process: &str) -> Vec<String> {
+        let others = self.claims.values().rev().filter(|claim| claim.process != own_process);
+        let mut urls: Vec<String> = Vec::new();
+        for url in others.filter_map(|claim| claim.url.clone()) {
+            if urls.len() < NEIGHBOURS && !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+        urls
+    }
+
     pub fn newest(&self) -> Option<&Claim> {
         self.claims.last_key_value().map(|(_, claim)| &**claim)
     }

@@ -117,6 +117,12 @@ impl Mine {
         }
     }
 
+    /// What was written just now is what another node waits for: this one is there, or it has
+    /// released.
+    pub fn is_news(&self) -> bool {
+        self.written.as_ref().is_some_and(|beat| beat.count == 1 || beat.is_released())
+    }
+
     pub fn is_released(&self) -> bool {
         matches!(self.state, BeatState::Released { .. })
     }

@@ -1,5 +1,6 @@
 //! How the application is handed over from one container to the next: `handover: {wait, look,
-//! instance, off}`, or `handover: off`.
+//! instance, off}`, or `handover: off`. It is on where the proxies of the containers reach each
+//! other (`proxy.advertise`), because a deploy is to fail no request there.
 
 use std::time::Duration;
 
@@ -22,10 +23,10 @@ impl Default for Handover {
     }
 }
 
-/// What the file says; `None` is off.
-pub fn of_root(root: &Section) -> Result<Option<Handover>, String> {
-    let Some(section) = root.section("handover") else { return Ok(None) };
+/// What the file says; `None` is off. `by_default`: it is on if the file does not say.
+pub fn of_root(root: &Section, by_default: bool) -> Result<Option<Handover>, String> {
     let defaults = Handover::default();
+    let Some(section) = root.section("handover") else { return Ok(by_default.then_some(defaults)) };
     let wait = section.positive("handover", "wait", defaults.wait)?;
     let look = section.positive("handover", "look", defaults.look.min(wait / 2))?;
     if section.bool("off").unwrap_or(false) {
@@ -45,12 +46,22 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Option<Handover>, String> {
-        of_root(&yaml::parse("f", text)?.root)
+        of_root(&yaml::parse("f", text)?.root, false)
     }
 
     fn secs(wait: u64, look: u64) -> Option<Handover> {
         let [wait, look] = [wait, look].map(Duration::from_secs);
         Some(Handover { wait, look, instance: None })
+    }
+
+    #[test]
+    fn where_nodes_reach_each_other_it_is_on_unless_the_file_says_otherwise() {
+        for (text, expected) in
+            [("addr: ':9090'", secs(30, 5)), ("handover: off", None), ("handover: {wait: 1m}", secs(60, 5))]
+        {
+            let root = yaml::parse("f", text).expect("valid").root;
+            assert_eq!(of_root(&root, true), Ok(expected), "{text}");
+        }
     }
 
     #[test]

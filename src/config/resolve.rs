@@ -40,6 +40,8 @@ pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<Stri
     let level = logging("level").map(LogLevel::parse).transpose().map_err(|why| format!("logging.level: {why}"))?;
     let format = logging("type").map(LogFormat::parse).transpose().map_err(|why| format!("logging.type: {why}"))?;
     let defaults = Shutdown::default();
+    let (proxy, cluster) = (proxy::of_root(root)?, cluster::of_root(root)?);
+    let nodes_reach_each_other = proxy.as_ref().is_some_and(|proxy| proxy.advertise.is_some());
     Ok(Options {
         databases,
         directories,
@@ -53,14 +55,14 @@ pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<Stri
             sync_timeout: root.duration("shutdown-sync-timeout").unwrap_or(defaults.sync_timeout),
             sync_interval: root.positive("", "shutdown-sync-interval", defaults.sync_interval)?,
         },
-        handover: handover::of_root(root)?,
-        cluster: cluster::of_root(root)?,
+        handover: handover::of_root(root, nodes_reach_each_other && cluster.is_none())?,
+        cluster,
         require_backup: root.bool("require-backup").unwrap_or(false),
         strip_env: variables(root, "strip-env")?,
         lifecycle,
         monitoring: monitoring::of_root(root)?,
         socket: socket(root, context)?,
-        proxy: proxy::of_root(root)?,
+        proxy,
         presets: Presets::of(root),
     })
 }

@@ -28,6 +28,12 @@ pub fn text(status: StatusCode, text: &str) -> Response<Reply> {
     answer
 }
 
+pub fn no_content() -> Response<Reply> {
+    let mut answer = Response::new(Reply::empty());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer
+}
+
 pub fn malformed(why: Malformed) -> Response<Reply> {
     match why {
         Malformed::Tunnel => text(StatusCode::METHOD_NOT_ALLOWED, "CONNECT: this is no proxy to other servers"),

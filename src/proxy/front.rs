@@ -23,6 +23,7 @@ use super::room::Room;
 use super::secret;
 use super::settings::Settings;
 use super::tunnel::Tunnels;
+use super::wake;
 use crate::clock::Clock;
 use crate::primary::Peer;
 
@@ -43,6 +44,8 @@ pub struct Front {
     acks: Acks,
     positioned: Box<dyn Positioned>,
     room: Room,
+    /// Another node has told that there is something to see.
+    pub woken: watch::Sender<()>,
 }
 
 impl Front {
@@ -58,6 +61,7 @@ impl Front {
             acks,
             positioned,
             room: Room::new(&settings.hold),
+            woken: watch::Sender::new(()),
             settings,
         }
     }
@@ -85,6 +89,10 @@ impl Front {
             return answers::malformed(why);
         }
         let is_forwarded = secret::take(&mut head.headers, self.settings.secret.as_ref());
+        if wake::take(&mut head.headers) && is_forwarded {
+            self.woken.send_replace(());
+            return answers::no_content();
+        }
         let need = self.settings.routes.need(&head.method, head.uri.path(), wants_upgrade);
         let after = (need == Need::Read).then(|| position::brought(&head.headers)).flatten();
         let asked = Asked { need, after, is_forwarded };

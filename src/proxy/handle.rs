@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +69,11 @@ impl Proxy {
         beside.spawn(probe(front.clone()));
         beside.spawn(uploading);
         Proxy { front, serving, _beside: beside, closing }
+    }
+
+    /// Changes when another node says that there is something to see.
+    pub fn woken(&self) -> watch::Receiver<()> {
+        self.front.woken.subscribe()
     }
 
     /// For those who know more.

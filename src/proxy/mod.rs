@@ -9,7 +9,7 @@
 //!   listener.rs   connections ─▶ front.rs   one request ─▶ core.rs   pure: pass, forward, hold or refuse?
 //!   pace.rs       limits of a head    │     headers.rs  pure: what changes in a head · routes.rs  pure: what is a write
 //!                                     ├──▶ pool.rs, link.rs    connections to a server, used again
-//!                                     ├──▶ peers.rs, secret.rs the proxies of other nodes
+//!                                     ├──▶ peers.rs, secret.rs the proxies of other nodes; wake.rs  something is to be seen
 //!                                     ├──▶ room.rs             how much is held
 //!                                     ├──▶ ack.rs              responses that wait for the bucket
 //!                                     ├──▶ position.rs         what a client has written already
@@ -41,6 +41,7 @@ mod routes;
 mod secret;
 mod settings;
 mod tunnel;
+mod wake;
 
 #[cfg(test)]
 mod sim;
@@ -53,3 +54,4 @@ pub use handle::Proxy;
 pub use routes::{AckRoutes, Glob, Routes};
 pub use secret::Secret;
 pub use settings::{HoldBounds, Settings};
+pub use wake::wake;

@@ -214,7 +214,8 @@ async fn in_turn(
 ) -> Result<Over, Failure> {
     let (fleet, heard) = FleetHandle::new(Limits::default());
     let monitor = Monitor::start(&job, &fleet, turn.primary());
-    let proxying = Proxying::start(&job, &fleet, monitor.phase().subscribe(), turn.primary(), None);
+    let mut proxying = Proxying::start(&job, &fleet, monitor.phase().subscribe(), turn.primary(), None);
+    proxying.know(turn.neighbours());
     let around = Around { fleet, monitor, proxying, budget, reaper };
     let done = around.begin(job, left_out, socket, turn, heard, signals).await;
     around.proxying.close().await;

@@ -9,12 +9,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Job;
+use super::turn::Neighbours;
 use crate::clock::MACHINE;
 use crate::config::Addr;
 use crate::fleet::FleetHandle;
 use crate::http::{Phase, listen};
 use crate::primary::{Peer, Primary};
-use crate::proxy::{App, Proxy, Settings};
+use crate::proxy::{App, Proxy, Secret, Settings, wake};
 use crate::status::Positions;
 use crate::supervise::{self, Lead};
 
@@ -30,7 +31,8 @@ const LEAD_SHARE: f64 = 0.6;
 /// What the proxy hears of.
 pub struct Proxying {
     proxy: Option<(Proxy, Duration)>,
-    _telling: JoinSet<()>,
+    secret: Option<Secret>,
+    telling: JoinSet<()>,
 }
 
 impl Proxying {
@@ -66,7 +68,36 @@ impl Proxying {
             }
             (proxy, delay)
         });
-        Proxying { proxy, _telling: telling }
+        let secret = job.options.proxy.as_ref().and_then(|proxy| proxy.settings.secret.clone());
+        Proxying { proxy, secret, telling }
+    }
+
+    /// The proxies of those who claim tell each other that they have.
+    pub fn know(&mut self, neighbours: Option<Neighbours>) {
+        let (Some((proxy, _)), Some(secret), Some(neighbours)) = (&self.proxy, &self.secret, neighbours) else {
+            return;
+        };
+        let (mut woken, mut to_wake, secret) = (proxy.woken(), neighbours.to_wake.clone(), secret.clone());
+        self.telling.spawn(async move {
+            while woken.changed().await.is_ok() {
+                neighbours.have_told();
+            }
+        });
+        self.telling.spawn(async move {
+            let mut waking = JoinSet::new();
+            while to_wake.changed().await.is_ok() {
+                let urls = to_wake.borrow_and_update().clone();
+                for url in urls {
+                    let secret = secret.clone();
+                    waking.spawn(async move {
+                        if let Err(why) = wake(&url, &secret, MACHINE).await {
+                            tracing::debug!("{url} could not be told to look at the claims: {why}");
+                        }
+                    });
+                }
+                while waking.try_join_next().is_some() {}
+            }
+        });
     }
 
     /// How long the application may be at work on what it has, when it is to stop.

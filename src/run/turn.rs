@@ -61,6 +61,22 @@ pub struct Turn {
     /// The turn lasts.
     is_here: watch::Sender<bool>,
     primary: watch::Receiver<Primary>,
+    neighbours: Option<Neighbours>,
+}
+
+/// How processes tell each other that there is something to see.
+pub struct Neighbours {
+    /// The URLs of those that are to be told, each time they are.
+    pub to_wake: watch::Receiver<Vec<String>>,
+    /// Where it is reported that this process was told.
+    reports: mpsc::UnboundedSender<Report>,
+}
+
+impl Neighbours {
+    pub fn have_told(&self) {
+        // The driver has ended, if it is not heard.
+        let _ = self.reports.send(Report::Woke);
+    }
 }
 
 struct Claims {
@@ -114,10 +130,12 @@ impl Turn {
         let stands_by = driver.stands_by();
         let (is_here, here) = watch::channel(false);
         let (told, primary) = watch::channel(Primary::Unknown);
+        let neighbours = Some(Neighbours { to_wake: driver.wakes(), reports: reports.clone() });
         permissions.spawn(tell_primary(here, driver.stands_by(), driver.newest(), told));
         Ok(Turn {
             is_here,
             primary,
+            neighbours,
             claims: Some(Claims {
                 orders,
                 reports,
@@ -140,12 +158,17 @@ impl Turn {
     /// From the start to the end.
     fn always() -> Turn {
         let (is_here, primary) = (watch::Sender::new(true), watch::channel(Primary::Here).1);
-        Turn { claims: None, is_here, primary }
+        Turn { claims: None, is_here, primary, neighbours: None }
     }
 
     /// Where the primary is: here, as long as the turn lasts; then where the newest claim is from.
     pub fn primary(&self) -> watch::Receiver<Primary> {
         self.primary.clone()
+    }
+
+    /// Once.
+    pub fn neighbours(&mut self) -> Option<Neighbours> {
+        self.neighbours.take()
     }
 
     pub fn is_claimed(&self) -> bool {

@@ -66,10 +66,15 @@ fn open(address: &str) -> TcpStream {
 
 /// The status and the whole answer; `Err`: there was none.
 fn ask(address: &str, method: &str, path: &str) -> Result<(u16, String), String> {
+    ask_with(address, method, path, "Accept: */*")
+}
+
+/// The same with another line in the head.
+fn ask_with(address: &str, method: &str, path: &str, line: &str) -> Result<(u16, String), String> {
     let mut stream = TcpStream::connect(address).map_err(|error| format!("connect: {error}"))?;
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
     let length = if method == "POST" { "Content-Length: 0\r\n" } else { "" };
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{length}\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{line}\r\n{length}\r\n");
     stream.write_all(head.as_bytes()).map_err(|error| format!("write: {error}"))?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply).map_err(|error| format!("read: {error}"))?;

@@ -23,6 +23,8 @@ pub enum Event {
     Drained,
     /// Another writer has created the next TXID.
     Fenced,
+    /// Another node says that it has written what is waited for here.
+    Woke,
     /// The process is to end.
     Stop(Stop),
     /// The moment has come that [`super::Core::wake_at`] named.
@@ -95,6 +97,9 @@ pub enum Effect {
     /// Stop sealing; stop the application if it runs; upload what it committed. It is tried until
     /// it is done, or another writer is met.
     Drain,
+    /// Tell the other nodes to look, if they can be reached. It may be in vain: they look all the
+    /// same, later.
+    Wake,
     Say(Notice),
 }
 

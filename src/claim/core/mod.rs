@@ -26,6 +26,9 @@
 //! release after a failure is addressed to whoever served before, and a restarted process of the
 //! failed instance leaves the place to it for a while.
 //!
+//! Where nodes reach each other they say when there is something to see, and the next look is made
+//! at once. Nothing depends on it.
+//!
 //! One request to the bucket at a time: what is known never comes from two of them.
 
 mod alone;
@@ -173,6 +176,9 @@ impl Core {
             Event::Beaten(beaten) => {
                 if let (Some(()), Some(mine)) = (self.answered(beaten, now, &mut plan), &mut self.mine) {
                     mine.is_written(self.config.ttl);
+                    if mine.is_news() {
+                        plan.push(Effect::Wake);
+                    }
                 }
             }
             Event::Removed => self.work = Work::Idle,
@@ -180,6 +186,7 @@ impl Core {
             Event::Drained => self.drained(now),
             Event::Fenced => self.is_fenced(&mut plan),
             Event::Stop(stop) => self.stop(stop, now, &mut plan),
+            Event::Woke => self.look_at = self.look_at.map(|at| at.min(now.instant)),
             Event::Timer => self.alone.begins(now),
         }
         self.plan(now, &mut plan);

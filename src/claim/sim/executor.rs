@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::broken::Broken;
-use super::bucket::{Answer, Batch, Request};
+use super::bucket::{Answer, Batch, Life, Request};
 use super::container::{App, At, Process, Task};
 use super::oracle;
 use super::world::{Due, World};
@@ -48,9 +48,24 @@ impl World {
             Effect::Alone => self.open_alone(at),
             Effect::Retreat => self.retreat(at)?,
             Effect::Drain => self.drain(at)?,
+            Effect::Wake => self.wake_others(at),
             Effect::Say(notice) => self.count(&notice),
         }
         Ok(())
+    }
+
+    /// Some of them hear it.
+    fn wake_others(&mut self, at: At) {
+        if self.script.is_some() {
+            return;
+        }
+        let others: Vec<(At, Life)> = self.others(at).collect();
+        for (at, life) in others {
+            if self.dice.roll(2) == 0 {
+                let pause = self.dice.roll(500);
+                self.later(pause, Due::Woken { at, life });
+            }
+        }
     }
 
     fn count(&mut self, notice: &Notice) {

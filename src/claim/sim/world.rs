@@ -59,6 +59,7 @@ pub enum Due {
     AppStopped { at: At, life: Life },
     AppFails { at: At, life: Life },
     Retry { at: At, life: Life },
+    Woken { at: At, life: Life },
     MustServe { at: At, life: Life, claimed_ms: u64 },
     Restart { at: At },
 }
@@ -201,6 +202,7 @@ impl World {
             | Due::AppStopped { at, life }
             | Due::AppFails { at, life }
             | Due::Retry { at, life }
+            | Due::Woken { at, life }
             | Due::MustServe { at, life, .. } => (*at, *life),
         };
         if self.containers[at].process.as_ref().is_none_or(|process| process.life != life) {
@@ -224,9 +226,16 @@ impl World {
                 self.retry(at);
                 Ok(())
             }
+            Due::Woken { .. } => self.tell(at, Event::Woke),
             Due::MustServe { claimed_ms, .. } => self.must_serve(at, claimed_ms),
             Due::Arrives { .. } | Due::Restart { .. } => Ok(()),
         }
+    }
+
+    /// The processes of the other containers.
+    pub fn others(&self, at: At) -> impl Iterator<Item = (At, Life)> {
+        let all = self.containers.iter().enumerate().filter(move |(other, _)| *other != at);
+        all.filter_map(|(at, container)| Some((at, container.process.as_ref()?.life)))
     }
 
     pub fn send(&mut self, at: At, request: Request) {

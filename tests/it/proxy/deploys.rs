@@ -69,8 +69,9 @@ impl Load {
 fn deploys_under_load_without_a_failed_request_or_a_lost_row() {
     let listening = |own: &str| {
         format!(
-            "handover: {{wait: 10s, look: 300ms}}\nproxy: {{listen: \"{own}\", target: \"TARGET\", advertise: \"http://{own}\", \
-             {SECRET}}}\n"
+            // The nodes tell each other: a look would come too late for what is held.
+            "handover: {{wait: 60s, look: 30s}}\n\
+             proxy: {{listen: \"{own}\", target: \"TARGET\", advertise: \"http://{own}\", hold: {{wait: 15s}}, {SECRET}}}\n"
         )
     };
     let node = |rig: Rig, name| {

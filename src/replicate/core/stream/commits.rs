@@ -166,7 +166,8 @@ impl Streaming {
     /// commits. `Some` at the end.
     pub(super) fn look_for_commits(&mut self, common: &mut Common, now: Now, plan: &mut Plan) -> Option<State> {
         let is_ending = common.finish.is_called_for();
-        if !is_ending && common.reset_if_due(now, plan) {
+        let is_closed = matches!(self.wal, Wal::Closed(_));
+        if !is_ending && !is_closed && common.reset_if_due(now, plan) {
             return None;
         }
         if self.examination.order_if_due(common, now, plan) {
