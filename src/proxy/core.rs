@@ -145,6 +145,11 @@ impl Course {
         self.again_at = Some(now + AGAIN);
     }
 
+    /// Its answer was that only the primary can answer it.
+    pub fn must_be_written(&mut self) {
+        (self.asked.need, self.asked.after) = (Need::Write, None);
+    }
+
     /// `has_room`: one more request may be held. It is asked once.
     pub fn next(&mut self, standing: &Standing, now: Instant, has_room: impl FnOnce() -> bool) -> Step {
         let since = self.since.unwrap_or(now);

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::exchange::answer;
 use super::front::Front;
 use super::pace::{Pace, Paced};
 use super::reply::Reply;
@@ -98,7 +99,7 @@ async fn by_http_1(
         let (front, pace) = (front.clone(), pace.clone());
         async move {
             let busy = pace.begin();
-            Ok::<_, Infallible>(front.answer(request, from).await.map(|reply| reply.on_its_way(busy)))
+            Ok::<_, Infallible>(answer(&front, request, from).await.map(|reply| reply.on_its_way(busy)))
         }
     });
     let serving = http1::Builder::new()
@@ -130,7 +131,7 @@ async fn by_http_2(
         let (front, pace) = (front.clone(), counted.clone());
         async move {
             let busy = pace.begin();
-            let answer: Response<Reply> = front.answer(request, from).await;
+            let answer: Response<Reply> = answer(&front, request, from).await;
             Ok::<_, Infallible>(answer.map(|reply| reply.on_its_way(busy)))
         }
     });

@@ -6,13 +6,13 @@
 //! upload what was committed.
 //!
 //! ```text
-//!   listener.rs   connections ─▶ front.rs   one request ─▶ core.rs   pure: pass, forward, hold or refuse?
+//!   listener.rs   connections ─▶ front.rs, exchange.rs   one request ─▶ core.rs   pure: pass, forward, hold or refuse?
 //!   pace.rs       limits of a head    │     headers.rs  pure: what changes in a head · routes.rs  pure: what is a write
 //!                                     ├──▶ pool.rs, link.rs    connections to a server, used again
 //!                                     ├──▶ peers.rs, secret.rs the proxies of other nodes; wake.rs  something is to be seen
 //!                                     ├──▶ room.rs             how much is held
 //!                                     ├──▶ ack.rs              responses that wait for the bucket
-//!                                     ├──▶ position.rs         what a client has written already
+//!                                     ├──▶ position.rs         what a client has written already · replay.rs  pure: the application asks for the primary
 //!                                     ├──▶ tunnel.rs           WebSockets
 //!                                     └──▶ outgoing.rs, reply.rs   bodies, never held as a whole
 //!   probe.rs      does the application accept connections?   flights.rs  what it is at work on
@@ -23,6 +23,7 @@ mod ack;
 mod answers;
 mod core;
 mod endpoint;
+mod exchange;
 mod flights;
 mod front;
 mod handle;
@@ -35,6 +36,7 @@ mod peers;
 mod pool;
 mod position;
 mod probe;
+mod replay;
 mod reply;
 mod room;
 mod routes;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::endpoint::{Endpoint, Speech};
 use super::link::{Link, Lost, connect};
 use super::outgoing::Outgoing;
+use super::replay;
 use crate::clock::Clock;
 
 /// Unused ones that are kept.
@@ -92,7 +93,7 @@ impl Pool {
         let may_repeat = request.method().is_idempotent() && hyper::body::Body::is_end_stream(request.body());
         loop {
             let Some((mut link, is_fresh)) = self.take(may_repeat).await else { break };
-            let copy = (may_repeat && !is_fresh).then(|| copy(&request));
+            let copy = (may_repeat && !is_fresh).then(|| replay::copy(&request)).flatten();
             match link.exchange(request).await {
                 Ok(response) => return Ok(self.exchanged(response, link)),
                 Err(Lost::Unsent(unsent)) => request = *unsent,
@@ -230,14 +231,4 @@ impl Lease {
     pub fn into_link(self) -> Link {
         self.link
     }
-}
-
-/// Of a request without a body.
-fn copy(request: &Request<Outgoing>) -> Request<Outgoing> {
-    let mut copy = Request::new(Outgoing::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }

@@ -28,6 +28,7 @@ use crate::ltx::Txid;
 use crate::primary::Primary;
 
 mod limits;
+mod nodes;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
