@@ -69,8 +69,8 @@ pub enum Verdict<'a> {
     Refuse,
 }
 
-/// Decides by what is known now, without regard to how long the request waits already; `is_patient`:
-/// it may wait here until the databases show what it must see.
+/// Decides by what is known now, without regard to how long the request waits already.
+/// `is_patient`: it may wait here until the databases show what it must see.
 pub fn decide<'a>(standing: &'a Standing, asked: &Asked, is_patient: bool) -> Verdict<'a> {
     let here = || match standing.app {
         App::Accepting => Verdict::Pass,

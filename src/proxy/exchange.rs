@@ -69,8 +69,8 @@ impl<'a> Exchange<'a> {
     fn new(front: &'a Front, request: Request<Outgoing>, asked: Asked, client: Option<OnUpgrade>) -> Exchange<'a> {
         let settings = &front.settings;
         let must_be_uploaded = settings.routes.acks.include(request.method(), request.uri().path());
-        // Where there are copies, or another node has sent it here. It may bring what it has written
-        // before, which was lost with a primary.
+        // Where there are copies, or another node has sent it here. It may bring a position that
+        // was lost with a primary.
         let has_copies = settings.tells_position || asked.is_forwarded;
         let tells_position = has_copies && (asked.need == Need::Write || asked.is_forwarded && asked.after.is_some());
         let tells_position = tells_position.then(|| position::is_secure(request.headers()));

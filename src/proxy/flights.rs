@@ -1,36 +1,49 @@
 //! How many requests the application is at work on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// Counts.
 #[derive(Clone, Debug, Default)]
-pub struct Flights {
-    count: Arc<watch::Sender<usize>>,
+pub struct Flights(Arc<Count>);
+
+#[derive(Debug, Default)]
+struct Count {
+    flying: AtomicUsize,
+    /// There is none any more.
+    landed: Notify,
 }
 
 /// One request, until this is dropped.
 #[derive(Debug)]
-pub struct Flight {
-    count: Arc<watch::Sender<usize>>,
-}
+pub struct Flight(Arc<Count>);
 
 impl Flights {
     pub fn begin(&self) -> Flight {
-        self.count.send_modify(|count| *count += 1);
-        Flight { count: self.count.clone() }
+        self.0.flying.fetch_add(1, Ordering::SeqCst);
+        Flight(self.0.clone())
     }
 
     /// Waits until there is none.
     pub async fn landed(&self) {
-        // The sender is ours.
-        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+        loop {
+            let mut landed = std::pin::pin!(self.0.landed.notified());
+            // From here on none is missed.
+            landed.as_mut().enable();
+            if self.0.flying.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            landed.await;
+        }
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.count.send_modify(|count| *count -= 1);
+        if self.0.flying.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.landed.notify_waiters();
+        }
     }
 }

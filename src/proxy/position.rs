@@ -1,4 +1,4 @@
-//! What a client has written already: the TXID of each database, which it carries from node to node.
+//! What a client has written already: the TXID of each database. It carries that from node to node.
 //!
 //! After a write the response has it, as a cookie for browsers and as a header for others. A read
 //! that brings it back is answered by a node that has so much, too.

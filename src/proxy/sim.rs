@@ -1,6 +1,6 @@
 //! Thousands of histories of requests, roles and applications: no request is lost, none waits
-//! beyond its bound, no more are held than may be, what may write reaches a primary only, and a read
-//! sees what its client has written. Each rule is shown once by a decision that breaks it.
+//! beyond its bound, no more are held than may be, what may write reaches a primary only, and a
+//! read sees what its client has written. Each rule is shown once by a decision that breaks it.
 
 use std::time::Duration;
 

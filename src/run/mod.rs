@@ -51,6 +51,7 @@ mod last_sync;
 mod left_out;
 pub mod mark;
 mod monitor;
+mod neighbours;
 mod permission;
 mod preflight;
 mod prepare;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Job;
-use super::turn::Neighbours;
+use super::neighbours::Neighbours;
 use crate::clock::MACHINE;
 use crate::config::Addr;
 use crate::fleet::FleetHandle;

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{CONFIG, Failure};
+use super::neighbours::Neighbours;
 use super::permission::{Permission, permit_by};
 use super::told::cancelling;
 use super::whereabouts::tell_primary;
@@ -62,21 +63,6 @@ pub struct Turn {
     is_here: watch::Sender<bool>,
     primary: watch::Receiver<Primary>,
     neighbours: Option<Neighbours>,
-}
-
-/// How processes tell each other that there is something to see.
-pub struct Neighbours {
-    /// The URLs of those that are to be told, each time they are.
-    pub to_wake: watch::Receiver<Vec<String>>,
-    /// Where it is reported that this process was told.
-    reports: mpsc::UnboundedSender<Report>,
-}
-
-impl Neighbours {
-    pub fn have_told(&self) {
-        // The driver has ended, if it is not heard.
-        let _ = self.reports.send(Report::Woke);
-    }
 }
 
 struct Claims {
@@ -130,7 +116,7 @@ impl Turn {
         let stands_by = driver.stands_by();
         let (is_here, here) = watch::channel(false);
         let (told, primary) = watch::channel(Primary::Unknown);
-        let neighbours = Some(Neighbours { to_wake: driver.wakes(), reports: reports.clone() });
+        let neighbours = Some(Neighbours::new(driver.wakes(), reports.clone()));
         permissions.spawn(tell_primary(here, driver.stands_by(), driver.newest(), told));
         Ok(Turn {
             is_here,

@@ -39,7 +39,7 @@ impl PositionRequests {
         self.waiting.iter().any(|asker| !asker.is_looked_for)
     }
 
-    /// Whether one is under way that somebody waits for.
+    /// Whether one is under way that a caller waits for.
     pub fn is_looking(&self) -> bool {
         self.waiting.iter().any(|asker| asker.is_looked_for)
     }
@@ -64,7 +64,7 @@ impl PositionRequests {
         }
     }
 
-    /// It cannot be looked for a long time: whatever is committed is in the next TXID at the latest.
+    /// A look would have to wait long: whatever is committed is in the next TXID at the latest.
     pub fn answer_without_a_look(&mut self, newest: Option<Txid>, plan: &mut Plan) {
         for asker in self.waiting.drain(..) {
             plan.push(Effect::Synced(asker.id, Ok(after(newest))));
