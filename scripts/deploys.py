@@ -32,6 +32,10 @@ def free_port():
         return s.getsockname()[1]
 
 
+class NotHealthy(Exception):
+    pass
+
+
 class Container:
     """A process with an empty disk, as the platform starts one."""
 
@@ -67,7 +71,8 @@ class Container:
         deadline = time.monotonic() + HEALTHY_WITHIN
         while not self.is_healthy():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"deploys: the container did not become healthy; see {self.log.name}")
+                said = pathlib.Path(self.log.name).read_text().splitlines()
+                raise NotHealthy("\n  ".join(["the container did not become healthy:", *said[-5:]]))
             time.sleep(0.05)
 
     def stop(self):
@@ -146,7 +151,7 @@ def deploy(shape, old, new, load):
         load.target = new.address
         new.wait_until_healthy()
     if code not in (0, 143):
-        print(f"deploys: the old container ended with {code}; see {old.log.name}")
+        print(f"deploys: the old container ended with {code}")
     return new
 
 
@@ -198,7 +203,7 @@ def main():
         current.wait_until_healthy()
         load = Load(args.rate, args.clients, tries_again=args.shape == "fly")
         load.start(current.address)
-        moments, times = [], []
+        moments, times, trouble = [], [], None
         try:
             for _ in range(args.deploys):
                 time.sleep(args.pause)
@@ -206,6 +211,8 @@ def main():
                 current = deploy(args.shape, current, start, load)
                 times.append(time.monotonic() - load.begun - moments[-1])
             time.sleep(args.pause)
+        except NotHealthy as error:
+            trouble = error
         finally:
             load.end()
             code = current.stop()
@@ -220,10 +227,13 @@ def main():
         for kind in ("GET", "POST"):
             took = [answer[1] * 1000 for answer in load.answers if answer[2] == kind]
             print(f"{kind:5} p50 {percentile(took, 0.5):.1f} ms, p99 {percentile(took, 0.99):.0f} ms, longest {max(took):.0f} ms")
-        print(f"a deploy took {min(times):.1f} to {max(times):.1f} s, from its beginning to the end of the old container")
+        if trouble:
+            print(f"deploys: {trouble}")
+        else:
+            print(f"a deploy took {min(times):.1f} to {max(times):.1f} s, from its beginning to the end of the old container")
         for due, _, method, _, error in failed[:5]:
             print(f"  at {due:.1f} s: {method}: {error}")
-        is_perfect = not failed and not lost and code in (0, 143)
+        is_perfect = not failed and not lost and not trouble and code in (0, 143)
         if args.self_test:
             print("self-test: without handover it is found out" if not is_perfect else "self-test: it cannot fail")
         sys.exit(0 if is_perfect != args.self_test else 1)

@@ -89,7 +89,7 @@
 //! | `scripts/simulate 17`, `scripts/simulate 0..50000` | histories of the simulated replication: one with everything that happened, or many |
 //! | `scripts/fuzz ltx 10m`, `scripts/fuzz ltx 4711` | random inputs for ten minutes; one of them again. Targets: `ltx`, `wal`, `yaml`, `url`, `list`, `all` |
 //! | `scripts/deny` | licences and sources of all crates, banned and doubled ones (`deny.toml`) |
-//! | `scripts/bench`, `scripts/latency`, `scripts/requests`, `scripts/soak` | the figures that the guides name, and hours of kills |
+//! | `scripts/bench`, `scripts/latency`, `scripts/requests`, `scripts/deploys`, `scripts/soak` | the figures that the guides name, deploys under load, and hours of kills |
 //!
 //! *A key* of litestream.yml is a row in the table of `config/keys.rs`: its section, its kind, and
 //! whether we have it. Reading it takes a field in `options.rs` and a line in `resolve.rs` (or
