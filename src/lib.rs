@@ -157,6 +157,7 @@ mod cli;
 /// Runs the command line and returns the exit code of the process.
 pub fn main() -> std::process::ExitCode {
     keep_the_heap_small();
+    sqlite::use_own_heap();
     supervise::ignore_fatal_signals();
     cli::main()
 }

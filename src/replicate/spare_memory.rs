@@ -1,8 +1,6 @@
-//! Memory that the C library keeps after databases were closed, and that the system may have back.
-//!
-//! Each open database takes some hundred kilobytes, in small pieces among those that stay. glibc
-//! keeps the gaps for later; where a thousand databases were closed, they are most of the process.
-//! (musl, which the image is built with, gives free pages back by itself.)
+//! Memory that is kept for later after databases were closed, and that the system may have back:
+//! that of SQLite, and what the C library has of ours. Where a thousand databases were closed, it is
+//! most of the process. (musl gives free pages back by itself.)
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +24,11 @@ impl SpareMemory {
         tokio::spawn(async move {
             tokio::time::sleep(TOGETHER).await;
             is_asked.store(false, Ordering::Relaxed);
-            super::on_thread::blocking(trim).await;
+            super::on_thread::blocking(|| {
+                crate::sqlite::trim_heap();
+                trim();
+            })
+            .await;
         });
     }
 }

@@ -24,6 +24,7 @@
 //!   pages.rs             page images through `sqlite_dbpage`, always of one snapshot
 //!   live_copy.rs         pages written to a copy that others read
 //!   kept_lock.rs         its write lock is kept from one transaction to the next
+//!   heap.rs              where SQLite allocates
 //!   version.rs           the WAL-reset bug gate
 //!   library.rs           which SQLite another program runs on
 //! ```
@@ -53,6 +54,7 @@ mod error;
 mod exclusive;
 mod final_checkpoint;
 mod header;
+mod heap;
 mod kept_lock;
 mod library;
 mod live_copy;
@@ -75,6 +77,7 @@ pub use error::SqliteError;
 pub use exclusive::{Holder, Journal, Locked, look_at_locks};
 pub use final_checkpoint::checkpoint_and_close;
 pub use header::DbHeader;
+pub use heap::{trim_heap, use_own_heap};
 pub use library::version_in_process;
 pub use live_copy::{LiveCopy, WriteLock};
 pub use mark::{Mark, WalMark};
