@@ -19,7 +19,7 @@
 //!             │
 //!     ┌───────┴────────┐
 //!  http/  verify/  control/  doctor/   page, metrics, health · the proof that a replica restores · the socket · what is wrong here
-//!  copy/  follow/  proxy/              a replica copied to another place · a live copy for readers on this machine · in front of the application
+//!  copy/  follow/  proxy/  litefs/     a replica copied to another place · a live copy for readers on this machine · in front of the application · for the clients of LiteFS
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
@@ -29,7 +29,7 @@
 //!     │      │        │
 //!  sqlite/  ltx/    store/  supervise/ formats and ports: SQLite's files · LTX codec · bytes by key · child processes
 //!     └──────┴───┬────┘
-//!     page · fsx · clock · figures · primary     words
+//!     page · fsx · clock · figures · exposition · primary     words
 //! ```
 //!
 //! # What must always hold
@@ -115,6 +115,7 @@
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests wait for what is real"))]
 
 mod clock;
+mod exposition;
 mod figures;
 mod fsx;
 mod page;
@@ -145,6 +146,7 @@ mod copy;
 mod doctor;
 mod follow;
 mod http;
+mod litefs;
 mod proxy;
 mod verify;
 
