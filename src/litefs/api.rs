@@ -169,7 +169,7 @@ impl Api {
 
     fn metrics(&self) -> Answer {
         let (databases, subscribers) = (&self.watched.databases, self.subscribers.load(Ordering::Relaxed));
-        let page = metrics::render(databases, &self.view(), subscribers, self.clock.unix_ms());
+        let page = metrics::render(databases, &self.view(), subscribers, self.clock.instant());
         text(StatusCode::OK, page, exposition::CONTENT_TYPE)
     }
 
@@ -202,7 +202,7 @@ impl Api {
     fn events(&self) -> impl Stream<Item = std::io::Result<Bytes>> + Send + use<> {
         let feed = Feed {
             watched: self.watched.clone(),
-            clock: self.clock.clone(),
+            clock: self.clock,
             before: None,
             _counted: Subscriber::new(&self.subscribers),
         };

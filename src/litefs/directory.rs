@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::files;
@@ -43,9 +44,9 @@ pub async fn keep(mut watched: Watched, clock: Clock, stop: CancellationToken) {
         if is_over && view.is_primary() {
             view.primary = Primary::Unknown;
         }
-        let (is_primary, now_ms) = (view.is_primary(), clock.unix_ms());
+        let (is_primary, now) = (view.is_primary(), (clock.instant(), clock.unix_ms()));
         let (back, done) = blocking(move || {
-            let done = directory.bring(&view, now_ms);
+            let done = directory.bring(&view, now);
             (directory, done)
         })
         .await;
@@ -79,7 +80,7 @@ impl Directory {
     }
 
     /// The first thing that failed, if something did.
-    fn bring(&mut self, view: &View, now_ms: i64) -> Result<(), FsError> {
+    fn bring(&mut self, view: &View, (now, now_ms): (Instant, i64)) -> Result<(), FsError> {
         let is_primary = view.is_primary();
         match &view.primary {
             Primary::At(peer) => self.primary = peer.name.clone(),
@@ -99,7 +100,7 @@ impl Directory {
             keep_first(&mut outcome, self.write(&dir, &format!("{name}-pos"), &text, None));
             keep_first(&mut outcome, self.halts[at].hold(!is_primary).map(|_| ()));
         }
-        let lag = view.lag_ms(now_ms);
+        let lag = view.lag_ms(now);
         // Its time is that of what is known of the primary.
         let time = now_ms.saturating_sub(lag.unwrap_or(now_ms));
         for dir in &dirs {
@@ -156,6 +157,7 @@ mod tests {
     use super::*;
 
     struct World {
+        start: Instant,
         dir: tempfile::TempDir,
         directory: Directory,
     }
@@ -164,13 +166,15 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let below = dir.path().join("made/when/needed");
         let databases = ["a.db", "b.db"].map(|name| Shared::new(&Path::new("/data").join(name), Some(&below)));
-        World { dir, directory: Directory::new(&databases) }
+        World { start: Instant::now(), dir, directory: Directory::new(&databases) }
     }
 
     impl World {
-        fn bring(&mut self, primary: Primary, txids: [Option<u64>; 2], current_at: Option<i64>) {
+        fn bring(&mut self, primary: Primary, txids: [Option<u64>; 2], seen_ms: Option<u64>) {
             let txids = txids.map(|number| number.map(txid)).to_vec();
-            self.directory.bring(&View { primary, txids, current_at }, 10_000).expect("written");
+            let current_at = seen_ms.map(|ms| self.start + Duration::from_millis(ms));
+            let now = (self.start + Duration::from_secs(10), 10_000);
+            self.directory.bring(&View { primary, txids, current_at }, now).expect("written");
         }
 
         fn says(&self, name: &str) -> Option<String> {
@@ -211,11 +215,11 @@ mod tests {
         std::fs::remove_file(&in_the_way).expect("remove");
         std::fs::create_dir(&in_the_way).expect("create");
         let view = |number| View { primary: Primary::Here, txids: vec![Some(txid(number)); 2], current_at: None };
-        assert!(world.directory.bring(&view(2), 0).is_err());
+        assert!(world.directory.bring(&view(2), (world.start, 0)).is_err());
         assert_eq!(world.says("a.db-pos").as_deref(), Some("0000000000000002/0000000000000000\n"), "others go on");
         assert!(world.says(".primary").is_some());
         std::fs::remove_dir(&in_the_way).expect("remove");
-        world.directory.bring(&view(2), 0).expect("written");
+        world.directory.bring(&view(2), (world.start, 0)).expect("written");
         assert_eq!(world.says(".primary"), None);
     }
 
@@ -231,7 +235,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert!(!primary.exists());
-        told.positions.send_modify(|positions| drop(positions.insert(dir.path().join("a.db"), txid(5))));
+        told.positions.send_if_modified(|positions| positions.set(&dir.path().join("a.db"), Some(txid(5))));
         while !std::fs::read_to_string(dir.path().join("a.db-pos")).expect("it is there").contains("5/") {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

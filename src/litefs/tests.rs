@@ -170,7 +170,8 @@ async fn events_are_told_as_they_happen_to_everyone_who_listens() {
     world.told.primary.send_replace(Primary::Here);
     until(&mut streams, "{\"type\":\"primaryChange\",\"data\":{\"isPrimary\":true}}\n").await;
     assert!(world.asked("GET", "/metrics").await.1.contains("litefs_subscriber_count 2"));
-    world.told.positions.send_modify(|positions| drop(positions.insert(world.dir.path().join("app.db"), txid(10))));
+    let path = world.dir.path().join("app.db");
+    world.told.positions.send_if_modified(|positions| positions.set(&path, Some(txid(10))));
     until(&mut streams, "\"txID\":\"000000000000000a\",\"postApplyChecksum\":\"0000000000000000\",\"pageSize\":4096")
         .await;
     assert!(!streams[0].1.contains("\"commit\":0"), "{}", streams[0].1);

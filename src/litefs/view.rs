@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::ltx::Txid;
 use crate::primary::Primary;
+use crate::status::Positions;
 
 /// A database as LiteFS's clients know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +37,10 @@ impl Shared {
 pub struct Watched {
     pub databases: Arc<[Shared]>,
     pub primary: watch::Receiver<Primary>,
-    pub positions: watch::Receiver<BTreeMap<PathBuf, Txid>>,
-    /// On a follower, when what it shows was the newest state for the last time, Unix milliseconds;
-    /// `None`: it has not come so far.
-    pub current_at: watch::Receiver<Option<i64>>,
+    pub positions: watch::Receiver<Positions>,
+    /// On a follower, when what it shows was the newest state for the last time; `None`: it has not
+    /// come so far.
+    pub current_at: watch::Receiver<Option<Instant>>,
 }
 
 /// The same at one moment.
@@ -46,7 +49,7 @@ pub struct View {
     pub primary: Primary,
     /// In the order of the databases; `None`: it shows nothing yet.
     pub txids: Vec<Option<Txid>>,
-    pub current_at: Option<i64>,
+    pub current_at: Option<Instant>,
 }
 
 impl View {
@@ -55,10 +58,10 @@ impl View {
     }
 
     /// How long ago what is shown here was the newest state, in milliseconds; `None`: it never was.
-    pub fn lag_ms(&self, now_ms: i64) -> Option<i64> {
+    pub fn lag_ms(&self, now: Instant) -> Option<i64> {
         match self.is_primary() {
             true => Some(0),
-            false => self.current_at.map(|at| now_ms.saturating_sub(at).max(0)),
+            false => self.current_at.map(|at| millis(now.saturating_duration_since(at))),
         }
     }
 }
@@ -68,7 +71,9 @@ impl Watched {
     pub fn look(&mut self) -> View {
         let primary = self.primary.borrow_and_update().clone();
         let positions = self.positions.borrow_and_update();
-        let txids = self.databases.iter().map(|database| positions.get(&database.path).copied()).collect();
+        let by_path: BTreeMap<&Path, Option<Txid>> = positions.iter().collect();
+        let txids = self.databases.iter().map(|database| by_path.get(&*database.path).copied().flatten()).collect();
+        drop(by_path);
         drop(positions);
         View { primary, txids, current_at: *self.current_at.borrow_and_update() }
     }
@@ -83,6 +88,10 @@ impl Watched {
     }
 }
 
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 pub mod testing {
     use super::*;
@@ -91,14 +100,15 @@ pub mod testing {
     /// The senders of one, and it; its databases lie in this directory.
     pub struct Told {
         pub primary: watch::Sender<Primary>,
-        pub positions: watch::Sender<BTreeMap<PathBuf, Txid>>,
-        pub current_at: watch::Sender<Option<i64>>,
+        pub positions: watch::Sender<Positions>,
+        pub current_at: watch::Sender<Option<Instant>>,
         pub watched: Watched,
     }
 
     pub fn told(dir: &Path, names: &[&str]) -> Told {
-        let (primary, positions, current_at) =
-            (watch::Sender::default(), watch::Sender::default(), watch::Sender::default());
+        let paths = names.iter().rev().map(|name| dir.join(name));
+        let (primary, current_at) = (watch::Sender::default(), watch::Sender::default());
+        let positions = watch::Sender::new(Positions::unknown(paths));
         let watched = Watched {
             databases: names.iter().map(|name| Shared::new(&dir.join(name), None)).collect(),
             primary: primary.subscribe(),
@@ -121,16 +131,17 @@ pub mod testing {
         let Told { primary, positions, current_at, mut watched } = told(Path::new("/data"), &["b.db", "a.db"]);
         let nothing = View { primary: Primary::Unknown, txids: vec![None, None], current_at: None };
         assert_eq!(watched.look(), nothing);
-        assert_eq!(nothing.lag_ms(5), None);
-        positions.send_modify(|positions| drop(positions.insert("/data/a.db".into(), txid(3))));
+        let now = Instant::now();
+        assert_eq!(nothing.lag_ms(now), None);
+        positions.send_if_modified(|positions| positions.set(Path::new("/data/a.db"), Some(txid(3))));
         watched.changed().await;
         primary.send_replace(at("web-2"));
         watched.changed().await;
-        current_at.send_replace(Some(1_000));
+        current_at.send_replace(Some(now));
         let view = watched.look();
-        assert_eq!(view, View { primary: at("web-2"), txids: vec![None, Some(txid(3))], current_at: Some(1_000) });
-        assert_eq!((view.lag_ms(1_500), view.lag_ms(900)), (Some(500), Some(0)), "another clock may be ahead");
-        assert_eq!(View { primary: Primary::Here, ..view }.lag_ms(9_000), Some(0));
+        assert_eq!(view, View { primary: at("web-2"), txids: vec![None, Some(txid(3))], current_at: Some(now) });
+        assert_eq!(view.lag_ms(now + Duration::from_millis(500)), Some(500));
+        assert_eq!(View { primary: Primary::Here, ..view }.lag_ms(now + Duration::from_secs(9)), Some(0));
         drop((primary, positions));
         let never = tokio::time::timeout(std::time::Duration::from_secs(60), watched.changed()).await;
         assert!(never.is_err(), "nothing tells any more");

@@ -7,14 +7,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Job;
 use crate::clock::MACHINE;
-use crate::config::{Addr, Litefs};
+use crate::config::{Addr, Database, Litefs};
 use crate::control::Roles;
 use crate::http::listen;
-use crate::litefs::{Api, Moves, Watched, keep, serve};
+use crate::litefs::{Api, Moves, Shared, Watched, keep, serve};
+use crate::primary::Primary;
+use crate::status::Positions;
 
 /// Pause before the address is tried again: the process that we replace may still have it.
 const LISTEN_AGAIN: Duration = Duration::from_millis(500);
@@ -26,14 +31,20 @@ pub struct LitefsFace {
     _serving: JoinSet<Infallible>,
 }
 
+/// What this node is told of itself.
+type Known = (watch::Receiver<Primary>, watch::Receiver<Positions>, watch::Receiver<Option<Instant>>);
+
 impl LitefsFace {
-    pub fn start(configured: &Litefs, node: (String, bool), watched: Watched, roles: Arc<dyn Roles>) -> LitefsFace {
-        let stop = CancellationToken::new();
-        let files = tokio::spawn(keep(watched.clone(), MACHINE, stop.clone()));
-        let api = Api::new(node, watched, Arc::new(Ordered(roles)), configured.secret.clone(), MACHINE);
-        let mut serving = JoinSet::new();
-        serving.spawn(answer(configured.listen.clone(), Arc::new(api)));
-        LitefsFace { files: Some(files), stop, _serving: serving }
+    pub fn start(job: &Job, node: (String, bool), known: Known, roles: Arc<dyn Roles>) -> LitefsFace {
+        let (stop, mut serving) = (CancellationToken::new(), JoinSet::new());
+        let files = job.options.litefs.as_ref().map(|configured| {
+            let watched = watched(&job.options.databases, configured, known);
+            let token = configured.secret.clone();
+            let api = Api::new(node, watched.clone(), Arc::new(Ordered(roles)), token, MACHINE);
+            serving.spawn(answer(configured.listen.clone(), Arc::new(api)));
+            tokio::spawn(keep(watched, MACHINE, stop.clone()))
+        });
+        LitefsFace { files, stop, _serving: serving }
     }
 
     /// The program ends: no application of this node may write any more.
@@ -46,6 +57,11 @@ impl LitefsFace {
             std::panic::resume_unwind(error.into_panic());
         }
     }
+}
+
+fn watched(databases: &[Database], configured: &Litefs, (primary, positions, current_at): Known) -> Watched {
+    let shared = |database: &Database| Shared::new(&database.path, configured.dir.as_deref());
+    Watched { databases: databases.iter().map(shared).collect(), primary, positions, current_at }
 }
 
 async fn answer(addr: Addr, api: Arc<Api>) -> Infallible {

@@ -16,6 +16,7 @@
 //! ends before the copy or a gap, is believed when a second listing shows it too.
 
 mod continuity;
+mod current;
 mod event;
 mod listed;
 mod pace;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use current::Current;
 pub use event::{Doubt, Effect, End, Event, Found, Grip, Installed, Notice, Position, Reason, Trouble};
 use pace::Pace;
 
@@ -86,6 +88,7 @@ pub struct Core {
     wanted: u64,
     asked_for: u64,
     caught_up: u64,
+    current: Current,
     is_stopping: bool,
     ended: Option<End>,
 }
@@ -124,6 +127,7 @@ impl Core {
             wanted: 0,
             asked_for: 0,
             caught_up: 0,
+            current: Current::default(),
             is_stopping: false,
             ended: None,
         }
@@ -305,15 +309,11 @@ impl Core {
         self.pace.news();
         self.said.installs += 1;
         self.said.pages += pages;
+        self.current.installed();
         self.follows(position, now, effects);
         if self.caught_up == self.wanted {
             self.later(self.pace.interval(), now);
         }
-    }
-
-    /// The request to catch up since which everything is installed.
-    pub fn caught_up(&self) -> u64 {
-        self.caught_up
     }
 
     /// Whether the write lock is held.

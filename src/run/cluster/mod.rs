@@ -32,6 +32,7 @@ use tokio::task::JoinSet;
 
 use super::connect::store_failure;
 use super::exit::{CONFIG, Failure};
+use super::litefs::LitefsFace;
 use super::monitor::Monitor;
 use super::permission::{Permission, permit_by};
 use super::prepare::{Line, connect_all};
@@ -137,18 +138,21 @@ async fn run(
     permissions.spawn(permit_by(permitted, driver.valid_until(), sender));
     let primary: watch::Receiver<Primary> = driver.primary();
     let (writes, may_write) = watch::channel(false);
+    let current = watch::Sender::default();
+    let known = (told.subscribe(), positions.subscribe(), current.subscribe());
     permissions.spawn(tell_primary(primary.clone(), may_write, told));
     let driver = tokio::spawn(driver.run());
     let registry = std::sync::Arc::new(Registry::new(job, fleet, Some(permit.clone())));
-    let people = People {
+    let people = std::sync::Arc::new(People {
         name: name.name.clone(),
         is_candidate: cluster.candidate,
         reports: report.clone(),
         primary: primary.clone(),
-    };
-    let _serving = register::serve(socket, &registry, Some(std::sync::Arc::new(people)));
+    });
+    let litefs = LitefsFace::start(job, (name.name.clone(), cluster.candidate), known, people.clone());
+    let _serving = register::serve(socket, &registry, Some(people));
     let (standing, stands) = watch::channel(Standing::NotReady);
-    let says = Says { standing, writes, shown: Shown::new(positions) };
+    let says = Says { standing, writes, shown: Shown::new(positions), current };
     let (stop, stopped) = mpsc::unbounded_channel();
     let node = Node::new(&process, &lines, (orders, report), (permission, permit), says);
     let life = life::Life { process: &process, name: &name.name, proxying, stands, primary };
@@ -159,6 +163,7 @@ async fn run(
         let _ = stop.send(asked);
         lived
     });
+    litefs.close().await;
     let ends = node_end.map_err(|outcome| super::term::never(&outcome, &address))?;
     let asked_at = lived.as_ref().ok().and_then(|lived| lived.asked_at);
     over(lived, as_seen(ends, true), asked_at)
