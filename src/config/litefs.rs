@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::monitoring::Addr;
-use super::options::Database;
 use super::paths::PathContext;
 use super::section::Section;
 use crate::litefs::Token;
@@ -23,8 +22,12 @@ pub struct Litefs {
 /// LiteFS's port.
 const PORT: u16 = 20202;
 
-/// What the file says; `None`: there is no such thing.
-pub fn of_root(root: &Section, databases: &[Database], context: PathContext<'_>) -> Result<Option<Litefs>, String> {
+/// What the file says of the databases at these paths; `None`: there is no such thing.
+pub fn of_root<'a>(
+    root: &Section,
+    mut databases: impl Iterator<Item = &'a Path>,
+    context: PathContext<'_>,
+) -> Result<Option<Litefs>, String> {
     let Some(section) = root.section("litefs") else { return Ok(None) };
     let dir = section.text("dir").map(|dir| context.absolute(Path::new(dir))).transpose();
     let dir = dir.map_err(|why| format!("litefs.dir: {why}"))?;
@@ -48,13 +51,10 @@ pub fn of_root(root: &Section, databases: &[Database], context: PathContext<'_>)
     }
     // Programs know a database by the name of its file.
     let mut names = BTreeSet::new();
-    for database in databases {
-        let name = database.path.file_name().unwrap_or_default();
-        if !names.insert(name) {
-            return Err(format!(
-                "litefs: two databases are named {name:?}, and LiteFS's clients know them by these names: rename one"
-            ));
-        }
+    if let Some(twice) = databases.find_map(|path| path.file_name().filter(|name| !names.insert(*name))) {
+        return Err(format!(
+            "litefs: two databases are named {twice:?}, and LiteFS's clients know them by these names: rename one"
+        ));
     }
     Ok(Some(Litefs { dir, listen, secret }))
 }

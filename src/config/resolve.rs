@@ -43,7 +43,7 @@ pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<Stri
     let (proxy, cluster) = (proxy::of_root(root)?, cluster::of_root(root)?);
     let nodes_reach_each_other = proxy.as_ref().is_some_and(|proxy| proxy.advertise.is_some());
     Ok(Options {
-        litefs: litefs::of_root(root, &databases, context)?,
+        litefs: litefs::of_root(root, databases.iter().map(|database| &*database.path), context)?,
         databases,
         directories,
         on_database_failure: monitoring::on_database_failure(root)?,

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -34,8 +35,9 @@ struct Directory {
     written: BTreeMap<PathBuf, String>,
 }
 
-/// Until it is told to stop.
-pub async fn keep(mut watched: Watched, clock: Clock, stop: CancellationToken) {
+/// Until it is told to stop. `settled`: whether the files say that this node is the primary, once
+/// they are complete.
+pub async fn keep(mut watched: Watched, clock: Clock, settled: watch::Sender<Option<bool>>, stop: CancellationToken) {
     let mut directory = Directory::new(&watched.databases);
     let mut has_complained = false;
     loop {
@@ -52,14 +54,17 @@ pub async fn keep(mut watched: Watched, clock: Clock, stop: CancellationToken) {
         .await;
         directory = back;
         match &done {
-            Ok(()) => has_complained = false,
+            Ok(_) => has_complained = false,
             Err(error) if std::mem::replace(&mut has_complained, true) => tracing::debug!("{error}"),
             Err(error) => tracing::error!("the files for LiteFS's clients are not up to date: {error}; trying again"),
+        }
+        if matches!(done, Ok(true)) {
+            settled.send_replace(Some(is_primary));
         }
         if is_over {
             return;
         }
-        let is_quiet = is_primary && matches!(done, Ok(()));
+        let is_quiet = is_primary && matches!(done, Ok(true));
         tokio::select! {
             () = stop.cancelled() => {}
             () = watched.changed() => {}
@@ -79,8 +84,9 @@ impl Directory {
         }
     }
 
-    /// The first thing that failed, if something did.
-    fn bring(&mut self, view: &View, (now, now_ms): (Instant, i64)) -> Result<(), FsError> {
+    /// Whether everything is written; a directory that others will make may be missing. `Err`: the
+    /// first thing that failed.
+    fn bring(&mut self, view: &View, (now, now_ms): (Instant, i64)) -> Result<bool, FsError> {
         let is_primary = view.is_primary();
         match &view.primary {
             Primary::At(peer) => self.primary = peer.name.clone(),
@@ -88,17 +94,19 @@ impl Directory {
             Primary::Here => self.primary = files::UNKNOWN.into(),
             Primary::Unknown => {}
         }
-        let dirs: BTreeSet<PathBuf> = self.databases.iter().map(|database| database.dir.clone()).collect();
+        let is_there = |shared: &&Shared| !shared.is_beside || shared.dir.is_dir();
+        let there: Vec<Shared> = self.databases.iter().filter(is_there).cloned().collect();
+        let dirs: BTreeSet<PathBuf> = there.iter().map(|shared| shared.dir.clone()).collect();
         let mut outcome = Ok(());
         if !is_primary {
             let text = files::primary(&self.primary);
             dirs.iter().for_each(|dir| keep_first(&mut outcome, self.write(dir, ".primary", &text, None)));
         }
-        for at in 0..self.databases.len() {
-            let Shared { dir, name, .. } = self.databases[at].clone();
+        for shared in &there {
+            let Some(at) = self.databases.iter().position(|other| other == shared) else { continue };
             let text = files::position(view.txids.get(at).copied().flatten());
-            keep_first(&mut outcome, self.write(&dir, &format!("{name}-pos"), &text, None));
-            keep_first(&mut outcome, self.halts[at].hold(!is_primary).map(|_| ()));
+            keep_first(&mut outcome, self.write(&shared.dir, &format!("{}-pos", shared.name), &text, None));
+            keep_first(&mut outcome, self.halts[at].hold(!is_primary).map(drop));
         }
         let lag = view.lag_ms(now);
         // Its time is that of what is known of the primary.
@@ -109,7 +117,7 @@ impl Directory {
                 keep_first(&mut outcome, self.remove(dir, ".primary"));
             }
         }
-        outcome
+        outcome.map(|()| there.len() == self.databases.len())
     }
 
     fn write(&mut self, dir: &Path, name: &str, text: &str, time_ms: Option<i64>) -> Result<(), FsError> {
@@ -223,17 +231,27 @@ mod tests {
         assert_eq!(world.says(".primary"), None);
     }
 
+    #[test]
+    fn the_directory_of_a_database_is_not_made_here() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let beside = dir.path().join("data");
+        let mut directory = Directory::new(&[Shared::new(&beside.join("a.db"), None)]);
+        let view = View { primary: at("web-2"), txids: vec![None], current_at: None };
+        let now = (Instant::now(), 0);
+        assert!(!directory.bring(&view, now).expect("nothing failed") && !beside.exists());
+        std::fs::create_dir(&beside).expect("create");
+        assert!(directory.bring(&view, now).expect("written") && beside.join(".primary").exists());
+    }
+
     #[tokio::test]
     async fn when_the_program_ends_no_client_may_write() {
         let dir = tempfile::tempdir().expect("tempdir");
         let told = super::super::view::testing::told(dir.path(), &["a.db"]);
         told.primary.send_replace(Primary::Here);
-        let stop = CancellationToken::new();
-        let keeping = tokio::spawn(keep(told.watched, crate::clock::MACHINE, stop.clone()));
+        let (stop, (settled, mut says)) = (CancellationToken::new(), watch::channel(None));
+        let keeping = tokio::spawn(keep(told.watched, crate::clock::MACHINE, settled, stop.clone()));
         let primary = dir.path().join(".primary");
-        while !dir.path().join(".lag").exists() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        says.wait_for(|says| *says == Some(true)).await.expect("it is told");
         assert!(!primary.exists());
         told.positions.send_if_modified(|positions| positions.set(&dir.path().join("a.db"), Some(txid(5))));
         while !std::fs::read_to_string(dir.path().join("a.db-pos")).expect("it is there").contains("5/") {
@@ -241,6 +259,7 @@ mod tests {
         }
         stop.cancel();
         keeping.await.expect("ended");
+        assert_eq!(*says.borrow(), Some(false));
         assert_eq!(std::fs::read_to_string(primary).expect("it is there"), "unknown\n");
     }
 }

@@ -214,3 +214,17 @@ async fn a_database_goes_out_whole_while_it_is_written_to_and_comes_in_again() {
     let names = std::fs::read_dir(world.dir.path()).expect("list").map(|entry| entry.expect("read").file_name());
     assert_eq!(names.filter(|name| name.to_string_lossy().ends_with(".tmp")).count(), 0);
 }
+
+/// As the `litefs` command asks.
+#[tokio::test]
+async fn http_2_without_tls_is_understood() {
+    let world = world(true).await;
+    let stream = TcpStream::connect(world.address).await.expect("connect");
+    let (io, executor) = (hyper_util::rt::TokioIo::new(stream), hyper_util::rt::TokioExecutor::new());
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let request = hyper::Request::get("http://x/info").body(http_body_util::Empty::<bytes::Bytes>::new());
+    let answer = sender.send_request(request.expect("valid")).await.expect("an answer");
+    let body = http_body_util::BodyExt::collect(answer.into_body()).await.expect("all of it").to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("\"isPrimary\": false"), "{body:?}");
+}

@@ -21,6 +21,8 @@ pub struct Shared {
     pub path: PathBuf,
     /// Where its files appear.
     pub dir: PathBuf,
+    /// It is beside the database: whoever makes that makes the directory, for its owner.
+    pub is_beside: bool,
 }
 
 impl Shared {
@@ -28,7 +30,7 @@ impl Shared {
     pub fn new(path: &Path, dir: Option<&Path>) -> Shared {
         let beside = path.parent().unwrap_or(Path::new("/"));
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Shared { name, path: path.to_owned(), dir: dir.unwrap_or(beside).to_owned() }
+        Shared { name, path: path.to_owned(), dir: dir.unwrap_or(beside).to_owned(), is_beside: dir.is_none() }
     }
 }
 

@@ -77,6 +77,17 @@ pub enum Standing {
     Ends(String),
 }
 
+impl Standing {
+    /// Whether the application may write, if it may run.
+    fn role(&self) -> Option<bool> {
+        match self {
+            Standing::NotReady | Standing::Ends(_) => None,
+            Standing::Follower => Some(false),
+            Standing::Primary => Some(true),
+        }
+    }
+}
+
 /// What the whole process has, whichever role it plays.
 pub struct Process<'a> {
     pub job: &'a Job,
@@ -149,9 +160,10 @@ async fn run(
         reports: report.clone(),
         primary: primary.clone(),
     });
-    let litefs = LitefsFace::start(job, (name.name.clone(), cluster.candidate), known, people.clone());
-    let _serving = register::serve(socket, &registry, Some(people));
     let (standing, stands) = watch::channel(Standing::NotReady);
+    let node = (name.name.clone(), cluster.candidate);
+    let (litefs, stands) = LitefsFace::start(job, node, known, people.clone(), stands, Standing::role);
+    let _serving = register::serve(socket, &registry, Some(people));
     let says = Says { standing, writes, shown: Shown::new(positions), current };
     let (stop, stopped) = mpsc::unbounded_channel();
     let node = Node::new(&process, &lines, (orders, report), (permission, permit), says);
