@@ -8,19 +8,26 @@ use crate::clock::Now;
 #[derive(Clone, Debug, Default)]
 pub struct Current {
     at: Option<Instant>,
-    /// The same, when the install that is under way has succeeded.
+    /// The listing that is under way, or was the last.
+    asked_at: Option<Instant>,
+    /// The same of the one whose files are being installed.
     after_install: Option<Instant>,
 }
 
 impl Current {
-    /// A listing shows nothing else.
-    pub fn is_at_end(&mut self, now: Now) {
-        self.at = Some(now.instant);
+    /// For a listing: it shows at least what there is now.
+    pub fn asks(&mut self, now: Now) {
+        self.asked_at = Some(now.instant);
     }
 
-    /// Files of a listing are installed; `is_all`: there are no others.
-    pub fn installs(&mut self, is_all: bool, now: Now) {
-        self.after_install = is_all.then_some(now.instant);
+    /// It shows nothing else.
+    pub fn is_at_end(&mut self) {
+        self.at = self.asked_at;
+    }
+
+    /// Files of it are installed; `is_all`: there are no others.
+    pub fn installs(&mut self, is_all: bool) {
+        self.after_install = self.asked_at.filter(|_| is_all);
     }
 
     pub fn installed(&mut self) {
@@ -51,14 +58,17 @@ mod tests {
         let start = MACHINE.now();
         let at = |seconds| Now { instant: start.instant + Duration::from_secs(seconds), ..start };
         let mut current = Current::default();
-        current.installs(true, at(1));
+        current.asks(at(1));
+        current.installs(true);
         assert_eq!(current.at, None, "it is under way");
         current.installed();
         assert_eq!(current.at, Some(at(1).instant));
-        current.installs(false, at(2));
+        current.asks(at(2));
+        current.installs(false);
         current.installed();
         assert_eq!(current.at, Some(at(1).instant), "there is more");
-        current.is_at_end(at(3));
+        current.asks(at(3));
+        current.is_at_end();
         assert_eq!(current.at, Some(at(3).instant));
     }
 }

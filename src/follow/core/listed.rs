@@ -72,7 +72,7 @@ impl Core {
                 let has_all = listing.newest_txid() <= Some(at.txid);
                 if has_all {
                     self.caught_up = self.asked_for;
-                    self.current.is_at_end(now);
+                    self.current.is_at_end();
                 }
                 self.follows(at, now, effects);
                 let pause = self.pace.quiet();
@@ -90,7 +90,7 @@ impl Core {
             Route::Files(mut files) => {
                 files.truncate(FILES_MAX);
                 let is_all = files.last().map(|o| o.max_txid) >= listing.newest_txid();
-                self.current.installs(is_all, now);
+                self.current.installs(is_all);
                 if files[0].min_txid == Txid::FIRST {
                     let to = files[files.len() - 1].max_txid;
                     effects.push(Effect::Say(Notice::Overtaken { from: at.txid, to }));

@@ -209,6 +209,7 @@ impl Core {
                 let is_in_doubt = matches!(self.known, Known::Doubt(_));
                 self.asked_whole = is_in_doubt || self.wants_whole || self.pace.wants_whole();
                 self.asked_for = self.wanted;
+                self.current.asks(now);
                 Effect::List { whole: self.asked_whole }
             }
         })
