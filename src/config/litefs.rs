@@ -13,8 +13,8 @@ use crate::litefs::Token;
 pub struct Litefs {
     /// Where LiteFS's files appear; `None`: beside each database.
     pub dir: Option<PathBuf>,
-    /// Where LiteFS's API is served.
-    pub listen: Addr,
+    /// Where LiteFS's API is served; `None`: nowhere.
+    pub listen: Option<Addr>,
     /// What other machines have to know to be answered.
     pub secret: Option<Token>,
 }
@@ -32,8 +32,9 @@ pub fn of_root<'a>(
     let dir = section.text("dir").map(|dir| context.absolute(Path::new(dir))).transpose();
     let dir = dir.map_err(|why| format!("litefs.dir: {why}"))?;
     let listen = match section.text("listen") {
-        Some(text) => Addr::parse(text).map_err(|why| format!("litefs.listen: {why}"))?,
-        None => Addr { host: Some("127.0.0.1".into()), port: PORT },
+        Some("off") => None,
+        Some(text) => Some(Addr::parse(text).map_err(|why| format!("litefs.listen: {why}"))?),
+        None => Some(Addr { host: Some("127.0.0.1".into()), port: PORT }),
     };
     let secret = section.text("secret").map(Token::parse).transpose().map_err(|why| format!("litefs.secret: {why}"))?;
     if section.bool("off").unwrap_or(false) {
@@ -42,7 +43,7 @@ pub fn of_root<'a>(
     if root.section("cluster").is_none() {
         return Err("litefs: there is no `cluster`, and without one no node is the primary of another".into());
     }
-    if secret.is_none() && !is_loopback(&listen) {
+    if secret.is_none() && !listen.as_ref().is_none_or(is_loopback) {
         return Err(
             "litefs.listen: other machines can reach it, and it hands out whole databases: set `litefs.secret`, for example by \
              `openssl rand -hex 32`, or listen at 127.0.0.1"
@@ -81,17 +82,19 @@ mod tests {
         for text in ["", "litefs:", "litefs: off", "litefs: {off: yes, dir: x}\n"] {
             assert_eq!(read(text), Ok(None), "{text}");
         }
-        let usual = Litefs { dir: None, listen: Addr { host: Some("127.0.0.1".into()), port: 20202 }, secret: None };
+        let near = Addr { host: Some("127.0.0.1".into()), port: 20202 };
+        let usual = Litefs { dir: None, listen: Some(near), secret: None };
         for text in ["cluster: {}\nlitefs: on", "cluster: {}\nlitefs: {}\n"] {
             assert_eq!(read(text), Ok(Some(usual.clone())), "{text}");
         }
         let text = "cluster: {}\nlitefs: {dir: state, listen: ':20202', secret: 0123456789abcdef}\n";
         let all = Litefs {
             dir: Some("/srv/state".into()),
-            listen: Addr { host: None, port: 20202 },
+            listen: Some(Addr { host: None, port: 20202 }),
             secret: Some(Token::parse("0123456789abcdef").expect("valid")),
         };
         assert_eq!(read(text), Ok(Some(all)));
+        assert_eq!(read("cluster: {}\nlitefs: {listen: off}"), Ok(Some(Litefs { listen: None, ..usual })));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct Api {
     token: Option<Token>,
     clock: Clock,
     subscribers: Arc<AtomicUsize>,
-    whole: Semaphore,
+    whole: Arc<Semaphore>,
 }
 
 /// `/info`
@@ -78,7 +78,7 @@ impl Api {
         token: Option<Token>,
         clock: Clock,
     ) -> Api {
-        let (subscribers, whole) = (Arc::default(), Semaphore::new(WHOLE_MAX));
+        let (subscribers, whole) = (Arc::default(), Arc::new(Semaphore::new(WHOLE_MAX)));
         Api { name, is_candidate, watched, moves, token, clock, subscribers, whole }
     }
 
@@ -118,8 +118,8 @@ impl Api {
             "/handoff" => self.hand_off(request.uri().query()).await,
             "/export" => {
                 let database = self.database(request.uri().query())?;
-                let _turn = self.whole.acquire().await;
-                export(database.path).await
+                // Never closed.
+                export(database.path, self.whole.clone().acquire_owned().await.ok()).await
             }
             _ => {
                 let database = self.database(request.uri().query())?;

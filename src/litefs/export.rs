@@ -11,7 +11,7 @@ use futures_util::stream;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::body::{Answer, Refusal, stream as streamed};
 use super::events::Size;
@@ -31,18 +31,22 @@ const STALL: Duration = Duration::from_secs(30);
 
 type Part = io::Result<Bytes>;
 
-pub async fn export(path: PathBuf) -> Result<Answer, Refusal> {
+/// `turn` lasts until the last page is sent.
+pub async fn export(path: PathBuf, turn: Option<OwnedSemaphorePermit>) -> Result<Answer, Refusal> {
     let (told, head) = oneshot::channel();
     let (parts, read) = mpsc::channel(PARTS);
     let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || match open(&path, BUSY_TIMEOUT) {
-        Ok((connection, mark)) => {
-            // Who does not wait any more has gone away.
-            if told.send(Ok(mark.page_size.database_len(mark.pages))).is_ok() {
-                send_all(&connection, &mark, &parts, &runtime);
+    tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        match open(&path, BUSY_TIMEOUT) {
+            Ok((connection, mark)) => {
+                // Who does not wait any more has gone away.
+                if told.send(Ok(mark.page_size.database_len(mark.pages))).is_ok() {
+                    send_all(&connection, &mark, &parts, &runtime);
+                }
             }
+            Err(refusal) => drop(told.send(Err(refusal))),
         }
-        Err(refusal) => drop(told.send(Err(refusal))),
     });
     let gone = || Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the program is about to end");
     let length = head.await.map_err(|_| gone())??;

@@ -51,9 +51,11 @@ impl LitefsFace {
         let (stop, mut serving, mut passing) = (CancellationToken::new(), JoinSet::new(), JoinSet::new());
         let files = job.options.litefs.as_ref().map(|configured| {
             let watched = watched(&job.options.databases, configured, known);
-            let token = configured.secret.clone();
-            let api = Api::new(node, watched.clone(), Arc::new(Ordered(roles)), token, MACHINE);
-            serving.spawn(answer(configured.listen.clone(), Arc::new(api)));
+            if let Some(addr) = configured.listen.clone() {
+                let token = configured.secret.clone();
+                let api = Api::new(node, watched.clone(), Arc::new(Ordered(roles)), token, MACHINE);
+                serving.spawn(answer(addr, Arc::new(api)));
+            }
             let (settled, says) = watch::channel(None);
             let (passed, to_application) = watch::channel(stands.borrow().clone());
             passing.spawn(pass_on(std::mem::replace(&mut stands, to_application), role, says, passed));

@@ -49,6 +49,7 @@ pub fn replace_content(path: &Path, from: &Path, busy_timeout: Duration) -> Resu
             )));
         }
     }
+    connection.share_new_files();
     let mut target = connection.into_inner().map_err(failed)?;
     let step = Backup::new(&source, &mut target).and_then(|backup| backup.step(-1)).map_err(failed)?;
     match step {

@@ -70,7 +70,7 @@ fn a_whole_file_becomes_one_of_ours() {
     assert_eq!(options.exec.as_deref(), Some("npm start"));
     let cluster = options.cluster.expect("it is a cluster");
     assert_eq!((cluster.node.as_deref(), cluster.ttl.as_secs(), cluster.candidate), (Some("web-1"), 10, true));
-    assert_eq!(options.litefs.expect("its clients are served").listen.port, 20202);
+    assert_eq!(options.litefs.and_then(|litefs| litefs.listen).expect("it is served").port, 20202);
     let proxy = options.proxy.expect("it has a proxy");
     assert_eq!(proxy.advertise.as_deref(), Some("http://web-1.vm.app.internal:8080"));
     assert_eq!((proxy.listen.port, proxy.settings.hold.wait.as_secs()), (8080, 5));
