@@ -12,6 +12,8 @@ pub struct Current {
     asked_at: Option<Instant>,
     /// The same of the one whose files are being installed.
     after_install: Option<Instant>,
+    /// It goes on from a state that is known; else the copy may go back.
+    goes_on: bool,
 }
 
 impl Current {
@@ -26,12 +28,13 @@ impl Current {
     }
 
     /// Files of it are installed; `is_all`: there are no others.
-    pub fn installs(&mut self, is_all: bool) {
+    pub fn installs(&mut self, is_all: bool, goes_on: bool) {
+        self.goes_on = goes_on;
         self.after_install = self.asked_at.filter(|_| is_all);
     }
 
     pub fn installed(&mut self) {
-        self.at = self.after_install.take().or(self.at);
+        self.at = self.after_install.take().or(self.at.filter(|_| self.goes_on));
     }
 }
 
@@ -42,7 +45,7 @@ impl Core {
     }
 
     pub fn current_at(&self) -> Option<Instant> {
-        self.current.at
+        self.position().and(self.current.at)
     }
 }
 
@@ -59,16 +62,19 @@ mod tests {
         let at = |seconds| Now { instant: start.instant + Duration::from_secs(seconds), ..start };
         let mut current = Current::default();
         current.asks(at(1));
-        current.installs(true);
+        current.installs(true, true);
         assert_eq!(current.at, None, "it is under way");
         current.installed();
         assert_eq!(current.at, Some(at(1).instant));
         current.asks(at(2));
-        current.installs(false);
+        current.installs(false, true);
         current.installed();
         assert_eq!(current.at, Some(at(1).instant), "there is more");
         current.asks(at(3));
         current.is_at_end();
         assert_eq!(current.at, Some(at(3).instant));
+        current.installs(false, false);
+        current.installed();
+        assert_eq!(current.at, None, "it has gone back");
     }
 }

@@ -238,7 +238,7 @@ impl Core {
             Ok(found) => found,
             Err(trouble) => return self.troubled(trouble, now, effects),
         };
-        (self.wants_whole, self.end) = (true, None);
+        (self.wants_whole, self.end, self.current) = (true, None, Current::default());
         self.is_locked = matches!(found, Found::At(_) | Found::Doubt(_));
         self.known = match found {
             Found::Missing => Known::Missing,
