@@ -62,6 +62,12 @@ pub fn create_new(path: &Path, mode: u32) -> Result<File> {
         .on("create", path)
 }
 
+/// Opens a file of ours that is there, following no symlink at the last component.
+pub fn open_to_write(path: &Path) -> Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).on("open", path)
+}
+
 pub fn create_dir_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).on("create directory", path)
 }

@@ -19,7 +19,7 @@
 //!             │
 //!     ┌───────┴────────┐
 //!  http/  verify/  control/  doctor/   page, metrics, health · the proof that a replica restores · the socket · what is wrong here
-//!  copy/  follow/  proxy/              a replica copied to another place · a live copy for readers on this machine · in front of the application
+//!  copy/  follow/  proxy/  litefs/     a replica copied to another place · a live copy for readers on this machine · in front of the application · for the clients of LiteFS
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
@@ -29,7 +29,7 @@
 //!     │      │        │
 //!  sqlite/  ltx/    store/  supervise/ formats and ports: SQLite's files · LTX codec · bytes by key · child processes
 //!     └──────┴───┬────┘
-//!     page · fsx · clock · figures · primary     words
+//!     page · fsx · clock · figures · exposition · primary     words
 //! ```
 //!
 //! # What must always hold
@@ -41,7 +41,7 @@
 //! | I3 | `remote ≤ captured ≤ wal`: a watermark moves only after the bytes are durable where it says they are | `replicate::core`, `status` | `core::sim` |
 //! | I4 | One history per replica path: a second writer can lose the race, and never mixes in | `store` (`store::Put::create`), `replicate` | `store::conformance`, `doubt`, `hostile` |
 //! | I5 | The application never starts on a partial, foreign or empty database while there is a backup; "no backup" is never confused with "cannot tell" | `run`, `restore` | `boot`, `local` |
-//! | I6 | Nothing but SQLite's own checkpoint writes to the user's database; the write lock is held for milliseconds | `sqlite`, `db` | `shipping`, `scripts/bench writer` |
+//! | I6 | Nothing but SQLite's own checkpoint writes to the user's database, and an import that a person orders; the write lock is held for milliseconds | `sqlite`, `db` | `shipping`, `scripts/bench writer` |
 //! | I7 | Memory, local disk, requests and descriptors are bounded; an idle database costs no request | `ltx`, `restore`, `db`, `replicate` | `scripts/requests`, `replicate::tests` |
 //! | I8 | Nothing fails silently: since when something waits for its upload is known, logged and shown | `status`, `run` | `stderr`, `shipping` |
 //!
@@ -115,6 +115,7 @@
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests wait for what is real"))]
 
 mod clock;
+mod exposition;
 mod figures;
 mod fsx;
 mod page;
@@ -145,6 +146,7 @@ mod copy;
 mod doctor;
 mod follow;
 mod http;
+mod litefs;
 mod proxy;
 mod verify;
 

@@ -49,7 +49,7 @@ mod tests;
 pub use cluster::{Demote, Promote};
 pub use control::{Asking, Checkpoint, Info, List, Operand, Register, Snapshot, Start, Status, Stop, Sync, Unregister};
 pub use copy::Copy;
-pub use doctor::{Doctor, Explain};
+pub use doctor::{Doctor, Explain, Translate};
 pub use follow::Follow;
 pub use health::Health;
 pub use life::{LifeFlags, Replicate, Run};
@@ -97,6 +97,7 @@ pub enum Command {
     Doctor(Doctor),
     Explain(Explain),
     Reset(Reset),
+    Translate(Translate),
     Health(Health),
     Status(Status),
     List(List),
@@ -374,6 +375,7 @@ fn check(command: &Command) -> Result<(), String> {
         Command::Checkpoint(command) => command.operand.check("checkpoint"),
         Command::Run(_)
         | Command::Databases(_)
+        | Command::Translate(_)
         | Command::Health(_)
         | Command::List(_)
         | Command::Info(_)

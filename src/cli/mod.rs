@@ -9,7 +9,7 @@
 //!   progress.rs   the progress bar
 //!   ltx.rs        ltx · points.rs  points · source.rs  the replica that they look at
 //!   mark.rs       mark · copy.rs  copy · follow.rs  follow, restore -f · secret_file.rs  variables by NAME_FILE
-//!   doctor.rs  doctor · explain.rs  explain
+//!   doctor.rs  doctor · explain.rs  explain · translate.rs  translate
 //!   databases.rs  databases · verify.rs  verify · reset.rs  reset · health.rs  health
 //!   control.rs    list, info, sync, start, stop, register, unregister, snapshot,
 //!                 checkpoint
@@ -51,6 +51,7 @@ mod stderr;
 mod table;
 mod target;
 mod terminal;
+mod translate;
 mod verify;
 
 use std::io::Write;
@@ -107,6 +108,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Doctor(command) => with_runtime(doctor::doctor(command)),
         Command::Explain(command) => with_runtime(explain::explain(command)),
         Command::Reset(command) => reset::reset(&command),
+        Command::Translate(command) => translate::translate(&command.file),
         Command::Health(command) => with_runtime(health::health(command)),
         Command::Info(command) => with_runtime(control::info(command)),
         Command::Promote(command) => with_runtime(control::promote(command)),

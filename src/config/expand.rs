@@ -3,7 +3,8 @@
 //!
 //! `$NAME` and `${NAME}`; a name without a value becomes nothing, and is reported, because it
 //! usually makes an empty URL or key (`unset.rs` judges each place). Beyond Litestream:
-//! `${NAME:-default}`. Pure: the environment is a function.
+//! `${NAME:-default}`, and LiteFS's `${NAME == "text"}`, which becomes true or false. Pure: the
+//! environment is a function.
 
 /// Stands for a name without a value in a text that is only read to find out where that name
 /// stands. Private use characters: YAML reads them as letters, and no real configuration contains
@@ -82,8 +83,11 @@ fn replace(text: &str, env: &dyn Fn(&str) -> Option<String>, marked: Option<&str
     expanded
 }
 
-/// The value of `NAME` or `NAME:-default`.
+/// The value of `NAME` or `NAME:-default`, or what a comparison is.
 fn value(expression: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Missing> {
+    if let Some(is_so) = comparison(expression, env) {
+        return Ok(is_so.to_string());
+    }
     let (name, default) = match expression.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (expression, None),
@@ -93,6 +97,23 @@ fn value(expression: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Strin
         (_, Some(default)) => Ok(default.to_owned()),
         (value, None) => Err(Missing { name: name.to_owned(), is_set: value.is_some() }),
     }
+}
+
+/// LiteFS's `NAME == OTHER`, `NAME != "text"`. A name without a value is an empty text there.
+fn comparison(expression: &str, env: &dyn Fn(&str) -> Option<String>) -> Option<bool> {
+    let (left, equal, right) = match (expression.split_once("=="), expression.split_once("!=")) {
+        (Some((left, right)), _) => (left.trim(), true, right.trim()),
+        (_, Some((left, right))) => (left.trim(), false, right.trim()),
+        _ => return None,
+    };
+    let is_name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let text_in = |quote: char| right.strip_prefix(quote)?.strip_suffix(quote);
+    let other = match text_in('"').or_else(|| text_in('\'')) {
+        Some(text) => text.to_owned(),
+        None if is_name(right) => env(right).unwrap_or_default(),
+        None => return None,
+    };
+    is_name(left).then(|| (env(left).unwrap_or_default() == other) == equal)
 }
 
 fn token(after: &str) -> Token<'_> {
@@ -135,6 +156,28 @@ mod tests {
 
     fn text(input: &str) -> String {
         expand(input, &env).text
+    }
+
+    #[test]
+    fn litefs_comparisons_are_true_or_false() {
+        let env = |name: &str| match name {
+            "REGION" | "PRIMARY" => Some("ams".to_owned()),
+            "OTHER" => Some("ord".to_owned()),
+            _ => None,
+        };
+        for (text, expected) in [
+            ("${REGION == PRIMARY}", "true"),
+            ("${REGION==OTHER}", "false"),
+            ("${REGION != \"ord\"}", "true"),
+            ("${ REGION == 'ams' }", "true"),
+            ("${MISSING == ''}", "true"),
+            ("${MISSING != OTHER}", "true"),
+        ] {
+            let expanded = expand(text, &env);
+            assert_eq!((expanded.text.as_str(), expanded.missing.len()), (expected, 0), "{text}");
+        }
+        assert_eq!(expand("${REGION == a b}", &env).missing.len(), 1, "that is none");
+        assert_eq!(expand("${REGION:-a==b}", &env).text, "ams");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub enum Level {
     Proxy,
     Hold,
     Cluster,
+    Litefs,
     Age,
 }
 
@@ -114,6 +115,7 @@ static ROOT: &[Key] = &[
     key("handover", Switched(Level::Handover), Supported),
     key("proxy", Section(Level::Proxy), Supported),
     key("cluster", Section(Level::Cluster), Supported),
+    key("litefs", Switched(Level::Litefs), Supported),
 ];
 
 static DB: &[Key] = &[
@@ -279,10 +281,16 @@ static CLUSTER: &[Key] = &[
     key("secret", Text, NotYet(PEERS)),
     key("claims", Place, NotYet(CLAIMS)),
 ];
+static LITEFS: &[Key] = &[
+    key("dir", Place, Supported),
+    key("listen", Text, Supported),
+    key("secret", Place, Supported),
+    key("off", Bool, Supported),
+];
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
 
 /// In the order in which a misplaced key is looked for.
-pub(super) const LEVELS: [Level; 15] = [
+pub(super) const LEVELS: [Level; 16] = [
     Level::Replica,
     Level::Db,
     Level::Root,
@@ -297,6 +305,7 @@ pub(super) const LEVELS: [Level; 15] = [
     Level::Proxy,
     Level::Hold,
     Level::Cluster,
+    Level::Litefs,
     Level::Age,
 ];
 
@@ -317,6 +326,7 @@ impl Level {
             Level::Proxy => (PROXY, &[]),
             Level::Hold => (HOLD, &[]),
             Level::Cluster => (CLUSTER, &[]),
+            Level::Litefs => (LITEFS, &[]),
             Level::Age => (AGE_KEYS, &[]),
         };
         own.iter().chain(shared)
@@ -343,6 +353,7 @@ impl Level {
             Level::Proxy => "proxy",
             Level::Hold => "proxy.hold",
             Level::Cluster => "cluster",
+            Level::Litefs => "litefs",
             Level::Age => "age",
         }
     }

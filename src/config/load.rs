@@ -144,6 +144,7 @@ fn from_flags(sources: &Sources<'_>, db: &Path, urls: &[String]) -> anyhow::Resu
         shutdown: Shutdown::default(),
         handover: None,
         cluster: None,
+        litefs: None,
         require_backup: false,
         strip_env: Vec::new(),
         lifecycle: Lifecycle::default(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::cluster::Cluster;
 use super::handover::Handover;
+use super::litefs::Litefs;
 use super::monitoring::{Monitoring, OnDatabaseFailure};
 use super::proxy::Proxy;
 use super::registrations::RegistrationsFile;
@@ -36,6 +37,8 @@ pub struct Options {
     pub handover: Option<Handover>,
     /// Several nodes, one of which writes.
     pub cluster: Option<Cluster>,
+    /// For the clients of LiteFS.
+    pub litefs: Option<Litefs>,
     /// A missing backup is an error instead of a fresh start.
     pub require_backup: bool,
     /// Environment variables that application and migration must not see.

@@ -12,7 +12,7 @@ use super::paths::{PathContext, default_meta_path};
 use super::registrations::RegistrationsFile;
 use super::replicas::Surroundings;
 use super::section::Section;
-use super::{cluster, collisions, directory, handover, lifecycle, monitoring, owner, proxy, replicas, scalar};
+use super::{cluster, collisions, directory, handover, lifecycle, litefs, monitoring, owner, proxy, replicas, scalar};
 
 /// Everything the file says, or the first thing that is wrong with it.
 pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<String>) -> Result<Options, String> {
@@ -33,7 +33,7 @@ pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<Stri
     }
     collisions::refuse(&databases)?;
     collisions::refuse_directories(&databases, &directories)?;
-    let databases = databases.into_iter().map(|(_, database)| database).collect();
+    let databases: Vec<Database> = databases.into_iter().map(|(_, database)| database).collect();
     let directories = directories.into_iter().map(|(_, directory)| directory).collect();
     let logging = root.section("logging");
     let logging = |name: &str| logging.and_then(|section| section.text(name));
@@ -43,6 +43,7 @@ pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<Stri
     let (proxy, cluster) = (proxy::of_root(root)?, cluster::of_root(root)?);
     let nodes_reach_each_other = proxy.as_ref().is_some_and(|proxy| proxy.advertise.is_some());
     Ok(Options {
+        litefs: litefs::of_root(root, databases.iter().map(|database| &*database.path), context)?,
         databases,
         directories,
         on_database_failure: monitoring::on_database_failure(root)?,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::core::{Core, Effect, End, Event, Found, Grip, Installed, Position, Trouble};
@@ -60,6 +61,8 @@ pub struct CopyProgress {
     pub is_locked: bool,
     /// The request to catch up since which everything is installed.
     pub caught_up: u64,
+    /// When what it shows was the newest state for the last time.
+    pub current_at: Option<Instant>,
 }
 
 pub struct Follower {
@@ -167,6 +170,7 @@ impl Follower {
             position: self.core.position(),
             is_locked: self.core.is_locked(),
             caught_up: self.core.caught_up(),
+            current_at: self.core.current_at(),
         };
         if std::mem::replace(&mut self.progress, progress) != progress {
             // Who does not listen any more is about to stop it.

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::exposition::{Exposition, Family, Kind};
 use super::facts::{DatabaseFacts, Facts, Phase, ProofFacts, ReplicaFacts, State};
 use super::health::readiness;
+use crate::exposition::{Exposition, Family, Kind};
 use crate::status::Tallied;
 use crate::store::{DURATION_BUCKETS, price};
 use Kind::{Counter, Gauge, Histogram};

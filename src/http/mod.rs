@@ -3,7 +3,7 @@
 //! changes nothing.
 //!
 //! ```text
-//!   gather.rs      asks the fleet ─▶ facts.rs  plain data ─┬▶ metrics.rs, exposition.rs  pure
+//!   gather.rs      asks the fleet ─▶ facts.rs  plain data ─┬▶ metrics.rs  pure
 //!   process.rs     … and the kernel                        └▶ health.rs  pure: /readyz
 //!                                                          └▶ page/  the status page
 //!   server.rs      the listener: who may ask, for how long
@@ -12,7 +12,6 @@
 //! ```
 
 mod ask;
-mod exposition;
 mod facts;
 mod gather;
 mod health;

@@ -25,7 +25,8 @@ use tokio::sync::Semaphore;
 
 use super::facts::{DatabaseFacts, Facts};
 use super::page::{Asked, CONTENT_SECURITY_POLICY, Document, Recorded, document, render, select};
-use super::{exposition, health, metrics};
+use super::{health, metrics};
+use crate::exposition;
 use crate::primary::Primary;
 
 /// Connections at a time; more of them wait.

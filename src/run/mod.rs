@@ -34,6 +34,7 @@
 //!   untouched.rs  did the application write to its databases?
 //!   verify.rs   in the background: prove the replicas
 //!   monitor.rs  in the background: metrics and health, the heartbeat, the service manager
+//!   litefs.rs   for a node: LiteFS's files and API
 //!   proxying.rs  the proxy in front of the application: told the phases, drained before a stop
 //!   exit.rs     pure: the exit code
 //! ```
@@ -49,6 +50,7 @@ mod directories;
 mod forward;
 mod last_sync;
 mod left_out;
+mod litefs;
 pub mod mark;
 mod monitor;
 mod neighbours;

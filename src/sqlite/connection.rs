@@ -67,6 +67,12 @@ impl Connection {
         self.conn.as_ref().ok_or_else(|| rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_MISUSE), why()))
     }
 
+    /// Without what a [`Connection`] may do; the file stays open.
+    pub(super) fn into_inner(self) -> rusqlite::Result<rusqlite::Connection> {
+        self.conn()?;
+        Ok(self.conn.expect("it is open"))
+    }
+
     /// For SQLite's own functions; valid as long as `self` is borrowed.
     pub(super) fn handle(&self, verb: &'static str) -> Result<*mut ffi::sqlite3, SqliteError> {
         let conn = self.conn().map_err(|error| self.error(verb, &error))?;

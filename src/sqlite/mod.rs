@@ -23,6 +23,7 @@
 //!   varint.rs            the integers in records and cells
 //!   pages.rs             page images through `sqlite_dbpage`, always of one snapshot
 //!   live_copy.rs         pages written to a copy that others read
+//!   replace.rs           the content of a live database replaced, when a person imports one
 //!   kept_lock.rs         its write lock is kept from one transaction to the next
 //!   heap.rs              where SQLite allocates
 //!   version.rs           the WAL-reset bug gate
@@ -41,7 +42,7 @@
 //! I6: nothing here changes a byte of the user's database but SQLite's own checkpoint. No statement
 //! writes to it, and the write lock is held only while the WAL is let start over, for a time that
 //! does not depend on the size of the database. (`live_copy.rs` writes: its database is a copy, and
-//! never one that is replicated.)
+//! never one that is replicated. `replace.rs` does what a person orders.)
 
 mod access;
 mod backfill;
@@ -61,6 +62,7 @@ mod live_copy;
 mod mark;
 mod pages;
 mod presence;
+mod replace;
 mod soundness;
 mod sync;
 mod varint;
@@ -82,6 +84,7 @@ pub use library::version_in_process;
 pub use live_copy::{LiveCopy, WriteLock};
 pub use mark::{Mark, WalMark};
 pub use presence::{Content, Presence, look_at_file};
+pub use replace::{ReplaceError, replace_content};
 pub use varint::varint;
 pub use version::{check_version, has_wal_reset_bug, library_version};
 #[cfg(test)]

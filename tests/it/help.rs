@@ -37,6 +37,7 @@ const PAGES: &[&str] = &[
     "status",
     "stop",
     "sync",
+    "translate",
     "unregister",
     "verify",
     "version",

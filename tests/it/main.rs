@@ -27,6 +27,7 @@ mod hostile;
 mod idle;
 mod interop;
 mod layers;
+mod litefs;
 mod local;
 mod marks;
 mod migration;

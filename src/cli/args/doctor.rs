@@ -1,4 +1,4 @@
-//! `doctor` and `explain`: their flags.
+//! `doctor`, `explain` and `translate`: their flags.
 
 use std::path::PathBuf;
 
@@ -89,4 +89,21 @@ impl Doctor {
     pub fn sources<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>, cwd: PathBuf) -> Sources<'a> {
         self.look.sources(env, cwd)
     }
+}
+
+const TRANSLATE: Page = Page {
+    more: "Prints it, and changes nothing. Keys that have no equal are named at its end, with the reason. What has to be looked at \
+           has TODO in its line: the bucket, the databases, the secret of the proxies.",
+    examples: &["millstream translate litefs.yml", "millstream translate /etc/litefs.yml > litestream.yml"],
+    variables: &[],
+    codes: &[("0", "translated"), help::USAGE, ("78", "the file cannot be read, or is no litefs.yml")],
+};
+
+/// Makes a litestream.yml of LiteFS's litefs.yml
+#[derive(Debug, Args)]
+#[command(args_override_self = true, after_help = TRANSLATE.text(), override_usage = "millstream translate FILE")]
+pub struct Translate {
+    /// The litefs.yml
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }

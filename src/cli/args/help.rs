@@ -103,7 +103,10 @@ fn section(text: &mut String, title: &str, lines: impl Iterator<Item = (&'static
 pub const GROUPS: &[(&str, &[&str])] = &[
     ("Run an application", &["run", "replicate", "health"]),
     ("Look at replicas and restore", &["restore", "points", "follow", "mark", "copy", "ltx", "verify"]),
-    ("Look at the configuration and at this machine", &["databases", "status", "doctor", "explain", "reset"]),
+    (
+        "Look at the configuration and at this machine",
+        &["databases", "status", "doctor", "explain", "translate", "reset"],
+    ),
     (
         "Ask a running process through its control socket",
         &["list", "info", "sync", "snapshot", "checkpoint", "start", "stop", "register", "unregister"],

@@ -207,6 +207,7 @@ fn wrap(level: Level, line: &str) -> String {
         Level::Proxy => format!("proxy:\n  {line}\n"),
         Level::Hold => format!("proxy:\n  hold:\n    {line}\n"),
         Level::Cluster => format!("cluster:\n  {line}\n"),
+        Level::Litefs => format!("litefs:\n  {line}\n"),
         Level::Age => format!("dbs:\n  - replica:\n      age:\n        {line}\n"),
     }
 }

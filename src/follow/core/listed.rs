@@ -72,6 +72,7 @@ impl Core {
                 let has_all = listing.newest_txid() <= Some(at.txid);
                 if has_all {
                     self.caught_up = self.asked_for;
+                    self.current.is_at_end();
                 }
                 self.follows(at, now, effects);
                 let pause = self.pace.quiet();
@@ -88,6 +89,8 @@ impl Core {
             }
             Route::Files(mut files) => {
                 files.truncate(FILES_MAX);
+                let is_all = files.last().map(|o| o.max_txid) >= listing.newest_txid();
+                self.current.installs(is_all, true);
                 if files[0].min_txid == Txid::FIRST {
                     let to = files[files.len() - 1].max_txid;
                     effects.push(Effect::Say(Notice::Overtaken { from: at.txid, to }));
@@ -101,6 +104,7 @@ impl Core {
         match route(listing, None, |o| !self.avoided.contains_key(&o.name)) {
             Route::Files(files) => {
                 let to = files[files.len() - 1].max_txid;
+                self.current.installs(Some(to) >= listing.newest_txid(), false);
                 if Some(to) >= reached || self.is_confirmed(Suspicion::EndsBefore(Some(to)), now) {
                     self.install(None, files, effects);
                 }

@@ -16,6 +16,7 @@
 //! ends before the copy or a gap, is believed when a second listing shows it too.
 
 mod continuity;
+mod current;
 mod event;
 mod listed;
 mod pace;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use current::Current;
 pub use event::{Doubt, Effect, End, Event, Found, Grip, Installed, Notice, Position, Reason, Trouble};
 use pace::Pace;
 
@@ -86,6 +88,7 @@ pub struct Core {
     wanted: u64,
     asked_for: u64,
     caught_up: u64,
+    current: Current,
     is_stopping: bool,
     ended: Option<End>,
 }
@@ -124,6 +127,7 @@ impl Core {
             wanted: 0,
             asked_for: 0,
             caught_up: 0,
+            current: Current::default(),
             is_stopping: false,
             ended: None,
         }
@@ -205,6 +209,7 @@ impl Core {
                 let is_in_doubt = matches!(self.known, Known::Doubt(_));
                 self.asked_whole = is_in_doubt || self.wants_whole || self.pace.wants_whole();
                 self.asked_for = self.wanted;
+                self.current.asks(now);
                 Effect::List { whole: self.asked_whole }
             }
         })
@@ -233,7 +238,7 @@ impl Core {
             Ok(found) => found,
             Err(trouble) => return self.troubled(trouble, now, effects),
         };
-        (self.wants_whole, self.end) = (true, None);
+        (self.wants_whole, self.end, self.current) = (true, None, Current::default());
         self.is_locked = matches!(found, Found::At(_) | Found::Doubt(_));
         self.known = match found {
             Found::Missing => Known::Missing,
@@ -305,15 +310,11 @@ impl Core {
         self.pace.news();
         self.said.installs += 1;
         self.said.pages += pages;
+        self.current.installed();
         self.follows(position, now, effects);
         if self.caught_up == self.wanted {
             self.later(self.pace.interval(), now);
         }
-    }
-
-    /// The request to catch up since which everything is installed.
-    pub fn caught_up(&self) -> u64 {
-        self.caught_up
     }
 
     /// Whether the write lock is held.

@@ -1,6 +1,6 @@
 //! Time, what happens, and how a history ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -61,6 +61,8 @@ pub struct World {
     pub lie: Option<(LtxObject, LtxObject)>,
     /// The last request to catch up.
     asked: Asked,
+    /// When a listing showed less than there was.
+    shown_less: BTreeSet<u64>,
     pub counts: BTreeMap<&'static str, u32>,
     pub trace: Vec<String>,
     is_traced: bool,
@@ -143,6 +145,28 @@ impl World {
     /// Less may have been shown than there was.
     pub fn is_shown_less(&mut self) {
         self.asked.is_void = true;
+        self.shown_less.insert(self.now_ms);
+    }
+
+    /// What was the newest state at a moment has everything that there was then.
+    fn is_current(&self) -> Result<(), String> {
+        let Some((at, position)) = self.core.as_ref().and_then(|core| core.current_at().zip(core.position())) else {
+            return Ok(());
+        };
+        let passed = at.saturating_duration_since(*START.get_or_init(Instant::now)).as_millis();
+        let at_ms = u64::try_from(passed).expect("not that long");
+        let states = &self.replica.states;
+        let is_same_history = states.iter().any(|(_, timestamp_ms)| *timestamp_ms == position.timestamp_ms);
+        if self.shown_less.contains(&at_ms) || !is_same_history {
+            return Ok(());
+        }
+        let newest = states.iter().filter(|(_, timestamp_ms)| *timestamp_ms <= at_ms as i64).count() as u64;
+        match position.txid.get() >= newest {
+            true => Ok(()),
+            false => {
+                Err(format!("it says that {} was the newest state at {at_ms}, and that was {newest}", position.txid))
+            }
+        }
     }
 
     /// Who says that everything is installed has what there was when it was asked.
@@ -303,6 +327,7 @@ impl World {
             return Err(format!("it ended: {end:?}"));
         }
         self.has_caught_up()?;
+        self.is_current()?;
         let Some(core) = &mut self.core else { return Ok(()) };
         if let Some(at) = core.wake_at() {
             let pause = at.saturating_duration_since(now.instant).as_nanos().div_ceil(1_000_000);

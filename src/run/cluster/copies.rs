@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::locks::Held;
@@ -167,6 +168,15 @@ impl<'a> Copies<'a> {
             };
             (line.database.path.as_path(), txid)
         })
+    }
+
+    /// When what all of them show was the newest state for the last time.
+    pub fn current_at(&self) -> Option<Instant> {
+        let current_at = |copy: &Copy| match copy {
+            Copy::Follows(progress) => progress.current_at,
+            Copy::NoHistory { .. } | Copy::Failed => None,
+        };
+        self.copies.iter().map(current_at).min().flatten()
     }
 
     /// Whether an application may read all of them, and write to none.

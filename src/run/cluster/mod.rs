@@ -32,6 +32,7 @@ use tokio::task::JoinSet;
 
 use super::connect::store_failure;
 use super::exit::{CONFIG, Failure};
+use super::litefs::LitefsFace;
 use super::monitor::Monitor;
 use super::permission::{Permission, permit_by};
 use super::prepare::{Line, connect_all};
@@ -74,6 +75,17 @@ pub enum Standing {
     Primary,
     /// It could not be kept from writing, or the node cannot go on: it has to end.
     Ends(String),
+}
+
+impl Standing {
+    /// Whether the application may write, if it may run.
+    fn role(&self) -> Option<bool> {
+        match self {
+            Standing::NotReady | Standing::Ends(_) => None,
+            Standing::Follower => Some(false),
+            Standing::Primary => Some(true),
+        }
+    }
 }
 
 /// What the whole process has, whichever role it plays.
@@ -137,18 +149,22 @@ async fn run(
     permissions.spawn(permit_by(permitted, driver.valid_until(), sender));
     let primary: watch::Receiver<Primary> = driver.primary();
     let (writes, may_write) = watch::channel(false);
+    let current = watch::Sender::default();
+    let known = (told.subscribe(), positions.subscribe(), current.subscribe());
     permissions.spawn(tell_primary(primary.clone(), may_write, told));
     let driver = tokio::spawn(driver.run());
     let registry = std::sync::Arc::new(Registry::new(job, fleet, Some(permit.clone())));
-    let people = People {
+    let people = std::sync::Arc::new(People {
         name: name.name.clone(),
         is_candidate: cluster.candidate,
         reports: report.clone(),
         primary: primary.clone(),
-    };
-    let _serving = register::serve(socket, &registry, Some(std::sync::Arc::new(people)));
+    });
     let (standing, stands) = watch::channel(Standing::NotReady);
-    let says = Says { standing, writes, shown: Shown::new(positions) };
+    let node = (name.name.clone(), cluster.candidate);
+    let (litefs, stands) = LitefsFace::start(job, node, known, people.clone(), stands, Standing::role);
+    let _serving = register::serve(socket, &registry, Some(people));
+    let says = Says { standing, writes, shown: Shown::new(positions), current };
     let (stop, stopped) = mpsc::unbounded_channel();
     let node = Node::new(&process, &lines, (orders, report), (permission, permit), says);
     let life = life::Life { process: &process, name: &name.name, proxying, stands, primary };
@@ -159,6 +175,7 @@ async fn run(
         let _ = stop.send(asked);
         lived
     });
+    litefs.close().await;
     let ends = node_end.map_err(|outcome| super::term::never(&outcome, &address))?;
     let asked_at = lived.as_ref().ok().and_then(|lived| lived.asked_at);
     over(lived, as_seen(ends, true), asked_at)

@@ -51,6 +51,8 @@ pub struct Says {
     /// Whether its application may write.
     pub writes: watch::Sender<bool>,
     pub shown: Shown,
+    /// When what a follower shows was the newest state for the last time.
+    pub current: watch::Sender<Option<Instant>>,
 }
 
 pub struct Node<'a> {
@@ -191,6 +193,7 @@ impl<'a> Node<'a> {
     async fn copies_changed(&mut self) {
         let Doing::Following(copies) = &self.doing else { return };
         self.says.shown.copies(copies.positions());
+        self.says.current.send_replace(copies.current_at());
         if let Some(reach) = self.catching_up.and_then(|number| copies.reach(number)) {
             self.catching_up = None;
             match std::mem::take(&mut self.seals_after) {
@@ -324,6 +327,7 @@ impl<'a> Node<'a> {
         self.doing = Doing::Serving;
         self.says.shown.replications(self.process.fleet, &self.ids).await;
         self.says.writes.send_replace(true);
+        self.says.current.send_replace(None);
         self.ends.clear();
         self.says.standing.send_replace(Standing::Primary);
     }
