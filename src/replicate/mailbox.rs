@@ -43,8 +43,8 @@ pub enum Request {
     Sync { by: Instant, reply: SyncReply },
     /// The same, and the WAL is in the database file then, and starts over.
     Checkpoint { by: Instant, reply: SyncReply },
-    /// Answered, without waiting for the bucket, by the TXID that holds or will hold everything that
-    /// is committed now.
+    /// Answered by the TXID that holds, or will hold, everything that is committed now; the bucket
+    /// is not waited for.
     Position { by: Instant, reply: SyncReply },
     /// Answered when a snapshot holds everything that is in the bucket now.
     Snapshot { reply: SnapshotReply },

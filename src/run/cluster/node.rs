@@ -354,7 +354,8 @@ impl<'a> Node<'a> {
         self.permission.send_replace(Permission::Free);
         let is_replicated = matches!(self.doing, Doing::Serving | Doing::Sealing(_));
         if is_replicated {
-            // What is under way is let through, and what comes now is held, before the lock is taken.
+            // What is under way is let through, and what comes now is held, before the lock is
+            // taken.
             self.says.writes.send_replace(false);
             self.process.proxying.hold_writes(LOCK_TIME).await;
             let now = MACHINE.instant();

@@ -54,7 +54,7 @@ pub enum Broken {
     SaysSealedTooEarly,
     /// Objects are created without permission, before the history is sealed.
     CreatesWithoutPermission,
-    /// Who asks in which TXID its commits will be is told the newest one, without a look at the WAL.
+    /// Who asks in which TXID its commits will be is told the newest one; the WAL is not looked at.
     PromisesWithoutALook,
 }
 
