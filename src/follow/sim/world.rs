@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::broken::Broken;
 use super::copy::{Copy, Killed};
+use super::lead::Line;
 use super::replica::{Pages, Replica};
 use crate::clock::{Dice, Now};
 use crate::follow::core::{Core, Event, Position};
@@ -17,10 +18,13 @@ static START: OnceLock<Instant> = OnceLock::new();
 
 const TURNS: u64 = 60;
 const PEACE_MS: u64 = 150_000;
+const START_MS: u64 = 1_000_000;
 
-enum Due {
+pub enum Due {
     Timer(u32),
     Done(u32, Event),
+    /// Comes while something is done.
+    Told(u32, Event),
 }
 
 /// A request to catch up, and what there was then.
@@ -38,7 +42,7 @@ struct Asked {
 pub struct World {
     dice: Option<Dice>,
     pub broken: Option<Broken>,
-    now_ms: u64,
+    pub now_ms: u64,
     due: BTreeMap<(u64, u64), Due>,
     serial: u64,
     pub replica: Replica,
@@ -47,8 +51,9 @@ pub struct World {
     /// Every state of every history by TXID and moment.
     all: BTreeMap<(u64, i64), Pages>,
     pub copy: Copy,
+    pub line: Line,
     pub core: Option<Core>,
-    life: u32,
+    pub life: u32,
     /// An effect of the core is under way.
     is_busy: bool,
     /// Another program has written while the lock was not held.
@@ -69,7 +74,7 @@ pub struct World {
 impl World {
     pub fn of_seed(seed: u64, broken: Option<Broken>, is_traced: bool) -> World {
         let dice = Some(Dice::of(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(11)));
-        let mut world = World { dice, broken, is_traced, now_ms: 1_000_000, ..World::default() };
+        let mut world = World { dice, broken, is_traced, now_ms: START_MS, ..World::default() };
         world.replica.begin(4096);
         world.commit();
         world
@@ -87,7 +92,11 @@ impl World {
         self.roll(100) < self.faults
     }
 
-    fn say(&mut self, what: impl FnOnce() -> String) {
+    pub fn passed_ms(&self) -> u64 {
+        self.now_ms - START_MS
+    }
+
+    pub fn say(&mut self, what: impl FnOnce() -> String) {
         if self.is_traced {
             self.trace.push(format!("{:>9} {}", self.now_ms, what()));
         }
@@ -109,8 +118,10 @@ impl World {
             if self.roll(6) == 0 {
                 self.ask_to_catch_up()?;
             }
+            self.push_somehow();
             let pause = 1 << self.roll(13);
             self.go_on_for(pause)?;
+            self.is_not_far_behind()?;
         }
         self.say(|| "peace".into());
         (self.faults, self.is_peace) = (0, true);
@@ -207,12 +218,16 @@ impl World {
     }
 
     fn commit(&mut self) {
+        if self.broken == Some(Broken::PushesWhatIsNotConfirmed) {
+            self.push_what_is_in_no_history(self.line.epoch);
+        }
         let mut dice = Dice::of(self.roll(1 << 30));
         // No two commits are captured in one moment.
         self.now_ms += 1;
         self.replica.commit(&mut dice, self.now_ms as i64);
         let (pages, timestamp_ms) = self.replica.states.last().cloned().expect("one more");
         self.all.insert((self.replica.newest(), timestamp_ms), pages);
+        self.push_newest();
     }
 
     fn begin_another_history(&mut self) {
@@ -258,10 +273,11 @@ impl World {
         self.life += 1;
         let seed = self.roll(1 << 30);
         self.core = Some(Core::new(Duration::from_millis([500, 2000][self.roll(2) as usize]), seed));
+        self.tell_of_line();
         self.tell(Event::Timer)
     }
 
-    fn later(&mut self, pause_ms: u64, due: Due) {
+    pub fn later(&mut self, pause_ms: u64, due: Due) {
         self.serial += 1;
         self.due.insert((self.now_ms + pause_ms, self.serial), due);
     }
@@ -287,7 +303,14 @@ impl World {
                     self.is_busy = false;
                     self.tell(event)?;
                 }
-                Due::Timer(_) | Due::Done(..) => {}
+                Due::Told(life, event) if life == self.life && self.core.is_some() => {
+                    let event = match event {
+                        Event::Pushed(pushed) => Event::Pushed(self.as_pushed(pushed)),
+                        event => event,
+                    };
+                    self.tell(event)?
+                }
+                Due::Timer(_) | Due::Done(..) | Due::Told(..) => {}
             }
         }
         self.now_ms = self.now_ms.max(until);

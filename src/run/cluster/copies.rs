@@ -220,7 +220,7 @@ async fn prepare(line: &Line<'_>, held: Option<LiveCopy>, told: Told, cancel: Ca
     request.owner = database.file_owner.map(|(uid, gid)| FileOwner { uid, gid });
     request.mode = database.file_mode;
     let (copy, told) = (database.path.clone(), Some(told));
-    let order = Order { copy, notes, request, interval: INTERVAL, adopts: true, locks, held, told };
+    let order = Order { copy, notes, request, interval: INTERVAL, adopts: true, locks, held, told, feed: None };
     Begun::Runs(Box::new(Follower::new(line.remote.clone(), order, cancel)))
 }
 
