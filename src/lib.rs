@@ -19,7 +19,7 @@
 //!             │
 //!     ┌───────┴────────┐
 //!  http/  verify/  control/  doctor/   page, metrics, health · the proof that a replica restores · the socket · what is wrong here
-//!  copy/  follow/  proxy/              a replica copied to another place · a live copy for readers on this machine · in front of the application
+//!  copy/  follow/  proxy/  nodes/      a replica copied to another place · a live copy for readers on this machine · in front of the application · what nodes say to each other
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
@@ -29,7 +29,7 @@
 //!     │      │        │
 //!  sqlite/  ltx/    store/  supervise/ formats and ports: SQLite's files · LTX codec · bytes by key · child processes
 //!     └──────┴───┬────┘
-//!     page · fsx · clock · figures · primary     words
+//!     page · fsx · clock · figures · primary · endpoint · secret · members     words
 //! ```
 //!
 //! # What must always hold
@@ -115,10 +115,13 @@
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests wait for what is real"))]
 
 mod clock;
+mod endpoint;
 mod figures;
 mod fsx;
+mod members;
 mod page;
 mod primary;
+mod secret;
 
 #[cfg(test)]
 mod fuzz;
@@ -145,6 +148,7 @@ mod copy;
 mod doctor;
 mod follow;
 mod http;
+mod nodes;
 mod proxy;
 mod verify;
 

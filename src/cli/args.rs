@@ -46,7 +46,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use cluster::{Demote, Promote};
+pub use cluster::{Demote, Nodes, Promote};
 pub use control::{Asking, Checkpoint, Info, List, Operand, Register, Snapshot, Start, Status, Stop, Sync, Unregister};
 pub use copy::Copy;
 pub use doctor::{Doctor, Explain};
@@ -108,6 +108,7 @@ pub enum Command {
     Unregister(Unregister),
     Snapshot(Snapshot),
     Checkpoint(Checkpoint),
+    Nodes(Nodes),
     Promote(Promote),
     Demote(Demote),
     Version(Version),
@@ -377,6 +378,7 @@ fn check(command: &Command) -> Result<(), String> {
         | Command::Health(_)
         | Command::List(_)
         | Command::Info(_)
+        | Command::Nodes(_)
         | Command::Promote(_)
         | Command::Demote(_)
         | Command::Version(_)

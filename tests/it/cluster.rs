@@ -9,6 +9,9 @@ use nix::sys::signal::Signal;
 use crate::harness::rig::python;
 use crate::harness::{Proxy, Remote, Rig, Running, eventually};
 
+mod partitions;
+mod pushed;
+
 const TTL: &str = "3s";
 
 /// One node of a cluster: a volume of its own, and the bucket and the list of what was acknowledged of all.
@@ -299,7 +302,9 @@ fn the_primary_moves_when_a_person_says_so() {
 fn what_a_cluster_cannot_be_is_refused_by_its_name() {
     let a = Member::first(Rig::on_file(), "a");
     for (settings, says) in [
-        ("cluster: {listen: ':4000'}\n", "not supported yet"),
+        ("cluster: {listen: ':4000'}\n", "`cluster.advertise` is missing"),
+        ("cluster: {listen: ':4000', advertise: 'http://a:4000'}\n", "`cluster.secret`, which is missing"),
+        ("cluster: {claims: 's3://b/p'}\n", "not supported yet"),
         ("cluster: {}\nhandover: on\n", "takes the place of `handover`"),
         ("cluster: {ttl: 1s}\n", "cluster.ttl"),
     ] {

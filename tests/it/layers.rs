@@ -17,13 +17,13 @@ const ROWS: &[&[&str]] = &[
     &["cli"],
     &["run"],
     &["config"],
-    &["http", "verify", "control", "doctor", "copy", "follow", "proxy"],
+    &["http", "verify", "control", "doctor", "copy", "follow", "proxy", "nodes"],
     &["fleet"],
     &["replicate", "restore", "claim"],
     &["db", "state", "remote", "status", "directory"],
     &["sqlite", "ltx", "store", "supervise"],
     &["fuzz"],
-    &["page", "fsx", "clock", "figures", "primary"],
+    &["page", "fsx", "clock", "figures", "primary", "endpoint", "secret", "members"],
 ];
 
 /// Unit tests may build their world from any room below this one.

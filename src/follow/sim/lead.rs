@@ -114,7 +114,7 @@ impl World {
         let file = self.replica.files[&(0, newest, newest)].clone();
         self.line.files.insert((newest, timestamp_ms), file);
         // What is large is not sent.
-        let bytes = (self.roll(8) > 0).then(|| Bytes::from_static(b"a file"));
+        let bytes = (self.line.is_steady || self.roll(8) > 0).then(|| Bytes::from_static(b"a file"));
         let pushed = Pushed { epoch, onto, position, bytes };
         self.line.sent.push(pushed.clone());
         // A reader that was too slow is told of what comes after.

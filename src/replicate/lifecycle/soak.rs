@@ -156,6 +156,7 @@ mod tests {
                 lifecycle: Some(policy()),
                 seal: None,
                 is_held: None,
+                confirmed: None,
                 once: None,
                 clock: MACHINE,
             };

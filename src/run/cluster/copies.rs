@@ -14,9 +14,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::locks::Held;
+use super::talk::Talk;
 use crate::claim::Reach;
 use crate::config::default_meta_path;
-use crate::follow::{CopyProgress, End, Follower, Order, Position, Reason, Told, take_place};
+use crate::follow::{CopyProgress, End, Feed, Follower, Order, Position, Reason, Told, take_place};
 use crate::ltx::Txid;
 use crate::replicate::{Place, blocking, look_behind};
 use crate::restore::{FileOwner, Request};
@@ -48,6 +49,7 @@ type Ended = (usize, End, Option<LiveCopy>);
 
 pub struct Copies<'a> {
     lines: &'a [Line<'a>],
+    talk: &'a Talk,
     copies: Vec<Copy>,
     running: FuturesUnordered<LocalBoxFuture<'a, Ended>>,
     starting: FuturesUnordered<LocalBoxFuture<'a, (usize, Option<Begun>)>>,
@@ -65,12 +67,12 @@ enum Begun {
 
 impl<'a> Copies<'a> {
     /// `held` are those that are open already, with their write lock.
-    pub fn start(lines: &'a [Line<'a>], mut held: Held) -> Copies<'a> {
+    pub fn start(lines: &'a [Line<'a>], talk: &'a Talk, mut held: Held) -> Copies<'a> {
         let (tell, told) = mpsc::unbounded_channel();
         let copies = vec![Copy::Failed; lines.len()];
         let (running, starting) = (FuturesUnordered::new(), FuturesUnordered::new());
         let (cancel, wanted) = (CancellationToken::new(), watch::Sender::new(0));
-        let mut all = Copies { lines, copies, running, starting, cancel, wanted, tell, told };
+        let mut all = Copies { lines, talk, copies, running, starting, cancel, wanted, tell, told };
         for (at, line) in lines.iter().enumerate() {
             all.begin(at, held.remove(&line.database.path), Duration::ZERO);
         }
@@ -80,13 +82,13 @@ impl<'a> Copies<'a> {
     fn begin(&mut self, at: usize, held: Option<LiveCopy>, pause: Duration) {
         let line = &self.lines[at];
         let told = Told { number: at, progress: self.tell.clone(), wanted: self.wanted.subscribe() };
-        let cancel = self.cancel.clone();
+        let (cancel, feed) = (self.cancel.clone(), self.talk.feed(at));
         self.starting.push(
             async move {
                 if cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                     return (at, None);
                 }
-                (at, Some(prepare(line, held, told, cancel).await))
+                (at, Some(prepare(line, held, (told, feed), cancel).await))
             }
             .boxed_local(),
         );
@@ -95,7 +97,10 @@ impl<'a> Copies<'a> {
     /// Waits until something has changed.
     pub async fn change(&mut self) {
         tokio::select! {
-            Some((at, progress)) = self.told.recv() => self.copies[at] = Copy::Follows(progress),
+            Some((at, progress)) = self.told.recv() => {
+                self.copies[at] = Copy::Follows(progress);
+                self.talk.is_at(at, progress.position);
+            }
             Some((at, begun)) = self.starting.next() => match begun {
                 Some(Begun::Runs(follower)) => {
                     self.copies[at] = Copy::Follows(CopyProgress::default());
@@ -194,7 +199,12 @@ impl<'a> Copies<'a> {
 }
 
 /// What is at the place of a database, made a copy that can be followed.
-async fn prepare(line: &Line<'_>, held: Option<LiveCopy>, told: Told, cancel: CancellationToken) -> Begun {
+async fn prepare(
+    line: &Line<'_>,
+    held: Option<LiveCopy>,
+    (told, feed): (Told, Feed),
+    cancel: CancellationToken,
+) -> Begun {
     let database = line.database;
     let is_held = held.is_some();
     if !is_held {
@@ -219,8 +229,8 @@ async fn prepare(line: &Line<'_>, held: Option<LiveCopy>, told: Told, cancel: Ca
     let mut request = Request::new(&database.path);
     request.owner = database.file_owner.map(|(uid, gid)| FileOwner { uid, gid });
     request.mode = database.file_mode;
-    let (copy, told) = (database.path.clone(), Some(told));
-    let order = Order { copy, notes, request, interval: INTERVAL, adopts: true, locks, held, told, feed: None };
+    let (copy, told, feed) = (database.path.clone(), Some(told), Some(feed));
+    let order = Order { copy, notes, request, interval: INTERVAL, adopts: true, locks, held, told, feed };
     Begun::Runs(Box::new(Follower::new(line.remote.clone(), order, cancel)))
 }
 

@@ -8,6 +8,7 @@
 //!   notes.rs   a live copy becomes a database of its own, and the other way round
 //!   locks.rs   keeps the application from writing
 //!   shown.rs   what each database shows
+//!   talk.rs    the other nodes: what is pushed from one to the other
 //!   people.rs  promote and demote, as people order it
 //!   life.rs    migration and application, whatever the role
 //! ```
@@ -24,6 +25,7 @@ mod node;
 mod notes;
 mod people;
 mod shown;
+mod talk;
 
 use std::time::Duration;
 
@@ -57,6 +59,7 @@ use super::term::Over;
 use node::{Node, Says};
 use people::People;
 use shown::Shown;
+use talk::Talk;
 
 /// So often the store is asked whether it can be relied on.
 const PROBES: u32 = 4;
@@ -130,7 +133,10 @@ async fn run(
         config.me.instance,
         if config.is_candidate { "" } else { ", no candidate" }
     );
+    let talk = Talk::new(cluster, &name, &config, &lines);
     let driver = RoleDriver::new(remote, name.clone(), config, order, reports);
+    let leader = driver.leader();
+    let _talking = talk.start(cluster, leader.clone(), &report);
     let (permission, permitted) = watch::channel(Permission::No);
     let (sender, permit) = watch::channel(SealPermit::No);
     let mut permissions = JoinSet::new();
@@ -145,12 +151,14 @@ async fn run(
         is_candidate: cluster.candidate,
         reports: report.clone(),
         primary: primary.clone(),
+        leader,
+        talk: talk.clone(),
     };
     let _serving = register::serve(socket, &registry, Some(std::sync::Arc::new(people)));
     let (standing, stands) = watch::channel(Standing::NotReady);
     let says = Says { standing, writes, shown: Shown::new(positions) };
     let (stop, stopped) = mpsc::unbounded_channel();
-    let node = Node::new(&process, &lines, (orders, report), (permission, permit), says);
+    let node = Node::new(&process, (&lines, &talk), (orders, report), (permission, permit), says);
     let life = life::Life { process: &process, name: &name.name, proxying, stands, primary };
     let (node_end, lived) = tokio::join!(node.run(heard, stopped, driver), async {
         let lived = life.run(signals).await;
@@ -242,7 +250,11 @@ fn name(cluster: &Cluster, job: &Job) -> NodeName {
     let hostname = hostname();
     let name = cluster.node.clone().unwrap_or_else(|| hostname.clone());
     let of_proxy = || job.options.proxy.as_ref().and_then(|proxy| proxy.advertise.clone());
-    NodeName { name, hostname, url: cluster.advertise.clone().or_else(of_proxy) }
+    let (url, cluster_url) = match cluster.listen {
+        Some(_) => (of_proxy(), cluster.advertise.clone()),
+        None => (cluster.advertise.clone().or_else(of_proxy), None),
+    };
+    NodeName { name, hostname, url, cluster_url }
 }
 
 /// A restarted process of the same node on the same volume is the same instance.

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::copies::Copies;
 use super::locks::{self, Held};
 use super::shown::Shown;
+use super::talk::Talk;
 use super::{Process, Standing, notes};
 use crate::claim::{Outcome, Reach, RoleOrder, RoleReport, Stop};
 use crate::clock::MACHINE;
@@ -56,6 +57,7 @@ pub struct Says {
 pub struct Node<'a> {
     process: &'a Process<'a>,
     lines: &'a [Line<'a>],
+    talk: &'a Talk,
     orders: mpsc::UnboundedReceiver<RoleOrder>,
     reports: mpsc::UnboundedSender<RoleReport>,
     permission: watch::Sender<Permission>,
@@ -79,7 +81,7 @@ pub struct Node<'a> {
 impl<'a> Node<'a> {
     pub fn new(
         process: &'a Process<'a>,
-        lines: &'a [Line<'a>],
+        (lines, talk): (&'a [Line<'a>], &'a Talk),
         (orders, reports): (mpsc::UnboundedReceiver<RoleOrder>, mpsc::UnboundedSender<RoleReport>),
         (permission, permit): (watch::Sender<Permission>, watch::Receiver<SealPermit>),
         says: Says,
@@ -87,6 +89,7 @@ impl<'a> Node<'a> {
         Node {
             process,
             lines,
+            talk,
             orders,
             reports,
             permission,
@@ -177,7 +180,7 @@ impl<'a> Node<'a> {
         self.synced.clear();
         self.is_held.send_replace(false);
         self.catching_up = None;
-        self.doing = Doing::Following(Box::new(Copies::start(self.lines, held)));
+        self.doing = Doing::Following(Box::new(Copies::start(self.lines, self.talk, held)));
         self.say_standing();
     }
 
@@ -277,10 +280,11 @@ impl<'a> Node<'a> {
 
     async fn register(&mut self) -> Result<(), String> {
         let Process { job, fleet, .. } = self.process;
-        for line in self.lines {
+        for (at, line) in self.lines.iter().enumerate() {
             tell_policy(line.database);
             let mut registration = line.registration(&job.options, None, Some(self.permit.clone()), fleet);
             registration.settings.is_held = Some(self.is_held.subscribe());
+            registration.settings.confirmed = self.talk.pusher(at);
             let id = fleet.add(registration).await.map_err(|error| error.to_string())?;
             self.ids.insert(line.database.path.clone(), id);
         }
