@@ -21,6 +21,8 @@ pub struct Cluster {
     /// It may be the primary.
     pub candidate: bool,
     pub failover: Failover,
+    /// A command that is run when this node gets another role.
+    pub on_role_change: Option<String>,
     /// How long a primary counts that does not renew its claim.
     pub ttl: Duration,
 }
@@ -67,6 +69,7 @@ pub fn of_root(root: &Section) -> Result<Option<Cluster>, String> {
         secret,
         candidate: section.bool("candidate").unwrap_or(true),
         failover,
+        on_role_change: section.text("on-role-change").map(str::to_owned),
         ttl,
     }))
 }
@@ -112,11 +115,12 @@ mod tests {
             secret: None,
             candidate: true,
             failover: Failover::Auto,
+            on_role_change: None,
             ttl: TTL,
         };
         assert_eq!(read("cluster: {}"), Ok(Some(plain.clone())));
-        let text =
-            "cluster: {node: fra-1, advertise: 'http://10.0.0.1:8080', candidate: no, failover: manual, ttl: 5s}";
+        let text = "cluster: {node: fra-1, advertise: 'http://10.0.0.1:8080', candidate: no, failover: manual, ttl: 5s, \
+             on-role-change: notify me}";
         let all = Cluster {
             node: Some("fra-1".into()),
             listen: None,
@@ -124,6 +128,7 @@ mod tests {
             secret: None,
             candidate: false,
             failover: Failover::Manual,
+            on_role_change: Some("notify me".into()),
             ttl: Duration::from_secs(5),
         };
         assert_eq!(read(text), Ok(Some(all)));

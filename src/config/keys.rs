@@ -276,6 +276,7 @@ static CLUSTER: &[Key] = &[
     key("ttl", Duration, Supported),
     key("listen", Text, Supported),
     key("secret", Text, Supported),
+    key("on-role-change", Text, Supported),
     key("claims", Place, NotYet(CLAIMS)),
 ];
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];

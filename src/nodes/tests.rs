@@ -194,7 +194,7 @@ async fn a_follower_believes_no_other_claim_than_that_which_it_knows() {
 
 /// It takes in what it can, and the primary goes on.
 #[tokio::test]
-async fn a_follower_that_does_not_read_holds_nobody_up() {
+async fn a_follower_that_does_not_read_holds_up_no_other_one() {
     let primary = Primary::start(None).await;
     let address = primary.url.trim_start_matches("http://").to_owned();
     let mut asleep = TcpStream::connect(&address).await.expect("connect");

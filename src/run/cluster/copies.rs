@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::locks::Held;
+use super::notes::is_here;
 use super::talk::Talk;
 use crate::claim::Reach;
-use crate::config::default_meta_path;
 use crate::follow::{CopyProgress, End, Feed, Follower, Order, Position, Reason, Told, take_place};
 use crate::ltx::Txid;
 use crate::replicate::{Place, blocking, look_behind};
@@ -25,8 +25,8 @@ use crate::run::apart::set_apart;
 use crate::run::connect::tuning;
 use crate::run::exit::Failure;
 use crate::run::prepare::Line;
-use crate::sqlite::{LiveCopy, Presence, look_at_file};
-use crate::state::{LocalState, Lock};
+use crate::sqlite::LiveCopy;
+use crate::state::Lock;
 
 /// How often the replica is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -237,13 +237,7 @@ async fn prepare(
 /// `None`: it can be followed.
 async fn stands(line: &Line<'_>, cancel: &CancellationToken) -> Result<Option<Copy>, Failure> {
     let database = line.database;
-    let (path, meta_path) = (database.path.clone(), database.meta_path.clone());
-    let (is_here, is_copy) = blocking(move || {
-        let is_here = matches!(look_at_file(&path), Ok(Presence::Database(_)));
-        let notes = [meta_path, default_meta_path(&path)];
-        (is_here, notes.iter().any(|notes| LocalState::open(&path, notes).copy_note().is_some()))
-    })
-    .await;
+    let (is_here, is_copy) = is_here(database).await;
     if is_here && is_copy {
         return Ok(None);
     }

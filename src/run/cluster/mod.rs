@@ -2,7 +2,8 @@
 //! afterwards; its application goes on meanwhile.
 //!
 //! ```text
-//!   mod.rs     the start: may this store be used, which node is this
+//!   mod.rs     the start: which node is this
+//!   reliable.rs may this store be used
 //!   node.rs    carries out what the roles (`claim/roles/`) order, for all databases
 //!   copies.rs  the live copies of all databases, while this node follows
 //!   notes.rs   a live copy becomes a database of its own, and the other way round
@@ -10,6 +11,7 @@
 //!   shown.rs   what each database shows
 //!   talk.rs    the other nodes: what is pushed from one to the other
 //!   people.rs  promote and demote, as people order it
+//!   hook.rs    a command of the user at each change of the role
 //!   life.rs    migration and application, whatever the role
 //! ```
 //!
@@ -19,24 +21,23 @@
 //! in which an application could write what no other node would get.
 
 mod copies;
+mod hook;
 mod life;
 mod locks;
 mod node;
 mod notes;
 mod people;
+mod reliable;
 mod shown;
 mod talk;
 
-use std::time::Duration;
-
+use futures_util::future::OptionFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::connect::store_failure;
 use super::exit::{CONFIG, Failure};
 use super::monitor::Monitor;
 use super::permission::{Permission, permit_by};
-use super::prepare::{Line, connect_all};
 use super::proxying::Proxying;
 use super::term::{as_seen, over};
 use super::turn::hostname;
@@ -51,19 +52,15 @@ use crate::primary::Primary;
 use crate::remote::ReadPolicy;
 use crate::replicate::{Limits, SealPermit};
 use crate::status::Positions;
-use crate::store::probe;
 use crate::supervise::{Reaper, Signals};
 
 use super::register::Registry;
 use super::term::Over;
+use hook::Hook;
 use node::{Node, Says};
 use people::People;
 use shown::Shown;
 use talk::Talk;
-
-/// So often the store is asked whether it can be relied on.
-const PROBES: u32 = 4;
-const PROBE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Whether the application may run, and write.
 #[derive(Clone, Debug, Default)]
@@ -120,20 +117,18 @@ async fn run(
 ) -> Result<Over, Failure> {
     let Process { job, fleet, monitor, proxying, .. } = process;
     let first = check(job)?;
+    let on_role_change = Job::command(cluster.on_role_change.as_deref(), "cluster.on-role-change")
+        .map_err(|error| Failure::new(CONFIG, error))?;
     monitor.phase().send_replace(Phase::Waiting);
-    let lines = connect_reliably(job).await?;
+    let (lines, reliability) = reliable::connect(job).await?;
     let (order, orders) = mpsc::unbounded_channel();
     let (report, reports) = mpsc::unbounded_channel();
     let remote = lines[0].remote.clone().with_policy(ReadPolicy::impatient());
     let address = remote.address().to_owned();
     let (name, config) = (name(cluster, job), config(cluster, first));
-    tracing::info!(
-        "node {} of a cluster, instance {}{}: its claims lie in {address}",
-        name.name,
-        config.me.instance,
-        if config.is_candidate { "" } else { ", no candidate" }
-    );
+    say_who(&name, &config, &address);
     let talk = Talk::new(cluster, &name, &config, &lines);
+    let early = order.clone();
     let driver = RoleDriver::new(remote, name.clone(), config, order, reports);
     let leader = driver.leader();
     let _talking = talk.start(cluster, leader.clone(), &report);
@@ -144,7 +139,7 @@ async fn run(
     let primary: watch::Receiver<Primary> = driver.primary();
     let (writes, may_write) = watch::channel(false);
     permissions.spawn(tell_primary(primary.clone(), may_write, told));
-    let driver = tokio::spawn(driver.run());
+    let (driver, is_over) = reliable::begin(driver, reliability, early);
     let registry = std::sync::Arc::new(Registry::new(job, fleet, Some(permit.clone())));
     let people = People {
         name: name.name.clone(),
@@ -159,12 +154,14 @@ async fn run(
     let says = Says { standing, writes, shown: Shown::new(positions) };
     let (stop, stopped) = mpsc::unbounded_channel();
     let node = Node::new(&process, (&lines, &talk), (orders, report), (permission, permit), says);
+    let hook = on_role_change.as_ref().map(|line| Hook::new(line, &process, &name.name, primary.clone()));
+    let telling = hook.map(|hook| hook.run(stands.clone()));
     let life = life::Life { process: &process, name: &name.name, proxying, stands, primary };
-    let (node_end, lived) = tokio::join!(node.run(heard, stopped, driver), async {
+    let (_, node_end, lived) = tokio::join!(OptionFuture::from(telling), node.run(heard, stopped, driver), async {
         let lived = life.run(signals).await;
         // The node is told to end by the end of this.
-        let asked = life::stop_of(&lived, process.budget);
-        let _ = stop.send(asked);
+        let _ = stop.send(life::stop_of(&lived, process.budget));
+        is_over.cancel();
         lived
     });
     let ends = node_end.map_err(|outcome| super::term::never(&outcome, &address))?;
@@ -172,15 +169,13 @@ async fn run(
     over(lived, as_seen(ends, true), asked_at)
 }
 
-async fn connect_reliably(job: &Job) -> Result<Vec<Line<'_>>, Failure> {
-    let (lines, failed) = connect_all(job, false).await;
-    if let Some((_, failure)) = failed.into_iter().next() {
-        return Err(failure);
-    }
-    for line in &lines {
-        must_be_reliable(line).await?;
-    }
-    Ok(lines)
+fn say_who(name: &NodeName, config: &RoleConfig, address: &str) {
+    tracing::info!(
+        "node {} of a cluster, instance {}{}: its claims lie in {address}",
+        name.name,
+        config.me.instance,
+        if config.is_candidate { "" } else { ", no candidate" }
+    );
 }
 
 /// Where the primary is, for everybody but the roles: a node that drains is none any more, whatever
@@ -221,29 +216,6 @@ fn check(job: &Job) -> Result<&Database, Failure> {
         return Err(refuse("-once makes a copy and ends, and is no node of a cluster"));
     }
     job.options.databases.first().ok_or_else(|| refuse("there must be a database with a `path` under dbs"))
-}
-
-/// Without a create that only one can win there is no cluster.
-async fn must_be_reliable(line: &Line<'_>) -> Result<(), Failure> {
-    let mut tries = 0;
-    loop {
-        match probe::race(line.remote.store().as_ref()).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => {
-                let why = format!(
-                    "cluster: several nodes can create the same object in {} at the same time, and the store says to each that it \
-                     was the one: two of them could write; use another store, or no cluster",
-                    line.remote.address()
-                );
-                return Err(Failure::told(CONFIG, why));
-            }
-            Err(error) if error.is_transient() && tries < PROBES => {
-                tries += 1;
-                tokio::time::sleep(PROBE_PAUSE * tries).await;
-            }
-            Err(error) => return Err(store_failure(&error)),
-        }
-    }
 }
 
 fn name(cluster: &Cluster, job: &Job) -> NodeName {

@@ -149,3 +149,33 @@ fn nodes_that_do_not_listen_show_what_the_claims_say() {
     assert!(ended.stdout.contains("a     primary") && ended.stdout.contains("no `cluster.listen`"), "{ended}");
     is_over(on_a, &[143]);
 }
+
+#[test]
+fn the_copies_of_a_follower_are_read_from_its_start_on_while_the_bucket_is_away() {
+    let mut a = Member::first(Rig::on_s3(), "a");
+    let mut on_a = a.run(&APP);
+    a.wait_for_rows(&mut on_a, 20);
+    let proxy = Proxy::start();
+    let mut b = a.next("b");
+    b.rig.remote = a.rig.remote.through(proxy.endpoint());
+    let mut on_b = b.run(&APP);
+    b.follows(&mut on_b);
+    is_over(on_b, &[143]);
+    proxy.down();
+    let before = b.noted("refused");
+    let mut on_b = b.run(&APP);
+    on_b.wait_until_says(0, &["the bucket cannot be reached", "becomes no primary"]);
+    on_b.wait_until("its application reads, and cannot write", || b.noted("refused") > before + 5);
+    // Told to end, it does so at once.
+    is_over(on_b, &[143]);
+    let mut on_b = b.run(&APP);
+    on_b.wait_until_says(0, &["the bucket cannot be reached"]);
+    a.wait_for_rows(&mut on_a, 20);
+    proxy.up();
+    b.follows(&mut on_b);
+    is_over(on_a, &[143]);
+    b.wait_for_rows(&mut on_b, 20);
+    is_over(on_b, &[143]);
+    no_reader_saw_a_mix(&[&a, &b]);
+    a.rig.assert_all_rows_are_safe();
+}
