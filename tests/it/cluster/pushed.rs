@@ -53,6 +53,35 @@ fn a_follower_goes_on_by_what_the_primary_pushes_while_it_cannot_reach_the_bucke
 }
 
 #[test]
+fn nothing_is_pushed_before_the_bucket_has_it() {
+    let proxy = Proxy::start();
+    let (mut a, _) = listening(Member::first(Rig::on_s3(), "a"), "", as_it_is);
+    let direct = a.rig.remote.clone();
+    a.rig.remote = direct.through(proxy.endpoint());
+    let mut on_a = a.run(&APP);
+    a.wait_for_rows(&mut on_a, 20);
+    let (mut b, _) = listening(a.next("b"), ", candidate: false", as_it_is);
+    b.rig.remote = direct.clone();
+    let mut on_b = b.run(&APP);
+    on_a.wait_until_says(0, &["node b at", "follows this one"]);
+    b.follows(&mut on_b);
+    proxy.down();
+    // What was on its way has arrived, or not.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let confirmed = b.rows();
+    a.wait_for_rows(&mut on_a, 10);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(b.rows(), confirmed, "{on_b}");
+    proxy.up();
+    a.wait_for_rows(&mut on_a, 10);
+    b.follows(&mut on_b);
+    is_over(on_b, &[143]);
+    is_over(on_a, &[143]);
+    a.rig.remote = direct;
+    a.rig.assert_all_rows_are_safe();
+}
+
+#[test]
 fn a_follower_that_is_cut_off_from_the_primary_reads_the_bucket_and_comes_back() {
     let mut between = None;
     let (a, _) = listening(Member::first(Rig::on_s3(), "a"), "", |url| {
