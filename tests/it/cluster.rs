@@ -270,11 +270,11 @@ fn migrations_run_on_the_primary_before_its_application_writes() {
 fn a_command_is_told_of_each_role() {
     let mut a = Member::first(Rig::on_file(), "a");
     let told = a.rig.path("told");
-    let command = format!("sh -c 'echo $MILLSTREAM_ROLE of $MILLSTREAM_PRIMARY >> {}'", told.display());
+    let command = format!("sh -c 'printenv MILLSTREAM_ROLE MILLSTREAM_PRIMARY | xargs >> {}'", told.display());
     a = a.with(&format!(", on-role-change: \"{command}\""));
     let said = || fs::read_to_string(&told).unwrap_or_default();
     let mut on_a = a.run(&APP);
-    on_a.wait_until("it is told", || said() == "primary of a\n");
+    on_a.wait_until("it is told", || said() == "primary a\n");
     a.wait_for_rows(&mut on_a, 20);
     let b = a.next("b").with(", on-role-change: /no/such/program");
     let mut on_b = b.run(&APP);
@@ -283,9 +283,9 @@ fn a_command_is_told_of_each_role() {
     is_over(on_a, &[143]);
     b.wait_for_rows(&mut on_b, 20);
     let mut on_a = a.run(&APP);
-    on_a.wait_until("it is told", || said() == "primary of a\nfollower of b\n");
+    on_a.wait_until("it is told", || said() == "primary a\nfollower b\n");
     is_over(on_b, &[143]);
-    on_a.wait_until("it is told", || said() == "primary of a\nfollower of b\nprimary of a\n");
+    on_a.wait_until("it is told", || said() == "primary a\nfollower b\nprimary a\n");
     a.wait_for_rows(&mut on_a, 20);
     is_over(on_a, &[143]);
     a.rig.assert_all_rows_are_safe();
