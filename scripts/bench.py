@@ -9,15 +9,16 @@ import tempfile
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from figures import idle, loss, proxy, restore, snapshot, start, writer  # noqa: E402  (beside this file)
+from figures import cluster, idle, loss, proxy, restore, snapshot, start, writer  # noqa: E402  (beside this file)
 from figures.rig import MB, Rig  # noqa: E402
 
-FIGURES = ["restore", "snapshot", "writer", "loss", "start", "idle", "large", "proxy"]
+FIGURES = ["restore", "snapshot", "writer", "loss", "start", "idle", "large", "proxy", "follower", "failover"]
+BY_NAME = ("large", "proxy", "follower", "failover")
 
 
 def arguments():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"some of {', '.join(FIGURES)}; all but large and proxy without")
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"some of {', '.join(FIGURES)}; all but {', '.join(BY_NAME)} without")
     parser.add_argument("--megabytes", type=int, default=538, help="size of the database for restore and snapshot (538)")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions (3)")
     args = parser.parse_args()
@@ -29,7 +30,7 @@ def arguments():
 
 def main():
     args = arguments()
-    wanted = args.figures or [name for name in FIGURES if name not in ("large", "proxy")]
+    wanted = args.figures or [name for name in FIGURES if name not in BY_NAME]
     home = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=pathlib.Path(__file__).resolve().parent.parent / "target"))
     rig = Rig.from_environment(home)
     steps = {
@@ -42,6 +43,8 @@ def main():
         "large": lambda: restore.measure_large(rig, 4096),
         # Needs nginx-light and wrk from Debian.
         "proxy": lambda: proxy.measure(rig, args.rounds),
+        "follower": lambda: cluster.follower(rig, args.rounds),
+        "failover": lambda: cluster.failover(rig, args.rounds),
     }
     try:
         sizes = ", ".join(f"{p.name} {os.path.getsize(p.binary) / MB:.1f} MB" for p in rig.programs())

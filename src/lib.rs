@@ -20,6 +20,7 @@
 //!     ┌───────┴────────┐
 //!  http/  verify/  control/  doctor/   page, metrics, health · the proof that a replica restores · the socket · what is wrong here
 //!  copy/  follow/  proxy/  litefs/     a replica copied to another place · a live copy for readers on this machine · in front of the application · for the clients of LiteFS
+//!  nodes/                              what the nodes of a cluster say to each other
 //!     └───────┬────────┘
 //!          fleet/           the databases that are replicated now: one task, asked by commands
 //!     ┌───────┴────────┐
@@ -29,7 +30,7 @@
 //!     │      │        │
 //!  sqlite/  ltx/    store/  supervise/ formats and ports: SQLite's files · LTX codec · bytes by key · child processes
 //!     └──────┴───┬────┘
-//!     page · fsx · clock · figures · exposition · primary     words
+//!     page · fsx · clock · figures · exposition · primary · endpoint · secret · members     words
 //! ```
 //!
 //! # What must always hold
@@ -115,11 +116,14 @@
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests wait for what is real"))]
 
 mod clock;
+mod endpoint;
 mod exposition;
 mod figures;
 mod fsx;
+mod members;
 mod page;
 mod primary;
+mod secret;
 
 #[cfg(test)]
 mod fuzz;
@@ -147,6 +151,7 @@ mod doctor;
 mod follow;
 mod http;
 mod litefs;
+mod nodes;
 mod proxy;
 mod verify;
 

@@ -23,6 +23,7 @@ pub struct Node {
     pub name: String,
     pub hostname: String,
     pub url: Option<String>,
+    pub cluster_url: Option<String>,
 }
 
 /// What is to be done with the databases and the application.
@@ -169,8 +170,12 @@ impl Driver {
 
     fn tell_newest(&self) {
         let newest = self.known.newest().filter(|claim| claim.process != self.config.me.process);
-        let node =
-            |claim: &Claim| Node { name: claim.node.clone(), hostname: claim.hostname.clone(), url: claim.url.clone() };
+        let node = |claim: &Claim| Node {
+            name: claim.node.clone(),
+            hostname: claim.hostname.clone(),
+            url: claim.url.clone(),
+            cluster_url: claim.cluster_url.clone(),
+        };
         let newest = newest.map(node);
         self.newest.send_if_modified(|known| {
             let is_new = *known != newest;
@@ -240,6 +245,7 @@ impl Driver {
             process: self.config.me.process.clone(),
             hostname: self.node.hostname.clone(),
             url: self.node.url.clone(),
+            cluster_url: self.node.cluster_url.clone(),
             ttl_ms: u64::try_from(self.config.ttl.as_millis()).unwrap_or(u64::MAX),
             parent: parent.map(|parent| parent.to_string()),
             why: why.text().into(),

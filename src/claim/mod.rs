@@ -49,7 +49,7 @@ mod wire;
 
 pub use core::{Access, Config, Outcome, Stop};
 pub use driver::{Driver, Node, Order, Report};
-pub use roles::{Reach, RoleConfig, RoleDriver, RoleOrder, RoleReport};
+pub use roles::{Leader, Reach, RoleConfig, RoleDriver, RoleOrder, RoleReport};
 pub use seen::Identity;
 
 #[cfg(test)]

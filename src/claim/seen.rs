@@ -175,6 +175,7 @@ mod tests {
             process: format!("{instance}-1"),
             hostname: "h".into(),
             url: None,
+            cluster_url: None,
             ttl_ms: 15_000,
             parent: None,
             why: "first".into(),

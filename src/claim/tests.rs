@@ -35,7 +35,7 @@ impl Running {
         let process = format!("{:016x}", MACHINE.random_u64());
         let me = Identity { instance: instance.into(), process };
         let config = Config { me, wait: WAIT, look: LOOK, ttl: Duration::from_secs(15), may_be_alone: false };
-        let node = Node { name: "web".into(), hostname: format!("host-{instance}"), url: None };
+        let node = Node { name: "web".into(), hostname: format!("host-{instance}"), url: None, cluster_url: None };
         let (order, orders) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::unbounded_channel();
         let driver = Driver::new(remote, node, config, order, reported);
@@ -207,6 +207,7 @@ async fn what_cannot_be_read_is_no_free_place() {
             process: "1".into(),
             hostname: "h".into(),
             url: None,
+            cluster_url: None,
             ttl_ms: 15_000,
             parent: None,
             why: "first".into(),

@@ -16,9 +16,12 @@ pub struct Claim {
     /// This process, and no other one: a claim whose answer was lost is recognised by it.
     pub process: String,
     pub hostname: String,
-    /// Where the node listens to others.
+    /// Where others reach the proxy of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// Where the nodes of its cluster reach it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_url: Option<String>,
     /// The holder writes a beat three times in this time, in milliseconds.
     pub ttl_ms: u64,
     /// The newest claim that its maker had seen, as in its name.
@@ -104,6 +107,7 @@ mod tests {
             process: "00000000000000ff".into(),
             hostname: "3f2a".into(),
             url: None,
+            cluster_url: None,
             ttl_ms: 15_000,
             parent: Some("0000000000000001".into()),
             why: "deploy".into(),
@@ -116,9 +120,15 @@ mod tests {
         let text = r#"{"node":"web","instance":"i-1","process":"00000000000000ff","hostname":"3f2a","ttl_ms":15000,"why":"deploy"}"#;
         assert_eq!(String::from_utf8(encode(&first)).expect("text"), text);
         assert_eq!(decode::<Claim>("x", text.as_bytes()).expect("valid"), first);
-        let with_url = Claim { url: Some("https://a:1".into()), ..claim() };
+        let cluster_url = Some("http://a:2".into());
+        let with_url = Claim { url: Some("https://a:1".into()), cluster_url, ..claim() };
         let text = String::from_utf8(encode(&with_url)).expect("text");
-        assert!(text.contains(r#""url":"https://a:1","ttl_ms":15000,"parent":"0000000000000001""#), "{text}");
+        assert!(
+            text.contains(
+                r#""url":"https://a:1","cluster_url":"http://a:2","ttl_ms":15000,"parent":"0000000000000001""#
+            ),
+            "{text}"
+        );
         assert_eq!(decode::<Claim>("x", text.as_bytes()).expect("valid"), with_url);
     }
 

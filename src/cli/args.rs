@@ -5,7 +5,8 @@
 //! [`Sources`].
 //!
 //! ```text
-//!   args.rs     the command line as a whole; databases, version, completions, man; shared flags
+//!   args.rs     the command line as a whole; databases, version; shared flags
+//!   shell.rs    completions, man
 //!   help.rs     the help pages: groups, examples, exit codes
 //!   life.rs     run, replicate
 //!   restore.rs  restore
@@ -21,7 +22,6 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use clap_complete::Shell;
 
 use crate::config::{LogLevel, Sources};
 
@@ -41,12 +41,13 @@ mod look;
 mod mark;
 mod reset;
 mod restore;
+mod shell;
 mod verify;
 
 #[cfg(test)]
 mod tests;
 
-pub use cluster::{Demote, Promote};
+pub use cluster::{Demote, Nodes, Promote};
 pub use control::{Asking, Checkpoint, Info, List, Operand, Register, Snapshot, Start, Status, Stop, Sync, Unregister};
 pub use copy::Copy;
 pub use doctor::{Doctor, Explain, Translate};
@@ -57,6 +58,7 @@ pub use look::{Levels, Look, Ltx, Points};
 pub use mark::Mark;
 pub use reset::Reset;
 pub use restore::{IntegrityCheck, Restore};
+pub use shell::{Completions, Man};
 pub use verify::Verify;
 
 /// Exit code of a command line that cannot be understood.
@@ -109,6 +111,7 @@ pub enum Command {
     Unregister(Unregister),
     Snapshot(Snapshot),
     Checkpoint(Checkpoint),
+    Nodes(Nodes),
     Promote(Promote),
     Demote(Demote),
     Version(Version),
@@ -225,60 +228,6 @@ pub struct Version {
     quiet: bool,
 }
 
-const COMPLETIONS: Page = Page {
-    more: "",
-    examples: &[
-        "millstream completions bash > /usr/share/bash-completion/completions/millstream",
-        "millstream completions zsh > /usr/local/share/zsh/site-functions/_millstream",
-        "millstream completions fish > ~/.config/fish/completions/millstream.fish",
-    ],
-    variables: &[],
-    codes: &[help::DONE, help::USAGE],
-};
-
-/// Writes a shell's completion script to stdout
-#[derive(Debug, Args)]
-#[command(
-    args_override_self = true,
-    after_help = COMPLETIONS.text(),
-    override_usage = "millstream completions bash|zsh|fish"
-)]
-pub struct Completions {
-    /// Shell that is to complete commands and flags
-    #[arg(value_name = "SHELL", value_parser = shell)]
-    pub shell: Shell,
-    #[command(flatten)]
-    pub log: LogFlags,
-}
-
-fn shell(text: &str) -> Result<Shell, String> {
-    match text {
-        "bash" => Ok(Shell::Bash),
-        "zsh" => Ok(Shell::Zsh),
-        "fish" => Ok(Shell::Fish),
-        _ => Err("write bash, zsh or fish".into()),
-    }
-}
-
-const MAN: Page = Page {
-    more: "With DIR it writes millstream.1 and a page for each command, such as millstream-run.1, into that \
-           directory. Without DIR it writes millstream.1 to stdout.",
-    examples: &["millstream man | man -l -", "millstream man /usr/local/share/man/man1"],
-    variables: &[],
-    codes: &[help::DONE, help::USAGE, ("73", "the directory or a page cannot be written")],
-};
-
-/// Writes the manual pages
-#[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = MAN.text(), override_usage = "millstream man [DIR]")]
-pub struct Man {
-    /// Directory for the pages; it is created if it is missing
-    #[arg(value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    #[command(flatten)]
-    pub log: LogFlags,
-}
-
 /// Why no command came out of the command line: a question for help, or a mistake.
 #[derive(Debug)]
 pub enum Rejected {
@@ -379,6 +328,7 @@ fn check(command: &Command) -> Result<(), String> {
         | Command::Health(_)
         | Command::List(_)
         | Command::Info(_)
+        | Command::Nodes(_)
         | Command::Promote(_)
         | Command::Demote(_)
         | Command::Version(_)

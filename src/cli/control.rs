@@ -8,13 +8,12 @@ use anyhow::anyhow;
 use serde::Serialize;
 
 use super::args::{
-    Asking, Checkpoint, Demote, Info, List, Operand, OutputFlags, Promote, Register, Snapshot, Start, Stop, Sync,
-    Unregister,
+    Asking, Checkpoint, Info, List, Operand, OutputFlags, Register, Snapshot, Start, Stop, Sync, Unregister,
 };
 use super::{Environment, Style, logger, printed, variable};
 use crate::clock::MACHINE;
 use crate::config::{Sources, redact_url};
-use crate::control::{self, Changed, Client, ClientError, Databases, RoleChanged};
+use crate::control::{self, Changed, Client, ClientError, Databases};
 use crate::run::Failure;
 use crate::run::exit::{CONFIG, REFUSED, UNAVAILABLE};
 
@@ -39,22 +38,6 @@ pub async fn list(command: List) -> Result<u8, Failure> {
     let listed = answer.map_err(|error| failure("list", error))?;
     let style = style(command.utc);
     show(command.asking.json, &listed, |out| table(&listed, &style, out))
-}
-
-pub async fn promote(command: Promote) -> Result<u8, Failure> {
-    let changed = client(&command.asking, command.asking.long()).promote().await;
-    show_role(&command.asking, &changed.map_err(|error| failure("promote", error))?)
-}
-
-pub async fn demote(command: Demote) -> Result<u8, Failure> {
-    let changed = client(&command.asking, command.asking.long()).demote().await;
-    show_role(&command.asking, &changed.map_err(|error| failure("demote", error))?)
-}
-
-fn show_role(asking: &Asking, changed: &RoleChanged) -> Result<u8, Failure> {
-    show(asking.json, changed, |out| {
-        writeln!(out, "role: {}\nprimary: {}", changed.role, changed.primary.as_deref().unwrap_or("not known yet"))
-    })
 }
 
 fn table(listed: &Databases, style: &Style, out: &mut dyn Write) -> io::Result<()> {
@@ -217,7 +200,7 @@ fn show_done(asking: &Asking, db_path: String, txid: u64) -> Result<u8, Failure>
 }
 
 /// Starts logging, and makes what asks the process.
-fn client(asking: &Asking, limit: Duration) -> Client {
+pub(super) fn client(asking: &Asking, limit: Duration) -> Client {
     logger::start_without_file(asking.log.level());
     Client::new(asking.socket.clone(), limit)
 }
@@ -240,14 +223,14 @@ fn path(operand: &Operand) -> Result<String, Failure> {
     text.ok_or_else(|| configuration(anyhow!("{} is not UTF-8 text", Path::new(&absolute).display())))
 }
 
-fn failure(command: &str, error: ClientError) -> Failure {
+pub(super) fn failure(command: &str, error: ClientError) -> Failure {
     match error {
         ClientError::Refused { .. } => Failure::told(REFUSED, format!("{command} failed: {error}")),
         _ => Failure::told(UNAVAILABLE, error),
     }
 }
 
-fn show<T: Serialize>(
+pub(super) fn show<T: Serialize>(
     json: bool,
     answer: &T,
     text: impl FnOnce(&mut dyn Write) -> io::Result<()>,

@@ -144,7 +144,17 @@ impl Following {
         let taken = take_place(&self.copy, owner, default_meta_path);
         let (notes, locks) = taken.map_err(|error| Failure::new(CANNOT_WRITE, error))?;
         let request = Request { owner: self.owner, mode: self.mode, ..request };
-        Ok(Order { copy: self.copy.clone(), notes, request, interval, adopts, locks, held: None, told: None })
+        Ok(Order {
+            copy: self.copy.clone(),
+            notes,
+            request,
+            interval,
+            adopts,
+            locks,
+            held: None,
+            told: None,
+            feed: None,
+        })
     }
 
     async fn run(&self, order: Order, signals: &mut Signals) -> Result<End, Failure> {

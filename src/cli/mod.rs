@@ -23,6 +23,7 @@
 
 mod args;
 mod argv;
+mod cluster;
 mod control;
 mod copy;
 mod databases;
@@ -111,8 +112,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Translate(command) => translate::translate(&command.file),
         Command::Health(command) => with_runtime(health::health(command)),
         Command::Info(command) => with_runtime(control::info(command)),
-        Command::Promote(command) => with_runtime(control::promote(command)),
-        Command::Demote(command) => with_runtime(control::demote(command)),
+        Command::Nodes(command) => with_runtime(cluster::nodes(command)),
+        Command::Promote(command) => with_runtime(cluster::promote(command)),
+        Command::Demote(command) => with_runtime(cluster::demote(command)),
         Command::List(command) => with_runtime(control::list(command)),
         Command::Sync(command) => with_runtime(control::sync(command)),
         Command::Start(command) => with_runtime(control::start(command)),

@@ -72,7 +72,6 @@ use Class::{NoEffect, NotYet, Supported};
 use Kind::{Bool, Count, Duration, Place, Section, Sections, Size, Switched, Text, Texts};
 
 const MCP: &str = "the MCP server";
-const PEERS: &str = "a connection from node to node (nodes of a `cluster` find each other through the bucket)";
 const CLAIMS: &str = "a place of its own for the claims of a `cluster` (they lie beside the first replica)";
 const AGE: &str = "age encryption";
 const AZURE: &str = "an Azure Blob Storage (`abs`) replica";
@@ -277,8 +276,9 @@ static CLUSTER: &[Key] = &[
     key("candidate", Bool, Supported),
     key("failover", Text, Supported),
     key("ttl", Duration, Supported),
-    key("listen", Text, NotYet(PEERS)),
-    key("secret", Text, NotYet(PEERS)),
+    key("listen", Text, Supported),
+    key("secret", Text, Supported),
+    key("on-role-change", Text, Supported),
     key("claims", Place, NotYet(CLAIMS)),
 ];
 static LITEFS: &[Key] = &[

@@ -17,6 +17,7 @@ use super::wire::{
     self, Changed, Checkpointed, DatabaseRequest, Databases, Info, Problem, RegisterRequest, Registered, RoleChanged,
     RoleRequest, Snapshot, SyncRequest, Synced, Unregistered,
 };
+use crate::members::Members;
 
 /// Our deadline is this much later than that of the process, which then can say why it failed.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -60,6 +61,10 @@ impl Client {
         self.get(wire::LIST).await
     }
 
+    pub async fn nodes(&self) -> Result<Members, ClientError> {
+        self.get(wire::NODES).await
+    }
+
     pub async fn sync(&self, path: String, wait: bool) -> Result<Synced, ClientError> {
         self.post(wire::SYNC, &SyncRequest { path, wait, timeout: self.seconds() }).await
     }
@@ -88,12 +93,13 @@ impl Client {
         self.post(wire::CHECKPOINT, &self.about(path)).await
     }
 
-    pub async fn promote(&self) -> Result<RoleChanged, ClientError> {
-        self.post(wire::PROMOTE, &RoleRequest { timeout: self.seconds() }).await
+    /// The node that answers, or another one.
+    pub async fn promote(&self, node: Option<String>) -> Result<RoleChanged, ClientError> {
+        self.post(wire::PROMOTE, &RoleRequest { timeout: self.seconds(), node }).await
     }
 
     pub async fn demote(&self) -> Result<RoleChanged, ClientError> {
-        self.post(wire::DEMOTE, &RoleRequest { timeout: self.seconds() }).await
+        self.post(wire::DEMOTE, &RoleRequest { timeout: self.seconds(), node: None }).await
     }
 
     fn about(&self, path: String) -> DatabaseRequest {

@@ -6,6 +6,7 @@
 //! ```text
 //!   GET  /info  /list  /txid?path=  /debug/sync-status[?path=]
 //!   POST /sync  /start  /stop  /register  /unregister    and ours: /snapshot  /checkpoint
+//!   GET  /nodes                   POST /promote  /demote     of a cluster
 //! ```
 //!
 //! ```text
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::members::Members;
 use crate::replicate::DatabaseId;
 
 pub use client::{Client, ClientError};
@@ -64,11 +66,14 @@ pub trait Registrar: Send + Sync {
 /// The cluster that this process is a node of.
 #[async_trait]
 pub trait Roles: Send + Sync {
-    /// Makes this node the primary; its name.
-    async fn promote(&self, limit: Duration) -> Result<String, String>;
+    /// Makes this node the primary, or the one of this name; its name, and whether it is this one.
+    async fn promote(&self, node: Option<String>, limit: Duration) -> Result<(String, bool), String>;
 
     /// Lets another node be the primary; which one, if it is known already.
     async fn demote(&self, limit: Duration) -> Result<Option<String>, String>;
+
+    /// Who is there.
+    async fn nodes(&self) -> Members;
 }
 
 /// Why a database was not registered.

@@ -20,6 +20,7 @@ use super::words::{diagnostic, is_safe, newest, number, over, rfc3339, shown, su
 use super::{Refused, Registrar, Roles};
 use crate::clock::Clock;
 use crate::fleet::{DatabaseView, FleetError, FleetHandle, State};
+use crate::members::Members;
 use crate::replicate::{DatabaseId, Event};
 use crate::status::Status;
 
@@ -94,15 +95,21 @@ impl Control {
     }
 
     pub async fn promote(&self, asked: RoleRequest) -> Answer<RoleChanged> {
-        let promoted = self.roles()?.promote(self.left(asked.timeout)).await;
-        let name = promoted.map_err(|why| Refusal::new(StatusCode::CONFLICT, why))?;
-        Ok(RoleChanged { role: "primary".into(), primary: Some(name) })
+        let limit = self.left(asked.timeout);
+        let promoted = self.roles()?.promote(asked.node, limit).await;
+        let (name, is_this) = promoted.map_err(|why| Refusal::new(StatusCode::CONFLICT, why))?;
+        let role = if is_this { "primary" } else { "follower" };
+        Ok(RoleChanged { role: role.into(), primary: Some(name) })
     }
 
     pub async fn demote(&self, asked: RoleRequest) -> Answer<RoleChanged> {
         let demoted = self.roles()?.demote(self.left(asked.timeout)).await;
         let primary = demoted.map_err(|why| Refusal::new(StatusCode::CONFLICT, why))?;
         Ok(RoleChanged { role: "follower".into(), primary })
+    }
+
+    pub async fn nodes(&self) -> Answer<Members> {
+        Ok(self.roles()?.nodes().await)
     }
 
     pub async fn info(&self) -> Answer<Info> {

@@ -95,6 +95,7 @@ async fn answer(control: &Control, request: Request<Incoming>) -> Response<Full<
     match (&head.method, route.as_str()) {
         (&Method::GET, wire::INFO) => reply(control.info().await),
         (&Method::GET, wire::LIST) => reply(control.list().await),
+        (&Method::GET, wire::NODES) => reply(control.nodes().await),
         (&Method::GET, wire::TXID) => reply(control.txid(path.as_deref().unwrap_or_default()).await),
         (&Method::GET, wire::SYNC_STATUS) => reply(control.sync_status(path.as_deref()).await),
         (&Method::POST, wire::SYNC) => with(body, async |asked| control.sync(asked).await).await,

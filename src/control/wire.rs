@@ -17,6 +17,7 @@ pub const SNAPSHOT: &str = "/snapshot";
 pub const CHECKPOINT: &str = "/checkpoint";
 pub const PROMOTE: &str = "/promote";
 pub const DEMOTE: &str = "/demote";
+pub const NODES: &str = "/nodes";
 
 /// The body of a request about one database.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct RoleRequest {
     /// In seconds.
     #[serde(default)]
     pub timeout: i64,
+    /// Another node is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -192,6 +196,21 @@ pub struct Problem {
 
 /// Whether there is such a route, whatever the method.
 pub fn is_known(route: &str) -> bool {
-    [INFO, LIST, TXID, SYNC_STATUS, SYNC, START, STOP, REGISTER, UNREGISTER, SNAPSHOT, CHECKPOINT, PROMOTE, DEMOTE]
-        .contains(&route)
+    [
+        INFO,
+        LIST,
+        TXID,
+        SYNC_STATUS,
+        SYNC,
+        START,
+        STOP,
+        REGISTER,
+        UNREGISTER,
+        SNAPSHOT,
+        CHECKPOINT,
+        PROMOTE,
+        DEMOTE,
+        NODES,
+    ]
+    .contains(&route)
 }

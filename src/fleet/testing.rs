@@ -59,6 +59,7 @@ impl App {
             lifecycle: Some(Policy::of_hours()),
             seal: None,
             is_held: None,
+            confirmed: None,
             once: None,
             clock: MACHINE,
         };

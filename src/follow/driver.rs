@@ -8,21 +8,19 @@ use std::time::Duration;
 
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::core::{Core, Effect, End, Event, Found, Grip, Installed, Position, Trouble};
-use super::files;
-use super::install::{Base, InstallError, install};
-use super::place::{Open, Place, of_sqlite};
+use super::core::{Core, Effect, End, Event, Position, Trouble};
+use super::feed::Feed;
+use super::place::{Open, Place};
 use super::say::say;
-use super::txid_file;
-use crate::ltx::{Header, Txid};
-use crate::remote::{Listing, LtxObject, OtherLayout, ReadError, ReadPolicy, Remote};
+use super::work::{Done, check, hold, install_files, install_pushed, list, look};
+use crate::remote::{Listing, OtherLayout, Remote};
 use crate::replicate::blocking;
 use crate::restore::Request;
-use crate::sqlite::{LiveCopy, SqliteError, WriteLock};
-use crate::state::{CopyState, Lock};
+use crate::sqlite::LiveCopy;
+use crate::state::Lock;
+use crate::status::Freshness;
 
 /// What to follow, and how.
 pub struct Order {
@@ -42,6 +40,8 @@ pub struct Order {
     pub held: Option<LiveCopy>,
     /// Whoever waits for it.
     pub told: Option<Told>,
+    /// What the primary pushes.
+    pub feed: Option<Feed>,
 }
 
 /// Who is told how far the copy is, and asks it to catch up.
@@ -61,8 +61,7 @@ pub struct CopyProgress {
     pub is_locked: bool,
     /// The request to catch up since which everything is installed.
     pub caught_up: u64,
-    /// When what it shows was the newest state for the last time.
-    pub current_at: Option<Instant>,
+    pub freshness: Freshness,
 }
 
 pub struct Follower {
@@ -78,25 +77,9 @@ pub struct Follower {
     cancel: CancellationToken,
     held: Option<LiveCopy>,
     told: Option<Told>,
+    feed: Option<Feed>,
     progress: CopyProgress,
     _locks: Vec<Lock>,
-}
-
-/// The end of a piece of work, and the copy if it had it.
-struct Done {
-    event: Event,
-    open: Option<Open>,
-    lists_whole: Option<bool>,
-}
-
-impl Done {
-    fn of(event: Event) -> Done {
-        Done { event, open: None, lists_whole: None }
-    }
-
-    fn with(event: Event, open: Option<Open>) -> Done {
-        Done { event, open, lists_whole: None }
-    }
 }
 
 impl Follower {
@@ -115,6 +98,7 @@ impl Follower {
             cancel,
             held: order.held,
             told: order.told,
+            feed: order.feed,
             progress: CopyProgress::default(),
             _locks: order.locks,
         }
@@ -160,6 +144,7 @@ impl Follower {
                 event
             }
             number = asked(&mut self.told) => Event::CatchUp(number),
+            event = Feed::next(&mut self.feed) => event,
             () = tokio::time::sleep_until(wake_at.unwrap_or_else(|| clock.instant())), if wake_at.is_some() => Event::Timer,
         }
     }
@@ -170,7 +155,7 @@ impl Follower {
             position: self.core.position(),
             is_locked: self.core.is_locked(),
             caught_up: self.core.caught_up(),
-            current_at: self.core.current_at(),
+            freshness: self.core.freshness(),
         };
         if std::mem::replace(&mut self.progress, progress) != progress {
             // Who does not listen any more is about to stop it.
@@ -215,6 +200,9 @@ impl Follower {
             Effect::Install { onto, files } => {
                 async move { install_files(&remote, place, open, onto, files, &cancel).await }.boxed_local()
             }
+            Effect::InstallPushed { onto, files } => {
+                async move { install_pushed(&remote, place, open, onto, files, &cancel).await }.boxed_local()
+            }
             Effect::Hold => blocking(move || hold(open)).boxed_local(),
             Effect::Close => async { Done::of(Event::Closed) }.boxed_local(),
         });
@@ -231,136 +219,10 @@ async fn asked(told: &mut Option<Told>) -> u64 {
     std::future::pending().await
 }
 
-fn look(place: &Place, open: Option<Open>, held: Option<LiveCopy>, cancel: &CancellationToken) -> Done {
-    drop(open);
-    match place.look(held, cancel) {
-        Ok((found, open)) => {
-            if let Found::At(position) = found {
-                tell(place, position.txid);
-            }
-            Done::with(Event::Looked(Ok(found)), open)
-        }
-        Err(trouble) => Done::of(Event::Looked(Err(trouble))),
-    }
-}
-
 /// Never done while there is no work.
 async fn under_way(work: &mut Option<LocalBoxFuture<'static, Done>>) -> Done {
     match work {
         Some(work) => work.await,
         None => std::future::pending().await,
-    }
-}
-
-/// The core asks again by itself.
-async fn list(remote: &Remote, whole: bool) -> Result<Listing, Trouble> {
-    let remote = remote.clone().with_policy(ReadPolicy::impatient());
-    let listed = if whole { remote.listing().await } else { remote.level0_listing().await };
-    listed.map_err(|error| files::of_store(&error))
-}
-
-/// The headers of those that are what their names say.
-async fn check(remote: &Remote, objects: Vec<LtxObject>) -> Result<Vec<(LtxObject, Header)>, Trouble> {
-    let mut found = Vec::new();
-    for object in objects {
-        match remote.check_header(&object).await {
-            Ok(Ok(header)) => found.push((object, header)),
-            Ok(Err(_)) | Err(ReadError::Invalid { .. }) => {}
-            Err(error) => return Err(files::of_read(error)),
-        }
-    }
-    Ok(found)
-}
-
-fn hold(open: Option<Open>) -> Done {
-    let Some(mut open) = open else { return Done::of(Event::Held(Ok(Grip::Closed))) };
-    match grip(&mut open) {
-        Ok(grip) => Done::with(Event::Held(Ok(grip)), Some(open)),
-        Err(error) => Done::of(Event::Held(Err(of_sqlite(error)))),
-    }
-}
-
-fn grip(open: &mut Open) -> Result<Grip, SqliteError> {
-    Ok(match open.live.hold()? {
-        WriteLock::Yes => Grip::Held,
-        WriteLock::Busy => Grip::Busy,
-        WriteLock::Foreign => Grip::Foreign,
-    })
-}
-
-async fn install_files(
-    remote: &Remote,
-    place: Place,
-    open: Option<Open>,
-    onto: Option<Position>,
-    files: Vec<LtxObject>,
-    cancel: &CancellationToken,
-) -> Done {
-    let Some(mut open) = open else {
-        return Done::of(Event::Installed(Err(Trouble::Passing("the copy is closed".into())), Grip::Closed));
-    };
-    if onto.is_none() {
-        open.base = Base::Unknown { pages: open.base.pages() };
-    }
-    let merged = match files::open(remote, &files, open.live.page_size(), cancel).await {
-        Ok(merged) => merged,
-        Err(trouble) => return Done::with(Event::Installed(Err(trouble), Grip::Held), Some(open)),
-    };
-    let (open, installed, grip) = blocking(move || {
-        let states = match open.base {
-            Base::State(state) => vec![state],
-            Base::Unknown { .. } => Vec::new(),
-        };
-        let note = |next: &CopyState| place.notes.note_copy(&place.note([states.as_slice(), &[*next]].concat()));
-        let installed = install(&open.live, open.base, merged, note);
-        if let Ok((state, _)) = &installed {
-            open.base = Base::State(*state);
-        }
-        // Before anything else: until then other programs can write.
-        let (open, grip) = match &installed {
-            Err(InstallError::Copy(_)) => (None, Grip::Closed),
-            _ => held_again(open),
-        };
-        if let Ok((state, _)) = &installed {
-            settle(&place, *state);
-        }
-        (open, installed, grip)
-    })
-    .await;
-    let done = match installed {
-        Ok((CopyState { txid, timestamp_ms, .. }, pages)) => {
-            Ok(Installed { position: Position { txid, timestamp_ms }, pages })
-        }
-        Err(InstallError::Copy(error)) => Err(of_sqlite(error)),
-        Err(InstallError::Source(error)) => Err(files::explain(remote, &files, error, cancel).await),
-        Err(error @ InstallError::Incomplete { .. }) => Err(Trouble::Incomplete(error.to_string())),
-        Err(error @ InstallError::OtherPageSize { .. }) => Err(Trouble::OtherPageSize(error.to_string())),
-        Err(InstallError::Note(error)) => Err(Trouble::Passing(error.to_string())),
-    };
-    Done::with(Event::Installed(done, grip), open)
-}
-
-/// What is only told: neither is needed after a crash.
-fn settle(place: &Place, state: CopyState) {
-    if let Err(error) = place.notes.settle_copy(&place.note(vec![state])) {
-        tracing::warn!("{error}");
-    }
-    tell(place, state.txid);
-}
-
-fn tell(place: &Place, txid: Txid) {
-    if let Err(error) = txid_file::write(&place.copy, txid) {
-        tracing::warn!("{error}");
-    }
-}
-
-/// Ends the transaction, if it was not committed, and takes the lock again at once.
-fn held_again(mut open: Open) -> (Option<Open>, Grip) {
-    match open.live.roll_back().and_then(|()| grip(&mut open)) {
-        Ok(grip) => (Some(open), grip),
-        Err(error) => {
-            tracing::debug!("{error}");
-            (None, Grip::Closed)
-        }
     }
 }

@@ -6,13 +6,14 @@
 
 use std::io::BufReader;
 
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use super::core::Trouble;
+use super::core::{Position, Trouble};
 use crate::ltx::{Decoder, LtxError, Merged};
 use crate::page::PageSize;
-use crate::remote::{Cancelled, LtxObject, RangeReader, ReadError, Remote};
+use crate::remote::{Cancelled, Level, LtxObject, RangeReader, ReadError, Remote};
 use crate::replicate::blocking;
 use crate::store::StoreError;
 
@@ -50,6 +51,44 @@ pub async fn open(
         let opened = readers.into_iter().zip(&objects).map(|(reader, object)| decoder(reader, object, page_size));
         let opened: Vec<Opened> = opened.collect::<Result<_, _>>()?;
         Merged::new(opened).map_err(|error| Trouble::Passing(format!("the files do not fit each other: {error}")))
+    })
+    .await
+}
+
+/// Opens files that are in memory. One that is not sound is not to be had like this.
+pub async fn at_hand(
+    remote: &Remote,
+    files: Vec<(Position, Bytes)>,
+    page_size: PageSize,
+    cancel: &CancellationToken,
+) -> Result<Merged<BufReader<RangeReader>>, Trouble> {
+    let object = |(Position { txid, timestamp_ms }, bytes): &(Position, Bytes)| LtxObject {
+        level: Level::L0,
+        min_txid: *txid,
+        max_txid: *txid,
+        size: bytes.len() as u64,
+        modified_ms: *timestamp_ms,
+        name: remote.l0_key(*txid),
+    };
+    let files: Vec<_> = files.into_iter().map(|file| (object(&file), file.0, file.1)).collect();
+    let (remote, cancel) = (remote.clone(), cancel.clone());
+    blocking(move || {
+        let open = |(object, position, bytes): (LtxObject, Position, Bytes)| {
+            let whole = Decoder::new(&bytes[..]).and_then(|decoder| {
+                let header = *decoder.header();
+                decoder.finish().map(|_| header)
+            });
+            if whole.map_err(|_| Trouble::Gone)?.timestamp_ms != position.timestamp_ms {
+                return Err(Trouble::Gone);
+            }
+            let reader = RangeReader::at_hand(&remote, &object, bytes).cancelled_by(&cancel);
+            decoder(reader, &object, page_size).map_err(|trouble| match trouble {
+                Trouble::Damaged { .. } => Trouble::Gone,
+                trouble => trouble,
+            })
+        };
+        let opened: Vec<Opened> = files.into_iter().map(open).collect::<Result<_, _>>()?;
+        Merged::new(opened).map_err(|_| Trouble::Gone)
     })
     .await
 }

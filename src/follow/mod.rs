@@ -6,7 +6,8 @@
 //!
 //! ```text
 //!   core/         pure: what is done next
-//!   driver.rs     waits for events, carries out what the core asks
+//!   driver.rs     waits for events, carries out what the core asks: pieces of work.rs
+//!   feed.rs       what a primary pushes
 //!   files.rs      files of the replica as one stream of pages, verified
 //!   install.rs    that stream into the copy, in one transaction
 //!   checksum.rs   how a state of the copy is known again
@@ -35,11 +36,13 @@
 mod checksum;
 mod core;
 mod driver;
+mod feed;
 mod files;
 mod install;
 mod place;
 mod say;
 mod txid_file;
+mod work;
 
 #[cfg(test)]
 mod sim;
@@ -48,4 +51,5 @@ mod tests;
 
 pub use core::{End, Position, Reason};
 pub use driver::{CopyProgress, Follower, Order, Told};
+pub use feed::Feed;
 pub use place::{note_state, take_place};

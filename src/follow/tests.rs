@@ -25,6 +25,7 @@ impl Running {
         let order = Order {
             held: None,
             told: None,
+            feed: None,
             notes: copy.with_file_name(".copy.db-millstream"),
             request: Request::new(&copy),
             copy,

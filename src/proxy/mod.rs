@@ -9,7 +9,7 @@
 //!   listener.rs   connections ─▶ front.rs, exchange.rs   one request ─▶ core.rs   pure: pass, forward, hold or refuse?
 //!   pace.rs       limits of a head    │     headers.rs  pure: what changes in a head · routes.rs  pure: what is a write
 //!                                     ├──▶ pool.rs, link.rs    connections to a server, used again
-//!                                     ├──▶ peers.rs, secret.rs the proxies of other nodes; wake.rs  something is to be seen
+//!                                     ├──▶ peers.rs            the proxies of other nodes; wake.rs  something is to be seen
 //!                                     ├──▶ room.rs             how much is held
 //!                                     ├──▶ ack.rs              responses that wait for the bucket
 //!                                     ├──▶ position.rs         what a client has written already · replay.rs  pure: the application asks for the primary
@@ -22,7 +22,6 @@
 mod ack;
 mod answers;
 mod core;
-mod endpoint;
 mod exchange;
 mod flights;
 mod front;
@@ -40,7 +39,6 @@ mod replay;
 mod reply;
 mod room;
 mod routes;
-mod secret;
 mod settings;
 mod tunnel;
 mod wake;
@@ -49,6 +47,8 @@ mod wake;
 mod sim;
 #[cfg(test)]
 mod tests;
+
+use crate::{endpoint, secret};
 
 pub use core::App;
 pub use endpoint::Endpoint;

@@ -14,6 +14,7 @@
 //!   ends.rs      header and end of an object: do they fit?
 //!   stream.rs    an object for code that blocks, read and verified
 //!   marks.rs     names for moments of the history
+//!   pushed.rs    what another node says that the bucket has
 //!   pass.rs      from one store to another, verified on the way
 //!   v03.rs       what Litestream 0.3 left
 //!   roots.rs     pure: where replicas begin below a place
@@ -41,6 +42,7 @@ mod marks;
 mod names;
 mod pass;
 pub mod plan;
+mod pushed;
 mod read;
 mod roots;
 mod stream;
@@ -57,6 +59,7 @@ pub use listing::{Listing, OtherLayout, Resembles};
 pub use marks::{Created, Mark};
 pub use names::{Layout, is_among_files, mark_name};
 pub use pass::{pass_on, store_behind};
+pub use pushed::{Position, Pushed};
 pub use read::{ReadError, ReadPolicy, Reading};
 pub use stream::{Cancelled, RangeReader};
 pub use v03::{Generation, OldGeneration, OldObject, OldReplica, WalPlace};

@@ -264,6 +264,9 @@ impl Driver {
             }
             true => tracing::debug!(db = %db, "TXID {txid} is in {address} ({size} bytes)"),
         }
+        if let Some(confirmed) = &self.parts.settings.confirmed {
+            confirmed.confirmed(&shipped);
+        }
         self.parts.mirrors.1.shipped(&shipped);
         if let Some(lifecycle) = &self.lifecycle {
             lifecycle.shipped(shipped);

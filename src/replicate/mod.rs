@@ -96,7 +96,7 @@ pub use behind::{Behind, Place, look_behind};
 pub use core::{SealPermit, SyncError};
 pub use governor::{Governor, Limits};
 pub use handle::Replication;
-pub use lifecycle::{OnceWork, Policy, spread_of};
+pub use lifecycle::{OnceWork, Policy, Shipped, spread_of};
 pub use mailbox::SnapshotError;
 pub use mirror::{Mirror, MirrorSettings};
 pub use on_thread::blocking;
@@ -133,6 +133,8 @@ pub struct Settings {
     /// Whether another part of this process has the database open already, and holds its write
     /// lock: then it is there, and no file of it may be opened by name.
     pub is_held: Option<watch::Receiver<bool>>,
+    /// Is told of every level-0 object that the bucket has confirmed.
+    pub confirmed: Option<Arc<dyn Confirmed>>,
     /// End as soon as everything is shipped and these are done.
     pub once: Option<OnceWork>,
     pub clock: Clock,
@@ -151,6 +153,11 @@ impl Settings {
         let replica = state.replica(address);
         (state, replica)
     }
+}
+
+/// Whoever is told of what the bucket has confirmed. It must not wait for anything.
+pub trait Confirmed: std::fmt::Debug + Send + Sync {
+    fn confirmed(&self, shipped: &Shipped);
 }
 
 /// Names a database of this process. A number is never used again.

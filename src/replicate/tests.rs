@@ -203,6 +203,7 @@ fn settings(path: PathBuf) -> Settings {
         lifecycle: None,
         seal: None,
         is_held: None,
+        confirmed: None,
         once: None,
         clock: MACHINE,
     }

@@ -123,6 +123,7 @@ pub fn settings(database: &Database, options: &Options, all: watch::Receiver<Arc
         lifecycle: Some(policy(database, &database.replicas.first, options)),
         seal: None,
         is_held: None,
+        confirmed: None,
         once: None,
         clock: MACHINE,
     }

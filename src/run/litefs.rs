@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Job;
@@ -19,7 +18,7 @@ use crate::control::Roles;
 use crate::http::listen;
 use crate::litefs::{Api, Moves, Shared, Watched, keep, serve};
 use crate::primary::Primary;
-use crate::status::Positions;
+use crate::status::{Freshness, Positions};
 
 /// For so long the application is not started because the files do not say yet what it may do.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
@@ -35,7 +34,7 @@ pub struct LitefsFace {
 }
 
 /// What this node is told of itself.
-type Known = (watch::Receiver<Primary>, watch::Receiver<Positions>, watch::Receiver<Option<Instant>>);
+type Known = (watch::Receiver<Primary>, watch::Receiver<Positions>, watch::Receiver<Freshness>);
 
 impl LitefsFace {
     /// What the application is started by is passed on when the files say the same; `role`: whether
@@ -76,9 +75,9 @@ impl LitefsFace {
     }
 }
 
-fn watched(databases: &[Database], configured: &Litefs, (primary, positions, current_at): Known) -> Watched {
+fn watched(databases: &[Database], configured: &Litefs, (primary, positions, freshness): Known) -> Watched {
     let shared = |database: &Database| Shared::new(&database.path, configured.dir.as_deref());
-    Watched { databases: databases.iter().map(shared).collect(), primary, positions, current_at }
+    Watched { databases: databases.iter().map(shared).collect(), primary, positions, freshness }
 }
 
 async fn pass_on<T: Clone>(
@@ -136,7 +135,7 @@ struct Ordered(Arc<dyn Roles>);
 #[async_trait]
 impl Moves for Ordered {
     async fn promote(&self, limit: Duration) -> Result<(), String> {
-        self.0.promote(limit).await.map(drop)
+        self.0.promote(None, limit).await.map(drop)
     }
 
     async fn hand_off(&self, limit: Duration) -> Result<(), String> {

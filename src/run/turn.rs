@@ -106,7 +106,7 @@ impl Turn {
         let (reports, reported) = mpsc::unbounded_channel();
         let hostname = hostname();
         let url = job.options.proxy.as_ref().and_then(|proxy| proxy.advertise.clone());
-        let node = Node { name: hostname.clone(), hostname: hostname.clone(), url };
+        let node = Node { name: hostname.clone(), hostname: hostname.clone(), url, cluster_url: None };
         let config = config(handover, &hostname, first, all_are_here(job).await);
         let driver = Driver::new(remote, node, config, order, reported);
         let (permission, permitted) = watch::channel(Permission::No);

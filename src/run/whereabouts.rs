@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn only_who_was_superseded_names_another() {
-        let node = Node { name: "b".into(), hostname: "b".into(), url: Some("http://b".into()) };
+        let node = Node { name: "b".into(), hostname: "b".into(), url: Some("http://b".into()), cluster_url: None };
         let at_b = || Primary::At(Peer { name: "b".into(), url: Some("http://b".into()) });
         for (is_here, stands_by, newest, primary) in [
             (true, false, None, Primary::Here),

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::ltx::Txid;
 
 /// The newest TXID of each database that its readers see, in the order of the configuration. On a
@@ -26,6 +28,18 @@ impl Positions {
     pub fn iter(&self) -> impl Iterator<Item = (&Path, Option<Txid>)> {
         self.databases.iter().map(|(path, txid)| (&**path, *txid))
     }
+}
+
+/// How old is what a follower shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Freshness {
+    /// It has not come so far that it could be said.
+    #[default]
+    Unknown,
+    /// It was the newest state at this moment.
+    Since(Instant),
+    /// The primary tells of everything that it adds, and all of that is here.
+    Live,
 }
 
 #[cfg(test)]

@@ -57,10 +57,16 @@ pub struct GroupEnd {
 impl Reaper {
     /// Starts a command; returns when its program runs, or could not be executed.
     pub async fn spawn(&self, command: &CommandLine, options: &SpawnOptions) -> Result<Child, SpawnError> {
+        let child = self.spawn_beside(command, options).await?;
+        defect::command_runs(child.pid);
+        Ok(child)
+    }
+
+    /// The same for one that runs for a moment beside the command that this process is there for.
+    pub async fn spawn_beside(&self, command: &CommandLine, options: &SpawnOptions) -> Result<Child, SpawnError> {
         let image = Image::prepare(command, options)?;
         let program = image.program.clone();
         let (Spawned { pid, terminal }, changes) = self.start_program(image).await?;
-        defect::command_runs(pid);
         Ok(Child { pid, terminal, changes, seen: 0, reaper: self.clone(), program })
     }
 }
@@ -89,6 +95,15 @@ impl Child {
             }
             if self.changes.changed().await.is_err() {
                 return ChildEvent::Ended(Exit::Unknown);
+            }
+        }
+    }
+
+    /// Its end.
+    pub async fn end(&mut self) -> Exit {
+        loop {
+            if let ChildEvent::Ended(exit) = self.event().await {
+                return exit;
             }
         }
     }

@@ -21,15 +21,19 @@ Steps:
   exit:N / die:SIG  end                              look              reads
   member:MS         of a cluster: makes the schema if it is the primary's, and tries to commit every MS ms; what it reads must
                     be whole, and what is refused goes to ACKS.LIFE.refused
+  safe-member:MS    the same, and a commit counts when the control socket $CONTROL says that it is uploaded
   until-followed    commits until somebody else keeps the application from checkpointing
   tear:SIG          one more commit, and SIG between the two copies of the wal-index header
   term-row, term-pause:MS, term-exit:N, term-die:SIG    what SIGTERM does, in this order of steps
 """
 
 import fcntl
+import http.client
+import json
 import mmap
 import os
 import signal
+import socket
 import sqlite3
 import struct
 import sys
@@ -47,6 +51,7 @@ class App:
         self.path, self.acks, self.life = path, acks, life
         self.db = None
         self.stopping = False
+        self.is_safe = False
         self.on_term = []
 
     def connect(self):
@@ -72,9 +77,27 @@ class App:
         db.execute("BEGIN IMMEDIATE")
         seq = self.insert(db)
         db.execute("COMMIT")
+        if not self.is_safe or self.is_uploaded():
+            self.acknowledge(seq)
+
+    def acknowledge(self, seq):
         out = os.open(self.acks, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(out, f"{self.life} {seq}\n".encode())
         os.close(out)
+
+    def is_uploaded(self):
+        asked = json.dumps({"path": self.path, "wait": True, "timeout": 5})
+        connection = http.client.HTTPConnection("localhost")
+        try:
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(6)
+            connection.sock.connect(os.environ["CONTROL"])
+            connection.request("POST", "/sync", asked, {"Content-Type": "application/json"})
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def sleep(self, ms, until=lambda: False):
         """Sleeps in slices, so that a signal is never met inside SQLite."""
@@ -169,7 +192,8 @@ class App:
                     self.row()
             case "forever":
                 self.forever(int(value))
-            case "member":
+            case "member" | "safe-member":
+                self.is_safe = name == "safe-member"
                 self.member(int(value))
             case "big":
                 count, size = value.split(":")

@@ -9,6 +9,9 @@ use nix::sys::signal::Signal;
 use crate::harness::rig::python;
 use crate::harness::{Proxy, Remote, Rig, Running, eventually};
 
+mod partitions;
+mod pushed;
+
 const TTL: &str = "3s";
 
 /// One node of a cluster: a volume of its own, and the bucket and the list of what was acknowledged of all.
@@ -264,6 +267,31 @@ fn migrations_run_on_the_primary_before_its_application_writes() {
 }
 
 #[test]
+fn a_command_is_told_of_each_role() {
+    let mut a = Member::first(Rig::on_file(), "a");
+    let told = a.rig.path("told");
+    let command = format!("sh -c 'printenv MILLSTREAM_ROLE MILLSTREAM_PRIMARY | xargs >> {}'", told.display());
+    a = a.with(&format!(", on-role-change: \"{command}\""));
+    let said = || fs::read_to_string(&told).unwrap_or_default();
+    let mut on_a = a.run(&APP);
+    on_a.wait_until("it is told", || said() == "primary a\n");
+    a.wait_for_rows(&mut on_a, 20);
+    let b = a.next("b").with(", on-role-change: /no/such/program");
+    let mut on_b = b.run(&APP);
+    on_b.wait_until_says(0, &["cluster.on-role-change", "/no/such/program"]);
+    b.follows(&mut on_b);
+    is_over(on_a, &[143]);
+    b.wait_for_rows(&mut on_b, 20);
+    let mut on_a = a.run(&APP);
+    on_a.wait_until("it is told", || said() == "primary a\nfollower b\n");
+    is_over(on_b, &[143]);
+    on_a.wait_until("it is told", || said() == "primary a\nfollower b\nprimary a\n");
+    a.wait_for_rows(&mut on_a, 20);
+    is_over(on_a, &[143]);
+    a.rig.assert_all_rows_are_safe();
+}
+
+#[test]
 fn the_primary_moves_when_a_person_says_so() {
     let socket = |member: &mut Member| {
         let path = member.rig.path("control.sock").display().to_string();
@@ -299,7 +327,10 @@ fn the_primary_moves_when_a_person_says_so() {
 fn what_a_cluster_cannot_be_is_refused_by_its_name() {
     let a = Member::first(Rig::on_file(), "a");
     for (settings, says) in [
-        ("cluster: {listen: ':4000'}\n", "not supported yet"),
+        ("cluster: {listen: ':4000'}\n", "`cluster.advertise` is missing"),
+        ("cluster: {listen: ':4000', advertise: 'http://a:4000'}\n", "`cluster.secret`, which is missing"),
+        ("cluster: {claims: 's3://b/p'}\n", "not supported yet"),
+        ("cluster: {on-role-change: 'a && b'}\n", "cluster.on-role-change"),
         ("cluster: {}\nhandover: on\n", "takes the place of `handover`"),
         ("cluster: {ttl: 1s}\n", "cluster.ttl"),
     ] {

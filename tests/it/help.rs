@@ -25,6 +25,7 @@ const PAGES: &[&str] = &[
     "ltx",
     "man",
     "mark",
+    "nodes",
     "points",
     "promote",
     "register",

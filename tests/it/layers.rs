@@ -17,13 +17,13 @@ const ROWS: &[&[&str]] = &[
     &["cli"],
     &["run"],
     &["config"],
-    &["http", "verify", "control", "doctor", "copy", "follow", "proxy", "litefs"],
+    &["http", "verify", "control", "doctor", "copy", "follow", "proxy", "litefs", "nodes"],
     &["fleet"],
     &["replicate", "restore", "claim"],
     &["db", "state", "remote", "status", "directory"],
     &["sqlite", "ltx", "store", "supervise"],
     &["fuzz"],
-    &["page", "fsx", "clock", "figures", "exposition", "primary"],
+    &["page", "fsx", "clock", "figures", "exposition", "primary", "endpoint", "secret", "members"],
 ];
 
 /// Unit tests may build their world from any room below this one.

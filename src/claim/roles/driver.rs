@@ -71,6 +71,18 @@ pub struct RoleDriver {
     reports: mpsc::UnboundedReceiver<RoleReport>,
     valid_until: watch::Sender<Option<Duration>>,
     primary: watch::Sender<Primary>,
+    leader: watch::Sender<Leader>,
+}
+
+/// Whose claim counts, for the other nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Leader {
+    #[default]
+    Unknown,
+    /// This node's.
+    Here(Epoch),
+    /// That of the node of this name, which others reach at this URL, if it has one.
+    At { epoch: Epoch, name: String, url: Option<String> },
 }
 
 impl RoleDriver {
@@ -92,6 +104,7 @@ impl RoleDriver {
             reports,
             valid_until: watch::Sender::default(),
             primary: watch::Sender::default(),
+            leader: watch::Sender::default(),
         }
     }
 
@@ -105,6 +118,11 @@ impl RoleDriver {
         self.primary.subscribe()
     }
 
+    /// The same with its claim.
+    pub fn leader(&self) -> watch::Receiver<Leader> {
+        self.leader.subscribe()
+    }
+
     /// Until it is told to end.
     pub async fn run(mut self) -> Outcome {
         let mut event = Event::Timer;
@@ -114,6 +132,8 @@ impl RoleDriver {
             for effect in effects {
                 self.carry_out(effect);
             }
+            let leader = leader_of(self.core.view());
+            self.leader.send_if_modified(|before| std::mem::replace(before, leader.clone()) != leader);
             let primary = primary_of(self.core.view());
             self.primary.send_if_modified(|before| std::mem::replace(before, primary.clone()) != primary);
             if let Some(outcome) = self.core.outcome() {
@@ -210,6 +230,7 @@ impl RoleDriver {
             process: self.config.me.process.clone(),
             hostname: self.node.hostname.clone(),
             url: self.node.url.clone(),
+            cluster_url: self.node.cluster_url.clone(),
             ttl_ms: u64::try_from(self.config.ttl.as_millis()).unwrap_or(u64::MAX),
             parent: parent.map(|parent| parent.to_string()),
             why: why.text().into(),
@@ -220,8 +241,16 @@ impl RoleDriver {
 fn primary_of(view: View) -> Primary {
     match view {
         View::Unknown => Primary::Unknown,
-        View::Primary => Primary::Here,
+        View::Primary(_) => Primary::Here,
         View::Follower(_, claim) => Primary::At(Peer { name: claim.node.clone(), url: claim.url.clone() }),
+    }
+}
+
+fn leader_of(view: View) -> Leader {
+    match view {
+        View::Unknown => Leader::Unknown,
+        View::Primary(epoch) => Leader::Here(epoch),
+        View::Follower(epoch, claim) => Leader::At { epoch, name: claim.node.clone(), url: claim.cluster_url.clone() },
     }
 }
 

@@ -20,7 +20,7 @@ mod driver;
 mod say;
 
 pub use core::{Config as RoleConfig, Reach};
-pub use driver::{RoleDriver, RoleOrder, RoleReport};
+pub use driver::{Leader, RoleDriver, RoleOrder, RoleReport};
 
 #[cfg(test)]
 mod sim;

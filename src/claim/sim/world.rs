@@ -139,6 +139,7 @@ impl World {
             process: String::new(),
             hostname: String::new(),
             url: None,
+            cluster_url: None,
             ttl_ms: 0,
             parent: None,
             why: String::new(),

@@ -111,7 +111,7 @@ pub const GROUPS: &[(&str, &[&str])] = &[
         "Ask a running process through its control socket",
         &["list", "info", "sync", "snapshot", "checkpoint", "start", "stop", "register", "unregister"],
     ),
-    ("Change the primary of a cluster", &["promote", "demote"]),
+    ("Look at the nodes of a cluster and change the primary", &["nodes", "promote", "demote"]),
     ("About millstream", &["version", "completions", "man"]),
 ];
 

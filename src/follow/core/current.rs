@@ -1,9 +1,10 @@
-//! When what the copy shows was the newest state for the last time, by the listings.
+//! How old is what the copy shows: by the listings, or because the primary tells of everything.
 
 use tokio::time::Instant;
 
 use super::Core;
 use crate::clock::Now;
+use crate::status::Freshness;
 
 #[derive(Clone, Debug, Default)]
 pub struct Current {
@@ -44,6 +45,16 @@ impl Core {
         self.caught_up
     }
 
+    pub fn freshness(&self) -> Freshness {
+        match self.position() {
+            Some(at) if self.lead.is_live_at(at) => Freshness::Live,
+            Some(_) => self.current.at.map_or(Freshness::Unknown, Freshness::Since),
+            None => Freshness::Unknown,
+        }
+    }
+
+    /// By the listings alone.
+    #[cfg(test)]
     pub fn current_at(&self) -> Option<Instant> {
         self.position().and(self.current.at)
     }

@@ -1,16 +1,11 @@
 //! What a follower is told, and what it wants done.
 
-use crate::ltx::{Header, Txid};
-use crate::remote::{Listing, LtxObject};
-use crate::store::Key;
+use bytes::Bytes;
 
-/// A state of the history that the copy can be in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    pub txid: Txid,
-    /// When it was captured, Unix milliseconds.
-    pub timestamp_ms: i64,
-}
+use crate::ltx::{Header, Txid};
+pub use crate::remote::Position;
+use crate::remote::{Epoch, Listing, LtxObject, Pushed};
+use crate::store::Key;
 
 /// One of these at a time, but for [`Effect::Say`]; each is answered by the event of its name.
 #[derive(Debug)]
@@ -33,6 +28,11 @@ pub enum Effect {
     Install {
         onto: Option<Position>,
         files: Vec<LtxObject>,
+    },
+    /// The same with what the primary has pushed: one file for each TXID after the position.
+    InstallPushed {
+        onto: Position,
+        files: Vec<(Position, Bytes)>,
     },
     /// Take the write lock, which is not held.
     Hold,
@@ -57,6 +57,9 @@ pub enum Event {
     /// Everything that is there now is to be installed: a request of this number, each higher than
     /// the one before.
     CatchUp(u64),
+    /// The primary of this claim pushes from now on; `None`: no primary does.
+    Lead(Option<Epoch>),
+    Pushed(Pushed),
     Stop,
 }
 

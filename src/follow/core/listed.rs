@@ -1,8 +1,9 @@
 //! What a listing means for the copy.
 
 use super::continuity::{contradiction, witnesses};
+use super::lead::CHECK_EVERY;
 use super::route::{Route, route};
-use super::{Core, Doubt, Effect, Known, Notice, Position, Suspicion};
+use super::{Core, Doubt, Effect, Known, Notice, Position, Proof, Suspicion};
 use crate::clock::Now;
 use crate::ltx::{Header, Txid};
 use crate::remote::{Level, Listing, LtxObject};
@@ -35,14 +36,19 @@ impl Core {
             return;
         }
         let found = l0(listing, at.txid);
-        let is_proved = match (&self.end, found) {
-            (Some(end), Some(found)) => end == found,
+        let is_proved = match (&self.proof, found) {
+            (Proof::Object(end), Some(found)) => end == found,
             // Nothing is to be installed.
             (_, None) => newest == Some(at.txid),
-            (None, Some(_)) => false,
+            (Proof::Nothing | Proof::Pushed, Some(_)) => false,
         };
         if is_proved {
             return self.go_on(at, listing, now, effects);
+        }
+        if let (Proof::Pushed, Some(found), false) = (&self.proof, found, self.asked_whole) {
+            let asked = vec![found.clone()];
+            self.pending = Some(listing.clone());
+            return self.at_once(Effect::Check(asked), effects);
         }
         if !self.asked_whole {
             self.wants_whole = true;
@@ -75,7 +81,7 @@ impl Core {
                     self.current.is_at_end();
                 }
                 self.follows(at, now, effects);
-                let pause = self.pace.quiet();
+                let pause = self.pause_at_end(at);
                 if !has_all || self.caught_up == self.wanted {
                     self.later(pause, now);
                 }
@@ -85,6 +91,14 @@ impl Core {
                 if self.is_confirmed(Suspicion::Gap(beyond.name.clone()), now) && self.said.gap != Some(at.txid) {
                     self.said.gap = Some(at.txid);
                     effects.push(Effect::Say(Notice::Gap { reached: Some(at.txid), beyond: Some(beyond) }));
+                }
+            }
+            Route::Files(_) if self.lead.follows(at) => {
+                if self.caught_up == self.wanted {
+                    self.later(CHECK_EVERY, now);
+                }
+                if let Some(effect) = self.install_pushed(now) {
+                    effects.push(effect);
                 }
             }
             Route::Files(mut files) => {
@@ -125,7 +139,8 @@ impl Core {
 
     fn install(&mut self, onto: Option<Position>, files: Vec<LtxObject>, effects: &mut Vec<Effect>) {
         self.wants_whole = false;
-        self.end = files.last().filter(|o| o.level == Level::L0).cloned();
+        let end = files.last().filter(|o| o.level == Level::L0).cloned();
+        self.proof = end.map_or(Proof::Nothing, Proof::Object);
         self.at_once(Effect::Install { onto, files }, effects);
     }
 
@@ -134,7 +149,7 @@ impl Core {
         match contradiction(at, headers) {
             Some(why) => self.doubts(Doubt::OtherHistory(why), effects),
             None => {
-                self.end = l0(&listing, at.txid).cloned();
+                self.proof = l0(&listing, at.txid).cloned().map_or(Proof::Nothing, Proof::Object);
                 self.go_on(at, &listing, now, effects);
             }
         }
@@ -142,7 +157,7 @@ impl Core {
 
     fn doubts(&mut self, doubt: Doubt, effects: &mut Vec<Effect>) {
         effects.push(Effect::Say(Notice::Doubts(doubt)));
-        (self.known, self.suspicion, self.end, self.caught_up) = (Known::Doubt(None), None, None, 0);
+        (self.known, self.suspicion, self.proof, self.caught_up) = (Known::Doubt(None), None, Proof::Nothing, 0);
     }
 
     /// Whether the listing before showed the same. If not, the next one comes soon.

@@ -12,15 +12,22 @@
 //!     └── another program has written to it, or it had to be closed
 //! ```
 //!
+//! A primary may push what it has confirmed (`lead.rs`): that is installed if it follows the copy
+//! exactly. Else, and now and again, the replica is listed: nothing but a listing says that the
+//! copy has everything.
+//!
 //! One piece of work at a time. What one listing shows and what would cost much, a history that
 //! ends before the copy or a gap, is believed when a second listing shows it too.
 
 mod continuity;
 mod current;
 mod event;
+mod found;
+mod lead;
 mod listed;
 mod pace;
 mod route;
+mod told;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,7 +36,9 @@ use tokio::time::Instant;
 
 use current::Current;
 pub use event::{Doubt, Effect, End, Event, Found, Grip, Installed, Notice, Position, Reason, Trouble};
+use lead::Lead;
 use pace::Pace;
+use told::Said;
 
 use crate::clock::{Backoff, Dice, Now};
 use crate::ltx::Txid;
@@ -40,7 +49,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// So long a damaged file is done without; then it is tried again.
 const AVOIDED_FOR: Duration = Duration::from_secs(60);
-const PROGRESS_EVERY: Duration = Duration::from_secs(60);
 
 /// What is known of the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +68,17 @@ enum Suspicion {
     Gap(Key),
 }
 
+/// How it is known that the history is the one that the copy is a state of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Proof {
+    Nothing,
+    /// By the level-0 object that ends with the position, as it was when it was proved or
+    /// installed, while it is still there.
+    Object(LtxObject),
+    /// The primary pushed what was installed: the header of that object tells.
+    Pushed,
+}
+
 #[derive(Clone, Debug)]
 pub struct Core {
     dice: Dice,
@@ -74,9 +93,10 @@ pub struct Core {
     wants_whole: bool,
     /// What the listing that is under way was asked for.
     asked_whole: bool,
-    /// The level-0 object that ends with the position, as it was when it was proved or installed:
-    /// while it is still there, the history is the one that the copy is a state of.
-    end: Option<LtxObject>,
+    proof: Proof,
+    lead: Lead,
+    /// When the replica was listed the last time.
+    listed_at: Option<Instant>,
     /// A listing that waits for what the headers of some of its objects say.
     pending: Option<Listing>,
     suspicion: Option<Suspicion>,
@@ -93,18 +113,6 @@ pub struct Core {
     ended: Option<End>,
 }
 
-/// What was told already, or is to be told later.
-#[derive(Clone, Debug, Default)]
-struct Said {
-    follows: bool,
-    is_locked: bool,
-    gap: Option<Txid>,
-    cannot_replace: bool,
-    progress_at: Option<Instant>,
-    installs: u64,
-    pages: u64,
-}
-
 impl Core {
     pub fn new(interval: Duration, seed: u64) -> Core {
         Core {
@@ -118,7 +126,9 @@ impl Core {
             is_away: false,
             wants_whole: true,
             asked_whole: true,
-            end: None,
+            proof: Proof::Nothing,
+            lead: Lead::default(),
+            listed_at: None,
             pending: None,
             suspicion: None,
             avoided: BTreeMap::new(),
@@ -153,7 +163,7 @@ impl Core {
     /// What is to be done after `event`; to begin with, after a [`Event::Timer`].
     pub fn on_event(&mut self, event: Event, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if !matches!(event, Event::Timer | Event::Stop | Event::CatchUp(_)) {
+        if !matches!(event, Event::Timer | Event::Stop | Event::CatchUp(_) | Event::Lead(_) | Event::Pushed(_)) {
             self.is_busy = false;
         }
         match event {
@@ -162,6 +172,8 @@ impl Core {
             Event::CatchUp(number) => {
                 (self.wanted, self.next_at) = (number, None);
             }
+            Event::Lead(epoch) => self.is_led(epoch, now),
+            Event::Pushed(pushed) => self.lead.take_in(pushed),
             Event::Looked(looked) => self.looked(looked, now, &mut effects),
             Event::Restored(done) => self.in_place(done, now, &mut effects),
             Event::Replaced(done) => self.replaced(done, now, &mut effects),
@@ -194,6 +206,9 @@ impl Core {
         if self.is_busy || self.ended.is_some() {
             return None;
         }
+        if let Some(effect) = self.install_pushed(now) {
+            return Some(effect);
+        }
         if !self.is_stopping && self.next_at.is_some_and(|at| at > now.instant) {
             return None;
         }
@@ -208,7 +223,7 @@ impl Core {
             Known::At(_) | Known::Doubt(_) => {
                 let is_in_doubt = matches!(self.known, Known::Doubt(_));
                 self.asked_whole = is_in_doubt || self.wants_whole || self.pace.wants_whole();
-                self.asked_for = self.wanted;
+                (self.asked_for, self.listed_at) = (self.wanted, Some(now.instant));
                 self.current.asks(now);
                 Effect::List { whole: self.asked_whole }
             }
@@ -233,67 +248,23 @@ impl Core {
         self.later(pause, now);
     }
 
-    fn looked(&mut self, looked: Result<Found, Trouble>, now: Now, effects: &mut Vec<Effect>) {
-        let found = match looked {
-            Ok(found) => found,
-            Err(trouble) => return self.troubled(trouble, now, effects),
-        };
-        (self.wants_whole, self.end, self.current) = (true, None, Current::default());
-        self.is_locked = matches!(found, Found::At(_) | Found::Doubt(_));
-        self.known = match found {
-            Found::Missing => Known::Missing,
-            Found::At(position) => Known::At(position),
-            Found::Doubt(doubt) => {
-                effects.push(Effect::Say(Notice::Doubts(doubt)));
-                Known::Doubt(None)
-            }
-            Found::Unreadable(why) => {
-                effects.push(Effect::Say(Notice::Unreadable(why)));
-                Known::Unfit
-            }
-        };
-    }
-
-    /// A database that was restored is looked at as every other one.
-    fn in_place(&mut self, done: Result<(), Trouble>, now: Now, effects: &mut Vec<Effect>) {
-        self.known = Known::Nothing;
-        match done {
-            Ok(()) => self.answered(effects),
-            Err(trouble) => self.troubled(trouble, now, effects),
-        }
-    }
-
-    fn replaced(&mut self, done: Result<(), Trouble>, now: Now, effects: &mut Vec<Effect>) {
-        match done {
-            Ok(()) => {
-                self.said.cannot_replace = false;
-                effects.push(Effect::Say(Notice::Replaced));
-                self.in_place(Ok(()), now, effects);
-            }
-            Err(Trouble::Passing(why)) => {
-                if !std::mem::replace(&mut self.said.cannot_replace, true) {
-                    effects.push(Effect::Say(Notice::CannotReplace(why)));
-                }
-                self.later(self.pace.interval().max(Duration::from_secs(1)), now);
-            }
-            Err(trouble) => self.troubled(trouble, now, effects),
-        }
-    }
-
     fn installed(&mut self, done: Result<Installed, Trouble>, grip: Grip, now: Now, effects: &mut Vec<Effect>) {
         match done {
             Ok(Installed { position, pages }) => {
-                self.answered(effects);
+                // What was pushed says nothing of the bucket.
+                if self.proof != Proof::Pushed {
+                    self.answered(effects);
+                }
                 self.is_at(position, pages, now, effects);
             }
             Err(Trouble::Incomplete(why)) => {
                 effects.push(Effect::Say(Notice::Outage(why)));
                 self.known = Known::Doubt(self.position().map(|position| position.txid));
-                (self.is_away, self.end, self.caught_up) = (true, None, 0);
+                (self.is_away, self.proof, self.caught_up) = (true, Proof::Nothing, 0);
                 self.after_a_pause(now);
             }
             Err(trouble) => {
-                self.end = None;
+                self.proof = Proof::Nothing;
                 self.troubled(trouble, now, effects);
             }
         }
@@ -312,7 +283,8 @@ impl Core {
         self.said.pages += pages;
         self.current.installed();
         self.follows(position, now, effects);
-        if self.caught_up == self.wanted {
+        // What was pushed puts off no listing.
+        if self.caught_up == self.wanted && self.proof != Proof::Pushed {
             self.later(self.pace.interval(), now);
         }
     }
@@ -320,19 +292,6 @@ impl Core {
     /// Whether the write lock is held.
     pub fn is_locked(&self) -> bool {
         self.is_locked
-    }
-
-    /// Says where the copy is, the first time and then now and again.
-    fn follows(&mut self, position: Position, now: Now, effects: &mut Vec<Effect>) {
-        if !std::mem::replace(&mut self.said.follows, true) {
-            effects.push(Effect::Say(Notice::Follows(position)));
-            (self.said.installs, self.said.pages) = (0, 0);
-        } else if self.said.installs > 0 && self.said.progress_at.is_none_or(|at| at <= now.instant) {
-            let (installs, pages) = (self.said.installs, self.said.pages);
-            effects.push(Effect::Say(Notice::Progress { position, installs, pages }));
-            (self.said.installs, self.said.pages) = (0, 0);
-            self.said.progress_at = Some(now.instant + PROGRESS_EVERY);
-        }
     }
 
     fn gripped(&mut self, grip: Grip, now: Now, effects: &mut Vec<Effect>) {

@@ -20,10 +20,18 @@ pub enum Broken {
     InstallsInTwoHalves,
     /// It looks at an earlier listing, and says that it has everything.
     ListsWhatWasEarlier,
+    /// What is pushed is not in the bucket yet.
+    PushesWhatIsNotConfirmed,
+    /// What is pushed later is taken for what follows.
+    TakesAnyPushForTheNext,
+    /// What an earlier primary pushes is taken for what the present one does.
+    BelievesASupersededPrimary,
+    /// A connection to the primary that is lost is taken for a quiet one.
+    MissesALostConnection,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 9] = [
+    pub const ALL: [Broken; 13] = [
         Broken::SkipsAFile,
         Broken::TakesAnyFileForTheNext,
         Broken::TrustsTheNote,
@@ -33,5 +41,9 @@ impl Broken {
         Broken::ForgetsToCut,
         Broken::InstallsInTwoHalves,
         Broken::ListsWhatWasEarlier,
+        Broken::PushesWhatIsNotConfirmed,
+        Broken::TakesAnyPushForTheNext,
+        Broken::BelievesASupersededPrimary,
+        Broken::MissesALostConnection,
     ];
 }

@@ -30,6 +30,9 @@ fn passing() -> Trouble {
 /// The follower was killed: nothing comes back.
 pub struct Killed;
 
+/// The answer of an install, or a kill, or what does not hold.
+pub type Transacted = Result<Result<(Result<Installed, Trouble>, Grip), Killed>, String>;
+
 impl World {
     /// What the effect comes to, an event that arrives later; `Err` is what does not hold.
     pub fn carry_out(&mut self, effect: Effect) -> Result<Option<Result<Event, Killed>>, String> {
@@ -60,6 +63,10 @@ impl World {
                 self.copy.is_held = false;
                 Event::Closed
             }
+            Effect::InstallPushed { onto, files } => match self.install_pushed(onto, files)? {
+                Ok((installed, grip)) => Event::Installed(installed, grip),
+                Err(killed) => return Ok(Some(Err(killed))),
+            },
             Effect::Install { onto, files } => match self.install(onto, files)? {
                 Ok((installed, grip)) => Event::Installed(installed, grip),
                 Err(killed) => return Ok(Some(Err(killed))),
@@ -109,6 +116,7 @@ impl World {
     }
 
     fn list(&mut self, whole: bool) -> Result<crate::remote::Listing, Trouble> {
+        self.count("lists");
         if self.goes_wrong() {
             return Err(passing());
         }
@@ -149,7 +157,7 @@ impl World {
     }
 
     /// The lock is let go for a moment, and another program may write in it.
-    fn hold_again(&mut self) -> Grip {
+    pub fn hold_again(&mut self) -> Grip {
         self.copy.is_held = false;
         if self.roll(25) == 0 && !self.is_calm && !self.is_peace {
             self.write_foreign();
@@ -157,12 +165,7 @@ impl World {
         self.hold()
     }
 
-    #[expect(clippy::type_complexity, reason = "the answer of an install, or a kill, or what does not hold")]
-    fn install(
-        &mut self,
-        onto: Option<Position>,
-        files: Vec<LtxObject>,
-    ) -> Result<Result<(Result<Installed, Trouble>, Grip), Killed>, String> {
+    fn install(&mut self, onto: Option<Position>, files: Vec<LtxObject>) -> Transacted {
         let give_up = |trouble| Ok(Ok((Err(trouble), Grip::Held)));
         let mut files: Vec<LtxObject> = files.into_iter().map(|object| self.true_name(object)).collect();
         if self.broken == Some(Broken::SkipsAFile) && files.len() > 1 {
@@ -211,14 +214,13 @@ impl World {
     }
 
     /// In steps that a kill can part.
-    #[expect(clippy::type_complexity, reason = "the answer of an install, or a kill, or what does not hold")]
-    fn commit_install(
+    pub fn commit_install(
         &mut self,
         onto: Option<Position>,
         position: Position,
         old: Pages,
         pages: Pages,
-    ) -> Result<Result<(Result<Installed, Trouble>, Grip), Killed>, String> {
+    ) -> Transacted {
         let killed_at = if self.roll(30) == 0 && !self.is_calm && !self.is_peace { self.roll(4) } else { 9 };
         if killed_at < 9 {
             self.count("kills in an install");

@@ -8,37 +8,41 @@ use tokio::time::Instant;
 
 use super::broken::Broken;
 use super::copy::{Copy, Killed};
+use super::lead::Line;
 use super::replica::{Pages, Replica};
 use crate::clock::{Dice, Now};
 use crate::follow::core::{Core, Event, Position};
 use crate::remote::LtxObject;
 
-static START: OnceLock<Instant> = OnceLock::new();
+pub static START: OnceLock<Instant> = OnceLock::new();
 
 const TURNS: u64 = 60;
 const PEACE_MS: u64 = 150_000;
+const START_MS: u64 = 1_000_000;
 
-enum Due {
+pub enum Due {
     Timer(u32),
     Done(u32, Event),
+    /// Comes while something is done.
+    Told(u32, Event),
 }
 
 /// A request to catch up, and what there was then.
 #[derive(Clone, Copy, Default)]
-struct Asked {
-    number: u64,
-    newest: u64,
+pub struct Asked {
+    pub number: u64,
+    pub newest: u64,
     /// When the history began.
-    history: i64,
+    pub history: i64,
     /// A listing may have shown less than there was.
-    is_void: bool,
+    pub is_void: bool,
 }
 
 #[derive(Default)]
 pub struct World {
     dice: Option<Dice>,
     pub broken: Option<Broken>,
-    now_ms: u64,
+    pub now_ms: u64,
     due: BTreeMap<(u64, u64), Due>,
     serial: u64,
     pub replica: Replica,
@@ -47,8 +51,9 @@ pub struct World {
     /// Every state of every history by TXID and moment.
     all: BTreeMap<(u64, i64), Pages>,
     pub copy: Copy,
+    pub line: Line,
     pub core: Option<Core>,
-    life: u32,
+    pub life: u32,
     /// An effect of the core is under way.
     is_busy: bool,
     /// Another program has written while the lock was not held.
@@ -60,9 +65,9 @@ pub struct World {
     pub is_peace: bool,
     pub lie: Option<(LtxObject, LtxObject)>,
     /// The last request to catch up.
-    asked: Asked,
+    pub asked: Asked,
     /// When a listing showed less than there was.
-    shown_less: BTreeSet<u64>,
+    pub shown_less: BTreeSet<u64>,
     pub counts: BTreeMap<&'static str, u32>,
     pub trace: Vec<String>,
     is_traced: bool,
@@ -71,7 +76,7 @@ pub struct World {
 impl World {
     pub fn of_seed(seed: u64, broken: Option<Broken>, is_traced: bool) -> World {
         let dice = Some(Dice::of(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(11)));
-        let mut world = World { dice, broken, is_traced, now_ms: 1_000_000, ..World::default() };
+        let mut world = World { dice, broken, is_traced, now_ms: START_MS, ..World::default() };
         world.replica.begin(4096);
         world.commit();
         world
@@ -89,7 +94,11 @@ impl World {
         self.roll(100) < self.faults
     }
 
-    fn say(&mut self, what: impl FnOnce() -> String) {
+    pub fn passed_ms(&self) -> u64 {
+        self.now_ms - START_MS
+    }
+
+    pub fn say(&mut self, what: impl FnOnce() -> String) {
         if self.is_traced {
             self.trace.push(format!("{:>9} {}", self.now_ms, what()));
         }
@@ -111,8 +120,10 @@ impl World {
             if self.roll(6) == 0 {
                 self.ask_to_catch_up()?;
             }
+            self.push_somehow();
             let pause = 1 << self.roll(13);
             self.go_on_for(pause)?;
+            self.is_not_far_behind()?;
         }
         self.say(|| "peace".into());
         (self.faults, self.is_peace) = (0, true);
@@ -146,42 +157,6 @@ impl World {
     pub fn is_shown_less(&mut self) {
         self.asked.is_void = true;
         self.shown_less.insert(self.now_ms);
-    }
-
-    /// What was the newest state at a moment has everything that there was then.
-    fn is_current(&self) -> Result<(), String> {
-        let Some((at, position)) = self.core.as_ref().and_then(|core| core.current_at().zip(core.position())) else {
-            return Ok(());
-        };
-        let passed = at.saturating_duration_since(*START.get_or_init(Instant::now)).as_millis();
-        let at_ms = u64::try_from(passed).expect("not that long");
-        let states = &self.replica.states;
-        let is_same_history = states.iter().any(|(_, timestamp_ms)| *timestamp_ms == position.timestamp_ms);
-        if self.shown_less.contains(&at_ms) || !is_same_history {
-            return Ok(());
-        }
-        let newest = states.iter().filter(|(_, timestamp_ms)| *timestamp_ms <= at_ms as i64).count() as u64;
-        match position.txid.get() >= newest {
-            true => Ok(()),
-            false => {
-                Err(format!("it says that {} was the newest state at {at_ms}, and that was {newest}", position.txid))
-            }
-        }
-    }
-
-    /// Who says that everything is installed has what there was when it was asked.
-    fn has_caught_up(&self) -> Result<(), String> {
-        let Some(core) = self.core.as_ref().filter(|core| core.caught_up() >= self.asked.number) else { return Ok(()) };
-        let history = self.replica.states.first().map_or(0, |(_, timestamp_ms)| *timestamp_ms);
-        if self.asked.is_void || self.asked.number == 0 || history != self.asked.history {
-            return Ok(());
-        }
-        match core.position() {
-            Some(at) if at.txid.get() < self.asked.newest => {
-                Err(format!("it says that it has caught up with {}, and is at {}", self.asked.newest, at.txid))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn happen_calmly(&mut self) {
@@ -231,12 +206,16 @@ impl World {
     }
 
     fn commit(&mut self) {
+        if self.broken == Some(Broken::PushesWhatIsNotConfirmed) {
+            self.push_what_is_in_no_history(self.line.epoch);
+        }
         let mut dice = Dice::of(self.roll(1 << 30));
         // No two commits are captured in one moment.
         self.now_ms += 1;
         self.replica.commit(&mut dice, self.now_ms as i64);
         let (pages, timestamp_ms) = self.replica.states.last().cloned().expect("one more");
         self.all.insert((self.replica.newest(), timestamp_ms), pages);
+        self.push_newest();
     }
 
     fn begin_another_history(&mut self) {
@@ -282,10 +261,11 @@ impl World {
         self.life += 1;
         let seed = self.roll(1 << 30);
         self.core = Some(Core::new(Duration::from_millis([500, 2000][self.roll(2) as usize]), seed));
+        self.tell_of_line();
         self.tell(Event::Timer)
     }
 
-    fn later(&mut self, pause_ms: u64, due: Due) {
+    pub fn later(&mut self, pause_ms: u64, due: Due) {
         self.serial += 1;
         self.due.insert((self.now_ms + pause_ms, self.serial), due);
     }
@@ -311,7 +291,14 @@ impl World {
                     self.is_busy = false;
                     self.tell(event)?;
                 }
-                Due::Timer(_) | Due::Done(..) => {}
+                Due::Told(life, event) if life == self.life && self.core.is_some() => {
+                    let event = match event {
+                        Event::Pushed(pushed) => Event::Pushed(self.as_pushed(pushed)),
+                        event => event,
+                    };
+                    self.tell(event)?
+                }
+                Due::Timer(_) | Due::Done(..) | Due::Told(..) => {}
             }
         }
         self.now_ms = self.now_ms.max(until);
@@ -328,6 +315,7 @@ impl World {
         }
         self.has_caught_up()?;
         self.is_current()?;
+        self.is_live()?;
         let Some(core) = &mut self.core else { return Ok(()) };
         if let Some(at) = core.wake_at() {
             let pause = at.saturating_duration_since(now.instant).as_nanos().div_ceil(1_000_000);

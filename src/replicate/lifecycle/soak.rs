@@ -156,12 +156,12 @@ mod tests {
                 lifecycle: Some(policy()),
                 seal: None,
                 is_held: None,
+                confirmed: None,
                 once: None,
                 clock: MACHINE,
             };
             let (store, states, replication) = (Twisted::<Recorder>::default(), States::default(), None);
-            let (marks, marks_made) = (Vec::new(), 0);
-            let (app, restores, calm) = (None, 0, 8);
+            let (app, restores, calm, marks, marks_made) = (None, 0, 8, Vec::new(), 0);
             let mut soak =
                 Soak { dir, settings, app, store, replication, states, restores, random, calm, marks, marks_made };
             soak.open();

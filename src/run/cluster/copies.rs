@@ -11,13 +11,13 @@ use futures_util::StreamExt;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::locks::Held;
+use super::notes::is_here;
+use super::talk::Talk;
 use crate::claim::Reach;
-use crate::config::default_meta_path;
-use crate::follow::{CopyProgress, End, Follower, Order, Position, Reason, Told, take_place};
+use crate::follow::{CopyProgress, End, Feed, Follower, Order, Position, Reason, Told, take_place};
 use crate::ltx::Txid;
 use crate::replicate::{Place, blocking, look_behind};
 use crate::restore::{FileOwner, Request};
@@ -25,8 +25,9 @@ use crate::run::apart::set_apart;
 use crate::run::connect::tuning;
 use crate::run::exit::Failure;
 use crate::run::prepare::Line;
-use crate::sqlite::{LiveCopy, Presence, look_at_file};
-use crate::state::{LocalState, Lock};
+use crate::sqlite::LiveCopy;
+use crate::state::Lock;
+use crate::status::Freshness;
 
 /// How often the replica is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -49,6 +50,7 @@ type Ended = (usize, End, Option<LiveCopy>);
 
 pub struct Copies<'a> {
     lines: &'a [Line<'a>],
+    talk: &'a Talk,
     copies: Vec<Copy>,
     running: FuturesUnordered<LocalBoxFuture<'a, Ended>>,
     starting: FuturesUnordered<LocalBoxFuture<'a, (usize, Option<Begun>)>>,
@@ -66,12 +68,12 @@ enum Begun {
 
 impl<'a> Copies<'a> {
     /// `held` are those that are open already, with their write lock.
-    pub fn start(lines: &'a [Line<'a>], mut held: Held) -> Copies<'a> {
+    pub fn start(lines: &'a [Line<'a>], talk: &'a Talk, mut held: Held) -> Copies<'a> {
         let (tell, told) = mpsc::unbounded_channel();
         let copies = vec![Copy::Failed; lines.len()];
         let (running, starting) = (FuturesUnordered::new(), FuturesUnordered::new());
         let (cancel, wanted) = (CancellationToken::new(), watch::Sender::new(0));
-        let mut all = Copies { lines, copies, running, starting, cancel, wanted, tell, told };
+        let mut all = Copies { lines, talk, copies, running, starting, cancel, wanted, tell, told };
         for (at, line) in lines.iter().enumerate() {
             all.begin(at, held.remove(&line.database.path), Duration::ZERO);
         }
@@ -81,13 +83,13 @@ impl<'a> Copies<'a> {
     fn begin(&mut self, at: usize, held: Option<LiveCopy>, pause: Duration) {
         let line = &self.lines[at];
         let told = Told { number: at, progress: self.tell.clone(), wanted: self.wanted.subscribe() };
-        let cancel = self.cancel.clone();
+        let (cancel, feed) = (self.cancel.clone(), self.talk.feed(at));
         self.starting.push(
             async move {
                 if cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                     return (at, None);
                 }
-                (at, Some(prepare(line, held, told, cancel).await))
+                (at, Some(prepare(line, held, (told, feed), cancel).await))
             }
             .boxed_local(),
         );
@@ -96,7 +98,10 @@ impl<'a> Copies<'a> {
     /// Waits until something has changed.
     pub async fn change(&mut self) {
         tokio::select! {
-            Some((at, progress)) = self.told.recv() => self.copies[at] = Copy::Follows(progress),
+            Some((at, progress)) = self.told.recv() => {
+                self.copies[at] = Copy::Follows(progress);
+                self.talk.is_at(at, progress.position);
+            }
             Some((at, begun)) = self.starting.next() => match begun {
                 Some(Begun::Runs(follower)) => {
                     self.copies[at] = Copy::Follows(CopyProgress::default());
@@ -170,13 +175,18 @@ impl<'a> Copies<'a> {
         })
     }
 
-    /// When what all of them show was the newest state for the last time.
-    pub fn current_at(&self) -> Option<Instant> {
-        let current_at = |copy: &Copy| match copy {
-            Copy::Follows(progress) => progress.current_at,
-            Copy::NoHistory { .. } | Copy::Failed => None,
+    /// How old is what they show: the oldest of them counts.
+    pub fn freshness(&self) -> Freshness {
+        let each = self.copies.iter().map(|copy| match copy {
+            Copy::Follows(progress) => progress.freshness,
+            Copy::NoHistory { .. } | Copy::Failed => Freshness::Unknown,
+        });
+        let older = |one, other| match (one, other) {
+            (Freshness::Unknown, _) | (_, Freshness::Unknown) => Freshness::Unknown,
+            (Freshness::Live, other) | (other, Freshness::Live) => other,
+            (Freshness::Since(at), Freshness::Since(other)) => Freshness::Since(at.min(other)),
         };
-        self.copies.iter().map(current_at).min().flatten()
+        each.reduce(older).unwrap_or_default()
     }
 
     /// Whether an application may read all of them, and write to none.
@@ -204,7 +214,12 @@ impl<'a> Copies<'a> {
 }
 
 /// What is at the place of a database, made a copy that can be followed.
-async fn prepare(line: &Line<'_>, held: Option<LiveCopy>, told: Told, cancel: CancellationToken) -> Begun {
+async fn prepare(
+    line: &Line<'_>,
+    held: Option<LiveCopy>,
+    (told, feed): (Told, Feed),
+    cancel: CancellationToken,
+) -> Begun {
     let database = line.database;
     let is_held = held.is_some();
     if !is_held {
@@ -229,21 +244,15 @@ async fn prepare(line: &Line<'_>, held: Option<LiveCopy>, told: Told, cancel: Ca
     let mut request = Request::new(&database.path);
     request.owner = database.file_owner.map(|(uid, gid)| FileOwner { uid, gid });
     request.mode = database.file_mode;
-    let (copy, told) = (database.path.clone(), Some(told));
-    let order = Order { copy, notes, request, interval: INTERVAL, adopts: true, locks, held, told };
+    let (copy, told, feed) = (database.path.clone(), Some(told), Some(feed));
+    let order = Order { copy, notes, request, interval: INTERVAL, adopts: true, locks, held, told, feed };
     Begun::Runs(Box::new(Follower::new(line.remote.clone(), order, cancel)))
 }
 
 /// `None`: it can be followed.
 async fn stands(line: &Line<'_>, cancel: &CancellationToken) -> Result<Option<Copy>, Failure> {
     let database = line.database;
-    let (path, meta_path) = (database.path.clone(), database.meta_path.clone());
-    let (is_here, is_copy) = blocking(move || {
-        let is_here = matches!(look_at_file(&path), Ok(Presence::Database(_)));
-        let notes = [meta_path, default_meta_path(&path)];
-        (is_here, notes.iter().any(|notes| LocalState::open(&path, notes).copy_note().is_some()))
-    })
-    .await;
+    let (is_here, is_copy) = is_here(database).await;
     if is_here && is_copy {
         return Ok(None);
     }

@@ -39,6 +39,20 @@ pub fn stop_of(lived: &Result<Lived, Failure>, budget: &Budget) -> Stop {
     Stop { deadline: budget.sync_deadline(asked_at, MACHINE.instant()), failed }
 }
 
+/// What a command gets to know of the roles.
+pub fn environment(name: &str, is_primary: bool, primary: &Primary) -> Vec<(OsString, OsString)> {
+    let role = if is_primary { "primary" } else { "follower" };
+    let primary = match primary {
+        Primary::Here => name.to_owned(),
+        Primary::At(peer) => peer.url.clone().unwrap_or_else(|| peer.name.clone()),
+        Primary::Unknown if is_primary => name.to_owned(),
+        Primary::Unknown => String::new(),
+    };
+    [("MILLSTREAM_ROLE", role.to_owned()), ("MILLSTREAM_PRIMARY", primary)]
+        .map(|(name, value)| (name.into(), value.into()))
+        .into()
+}
+
 impl Life<'_> {
     pub async fn run(mut self, signals: &mut Signals) -> Result<Lived, Failure> {
         let job = self.process.job;
@@ -104,19 +118,6 @@ impl Life<'_> {
         }
     }
 
-    fn environment(&self, is_primary: bool) -> Vec<(OsString, OsString)> {
-        let role = if is_primary { "primary" } else { "follower" };
-        let primary = match &*self.primary.borrow() {
-            Primary::Here => self.name.to_owned(),
-            Primary::At(peer) => peer.url.clone().unwrap_or_else(|| peer.name.clone()),
-            Primary::Unknown if is_primary => self.name.to_owned(),
-            Primary::Unknown => String::new(),
-        };
-        [("MILLSTREAM_ROLE", role.to_owned()), ("MILLSTREAM_PRIMARY", primary)]
-            .map(|(name, value)| (name.into(), value.into()))
-            .into()
-    }
-
     async fn migrate(&mut self, line: &CommandLine, signals: &mut Signals) -> Result<Lived, Failure> {
         let Process { job, budget, monitor, reaper, .. } = self.process;
         monitor.phase().send_replace(Phase::Migrating);
@@ -127,7 +128,7 @@ impl Life<'_> {
             policy,
             limit: job.migrate_timeout,
             strip_env: &job.options.strip_env,
-            extra_env: self.environment(true),
+            extra_env: environment(self.name, true, &self.primary.borrow()),
             proxying: self.proxying,
         };
         let stands = &mut self.stands;
@@ -154,7 +155,7 @@ impl Life<'_> {
             policy,
             limit: None,
             strip_env: &job.options.strip_env,
-            extra_env: self.environment(is_primary),
+            extra_env: environment(self.name, is_primary, &self.primary.borrow()),
             proxying: self.proxying,
         };
         let (stands, migrates) = (&mut self.stands, job.migrate.is_some());

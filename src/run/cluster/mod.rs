@@ -2,13 +2,17 @@
 //! afterwards; its application goes on meanwhile.
 //!
 //! ```text
-//!   mod.rs     the start: may this store be used, which node is this
+//!   mod.rs     the start: which node is this
+//!   reliable.rs may this store be used
 //!   node.rs    carries out what the roles (`claim/roles/`) order, for all databases
 //!   copies.rs  the live copies of all databases, while this node follows
 //!   notes.rs   a live copy becomes a database of its own, and the other way round
 //!   locks.rs   keeps the application from writing
 //!   shown.rs   what each database shows
+//!   says.rs    where the node tells others of itself
+//!   talk.rs    the other nodes: what is pushed from one to the other
 //!   people.rs  promote and demote, as people order it
+//!   hook.rs    a command of the user at each change of the role
 //!   life.rs    migration and application, whatever the role
 //! ```
 //!
@@ -18,24 +22,25 @@
 //! in which an application could write what no other node would get.
 
 mod copies;
+mod hook;
 mod life;
 mod locks;
 mod node;
 mod notes;
 mod people;
+mod reliable;
+mod says;
 mod shown;
+mod talk;
 
-use std::time::Duration;
-
+use futures_util::future::OptionFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::connect::store_failure;
 use super::exit::{CONFIG, Failure};
 use super::litefs::LitefsFace;
 use super::monitor::Monitor;
 use super::permission::{Permission, permit_by};
-use super::prepare::{Line, connect_all};
 use super::proxying::Proxying;
 use super::term::{as_seen, over};
 use super::turn::hostname;
@@ -50,18 +55,16 @@ use crate::primary::Primary;
 use crate::remote::ReadPolicy;
 use crate::replicate::{Limits, SealPermit};
 use crate::status::Positions;
-use crate::store::probe;
 use crate::supervise::{Reaper, Signals};
 
 use super::register::Registry;
 use super::term::Over;
-use node::{Node, Says};
+use hook::Hook;
+use node::Node;
 use people::People;
+use says::Says;
 use shown::Shown;
-
-/// So often the store is asked whether it can be relied on.
-const PROBES: u32 = 4;
-const PROBE_PAUSE: Duration = Duration::from_millis(500);
+use talk::Talk;
 
 /// Whether the application may run, and write.
 #[derive(Clone, Debug, Default)]
@@ -129,50 +132,55 @@ async fn run(
 ) -> Result<Over, Failure> {
     let Process { job, fleet, monitor, proxying, .. } = process;
     let first = check(job)?;
+    let on_role_change = Job::command(cluster.on_role_change.as_deref(), "cluster.on-role-change")
+        .map_err(|error| Failure::new(CONFIG, error))?;
     monitor.phase().send_replace(Phase::Waiting);
-    let lines = connect_reliably(job).await?;
+    let (lines, reliability) = reliable::connect(job).await?;
     let (order, orders) = mpsc::unbounded_channel();
     let (report, reports) = mpsc::unbounded_channel();
     let remote = lines[0].remote.clone().with_policy(ReadPolicy::impatient());
     let address = remote.address().to_owned();
     let (name, config) = (name(cluster, job), config(cluster, first));
-    tracing::info!(
-        "node {} of a cluster, instance {}{}: its claims lie in {address}",
-        name.name,
-        config.me.instance,
-        if config.is_candidate { "" } else { ", no candidate" }
-    );
+    say_who(&name, &config, &address);
+    let talk = Talk::new(cluster, &name, &config, &lines);
+    let early = order.clone();
     let driver = RoleDriver::new(remote, name.clone(), config, order, reports);
+    let leader = driver.leader();
+    let _talking = talk.start(cluster, leader.clone(), &report);
     let (permission, permitted) = watch::channel(Permission::No);
     let (sender, permit) = watch::channel(SealPermit::No);
     let mut permissions = JoinSet::new();
     permissions.spawn(permit_by(permitted, driver.valid_until(), sender));
     let primary: watch::Receiver<Primary> = driver.primary();
     let (writes, may_write) = watch::channel(false);
-    let current = watch::Sender::default();
-    let known = (told.subscribe(), positions.subscribe(), current.subscribe());
+    let freshness = watch::Sender::default();
+    let known = (told.subscribe(), positions.subscribe(), freshness.subscribe());
     permissions.spawn(tell_primary(primary.clone(), may_write, told));
-    let driver = tokio::spawn(driver.run());
+    let (driver, is_over) = reliable::begin(driver, reliability, early);
     let registry = std::sync::Arc::new(Registry::new(job, fleet, Some(permit.clone())));
     let people = std::sync::Arc::new(People {
         name: name.name.clone(),
         is_candidate: cluster.candidate,
         reports: report.clone(),
         primary: primary.clone(),
+        leader,
+        talk: talk.clone(),
     });
     let (standing, stands) = watch::channel(Standing::NotReady);
     let node = (name.name.clone(), cluster.candidate);
     let (litefs, stands) = LitefsFace::start(job, node, known, people.clone(), stands, Standing::role);
     let _serving = register::serve(socket, &registry, Some(people));
-    let says = Says { standing, writes, shown: Shown::new(positions), current };
+    let says = Says { standing, writes, shown: Shown::new(positions), freshness };
     let (stop, stopped) = mpsc::unbounded_channel();
-    let node = Node::new(&process, &lines, (orders, report), (permission, permit), says);
+    let node = Node::new(&process, (&lines, &talk), (orders, report), (permission, permit), says);
+    let hook = on_role_change.as_ref().map(|line| Hook::new(line, &process, &name.name, primary.clone()));
+    let telling = hook.map(|hook| hook.run(stands.clone()));
     let life = life::Life { process: &process, name: &name.name, proxying, stands, primary };
-    let (node_end, lived) = tokio::join!(node.run(heard, stopped, driver), async {
+    let (_, node_end, lived) = tokio::join!(OptionFuture::from(telling), node.run(heard, stopped, driver), async {
         let lived = life.run(signals).await;
         // The node is told to end by the end of this.
-        let asked = life::stop_of(&lived, process.budget);
-        let _ = stop.send(asked);
+        let _ = stop.send(life::stop_of(&lived, process.budget));
+        is_over.cancel();
         lived
     });
     litefs.close().await;
@@ -181,15 +189,13 @@ async fn run(
     over(lived, as_seen(ends, true), asked_at)
 }
 
-async fn connect_reliably(job: &Job) -> Result<Vec<Line<'_>>, Failure> {
-    let (lines, failed) = connect_all(job, false).await;
-    if let Some((_, failure)) = failed.into_iter().next() {
-        return Err(failure);
-    }
-    for line in &lines {
-        must_be_reliable(line).await?;
-    }
-    Ok(lines)
+fn say_who(name: &NodeName, config: &RoleConfig, address: &str) {
+    tracing::info!(
+        "node {} of a cluster, instance {}{}: its claims lie in {address}",
+        name.name,
+        config.me.instance,
+        if config.is_candidate { "" } else { ", no candidate" }
+    );
 }
 
 /// Where the primary is, for everybody but the roles: a node that drains is none any more, whatever
@@ -232,34 +238,15 @@ fn check(job: &Job) -> Result<&Database, Failure> {
     job.options.databases.first().ok_or_else(|| refuse("there must be a database with a `path` under dbs"))
 }
 
-/// Without a create that only one can win there is no cluster.
-async fn must_be_reliable(line: &Line<'_>) -> Result<(), Failure> {
-    let mut tries = 0;
-    loop {
-        match probe::race(line.remote.store().as_ref()).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => {
-                let why = format!(
-                    "cluster: several nodes can create the same object in {} at the same time, and the store says to each that it \
-                     was the one: two of them could write; use another store, or no cluster",
-                    line.remote.address()
-                );
-                return Err(Failure::told(CONFIG, why));
-            }
-            Err(error) if error.is_transient() && tries < PROBES => {
-                tries += 1;
-                tokio::time::sleep(PROBE_PAUSE * tries).await;
-            }
-            Err(error) => return Err(store_failure(&error)),
-        }
-    }
-}
-
 fn name(cluster: &Cluster, job: &Job) -> NodeName {
     let hostname = hostname();
     let name = cluster.node.clone().unwrap_or_else(|| hostname.clone());
     let of_proxy = || job.options.proxy.as_ref().and_then(|proxy| proxy.advertise.clone());
-    NodeName { name, hostname, url: cluster.advertise.clone().or_else(of_proxy) }
+    let (url, cluster_url) = match cluster.listen {
+        Some(_) => (of_proxy(), cluster.advertise.clone()),
+        None => (cluster.advertise.clone().or_else(of_proxy), None),
+    };
+    NodeName { name, hostname, url, cluster_url }
 }
 
 /// A restarted process of the same node on the same volume is the same instance.

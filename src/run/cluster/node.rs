@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::copies::Copies;
 use super::locks::{self, Held};
-use super::shown::Shown;
+use super::says::Says;
+use super::talk::Talk;
 use super::{Process, Standing, notes};
 use crate::claim::{Outcome, Reach, RoleOrder, RoleReport, Stop};
 use crate::clock::MACHINE;
@@ -32,6 +33,7 @@ use crate::replicate::{DatabaseId, Ended, Event, Ready, SealPermit};
 use crate::run::connect::tell_policy;
 use crate::run::permission::Permission;
 use crate::run::prepare::{Line, prepare_one};
+use crate::status::Freshness;
 
 /// The write locks are waited for so long when the last upload begins; then it goes on without.
 const LOCK_TIME: Duration = Duration::from_secs(2);
@@ -45,19 +47,10 @@ enum Doing<'a> {
     Serving,
 }
 
-/// Where it tells others of itself.
-pub struct Says {
-    pub standing: watch::Sender<Standing>,
-    /// Whether its application may write.
-    pub writes: watch::Sender<bool>,
-    pub shown: Shown,
-    /// When what a follower shows was the newest state for the last time.
-    pub current: watch::Sender<Option<Instant>>,
-}
-
 pub struct Node<'a> {
     process: &'a Process<'a>,
     lines: &'a [Line<'a>],
+    talk: &'a Talk,
     orders: mpsc::UnboundedReceiver<RoleOrder>,
     reports: mpsc::UnboundedSender<RoleReport>,
     permission: watch::Sender<Permission>,
@@ -81,7 +74,7 @@ pub struct Node<'a> {
 impl<'a> Node<'a> {
     pub fn new(
         process: &'a Process<'a>,
-        lines: &'a [Line<'a>],
+        (lines, talk): (&'a [Line<'a>], &'a Talk),
         (orders, reports): (mpsc::UnboundedReceiver<RoleOrder>, mpsc::UnboundedSender<RoleReport>),
         (permission, permit): (watch::Sender<Permission>, watch::Receiver<SealPermit>),
         says: Says,
@@ -89,6 +82,7 @@ impl<'a> Node<'a> {
         Node {
             process,
             lines,
+            talk,
             orders,
             reports,
             permission,
@@ -179,7 +173,7 @@ impl<'a> Node<'a> {
         self.synced.clear();
         self.is_held.send_replace(false);
         self.catching_up = None;
-        self.doing = Doing::Following(Box::new(Copies::start(self.lines, held)));
+        self.doing = Doing::Following(Box::new(Copies::start(self.lines, self.talk, held)));
         self.say_standing();
     }
 
@@ -193,7 +187,7 @@ impl<'a> Node<'a> {
     async fn copies_changed(&mut self) {
         let Doing::Following(copies) = &self.doing else { return };
         self.says.shown.copies(copies.positions());
-        self.says.current.send_replace(copies.current_at());
+        self.says.freshness.send_replace(copies.freshness());
         if let Some(reach) = self.catching_up.and_then(|number| copies.reach(number)) {
             self.catching_up = None;
             match std::mem::take(&mut self.seals_after) {
@@ -280,10 +274,11 @@ impl<'a> Node<'a> {
 
     async fn register(&mut self) -> Result<(), String> {
         let Process { job, fleet, .. } = self.process;
-        for line in self.lines {
+        for (at, line) in self.lines.iter().enumerate() {
             tell_policy(line.database);
             let mut registration = line.registration(&job.options, None, Some(self.permit.clone()), fleet);
             registration.settings.is_held = Some(self.is_held.subscribe());
+            registration.settings.confirmed = self.talk.pusher(at);
             let id = fleet.add(registration).await.map_err(|error| error.to_string())?;
             self.ids.insert(line.database.path.clone(), id);
         }
@@ -327,7 +322,7 @@ impl<'a> Node<'a> {
         self.doing = Doing::Serving;
         self.says.shown.replications(self.process.fleet, &self.ids).await;
         self.says.writes.send_replace(true);
-        self.says.current.send_replace(None);
+        self.says.freshness.send_replace(Freshness::Unknown);
         self.ends.clear();
         self.says.standing.send_replace(Standing::Primary);
     }

@@ -4,14 +4,27 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::{Database, default_meta_path};
 use crate::follow::{Position, note_state};
 use crate::ltx::Txid;
 use crate::remote::{Level, Remote};
 use crate::replicate::blocking;
-use crate::sqlite::{Connection, LiveCopy, Mark, SqliteError};
+use crate::sqlite::{Connection, LiveCopy, Mark, Presence, SqliteError, look_at_file};
 use crate::state::{KnownFile, LocalState, RestoreMarker, ResumePoint, SyncedTo};
 
 const BUSY_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// What is at the place of a database: whether there is one, and whether it is a copy that was
+/// followed.
+pub async fn is_here(database: &Database) -> (bool, bool) {
+    let (path, meta_path) = (database.path.clone(), database.meta_path.clone());
+    blocking(move || {
+        let is_here = matches!(look_at_file(&path), Ok(Presence::Database(_)));
+        let notes = [meta_path, default_meta_path(&path)];
+        (is_here, notes.iter().any(|notes| LocalState::open(&path, notes).copy_note().is_some()))
+    })
+    .await
+}
 
 /// The copy is at this position, and its write lock is held: the replication goes on from there.
 pub async fn becomes_a_database(

@@ -1,12 +1,16 @@
-//! What people order through the control socket: this node, or another one, is to be the primary.
+//! What people order and ask through the control socket: this node, or another one, is to be the
+//! primary; who is there.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
-use crate::claim::RoleReport;
+use super::talk::Talk;
+use crate::claim::{Leader, RoleReport};
 use crate::control::Roles;
+use crate::members::Members;
+use crate::nodes::{ask_members, ask_to_hand_over};
 use crate::primary::Primary;
 
 pub struct People {
@@ -14,6 +18,8 @@ pub struct People {
     pub is_candidate: bool,
     pub reports: mpsc::UnboundedSender<RoleReport>,
     pub primary: watch::Receiver<Primary>,
+    pub leader: watch::Receiver<Leader>,
+    pub talk: Talk,
 }
 
 impl People {
@@ -27,11 +33,8 @@ impl People {
         let found = tokio::time::timeout(limit, primary.wait_for(is_it)).await.ok()?.ok()?;
         Some(found.clone())
     }
-}
 
-#[async_trait]
-impl Roles for People {
-    async fn promote(&self, limit: Duration) -> Result<String, String> {
+    async fn promote_this(&self, limit: Duration) -> Result<String, String> {
         if !self.is_candidate {
             return Err(format!("node {} is no candidate (`candidate: false`)", self.name));
         }
@@ -48,6 +51,39 @@ impl Roles for People {
         }
     }
 
+    async fn promote_other(&self, node: &str, limit: Duration) -> Result<String, String> {
+        let leader = self.leader.borrow().clone();
+        match &leader {
+            Leader::At { name, .. } if name == node => return Ok(name.clone()),
+            Leader::At { url: Some(url), .. } => ask_to_hand_over(&self.talk.ask(url), node).await?,
+            Leader::At { name, url: None, .. } => {
+                return Err(format!(
+                    "the primary, node {name}, takes no orders of other nodes: it has no `cluster.listen`; ask node {node} itself"
+                ));
+            }
+            Leader::Here(_) => self.order(RoleReport::HandOver(Some(self.talk.candidate(node)?)))?,
+            Leader::Unknown => return Err("there is no primary now, or it is not known: try again".into()),
+        }
+        let is_it = |primary: &Primary| matches!(primary, Primary::At(peer) if peer.name == node);
+        match self.wait(limit, is_it).await {
+            Some(_) => Ok(node.to_owned()),
+            None => Err(format!(
+                "the primary was told to hand over to node {node}, which is not the primary within {limit:?}; its log says what \
+                 it waits for"
+            )),
+        }
+    }
+}
+
+#[async_trait]
+impl Roles for People {
+    async fn promote(&self, node: Option<String>, limit: Duration) -> Result<(String, bool), String> {
+        match node.filter(|node| *node != self.name) {
+            None => self.promote_this(limit).await.map(|name| (name, true)),
+            Some(node) => self.promote_other(&node, limit).await.map(|name| (name, false)),
+        }
+    }
+
     async fn demote(&self, limit: Duration) -> Result<Option<String>, String> {
         if *self.primary.borrow() != Primary::Here {
             return Err(format!("node {} is not the primary", self.name));
@@ -57,6 +93,21 @@ impl Roles for People {
             Some(Primary::At(peer)) => Ok(Some(peer.name)),
             _ if *self.primary.borrow() == Primary::Here => Err(format!("node {} is the primary still", self.name)),
             _ => Ok(None),
+        }
+    }
+
+    async fn nodes(&self) -> Members {
+        let leader = self.leader.borrow().clone();
+        match &leader {
+            Leader::At { url: Some(url), name, .. } => match ask_members(&self.talk.ask(url)).await {
+                Ok(members) => members,
+                Err(why) => self.talk.own_members(Some(name), &format!("the primary cannot be asked: {why}")),
+            },
+            Leader::At { url: None, name, .. } => {
+                self.talk.own_members(Some(name), "the primary has no `cluster.listen`, so it cannot be asked")
+            }
+            Leader::Here(_) => self.talk.members(),
+            Leader::Unknown => self.talk.own_members(None, "there is no primary now, or it is not known yet"),
         }
     }
 }

@@ -30,8 +30,13 @@ struct Weather {
 impl Proxy {
     /// In front of the test's S3 server.
     pub fn start() -> Proxy {
-        let server = setting("MILLSTREAM_TEST_S3_ENDPOINT").trim_start_matches("http://").to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind a loopback port");
+        Proxy::at("127.0.0.1", &setting("MILLSTREAM_TEST_S3_ENDPOINT"))
+    }
+
+    /// At this address, in front of another server.
+    pub fn at(address: &str, server: &str) -> Proxy {
+        let server = server.trim_start_matches("http://").to_owned();
+        let listener = TcpListener::bind((address, 0)).expect("bind a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
         let weather = Arc::new(Weather {
             refuse: AtomicBool::new(false),

@@ -99,7 +99,7 @@ pub enum View {
     /// This other node writes.
     Follower(Epoch, Arc<Claim>),
     /// This node does, or is only kept from it because it cannot renew its claim.
-    Primary,
+    Primary(Epoch),
 }
 
 #[derive(Clone)]
@@ -238,7 +238,9 @@ impl Core {
 
     pub fn view(&self) -> View {
         match (&self.state, self.seen.newest()) {
-            (State::Serving | State::Closed, _) => View::Primary,
+            (State::Serving | State::Closed, _) => {
+                self.mine.as_ref().map_or(View::Unknown, |mine| View::Primary(mine.epoch))
+            }
             (State::Following(_), Some((epoch, last)))
                 if last.beat.as_ref().is_some_and(|beat| beat.state == BeatState::Held) =>
             {

@@ -31,6 +31,7 @@ impl World {
                     instance,
                     process,
                     url: None,
+                    cluster_url: None,
                     ttl_ms: TTL_MS,
                     parent: parent.map(|parent| parent.to_string()),
                     why: why.text().into(),
