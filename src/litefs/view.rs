@@ -64,7 +64,6 @@ impl View {
             true => Some(0),
             false => match self.freshness {
                 Freshness::Unknown => None,
-                Freshness::Live => Some(0),
                 Freshness::Since(at) => Some(millis(now.saturating_duration_since(at))),
             },
         }
@@ -149,7 +148,6 @@ pub mod testing {
             View { primary: at("web-2"), txids: vec![None, Some(txid(3))], freshness: Freshness::Since(now) }
         );
         assert_eq!(view.lag_ms(now + Duration::from_millis(500)), Some(500));
-        assert_eq!(View { freshness: Freshness::Live, ..view.clone() }.lag_ms(now + Duration::from_secs(9)), Some(0));
         assert_eq!(View { primary: Primary::Here, ..view }.lag_ms(now + Duration::from_secs(9)), Some(0));
         drop((primary, positions));
         let never = tokio::time::timeout(std::time::Duration::from_secs(60), watched.changed()).await;

@@ -1,6 +1,6 @@
 //! Memory that is kept for later after databases were closed, and that the system may have back:
-//! that of SQLite, and what the C library has of ours. Where a thousand databases were closed, it is
-//! most of the process. (musl gives free pages back by itself.)
+//! that of SQLite, and what the C library has of ours. Where a thousand databases were closed, it
+//! is most of the process. (musl gives free pages back by itself.)
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

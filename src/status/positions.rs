@@ -38,8 +38,6 @@ pub enum Freshness {
     Unknown,
     /// It was the newest state at this moment.
     Since(Instant),
-    /// The primary tells of everything that it adds, and all of that is here.
-    Live,
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::LogFlags;
 use super::help::{self, Page};
 use super::look::Look;
 use crate::cli::source::Source;
@@ -106,4 +107,6 @@ pub struct Translate {
     /// The litefs.yml
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    #[command(flatten)]
+    pub log: LogFlags,
 }

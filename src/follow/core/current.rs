@@ -1,4 +1,4 @@
-//! How old is what the copy shows: by the listings, or because the primary tells of everything.
+//! When what the copy shows was the newest state for the last time, by the listings.
 
 use tokio::time::Instant;
 
@@ -45,18 +45,9 @@ impl Core {
         self.caught_up
     }
 
+    /// By the listings: what is pushed in between is shown earlier than that.
     pub fn freshness(&self) -> Freshness {
-        match self.position() {
-            Some(at) if self.lead.is_live_at(at) => Freshness::Live,
-            Some(_) => self.current.at.map_or(Freshness::Unknown, Freshness::Since),
-            None => Freshness::Unknown,
-        }
-    }
-
-    /// By the listings alone.
-    #[cfg(test)]
-    pub fn current_at(&self) -> Option<Instant> {
-        self.position().and(self.current.at)
+        self.position().and(self.current.at).map_or(Freshness::Unknown, Freshness::Since)
     }
 }
 

@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::event::{Effect, Position};
 use super::{Core, Known, Proof};
@@ -31,9 +30,6 @@ pub(super) struct Lead {
     bytes: usize,
     /// The newest TXID that it has told of.
     told: Option<Txid>,
-    since: Option<Instant>,
-    /// Everything that was there when it began to push is here.
-    is_complete: bool,
 }
 
 impl Lead {
@@ -77,16 +73,6 @@ impl Lead {
         files
     }
 
-    /// The primary tells of everything that it adds, and of nothing later than this.
-    pub fn is_live_at(&self, at: Position) -> bool {
-        self.epoch.is_some() && self.told <= Some(at.txid) && (self.is_complete || self.told == Some(at.txid))
-    }
-
-    /// A listing that was asked for then has shown nothing else.
-    fn is_at_end(&mut self, listed_at: Option<Instant>) {
-        self.is_complete |= self.epoch.is_some() && listed_at >= self.since;
-    }
-
     /// There is more in the bucket, or soon will be visible there.
     fn is_ahead_of(&self, at: Position) -> bool {
         self.told > Some(at.txid)
@@ -98,7 +84,7 @@ impl Core {
         if self.lead.epoch == epoch {
             return;
         }
-        self.lead = Lead { epoch, since: Some(now.instant), ..Lead::default() };
+        self.lead = Lead { epoch, ..Lead::default() };
         if self.is_away {
             return;
         }
@@ -120,6 +106,8 @@ impl Core {
         let files = self.lead.next(at);
         if !files.is_empty() {
             (self.is_busy, self.proof) = (true, Proof::Pushed);
+            // It shows nothing of the listing before it.
+            self.current.installs(false, true);
             return Some(Effect::InstallPushed { onto: at, files });
         }
         if self.lead.is_ahead_of(at) && !self.is_away {
@@ -132,7 +120,6 @@ impl Core {
     /// Nothing is new: how long until the next listing.
     pub(super) fn pause_at_end(&mut self, at: Position) -> Duration {
         let pause = self.pace.quiet();
-        self.lead.is_at_end(self.listed_at);
         match self.lead.epoch {
             Some(_) if !self.lead.is_ahead_of(at) => pause.max(CHECK_EVERY),
             _ => pause,

@@ -3,18 +3,13 @@
 use tokio::time::Instant;
 
 use super::world::{START, World};
-use crate::follow::core::Core;
 use crate::status::Freshness;
-
-/// A connection that is lost without a word is noticed after five seconds.
-const LIVE_MS: i64 = 6_000;
 
 impl World {
     /// What was the newest state at a moment has everything that there was then.
     pub fn is_current(&self) -> Result<(), String> {
-        let Some((at, position)) = self.core.as_ref().and_then(|core| core.current_at().zip(core.position())) else {
-            return Ok(());
-        };
+        let Some(core) = &self.core else { return Ok(()) };
+        let (Freshness::Since(at), Some(position)) = (core.freshness(), core.position()) else { return Ok(()) };
         let passed = at.saturating_duration_since(*START.get_or_init(Instant::now)).as_millis();
         let at_ms = u64::try_from(passed).expect("not that long");
         let states = &self.replica.states;
@@ -27,25 +22,6 @@ impl World {
             true => Ok(()),
             false => {
                 Err(format!("it says that {} was the newest state at {at_ms}, and that was {newest}", position.txid))
-            }
-        }
-    }
-
-    /// Who says that it shows what the primary adds shows everything of a moment ago, unless the
-    /// connection was lost without a word.
-    pub fn is_live(&self) -> Result<(), String> {
-        let live = self.core.as_ref().filter(|core| core.freshness() == Freshness::Live);
-        let Some(position) = live.and_then(Core::position) else { return Ok(()) };
-        let states = &self.replica.states;
-        if !states.iter().any(|(_, timestamp_ms)| *timestamp_ms == position.timestamp_ms) {
-            return Ok(());
-        }
-        let until = i64::try_from(self.now_ms).expect("not that long") - LIVE_MS;
-        let newest = states.iter().filter(|(_, timestamp_ms)| *timestamp_ms <= until).count() as u64;
-        match position.txid.get() >= newest {
-            true => Ok(()),
-            false => {
-                Err(format!("it takes {} for what the primary has, which was at {newest} long ago", position.txid))
             }
         }
     }

@@ -315,7 +315,6 @@ impl World {
         }
         self.has_caught_up()?;
         self.is_current()?;
-        self.is_live()?;
         let Some(core) = &mut self.core else { return Ok(()) };
         if let Some(at) = core.wake_at() {
             let pause = at.saturating_duration_since(now.instant).as_nanos().div_ceil(1_000_000);

@@ -183,7 +183,6 @@ impl<'a> Copies<'a> {
         });
         let older = |one, other| match (one, other) {
             (Freshness::Unknown, _) | (_, Freshness::Unknown) => Freshness::Unknown,
-            (Freshness::Live, other) | (other, Freshness::Live) => other,
             (Freshness::Since(at), Freshness::Since(other)) => Freshness::Since(at.min(other)),
         };
         each.reduce(older).unwrap_or_default()

@@ -158,16 +158,9 @@ async fn run(
     permissions.spawn(tell_primary(primary.clone(), may_write, told));
     let (driver, is_over) = reliable::begin(driver, reliability, early);
     let registry = std::sync::Arc::new(Registry::new(job, fleet, Some(permit.clone())));
-    let people = std::sync::Arc::new(People {
-        name: name.name.clone(),
-        is_candidate: cluster.candidate,
-        reports: report.clone(),
-        primary: primary.clone(),
-        leader,
-        talk: talk.clone(),
-    });
-    let (standing, stands) = watch::channel(Standing::NotReady);
     let node = (name.name.clone(), cluster.candidate);
+    let people = std::sync::Arc::new(People::new(node.clone(), report.clone(), (primary.clone(), leader), &talk));
+    let (standing, stands) = watch::channel(Standing::NotReady);
     let (litefs, stands) = LitefsFace::start(job, node, known, people.clone(), stands, Standing::role);
     let _serving = register::serve(socket, &registry, Some(people));
     let says = Says { standing, writes, shown: Shown::new(positions), freshness };

@@ -14,15 +14,24 @@ use crate::nodes::{ask_members, ask_to_hand_over};
 use crate::primary::Primary;
 
 pub struct People {
-    pub name: String,
-    pub is_candidate: bool,
-    pub reports: mpsc::UnboundedSender<RoleReport>,
-    pub primary: watch::Receiver<Primary>,
-    pub leader: watch::Receiver<Leader>,
-    pub talk: Talk,
+    name: String,
+    is_candidate: bool,
+    reports: mpsc::UnboundedSender<RoleReport>,
+    primary: watch::Receiver<Primary>,
+    leader: watch::Receiver<Leader>,
+    talk: Talk,
 }
 
 impl People {
+    pub fn new(
+        (name, is_candidate): (String, bool),
+        reports: mpsc::UnboundedSender<RoleReport>,
+        (primary, leader): (watch::Receiver<Primary>, watch::Receiver<Leader>),
+        talk: &Talk,
+    ) -> People {
+        People { name, is_candidate, reports, primary, leader, talk: talk.clone() }
+    }
+
     /// The driver has ended, if it is not heard.
     fn order(&self, order: RoleReport) -> Result<(), String> {
         self.reports.send(order).map_err(|_| "this process is about to end".into())

@@ -69,7 +69,7 @@ fn every_node_says_who_writes_and_the_primary_moves_by_litefs_own_request() {
     assert_eq!(lag(&a), Some(0));
     on_b.wait_until("it is not far behind", || lag(&b).is_some_and(|ms| (0..10_000).contains(&ms)));
     assert_eq!(b.ask("POST", "/handoff").0, 500, "it is not the primary");
-    assert_eq!(b.ask("POST", "/promote"), (200, String::new()));
+    assert_eq!(b.ask("POST", "/promote"), (200, String::new()), "{on_a}\n{on_b}");
     on_both[1].until("{\"type\":\"primaryChange\",\"data\":{\"isPrimary\":true}}");
     on_both[0].until("{\"type\":\"primaryChange\",\"data\":{\"isPrimary\":false,\"hostname\":\"b\"}}");
     on_b.wait_until("it is the primary", || b.is_primary());

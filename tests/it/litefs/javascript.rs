@@ -35,7 +35,7 @@ fn writes_are_sent_to_the_primary_and_a_client_reads_what_it_has_written() {
         let ahead = judged(follower, &format!("txnum={}", written + 1_000_000));
         assert_eq!(ahead, "replica write=409 replay=instance=a read=instance=a", "it is not here yet");
     }
-    assert_eq!(b.ask("POST", "/promote").0, 200);
+    assert_eq!(b.ask("POST", "/promote").0, 200, "{on_a}\n{on_b}");
     on_b.wait_until("it is the primary", || b.is_primary());
     c.follows(&mut on_c, "b");
     eventually("the former primary sends writes on", || {
