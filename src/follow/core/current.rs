@@ -34,8 +34,11 @@ impl Current {
         self.after_install = self.asked_at.filter(|_| is_all);
     }
 
-    pub fn installed(&mut self) {
-        self.at = self.after_install.take().or(self.at.filter(|_| self.goes_on));
+    /// Whether it is everything that the listing has shown.
+    pub fn installed(&mut self) -> bool {
+        let all = self.after_install.take();
+        self.at = all.or(self.at.filter(|_| self.goes_on));
+        all.is_some()
     }
 }
 

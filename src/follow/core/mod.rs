@@ -281,7 +281,10 @@ impl Core {
         self.pace.news();
         self.said.installs += 1;
         self.said.pages += pages;
-        self.current.installed();
+        // A primary that goes on writing would keep every listing from showing nothing new.
+        if self.current.installed() {
+            self.caught_up = self.asked_for;
+        }
         self.follows(position, now, effects);
         // What was pushed puts off no listing.
         if self.caught_up == self.wanted && self.proof != Proof::Pushed {
