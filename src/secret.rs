@@ -7,7 +7,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 /// Carries it from node to node, and to no application.
 const HEADER: HeaderName = HeaderName::from_static("millstream-secret");
 /// Shorter ones can be guessed.
-const SHORTEST: usize = 16;
+pub const SHORTEST: usize = 16;
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(HeaderValue);
@@ -26,11 +26,14 @@ impl Secret {
         headers.insert(HEADER, self.0.clone());
     }
 
-    /// Takes as long for any text of its length.
     fn is(&self, other: &HeaderValue) -> bool {
-        let (own, other) = (self.0.as_bytes(), other.as_bytes());
-        own.len() == other.len() && own.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+        is_same(self.0.as_bytes(), other.as_bytes())
     }
+}
+
+/// Takes as long for any text of its length.
+pub fn is_same(own: &[u8], other: &[u8]) -> bool {
+    own.len() == other.len() && own.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 
 /// Takes the header out, and says whether another node has put it there.

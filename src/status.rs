@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::ltx::Txid;
 
 pub use counts::{Counts, Tallied};
-pub use positions::{Freshness, Positions};
+pub use positions::Positions;
 
 /// How far one database is safe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::core::{Core, Effect, End, Event, Position, Trouble};
@@ -20,7 +21,6 @@ use crate::replicate::blocking;
 use crate::restore::Request;
 use crate::sqlite::LiveCopy;
 use crate::state::Lock;
-use crate::status::Freshness;
 
 /// What to follow, and how.
 pub struct Order {
@@ -61,7 +61,8 @@ pub struct CopyProgress {
     pub is_locked: bool,
     /// The request to catch up since which everything is installed.
     pub caught_up: u64,
-    pub freshness: Freshness,
+    /// When what it shows was the newest state for the last time.
+    pub current_at: Option<Instant>,
 }
 
 pub struct Follower {
@@ -155,7 +156,7 @@ impl Follower {
             position: self.core.position(),
             is_locked: self.core.is_locked(),
             caught_up: self.core.caught_up(),
-            freshness: self.core.freshness(),
+            current_at: self.core.current_at(),
         };
         if std::mem::replace(&mut self.progress, progress) != progress {
             // Who does not listen any more is about to stop it.

@@ -163,7 +163,6 @@ mod tests {
 
     use super::super::view::testing::{at, txid};
     use super::*;
-    use crate::status::Freshness;
 
     struct World {
         start: Instant,
@@ -181,10 +180,9 @@ mod tests {
     impl World {
         fn bring(&mut self, primary: Primary, txids: [Option<u64>; 2], seen_ms: Option<u64>) {
             let txids = txids.map(|number| number.map(txid)).to_vec();
-            let since = |ms| Freshness::Since(self.start + Duration::from_millis(ms));
-            let freshness = seen_ms.map_or(Freshness::Unknown, since);
+            let current_at = seen_ms.map(|ms| self.start + Duration::from_millis(ms));
             let now = (self.start + Duration::from_secs(10), 10_000);
-            self.directory.bring(&View { primary, txids, freshness }, now).expect("written");
+            self.directory.bring(&View { primary, txids, current_at }, now).expect("written");
         }
 
         fn says(&self, name: &str) -> Option<String> {
@@ -224,8 +222,7 @@ mod tests {
         let in_the_way = world.dir.path().join("made/when/needed/b.db-pos");
         std::fs::remove_file(&in_the_way).expect("remove");
         std::fs::create_dir(&in_the_way).expect("create");
-        let view =
-            |number| View { primary: Primary::Here, txids: vec![Some(txid(number)); 2], freshness: Freshness::Unknown };
+        let view = |number| View { primary: Primary::Here, txids: vec![Some(txid(number)); 2], current_at: None };
         assert!(world.directory.bring(&view(2), (world.start, 0)).is_err());
         assert_eq!(world.says("a.db-pos").as_deref(), Some("0000000000000002/0000000000000000\n"), "others go on");
         assert!(world.says(".primary").is_some());
@@ -239,7 +236,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let beside = dir.path().join("data");
         let mut directory = Directory::new(&[Shared::new(&beside.join("a.db"), None)]);
-        let view = View { primary: at("web-2"), txids: vec![None], freshness: Freshness::Unknown };
+        let view = View { primary: at("web-2"), txids: vec![None], current_at: None };
         let now = (Instant::now(), 0);
         assert!(!directory.bring(&view, now).expect("nothing failed") && !beside.exists());
         std::fs::create_dir(&beside).expect("create");

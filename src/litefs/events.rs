@@ -104,10 +104,9 @@ mod tests {
 
     use super::super::view::testing::{at, txid};
     use super::*;
-    use crate::status::Freshness;
 
     fn view(primary: Primary, txids: &[Option<u64>]) -> View {
-        View { primary, txids: txids.iter().map(|number| number.map(txid)).collect(), freshness: Freshness::Unknown }
+        View { primary, txids: txids.iter().map(|number| number.map(txid)).collect(), current_at: None }
     }
 
     #[test]

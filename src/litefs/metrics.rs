@@ -32,15 +32,13 @@ mod tests {
 
     use super::super::view::testing::{at, txid};
     use super::*;
-    use crate::status::Freshness;
 
     #[test]
     fn what_is_known_is_told() {
         let databases = ["a.db", "b\".db"].map(|name| Shared::new(&Path::new("/data").join(name), None));
-        let start = Instant::now();
         let mut view =
-            View { primary: at("web-2"), txids: vec![Some(txid(7)), None], freshness: Freshness::Since(start) };
-        let now = start + Duration::from_millis(1500);
+            View { primary: at("web-2"), txids: vec![Some(txid(7)), None], current_at: Some(Instant::now()) };
+        let now = view.current_at.expect("known") + Duration::from_millis(1500);
         let page = render(&databases, &view, 2, now);
         for line in [
             "litefs_db_txid{db=\"a.db\"} 7",
@@ -52,7 +50,7 @@ mod tests {
         ] {
             assert!(page.lines().any(|found| found == line), "{line}: {page}");
         }
-        view.freshness = Freshness::Unknown;
+        view.current_at = None;
         assert!(!render(&databases, &view, 0, now).contains("lag_seconds"), "it is not known");
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::ltx::Txid;
 use crate::primary::Primary;
-use crate::status::{Freshness, Positions};
+use crate::status::Positions;
 
 /// A database as LiteFS's clients know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +40,9 @@ pub struct Watched {
     pub databases: Arc<[Shared]>,
     pub primary: watch::Receiver<Primary>,
     pub positions: watch::Receiver<Positions>,
-    /// On a follower.
-    pub freshness: watch::Receiver<Freshness>,
+    /// On a follower, when what it shows was the newest state for the last time; `None`: it has not
+    /// come so far.
+    pub current_at: watch::Receiver<Option<Instant>>,
 }
 
 /// The same at one moment.
@@ -50,7 +51,7 @@ pub struct View {
     pub primary: Primary,
     /// In the order of the databases; `None`: it shows nothing yet.
     pub txids: Vec<Option<Txid>>,
-    pub freshness: Freshness,
+    pub current_at: Option<Instant>,
 }
 
 impl View {
@@ -62,10 +63,7 @@ impl View {
     pub fn lag_ms(&self, now: Instant) -> Option<i64> {
         match self.is_primary() {
             true => Some(0),
-            false => match self.freshness {
-                Freshness::Unknown => None,
-                Freshness::Since(at) => Some(millis(now.saturating_duration_since(at))),
-            },
+            false => self.current_at.map(|at| millis(now.saturating_duration_since(at))),
         }
     }
 }
@@ -79,7 +77,7 @@ impl Watched {
         let txids = self.databases.iter().map(|database| by_path.get(&*database.path).copied().flatten()).collect();
         drop(by_path);
         drop(positions);
-        View { primary, txids, freshness: *self.freshness.borrow_and_update() }
+        View { primary, txids, current_at: *self.current_at.borrow_and_update() }
     }
 
     /// Until something of it may have changed; never, when nothing tells any more.
@@ -105,21 +103,21 @@ pub mod testing {
     pub struct Told {
         pub primary: watch::Sender<Primary>,
         pub positions: watch::Sender<Positions>,
-        pub freshness: watch::Sender<Freshness>,
+        pub current_at: watch::Sender<Option<Instant>>,
         pub watched: Watched,
     }
 
     pub fn told(dir: &Path, names: &[&str]) -> Told {
         let paths = names.iter().rev().map(|name| dir.join(name));
-        let (primary, freshness) = (watch::Sender::default(), watch::Sender::default());
+        let (primary, current_at) = (watch::Sender::default(), watch::Sender::default());
         let positions = watch::Sender::new(Positions::unknown(paths));
         let watched = Watched {
             databases: names.iter().map(|name| Shared::new(&dir.join(name), None)).collect(),
             primary: primary.subscribe(),
             positions: positions.subscribe(),
-            freshness: freshness.subscribe(),
+            current_at: current_at.subscribe(),
         };
-        Told { primary, positions, freshness, watched }
+        Told { primary, positions, current_at, watched }
     }
 
     pub fn at(name: &str) -> Primary {
@@ -132,8 +130,8 @@ pub mod testing {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_told_is_seen_in_the_order_of_the_databases() {
-        let Told { primary, positions, freshness, mut watched } = told(Path::new("/data"), &["b.db", "a.db"]);
-        let nothing = View { primary: Primary::Unknown, txids: vec![None, None], freshness: Freshness::Unknown };
+        let Told { primary, positions, current_at, mut watched } = told(Path::new("/data"), &["b.db", "a.db"]);
+        let nothing = View { primary: Primary::Unknown, txids: vec![None, None], current_at: None };
         assert_eq!(watched.look(), nothing);
         let now = Instant::now();
         assert_eq!(nothing.lag_ms(now), None);
@@ -141,12 +139,9 @@ pub mod testing {
         watched.changed().await;
         primary.send_replace(at("web-2"));
         watched.changed().await;
-        freshness.send_replace(Freshness::Since(now));
+        current_at.send_replace(Some(now));
         let view = watched.look();
-        assert_eq!(
-            view,
-            View { primary: at("web-2"), txids: vec![None, Some(txid(3))], freshness: Freshness::Since(now) }
-        );
+        assert_eq!(view, View { primary: at("web-2"), txids: vec![None, Some(txid(3))], current_at: Some(now) });
         assert_eq!(view.lag_ms(now + Duration::from_millis(500)), Some(500));
         assert_eq!(View { primary: Primary::Here, ..view }.lag_ms(now + Duration::from_secs(9)), Some(0));
         drop((primary, positions));

@@ -9,21 +9,20 @@ use async_trait::async_trait;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Job;
+use super::listening::{LISTEN_AGAIN, listen_patiently};
 use crate::clock::MACHINE;
 use crate::config::{Addr, Database, Litefs};
 use crate::control::Roles;
-use crate::http::listen;
 use crate::litefs::{Api, Moves, Shared, Watched, keep, serve};
 use crate::primary::Primary;
-use crate::status::{Freshness, Positions};
+use crate::status::Positions;
 
 /// For so long the application is not started because the files do not say yet what it may do.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
-/// Pause before the address is tried again: the process that we replace may still have it.
-const LISTEN_AGAIN: Duration = Duration::from_millis(500);
 
 /// Nothing, where none is configured.
 pub struct LitefsFace {
@@ -34,7 +33,7 @@ pub struct LitefsFace {
 }
 
 /// What this node is told of itself.
-type Known = (watch::Receiver<Primary>, watch::Receiver<Positions>, watch::Receiver<Freshness>);
+type Known = (watch::Receiver<Primary>, watch::Receiver<Positions>, watch::Receiver<Option<Instant>>);
 
 impl LitefsFace {
     /// What the application is started by is passed on when the files say the same; `role`: whether
@@ -75,9 +74,9 @@ impl LitefsFace {
     }
 }
 
-fn watched(databases: &[Database], configured: &Litefs, (primary, positions, freshness): Known) -> Watched {
+fn watched(databases: &[Database], configured: &Litefs, (primary, positions, current_at): Known) -> Watched {
     let shared = |database: &Database| Shared::new(&database.path, configured.dir.as_deref());
-    Watched { databases: databases.iter().map(shared).collect(), primary, positions, freshness }
+    Watched { databases: databases.iter().map(shared).collect(), primary, positions, current_at }
 }
 
 async fn pass_on<T: Clone>(
@@ -110,23 +109,14 @@ async fn answer(addr: Addr, api: Arc<Api>) -> Infallible {
     serve(listener(addr).await, api).await
 }
 
-async fn listener(Addr { host, port }: Addr) -> TcpListener {
-    let shown = format!("{}:{port}", host.as_deref().unwrap_or(""));
-    let (pause, mut has_complained) = (LISTEN_AGAIN, false);
-    loop {
-        match listen(host.as_deref(), port).await {
-            Ok(listener) => {
-                let bound = listener.local_addr().map_or(shown, |address| address.to_string());
-                tracing::info!("LiteFS's API is served at http://{bound}");
-                return listener;
-            }
-            Err(error) if std::mem::replace(&mut has_complained, true) => tracing::debug!("{shown}: {error}"),
-            Err(error) => {
-                tracing::error!("cannot listen at {shown} for LiteFS's API: {error}; trying again every {pause:?}");
-            }
-        }
-        tokio::time::sleep(pause).await;
-    }
+async fn listener(addr: Addr) -> TcpListener {
+    let pause = LISTEN_AGAIN;
+    let (listener, bound) = listen_patiently(&addr, pause, |shown, error| {
+        tracing::error!("cannot listen at {shown} for LiteFS's API: {error}; trying again every {pause:?}");
+    })
+    .await;
+    tracing::info!("LiteFS's API is served at http://{bound}");
+    listener
 }
 
 /// As a person orders it at the control socket.

@@ -50,6 +50,7 @@ mod directories;
 mod forward;
 mod last_sync;
 mod left_out;
+mod listening;
 mod litefs;
 pub mod mark;
 mod monitor;

@@ -9,10 +9,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Job;
+use super::listening::listen_patiently;
 use crate::clock::MACHINE;
 use crate::config::{Addr, Monitoring};
 use crate::fleet::FleetHandle;
-use crate::http::{Gather, Heartbeat, Phase, ProvedReplica, Recorder, Source, beat, in_a_line, listen, serve};
+use crate::http::{Gather, Heartbeat, Phase, ProvedReplica, Recorder, Source, beat, in_a_line, serve};
 use crate::primary::Primary;
 use crate::supervise::notify::{News, Notify, NotifyEnvironment};
 
@@ -93,22 +94,14 @@ impl Monitor {
 }
 
 async fn listener(addr: Addr, source: Arc<Gather>) -> Infallible {
-    let Addr { host, port } = &addr;
-    let shown = format!("{}:{port}", host.as_deref().unwrap_or(""));
-    let mut has_complained = false;
-    let listener = loop {
-        match listen(host.as_deref(), *port).await {
-            Ok(listener) => break listener,
-            Err(error) if std::mem::replace(&mut has_complained, true) => tracing::debug!("{shown}: {error}"),
-            Err(error) => tracing::error!(
-                "cannot listen at {shown} for the status page, metrics and health: {error}; trying again every {LISTEN_AGAIN:?}"
-            ),
-        }
-        tokio::time::sleep(LISTEN_AGAIN).await;
-    };
-    // The address that was really bound: it may cover more interfaces than were configured.
-    let bound = listener.local_addr().map_or(shown, |address| address.to_string());
-    let reach = if host.is_none() { ", which is every interface of this machine" } else { "" };
+    let pause = LISTEN_AGAIN;
+    let (listener, bound) = listen_patiently(&addr, pause, |shown, error| {
+        tracing::error!(
+            "cannot listen at {shown} for the status page, metrics and health: {error}; trying again every {pause:?}"
+        );
+    })
+    .await;
+    let reach = if addr.host.is_none() { ", which is every interface of this machine" } else { "" };
     tracing::info!("the status page, metrics and health are served at http://{bound}{reach}");
     serve(listener, source).await
 }

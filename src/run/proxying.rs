@@ -9,19 +9,17 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Job;
+use super::listening::{LISTEN_AGAIN, listen_patiently};
 use super::neighbours::Neighbours;
 use crate::clock::MACHINE;
 use crate::config::Addr;
 use crate::fleet::FleetHandle;
-use crate::http::{Phase, listen};
+use crate::http::Phase;
 use crate::primary::{Peer, Primary};
 use crate::proxy::{App, Proxy, Secret, Settings, wake};
 use crate::status::Positions;
 use crate::supervise::{self, Lead};
 
-/// Pause before the address is tried again: the process that we replace may still have it. It is
-/// not shared with that one, which could as well be a stranger that was configured by mistake.
-const LISTEN_AGAIN: Duration = Duration::from_millis(500);
 /// For the last answers, when the application has ended.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// The share of the application's part of the grace time in which requests may end before it is
@@ -188,23 +186,16 @@ fn bounded(settings: Settings, open_files: Option<u64>) -> Settings {
     Settings { connections: most, ..settings }
 }
 
+/// The address is not shared with the process that we replace: that could as well be a stranger
+/// which was configured by mistake.
 async fn listener(addr: Addr, target: String) -> TcpListener {
-    let shown = format!("{}:{}", addr.host.as_deref().unwrap_or(""), addr.port);
-    let (pause, mut has_complained) = (LISTEN_AGAIN, false);
-    loop {
-        match listen(addr.host.as_deref(), addr.port).await {
-            Ok(listener) => {
-                let bound = listener.local_addr().map_or(shown, |address| address.to_string());
-                tracing::info!("the proxy listens at http://{bound}, in front of the application at {target}");
-                return listener;
-            }
-            Err(error) if std::mem::replace(&mut has_complained, true) => tracing::debug!("{shown}: {error}"),
-            Err(error) => {
-                tracing::error!("the proxy cannot listen at {shown}: {error}; trying again every {pause:?}");
-            }
-        }
-        tokio::time::sleep(pause).await;
-    }
+    let pause = LISTEN_AGAIN;
+    let (listener, bound) = listen_patiently(&addr, pause, |shown, error| {
+        tracing::error!("the proxy cannot listen at {shown}: {error}; trying again every {pause:?}");
+    })
+    .await;
+    tracing::info!("the proxy listens at http://{bound}, in front of the application at {target}");
+    listener
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use crate::ltx::Txid;
 
 /// The newest TXID of each database that its readers see, in the order of the configuration. On a
@@ -28,16 +26,6 @@ impl Positions {
     pub fn iter(&self) -> impl Iterator<Item = (&Path, Option<Txid>)> {
         self.databases.iter().map(|(path, txid)| (&**path, *txid))
     }
-}
-
-/// How old is what a follower shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Freshness {
-    /// It has not come so far that it could be said.
-    #[default]
-    Unknown,
-    /// It was the newest state at this moment.
-    Since(Instant),
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use tokio::time::Instant;
 
 use super::Core;
 use crate::clock::Now;
-use crate::status::Freshness;
 
 #[derive(Clone, Debug, Default)]
 pub struct Current {
@@ -48,9 +47,9 @@ impl Core {
         self.caught_up
     }
 
-    /// By the listings: what is pushed in between is shown earlier than that.
-    pub fn freshness(&self) -> Freshness {
-        self.position().and(self.current.at).map_or(Freshness::Unknown, Freshness::Since)
+    /// What a primary pushes between two listings does not count: a push can be lost unseen.
+    pub fn current_at(&self) -> Option<Instant> {
+        self.position().and(self.current.at)
     }
 }
 

@@ -3,13 +3,13 @@
 use tokio::time::Instant;
 
 use super::world::{START, World};
-use crate::status::Freshness;
 
 impl World {
     /// What was the newest state at a moment has everything that there was then.
     pub fn is_current(&self) -> Result<(), String> {
-        let Some(core) = &self.core else { return Ok(()) };
-        let (Freshness::Since(at), Some(position)) = (core.freshness(), core.position()) else { return Ok(()) };
+        let Some((at, position)) = self.core.as_ref().and_then(|core| core.current_at().zip(core.position())) else {
+            return Ok(());
+        };
         let passed = at.saturating_duration_since(*START.get_or_init(Instant::now)).as_millis();
         let at_ms = u64::try_from(passed).expect("not that long");
         let states = &self.replica.states;

@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::locks::Held;
@@ -27,7 +28,6 @@ use crate::run::exit::Failure;
 use crate::run::prepare::Line;
 use crate::sqlite::LiveCopy;
 use crate::state::Lock;
-use crate::status::Freshness;
 
 /// How often the replica is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -175,17 +175,13 @@ impl<'a> Copies<'a> {
         })
     }
 
-    /// How old is what they show: the oldest of them counts.
-    pub fn freshness(&self) -> Freshness {
-        let each = self.copies.iter().map(|copy| match copy {
-            Copy::Follows(progress) => progress.freshness,
-            Copy::NoHistory { .. } | Copy::Failed => Freshness::Unknown,
-        });
-        let older = |one, other| match (one, other) {
-            (Freshness::Unknown, _) | (_, Freshness::Unknown) => Freshness::Unknown,
-            (Freshness::Since(at), Freshness::Since(other)) => Freshness::Since(at.min(other)),
+    /// When what all of them show was the newest state for the last time.
+    pub fn current_at(&self) -> Option<Instant> {
+        let current_at = |copy: &Copy| match copy {
+            Copy::Follows(progress) => progress.current_at,
+            Copy::NoHistory { .. } | Copy::Failed => None,
         };
-        each.reduce(older).unwrap_or_default()
+        self.copies.iter().map(current_at).min().flatten()
     }
 
     /// Whether an application may read all of them, and write to none.

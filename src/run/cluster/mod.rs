@@ -153,8 +153,8 @@ async fn run(
     permissions.spawn(permit_by(permitted, driver.valid_until(), sender));
     let primary: watch::Receiver<Primary> = driver.primary();
     let (writes, may_write) = watch::channel(false);
-    let freshness = watch::Sender::default();
-    let known = (told.subscribe(), positions.subscribe(), freshness.subscribe());
+    let current = watch::Sender::default();
+    let known = (told.subscribe(), positions.subscribe(), current.subscribe());
     permissions.spawn(tell_primary(primary.clone(), may_write, told));
     let (driver, is_over) = reliable::begin(driver, reliability, early);
     let registry = std::sync::Arc::new(Registry::new(job, fleet, Some(permit.clone())));
@@ -163,7 +163,7 @@ async fn run(
     let (standing, stands) = watch::channel(Standing::NotReady);
     let (litefs, stands) = LitefsFace::start(job, node, known, people.clone(), stands, Standing::role);
     let _serving = register::serve(socket, &registry, Some(people));
-    let says = Says { standing, writes, shown: Shown::new(positions), freshness };
+    let says = Says { standing, writes, shown: Shown::new(positions), current };
     let (stop, stopped) = mpsc::unbounded_channel();
     let node = Node::new(&process, (&lines, &talk), (orders, report), (permission, permit), says);
     let hook = on_role_change.as_ref().map(|line| Hook::new(line, &process, &name.name, primary.clone()));

@@ -33,7 +33,6 @@ use crate::replicate::{DatabaseId, Ended, Event, Ready, SealPermit};
 use crate::run::connect::tell_policy;
 use crate::run::permission::Permission;
 use crate::run::prepare::{Line, prepare_one};
-use crate::status::Freshness;
 
 /// The write locks are waited for so long when the last upload begins; then it goes on without.
 const LOCK_TIME: Duration = Duration::from_secs(2);
@@ -187,7 +186,7 @@ impl<'a> Node<'a> {
     async fn copies_changed(&mut self) {
         let Doing::Following(copies) = &self.doing else { return };
         self.says.shown.copies(copies.positions());
-        self.says.freshness.send_replace(copies.freshness());
+        self.says.current.send_replace(copies.current_at());
         if let Some(reach) = self.catching_up.and_then(|number| copies.reach(number)) {
             self.catching_up = None;
             match std::mem::take(&mut self.seals_after) {
@@ -322,7 +321,7 @@ impl<'a> Node<'a> {
         self.doing = Doing::Serving;
         self.says.shown.replications(self.process.fleet, &self.ids).await;
         self.says.writes.send_replace(true);
-        self.says.freshness.send_replace(Freshness::Unknown);
+        self.says.current.send_replace(None);
         self.ends.clear();
         self.says.standing.send_replace(Standing::Primary);
     }

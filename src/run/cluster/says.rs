@@ -1,16 +1,16 @@
 //! Where a node tells others of itself.
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Standing;
 use super::shown::Shown;
-use crate::status::Freshness;
 
 pub struct Says {
     pub standing: watch::Sender<Standing>,
     /// Whether its application may write.
     pub writes: watch::Sender<bool>,
     pub shown: Shown,
-    /// How old is what a follower shows.
-    pub freshness: watch::Sender<Freshness>,
+    /// When what a follower shows was the newest state for the last time.
+    pub current: watch::Sender<Option<Instant>>,
 }

@@ -1,7 +1,6 @@
 //! The other nodes: the primary pushes to this one, or this one to them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::net::TcpListener;
@@ -12,17 +11,15 @@ use crate::claim::{Leader, Node, RoleConfig, RoleReport};
 use crate::clock::MACHINE;
 use crate::config::{Addr, Cluster};
 use crate::follow::{Feed, Position};
-use crate::http::listen;
 use crate::members::{Member, MemberDatabase, Members};
 use crate::nodes::{Asked, HandOver, Hub, Introduction, Reader, Server};
 use crate::remote::{Epoch, Pushed};
 use crate::replicate::Confirmed;
+use crate::run::listening::{LISTEN_AGAIN, listen_patiently};
 use crate::run::prepare::Line;
 use crate::run::proxying::follow;
 use crate::secret::Secret;
 
-/// Pause before the address is tried again: a process that ends may still have it.
-const LISTEN_AGAIN: Duration = Duration::from_millis(500);
 /// So many files wait for the task of a copy, which takes them at once.
 const WAITING_FILES: usize = 16;
 
@@ -167,22 +164,11 @@ impl HandOver for Orders {
 }
 
 async fn listener(addr: Addr) -> TcpListener {
-    let shown = format!("{}:{}", addr.host.as_deref().unwrap_or(""), addr.port);
-    let mut has_complained = false;
-    loop {
-        match listen(addr.host.as_deref(), addr.port).await {
-            Ok(listener) => {
-                let bound = listener.local_addr().map_or(shown, |address| address.to_string());
-                tracing::info!("other nodes are listened to at http://{bound}");
-                return listener;
-            }
-            Err(error) if std::mem::replace(&mut has_complained, true) => tracing::debug!("{shown}: {error}"),
-            Err(error) => {
-                tracing::error!(
-                    "cannot listen to other nodes at {shown}: {error}; trying again every {LISTEN_AGAIN:?}"
-                );
-            }
-        }
-        tokio::time::sleep(LISTEN_AGAIN).await;
-    }
+    let pause = LISTEN_AGAIN;
+    let (listener, bound) = listen_patiently(&addr, pause, |shown, error| {
+        tracing::error!("cannot listen to other nodes at {shown}: {error}; trying again every {pause:?}");
+    })
+    .await;
+    tracing::info!("other nodes are listened to at http://{bound}");
+    listener
 }
