@@ -1,0 +1,3 @@
+# Stands for the table of Solid Cache.
+class CachedValue < CacheRecord
+end

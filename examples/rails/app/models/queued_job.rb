@@ -1,0 +1,3 @@
+# Stands for the tables of Solid Queue.
+class QueuedJob < QueueRecord
+end
