@@ -114,6 +114,7 @@ class Image:
         self.version, self.epoch, self.work = version, epoch, work
         self.tree = work / "image"
         self.manifests = []
+        self.archives = []
 
     def blob(self, data, media):
         digest = hashlib.sha256(data).hexdigest()
@@ -133,16 +134,21 @@ class Image:
             "config": {"Entrypoint": ["/" + NAME]},
             "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]},
         }
+        config = self.json(config, "config.v1+json")
+        layer = self.blob(compressed(layer), "layer.v1.tar+gzip")
         manifest = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": self.json(config, "config.v1+json"),
-            "layers": [self.blob(compressed(layer), "layer.v1.tar+gzip")],
+            "config": config,
+            "layers": [layer],
         }
         self.manifests.append({**self.json(manifest, "manifest.v1+json"), "platform": platform})
+        place = lambda blob: "blobs/sha256/" + blob["digest"].removeprefix("sha256:")  # noqa: E731
+        tag = f"{NAME}:{self.version}-{arch}"
+        self.archives.append({"Config": place(config), "RepoTags": [tag], "Layers": [place(layer)]})
 
     def save(self, out):
-        """millstream-VERSION.oci.tar, as skopeo, podman, buildah and containerd read it."""
+        """millstream-VERSION.oci.tar, as skopeo, podman, buildah and containerd read it, and `docker load` by manifest.json."""
         index = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -150,6 +156,7 @@ class Image:
         }
         named = {**self.json(index, "index.v1+json"), "annotations": {"org.opencontainers.image.ref.name": self.version}}
         write(self.tree / "index.json", json.dumps({**index, "manifests": [named]}, sort_keys=True))
+        write(self.tree / "manifest.json", json.dumps(self.archives, sort_keys=True))
         write(self.tree / "oci-layout", json.dumps({"imageLayoutVersion": "1.0.0"}))
         path = out / f"{NAME}-{self.version}.oci.tar"
         write(path, tar_of(self.tree, self.epoch))

@@ -78,6 +78,12 @@ fn what_a_release_hands_out_can_be_used() {
     let manifest = &json(&blob(&image, named))["manifests"][0];
     assert_eq!(manifest["platform"]["architecture"], architecture());
     let manifest = json(&blob(&image, manifest));
+    // What `docker load` reads.
+    let archive = &json(&image.join("manifest.json"))[0];
+    let place = |blob: &Value| blob["digest"].as_str().expect("a digest").replace("sha256:", "blobs/sha256/");
+    assert_eq!(archive["RepoTags"][0], format!("millstream:{version}-{}", architecture()));
+    assert_eq!(archive["Config"], place(&manifest["config"]));
+    assert_eq!(archive["Layers"][0], place(&manifest["layers"][0]));
     assert_eq!(json(&blob(&image, &manifest["config"]))["config"]["Entrypoint"][0], "/millstream");
     let layer = unpacked(&blob(&image, &manifest["layers"][0]), rig.path("layer"));
     assert_eq!(text(Command::new(layer.join("millstream")).arg("version")), version);
