@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::harness::Rig;
 
@@ -105,11 +106,45 @@ fn every_configuration_is_accepted() {
             .millstream(["databases", "-json", "-config", config.to_str().expect("text")])
             .env("REPLICA_URL", "s3://my-bucket/app")
             .env("DATABASE_PATH", "/data/app.db")
+            .env("DATA_DIR", "/data")
+            .env("STORAGE", "/data")
             .finish();
         println!("{}\n{ended}", path.display());
         ended.assert_code(0);
         assert!(ended.stdout.contains("my-bucket"), "{}", path.display());
     }
+}
+
+/// The same three lines in all of them, and nothing is copied that is not there.
+#[test]
+fn every_image_takes_millstream_the_same_way() {
+    let mut images = examples("Dockerfile");
+    images.push(root().join("examples/Dockerfile.app"));
+    assert!(images.len() > 5, "{images:?}");
+    for path in images {
+        let text = fs::read_to_string(&path).expect("read an example");
+        let ending = "\nCOPY --from=millstream /millstream /usr/local/bin/millstream\n\
+                      COPY litestream.yml /etc/litestream.yml\nCMD [\"millstream\", \"run\"]\n";
+        assert!(text.starts_with("FROM millstream AS millstream\n") || path.ends_with("Dockerfile.app"), "{text}");
+        assert!(text.ends_with(ending), "{}:\n{text}", path.display());
+        let copied = text.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|line| !line.starts_with("--from"));
+        for source in copied.flat_map(|line| line.split(' ').rev().skip(1)).filter(|name| !name.contains('*')) {
+            let is_there = path.parent().expect("has a parent").join(source).exists();
+            assert!(is_there || source == "page_views", "{}: there is no {source}", path.display());
+        }
+    }
+}
+
+/// Applications of the examples lose their machine, and come back from the bucket (`scripts/examples all` starts more of them).
+#[test]
+fn what_is_shown_is_started() {
+    let mut script = Command::new(root().join("scripts/examples_started.py"));
+    let started = script.args(["--binary", env!("CARGO_BIN_EXE_millstream"), "node", "django", "pocketbase", "dokku"]);
+    let output = started.output().expect("run scripts/examples_started.py");
+    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+    assert!(output.status.success(), "{}\n{out}{err}", output.status);
+    assert_eq!(out.matches("comes back from its backup").count(), 4, "{out}");
+    assert!(out.contains("does not come back, and that is seen"), "{out}");
 }
 
 /// The other files are YAML, at least.
