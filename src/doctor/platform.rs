@@ -60,15 +60,16 @@ pub fn judge(grace: Duration, around: &Surroundings) -> Check {
             format!("{grace:?}; this is no platform that is known, so make sure that whatever stops it waits as long"),
         );
     };
-    let assumed = setting.map(|setting| format!(" (assumed: the default of {setting})")).unwrap_or_default();
-    let found = format!("{grace:?}; {name} kills after {kills_after:?}{assumed}");
+    let default = setting.map_or("", |_| " unless told otherwise");
+    let found = format!("{grace:?}; {name} kills after {kills_after:?}{default}");
     if grace <= kills_after {
         return Check::ok(WHAT, found);
     }
-    let raise = setting.map(|setting| format!(", or raise {setting}")).unwrap_or_default();
-    let advice = format!(
-        "set `grace: {kills_after:?}`{raise}: otherwise this program may be killed before the last commits are in the bucket"
-    );
+    let lost = "or this program may be killed before the last commits are in the bucket";
+    let advice = match setting {
+        Some(setting) => format!("make sure that {setting} is longer than {grace:?}, {lost}; it cannot be seen from here"),
+        None => format!("set `grace: {kills_after:?}`, {lost}"),
+    };
     Check::warning(WHAT, found, advice)
 }
 
