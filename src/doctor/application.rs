@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::check::{Blame, Check};
 use crate::clock::Clock;
+use crate::db::Surroundings;
 use crate::fsx;
 use crate::sqlite::{
     Holder, Journal, Locked, Presence, check_access, has_wal_reset_bug, look_at_file, look_at_locks, programs,
@@ -14,6 +15,8 @@ use crate::sqlite::{
 
 /// How often it is looked whether a program is alone with the database, and how long it takes.
 const LOOKS: u32 = 8;
+/// Of so many databases nearby it is looked who has them open.
+const NEIGHBOURS: usize = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(125);
 
 /// What was found at a database's path.
@@ -25,6 +28,8 @@ pub struct Application {
     /// Who was alone with it at every look.
     pub alone: Option<Holder>,
     pub programs: Vec<Running>,
+    /// While only we have the database open: another one nearby, and a program that has that open.
+    pub elsewhere: Option<(PathBuf, String)>,
 }
 
 /// A program that has the database open.
@@ -49,12 +54,26 @@ pub fn look(database: &Path, clock: Clock) -> Application {
         sqlite: version_in_process(program.pid),
         name: program.name,
     };
+    let programs: Vec<Running> =
+        if is_database { programs(&path).into_iter().map(running).collect() } else { Vec::new() };
+    let is_ours_alone = !programs.is_empty() && programs.iter().all(|program| program.is_ours);
     Application {
+        elsewhere: is_ours_alone.then(|| elsewhere(&path, running)).flatten(),
         refused: is_database.then(|| check_access(&path).err().map(|error| error.to_string())).flatten(),
         alone: is_database.then(|| alone(&path, clock)).flatten(),
-        programs: if is_database { programs(&path).into_iter().map(running).collect() } else { Vec::new() },
+        programs,
         presence,
     }
+}
+
+/// The database nearby that was written last and is open in a program that is not ours.
+fn elsewhere(path: &Path, running: impl Fn(crate::sqlite::Program) -> Running) -> Option<(PathBuf, String)> {
+    let neighbours = Surroundings::look(path, &[path.to_owned()]).neighbours;
+    neighbours.into_iter().take(NEIGHBOURS).find_map(|neighbour| {
+        let others = programs(&neighbour.path).into_iter().map(&running);
+        let other = others.into_iter().find(|program| !program.is_ours)?;
+        Some((neighbour.path, other.name))
+    })
 }
 
 fn own_program() -> Option<PathBuf> {
@@ -89,17 +108,26 @@ pub fn judge(found: &Application, is_restored: bool) -> Vec<Check> {
         return checks;
     }
     checks.push(locking(found));
-    checks.push(match found.programs.as_slice() {
-        [] => {
-            Check::not_checked("application", "no other program has the database open, as far as can be seen from here")
-        }
-        programs => {
-            let names: Vec<&str> = programs.iter().map(|program| program.name.as_str()).collect();
-            Check::ok("application", format!("the database is open in {}", names.join(", ")))
-        }
-    });
+    checks.push(users(found));
     checks.extend(found.programs.iter().filter(|program| !program.is_ours).map(library));
     checks
+}
+
+/// Who uses the database.
+fn users(found: &Application) -> Check {
+    const WHAT: &str = "application";
+    let names: Vec<&str> = found.programs.iter().map(|program| program.name.as_str()).collect();
+    match &found.elsewhere {
+        Some((path, program)) => Check::warning(
+            WHAT,
+            format!("only millstream has the database open; {program} has {} open", path.display()),
+            "if that is the application's database, correct `path`",
+        ),
+        None if names.is_empty() => {
+            Check::not_checked(WHAT, "no other program has the database open, as far as can be seen from here")
+        }
+        None => Check::ok(WHAT, format!("the database is open in {}", names.join(", "))),
+    }
 }
 
 fn database(found: &Application, is_restored: bool) -> Check {
@@ -200,6 +228,7 @@ mod tests {
             refused: None,
             alone: alone.map(holder),
             programs: Vec::new(),
+            elsewhere: None,
         }
     }
 
@@ -228,6 +257,26 @@ mod tests {
         assert_eq!(verdict(&look(&path, MACHINE), "database"), Verdict::Ok);
         std::fs::write(&path, "some text that is no database").expect("write");
         assert_eq!(verdict(&look(&path, MACHINE), "database"), Verdict::Problem(Blame::Local));
+    }
+
+    #[test]
+    fn an_application_that_uses_another_file_is_seen() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let make = |name: &str| {
+            let made = rusqlite::Connection::open(dir.path().join(name)).expect("open");
+            made.execute_batch("CREATE TABLE t (x)").expect("write");
+            made
+        };
+        drop(make("app.db"));
+        let _open = make("other.db");
+        // This process is no program of ours here, but one like any other.
+        let other = |program: crate::sqlite::Program| Running { name: program.name, sqlite: None, is_ours: false };
+        let (path, name) = elsewhere(&dir.path().join("app.db"), other).expect("other.db is open");
+        assert!(path.ends_with("other.db") && name.contains("pid"), "{path:?} {name}");
+        let ours = |program: crate::sqlite::Program| Running { name: program.name, sqlite: None, is_ours: true };
+        assert_eq!(elsewhere(&dir.path().join("app.db"), ours), None);
+        let found = Application { elsewhere: Some((path, name)), ..found(true, None) };
+        assert_eq!(verdict(&found, "application"), Verdict::Warning);
     }
 
     #[test]

@@ -67,7 +67,9 @@ pub fn judge(grace: Duration, around: &Surroundings) -> Check {
     }
     let lost = "or this program may be killed before the last commits are in the bucket";
     let advice = match setting {
-        Some(setting) => format!("make sure that {setting} is longer than {grace:?}, {lost}; it cannot be seen from here"),
+        Some(setting) => {
+            format!("make sure that {setting} is longer than {grace:?}, {lost}; it cannot be seen from here")
+        }
         None => format!("set `grace: {kills_after:?}`, {lost}"),
     };
     Check::warning(WHAT, found, advice)

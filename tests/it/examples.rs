@@ -127,7 +127,8 @@ fn every_image_takes_millstream_the_same_way() {
                       COPY litestream.yml /etc/litestream.yml\nCMD [\"millstream\", \"run\"]\n";
         assert!(text.starts_with("FROM millstream AS millstream\n") || path.ends_with("Dockerfile.app"), "{text}");
         assert!(text.ends_with(ending), "{}:\n{text}", path.display());
-        let copied = text.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|line| !line.starts_with("--from"));
+        let copied =
+            text.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|line| !line.starts_with("--from"));
         for source in copied.flat_map(|line| line.split(' ').rev().skip(1)).filter(|name| !name.contains('*')) {
             let is_there = path.parent().expect("has a parent").join(source).exists();
             assert!(is_there || source == "page_views", "{}: there is no {source}", path.display());

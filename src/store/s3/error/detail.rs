@@ -14,7 +14,7 @@ pub(super) fn describe(asked: Asked, what: &str, facts: &Facts) -> String {
     if !facts.message.is_empty() && facts.code.as_ref() != Some(&facts.message) {
         say(facts.message.trim_end_matches('.'));
     }
-    if let Some(hint) = hint(asked, facts).or_else(|| odd_path(what, facts)) {
+    if let Some(hint) = hint(asked, facts).or_else(|| missing_right(what, facts)).or_else(|| odd_path(what, facts)) {
         say(&hint);
     }
     let mut traces = Vec::new();
@@ -32,6 +32,22 @@ fn odd_path(what: &str, facts: &Facts) -> Option<String> {
     let is_odd = key.split('/').any(|part| matches!(part, "." | "..")) || key.starts_with('/') || key.contains("//");
     let hint = "this store may take only paths without empty, `.` and `..` parts; write it without them";
     (is_odd && facts.status == Some(400)).then(|| hint.to_owned())
+}
+
+/// The right that a refused request needs. Stores say the same when the bucket is another's.
+fn missing_right(what: &str, facts: &Facts) -> Option<String> {
+    let code = facts.code.as_deref().unwrap_or_default();
+    if facts.foreign || !(code == "AccessDenied" || code.is_empty() && facts.status == Some(403)) {
+        return None;
+    }
+    let right = match what.split_once(' ')?.0 {
+        "list" => "s3:ListBucket",
+        "get" | "head" => "s3:GetObject",
+        "put" | "create" | "start" | "complete" | "prove" => "s3:PutObject",
+        "delete" => "s3:DeleteObject",
+        _ => return None,
+    };
+    Some(format!("let the keys have {right} there, or correct the bucket and the path"))
 }
 
 /// What a person can do about it.
@@ -92,6 +108,12 @@ mod tests {
             describe(Asked::Other, "list s3://b/p", &facts),
             "list s3://b/p: PermanentRedirect: Use the right endpoint: the bucket is in region eu-west-1; \
              set region: eu-west-1 (HTTP 301, request R1)"
+        );
+        let denied = Facts { status: Some(403), code: Some("AccessDenied".into()), ..Facts::default() };
+        let said = describe(Asked::Create, "create s3://b/k", &denied);
+        assert_eq!(
+            said,
+            "create s3://b/k: AccessDenied: let the keys have s3:PutObject there, or correct the bucket and the path (HTTP 403)"
         );
         let unimplemented = Facts { status: Some(501), code: Some("NotImplemented".into()), ..Facts::default() };
         assert!(describe(Asked::Create, "put s3://b/k", &unimplemented).contains("create-if-absent"));
