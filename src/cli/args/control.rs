@@ -102,7 +102,7 @@ pub struct List {
 
 const START: Page = asking("", &["millstream start /data/app.db"]);
 
-/// Replicates a database again that was stopped
+/// Resumes the replication of a database that was stopped
 #[derive(Debug, Args)]
 #[command(args_override_self = true, after_help = START.text(), override_usage = "millstream start [FLAGS] DB")]
 pub struct Start {
@@ -203,7 +203,7 @@ pub struct Unregister {
 
 const SNAPSHOT: Page = asking("", &["millstream snapshot /data/app.db"]);
 
-/// Makes a snapshot of what is in the replica now, whenever the last one was made
+/// Makes a snapshot of the replica now, however recent the last one is
 #[derive(Debug, Args)]
 #[command(args_override_self = true, after_help = SNAPSHOT.text(), override_usage = "millstream snapshot [FLAGS] DB")]
 pub struct Snapshot {
@@ -214,8 +214,8 @@ pub struct Snapshot {
 }
 
 const CHECKPOINT: Page = asking(
-    "What is committed is uploaded first. A reader of the application that stays open can be in the way: the error at the \
-     end of -timeout says so.",
+    "What is committed is uploaded first. A read transaction that the application keeps open can prevent it; after -timeout \
+     the error says so.",
     &["millstream checkpoint /data/app.db"],
 );
 

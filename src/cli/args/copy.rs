@@ -65,7 +65,7 @@ pub struct Copy {
     /// Which replica of a database is meant, by its name in the configuration file
     #[arg(long, value_name = "NAME", help_heading = help::CONFIGURATION)]
     replica: Option<String>,
-    /// What is copied, and where to
+    /// Where to copy from, and where to
     #[arg(value_name = "FROM TO")]
     operands: Vec<OsString>,
 }

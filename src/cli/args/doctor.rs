@@ -49,7 +49,7 @@ const EXPLAIN: Page = Page {
     override_usage = "millstream doctor [FLAGS] [DB|URL]"
 )]
 pub struct Doctor {
-    /// Prove the backup, too, as verify -deep does
+    /// Prove the backup as well, as verify -deep does
     #[arg(long)]
     pub deep: bool,
     /// Write the result to stdout as JSON
@@ -97,10 +97,10 @@ const TRANSLATE: Page = Page {
            has TODO in its line: the bucket, the databases, the secret of the proxies.",
     examples: &["millstream translate litefs.yml", "millstream translate /etc/litefs.yml > litestream.yml"],
     variables: &[],
-    codes: &[("0", "translated"), help::USAGE, ("78", "the file cannot be read, or is no litefs.yml")],
+    codes: &[("0", "translated"), help::USAGE, ("78", "the file cannot be read, or is not a litefs.yml")],
 };
 
-/// Makes a litestream.yml of LiteFS's litefs.yml
+/// Turns LiteFS's litefs.yml into a litestream.yml
 #[derive(Debug, Args)]
 #[command(args_override_self = true, after_help = TRANSLATE.text(), override_usage = "millstream translate FILE")]
 pub struct Translate {

@@ -29,7 +29,7 @@ const FOLLOW: Page = Page {
         help::USAGE,
         help::UNREACHABLE,
         help::DEFECT,
-        ("73", "the copy is none, cannot be written, or is kept by another program"),
+        ("73", "the file is no copy, cannot be written, or another program keeps it"),
         help::BACKUP,
         help::DENIED,
         help::CONFIG,
@@ -50,7 +50,7 @@ pub struct Follow {
     /// How often the replica is asked for something new
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub interval: Duration,
-    /// Make a copy of the database that is there, whatever it holds
+    /// Turn the database that is there into a copy, whatever it holds
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]

@@ -138,7 +138,7 @@ pub fn overview(program: &Command) -> String {
              millstream run                                  everything that /etc/litestream.yml says\n  \
              millstream run -db app.db -replica s3://bucket/app -- /app/server -port 8080\n  \
              millstream restore -timestamp \"10m ago\" -o then.db s3://bucket/app\n\n\
-             Flags stand before or after operands, with one dash or two, and their value after a space or `=`.\n\
+             Flags go before or after operands, with one dash or two; a value follows a space or `=`.\n\
              `millstream COMMAND -help` shows the flags, examples and exit codes of a command.\n";
     text
 }

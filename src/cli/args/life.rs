@@ -72,7 +72,7 @@ const RUN: Page = Page {
     ],
 };
 
-/// Restores missing databases, migrates, runs an application, and replicates meanwhile
+/// Restores missing databases, migrates, and runs an application while it replicates
 #[derive(Debug, Args)]
 #[command(
     args_override_self = true,
@@ -161,10 +161,10 @@ pub struct Replicate {
     /// Application to run, split into words as a shell does it; replication ends when it ends
     #[arg(long, value_name = "CMD", help_heading = APPLICATION)]
     pub(super) exec: Option<String>,
-    /// Replicate what is there, and exit
+    /// Replicate what is there, then exit
     #[arg(long, conflicts_with = "exec", help_heading = ONCE)]
     pub once: bool,
-    /// With -once: write a snapshot, whenever the last one was made
+    /// With -once: write a snapshot, however recent the last one is
     #[arg(long, help_heading = ONCE)]
     force_snapshot: bool,
     /// With -once: delete what retention no longer keeps

@@ -37,10 +37,7 @@ const RESTORE: Page = Page {
     ],
     variables: help::STORE_VARIABLES,
     codes: &[
-        (
-            "0",
-            "restored, or nothing to do because of -if-replica-exists or -if-db-not-exists; with -f, stopped by a signal",
-        ),
+        ("0", "restored, or nothing to do (-if-replica-exists, -if-db-not-exists), or -f was stopped"),
         help::USAGE,
         help::UNREACHABLE,
         help::DEFECT,
