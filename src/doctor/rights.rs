@@ -195,7 +195,7 @@ fn appeared(appeared: &Appeared) -> Check {
 fn aborted(tried: &Step<usize>) -> Check {
     const WHAT: &str = "abort uploads";
     let advice = "give the keys the rights s3:AbortMultipartUpload and s3:ListBucketMultipartUploads, or give the bucket a lifecycle \
-                  rule AbortIncompleteMultipartUpload: parts that stay are paid for and seen by nobody";
+                  rule AbortIncompleteMultipartUpload: parts that stay are paid for, and no listing shows them";
     match tried {
         Step::Done(0) => Check::ok(WHAT, "an upload that was given up has left nothing"),
         Step::Done(open) => Check::warning(WHAT, format!("{open} uploads that were given up are still open"), advice),

@@ -98,7 +98,7 @@ fn space(volume: &Volume, database_bytes: u64) -> Check {
             WHAT,
             Blame::Local,
             format!("{found}, and no inode is left"),
-            "remove files that nobody needs",
+            "remove files that are not needed",
         ),
         _ if free < wanted => Check::warning(
             WHAT,
