@@ -265,16 +265,20 @@ mod tests {
         let make = |name: &str| {
             let made = rusqlite::Connection::open(dir.path().join(name)).expect("open");
             made.execute_batch("CREATE TABLE t (x)").expect("write");
-            made
         };
-        drop(make("app.db"));
-        let _open = make("other.db");
-        // This process is no program of ours here, but one like any other.
+        make("app.db");
+        make("other.db");
+        let other_db = std::fs::File::options().read(true).write(true).open(dir.path().join("other.db")).expect("open");
+        let mut user = std::process::Command::new("sleep").arg("60").stdin(other_db).spawn().expect("spawn");
         let other = |program: crate::sqlite::Program| Running { name: program.name, sqlite: None, is_ours: false };
-        let (path, name) = elsewhere(&dir.path().join("app.db"), other).expect("other.db is open");
-        assert!(path.ends_with("other.db") && name.contains("pid"), "{path:?} {name}");
-        let ours = |program: crate::sqlite::Program| Running { name: program.name, sqlite: None, is_ours: true };
-        assert_eq!(elsewhere(&dir.path().join("app.db"), ours), None);
+        let ours = |program: crate::sqlite::Program| Running { is_ours: true, ..other(program) };
+        let seen = elsewhere(&dir.path().join("app.db"), other);
+        let unseen = elsewhere(&dir.path().join("app.db"), ours);
+        user.kill().expect("kill");
+        user.wait().expect("reap");
+        let (path, name) = seen.expect("other.db is open");
+        assert!(path.ends_with("other.db") && name.starts_with("sleep (pid "), "{path:?} {name}");
+        assert_eq!(unseen, None);
         let found = Application { elsewhere: Some((path, name)), ..found(true, None) };
         assert_eq!(verdict(&found, "application"), Verdict::Warning);
     }
