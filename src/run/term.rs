@@ -164,7 +164,8 @@ impl Terms<'_> {
         let proofs = self.proofs().await?;
         self.monitor.proving(proofs.iter().map(ProofRound::proved).collect());
         let (job, phase) = (self.job, self.monitor.phase());
-        let mut by = Interrupts { signals, heard, turn, proxying: self.proxying };
+        let on_end = job.options.monitoring.on_replication_end;
+        let mut by = Interrupts { signals, heard, turn, proxying: self.proxying, on_end };
         verify::beside(proofs, stages::live(job, self.fleet, &mut by, self.reaper, self.budget, phase)).await
     }
 
