@@ -76,6 +76,7 @@ fn job(
     let migrate = Job::command(options.migrate.as_deref(), "migrate").map_err(config)?;
     let LifeFlags { stop_signal, rewrites, .. } = life;
     let (app, migrate_timeout, once, env) = (None, None, None, variable);
+    let options = options.into();
     Ok(Job { migrate, app, restoring, migrate_timeout, stop_signal, rewrites, once, env, cwd, options, config: file })
 }
 

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use futures_channel::mpsc;
+use futures_util::StreamExt;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -71,13 +73,13 @@ pub(super) struct Driver {
     parts: Parts,
     core: Core,
     /// The database's lane, while it has no order.
-    idle: Option<LocalSide>,
-    local: JoinSet<(LocalSide, Done)>,
+    idle: Option<Box<LocalSide>>,
+    local: JoinSet<(Box<LocalSide>, Box<Done>)>,
     interrupt: CancellationToken,
     bucket: JoinSet<Arrived>,
     outbox: Outbox,
     /// The last look at the bucket, until it is verified.
-    seen: Option<Seen>,
+    seen: Option<Box<Seen>>,
     noted: Noted,
     has_uploaded: bool,
     kept: KeptFiles,
@@ -111,7 +113,7 @@ impl Driver {
     pub fn new(
         parts: Parts,
         core: Core,
-        local: LocalSide,
+        local: Box<LocalSide>,
         look: FirstLook,
         noted: Noted,
         mut outbox: Outbox,
@@ -184,7 +186,7 @@ impl Driver {
                 Err(_) => clock.instant(),
             }),
             permit = next_permit(&mut self.permit) => CoreEvent::Permit(permit),
-            Some(request) = self.parts.requests.recv() => self.asked(request),
+            Some(request) = self.parts.requests.next() => self.asked(request),
             () = tokio::time::sleep_until(wake_at.unwrap_or_else(|| clock.instant())), if wake_at.is_some() => CoreEvent::Timer,
             () = self.parts.watch.changed() => CoreEvent::Woke,
         }
@@ -196,7 +198,7 @@ impl Driver {
             Request::Checkpoint { by, reply } => CoreEvent::Checkpoint(self.caller(reply), by),
             Request::Position { by, reply } => CoreEvent::Position(self.caller(reply), by),
             Request::Snapshot { reply } => {
-                match (&self.lifecycle, self.parts.writer.get().confirmed) {
+                match (&mut self.lifecycle, self.parts.writer.get().confirmed) {
                     (Some(lifecycle), Some(newest)) => lifecycle.snapshot(newest, reply),
                     (Some(_), None) => drop(reply.send(Err(SnapshotError::Nothing))),
                     (None, _) => drop(reply.send(Err(SnapshotError::NotMaintained))),
@@ -217,13 +219,14 @@ impl Driver {
     fn arrived(&mut self, arrived: Arrived) -> CoreEvent {
         CoreEvent::Remote(match arrived {
             Arrived::WalMeasured(len) => return CoreEvent::WalMeasured(len),
-            Arrived::Looked(looked) => RemoteDone::Looked(looked.map(|seen| self.seen(*seen))),
+            Arrived::Looked(looked) => RemoteDone::Looked(looked.map(|seen| self.seen(seen))),
             Arrived::Proved(proved) => RemoteDone::Proved(proved),
             Arrived::Sent(sent) => RemoteDone::Sent(sent.map(|shipped| self.shipped(shipped))),
         })
     }
 
-    fn done(&mut self, (local, done): (LocalSide, Done)) -> CoreEvent {
+    fn done(&mut self, (local, done): (Box<LocalSide>, Box<Done>)) -> CoreEvent {
+        let done = *done;
         if let LocalDone::Closed(Ok(true)) = done.done {
             self.parts.governor.was_closed();
         }
@@ -242,7 +245,7 @@ impl Driver {
     }
 
     /// Keeps the answer for the orders that begin with it.
-    fn seen(&mut self, seen: Seen) -> CoreSeen {
+    fn seen(&mut self, seen: Box<Seen>) -> CoreSeen {
         let Noted { last_synced, is_reset, is_known, is_new } = &self.noted;
         let end = seen.end.as_ref();
         let synced_to = match &seen.led_by {
@@ -268,7 +271,7 @@ impl Driver {
             confirmed.confirmed(&shipped);
         }
         self.parts.mirrors.1.shipped(&shipped);
-        if let Some(lifecycle) = &self.lifecycle {
+        if let Some(lifecycle) = &mut self.lifecycle {
             lifecycle.shipped(shipped);
         }
         txid
@@ -319,7 +322,7 @@ impl Driver {
         if let LocalOrder::Start(_) = order
             && let Some(seen) = self.seen.take()
         {
-            local.take_in(seen);
+            local.take_in(*seen);
         }
         self.interrupt = CancellationToken::new();
         self.local.spawn(local.carry_out(order, self.interrupt.clone()));

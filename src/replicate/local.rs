@@ -65,7 +65,11 @@ pub(super) struct Done {
 }
 
 impl LocalSide {
-    pub async fn carry_out(mut self, order: LocalOrder, interrupt: CancellationToken) -> (LocalSide, Done) {
+    pub async fn carry_out(
+        mut self: Box<Self>,
+        order: LocalOrder,
+        interrupt: CancellationToken,
+    ) -> (Box<LocalSide>, Box<Done>) {
         let mut shipped = None;
         let done = match order {
             LocalOrder::Start(order) => {
@@ -90,7 +94,7 @@ impl LocalSide {
             order => self.disk.with(move |disk| carry_out(order, disk)).await,
         };
         let (lane, outbox) = self.disk.with(describe).await;
-        (self, Done { done, lane, outbox, shipped })
+        (self, Box::new(Done { done, lane, outbox, shipped }))
     }
 
     /// Ends early, with the database at rest, when the interrupt comes.

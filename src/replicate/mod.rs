@@ -127,7 +127,7 @@ pub struct Settings {
     /// looked at again before the next one.
     pub proof_lasts: Duration,
     /// What becomes of the replica's files as they grow old; `None`: nothing.
-    pub lifecycle: Option<Policy>,
+    pub lifecycle: Option<Arc<Policy>>,
     /// The history is to be sealed before anything else: `Event::Sealed` says that it is.
     pub seal: Option<watch::Receiver<SealPermit>>,
     /// Whether another part of this process has the database open already, and holds its write

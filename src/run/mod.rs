@@ -114,7 +114,7 @@ pub enum Restoring {
 
 /// What to do, start to end.
 pub struct Job {
-    pub options: Options,
+    pub options: Arc<Options>,
     /// The configuration file, if there is one.
     pub config: Option<PathBuf>,
     pub migrate: Option<CommandLine>,
@@ -316,7 +316,7 @@ async fn take_in_missing(job: &mut Job, left_out: &mut LeftOut, signals: &mut Si
 /// Takes those that failed out of the list, or ends.
 fn leave_out(job: &mut Job, left_out: &mut LeftOut, failed: Vec<(PathBuf, Failure)>) -> Result<(), Failure> {
     let paths: BTreeSet<PathBuf> = failed.iter().map(|(path, _)| path.clone()).collect();
-    job.options.databases.retain(|database| !paths.contains(&database.path));
+    Arc::make_mut(&mut job.options).databases.retain(|database| !paths.contains(&database.path));
     left_out.take(failed, job.options.databases.len(), directories::may_come(job))
 }
 

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -77,7 +78,7 @@ impl<'a> Line<'a> {
             store: store_key(&replica.target),
         };
         Registration {
-            settings: Settings { once, seal, is_held: None, ..settings(database, options, fleet.paths()) },
+            settings: Arc::new(Settings { once, seal, is_held: None, ..settings(database, options, fleet.paths()) }),
             name: database.replicas.first.name.clone(),
             remote: self.remote.clone(),
             store: store_key(&database.replicas.first.target),

@@ -26,7 +26,7 @@ pub fn serve(socket: Option<Socket>, registry: &Arc<Registry>, roles: Option<Arc
 
 /// What a new database takes from the configuration, and must not collide with.
 pub struct Registry {
-    pub options: Options,
+    pub options: Arc<Options>,
     env: fn(&str) -> Option<String>,
     cwd: PathBuf,
     seal: Option<watch::Receiver<SealPermit>>,

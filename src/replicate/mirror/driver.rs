@@ -181,7 +181,7 @@ impl Driver {
             }
             Arrived::Copied(Ok(shipped)) => {
                 let header = shipped.header;
-                if let Some(lifecycle) = &self.lifecycle {
+                if let Some(lifecycle) = &mut self.lifecycle {
                     lifecycle.shipped(shipped);
                 }
                 self.in_step(header).await;
