@@ -15,9 +15,7 @@ use super::{DatabaseView, FleetError, MirrorRegistration, Registration, ReplicaV
 use crate::db::Watches;
 use crate::ltx::Txid;
 use crate::remote::{ReadPolicy, Remote};
-use crate::replicate::{
-    DatabaseId, Ended, Event, Governor, Mirror, Replication, Resources, SnapshotError, SyncError,
-};
+use crate::replicate::{DatabaseId, Ended, Event, Governor, Mirror, Replication, Resources, SnapshotError, SyncError};
 use crate::status::{Counts, Status};
 
 /// How a replication ends. The stop goes on if this future is dropped.

@@ -4,7 +4,7 @@
 //! ```text
 //!   watch, timer, stop,
 //!   mailbox ─────────────▶ ┌──────┐ ──▶ the database's lane   local.rs
-//!   done ────────────────▶ │ core │ ──▶ the bucket's lane     send.rs, look.rs
+//!   done ────────────────▶ │ core │ ──▶ the bucket's lane     remote_lane.rs
 //!                          └──────┘ ──▶ status, log, maintenance, the program
 //! ```
 
@@ -20,18 +20,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::core::{
     Core, Effect, Event as CoreEvent, LocalDone, LocalOrder, Outcome, RemoteDone, RemoteOrder, Report, SealPermit,
-    Seen as CoreSeen, SyncId, Trouble,
+    Seen as CoreSeen, SyncId,
 };
 use super::disk::Outbox;
 use super::error::StepError;
 use super::governor::Governor;
 use super::kept_files::KeptFiles;
 use super::lifecycle::{Lifecycle, Shipped};
-use super::local::{Done, LocalSide, Noted, trouble};
+use super::local::{Done, LocalSide, Noted};
 use super::look::{End, LedBy, Seen};
 use super::mailbox::{Request, SnapshotError, SyncReply, next_permit};
-use super::mirror::{Mirror, Mirrors, look_at_all};
-use super::send::{prove, send};
+use super::mirror::{Mirror, Mirrors};
+use super::remote_lane::{Arrived, FirstLook, RemoteLane};
 use super::{Ended, Event, Events, Ready, Settings, Stop, say};
 use crate::clock::Clock;
 use crate::db::Watch;
@@ -46,14 +46,6 @@ const MIRROR_TIME: Duration = Duration::from_secs(5);
 const MIRROR_TIME_ALONE: Duration = Duration::from_secs(30);
 /// Where replication ends for another reason, that is to be said soon.
 const MIRROR_TIME_BRIEF: Duration = Duration::from_millis(500);
-
-/// What came of an order on the bucket's lane, or of a measurement.
-enum Arrived {
-    Looked(Result<Box<Seen>, Trouble>),
-    Proved(Result<Option<Txid>, Trouble>),
-    Sent(Result<Shipped, Trouble>),
-    WalMeasured(u64),
-}
 
 /// What a driver has from the start.
 pub(super) struct Parts {
@@ -91,24 +83,6 @@ pub(super) struct Driver {
     permit: Option<watch::Receiver<SealPermit>>,
 }
 
-/// A look at the bucket that is under way while the database is opened, as soon as the lock is
-/// ours.
-pub(super) struct FirstLook(JoinSet<Arrived>);
-
-impl FirstLook {
-    pub fn none() -> FirstLook {
-        FirstLook(JoinSet::new())
-    }
-
-    pub fn begin(&mut self, settings: &Arc<Settings>, remote: &Remote, mirrors: &[Mirror]) {
-        self.0.spawn(look(settings.clone(), remote.clone(), mirrors.to_vec()));
-    }
-}
-
-async fn look(settings: Arc<Settings>, remote: Remote, mirrors: Vec<Mirror>) -> Arrived {
-    Arrived::Looked(look_at_all(&settings, &remote, &mirrors).await.map(Box::new))
-}
-
 impl Driver {
     pub fn new(
         parts: Parts,
@@ -128,7 +102,7 @@ impl Driver {
             idle: Some(local),
             local: JoinSet::new(),
             interrupt: CancellationToken::new(),
-            bucket: look.0,
+            bucket: look.under_way(),
             outbox,
             seen: None,
             noted,
@@ -228,7 +202,7 @@ impl Driver {
     fn done(&mut self, (local, done): (Box<LocalSide>, Box<Done>)) -> CoreEvent {
         let done = *done;
         if let LocalDone::Closed(Ok(true)) = done.done {
-            self.parts.governor.was_closed();
+            self.parts.governor.came_to_rest();
         }
         if let LocalDone::Start(_) = done.done {
             self.noted.last_synced = local.disk.here().last_synced.clone();
@@ -329,18 +303,13 @@ impl Driver {
     }
 
     fn order_remote(&mut self, order: RemoteOrder) {
-        let (remote, outbox, governor) = (self.parts.remote.clone(), self.outbox.clone(), self.parts.governor.clone());
-        let (settings, mirrors) = (self.parts.settings.clone(), self.parts.mirrors.0.clone());
-        self.bucket.spawn(async move {
-            match order {
-                RemoteOrder::Look => look(settings, remote, mirrors).await,
-                RemoteOrder::Prove => Arrived::Proved(prove(&remote).await.map_err(trouble)),
-                RemoteOrder::SendBatch(_) | RemoteOrder::SendFile(_) => {
-                    let _turn = governor.upload().await;
-                    Arrived::Sent(send(&remote, order, outbox).await.map_err(trouble))
-                }
-            }
-        });
+        let lane = RemoteLane {
+            settings: self.parts.settings.clone(),
+            remote: self.parts.remote.clone(),
+            mirrors: self.parts.mirrors.0.clone(),
+            governor: self.parts.governor.clone(),
+        };
+        self.bucket.spawn(lane.carry_out(order, self.outbox.clone()));
     }
 
     /// The history is ours.

@@ -116,7 +116,7 @@ async fn open(life: Box<Life>, lock: &mut Option<Arc<Lock>>) -> Result<(Box<Driv
     };
     let (Armed { database, is_new, is_started }, look) = opener.open().await?;
     let shared = (governor.clone(), writer.counts().clone());
-    let opened = open_notes(&settings, &remote, database, is_new, shared, !mirrors.is_empty()).await;
+    let opened = Box::pin(open_notes(&settings, &remote, database, is_new, shared, !mirrors.is_empty())).await;
     let (mut disk, lane, outbox, noted) = opened.map_err(|error| Ended::Failed { why: error.to_string() })?;
     disk.keep_lock(lock.clone());
     let (was_cut_off, is_known) = (noted.last_synced.was_cut_off(), noted.is_known);

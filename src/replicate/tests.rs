@@ -72,7 +72,8 @@ impl Rig {
         let resources = Resources { events, watches: Watches::start(), governor };
         let remote = remote(&self.store);
         self.heard = heard;
-        self.replication = Some(Replication::start(DatabaseId(7), self.settings.clone().into(), remote, mirrors, &resources));
+        self.replication =
+            Some(Replication::start(DatabaseId(7), self.settings.clone().into(), remote, mirrors, &resources));
     }
 
     pub async fn event(&mut self) -> Event {

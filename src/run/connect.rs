@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -56,11 +56,11 @@ pub async fn backups_beside(
 pub async fn open(replica: &Replica, clients: &mut Clients) -> Result<Remote, StoreError> {
     match &replica.target {
         Target::File { path } => {
-            let (store, traffic) = (FileStore::new(path.clone()), Arc::new(Traffic::new("file", "")));
-            Ok(Remote::new(Arc::new(Counted::new(Arc::new(store), traffic)), Layout::Directories))
+            let store = Counted::new(Arc::new(FileStore::new(path.clone())), files());
+            Ok(Remote::new(Arc::new(store), Layout::Directories))
         }
         Target::S3(settings) => {
-            let store = S3Store::connect((**settings).clone(), clients).await?;
+            let store = S3Store::connect(settings.clone(), clients).await?;
             let old = store.joined_as_path();
             let remote = Remote::new(counted(store), Layout::S3);
             Ok(match old {
@@ -69,6 +69,12 @@ pub async fn open(replica: &Replica, clients: &mut Clients) -> Result<Remote, St
             })
         }
     }
+}
+
+/// What is asked of files is counted for all of them together.
+fn files() -> Arc<Traffic> {
+    static FILES: LazyLock<Arc<Traffic>> = LazyLock::new(|| Arc::new(Traffic::new("file", "")));
+    FILES.clone()
 }
 
 /// The requests are counted together with those of other replicas in the same bucket.

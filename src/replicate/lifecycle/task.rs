@@ -66,6 +66,9 @@ pub(super) async fn run(
                 Plan::Sleep(until) => {
                     wake = until;
                     maintainer.rest(until, clock.unix_ms());
+                    if maintainer.listing.is_none() {
+                        governor.came_to_rest();
+                    }
                 }
             }
         }
