@@ -10,6 +10,7 @@
 
 mod counts;
 mod positions;
+mod restores;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::ltx::Txid;
 
 pub use counts::{Counts, Tallied};
 pub use positions::Positions;
+pub use restores::{RestoreMade, Restores};
 
 /// How far one database is safe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

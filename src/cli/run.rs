@@ -76,8 +76,20 @@ fn job(
     let migrate = Job::command(options.migrate.as_deref(), "migrate").map_err(config)?;
     let LifeFlags { stop_signal, rewrites, .. } = life;
     let (app, migrate_timeout, once, env) = (None, None, None, variable);
-    let options = options.into();
-    Ok(Job { migrate, app, restoring, migrate_timeout, stop_signal, rewrites, once, env, cwd, options, config: file })
+    Ok(Job {
+        options: options.into(),
+        restores: Default::default(),
+        config: file,
+        migrate,
+        app,
+        restoring,
+        migrate_timeout,
+        stop_signal,
+        rewrites,
+        once,
+        env,
+        cwd,
+    })
 }
 
 fn config(error: impl Into<anyhow::Error>) -> Failure {

@@ -175,14 +175,14 @@ pub async fn prepare_one(
     let Line { database, backups, .. } = line;
     if apart.contains(&database.path) && !cancel.is_cancelled() {
         set_apart(database).await?;
-        restore_missing(backups, &Recovery::of_database(database, true), cancel.clone()).await?;
+        restore_missing(backups, &Recovery::of_database(database, true, &job.restores), cancel.clone()).await?;
     }
     if job.restoring == Restoring::All || database.restore_if_db_not_exists {
-        let recovery = Recovery::of_database(database, job.options.require_backup);
+        let recovery = Recovery::of_database(database, job.options.require_backup, &job.restores);
         restore_missing(backups, &recovery, cancel.clone()).await?;
     }
     match starts_something(job) && !cancel.is_cancelled() {
-        true => forward_one(database, backups, &cancel).await,
+        true => forward_one(database, backups, &job.restores, &cancel).await,
         false => Ok(()),
     }
 }
