@@ -10,6 +10,7 @@
 
 mod counts;
 mod positions;
+mod proxied;
 mod restores;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use crate::ltx::Txid;
 
 pub use counts::{Counts, Tallied};
 pub use positions::Positions;
+pub use proxied::{Proxied, ProxyCounts, ProxyOutcome, Waited};
 pub use restores::{RestoreMade, Restores};
 
 /// How far one database is safe.

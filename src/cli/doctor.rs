@@ -145,7 +145,7 @@ fn place(target: &Target) -> Target {
 async fn local(database: &Database, subjects: &Subjects) -> Section {
     let (path, meta) = (database.path.clone(), database.meta_path.clone());
     let is_restored =
-        subjects.options.as_ref().is_none_or(|options| options.exec.is_some()) || database.restore_if_db_not_exists;
+        subjects.options.as_ref().is_none_or(|options| !options.exec.is_empty()) || database.restore_if_db_not_exists;
     let look = blocking(move || {
         let found = application::look(&path, MACHINE);
         let size = application::size(&path);

@@ -4,7 +4,7 @@ use super::args::{LifeFlags, Replicate, Run};
 use super::{Environment, defect, install, logger, variable};
 use crate::config::Loaded;
 use crate::run::exit::{CONFIG, Failure};
-use crate::run::{self, Job, Restoring};
+use crate::run::{self, Commands, Job, Restoring};
 use crate::supervise::{self, CommandLine};
 
 pub async fn run(command: Run) -> Result<u8, Failure> {
@@ -15,16 +15,17 @@ pub async fn run(command: Run) -> Result<u8, Failure> {
         true => begin_without_replication(&loaded),
         false => begin(&loaded)?,
     }
-    let app = match command.command.is_empty() {
-        true => Job::command(loaded.options.exec.as_deref(), "exec").map_err(config)?,
+    let given = match command.command.is_empty() {
+        true => None,
         false => Some(CommandLine::new(command.command).map_err(config)?),
     };
-    let Some(app) = app else {
+    let commands = Commands::new(&loaded.options, true, given).map_err(config)?;
+    if !commands.has_app() {
         let error = anyhow::anyhow!("{}: nothing to run; add `exec:`, or -- CMD", loaded.origin);
         return Err(Failure::new(CONFIG, error));
-    };
+    }
     let migrate_timeout = command.migrate_timeout;
-    let job = Job { app: Some(app), migrate_timeout, ..job(loaded, Restoring::All, command.life, environment)? };
+    let job = Job { migrate_timeout, ..job(loaded, commands, Restoring::All, command.life, environment) };
     Ok(defect::rehearsed(run::run(job, signals, reaper)).await)
 }
 
@@ -33,15 +34,14 @@ pub async fn replicate(command: Replicate) -> Result<u8, Failure> {
     let environment = Environment::of_process()?;
     let loaded = environment.load(|env, cwd| command.sources(env, cwd))?;
     begin(&loaded)?;
-    let app = match command.once {
+    let commands = match command.once {
         // As Litestream: one round of replication has no application, whatever the file says.
-        true => None,
-        false => Job::command(loaded.options.exec.as_deref(), "exec").map_err(config)?,
+        true => Commands::default(),
+        // `migrate` is part of `run`; a script that calls `replicate` runs its migrations itself.
+        false => Commands::new(&loaded.options, false, None).map_err(config)?,
     };
     let once = command.once();
-    // `migrate` is part of `run`; a script that calls `replicate` runs its migrations itself.
-    let job = job(loaded, Restoring::AsConfigured, command.life, environment)?;
-    let job = Job { app, migrate: None, once, ..job };
+    let job = Job { once, ..job(loaded, commands, Restoring::AsConfigured, command.life, environment) };
     Ok(defect::rehearsed(run::run(job, signals, reaper)).await)
 }
 
@@ -69,27 +69,15 @@ fn begin(loaded: &Loaded) -> Result<(), Failure> {
 
 fn job(
     Loaded { options, file, .. }: Loaded,
+    commands: Commands,
     restoring: Restoring,
     life: LifeFlags,
     Environment { cwd }: Environment,
-) -> Result<Job, Failure> {
-    let migrate = Job::command(options.migrate.as_deref(), "migrate").map_err(config)?;
+) -> Job {
     let LifeFlags { stop_signal, rewrites, .. } = life;
-    let (app, migrate_timeout, once, env) = (None, None, None, variable);
-    Ok(Job {
-        options: options.into(),
-        restores: Default::default(),
-        config: file,
-        migrate,
-        app,
-        restoring,
-        migrate_timeout,
-        stop_signal,
-        rewrites,
-        once,
-        env,
-        cwd,
-    })
+    let (migrate_timeout, once, env) = (None, None, variable);
+    let (options, restores) = (options.into(), Default::default());
+    Job { commands, restoring, migrate_timeout, stop_signal, rewrites, once, env, cwd, options, restores, config: file }
 }
 
 fn config(error: impl Into<anyhow::Error>) -> Failure {

@@ -23,6 +23,8 @@ pub enum Level {
     Hold,
     Cluster,
     Litefs,
+    /// An entry of `exec` or `migrate`.
+    Command,
     Age,
 }
 
@@ -45,6 +47,10 @@ pub enum Kind {
     Switched(Level),
     /// A list of sections.
     Sections(Level),
+    /// A section, or a text for its key `cmd`.
+    Command(Level),
+    /// A list of those, or one text.
+    Commands(Level),
 }
 
 /// What is done with a value.
@@ -69,7 +75,7 @@ const fn key(name: &'static str, kind: Kind, class: Class) -> Key {
 }
 
 use Class::{NoEffect, NotYet, Supported};
-use Kind::{Bool, Count, Duration, Place, Section, Sections, Size, Switched, Text, Texts};
+use Kind::{Bool, Commands, Count, Duration, Place, Section, Sections, Size, Switched, Text, Texts};
 
 const MCP: &str = "the MCP server";
 const CLAIMS: &str = "a place of its own for the claims of a `cluster` (they lie beside the first replica)";
@@ -85,7 +91,7 @@ const ONLY_WITH_IT: &str = "it belongs to a feature that is switched off";
 
 static ROOT: &[Key] = &[
     key("dbs", Sections(Level::Db), Supported),
-    key("exec", Text, Supported),
+    key("exec", Commands(Level::Command), Supported),
     key("logging", Section(Level::Logging), Supported),
     key("levels", Sections(Level::Compaction), Supported),
     key("snapshot", Section(Level::Snapshot), Supported),
@@ -102,7 +108,7 @@ static ROOT: &[Key] = &[
     key("heartbeat-url", Text, Supported),
     key("heartbeat-interval", Duration, Supported),
     // Ours.
-    key("migrate", Text, Supported),
+    key("migrate", Commands(Level::Command), Supported),
     key("mark-before-migration", Bool, Supported),
     key("grace", Duration, Supported),
     key("require-backup", Bool, Supported),
@@ -263,6 +269,7 @@ static PROXY: &[Key] = &[
     key("primary", Place, Supported),
     key("advertise", Place, Supported),
     key("secret", Place, Supported),
+    key("forward", Text, Supported),
     key("connect-timeout", Duration, Supported),
     key("max-header-bytes", Size, Supported),
     key("max-connections", Count, Supported),
@@ -287,10 +294,12 @@ static LITEFS: &[Key] = &[
     key("secret", Place, Supported),
     key("off", Bool, Supported),
 ];
+static COMMAND: &[Key] =
+    &[key("cmd", Text, Supported), key("if", Text, Supported), key("if-candidate", Bool, Supported)];
 static AGE_KEYS: &[Key] = &[key("identities", Texts, NotYet(AGE)), key("recipients", Texts, NotYet(AGE))];
 
 /// In the order in which a misplaced key is looked for.
-pub(super) const LEVELS: [Level; 16] = [
+pub(super) const LEVELS: [Level; 17] = [
     Level::Replica,
     Level::Db,
     Level::Root,
@@ -306,6 +315,7 @@ pub(super) const LEVELS: [Level; 16] = [
     Level::Hold,
     Level::Cluster,
     Level::Litefs,
+    Level::Command,
     Level::Age,
 ];
 
@@ -327,6 +337,7 @@ impl Level {
             Level::Hold => (HOLD, &[]),
             Level::Cluster => (CLUSTER, &[]),
             Level::Litefs => (LITEFS, &[]),
+            Level::Command => (COMMAND, &[]),
             Level::Age => (AGE_KEYS, &[]),
         };
         own.iter().chain(shared)
@@ -354,6 +365,7 @@ impl Level {
             Level::Hold => "proxy.hold",
             Level::Cluster => "cluster",
             Level::Litefs => "litefs",
+            Level::Command => "an entry of exec or migrate",
             Level::Age => "age",
         }
     }

@@ -159,6 +159,14 @@ fn commands(exec: Option<&Value>) -> Result<Vec<(String, bool)>, String> {
     }
 }
 
+/// A command of a list, and on which nodes it is run, if not on all.
+fn entry(command: &str, on: Option<&str>) -> String {
+    match on {
+        Some(on) => format!("{{cmd: {}, if: {on}}}", quoted(command)),
+        None => quoted(command),
+    }
+}
+
 struct Given {
     keys: BTreeMap<String, Value>,
 }
@@ -177,25 +185,18 @@ impl Given {
         self.text(key).is_some_and(|text| text == "true")
     }
 
-    /// All but the last one run to their end before it; those that only candidates ran are what a
-    /// migration is.
+    /// All but the last one run to their end before it. A candidate of LiteFS makes itself the
+    /// primary before it runs commands.
     fn exec(&self, commands: &[(String, bool)], out: &mut String) {
-        let Some(((last, _), before)) = commands.split_last() else { return };
-        let first: Vec<&str> = before.iter().map(|(command, _)| command.as_str()).collect();
-        match first.as_slice() {
-            [] => {}
-            [one] => line!(out, "migrate: {}", quoted(one)),
-            several => {
-                line!(out, "migrate: {}", quoted(&format!("sh -c {}", shell_words::quote(&several.join(" && ")))))
-            }
+        let Some(((last, is_of_candidates), before)) = commands.split_last() else { return };
+        if before.is_empty() && !is_of_candidates {
+            return line!(out, "exec: {}", quoted(last));
         }
-        if before.iter().any(|(_, if_candidate)| !if_candidate) {
-            line!(
-                out,
-                "# TODO: it ran on every node; `migrate` runs on the primary, before its application may write."
-            );
+        line!(out, "exec:");
+        for (command, if_candidate) in before {
+            line!(out, "- {}", entry(command, if_candidate.then_some("primary")));
         }
-        line!(out, "exec: {}", quoted(last));
+        line!(out, "- {}", entry(last, is_of_candidates.then_some("candidate")));
     }
 
     fn logging(&self, out: &mut String) {

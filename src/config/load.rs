@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::fsx;
 use anyhow::{anyhow, bail};
 
+use super::commands::{self, RunsOn};
 use super::expand::{self, Expanded};
 use super::monitoring::Monitoring;
 use super::options::{
@@ -137,8 +138,8 @@ fn from_flags(sources: &Sources<'_>, db: &Path, urls: &[String]) -> anyhow::Resu
         databases: databases.map(|(_, database)| database).into(),
         directories: Vec::new(),
         on_database_failure: None,
-        exec: None,
-        migrate: None,
+        exec: Vec::new(),
+        migrate: Vec::new(),
         mark_before_migration: true,
         logging: Logging { level: LogLevel::default(), format: LogFormat::default() },
         shutdown: Shutdown::default(),
@@ -223,9 +224,13 @@ fn expanded(origin: &str, text: String, sources: &Sources<'_>) -> Result<(String
 fn apply_overrides(loaded: &mut Loaded, sources: &Sources<'_>) {
     let options = &mut loaded.options;
     // `-exec "$CMD"` with an unset CMD is as good as no -exec, as in Litestream.
-    let command = |flag: &Option<String>| flag.clone().filter(|command| !command.trim().is_empty());
-    options.exec = command(&sources.exec).or(options.exec.take());
-    options.migrate = command(&sources.migrate).or(options.migrate.take());
+    let command = |flag: &Option<String>, on, by_file: &mut Vec<_>| {
+        if let Some(line) = flag.as_deref().filter(|line| !line.trim().is_empty()) {
+            *by_file = commands::of_flag(line, on);
+        }
+    };
+    command(&sources.exec, RunsOn::Every, &mut options.exec);
+    command(&sources.migrate, RunsOn::Primary, &mut options.migrate);
     options.shutdown.grace = sources.grace.unwrap_or(options.shutdown.grace);
     options.require_backup |= sources.require_backup;
     options.strip_env.extend_from_slice(&sources.strip_env);

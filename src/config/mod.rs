@@ -8,6 +8,7 @@
 
 mod cluster;
 mod collisions;
+mod commands;
 mod database_file;
 mod directory;
 mod expand;
@@ -42,6 +43,7 @@ mod url;
 mod yaml;
 
 pub use cluster::{Cluster, Failover};
+pub use commands::{Configured, RunsOn};
 pub use database_file::database_file;
 pub use handover::Handover;
 pub use litefs::Litefs;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cluster::Cluster;
+use super::commands::Configured;
 use super::handover::Handover;
 use super::litefs::Litefs;
 use super::monitoring::{Monitoring, OnDatabaseFailure};
@@ -25,10 +26,10 @@ pub struct Options {
     /// What becomes of the others when a database cannot be replicated; `None`: they live, unless
     /// something would be started without it.
     pub on_database_failure: Option<OnDatabaseFailure>,
-    /// The application's command line (`exec`, `-exec`), split into words by whoever runs it.
-    pub exec: Option<String>,
-    /// The migration's command line (`migrate`, `-migrate`).
-    pub migrate: Option<String>,
+    /// The application (`exec`, `-exec`), after what else is to be run before it.
+    pub exec: Vec<Configured>,
+    /// The migration (`migrate`, `-migrate`).
+    pub migrate: Vec<Configured>,
     /// The state before the migration gets a mark.
     pub mark_before_migration: bool,
     pub logging: Logging,

@@ -3,7 +3,7 @@
 
 use super::monitoring::Addr;
 use super::section::Section;
-use crate::proxy::{AckRoutes, Endpoint, Glob, HoldBounds, Routes, Secret, Settings};
+use crate::proxy::{AckRoutes, Endpoint, Forwarding, Glob, HoldBounds, Routes, Secret, Settings};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {
@@ -54,6 +54,7 @@ pub fn of_root(root: &Section) -> Result<Option<Proxy>, String> {
                 acks: AckRoutes { all_writes: acks(section)?, paths: globs(section, "ack-uploaded")? },
             },
             secret,
+            forwarding: forwarding(section)?,
             hold: hold(section, &defaults.hold)?,
             ack_timeout: positive("ack-timeout", defaults.ack_timeout)?,
             position_wait: section.duration("position-wait").unwrap_or(defaults.position_wait),
@@ -73,6 +74,15 @@ fn node(section: &Section, name: &'static str) -> Result<Option<String>, String>
     let Some(url) = section.text(name) else { return Ok(None) };
     Endpoint::parse(url).map_err(|why| format!("proxy.{name}: {why}"))?;
     Ok(Some(url.to_owned()))
+}
+
+/// How requests get to the primary.
+fn forwarding(section: &Section) -> Result<Forwarding, String> {
+    match section.text("forward") {
+        None | Some("stream") => Ok(Forwarding::Streamed),
+        Some("fly-replay") => Ok(Forwarding::FlyReplay),
+        Some(other) => Err(format!("proxy.forward: {other:?} is neither stream nor fly-replay")),
+    }
 }
 
 /// Whether every write is acknowledged when the bucket has it.
@@ -170,7 +180,8 @@ mod tests {
              connect-timeout: 1s\n  read-header-timeout: 2s\n  idle-timeout: 3s\n  max-header-bytes: 8KiB\n  \
              max-connections: 5\n  shutdown-delay: 4s\n  secret: 0123456789abcdef\n  advertise: http://me:80\n  \
              primary: http://other:80\n  passthrough: ['*.png']\n  always-forward: [/live/*]\n  \
-             ack: uploaded\n  ack-uploaded: [/orders/*]\n  ack-timeout: 6s\n  position-wait: 8s\n",
+             ack: uploaded\n  ack-uploaded: [/orders/*]\n  ack-timeout: 6s\n  position-wait: 8s\n  \
+             forward: fly-replay\n",
         );
         let glob = |text: &str| vec![Glob::parse(text).expect(text)];
         assert_eq!(
@@ -186,6 +197,7 @@ mod tests {
                 acks: AckRoutes { all_writes: true, paths: glob("/orders/*") },
             },
             secret: Some(Secret::parse("0123456789abcdef").expect("valid")),
+            forwarding: Forwarding::FlyReplay,
             hold: HoldBounds { requests: 7, bytes: 1 << 20, wait: secs(9) },
             ack_timeout: secs(6),
             tells_position: false,

@@ -12,7 +12,9 @@ use super::paths::{PathContext, default_meta_path};
 use super::registrations::RegistrationsFile;
 use super::replicas::Surroundings;
 use super::section::Section;
-use super::{cluster, collisions, directory, handover, lifecycle, litefs, monitoring, owner, proxy, replicas, scalar};
+use super::{
+    cluster, collisions, commands, directory, handover, lifecycle, litefs, monitoring, owner, proxy, replicas, scalar,
+};
 
 /// Everything the file says, or the first thing that is wrong with it.
 pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<String>) -> Result<Options, String> {
@@ -47,8 +49,8 @@ pub fn options(root: &Section, context: PathContext<'_>, warnings: &mut Vec<Stri
         databases,
         directories,
         on_database_failure: monitoring::on_database_failure(root)?,
-        exec: root.text("exec").map(str::to_owned),
-        migrate: root.text("migrate").map(str::to_owned),
+        exec: commands::exec(root)?,
+        migrate: commands::migrate(root)?,
         mark_before_migration: root.bool("mark-before-migration").unwrap_or(true),
         logging: Logging { level: level.unwrap_or_default(), format: format.unwrap_or_default() },
         shutdown: Shutdown {
@@ -212,7 +214,8 @@ mod tests {
                     restore-if-db-not-exists: true\n    optional: true\n    mode: 0640\n    owner: '10:20'\n    \
                     replicas:\n      - {url: 'file:///b', name: x, sync-interval: 0}\n";
         let options = accept(text);
-        assert_eq!((options.exec.as_deref(), options.migrate.as_deref()), (Some("app serve"), Some("app migrate")));
+        let lines = [&options.migrate[..], &options.exec[..]].concat();
+        assert_eq!(lines.iter().map(|command| &*command.line).collect::<Vec<_>>(), ["app migrate", "app serve"]);
         assert_eq!(options.logging, Logging { level: LogLevel::Warn, format: LogFormat::Json });
         let shutdown = Shutdown {
             grace: Duration::from_secs(25),

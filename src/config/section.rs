@@ -43,6 +43,11 @@ impl Section {
         Section { entries: vec![("off", Value::Bool(!on))] }
     }
 
+    /// A command line in place of its section.
+    pub fn command(line: &str) -> Section {
+        Section { entries: vec![("cmd", Value::Text(line.to_owned()))] }
+    }
+
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }

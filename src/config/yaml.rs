@@ -19,6 +19,7 @@ use super::scalar;
 use super::section::{Section, Value};
 
 mod document;
+mod expected;
 mod merge;
 
 #[cfg(test)]
@@ -136,7 +137,7 @@ impl<'t> Reader<'t> {
     /// A value of the wrong shape is often that of a key with the same name elsewhere: 0.3's
     /// `retention: 24h`.
     fn belongs_elsewhere(&self, seed: &ValueSeed<'_>, belongs: Option<String>) {
-        let shape = format!("{} must be {}", seed.place, seed.expected());
+        let shape = format!("{} must be {}", seed.place, seed.kind.expected());
         if let (Some(problem), Some(belongs)) = (self.problem.borrow_mut().as_mut(), belongs)
             && *problem == shape
         {
@@ -165,19 +166,6 @@ struct ValueSeed<'a> {
 }
 
 impl ValueSeed<'_> {
-    const fn expected(&self) -> &'static str {
-        match self.kind {
-            Kind::Text | Kind::Place => "a single value",
-            Kind::Bool => "true or false",
-            Kind::Count => "a whole number",
-            Kind::Size => "a size, for example 5MiB",
-            Kind::Duration => "a duration, for example 10s",
-            Kind::Section(_) => "a group of `key: value` lines",
-            Kind::Switched(_) => "a group of `key: value` lines, or off",
-            Kind::Texts | Kind::Sections(_) => "a list (lines that begin with `- `)",
-        }
-    }
-
     fn scalar<E: serde::de::Error>(&self, text: &str) -> Result<Value, E> {
         let value = match self.kind {
             Kind::Bool => scalar::parse_yaml_bool(text).map(Value::Bool),
@@ -185,6 +173,9 @@ impl ValueSeed<'_> {
             Kind::Size => scalar::parse_size(text).map(Value::Number),
             Kind::Duration => scalar::parse_duration(text).map(Value::Duration),
             Kind::Switched(_) => scalar::parse_yaml_bool(text).map(|on| Value::Section(Section::switched(on))),
+            Kind::Command(_) => Ok(Value::Section(Section::command(text))),
+            Kind::Commands(_) if text.is_empty() => Ok(Value::Sections(Vec::new())),
+            Kind::Commands(_) => Ok(Value::Sections(vec![Section::command(text)])),
             _ => Ok(Value::Text(text.to_owned())),
         };
         let value = value.map_err(|why| {
@@ -243,7 +234,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     type Value = Option<Value>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expected())
+        f.write_str(self.kind.expected())
     }
 
     fn visit_none<E>(self) -> Result<Self::Value, E> {
@@ -257,11 +248,11 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         let read = match self.kind {
             Kind::Section(_) => deserializer.deserialize_map(self),
-            Kind::Switched(_) => deserializer.deserialize_any(self),
+            Kind::Switched(_) | Kind::Command(_) | Kind::Commands(_) => deserializer.deserialize_any(self),
             Kind::Texts | Kind::Sections(_) => deserializer.deserialize_seq(self),
             _ => deserializer.deserialize_str(self),
         };
-        read.map_err(|error| self.reader.shape(error, self.place, self.expected()))
+        read.map_err(|error| self.reader.shape(error, self.place, self.kind.expected()))
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
@@ -276,10 +267,14 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        if let Kind::Switched(_) = self.kind {
+        if let Kind::Switched(_) | Kind::Command(_) = self.kind {
             return Err(A::Error::invalid_type(Unexpected::Seq, &self));
         }
-        let kind = if let Kind::Sections(level) = self.kind { Kind::Section(level) } else { Kind::Text };
+        let kind = match self.kind {
+            Kind::Sections(level) => Kind::Section(level),
+            Kind::Commands(level) => Kind::Command(level),
+            _ => Kind::Text,
+        };
         let mut texts = Vec::new();
         let mut sections = Vec::new();
         loop {
@@ -298,7 +293,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let (Kind::Section(level) | Kind::Switched(level)) = self.kind else {
+        let (Kind::Section(level) | Kind::Switched(level) | Kind::Command(level)) = self.kind else {
             return Err(A::Error::custom("not a section"));
         };
         let mut section = Section::default();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::primary::Primary;
-use crate::status::{RestoreMade, Tallied};
+use crate::status::{Proxied, RestoreMade, Tallied};
 use crate::store::{Operated, Requested};
 
 /// Everything that is known of this process.
@@ -22,6 +22,8 @@ pub struct Facts {
     /// Over how long they were made.
     pub up: Duration,
     pub process: ProcessFacts,
+    /// Of the proxy, if there is one.
+    pub proxied: Option<Proxied>,
     /// Unix time at which all of this was so.
     pub now_ms: i64,
     /// The configuration file, if there is one.
@@ -158,6 +160,7 @@ impl DatabaseFacts {
 #[cfg(test)]
 pub mod testing {
     use super::*;
+    use crate::status::Waited;
     use crate::store::Operation;
 
     pub fn replica(name: &str) -> ReplicaFacts {
@@ -179,6 +182,14 @@ pub mod testing {
             wal_size: Some(4152),
             replicas: vec![replica("s3")],
             ..DatabaseFacts::default()
+        }
+    }
+
+    fn proxied() -> Proxied {
+        Proxied {
+            outcomes: [900, 40, 1, 2, 3, 4, 5, 6],
+            held: Waited { now: 7, ended: 80, took: Duration::from_millis(12_500) },
+            uploads: Waited { now: 0, ended: 20, took: Duration::from_millis(900) },
         }
     }
 
@@ -233,6 +244,7 @@ pub mod testing {
             up: Duration::from_secs(7200),
             now_ms: 1_750_000_001_000,
             config: None,
+            proxied: Some(proxied()),
             process: ProcessFacts {
                 cpu: Some(Duration::from_millis(1250)),
                 open_files: Some(17),

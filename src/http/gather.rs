@@ -20,7 +20,7 @@ use crate::fsx;
 use crate::ltx::Txid;
 use crate::primary::Primary;
 use crate::replicate::{Ready, blocking};
-use crate::status::{Proofs, Restores};
+use crate::status::{Proofs, ProxyCounts, Restores};
 use crate::store::{Operated, Requested, Traffic};
 
 /// A replica that is proved in the background.
@@ -38,6 +38,8 @@ pub struct Gather {
     pub phase: watch::Receiver<Phase>,
     pub primary: watch::Receiver<Primary>,
     pub proved: watch::Receiver<Vec<ProvedReplica>>,
+    /// Of the proxy, if there is one.
+    pub proxied: watch::Receiver<Option<ProxyCounts>>,
     pub max_lag: Option<Duration>,
     pub clock: Clock,
     pub started_at_ms: i64,
@@ -69,6 +71,7 @@ impl Source for Gather {
         let up = Duration::from_millis(u64::try_from(up_ms).unwrap_or(0));
         let mut facts = Facts { phase, max_lag: self.max_lag, operations, requests, up, now_ms, ..Facts::default() };
         facts.primary = self.primary.borrow().clone();
+        facts.proxied = self.proxied.borrow().as_ref().map(ProxyCounts::now);
         facts.config = self.config.as_ref().map(|path| path.display().to_string());
         if with_files {
             let started_at_ms = self.started_at_ms;

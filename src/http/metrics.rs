@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::facts::{DatabaseFacts, Facts, Phase, ProofFacts, ReplicaFacts, State};
 use super::health::readiness;
+use super::proxied::proxied;
 use crate::exposition::{Exposition, Family, Kind};
 use crate::status::Tallied;
 use crate::store::{DURATION_BUCKETS, price};
@@ -26,6 +27,9 @@ pub fn render(facts: &Facts) -> String {
     restores(&mut page, &facts.databases);
     upkeep(&mut page, &facts.databases);
     program(&mut page, facts);
+    if let Some(counts) = &facts.proxied {
+        proxied(&mut page, counts);
+    }
     process(&mut page, facts);
     page.finish()
 }

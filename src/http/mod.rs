@@ -4,7 +4,8 @@
 //!
 //! ```text
 //!   gather.rs      asks the fleet ─▶ facts.rs  plain data ─┬▶ metrics.rs  pure
-//!   process.rs     … and the kernel                        └▶ health.rs  pure: /readyz
+//!   process.rs     … and the kernel                        ├▶ proxied.rs  pure: what the proxy has counted
+//!                                                          ├▶ health.rs  pure: /readyz
 //!                                                          └▶ page/  the status page
 //!   server.rs      the listener: who may ask, for how long
 //!   heartbeat.rs   a GET as long as everything is safe
@@ -19,6 +20,7 @@ mod heartbeat;
 mod metrics;
 mod page;
 mod process;
+mod proxied;
 mod server;
 
 pub use ask::{ask, ask_status};

@@ -56,7 +56,7 @@ impl Reader {
                     ended = self.follow(*epoch, &asked, &mut backoff) => ended,
                     _ = changed.wait_for(|now| *now != leader) => Ok(()),
                 };
-                self.lead.send_replace(None);
+                self.lead.send_if_modified(|lead| lead.take().is_some());
                 if let Err(why) = ended {
                     // Once for each reason: the bucket is read meanwhile.
                     match said.replace(why.clone()) == Some(why.clone()) {

@@ -9,8 +9,9 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 
 use super::answers;
-use super::core::{Asked, Course, Need, Standing, Step};
+use super::core::{Asked, Course, Need, Refusal, Standing, Step};
 use super::flights::Flight;
+use super::fly;
 use super::front::Front;
 use super::headers::{to_server, upgrade, weight};
 use super::outgoing::Outgoing;
@@ -18,8 +19,10 @@ use super::pool::{Exchanged, Failed};
 use super::position;
 use super::replay;
 use super::reply::Reply;
+use super::settings::Forwarding;
 use super::{secret, wake};
 use crate::primary::{Peer, Primary};
+use crate::status::ProxyOutcome;
 
 /// To find out in which TXID a write is. It waits for no upload.
 const POSITION_TIME: Duration = Duration::from_secs(1);
@@ -38,11 +41,22 @@ pub async fn answer(front: &Front, mut request: Request<Incoming>, from: SocketA
         front.woken.send_replace(());
         return answers::no_content();
     }
+    let replays = front.settings.forwarding == Forwarding::FlyReplay;
+    let is_forwarded = is_forwarded || replays && fly::was_replayed(&head.headers);
     let need = front.settings.routes.need(&head.method, head.uri.path(), wants_upgrade);
     let after = (need == Need::Read).then(|| position::brought(&head.headers)).flatten();
     let asked = Asked { need, after, is_forwarded };
     let request = Request::from_parts(head, Outgoing::Streamed(body));
     Exchange::new(front, request, asked, client).run().await
+}
+
+fn outcome(refusal: Refusal) -> ProxyOutcome {
+    match refusal {
+        Refusal::TooLate => ProxyOutcome::TooLate,
+        Refusal::Behind => ProxyOutcome::Behind,
+        Refusal::Full => ProxyOutcome::Full,
+        Refusal::Ending => ProxyOutcome::Ending,
+    }
 }
 
 struct Exchange<'a> {
@@ -79,7 +93,7 @@ impl<'a> Exchange<'a> {
     }
 
     async fn run(mut self) -> Response<Reply> {
-        let (mut known, mut place) = (self.front.watch(), None);
+        let (mut known, mut place, mut waiter) = (self.front.watch(), None, None);
         loop {
             let (step, passing) = {
                 let standing = known.borrow_and_update();
@@ -92,6 +106,10 @@ impl<'a> Exchange<'a> {
                 let passing = (step == Step::Pass).then(|| self.begin_to_pass(&standing));
                 (step, passing)
             };
+            waiter = match &step {
+                Step::WaitUntil(_) => waiter.or_else(|| Some(self.front.counts.hold(self.front.clock))),
+                Step::Pass | Step::Forward(_) | Step::Refuse(_) => None,
+            };
             let answer = match (step, passing) {
                 (Step::Pass, Some(passing)) => self.pass(passing).await,
                 (Step::Forward(peer), _) => self.forward(&peer).await,
@@ -103,7 +121,10 @@ impl<'a> Exchange<'a> {
                     }
                     None
                 }
-                (Step::Refuse(why), _) => return answers::refused(why),
+                (Step::Refuse(why), _) => {
+                    self.front.counts.count(outcome(why));
+                    return answers::refused(why);
+                }
                 (Step::Pass, None) => None,
             };
             if let Some(answer) = answer {
@@ -125,7 +146,7 @@ impl<'a> Exchange<'a> {
         if passing.may_be_replayed
             && let Err(error) = self.keep_body().await
         {
-            return Some(answers::broken("the client", &error));
+            return Some(self.broken("the client", &error));
         }
         let copy = passing.may_be_replayed.then(|| replay::copy(&self.request)).flatten();
         match self.front.local.exchange(std::mem::take(&mut self.request)).await {
@@ -146,7 +167,7 @@ impl<'a> Exchange<'a> {
                 self.front.learn(Standing::is_not_accepting);
                 None
             }
-            Err(Failed::Broken(error)) => Some(answers::broken("the application", &error)),
+            Err(Failed::Broken(error)) => Some(self.broken("the application", &error)),
         }
     }
 
@@ -162,9 +183,15 @@ impl<'a> Exchange<'a> {
 
     async fn answered(&mut self, mut exchanged: Exchanged, flight: Flight) -> Response<Reply> {
         if self.must_be_uploaded && exchanged.response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            match self.front.acks.uploaded().await {
+            let waiter = self.front.counts.wait_for_upload(self.front.clock);
+            let uploaded = self.front.acks.uploaded().await;
+            drop(waiter);
+            match uploaded {
                 Ok(()) => answers::is_uploaded(exchanged.response.headers_mut()),
-                Err(why) => return answers::not_uploaded(&why),
+                Err(why) => {
+                    self.front.counts.count(ProxyOutcome::NotUploaded);
+                    return answers::not_uploaded(&why);
+                }
             }
         }
         if let Some(is_secure) = self.tells_position {
@@ -174,20 +201,34 @@ impl<'a> Exchange<'a> {
                 Err(why) => tracing::debug!("a client is not told its position: {why}"),
             }
         }
+        self.front.counts.count(ProxyOutcome::Passed);
         self.front.respond(exchanged, self.client.take(), Some(flight))
     }
 
     /// `None`: it could not be sent.
     async fn forward(&mut self, peer: &Peer) -> Option<Response<Reply>> {
+        let replays = self.front.settings.forwarding == Forwarding::FlyReplay;
+        if let Some(answer) = replays.then(|| fly::replayed(&self.request, peer)).flatten() {
+            self.front.counts.count(ProxyOutcome::Forwarded);
+            return Some(answer);
+        }
         match self.front.forward(std::mem::take(&mut self.request), peer).await {
-            Ok(exchanged) => Some(self.front.respond(exchanged, self.client.take(), None)),
+            Ok(exchanged) => {
+                self.front.counts.count(ProxyOutcome::Forwarded);
+                Some(self.front.respond(exchanged, self.client.take(), None))
+            }
             Err(Failed::Unsent(unsent, error)) => {
                 tracing::debug!("{} does not accept a connection: {error}", peer.name);
                 self.is_unsent(*unsent);
                 None
             }
-            Err(Failed::Broken(error)) => Some(answers::broken("the primary", &error)),
+            Err(Failed::Broken(error)) => Some(self.broken("the primary", &error)),
         }
+    }
+
+    fn broken(&self, who: &str, error: &hyper::Error) -> Response<Reply> {
+        self.front.counts.count(ProxyOutcome::Failed);
+        answers::broken(who, error)
     }
 
     fn is_unsent(&mut self, request: Request<Outgoing>) {

@@ -21,6 +21,7 @@ use super::settings::Settings;
 use super::tunnel::Tunnels;
 use crate::clock::Clock;
 use crate::primary::Peer;
+use crate::status::ProxyCounts;
 
 /// Shared by all connections.
 pub struct Front {
@@ -36,6 +37,7 @@ pub struct Front {
     pub acks: Acks,
     pub positioned: Box<dyn Positioned>,
     pub room: Room,
+    pub counts: ProxyCounts,
     /// Another node has told that there is something to see.
     pub woken: watch::Sender<()>,
 }
@@ -53,6 +55,7 @@ impl Front {
             acks,
             positioned,
             room: Room::new(&settings.hold),
+            counts: ProxyCounts::default(),
             woken: watch::Sender::new(()),
             settings,
         }

@@ -17,6 +17,7 @@ use super::probe::probe;
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::primary::Primary;
+use crate::status::ProxyCounts;
 
 /// Its connections are closed when this is dropped.
 pub struct Proxy {
@@ -69,6 +70,11 @@ impl Proxy {
         beside.spawn(probe(front.clone()));
         beside.spawn(uploading);
         Proxy { front, serving, _beside: beside, closing }
+    }
+
+    /// What became of requests so far.
+    pub fn counts(&self) -> ProxyCounts {
+        self.front.counts.clone()
     }
 
     /// Changes when another node says that there is something to see.

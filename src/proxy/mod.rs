@@ -10,6 +10,7 @@
 //!   pace.rs       limits of a head    │     headers.rs  pure: what changes in a head · routes.rs  pure: what is a write
 //!                                     ├──▶ pool.rs, link.rs    connections to a server, used again
 //!                                     ├──▶ peers.rs            the proxies of other nodes; wake.rs  something is to be seen
+//!                                     ├──▶ fly.rs              pure: Fly's edge sends it to the primary
 //!                                     ├──▶ room.rs             how much is held
 //!                                     ├──▶ ack.rs              responses that wait for the bucket
 //!                                     ├──▶ position.rs         what a client has written already · replay.rs  pure: the application asks for the primary
@@ -24,6 +25,7 @@ mod answers;
 mod core;
 mod exchange;
 mod flights;
+mod fly;
 mod front;
 mod handle;
 mod headers;
@@ -55,5 +57,5 @@ pub use endpoint::Endpoint;
 pub use handle::Proxy;
 pub use routes::{AckRoutes, Glob, Routes};
 pub use secret::Secret;
-pub use settings::{HoldBounds, Settings};
+pub use settings::{Forwarding, HoldBounds, Settings};
 pub use wake::wake;

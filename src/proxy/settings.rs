@@ -13,6 +13,7 @@ pub struct Settings {
     pub routes: Routes,
     /// Shared by all nodes.
     pub secret: Option<Secret>,
+    pub forwarding: Forwarding,
     pub hold: HoldBounds,
     /// For a response that waits for the bucket.
     pub ack_timeout: Duration,
@@ -42,6 +43,7 @@ impl Settings {
             target,
             routes: Routes::default(),
             secret: None,
+            forwarding: Forwarding::default(),
             hold: HoldBounds::default(),
             ack_timeout: Duration::from_secs(30),
             tells_position: false,
@@ -56,6 +58,16 @@ impl Settings {
             shutdown_delay: Duration::ZERO,
         }
     }
+}
+
+/// How a request gets to the primary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// From proxy to proxy.
+    #[default]
+    Streamed,
+    /// By Fly.io's edge, if that has kept it as a whole.
+    FlyReplay,
 }
 
 /// How much is held while the application is not there.

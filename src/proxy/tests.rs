@@ -22,10 +22,11 @@ use tokio::time::Instant;
 use super::ack::Uploads;
 use super::core::App;
 use super::position::{ClientPosition, Positioned};
-use super::{Endpoint, HoldBounds, Proxy, Settings};
+use super::{Endpoint, Forwarding, HoldBounds, Proxy, Settings};
 use crate::clock::MACHINE;
 use crate::ltx::Txid;
 use crate::primary::Primary;
+use crate::status::ProxyOutcome;
 
 mod limits;
 mod nodes;

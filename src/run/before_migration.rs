@@ -37,7 +37,7 @@ pub struct Marking {
 impl Marking {
     /// Nothing, where no migration is run or no mark is wanted.
     pub fn of(job: &Job, id: DatabaseId, line: &Line<'_>) -> Option<Marking> {
-        let is_wanted = job.migrate.is_some() && job.once.is_none() && job.options.mark_before_migration;
+        let is_wanted = job.commands.has_first() && job.once.is_none() && job.options.mark_before_migration;
         let remotes =
             || std::iter::once(&line.remote).chain(line.mirrors().map(|(_, remote)| remote)).cloned().collect();
         is_wanted.then(|| Marking { id, database: line.database.path.display().to_string(), remotes: remotes() })

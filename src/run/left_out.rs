@@ -20,7 +20,7 @@ impl LeftOut {
     /// By the configuration. Where that says nothing, nothing is started without one of its
     /// databases; but where nothing would be started, the others must not suffer.
     pub fn of(job: &Job) -> LeftOut {
-        let starts_something = job.app.is_some() || job.migrate.is_some();
+        let starts_something = job.commands.starts_something();
         let goes_on = match job.options.on_database_failure {
             Some(policy) => policy == OnDatabaseFailure::Continue,
             None => !starts_something,

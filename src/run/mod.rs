@@ -45,6 +45,7 @@ mod apart;
 mod before_migration;
 mod cause;
 mod cluster;
+mod commands;
 mod connect;
 mod directories;
 mod forward;
@@ -76,7 +77,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -87,9 +87,10 @@ use crate::fleet::{FleetEvents, FleetHandle};
 use crate::http::Phase;
 use crate::replicate::{DatabaseId, Limits, OnceWork};
 use crate::status::Restores;
-use crate::supervise::{self, CommandLine, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
+use crate::supervise::{self, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
 use before_migration::Marking;
+pub use commands::{Commands, split_command};
 pub use connect::{backups, connect, store_failure};
 pub use directories::{backups_of, replicas_below};
 pub use exit::Failure;
@@ -120,9 +121,8 @@ pub struct Job {
     pub restores: Restores,
     /// The configuration file, if there is one.
     pub config: Option<PathBuf>,
-    pub migrate: Option<CommandLine>,
     /// Without an application replication goes on until a signal.
-    pub app: Option<CommandLine>,
+    pub commands: Commands,
     pub restoring: Restoring,
     /// A migration that takes longer is stopped.
     pub migrate_timeout: Option<Duration>,
@@ -222,6 +222,7 @@ async fn in_turn(
     let (fleet, heard) = FleetHandle::new(Limits::default());
     let monitor = Monitor::start(&job, &fleet, turn.primary());
     let mut proxying = Proxying::start(&job, &fleet, monitor.phase().subscribe(), turn.primary(), None);
+    monitor.proxied(proxying.counts());
     proxying.know(turn.neighbours());
     let around = Around { fleet, monitor, proxying, budget, reaper };
     let done = around.begin(job, left_out, socket, turn, heard, signals).await;
@@ -356,19 +357,6 @@ async fn listen(job: &Job) -> Result<Option<Socket>, Failure> {
             made.map(Some).map_err(|error| Failure::told(CANNOT_WRITE, error))
         }
         _ => Ok(None),
-    }
-}
-
-impl Job {
-    /// Splits the configured command lines, so that a mistake in one is found before anything is
-    /// touched.
-    pub fn command(line: Option<&str>, what: &str) -> anyhow::Result<Option<CommandLine>> {
-        let Some(line) = line.filter(|line| !line.trim().is_empty()) else { return Ok(None) };
-        let command = CommandLine::split(line).with_context(|| format!("{what} {line:?}"))?;
-        if let Some(word) = command.unexpanded() {
-            tracing::warn!("{what}: {word} is passed on as it is; for a shell's expansion use: sh -c '…'");
-        }
-        Ok(Some(command))
     }
 }
 

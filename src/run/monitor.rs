@@ -15,6 +15,7 @@ use crate::config::{Addr, Monitoring};
 use crate::fleet::FleetHandle;
 use crate::http::{Gather, Heartbeat, Phase, ProvedReplica, Recorder, Source, beat, in_a_line, serve};
 use crate::primary::Primary;
+use crate::status::ProxyCounts;
 use crate::supervise::notify::{News, Notify, NotifyEnvironment};
 
 /// Pause before the address is tried again: the process that we replace may still have it.
@@ -28,6 +29,7 @@ const START_TIME: Duration = Duration::from_secs(60);
 pub struct Monitor {
     phase: watch::Sender<Phase>,
     proved: watch::Sender<Vec<ProvedReplica>>,
+    proxied: watch::Sender<Option<ProxyCounts>>,
     /// Its task ends when this is dropped.
     _tasks: JoinSet<Infallible>,
     notify: Option<Arc<Notify>>,
@@ -37,7 +39,7 @@ impl Monitor {
     /// With `-once` there is nothing to report meanwhile.
     pub fn start(job: &Job, fleet: &FleetHandle, primary: watch::Receiver<Primary>) -> Monitor {
         let (monitoring, is_for_once) = (&job.options.monitoring, job.once.is_some());
-        let (phase, proved) = (watch::Sender::default(), watch::Sender::default());
+        let (phase, proved, proxied) = (watch::Sender::default(), watch::Sender::default(), watch::Sender::default());
         let mut tasks = JoinSet::new();
         let told = monitoring.clone();
         let Monitoring { addr, heartbeat, .. } = if is_for_once { Monitoring::default() } else { told };
@@ -52,6 +54,7 @@ impl Monitor {
             phase: phase.subscribe(),
             primary,
             proved: proved.subscribe(),
+            proxied: proxied.subscribe(),
             max_lag: monitoring.max_lag,
             clock: MACHINE,
             started_at_ms: MACHINE.unix_ms(),
@@ -72,7 +75,7 @@ impl Monitor {
         if let Some(notify) = notify.clone() {
             tasks.spawn(tell(notify, source, phase.subscribe()));
         }
-        Monitor { phase, proved, _tasks: tasks, notify }
+        Monitor { phase, proved, proxied, _tasks: tasks, notify }
     }
 
     /// How far the program is.
@@ -83,6 +86,11 @@ impl Monitor {
     /// These replicas are proved from now on.
     pub fn proving(&self, replicas: Vec<ProvedReplica>) {
         self.proved.send_replace(replicas);
+    }
+
+    /// The proxy counts there, if there is one.
+    pub fn proxied(&self, counts: Option<ProxyCounts>) {
+        self.proxied.send_replace(counts);
     }
 
     /// The stop has begun. The service manager is told here, because its task may not run again.

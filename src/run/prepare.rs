@@ -189,7 +189,7 @@ pub async fn prepare_one(
 
 /// Whether a migration or an application is started, which needs the newest state.
 fn starts_something(job: &Job) -> bool {
-    job.once.is_none() && (job.app.is_some() || job.migrate.is_some() || job.restoring == Restoring::All)
+    job.once.is_none() && (job.commands.starts_something() || job.restoring == Restoring::All)
 }
 
 /// Does all of the works, as many at a time as the governor lets. The first failure cancels the

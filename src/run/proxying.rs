@@ -17,7 +17,7 @@ use crate::fleet::FleetHandle;
 use crate::http::Phase;
 use crate::primary::{Peer, Primary};
 use crate::proxy::{App, Proxy, Secret, Settings, wake};
-use crate::status::Positions;
+use crate::status::{Positions, ProxyCounts};
 use crate::supervise::{self, Lead};
 
 /// For the last answers, when the application has ended.
@@ -68,6 +68,10 @@ impl Proxying {
         });
         let secret = job.options.proxy.as_ref().and_then(|proxy| proxy.settings.secret.clone());
         Proxying { proxy, secret, telling }
+    }
+
+    pub fn counts(&self) -> Option<ProxyCounts> {
+        self.proxy.as_ref().map(|(proxy, _)| proxy.counts())
     }
 
     /// The proxies of those who claim tell each other that they have.

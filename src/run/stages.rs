@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cause::{Cause, cause};
+use super::commands::Role;
 use super::exit::{CANNOT_WRITE, Course, Failure};
 use super::proxying::Proxying;
 use super::told::{cancelling, pending_cancel};
@@ -42,6 +43,7 @@ pub struct Interrupts<'a> {
     pub heard: &'a mut FleetEvents,
     pub turn: &'a mut Turn,
     pub proxying: &'a Proxying,
+    pub on_end: OnReplicationEnd,
 }
 
 impl Lived {
@@ -72,23 +74,26 @@ pub async fn live(
     budget: &Budget,
     phase: &watch::Sender<Phase>,
 ) -> Result<Lived, Failure> {
-    let on_end = job.options.monitoring.on_replication_end;
-    if let Some(line) = &job.migrate {
+    let on_end = by.on_end;
+    let plan = job.commands.of_role(Role::ALONE);
+    for line in plan.first {
         if is_forbidden(by.heard, on_end) {
             return Ok(Lived::not_started("the migration was not started"));
         }
         phase.send_replace(Phase::Migrating);
-        let lived = told_during_migration(migrate(job, line, by, reaper, budget).await?);
+        let migration = Command::migration(job, line, budget, by.proxying);
+        let lived = told_during_migration(by.run(migration, false, reaper, budget).await?);
         if lived.course.code != 0 || by.turn.is_called_off() {
             return Ok(lived);
         }
     }
-    match &job.app {
+    match plan.app {
         Some(_) if is_forbidden(by.heard, on_end) => Ok(Lived::not_started("the application was not started")),
         Some(app) => {
             let before = Untouched::look(job).await;
             phase.send_replace(Phase::Running);
-            let lived = application(job, app, by, reaper, budget).await?;
+            let app = Command::application(job, app, budget, by.proxying);
+            let lived = by.run(app, true, reaper, budget).await?;
             let ended_alone = lived.course.code != 0 && lived.asked_at.is_none() && !by.turn.is_called_off();
             if ended_alone && before.is_so_still(job).await {
                 suspect_exclusive(&lived.what);
@@ -97,24 +102,9 @@ pub async fn live(
         }
         None => {
             phase.send_replace(Phase::Running);
-            Ok(until_signalled(fleet, by, on_end, budget).await)
+            Ok(until_signalled(fleet, by, budget).await)
         }
     }
-}
-
-async fn migrate(
-    job: &Job,
-    line: &CommandLine,
-    by: &mut Interrupts<'_>,
-    reaper: &Reaper,
-    budget: &Budget,
-) -> Result<Lived, Failure> {
-    let what = "the migration";
-    let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
-    let (limit, strip_env, proxying) = (job.migrate_timeout, &job.options.strip_env, by.proxying);
-    let migration = Command { line, what, policy, limit, strip_env, extra_env: Vec::new(), proxying };
-    let refusal = Refusal { what, may_be_refused: false, on_end: job.options.monitoring.on_replication_end };
-    by.run(migration, refusal, reaper, budget).await
 }
 
 /// What it means for the process that a migration has ended so. No application was started yet.
@@ -125,29 +115,6 @@ pub fn told_during_migration(lived: Lived) -> Lived {
         return Lived { what, course: Course { code: Signal::TERM.exit_code(), ..course }, ..lived };
     }
     Lived { course, ..lived }
-}
-
-async fn application(
-    job: &Job,
-    line: &CommandLine,
-    by: &mut Interrupts<'_>,
-    reaper: &Reaper,
-    budget: &Budget,
-) -> Result<Lived, Failure> {
-    let what = "the application";
-    // As with a direct exec, the signal goes to the application itself, which informs its own
-    // workers.
-    let policy = StopPolicy {
-        scope: Scope::Command,
-        lead: by.proxying.lead(budget.child),
-        stop_signal: job.stop_signal,
-        rewrites: job.rewrites.clone(),
-        ..StopPolicy::new(budget.child)
-    };
-    let (strip_env, proxying) = (&job.options.strip_env, by.proxying);
-    let app = Command { line, what, policy, limit: None, strip_env, extra_env: Vec::new(), proxying };
-    let refusal = Refusal { what, may_be_refused: true, on_end: job.options.monitoring.on_replication_end };
-    by.run(app, refusal, reaper, budget).await
 }
 
 /// The application ended at once, without a write.
@@ -185,6 +152,37 @@ pub struct Command<'a> {
     pub proxying: &'a Proxying,
 }
 
+impl<'a> Command<'a> {
+    pub fn migration(job: &'a Job, line: &'a CommandLine, budget: &Budget, proxying: &'a Proxying) -> Command<'a> {
+        let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
+        Command { limit: job.migrate_timeout, policy, ..Command::new("the migration", job, line, budget, proxying) }
+    }
+
+    pub fn application(job: &'a Job, line: &'a CommandLine, budget: &Budget, proxying: &'a Proxying) -> Command<'a> {
+        // As with a direct exec, the signal goes to the application itself, which informs its own
+        // workers.
+        let policy = StopPolicy {
+            scope: Scope::Command,
+            lead: proxying.lead(budget.child),
+            stop_signal: job.stop_signal,
+            rewrites: job.rewrites.clone(),
+            ..StopPolicy::new(budget.child)
+        };
+        Command { policy, ..Command::new("the application", job, line, budget, proxying) }
+    }
+
+    fn new(
+        what: &'static str,
+        job: &'a Job,
+        line: &'a CommandLine,
+        budget: &Budget,
+        proxying: &'a Proxying,
+    ) -> Command<'a> {
+        let (policy, strip_env) = (StopPolicy::new(budget.child), &job.options.strip_env);
+        Command { line, what, policy, limit: None, strip_env, extra_env: Vec::new(), proxying }
+    }
+}
+
 /// What of the replications stops a command.
 #[derive(Clone, Copy)]
 struct Refusal {
@@ -198,10 +196,11 @@ impl Interrupts<'_> {
     async fn run(
         &mut self,
         running: Command<'_>,
-        refusal: Refusal,
+        may_be_refused: bool,
         reaper: &Reaper,
         budget: &Budget,
     ) -> Result<Lived, Failure> {
+        let refusal = Refusal { what: running.what, may_be_refused, on_end: self.on_end };
         let (heard, turn) = (&mut *self.heard, &mut *self.turn);
         let stops = async || Interrupts::cause(heard, turn, refusal).await;
         command(running, self.signals, stops, reaper, budget).await
@@ -305,8 +304,7 @@ fn lived_until(ended: &supervise::Ended, stopped: Option<Cause>, what: &str) -> 
 /// Without an application: waits for a signal, or until no database can be replicated any more.
 async fn until_signalled(
     fleet: &FleetHandle,
-    Interrupts { signals, heard, turn, proxying }: &mut Interrupts<'_>,
-    on_end: OnReplicationEnd,
+    Interrupts { signals, heard, turn, proxying, on_end }: &mut Interrupts<'_>,
     budget: &Budget,
 ) -> Lived {
     let course = Course { code: 0, failed: false, ran: true };
@@ -326,7 +324,7 @@ async fn until_signalled(
                 event @ (Event::Ready(_) | Event::Sealed) => turn.heard(id, &event),
                 // The other program is not our child, so we do not stop it.
                 Event::Exclusive { why } => tracing::error!("{why}"),
-                Event::Failed { .. } if on_end == OnReplicationEnd::Stop => {
+                Event::Failed { .. } if *on_end == OnReplicationEnd::Stop => {
                     return lived("a database is not replicated any more (on-replication-end: stop)".into(), None);
                 }
                 Event::Failed { .. } => {

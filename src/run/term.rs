@@ -164,7 +164,8 @@ impl Terms<'_> {
         let rounds = self.lines.iter().flat_map(|line| ProofRound::of_line(line, &self.job.options));
         self.registry.proving.add(rounds.collect());
         let (job, phase) = (self.job, self.monitor.phase());
-        let mut by = Interrupts { signals, heard, turn, proxying: self.proxying };
+        let on_end = job.options.monitoring.on_replication_end;
+        let mut by = Interrupts { signals, heard, turn, proxying: self.proxying, on_end };
         let living = stages::live(job, self.fleet, &mut by, self.reaper, self.budget, phase);
         verify::beside(&self.registry.proving, self.fleet, |proved| self.monitor.proving(proved), living).await
     }

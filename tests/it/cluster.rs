@@ -267,6 +267,40 @@ fn migrations_run_on_the_primary_before_its_application_writes() {
 }
 
 #[test]
+fn commands_run_on_the_nodes_that_they_are_for() {
+    let mut a = Member::first(Rig::on_file(), "a");
+    let ran = a.rig.path("ran");
+    let note = |what: &str| format!("sh -c 'echo {what} `printenv MILLSTREAM_ROLE` >> {}'", ran.display());
+    let lines = || fs::read_to_string(&ran).unwrap_or_default();
+    let commands = |name: &str| {
+        format!(
+            "migrate:\n- {{cmd: \"{}\", if-candidate: true}}\n- {{cmd: \"{}\", if: follower}}\nexec:\n- {{cmd: \"{}\", if: candidate}}\n- {{cmd: \"{}\", if: follower}}\n",
+            note(&format!("{name} up")),
+            note(&format!("{name} look")),
+            note(&format!("{name} warm")),
+            "sleep 1000",
+        )
+    };
+    a.rig.settings.push_str(&commands("a"));
+    // The flag takes the place of the whole list, which is tried by the next node.
+    let mut on_a = a.run(&APP);
+    a.wait_for_rows(&mut on_a, 20);
+    assert_eq!(lines(), "a up primary\n");
+    let mut b = a.next("b");
+    b.rig.settings.push_str(&commands("b"));
+    let run: [OsString; 3] = ["run".into(), "-config".into(), b.rig.config().into()];
+    let mut on_b = b.rig.millstream::<OsString>(run).spawn();
+    on_b.wait_until("the follower's commands have run", || lines().ends_with("b warm follower\n"));
+    assert_eq!(lines(), "a up primary\nb look follower\nb warm follower\n");
+    // Its application is for followers only.
+    is_over(on_a, &[143]);
+    on_b.wait_until("the new primary's commands have run", || lines().ends_with("b warm primary\n"));
+    assert!(lines().ends_with("b warm follower\nb up primary\nb warm primary\n"), "{}", lines());
+    is_over(on_b, &[0]);
+    a.rig.assert_all_rows_are_safe();
+}
+
+#[test]
 fn a_command_is_told_of_each_role() {
     let mut a = Member::first(Rig::on_file(), "a");
     let told = a.rig.path("told");

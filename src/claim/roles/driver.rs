@@ -52,6 +52,8 @@ pub enum RoleReport {
     HandOver(Option<String>),
     /// The process is to end.
     Stop(Stop),
+    /// Something has happened to the primary, perhaps.
+    Woke,
 }
 
 /// An answer of the bucket.
@@ -170,6 +172,7 @@ impl RoleDriver {
                 RoleReport::Promote => Event::Promote,
                 RoleReport::HandOver(to) => Event::HandOver(to),
                 RoleReport::Stop(stop) => Event::Stop(stop),
+                RoleReport::Woke => Event::Woke,
             },
         })
     }

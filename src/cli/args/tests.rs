@@ -70,7 +70,7 @@ fn run_without_a_file() {
     let Command::Run(run) = ok(&words) else { panic!("not run") };
     let loaded = Options::load(&run.sources(&no_env, "/srv".into())).expect("flags are enough");
     assert_eq!(loaded.options.databases[0].path, Path::new("/srv/app.db"));
-    assert_eq!((loaded.options.migrate.as_deref(), loaded.options.exec.as_deref()), (Some("m"), Some("e")));
+    assert_eq!((&*loaded.options.migrate[0].line, &*loaded.options.exec[0].line), ("m", "e"));
     let words = ["run", "-db", "app.db", "-replica", "file:///b", "-replica=s3://b/p", "-exec", "e"];
     let Command::Run(run) = ok(&words) else { panic!("not run") };
     let loaded = Options::load(&run.sources(&no_env, "/srv".into())).expect("two replicas");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Database, Options};
+use crate::config::{Configured, Database, Options, RunsOn};
 use crate::doctor::human;
 use crate::remote::Rates;
 
@@ -16,17 +16,22 @@ type Told = Vec<(&'static str, String)>;
 /// What holds for the whole program.
 pub fn program(options: &Options) -> Told {
     let mut told = Told::new();
-    let migrate = options
-        .migrate
-        .as_ref()
-        .map(|migrate| format!("`{migrate}` is run first, and only if it succeeds "))
-        .unwrap_or_default();
+    let (app, before) = match options.exec.split_last() {
+        Some((app, before)) => (Some(app), before),
+        None => (None, &[][..]),
+    };
+    let first: Vec<String> = options.migrate.iter().chain(before).map(|command| quoted(options, command)).collect();
+    let first = match first.as_slice() {
+        [] => String::new(),
+        [one] => format!("{one} is run first, and only if it succeeds "),
+        several => format!("{} are run first, and only if each succeeds ", several.join(", then ")),
+    };
     told.push((
         "runs",
-        match &options.exec {
-            Some(exec) => format!("{migrate}`{exec}` is started when every database is restored and replicated, and is ended with this program"),
+        match app {
+            Some(app) => format!("{first}{} is started when every database is restored and replicated, and is ended with this program", quoted(options, app)),
             None => format!(
-                "{migrate}what `millstream run -- COMMAND` names is started when every database is restored and replicated; \
+                "{first}what `millstream run -- COMMAND` names is started when every database is restored and replicated; \
                  `millstream replicate` only replicates"
             ),
         },
@@ -40,6 +45,18 @@ pub fn program(options: &Options) -> Told {
         ),
     ));
     told
+}
+
+/// With the nodes of a cluster on which it is run.
+fn quoted(options: &Options, command: &Configured) -> String {
+    let on = match command.on {
+        _ if options.cluster.is_none() => "",
+        RunsOn::Every => "",
+        RunsOn::Primary => " (on the primary)",
+        RunsOn::Follower => " (on followers)",
+        RunsOn::Candidate => " (on candidates)",
+    };
+    format!("`{}`{on}", command.line)
 }
 
 /// What holds for one database.

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use super::super::commands::RunsOn;
 use super::super::options::Options;
 use super::super::paths::PathContext;
 use super::super::{expand, resolve, yaml};
@@ -28,7 +29,6 @@ exec:
   - cmd: "npx prisma migrate deploy"
     if-candidate: true
   - cmd: "node seed.js 'a b'"
-    if-candidate: true
   - cmd: "npm start"
 skip-sync: false
 exit-on-error: false
@@ -66,8 +66,13 @@ tracing: {enabled: true, path: "/var/log/lifefs/trace.log", max-size: 64, max-co
 fn a_whole_file_becomes_one_of_ours() {
     let text = translate(WHOLE).expect("it is LiteFS's");
     let options = read(&text);
-    assert_eq!(options.migrate.as_deref(), Some(r#"sh -c 'npx prisma migrate deploy && node seed.js '\''a b'\'''"#));
-    assert_eq!(options.exec.as_deref(), Some("npm start"));
+    let commands = options.exec.iter().map(|command| (command.line.as_str(), command.on));
+    let expected = [
+        ("npx prisma migrate deploy", RunsOn::Primary),
+        ("node seed.js 'a b'", RunsOn::Every),
+        ("npm start", RunsOn::Every),
+    ];
+    assert_eq!(commands.collect::<Vec<_>>(), expected);
     let cluster = options.cluster.expect("it is a cluster");
     assert_eq!((cluster.node.as_deref(), cluster.ttl.as_secs(), cluster.candidate), (Some("web-1"), 10, true));
     assert_eq!(options.litefs.and_then(|litefs| litefs.listen).expect("it is served").port, 20202);
@@ -98,7 +103,7 @@ fn every_key_of_the_table_is_in_the_whole_file() {
 fn small_files_get_litefs_defaults() {
     let text = translate("fuse: {dir: /data/}\nexec: ./app\nlease: {type: static, candidate: false}\n").expect("valid");
     let options = read(&text);
-    assert_eq!((options.exec.as_deref(), options.migrate), (Some("./app"), None));
+    assert_eq!((options.exec[0].line.as_str(), options.migrate.len()), ("./app", 0));
     let cluster = options.cluster.expect("it is a cluster");
     assert_eq!((cluster.candidate, cluster.failover), (false, super::super::cluster::Failover::Manual));
     assert_eq!(options.databases[0].path, Path::new("/data/app.db"));
@@ -124,6 +129,6 @@ fn what_is_not_known_is_named_and_what_is_no_file_of_litefs_is_refused() {
 fn texts_survive() {
     for text in ["a b", "x: y", "#", "it's \"so\"", "- a", "yes", "", "a\\b"] {
         let options = read(&translate(&format!("exec: {}\n", quoted(&format!("cmd {text}")))).expect("valid"));
-        assert_eq!(options.exec.as_deref(), Some(format!("cmd {text}").as_str()));
+        assert_eq!(options.exec[0].line, format!("cmd {text}"));
     }
 }

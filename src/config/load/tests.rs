@@ -39,6 +39,11 @@ fn bare() -> impl Fn(&str) -> Option<String> {
     |_: &str| None
 }
 
+/// The commands, in the order in which they are run.
+fn lines(options: &Options) -> Vec<&str> {
+    options.migrate.iter().chain(&options.exec).map(|command| command.line.as_str()).collect()
+}
+
 #[test]
 fn the_users_file_works_as_it_is() {
     let env = [
@@ -90,9 +95,9 @@ fn an_unset_variable_is_named_in_the_error_it_causes_and_in_warnings() {
 #[test]
 fn expansion_can_be_switched_off_and_knows_the_pid() {
     let (_, loaded) = load("exec: app $NOPE\n", &[], |sources| sources.expand_env = false);
-    assert_eq!(loaded.expect("valid").options.exec.as_deref(), Some("app $NOPE"));
+    assert_eq!(lines(&loaded.expect("valid").options), ["app $NOPE"]);
     let (_, loaded) = load("exec: app $PID\n", &[], |_| {});
-    assert_eq!(loaded.expect("valid").options.exec, Some(format!("app {}", std::process::id())));
+    assert_eq!(lines(&loaded.expect("valid").options), [format!("app {}", std::process::id())]);
 }
 
 #[test]
@@ -101,7 +106,7 @@ fn flags_beat_environment_beats_file() {
     let (_, loaded) = load(text, &[("LOG_LEVEL", "debug")], |_| {});
     let options = loaded.expect("valid").options;
     assert_eq!(options.logging.level, LogLevel::Debug);
-    assert_eq!((options.exec.as_deref(), options.migrate.as_deref()), (Some("a"), Some("b")));
+    assert_eq!(lines(&options), ["b", "a"]);
     assert!(!options.require_backup && !options.databases[0].restore_if_db_not_exists);
     let (_, loaded) = load(text, &[("LOG_LEVEL", "debug")], |sources| {
         sources.exec = Some("c".into());
@@ -112,7 +117,7 @@ fn flags_beat_environment_beats_file() {
         sources.restore_if_db_not_exists = true;
     });
     let options = loaded.expect("valid").options;
-    assert_eq!((options.exec.as_deref(), options.migrate.as_deref()), (Some("c"), Some("d")));
+    assert_eq!(lines(&options), ["d", "c"]);
     assert_eq!((options.logging.level, options.shutdown.grace), (LogLevel::Trace, Duration::from_secs(7)));
     assert!(options.require_backup && options.databases[0].restore_if_db_not_exists);
     let (_, loaded) = load("strip-env: [A, B]\n", &[], |sources| sources.strip_env = vec!["C".into()]);
@@ -131,7 +136,7 @@ fn the_file_is_found_by_flag_then_environment() {
     let path = file.path.display().to_string();
     let env = |name: &str| (name == "LITESTREAM_CONFIG").then(|| path.clone());
     let sources = Sources::new(&env, "/srv".into());
-    assert_eq!(Options::load(&sources).expect("by environment").options.exec.as_deref(), Some("from-env"));
+    assert_eq!(lines(&Options::load(&sources).expect("by environment").options), ["from-env"]);
     let mut sources = Sources::new(&env, "/srv".into());
     sources.config_path = Some("/nonexistent/litestream.yml".into());
     let error = format!("{:#}", Options::load(&sources).expect_err("the flag wins"));

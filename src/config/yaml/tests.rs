@@ -15,12 +15,12 @@ fn problem(text: &str) -> String {
 
 #[test]
 fn values_keep_the_text_that_was_written() {
-    let section = root("access-key-id: 007\nsecret-access-key: 1e5\nregion: 'yes'\nexec: ~\nmigrate:\n");
+    let section = root("access-key-id: 007\nsecret-access-key: 1e5\nregion: 'yes'\naddr: ~\nheartbeat-url:\n");
     assert_eq!(section.text("access-key-id"), Some("007"));
     assert_eq!(section.text("secret-access-key"), Some("1e5"));
     assert_eq!(section.text("region"), Some("yes"));
-    assert_eq!((section.text("exec"), section.text("migrate")), (None, None), "null and nothing are empty");
-    assert!(section.has("exec") && section.has("migrate") && !section.has("bucket"));
+    assert_eq!((section.text("addr"), section.text("heartbeat-url")), (None, None), "null and nothing are empty");
+    assert!(section.has("addr") && section.has("heartbeat-url") && !section.has("bucket"));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn keys_that_litestream_ignores_are_told_where_they_belong() {
 fn a_second_document_is_named() {
     let second = problem("exec: a\n---\nexec: b\n");
     assert!(second.starts_with("f.yml:2: a second document begins here"), "{second}");
-    assert_eq!(root("---\nexec: a\n---\n# nothing\n").text("exec"), Some("a"));
+    assert_eq!(root("---\naddr: a\n---\n# nothing\n").text("addr"), Some("a"));
     assert!(problem("dbs:\n\t- path: /a\n").contains("not with tabs"));
 }
 
@@ -187,6 +187,8 @@ fn sample(kind: Kind, on: bool) -> &'static str {
         (Kind::Switched(_), true) => "{}",
         (Kind::Switched(_), false) => "off",
         (Kind::Sections(_), _) => "[]",
+        (Kind::Command(_) | Kind::Commands(_), true) => "a b",
+        (Kind::Command(_) | Kind::Commands(_), false) => "''",
     }
 }
 
@@ -207,6 +209,7 @@ fn wrap(level: Level, line: &str) -> String {
         Level::Proxy => format!("proxy:\n  {line}\n"),
         Level::Hold => format!("proxy:\n  hold:\n    {line}\n"),
         Level::Cluster => format!("cluster:\n  {line}\n"),
+        Level::Command => format!("exec:\n  - {line}\n"),
         Level::Litefs => format!("litefs:\n  {line}\n"),
         Level::Age => format!("dbs:\n  - replica:\n      age:\n        {line}\n"),
     }

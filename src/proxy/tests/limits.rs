@@ -19,6 +19,9 @@ async fn what_comes_before_the_application_is_held_and_answered() {
         let reply = reply.await.expect("no panic");
         assert!(reply.starts_with("HTTP/1.1 200 ") && reply.ends_with("\r\n\r\n2"), "{reply}");
     }
+    let counts = proxy.counts().now();
+    assert_eq!((counts.outcomes[ProxyOutcome::Passed as usize], counts.held.ended, counts.held.now), (20, 20, 0));
+    assert!(counts.held.took >= Duration::from_millis(20 * 100));
 }
 
 #[tokio::test]
@@ -27,7 +30,7 @@ async fn no_more_is_held_than_may_be_and_no_longer() {
         hold: HoldBounds { requests: 1, wait: Duration::from_millis(300), ..HoldBounds::default() },
         ..to("127.0.0.1:9".parse().expect("valid"), "http")
     };
-    let (address, _proxy) = proxy(settings).await;
+    let (address, proxy) = proxy(settings).await;
     // One whose client goes away leaves its place.
     let mut gone = TcpStream::connect(address).await.expect("connect");
     gone.write_all(get("/").as_bytes()).await.expect("write");
@@ -41,6 +44,9 @@ async fn no_more_is_held_than_may_be_and_no_longer() {
     assert!(full.contains("as many requests as may be"), "{full}");
     let late = held.await.expect("no panic");
     assert!(late.starts_with("HTTP/1.1 503 ") && late.contains("in time"), "{late}");
+    let counts = proxy.counts().now();
+    let of = |outcome: ProxyOutcome| counts.outcomes[outcome as usize];
+    assert_eq!((of(ProxyOutcome::Full), of(ProxyOutcome::TooLate), counts.held.ended), (1, 1, 2));
 }
 
 #[tokio::test]

@@ -58,6 +58,37 @@ async fn an_application_that_asks_for_the_primary_is_answered_by_it() {
 }
 
 #[tokio::test]
+async fn flys_edge_is_told_where_the_primary_is_for_what_it_has_kept() {
+    let (application, primary) = (port().await, port().await);
+    let url = format!("http://{}", primary.local_addr().expect("bound"));
+    let settings = Settings {
+        secret: Some(secret()),
+        forwarding: Forwarding::FlyReplay,
+        hold: HoldBounds { wait: Duration::from_millis(100), ..HoldBounds::default() },
+        ..to(application.local_addr().expect("bound"), "http")
+    };
+    let (address, proxy) = proxy(settings).await;
+    serve_http_1(application);
+    serve_http_1(primary);
+    proxy.teller().primary(Primary::At(Peer { name: "3d8d9".into(), url: Some(url) }));
+    let reply = exchange(address, &post("/echo")).await;
+    assert!(reply.starts_with("HTTP/1.1 409 ") && reply.contains("fly-replay: instance=3d8d9\r\n"), "{reply}");
+    let reply = exchange(address, &get("/a")).await;
+    assert!(reply.starts_with("HTTP/1.1 200 ") && !reply.contains("fly-replay"), "a read is answered here: {reply}");
+    // What the edge does not keep goes from proxy to proxy.
+    let long = format!("POST /count HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", 1 << 20);
+    let reply = exchange(address, &(long + &"x".repeat(1 << 20))).await;
+    assert!(reply.starts_with("HTTP/1.1 200 ") && reply.ends_with("1048576"), "{reply}");
+    // Two nodes that take each other for the primary send no request to and fro.
+    let replayed = post("/echo").replace("Host: x", "Host: x\r\nfly-replay-src: instance=1;t=2");
+    let reply = exchange(address, &replayed).await;
+    assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
+    proxy.teller().primary(Primary::Here);
+    let reply = exchange(address, &replayed).await;
+    assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+}
+
+#[tokio::test]
 async fn only_another_node_can_say_that_there_is_something_to_see() {
     let listener = port().await;
     let settings = Settings { secret: Some(secret()), ..to(listener.local_addr().expect("bound"), "http") };

@@ -1,7 +1,8 @@
 //! Migration and application, whatever the role of this node.
 //!
-//! The application goes on when the role changes, unless there is a migration: that runs before the
-//! application of a primary may write, so the application is started anew after it.
+//! The application goes on when the role changes, unless there is something to run for the new
+//! role: a migration comes before the application of a primary may write, so the application is
+//! started anew after it.
 
 use std::ffi::OsString;
 
@@ -13,17 +14,19 @@ use crate::claim::Stop;
 use crate::clock::MACHINE;
 use crate::http::Phase;
 use crate::primary::Primary;
-use crate::run::Budget;
 use crate::run::cause::Cause;
+use crate::run::commands::Role;
 use crate::run::exit::{Course, Failure, SIGNALLED, UNAVAILABLE};
 use crate::run::proxying::Proxying;
 use crate::run::stages::{Command, Lived, command, told_during_migration};
 use crate::run::told::{cancelling, ended_by};
-use crate::supervise::{CommandLine, Scope, Signals, StopPolicy};
+use crate::run::{Budget, Job};
+use crate::supervise::{CommandLine, Signals};
 
 pub struct Life<'a> {
     pub process: &'a Process<'a>,
     pub name: &'a str,
+    pub is_candidate: bool,
     pub proxying: &'a Proxying,
     pub stands: watch::Receiver<Standing>,
     pub primary: watch::Receiver<Primary>,
@@ -53,29 +56,41 @@ pub fn environment(name: &str, is_primary: bool, primary: &Primary) -> Vec<(OsSt
         .into()
 }
 
+fn begins_again(job: &Job, was: Role, is_primary: bool) -> bool {
+    job.commands.begins_again(was, Role { is_primary, ..was })
+}
+
 impl Life<'_> {
     pub async fn run(mut self, signals: &mut Signals) -> Result<Lived, Failure> {
         let job = self.process.job;
         loop {
             let is_primary = self.may_start(signals).await?;
-            if let Some(migrate) = job.migrate.as_ref().filter(|_| is_primary) {
-                let lived = told_during_migration(self.migrate(migrate, signals).await?);
+            let role = self.role(is_primary);
+            let plan = job.commands.of_role(role);
+            for line in plan.first {
+                let lived = told_during_migration(self.migrate(line, role, signals).await?);
                 if lived.course.code != 0 {
                     return Ok(lived);
                 }
             }
-            self.process.monitor.phase().send_replace(Phase::Running);
-            let lived = match &job.app {
-                Some(app) => self.application(app, is_primary, signals).await?,
-                None => self.until_told(is_primary, signals).await?,
+            let is_elsewhere = plan.app.is_none() && job.commands.has_app();
+            let phase = if is_elsewhere { Phase::StandingBy } else { Phase::Running };
+            self.process.monitor.phase().send_replace(phase);
+            let lived = match plan.app {
+                Some(app) => self.application(app, role, signals).await?,
+                None => self.until_told(role, signals).await?,
             };
-            let has_to_migrate = !is_primary && job.migrate.is_some() && self.is_primary();
-            if lived.is_told || lived.course.failed || !has_to_migrate {
+            let begins_again = job.commands.begins_again(role, self.role(self.is_primary()));
+            if lived.is_told || lived.course.failed || !begins_again {
                 self.process.monitor.stopping();
                 return Ok(lived);
             }
-            tracing::info!("{}; the migration comes first, now that this node is the primary", lived.what);
+            tracing::info!("{}; the commands of the new role are next", lived.what);
         }
+    }
+
+    fn role(&self, is_primary: bool) -> Role {
+        Role { is_primary, is_candidate: self.is_candidate }
     }
 
     fn is_primary(&self) -> bool {
@@ -101,15 +116,15 @@ impl Life<'_> {
         }
     }
 
-    /// Why a command has to stop.
-    async fn cause(stands: &mut watch::Receiver<Standing>, migrates: bool, was_primary: bool) -> Cause {
+    /// Why a command has to stop: `begins_again` says with which role something else is to run.
+    async fn cause(stands: &mut watch::Receiver<Standing>, begins_again: impl Fn(bool) -> bool) -> Cause {
         loop {
             match &*stands.borrow_and_update() {
                 Standing::Ends(why) => {
                     tracing::error!("stopping the application: {why}");
                     return Cause::Fenced;
                 }
-                Standing::Primary if migrates && !was_primary => return Cause::CalledOff,
+                standing if standing.role().is_some_and(&begins_again) => return Cause::CalledOff,
                 _ => {}
             }
             if stands.changed().await.is_err() {
@@ -118,53 +133,28 @@ impl Life<'_> {
         }
     }
 
-    async fn migrate(&mut self, line: &CommandLine, signals: &mut Signals) -> Result<Lived, Failure> {
+    /// With another role something else may be run next; this one is run to its end.
+    async fn migrate(&mut self, line: &CommandLine, role: Role, signals: &mut Signals) -> Result<Lived, Failure> {
         let Process { job, budget, monitor, reaper, .. } = self.process;
         monitor.phase().send_replace(Phase::Migrating);
-        let policy = StopPolicy { hup_stops: true, ..StopPolicy::new(budget.child) };
-        let migration = Command {
-            line,
-            what: "the migration",
-            policy,
-            limit: job.migrate_timeout,
-            strip_env: &job.options.strip_env,
-            extra_env: environment(self.name, true, &self.primary.borrow()),
-            proxying: self.proxying,
-        };
+        let extra_env = environment(self.name, role.is_primary, &self.primary.borrow());
+        let migration = Command { extra_env, ..Command::migration(job, line, budget, self.proxying) };
         let stands = &mut self.stands;
-        command(migration, signals, async || Life::cause(stands, false, true).await, reaper, budget).await
+        command(migration, signals, async || Life::cause(stands, |_| false).await, reaper, budget).await
     }
 
-    async fn application(
-        &mut self,
-        line: &CommandLine,
-        is_primary: bool,
-        signals: &mut Signals,
-    ) -> Result<Lived, Failure> {
+    async fn application(&mut self, line: &CommandLine, role: Role, signals: &mut Signals) -> Result<Lived, Failure> {
         let Process { job, budget, reaper, .. } = self.process;
-        let policy = StopPolicy {
-            scope: Scope::Command,
-            lead: self.proxying.lead(budget.child),
-            stop_signal: job.stop_signal,
-            rewrites: job.rewrites.clone(),
-            ..StopPolicy::new(budget.child)
-        };
-        let app = Command {
-            line,
-            what: "the application",
-            policy,
-            limit: None,
-            strip_env: &job.options.strip_env,
-            extra_env: environment(self.name, is_primary, &self.primary.borrow()),
-            proxying: self.proxying,
-        };
-        let (stands, migrates) = (&mut self.stands, job.migrate.is_some());
-        command(app, signals, async || Life::cause(stands, migrates, is_primary).await, reaper, budget).await
+        let extra_env = environment(self.name, role.is_primary, &self.primary.borrow());
+        let app = Command { extra_env, ..Command::application(job, line, budget, self.proxying) };
+        let stands = &mut self.stands;
+        let stops = async || Life::cause(stands, |is_primary| begins_again(job, role, is_primary)).await;
+        command(app, signals, stops, reaper, budget).await
     }
 
     /// Without an application.
-    async fn until_told(&mut self, is_primary: bool, signals: &mut Signals) -> Result<Lived, Failure> {
-        let migrates = self.process.job.migrate.is_some();
+    async fn until_told(&mut self, role: Role, signals: &mut Signals) -> Result<Lived, Failure> {
+        let job = self.process.job;
         let course = Course { code: 0, failed: false, ran: true };
         tokio::select! {
             signal = cancelling(signals) => {
@@ -172,7 +162,7 @@ impl Life<'_> {
                 self.proxying.settle(self.process.budget.child).await;
                 Ok(Lived { course, what: format!("told to end by {signal}"), asked_at, is_told: true })
             }
-            _ = Life::cause(&mut self.stands, migrates, is_primary) => {
+            _ = Life::cause(&mut self.stands, |is_primary| begins_again(job, role, is_primary)) => {
                 let what = "the role has changed".into();
                 Ok(Lived { course, what, asked_at: None, is_told: false })
             }

@@ -44,7 +44,7 @@ use super::permission::{Permission, permit_by};
 use super::proxying::Proxying;
 use super::term::{as_seen, over};
 use super::turn::hostname;
-use super::{Budget, Job, register};
+use super::{Budget, Job, register, split_command};
 use crate::claim::{Identity, Node as NodeName, RoleConfig, RoleDriver};
 use crate::clock::MACHINE;
 use crate::config::{Cluster, Database, Failover};
@@ -117,6 +117,7 @@ pub async fn start(
     let (positions, shown) = watch::channel(Positions::unknown(paths));
     let monitor = Monitor::start(job, &fleet, primary.clone());
     let proxying = Proxying::start(job, &fleet, monitor.phase().subscribe(), primary, Some(shown));
+    monitor.proxied(proxying.counts());
     let process = Process { job, fleet: &fleet, monitor: &monitor, proxying: &proxying, budget, reaper };
     let done = run(process, cluster, socket, (heard, told, positions), signals).await;
     proxying.close().await;
@@ -132,8 +133,8 @@ async fn run(
 ) -> Result<Over, Failure> {
     let Process { job, fleet, monitor, proxying, .. } = process;
     let first = check(job)?;
-    let on_role_change = Job::command(cluster.on_role_change.as_deref(), "cluster.on-role-change")
-        .map_err(|error| Failure::new(CONFIG, error))?;
+    let on_role_change = cluster.on_role_change.as_deref().map(|line| split_command(line, "cluster.on-role-change"));
+    let on_role_change = on_role_change.transpose().map_err(|error| Failure::new(CONFIG, error))?;
     monitor.phase().send_replace(Phase::Waiting);
     let (lines, reliability) = reliable::connect(job).await?;
     let (order, orders) = mpsc::unbounded_channel();
@@ -168,7 +169,8 @@ async fn run(
     let node = Node::new(&process, (&lines, &talk), (orders, report), (permission, permit), says);
     let hook = on_role_change.as_ref().map(|line| Hook::new(line, &process, &name.name, primary.clone()));
     let telling = hook.map(|hook| hook.run(stands.clone()));
-    let life = life::Life { process: &process, name: &name.name, proxying, stands, primary };
+    let life =
+        life::Life { process: &process, name: &name.name, is_candidate: cluster.candidate, proxying, stands, primary };
     let (_, node_end, lived) = tokio::join!(OptionFuture::from(telling), node.run(heard, stopped, driver), async {
         let lived = life.run(signals).await;
         // The node is told to end by the end of this.

@@ -85,6 +85,13 @@ impl Talk {
             clock: MACHINE,
         };
         tasks.spawn(reader.run());
+        let reports = reports.clone();
+        tasks.spawn(follow(self.lead.subscribe(), move |lead| {
+            if lead.is_none() {
+                // The stream is lost: the primary may be.
+                let _ = reports.send(RoleReport::Woke);
+            }
+        }));
         tasks
     }
 

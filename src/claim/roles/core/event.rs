@@ -30,6 +30,8 @@ pub enum Event {
     HandOver(Option<String>),
     /// The process is to end.
     Stop(Stop),
+    /// Something has happened to the primary, perhaps: it is worth a look.
+    Woke,
     /// The moment has come that [`super::Core::wake_at`] named.
     Timer,
 }

@@ -122,6 +122,9 @@ impl Core {
             Reach::Behind => {
                 if !std::mem::replace(&mut self.said_behind, true) {
                     plan.say(Notice::IsBehind);
+                    // It may be a matter of moments; after that it is asked as ever.
+                    let soon = now.instant + self.config.ttl / 30;
+                    self.look_at = self.look_at.map(|at| at.min(soon));
                 }
                 false
             }

@@ -71,7 +71,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// How often others are looked at.
+    /// How often others are looked at, if there is no beat to wait for.
     pub fn look_every(&self) -> Duration {
         self.ttl / 6
     }
@@ -217,6 +217,7 @@ impl Core {
             }
             Event::HandOver(to) => self.hand_over(to, now, &mut plan),
             Event::Stop(stop) => self.stop(stop, now, &mut plan),
+            Event::Woke => self.look_at = self.look_at.map(|at| at.min(now.instant)),
             Event::Timer => {}
         }
         self.plan(now, &mut plan);
@@ -275,10 +276,9 @@ impl Core {
 
     /// What is known of others was looked at again.
     fn watch(&mut self, now: Now) {
-        let every = self.config.look_every();
-        let step = self.steps.next(now.boot, every);
+        let step = self.steps.next(now.boot, self.config.look_every());
         self.watches.observe(&self.seen, step);
-        self.look_at = Some(now.instant + every);
+        self.look_at = Some(now.instant + self.watches.look_after(&self.config, &self.seen));
     }
 
     fn plan(&mut self, now: Now, plan: &mut Plan) {

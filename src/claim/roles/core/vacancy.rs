@@ -9,11 +9,14 @@ use std::time::Duration;
 use super::Config;
 use crate::claim::seen::{Seen, SeenClaim, Why};
 use crate::claim::watch::Watch;
-use crate::claim::wire::Beat;
+use crate::claim::wire::{Beat, BeatState};
 use crate::remote::Epoch;
 
 /// No beat is waited for longer, whatever it says.
 const EVERY_MAX: Duration = Duration::from_secs(3600);
+
+/// What is about to be released is looked at this often, while it lasts.
+const DRAINING_PAUSE: Duration = Duration::from_millis(250);
 
 /// For how long each claim that is not released has shown the same beat.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +43,32 @@ impl Watches {
     pub fn is_silent(&self, epoch: Epoch, claim: &SeenClaim) -> bool {
         self.0.get(&epoch).is_some_and(|watch| watch.still() >= silence(claim))
     }
+
+    /// When to look again: a beat counts as silent from the look that showed it first, so that look
+    /// should come soon after the beat. One comes shortly before the next beat is due, then others
+    /// in short steps, and one when the time of silence is over.
+    pub fn look_after(&self, config: &Config, seen: &Seen) -> Duration {
+        let others = seen.0.iter().filter(|(_, claim)| claim.claim.process != config.me.process);
+        let pauses = others.filter_map(|(epoch, claim)| self.pause(*epoch, claim, config.look_every()));
+        pauses.min().unwrap_or(config.look_every())
+    }
+
+    fn pause(&self, epoch: Epoch, claim: &SeenClaim, usual: Duration) -> Option<Duration> {
+        let watch = self.0.get(&epoch).filter(|_| !claim.is_released())?;
+        let left = silence(claim).checked_sub(watch.still()).filter(|left| !left.is_zero())?;
+        let beat = claim.beat.as_ref()?;
+        let every = Duration::from_millis(beat.every_ms);
+        let step = every / 5;
+        let pause = match (every - step).checked_sub(watch.still()).filter(|due| !due.is_zero()) {
+            // It is about to release its claim.
+            _ if beat.state == BeatState::Draining => (step / 2).min(DRAINING_PAUSE),
+            // One that is no node of a cluster shows life rarely.
+            _ if every > usual * 2 => usual,
+            Some(due) => due.min(usual),
+            None => step,
+        };
+        Some(pause.min(left))
+    }
 }
 
 /// After so long without a change of its beat a holder has stopped its application by itself. One
@@ -51,8 +80,9 @@ fn silence(claim: &SeenClaim) -> Duration {
     lasts + margin(lasts)
 }
 
+/// For clocks that run at different speeds; those of machines differ by less than a thousandth.
 pub fn margin(ttl: Duration) -> Duration {
-    ttl / 5
+    ttl / 20
 }
 
 /// Why this node is to claim, if it is.

@@ -23,6 +23,8 @@ pub enum Broken {
     ReadsOldBeats,
     /// `candidate: false` is not heeded.
     EveryNodeIsACandidate,
+    /// Timers are late, so that a beat counts from long after it was written.
+    WakesLate,
 }
 
 impl Broken {

@@ -7,6 +7,7 @@
 //!   node.rs       one node: its clocks, its disk, its process if one runs
 //!   executor.rs   carries out what the core wants; the application, its commits and uploads
 //!   requests.rs   what becomes of requests
+//!   failover.rs   how long a cluster is without a primary
 //!   oracle.rs     what must hold after every step, and at the end
 //!   broken.rs     executors that are wrong on purpose: each must be caught
 //! ```
@@ -16,11 +17,14 @@
 
 mod broken;
 mod executor;
+mod failover;
 mod node;
 mod oracle;
 mod requests;
 mod turns;
 mod world;
+
+use std::time::Duration;
 
 use self::broken::Broken;
 use self::world::World;
@@ -41,6 +45,23 @@ fn trace(seed: u64) -> String {
 #[test]
 fn thousands_of_histories_hold() {
     all_hold(seeds(5_000), "scripts/simulate roles", |seed| simulate(seed, None), trace);
+}
+
+#[test]
+fn a_killed_primary_is_replaced_within_its_ttl_and_three_seconds() {
+    let longest = std::cell::Cell::new(Duration::ZERO);
+    let simulate = |seed| {
+        let took = failover::simulate(seed, None)?;
+        longest.set(longest.get().max(took));
+        Ok(())
+    };
+    all_hold(seeds(1_000), "scripts/simulate failover", simulate, failover::trace);
+    println!("longest: {:?}", longest.get());
+}
+
+#[test]
+fn a_node_that_looks_late_is_caught() {
+    each_is_caught(&[Broken::WakesLate], |seed, broken| failover::simulate(seed, Some(broken)).map(drop));
 }
 
 #[test]

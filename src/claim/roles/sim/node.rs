@@ -34,6 +34,8 @@ pub struct Node {
     pub impaired_ms: u64,
     /// Its copies are brought forward this rarely.
     pub follows_every_ms: u64,
+    /// The primary can push to it.
+    pub has_stream: bool,
 }
 
 /// What it has, whichever process runs.

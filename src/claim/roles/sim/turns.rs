@@ -84,7 +84,7 @@ impl World {
         self.start(at)
     }
 
-    fn kill(&mut self, at: At) {
+    pub fn kill(&mut self, at: At) {
         if self.nodes[at].process.is_some() {
             self.say(|| format!("{at}: killed"));
             self.nodes[at].impaired_ms = self.nodes[at].impaired_ms.max(self.now_ms);
@@ -92,6 +92,7 @@ impl World {
                 self.nodes[at].is_wanted = false;
             }
             self.has_ended(at);
+            self.streams_end(at);
         }
     }
 
@@ -122,6 +123,7 @@ impl World {
         if node.is_partitioned != is_partitioned {
             node.is_partitioned = is_partitioned;
             node.impaired_ms = node.impaired_ms.max(self.now_ms + LATE_MS);
+            self.streams_end(at);
             self.say(|| format!("{at}: {} the bucket", if is_partitioned { "cannot reach" } else { "reaches" }));
         }
     }

@@ -19,6 +19,8 @@ pub const TTL_MS: u64 = 15_000;
 pub const GIVEN_UP_MS: u64 = 5_000;
 /// What was given up may still arrive.
 pub const LATE_MS: u64 = 120_000;
+/// With [`Broken::WakesLate`].
+const TIMER_LATE_MS: u64 = 2_500;
 pub const MINUTE_MS: u64 = 60_000;
 
 pub struct World {
@@ -50,15 +52,50 @@ pub struct World {
 }
 
 pub enum Due {
-    Arrives { at: At, life: Life, request: Request, fate: Fate },
-    Answered { at: At, life: Life, request: Request, answer: Option<Answer> },
-    Timer { at: At, life: Life },
-    Commit { at: At, life: Life },
-    Install { at: At, life: Life },
-    Closed { at: At, life: Life },
-    DrainOver { at: At, life: Life },
-    Retry { at: At, life: Life },
-    Restart { at: At },
+    Arrives {
+        at: At,
+        life: Life,
+        request: Request,
+        fate: Fate,
+    },
+    Answered {
+        at: At,
+        life: Life,
+        request: Request,
+        answer: Option<Answer>,
+    },
+    Timer {
+        at: At,
+        life: Life,
+    },
+    Commit {
+        at: At,
+        life: Life,
+    },
+    Install {
+        at: At,
+        life: Life,
+    },
+    Closed {
+        at: At,
+        life: Life,
+    },
+    DrainOver {
+        at: At,
+        life: Life,
+    },
+    Retry {
+        at: At,
+        life: Life,
+    },
+    Restart {
+        at: At,
+    },
+    /// Its stream from the primary is lost.
+    Woken {
+        at: At,
+        life: Life,
+    },
 }
 
 /// What becomes of a request.
@@ -101,11 +138,12 @@ impl World {
     pub fn add_node(&mut self) -> Result<(), String> {
         let at = self.nodes.len();
         let clock = SkewedClock {
-            rate: 950 + self.dice.roll(101),
+            rate: 990 + self.dice.roll(21),
             boot_ms: self.dice.roll(1 << 40),
             wall_ms: self.dice.roll(20_000) as i64 - 10_000,
         };
         let is_candidate = at == 0 || self.dice.roll(4) > 0;
+        let has_stream = self.dice.roll(2) == 0;
         let follows_every_ms = if self.dice.roll(3) == 0 { 600_000 } else { 1000 };
         self.say(|| format!("{at}: joins, candidate: {is_candidate}"));
         self.nodes.push(Node {
@@ -124,6 +162,7 @@ impl World {
             stopped_ms: self.now_ms,
             impaired_ms: self.now_ms,
             follows_every_ms,
+            has_stream,
         });
         self.start(at)
     }
@@ -175,6 +214,17 @@ impl World {
         }
     }
 
+    /// Other nodes may hear that the streams of this one have ended.
+    pub fn streams_end(&mut self, from: At) {
+        let others: Vec<_> = (0..self.nodes.len()).filter(|at| *at != from).collect();
+        for at in others {
+            let Some(life) = self.nodes[at].process.as_ref().map(|process| process.life) else { continue };
+            if self.nodes[at].has_stream {
+                self.later(1, Due::Woken { at, life });
+            }
+        }
+    }
+
     pub fn go_on_for(&mut self, time_ms: u64) -> Result<(), String> {
         let until = self.now_ms + time_ms;
         while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= until) {
@@ -204,7 +254,8 @@ impl World {
             | Due::Install { at, life }
             | Due::Closed { at, life }
             | Due::DrainOver { at, life }
-            | Due::Retry { at, life } => (*at, *life),
+            | Due::Retry { at, life }
+            | Due::Woken { at, life } => (*at, *life),
         };
         let node = &self.nodes[at];
         if node.process.as_ref().is_none_or(|process| process.life != life) {
@@ -226,6 +277,7 @@ impl World {
             Due::Closed { .. } => self.closed(at)?,
             Due::DrainOver { .. } => self.drain_over(at)?,
             Due::Retry { .. } => self.retry(at)?,
+            Due::Woken { .. } => self.tell(at, Event::Woke)?,
             Due::Arrives { .. } | Due::Restart { .. } => {}
         }
         Ok(())
@@ -238,10 +290,11 @@ impl World {
         });
         let (now, now_ms) = (self.now(at), self.now_ms);
         let clock = self.nodes[at].clock;
+        let late_ms = if self.broken == Some(Broken::WakesLate) { TIMER_LATE_MS } else { 0 };
         let process = self.process(at);
         let life = process.life;
         let effects = process.core.on_event(event, now);
-        let wake_ms = process.core.wake_at().map(|at| clock.when(at, now_ms));
+        let wake_ms = process.core.wake_at().map(|at| clock.when(at, now_ms) + late_ms);
         if let Some(wake_ms) = wake_ms.filter(|wake| process.timer_ms.is_none_or(|timer| *wake < timer)) {
             process.timer_ms = Some(wake_ms);
             self.later(wake_ms - now_ms, Due::Timer { at, life });
