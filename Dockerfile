@@ -8,7 +8,7 @@ WORKDIR /src
 COPY . .
 # A target of its own, because static linking must not reach the build scripts and procedural macros.
 RUN target="$(uname -m)-unknown-linux-gnu" && \
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin millstream --target "$target" && \
+    RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs -C force-unwind-tables=no" cargo build --release --locked --bin millstream --target "$target" && \
     install -D "target/$target/release/millstream" /out/millstream
 
 FROM scratch

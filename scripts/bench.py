@@ -39,7 +39,7 @@ def main():
         "writer": lambda: writer.measure(rig, 10, args.rounds),
         "loss": lambda: loss.measure(rig, 8),
         "start": lambda: start.measure(rig, 10),
-        "idle": lambda: idle.measure(rig, [1, 100, 1000], 30),
+        "idle": lambda: idle.measure(rig, [1, 100, 1000, 10000], 30),
         "large": lambda: restore.measure_large(rig, 4096),
         # Needs nginx-light and wrk from Debian.
         "proxy": lambda: proxy.measure(rig, args.rounds),

@@ -11,6 +11,7 @@
 mod counts;
 mod positions;
 mod proxied;
+mod restores;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::ltx::Txid;
 pub use counts::{Counts, Tallied};
 pub use positions::Positions;
 pub use proxied::{Proxied, ProxyCounts, ProxyOutcome, Waited};
+pub use restores::{RestoreMade, Restores};
 
 /// How far one database is safe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

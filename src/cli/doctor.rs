@@ -8,6 +8,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -135,9 +136,7 @@ fn place(target: &Target) -> Target {
     match target {
         Target::File { path } => Target::File { path: path.parent().unwrap_or(path).to_owned() },
         Target::S3(settings) => {
-            let mut settings = settings.clone();
-            settings.prefix = String::new();
-            Target::S3(settings)
+            Target::S3(Arc::new(crate::store::s3::Settings { prefix: String::new(), ..(**settings).clone() }))
         }
     }
 }
@@ -186,7 +185,7 @@ async fn bucket(
     }
     let mut small = replica.clone();
     if let Target::S3(settings) = &mut small.target {
-        settings.part_size = PART_SIZE;
+        Arc::make_mut(settings).part_size = PART_SIZE;
     }
     let remote = match run::connect(&small, &subjects.databases).await {
         Ok(remote) => remote,

@@ -206,7 +206,7 @@ fn recovery(command: &Restore, order: &Order) -> Result<Recovery, Failure> {
     let mut request = request(command, order.destination.path())?;
     request.owner = order.owner;
     request.mode = order.mode;
-    Ok(Recovery { request, meta_path: order.meta_path.clone(), require_backup: true })
+    Ok(Recovery { request, meta_path: order.meta_path.clone(), require_backup: true, noted: None })
 }
 
 fn without_backup(command: &Restore, error: RestoreError) -> Result<u8, Failure> {

@@ -76,7 +76,8 @@ fn job(
 ) -> Job {
     let LifeFlags { stop_signal, rewrites, .. } = life;
     let (migrate_timeout, once, env) = (None, None, variable);
-    Job { commands, restoring, migrate_timeout, stop_signal, rewrites, once, env, cwd, options, config: file }
+    let (options, restores) = (options.into(), Default::default());
+    Job { commands, restoring, migrate_timeout, stop_signal, rewrites, once, env, cwd, options, restores, config: file }
 }
 
 fn config(error: impl Into<anyhow::Error>) -> Failure {

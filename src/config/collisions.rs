@@ -2,10 +2,18 @@
 //! in a bucket.
 
 use super::options::{Database, Directory, Replica};
+use super::places::Places;
 use crate::remote::is_among_files;
 
 /// Refuses the first two that collide; each has the index of its entry.
 pub fn refuse(databases: &[(usize, Database)]) -> Result<(), String> {
+    match Places::are_apart(databases.iter().map(|(_, database)| database)) {
+        true => Ok(()),
+        false => compare_each(databases),
+    }
+}
+
+fn compare_each(databases: &[(usize, Database)]) -> Result<(), String> {
     for (at, (b, later)) in databases.iter().enumerate() {
         for (a, earlier) in &databases[..at] {
             let shared = if earlier.path == later.path {
@@ -82,10 +90,14 @@ fn refuse_within<'a>(databases: impl Iterator<Item = &'a Database> + Clone) -> R
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use super::super::options::Options;
     use super::super::paths::PathContext;
+    use super::super::places::testing::{database, file};
     use super::super::{resolve, yaml};
+    use super::*;
+    use crate::clock::{Dice, MACHINE};
 
     fn read(text: &str) -> Result<Options, String> {
         let root = yaml::parse("f", text)?.root;
@@ -111,6 +123,38 @@ mod tests {
             two("{path: /a, meta-path: /m, replica: {path: /b}}", "{path: /c, meta-path: /m, replica: {path: /d}}");
         assert!(problem(&meta).contains("same `meta-path`"));
         read(&two("{path: /a, replica: {url: 's3://b/p'}}", "{path: /c, replica: {url: 's3://b/q'}}")).expect("valid");
+    }
+
+    /// What is found without comparing each with each is what a comparison finds, and more at most.
+    #[test]
+    fn a_look_at_all_of_them_overlooks_nothing() {
+        let names = ["/a", "/b", "/b/ltx", "/b/ltx/0", "/b/second", "/c/0001", "/c", "/d"];
+        let (mut refused, mut apart) = (0, 0);
+        for seed in 0..500 {
+            let mut dice = Dice::of(seed);
+            let mut pick = || names[usize::try_from(dice.roll(names.len() as u64)).expect("few")];
+            let mut one = |at: usize| {
+                let mut database = database(&format!("/{at}.db"), file(pick()));
+                database.replicas.mirrors.extend((at == 0).then(|| Replica::new("URL", file(pick()))));
+                (at, database)
+            };
+            let databases = [0, 1, 2].map(&mut one);
+            let is_apart = Places::are_apart(databases.iter().map(|(_, database)| database));
+            let told = compare_each(&databases);
+            assert!(told.is_ok() || !is_apart, "{seed}: {told:?}");
+            (refused, apart) = (refused + usize::from(told.is_err()), apart + usize::from(is_apart));
+        }
+        assert!(refused > 50 && apart > 50, "{refused} {apart}");
+    }
+
+    /// Comparing each with each would take minutes.
+    #[test]
+    fn ten_thousand_are_looked_at_at_once() {
+        let one = |at: usize| (at, database(&format!("/data/{at}.db"), file(&format!("/backup/{at}"))));
+        let databases: Vec<_> = (0..10_000).map(one).collect();
+        let began = MACHINE.blocking_instant();
+        refuse(&databases).expect("valid");
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::options::{Database, Directory, Notes, Options, Replica, Replicas};
 use super::paths::{PathContext, default_meta_path};
@@ -155,7 +156,7 @@ impl Target {
                 };
                 let prefix = go_join(&settings.prefix, relative);
                 let settings = crate::store::s3::Settings { prefix, ..(**settings).clone() };
-                settings.problem().map_or_else(|| Ok(Target::S3(Box::new(settings.clone()))), Err)
+                settings.problem().map_or_else(|| Ok(Target::S3(Arc::new(settings.clone()))), Err)
             }
         }
     }

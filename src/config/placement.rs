@@ -4,6 +4,7 @@
 //! meant to be a bucket or another disk. The paths are compared as they are on the disk, with
 //! symbolic links followed as far as they exist.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,22 +15,25 @@ use super::target::Target;
 /// Returns warnings about replicas that can be used; the error is a sentence about one that cannot.
 pub fn check(databases: &[Database]) -> Result<Vec<String>, String> {
     let files: Vec<Real> = databases.iter().map(|database| Real::of(&database.path)).collect();
+    // There may be ten thousand: in this order, what is below a directory follows it.
+    let ordered: BTreeMap<&Path, &Database> = files.iter().map(|file| file.path.as_path()).zip(databases).collect();
     let mut warnings = Vec::new();
-    let mut directories: Vec<(Real, &Path)> = Vec::new();
+    let mut directories: HashMap<PathBuf, &Path> = HashMap::new();
     for (database, file) in databases.iter().zip(&files) {
         for replica in database.replicas.iter() {
             let Target::File { path: dir } = &replica.target else { continue };
             let real = Real::of(dir);
-            if let Some((_, other)) = directories.iter().find(|(other, _)| other.path == real.path) {
+            if let Some(other) = directories.get(&real.path) {
                 let (dir, other) = (dir.display(), other.display());
                 return Err(format!("the replicas {other} and {dir} are the same directory; give each one of its own"));
             }
-            if let Some(inside) = files.iter().position(|file| file.path.starts_with(&real.path)) {
-                let (dir, inside) = (dir.display(), databases[inside].path.display());
+            let below = ordered.range(real.path.as_path()..).next();
+            if let Some((_, inside)) = below.filter(|(file, _)| file.starts_with(&real.path)) {
+                let (dir, inside) = (dir.display(), inside.path.display());
                 return Err(format!("the replica {dir} contains the database {inside}; {ELSEWHERE}"));
             }
             warnings.extend(check_one(database, file, dir, &real)?);
-            directories.push((real, dir));
+            directories.insert(real.path, dir);
         }
     }
     Ok(warnings)
@@ -87,8 +91,10 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::super::options::Options;
+    use super::super::places::testing::{database, file};
     use super::super::sources::Sources;
     use super::*;
+    use crate::clock::MACHINE;
 
     /// What is said about `DATABASE REPLICA`, both below a directory in which `data/` and `backup/`
     /// exist.
@@ -97,6 +103,20 @@ mod tests {
         let mut sources = Sources::new(&env, dir.to_owned());
         sources.database = Some((db.into(), vec![format!("file://{}/{replica}", dir.display())]));
         check(&Options::load(&sources).expect("valid").options.databases)
+    }
+
+    /// Comparing each with each would take a minute.
+    #[test]
+    fn ten_thousand_are_looked_at_at_once() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let at = |name: &str, number: usize| dir.path().join(format!("{name}/{number}")).display().to_string();
+        let mut databases: Vec<Database> =
+            (0..10_000).map(|number| database(&at("data", number), file(&at("backup", number)))).collect();
+        let began = MACHINE.blocking_instant();
+        check(&databases).expect("valid");
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+        databases.push(database(&at("backup/77/deep", 1), file(&at("backup", 10_000))));
+        assert!(check(&databases).expect_err("inside").contains("/backup/77 contains the database"));
     }
 
     fn context() -> tempfile::TempDir {

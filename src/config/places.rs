@@ -1,25 +1,33 @@
 //! Where the replicas and the notes of databases lie: what a new one would collide with is found
 //! without a look at all of them, of which there may be ten thousand.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::options::{Database, Replica};
 use super::target::Target;
 use crate::remote::is_among_files;
 
-/// The names that lead to a place, from the outside in.
-type Way = Vec<OsString>;
+/// The names that lead to a place, from the outside in, each with [`END`] behind it: what is below
+/// a place begins with the way to it.
+type Way = Arc<[u8]>;
+
+/// No name has it.
+const END: u8 = 0;
+
+/// Where the replicas of one database lie, and its notes.
+type Own = (Box<[Way]>, Arc<Path>);
 
 /// The places of databases.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     /// Whose replica lies there.
-    replicas: BTreeMap<Way, PathBuf>,
+    replicas: BTreeMap<Way, Arc<Path>>,
     /// Whose notes lie there.
-    notes: HashMap<PathBuf, PathBuf>,
-    databases: HashMap<PathBuf, (Vec<Way>, PathBuf)>,
+    notes: HashMap<Arc<Path>, Arc<Path>>,
+    databases: HashMap<Arc<Path>, Own>,
 }
 
 impl Places {
@@ -28,6 +36,19 @@ impl Places {
         let mut places = Places::default();
         databases.into_iter().for_each(|database| places.insert(database));
         places
+    }
+
+    /// Whether no two of these databases, and no two replicas of one, come near each other. It does
+    /// not compare each with each, of which there may be ten thousand.
+    pub fn are_apart<'a>(databases: impl Iterator<Item = &'a Database> + Clone) -> bool {
+        let mut all = Places::default();
+        databases.clone().for_each(|database| all.insert(database));
+        let (count, mut ways) = (databases.clone().count(), BTreeSet::new());
+        let mut is_alone = |way: Way| all.above(&way).is_none() && ways.insert(way);
+        let mut replicas = databases.flat_map(|database| database.replicas.iter());
+        all.databases.len() == count
+            && all.notes.len() == count
+            && replicas.all(|replica| is_alone(way(&replica.target)))
     }
 
     pub fn knows(&self, database: &Path) -> bool {
@@ -52,9 +73,9 @@ impl Places {
         if self.knows(&database.path) {
             return Some((database.path.clone(), "it is configured already".into()));
         }
-        if let Some(holder) = self.notes.get(&database.meta_path) {
+        if let Some(holder) = self.notes.get(database.meta_path.as_path()) {
             let (notes, shown) = (database.meta_path.display(), holder.display());
-            return Some((holder.clone(), format!("its notes would lie in {notes}, which are those of {shown}")));
+            return Some((holder.to_path_buf(), format!("its notes would lie in {notes}, which are those of {shown}")));
         }
         database.replicas.iter().find_map(|replica| self.obstacle_to(replica))
     }
@@ -63,17 +84,22 @@ impl Places {
         let (way, url) = (way(&replica.target), &replica.url);
         if let Some(holder) = self.replicas.get(&way) {
             let why = format!("{url} is the replica of {} already; give each database its own", holder.display());
-            return Some((holder.clone(), why));
+            return Some((holder.to_path_buf(), why));
         }
-        let above = (1..way.len()).find_map(|len| {
-            let holder = self.replicas.get(&way[..len])?;
-            is_among_files(&joined(&way[len..])).then_some(holder)
-        });
+        let above = self.above(&way);
         let mut below = self.below_way(&way);
         let holder =
             above.or_else(|| below.find_map(|(rest, holder)| is_among_files(&joined(rest)).then_some(holder)))?;
         let why = format!("{url} and the replica of {} lie among each other's files", holder.display());
-        Some((holder.clone(), why))
+        Some((holder.to_path_buf(), why))
+    }
+
+    /// Whose replica has this place among its files.
+    fn above(&self, way: &Way) -> Option<&Arc<Path>> {
+        (1..way.len()).filter(|len| way[len - 1] == END).find_map(|len| {
+            let holder = self.replicas.get(&way[..len])?;
+            is_among_files(&joined(&way[len..])).then_some(holder)
+        })
     }
 
     /// Where other replicas lie below this one, relative to it.
@@ -81,20 +107,20 @@ impl Places {
         self.below_way(&way(&replica.target)).map(|(rest, _)| joined(rest)).collect()
     }
 
-    fn below_way<'a>(&'a self, way: &Way) -> impl Iterator<Item = (&'a [OsString], &'a PathBuf)> {
+    fn below_way<'a>(&'a self, way: &Way) -> impl Iterator<Item = (&'a [u8], &'a Arc<Path>)> {
         let (start, len) = (way.clone(), way.len());
         let from = self.replicas.range(way.clone()..).take_while(move |(other, _)| other.starts_with(&start));
         from.filter(move |(other, _)| other.len() > len).map(move |(other, holder)| (&other[len..], holder))
     }
 
     fn insert(&mut self, database: &Database) {
-        let path = &database.path;
-        let ways: Vec<Way> = database.replicas.iter().map(|replica| way(&replica.target)).collect();
+        let [path, notes]: [Arc<Path>; 2] = [&database.path, &database.meta_path].map(|path| path.as_path().into());
+        let ways: Box<[Way]> = database.replicas.iter().map(|replica| way(&replica.target)).collect();
         for way in &ways {
             self.replicas.insert(way.clone(), path.clone());
         }
-        self.notes.insert(database.meta_path.clone(), path.clone());
-        self.databases.insert(path.clone(), (ways, database.meta_path.clone()));
+        self.notes.insert(notes.clone(), path.clone());
+        self.databases.insert(path, (ways, notes));
     }
 
     /// The database is gone.
@@ -107,32 +133,34 @@ impl Places {
 
 fn way(target: &Target) -> Way {
     match target {
-        Target::File { path } => std::iter::once("file".into()).chain(names(path)).collect(),
+        Target::File { path } => {
+            let names = path.components().map(|component| component.as_os_str().as_bytes());
+            ended(std::iter::once(&b"file"[..]).chain(names))
+        }
         Target::S3(settings) => {
             let server = settings.endpoint.as_deref().unwrap_or_default().trim_end_matches('/').to_ascii_lowercase();
             let segments = settings.prefix.split('/').filter(|segment| !matches!(*segment, "" | "."));
-            let bucket = ["s3".to_owned(), server, settings.bucket.clone()].into_iter();
-            bucket.chain(segments.map(str::to_owned)).map(OsString::from).collect()
+            let bucket = ["s3", &server, &settings.bucket].into_iter();
+            ended(bucket.chain(segments).map(str::as_bytes))
         }
     }
 }
 
-/// A path as a list of names.
-fn names(path: &Path) -> impl Iterator<Item = OsString> + '_ {
-    path.components().map(|component| component.as_os_str().to_owned())
+fn ended<'a>(names: impl Iterator<Item = &'a [u8]>) -> Way {
+    names.flat_map(|name| [name, &[END]]).flatten().copied().collect()
 }
 
-fn joined(way: &[OsString]) -> String {
-    way.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>().join("/")
+fn joined(way: &[u8]) -> String {
+    let way = way.strip_suffix(&[END]).unwrap_or(way);
+    way.split(|byte| *byte == END).map(String::from_utf8_lossy).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
-mod tests {
+pub mod testing {
     use super::super::options::{CaptureOptions, Replicas};
     use super::*;
-    use crate::store::s3::Settings;
 
-    fn database(path: &str, target: Target) -> Database {
+    pub fn database(path: &str, target: Target) -> Database {
         Database {
             path: path.into(),
             meta_path: format!("{path}-notes").into(),
@@ -146,12 +174,19 @@ mod tests {
         }
     }
 
-    fn file(path: &str) -> Target {
+    pub fn file(path: &str) -> Target {
         Target::File { path: path.into() }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{database, file};
+    use super::*;
+    use crate::store::s3::Settings;
 
     fn s3(prefix: &str) -> Target {
-        Target::S3(Box::new(Settings::new("bucket", prefix)))
+        Target::S3(Arc::new(Settings::new("bucket", prefix)))
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::options::{CaptureOptions, Database, Options, Replica, Replicas};
 use super::paths::default_meta_path;
 use super::section::{Section, Value};
 use super::sources::Sources;
-use super::{collisions, placement, replica, unset, url};
+use super::{collisions, placement, proof, replica, unset, url};
 
 /// A database that may be replicated, and warnings about it.
 #[derive(Debug)]
@@ -36,7 +36,9 @@ impl Options {
         let own = Section { entries: vec![("url", Value::Text(replica_url.to_owned()))] };
         let replica = replica::from_section(&own, self.presets.section(), sources.context(), &mut warnings)
             .map_err(|why| format!("replica URL: {why}"))?;
-        let first = Replica { snapshot: self.lifecycle.snapshot, ..replica };
+        let (nothing, root) = (Section { entries: Vec::new() }, self.presets.section());
+        let verify = proof::of_replica(&own, &nothing, root, sources.context(), "")?;
+        let first = Replica { snapshot: self.lifecycle.snapshot, verify, ..replica };
         let database = Database {
             meta_path: default_meta_path(&path),
             path,
@@ -74,7 +76,7 @@ mod tests {
     use super::*;
 
     const FILE: &str = "sync-interval: 7s\nregion: nowhere\naccess-key-id: KEYID\nsecret-access-key: SECRET\n\
-                        snapshot: {retention: 72h}\ndbs: [{path: /data/a.db, replica: {url: 's3://b/a'}}]\n";
+                        snapshot: {retention: 72h}\nverify: {interval: 9h}\ndbs: [{path: /data/a.db, replica: {url: 's3://b/a'}}]\n";
 
     fn options(text: &str) -> Options {
         let root = yaml::parse("f", text).expect("valid").root;
@@ -94,6 +96,7 @@ mod tests {
         assert_eq!(added.meta_path, Path::new("/data/.b.db-millstream"));
         assert_eq!(replica.sync_interval, Duration::from_secs(7));
         assert_eq!(replica.snapshot.retention, Duration::from_secs(72 * 3600));
+        assert_eq!(replica.verify.as_ref().map(|verify| verify.interval), Some(Duration::from_secs(9 * 3600)));
         let Target::S3(settings) = &replica.target else { panic!("{replica:?}") };
         assert_eq!(settings.region.as_deref(), Some("nowhere"));
         assert_eq!(settings.credentials.as_ref().map(|keys| keys.access_key_id.as_str()), Some("KEYID"));

@@ -9,6 +9,7 @@
 //! secret.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fsx;
@@ -161,7 +162,7 @@ fn bucket_target(
         sse,
         ..plain
     };
-    settings.problem().map_or(Ok(Target::S3(Box::new(settings))), Err)
+    settings.problem().map_or(Ok(Target::S3(Arc::new(settings))), Err)
 }
 
 fn endpoint(location: &S3Location, keys: &Keys<'_>) -> Result<Option<String>, String> {

@@ -69,7 +69,10 @@ fn together(replicas: Vec<(Replica, bool)>) -> Result<Replicas, String> {
     };
     let mut named = replicas.into_iter().map(numbered);
     let Some(first) = named.next() else { return Err(": no replica".into()) };
-    let all = Replicas { first, mirrors: named.collect() };
+    let mut mirrors: Vec<Replica> = named.collect();
+    // It has the room of all of them, and there may be ten thousand databases without a mirror.
+    mirrors.shrink_to_fit();
+    let all = Replicas { first, mirrors };
     let mut names: Vec<&str> = all.iter().map(|replica| replica.name.as_str()).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {

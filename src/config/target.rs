@@ -4,6 +4,7 @@
 //! hides them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::store::s3::Settings;
 
@@ -13,7 +14,7 @@ pub enum Target {
     File {
         path: PathBuf,
     },
-    S3(Box<Settings>),
+    S3(Arc<Settings>),
 }
 
 impl Target {
@@ -69,7 +70,7 @@ mod tests {
     #[test]
     fn a_replica_below_another_is_found() {
         let file = |path: &str| Target::File { path: path.into() };
-        let s3 = |prefix: &str| Target::S3(Box::new(Settings::new("bucket", prefix)));
+        let s3 = |prefix: &str| Target::S3(Arc::new(Settings::new("bucket", prefix)));
         for (outer, inner, below) in [
             (file("/backup"), file("/backup/a/b"), Some("a/b")),
             (file("/backup"), file("/backup"), None),
@@ -94,7 +95,7 @@ mod tests {
             session_token: Some(Secret::new("SECRET3")),
         });
         settings.sse.customer_key = Some(Secret::new("SECRET4"));
-        let shown = format!("{:?}", Target::S3(Box::new(settings)));
+        let shown = format!("{:?}", Target::S3(Arc::new(settings)));
         assert!(!shown.contains("SECRET"), "{shown}");
         assert!(shown.contains("bucket") && shown.contains("redacted"), "{shown}");
     }

@@ -13,7 +13,8 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -44,15 +45,7 @@ impl Watches {
 
     /// Watches for changes of the database at `path` and of its WAL.
     pub fn watch(&self, path: &Path) -> Watch {
-        let name = path.file_name().unwrap_or_default();
-        let [wal_name, shm_name] = ["-wal", "-shm"].map(|suffix| {
-            let mut with_suffix = name.to_owned();
-            with_suffix.push(suffix);
-            with_suffix
-        });
-        let names = [wal_name, shm_name, name.to_owned()];
-        let directory = fsx::parent(path).to_owned();
-        let waker = Arc::new(Waker { directory, names, rung: Notify::new(), missed: AtomicU32::new(0) });
+        let waker = Arc::new(Waker { path: path.into(), rung: Notify::new(), missed: AtomicU32::new(0) });
         if self.0.send(waker.clone()).is_err() {
             waker.break_down();
         }
@@ -60,8 +53,8 @@ impl Watches {
     }
 }
 
-/// One database's place in the watch.
-#[derive(Debug)]
+/// One database's place in the watch. Of all its copies one is told of a change.
+#[derive(Clone, Debug)]
 pub struct Watch(Arc<Waker>);
 
 impl Watch {
@@ -80,7 +73,7 @@ impl Watch {
         if self.0.missed.fetch_add(1, Ordering::Relaxed) + 1 == MISSED_MAX {
             tracing::warn!(
                 "changes in {} come without an event from inotify: polling from here on",
-                self.0.directory.display()
+                self.0.directory().display()
             );
         }
     }
@@ -88,16 +81,18 @@ impl Watch {
 
 #[derive(Debug)]
 struct Waker {
-    directory: PathBuf,
-    names: [OsString; 3],
+    path: Box<Path>,
     rung: Notify,
     missed: AtomicU32,
 }
 
 impl Waker {
-    fn concerns(&self, name: Option<&OsStr>) -> bool {
-        // A queue overflow and the end of a directory have no name: look, to be sure.
-        name.is_none_or(|name| self.names.iter().any(|ours| ours == name))
+    fn directory(&self) -> &Path {
+        fsx::parent(&self.path)
+    }
+
+    fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
     }
 
     fn ring(&self) {
@@ -114,8 +109,18 @@ impl Waker {
     }
 }
 
-/// The databases of each watched directory.
-type Wakers = HashMap<WatchDescriptor, Vec<Weak<Waker>>>;
+/// The databases of each watched directory, by their names: there may be ten thousand in one.
+type Wakers = HashMap<WatchDescriptor, HashMap<OsString, Vec<Weak<Waker>>>>;
+
+fn all(wakers: &Wakers) -> impl Iterator<Item = &Weak<Waker>> {
+    wakers.values().flat_map(|there| there.values().flatten())
+}
+
+/// The names that a database may have whose file this is.
+fn names_behind(file: &OsStr) -> impl Iterator<Item = &OsStr> {
+    let without = |suffix: &str| file.as_bytes().strip_suffix(suffix.as_bytes()).map(OsStr::from_bytes);
+    [Some(file), without("-wal"), without("-shm")].into_iter().flatten()
+}
 
 async fn listen(mut newcomers: mpsc::UnboundedReceiver<Arc<Waker>>) {
     let opened = Inotify::init().and_then(|inotify| {
@@ -158,10 +163,7 @@ async fn listen(mut newcomers: mpsc::UnboundedReceiver<Arc<Waker>>) {
             event = events.next().now_or_never();
         }
         tokio::time::sleep(PAUSE).await;
-        if newcomers.is_closed()
-            && newcomers.is_empty()
-            && wakers.values().flatten().all(|waker| waker.strong_count() == 0)
-        {
+        if newcomers.is_closed() && newcomers.is_empty() && all(&wakers).all(|waker| waker.strong_count() == 0) {
             return;
         }
     }
@@ -169,16 +171,16 @@ async fn listen(mut newcomers: mpsc::UnboundedReceiver<Arc<Waker>>) {
 
 fn enlist(watches: &mut inotify::Watches, wakers: &mut Wakers, waker: &Arc<Waker>) {
     let mask = WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::MOVED_FROM | WatchMask::DELETE;
-    match watches.add(&waker.directory, mask) {
+    match watches.add(waker.directory(), mask) {
         Ok(directory) => {
-            let there = wakers.entry(directory).or_default();
-            there.retain(|waker| waker.strong_count() > 0);
-            there.push(Arc::downgrade(waker));
+            let named = wakers.entry(directory).or_default().entry(waker.name().to_owned()).or_default();
+            named.retain(|waker| waker.strong_count() > 0);
+            named.push(Arc::downgrade(waker));
             // What changed before this moment had no event.
             waker.rung.notify_one();
         }
         Err(error) => {
-            let directory = waker.directory.display();
+            let directory = waker.directory().display();
             tracing::warn!("no inotify for {directory} ({error}): changes are noticed by polling only");
             waker.break_down();
         }
@@ -187,22 +189,27 @@ fn enlist(watches: &mut inotify::Watches, wakers: &mut Wakers, waker: &Arc<Waker
 
 fn ring(wakers: &mut Wakers, event: &Event<OsString>) {
     if event.mask.contains(EventMask::Q_OVERFLOW) {
-        wakers.values().flatten().filter_map(Weak::upgrade).for_each(|waker| waker.ring());
+        all(wakers).filter_map(Weak::upgrade).for_each(|waker| waker.ring());
         return;
     }
     let Some(there) = wakers.get(&event.wd) else { return };
-    let concerned = there.iter().filter_map(Weak::upgrade).filter(|waker| waker.concerns(event.name.as_deref()));
-    if event.mask.contains(EventMask::IGNORED) {
+    let told = |named: &Vec<Weak<Waker>>, tell: fn(&Waker)| {
+        named.iter().filter_map(Weak::upgrade).for_each(|waker| tell(&waker));
+    };
+    match &event.name {
         // The directory is gone, and with it the watch.
-        concerned.for_each(|waker| waker.break_down());
-        wakers.remove(&event.wd);
-    } else {
-        concerned.for_each(|waker| waker.ring());
+        _ if event.mask.contains(EventMask::IGNORED) => {
+            there.values().for_each(|named| told(named, Waker::break_down));
+            wakers.remove(&event.wd);
+        }
+        Some(file) => names_behind(file).filter_map(|name| there.get(name)).for_each(|named| told(named, Waker::ring)),
+        // The end of a directory has no name: look, to be sure.
+        None => there.values().for_each(|named| told(named, Waker::ring)),
     }
 }
 
 fn break_all(wakers: &Wakers) {
-    wakers.values().flatten().filter_map(Weak::upgrade).for_each(|waker| waker.break_down());
+    all(wakers).filter_map(Weak::upgrade).for_each(|waker| waker.break_down());
 }
 
 #[cfg(test)]

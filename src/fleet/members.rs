@@ -15,9 +15,7 @@ use super::{DatabaseView, FleetError, MirrorRegistration, Registration, ReplicaV
 use crate::db::Watches;
 use crate::ltx::Txid;
 use crate::remote::{ReadPolicy, Remote};
-use crate::replicate::{
-    DatabaseId, Ended, Event, Governor, Mirror, Replication, Resources, Settings, SnapshotError, SyncError,
-};
+use crate::replicate::{DatabaseId, Ended, Event, Governor, Mirror, Replication, Resources, SnapshotError, SyncError};
 use crate::status::{Counts, Status};
 
 /// How a replication ends. The stop goes on if this future is dropped.
@@ -112,13 +110,14 @@ impl Fleet {
     }
 
     /// Registers a database and starts to replicate it.
-    pub fn add(&mut self, registration: Registration) -> Result<DatabaseId, FleetError> {
+    pub fn add(&mut self, mut registration: Registration) -> Result<DatabaseId, FleetError> {
         self.refuse_when_ending()?;
         self.forget_removed();
         let path = registration.settings.path.clone();
         if !self.paths.send_if_modified(|paths| Arc::make_mut(paths).insert(path.clone())) {
             return Err(FleetError::Known(path));
         }
+        Arc::make_mut(&mut registration.settings).all = self.paths.subscribe();
         let id = DatabaseId(self.added);
         self.added += 1;
         let replication = self.begin(id, &registration);
@@ -144,8 +143,7 @@ impl Fleet {
         let mirrors = mirrors.collect();
         let (remote, governor) = self.connection(remote, store);
         let resources = Resources { governor, ..self.resources.clone() };
-        let settings = Settings { all: self.paths.subscribe(), ..settings.clone() };
-        Replication::start(id, settings, remote, mirrors, &resources)
+        Replication::start(id, settings.clone(), remote, mirrors, &resources)
     }
 
     /// A replica with the capabilities of its store.

@@ -36,6 +36,7 @@ pub mod testing;
 mod tests;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::remote::Remote;
 use crate::replicate::{MirrorSettings, Settings};
@@ -47,7 +48,7 @@ pub use view::{DatabaseView, ReplicaView, State};
 /// What is known of one database: where it lies, how it is replicated, and to where.
 #[derive(Clone)]
 pub struct Registration {
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// The name of the first replica in the configuration.
     pub name: String,
     /// The replica that fences.

@@ -56,7 +56,7 @@ impl App {
             sync_interval: hour,
             final_retry_interval: Duration::from_millis(50),
             proof_lasts: hour,
-            lifecycle: Some(Policy::of_hours()),
+            lifecycle: Some(Policy::of_hours().into()),
             seal: None,
             is_held: None,
             confirmed: None,
@@ -64,7 +64,7 @@ impl App {
             clock: MACHINE,
         };
         Registration {
-            settings,
+            settings: Arc::new(settings),
             name: "first".into(),
             remote: self.remote.clone(),
             store: StoreKey::named("memory"),
@@ -87,6 +87,7 @@ impl App {
 pub fn cannot_be_locked(app: &App) -> Registration {
     let in_the_way = fsx::with_suffix(&app.path, ".file");
     std::fs::write(&in_the_way, "no directory").expect("write");
-    let registration = app.registration();
-    Registration { settings: Settings { meta_path: in_the_way.join("meta"), ..registration.settings }, ..registration }
+    let mut registration = app.registration();
+    Arc::make_mut(&mut registration.settings).meta_path = in_the_way.join("meta");
+    registration
 }

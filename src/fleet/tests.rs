@@ -294,7 +294,7 @@ async fn a_hundred_databases_end_by_themselves_although_nobody_listens() {
     for n in 0..100 {
         let app = App::new(&dir, &format!("{n}.db"), MemoryStore::new());
         let mut registration = app.registration();
-        registration.settings.once = Some(OnceWork::default());
+        Arc::make_mut(&mut registration.settings).once = Some(OnceWork::default());
         fleet.add(registration).await.expect("new");
     }
     let ended = in_time("all ends", join_all(fleet.ends().await)).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::primary::Primary;
-use crate::status::{Proxied, Tallied};
+use crate::status::{Proxied, RestoreMade, Tallied};
 use crate::store::{Operated, Requested};
 
 /// Everything that is known of this process.
@@ -72,6 +72,8 @@ pub struct DatabaseFacts {
     pub checkpoints: Tallied,
     /// Level-0 objects that can be deleted, that are in no other level, and that are too recent.
     pub level_0: [u64; 3],
+    /// The restore of it that this process has made.
+    pub restored: Option<RestoreMade>,
     /// The first one fences.
     pub replicas: Vec<ReplicaFacts>,
 }
@@ -211,6 +213,7 @@ pub mod testing {
             syncs: tallied(30, 2, 45),
             checkpoints: tallied(3, 0, 6),
             level_0: [0, 1, 7],
+            restored: Some(RestoreMade { took: Duration::from_millis(1780), bytes: 1 << 20 }),
             replicas: vec![replica("s3"), behind],
             ..database("/data/app.db")
         };

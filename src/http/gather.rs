@@ -20,7 +20,7 @@ use crate::fsx;
 use crate::ltx::Txid;
 use crate::primary::Primary;
 use crate::replicate::{Ready, blocking};
-use crate::status::{Proofs, ProxyCounts};
+use crate::status::{Proofs, ProxyCounts, Restores};
 use crate::store::{Operated, Requested, Traffic};
 
 /// A replica that is proved in the background.
@@ -45,6 +45,7 @@ pub struct Gather {
     pub started_at_ms: i64,
     /// The configuration file, if there is one.
     pub config: Option<PathBuf>,
+    pub restores: Restores,
     /// What is kept for the status page, where there is one.
     pub recorder: Option<Recorder>,
 }
@@ -60,7 +61,10 @@ impl Source for Gather {
         proved.iter().for_each(|proved| by_path.entry(&proved.path).or_default().push(proved));
         let of = |view: &DatabaseView| by_path.get(view.path.as_path()).map_or(&[][..], Vec::as_slice);
         let mut databases: Vec<DatabaseFacts> = views.iter().map(|view| database(view, of(view), now)).collect();
-        databases.iter_mut().for_each(|database| database.state = in_phase(take(&mut database.state), phase));
+        for (database, view) in databases.iter_mut().zip(&views) {
+            database.state = in_phase(take(&mut database.state), phase);
+            database.restored = self.restores.of(&view.path);
+        }
         let (operations, requests) = traffic(&views);
         let now_ms = self.clock.unix_ms();
         let up_ms = now_ms.saturating_sub(self.started_at_ms);

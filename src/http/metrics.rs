@@ -24,6 +24,7 @@ pub fn render(facts: &Facts) -> String {
     operations(&mut page, facts);
     safety(&mut page, &facts.databases);
     states(&mut page, &facts.databases);
+    restores(&mut page, &facts.databases);
     upkeep(&mut page, &facts.databases);
     program(&mut page, facts);
     if let Some(counts) = &facts.proxied {
@@ -233,6 +234,16 @@ fn states(page: &mut Exposition, all: &[DatabaseFacts]) {
     for (name, help, holds) in families {
         each(&mut page.family(name, Gauge, help), all, |db| Some(u64::from(holds(&db.state))));
     }
+}
+
+fn restores(page: &mut Exposition, all: &[DatabaseFacts]) {
+    let made = || all.iter().filter_map(|db| Some((db, db.restored?)));
+    let help = "How long the restore took that this program has made before it began to replicate.";
+    let mut seconds = page.family("millstream_restore_seconds", Gauge, help);
+    made().for_each(|(db, made)| seconds.sample(&of(db), made.took.as_secs_f64()));
+    let help = "Size of the database file that was restored then.";
+    let mut bytes = page.family("millstream_restored_bytes", Gauge, help);
+    made().for_each(|(db, made)| bytes.number(&of(db), made.bytes));
 }
 
 fn upkeep(page: &mut Exposition, all: &[DatabaseFacts]) {

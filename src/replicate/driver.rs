@@ -4,7 +4,7 @@
 //! ```text
 //!   watch, timer, stop,
 //!   mailbox ─────────────▶ ┌──────┐ ──▶ the database's lane   local.rs
-//!   done ────────────────▶ │ core │ ──▶ the bucket's lane     send.rs, look.rs
+//!   done ────────────────▶ │ core │ ──▶ the bucket's lane     remote_lane.rs
 //!                          └──────┘ ──▶ status, log, maintenance, the program
 //! ```
 
@@ -12,24 +12,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use futures_channel::mpsc;
+use futures_util::StreamExt;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::core::{
     Core, Effect, Event as CoreEvent, LocalDone, LocalOrder, Outcome, RemoteDone, RemoteOrder, Report, SealPermit,
-    Seen as CoreSeen, SyncId, Trouble,
+    Seen as CoreSeen, SyncId,
 };
 use super::disk::Outbox;
 use super::error::StepError;
 use super::governor::Governor;
 use super::kept_files::KeptFiles;
 use super::lifecycle::{Lifecycle, Shipped};
-use super::local::{Done, LocalSide, Noted, trouble};
+use super::local::{Done, LocalSide, Noted};
 use super::look::{End, LedBy, Seen};
 use super::mailbox::{Request, SnapshotError, SyncReply, next_permit};
-use super::mirror::{Mirror, Mirrors, look_at_all};
-use super::send::{prove, send};
+use super::mirror::{Mirror, Mirrors};
+use super::remote_lane::{Arrived, FirstLook, RemoteLane};
 use super::{Ended, Event, Events, Ready, Settings, Stop, say};
 use crate::clock::Clock;
 use crate::db::Watch;
@@ -44,14 +46,6 @@ const MIRROR_TIME: Duration = Duration::from_secs(5);
 const MIRROR_TIME_ALONE: Duration = Duration::from_secs(30);
 /// Where replication ends for another reason, that is to be said soon.
 const MIRROR_TIME_BRIEF: Duration = Duration::from_millis(500);
-
-/// What came of an order on the bucket's lane, or of a measurement.
-enum Arrived {
-    Looked(Result<Box<Seen>, Trouble>),
-    Proved(Result<Option<Txid>, Trouble>),
-    Sent(Result<Shipped, Trouble>),
-    WalMeasured(u64),
-}
 
 /// What a driver has from the start.
 pub(super) struct Parts {
@@ -71,13 +65,13 @@ pub(super) struct Driver {
     parts: Parts,
     core: Core,
     /// The database's lane, while it has no order.
-    idle: Option<LocalSide>,
-    local: JoinSet<(LocalSide, Done)>,
+    idle: Option<Box<LocalSide>>,
+    local: JoinSet<(Box<LocalSide>, Box<Done>)>,
     interrupt: CancellationToken,
     bucket: JoinSet<Arrived>,
     outbox: Outbox,
     /// The last look at the bucket, until it is verified.
-    seen: Option<Seen>,
+    seen: Option<Box<Seen>>,
     noted: Noted,
     has_uploaded: bool,
     kept: KeptFiles,
@@ -89,29 +83,11 @@ pub(super) struct Driver {
     permit: Option<watch::Receiver<SealPermit>>,
 }
 
-/// A look at the bucket that is under way while the database is opened, as soon as the lock is
-/// ours.
-pub(super) struct FirstLook(JoinSet<Arrived>);
-
-impl FirstLook {
-    pub fn none() -> FirstLook {
-        FirstLook(JoinSet::new())
-    }
-
-    pub fn begin(&mut self, settings: &Arc<Settings>, remote: &Remote, mirrors: &[Mirror]) {
-        self.0.spawn(look(settings.clone(), remote.clone(), mirrors.to_vec()));
-    }
-}
-
-async fn look(settings: Arc<Settings>, remote: Remote, mirrors: Vec<Mirror>) -> Arrived {
-    Arrived::Looked(look_at_all(&settings, &remote, &mirrors).await.map(Box::new))
-}
-
 impl Driver {
     pub fn new(
         parts: Parts,
         core: Core,
-        local: LocalSide,
+        local: Box<LocalSide>,
         look: FirstLook,
         noted: Noted,
         mut outbox: Outbox,
@@ -126,7 +102,7 @@ impl Driver {
             idle: Some(local),
             local: JoinSet::new(),
             interrupt: CancellationToken::new(),
-            bucket: look.0,
+            bucket: look.under_way(),
             outbox,
             seen: None,
             noted,
@@ -184,7 +160,7 @@ impl Driver {
                 Err(_) => clock.instant(),
             }),
             permit = next_permit(&mut self.permit) => CoreEvent::Permit(permit),
-            Some(request) = self.parts.requests.recv() => self.asked(request),
+            Some(request) = self.parts.requests.next() => self.asked(request),
             () = tokio::time::sleep_until(wake_at.unwrap_or_else(|| clock.instant())), if wake_at.is_some() => CoreEvent::Timer,
             () = self.parts.watch.changed() => CoreEvent::Woke,
         }
@@ -196,7 +172,7 @@ impl Driver {
             Request::Checkpoint { by, reply } => CoreEvent::Checkpoint(self.caller(reply), by),
             Request::Position { by, reply } => CoreEvent::Position(self.caller(reply), by),
             Request::Snapshot { reply } => {
-                match (&self.lifecycle, self.parts.writer.get().confirmed) {
+                match (&mut self.lifecycle, self.parts.writer.get().confirmed) {
                     (Some(lifecycle), Some(newest)) => lifecycle.snapshot(newest, reply),
                     (Some(_), None) => drop(reply.send(Err(SnapshotError::Nothing))),
                     (None, _) => drop(reply.send(Err(SnapshotError::NotMaintained))),
@@ -217,15 +193,16 @@ impl Driver {
     fn arrived(&mut self, arrived: Arrived) -> CoreEvent {
         CoreEvent::Remote(match arrived {
             Arrived::WalMeasured(len) => return CoreEvent::WalMeasured(len),
-            Arrived::Looked(looked) => RemoteDone::Looked(looked.map(|seen| self.seen(*seen))),
+            Arrived::Looked(looked) => RemoteDone::Looked(looked.map(|seen| self.seen(seen))),
             Arrived::Proved(proved) => RemoteDone::Proved(proved),
             Arrived::Sent(sent) => RemoteDone::Sent(sent.map(|shipped| self.shipped(shipped))),
         })
     }
 
-    fn done(&mut self, (local, done): (LocalSide, Done)) -> CoreEvent {
+    fn done(&mut self, (local, done): (Box<LocalSide>, Box<Done>)) -> CoreEvent {
+        let done = *done;
         if let LocalDone::Closed(Ok(true)) = done.done {
-            self.parts.governor.was_closed();
+            self.parts.governor.came_to_rest();
         }
         if let LocalDone::Start(_) = done.done {
             self.noted.last_synced = local.disk.here().last_synced.clone();
@@ -242,7 +219,7 @@ impl Driver {
     }
 
     /// Keeps the answer for the orders that begin with it.
-    fn seen(&mut self, seen: Seen) -> CoreSeen {
+    fn seen(&mut self, seen: Box<Seen>) -> CoreSeen {
         let Noted { last_synced, is_reset, is_known, is_new } = &self.noted;
         let end = seen.end.as_ref();
         let synced_to = match &seen.led_by {
@@ -268,7 +245,7 @@ impl Driver {
             confirmed.confirmed(&shipped);
         }
         self.parts.mirrors.1.shipped(&shipped);
-        if let Some(lifecycle) = &self.lifecycle {
+        if let Some(lifecycle) = &mut self.lifecycle {
             lifecycle.shipped(shipped);
         }
         txid
@@ -319,25 +296,20 @@ impl Driver {
         if let LocalOrder::Start(_) = order
             && let Some(seen) = self.seen.take()
         {
-            local.take_in(seen);
+            local.take_in(*seen);
         }
         self.interrupt = CancellationToken::new();
         self.local.spawn(local.carry_out(order, self.interrupt.clone()));
     }
 
     fn order_remote(&mut self, order: RemoteOrder) {
-        let (remote, outbox, governor) = (self.parts.remote.clone(), self.outbox.clone(), self.parts.governor.clone());
-        let (settings, mirrors) = (self.parts.settings.clone(), self.parts.mirrors.0.clone());
-        self.bucket.spawn(async move {
-            match order {
-                RemoteOrder::Look => look(settings, remote, mirrors).await,
-                RemoteOrder::Prove => Arrived::Proved(prove(&remote).await.map_err(trouble)),
-                RemoteOrder::SendBatch(_) | RemoteOrder::SendFile(_) => {
-                    let _turn = governor.upload().await;
-                    Arrived::Sent(send(&remote, order, outbox).await.map_err(trouble))
-                }
-            }
-        });
+        let lane = RemoteLane {
+            settings: self.parts.settings.clone(),
+            remote: self.parts.remote.clone(),
+            mirrors: self.parts.mirrors.0.clone(),
+            governor: self.parts.governor.clone(),
+        };
+        self.bucket.spawn(lane.carry_out(order, self.outbox.clone()));
     }
 
     /// The history is ours.

@@ -4,7 +4,7 @@
 //! | what | limit | when it is reached |
 //! |---|---|---|
 //! | restores and openings of databases | of the process | the next waits, in the order of asking |
-//! | uploads; merges | of each store: a hanging one holds up no other | the next waits, in the order of asking |
+//! | looks; uploads; merges | of each store: a hanging one holds up no other | the next waits, in the order of asking |
 //! | bytes in memory | of the process | no wait: what does not fit goes to a local file first |
 //!
 //! A value that is handed down; there is no other state, and no task that goes on: idle databases
@@ -23,6 +23,7 @@ const PIECE_BYTES: u64 = 1024;
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub starts: usize,
+    pub looks: usize,
     pub uploads: usize,
     pub merges: usize,
     pub memory_bytes: u64,
@@ -30,7 +31,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { starts: 8, uploads: 16, merges: 2, memory_bytes: 64 << 20 }
+        Limits { starts: 8, looks: 32, uploads: 16, merges: 2, memory_bytes: 64 << 20 }
     }
 }
 
@@ -38,6 +39,7 @@ impl Default for Limits {
 pub struct Governor {
     limits: Limits,
     starts: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     merges: Arc<Semaphore>,
     memory: Arc<Semaphore>,
@@ -53,6 +55,7 @@ impl Governor {
         Governor {
             limits,
             starts: Arc::new(Semaphore::new(limits.starts)),
+            looks: Arc::new(Semaphore::new(limits.looks)),
             uploads: Arc::new(Semaphore::new(limits.uploads)),
             merges: Arc::new(Semaphore::new(limits.merges)),
             memory: Arc::new(Semaphore::new(pieces(limits.memory_bytes) as usize)),
@@ -62,13 +65,18 @@ impl Governor {
 
     /// For the databases of another store.
     pub fn for_store(&self) -> Governor {
-        let Governor { uploads, merges, .. } = Governor::new(self.limits);
-        Governor { uploads, merges, ..self.clone() }
+        let Governor { looks, uploads, merges, .. } = Governor::new(self.limits);
+        Governor { looks, uploads, merges, ..self.clone() }
     }
 
     /// Waits for the turn to restore or open a database.
     pub async fn start(&self) -> Turn {
         turn(&self.starts).await
+    }
+
+    /// Waits for the turn to ask what is in a replica: each answer has a connection and buffers.
+    pub async fn look(&self) -> Turn {
+        turn(&self.looks).await
     }
 
     /// Waits for the turn to upload a batch.
@@ -87,8 +95,9 @@ impl Governor {
         Some(Memory(permit))
     }
 
-    /// A database was closed, and what it had in memory is free.
-    pub fn was_closed(&self) {
+    /// A database was closed, or its replica needs nothing for a while: what that had in memory is
+    /// free.
+    pub fn came_to_rest(&self) {
         self.spare.give_back();
     }
 
@@ -146,7 +155,7 @@ mod tests {
     use super::*;
 
     fn small() -> Governor {
-        Governor::new(Limits { starts: 2, uploads: 2, merges: 1, memory_bytes: 10 * PIECE_BYTES })
+        Governor::new(Limits { starts: 2, looks: 2, uploads: 2, merges: 1, memory_bytes: 10 * PIECE_BYTES })
     }
 
     #[test]

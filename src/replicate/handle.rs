@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_channel::mpsc;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::core::SyncError;
 use super::life::Life;
-use super::mailbox::{Command, Mailbox, Request, SnapshotError};
+use super::mailbox::{Request, SnapshotError};
 use super::mirror::{Mirror, MirrorStatus};
-use super::{DatabaseId, Ended, Events, Resources, Settings};
+use super::{DatabaseId, Ended, Events, Resources, Settings, Stop};
 use crate::ltx::Txid;
 use crate::remote::Remote;
 use crate::status::{Counts, Status, StatusWriter};
@@ -25,26 +27,26 @@ const TO_ANSWER: Duration = Duration::from_millis(250);
 /// too.
 #[derive(Clone)]
 pub struct Replication {
-    commands: mpsc::UnboundedSender<Command>,
+    stop: watch::Sender<Stop>,
+    /// To the driver; before there is one they wait, and after it there is no answer.
+    requests: mpsc::UnboundedSender<Request>,
     status: watch::Receiver<Status>,
     counts: Arc<Counts>,
     mirrors: Vec<MirrorStatus>,
     end: Shared<BoxFuture<'static, Ended>>,
-    #[cfg(test)]
-    pub(super) task: tokio::task::AbortHandle,
+    pub(super) task: AbortHandle,
 }
 
 impl Replication {
     /// Starts replicating.
     pub fn start(
         id: DatabaseId,
-        settings: Settings,
+        settings: Arc<Settings>,
         remote: Remote,
         mirrors: Vec<Mirror>,
         resources: &Resources,
     ) -> Replication {
-        let (commands, heard) = mpsc::unbounded_channel();
-        let (requests, asked) = mpsc::unbounded_channel();
+        let (requests, asked) = mpsc::unbounded();
         let (stop, stopped) = watch::channel(None);
         let (writer, status) = StatusWriter::new();
         let counts = writer.counts().clone();
@@ -56,8 +58,6 @@ impl Replication {
                 (writer, MirrorStatus { name, status, counts })
             })
             .unzip();
-        let mailbox = Mailbox { commands: heard, stop, requests };
-        let files = resources.watches.watch(&settings.path);
         let life = Box::new(Life {
             watch: resources.watches.watch(&settings.path),
             events: Events { id, sender: resources.events.clone() },
@@ -71,30 +71,15 @@ impl Replication {
             stop: stopped,
             requests: asked,
         });
-        let task = tokio::spawn(async move {
-            tokio::select! {
-                biased;
-                ended = life.run(files) => ended,
-                never = mailbox.serve() => match never {},
-            }
-        });
-        #[cfg(test)]
-        let abort = task.abort_handle();
+        let running = tokio::spawn(life.run());
+        let task = running.abort_handle();
         let end = async move {
-            match task.await {
+            match running.await {
                 Ok(ended) => ended,
                 Err(error) => Ended::Failed { why: format!("replication ended unexpectedly: {error}") },
             }
         };
-        Replication {
-            commands,
-            status,
-            counts,
-            mirrors: mirror_status,
-            end: end.boxed().shared(),
-            #[cfg(test)]
-            task: abort,
-        }
+        Replication { stop, requests, status, counts, mirrors: mirror_status, end: end.boxed().shared(), task }
     }
 
     pub fn status(&self) -> Status {
@@ -119,8 +104,7 @@ impl Replication {
     /// Tells it to bring what is left into the bucket and to end, by the deadline at the latest. A
     /// later call moves the deadline.
     pub fn finish_by(&self, deadline: Instant) {
-        // It may have ended.
-        let _ = self.commands.send(Command::Stop(deadline));
+        self.stop.send_replace(Some(deadline));
     }
 
     /// Returns at the end: after [`Replication::finish_by`], with `once`, or after a failure.
@@ -130,7 +114,7 @@ impl Replication {
     }
 
     pub fn has_ended(&self) -> bool {
-        self.commands.is_closed()
+        self.task.is_finished()
     }
 
     /// Waits until everything that is committed now is in the bucket; returns the newest TXID
@@ -158,7 +142,7 @@ impl Replication {
         answer: oneshot::Receiver<Result<Option<Txid>, SyncError>>,
         by: Instant,
     ) -> impl Future<Output = Result<Option<Txid>, SyncError>> + Send + use<> {
-        let asked = self.commands.send(Command::Ask(request)).is_ok();
+        let asked = self.requests.unbounded_send(request).is_ok();
         async move {
             let gone = || Err(SyncError::Ended("it does not run any more".into()));
             if !asked {
@@ -175,7 +159,7 @@ impl Replication {
     /// Makes a snapshot of what is in the bucket now; returns the TXID that it ends with.
     pub fn snapshot(&self) -> impl Future<Output = Result<Txid, SnapshotError>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
-        let asked = self.commands.send(Command::Ask(Request::Snapshot { reply })).is_ok();
+        let asked = self.requests.unbounded_send(Request::Snapshot { reply }).is_ok();
         async move {
             match answer.await {
                 Ok(answer) if asked => answer,

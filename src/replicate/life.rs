@@ -1,9 +1,10 @@
 //! From the appearance of the database to the end of its replication.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use futures_channel::mpsc;
+use tokio::sync::watch;
 
 use super::core::opening::Armed;
 use super::core::{self, AtArming, Core, Lane};
@@ -31,7 +32,7 @@ const CLOSE_AFTER_INTERVALS: u32 = 60;
 
 /// Everything that a replication's task has from the start.
 pub(super) struct Life {
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     pub remote: Remote,
     pub mirrors: Vec<Mirror>,
     /// In the same order.
@@ -46,21 +47,23 @@ pub(super) struct Life {
 }
 
 impl Life {
-    /// `files` tells after a failure what becomes of the database.
-    pub async fn run(self: Box<Self>, files: Watch) -> Ended {
-        let (settings, events) = (&self.settings, self.events.clone());
-        let (name, is_for_once, clock) = (settings.path.display().to_string(), settings.once.is_some(), settings.clock);
-        let (status, stopped) = (self.status.clone(), self.stop.clone());
-        let vanishing = settings.may_vanish.then(|| settings.path.clone());
+    pub async fn run(self: Box<Self>) -> Ended {
+        let (settings, events) = (self.settings.clone(), self.events.clone());
+        let (status, stopped, files) = (self.status.clone(), self.stop.clone(), self.watch.clone());
         // Kept to the end, whatever it is: no second process must begin where this one has given
         // up.
         let mut lock = None;
-        let ended = deleted(vanishing, replicate(self, &mut lock).await, &status).await;
+        let mut ended = replicate(self, &mut lock).await;
+        if settings.may_vanish {
+            ended = Box::pin(deleted(&settings.path, ended, &status)).await;
+        }
         if let Ended::Failed { why } = &ended {
+            let name = settings.path.display().to_string();
             tracing::error!(db = %name, "replication has ended: {why}");
             events.send(Event::Failed { why: why.clone() });
-            if lock.is_some() && !is_for_once {
-                halt::keep_saying(&name, why, &status, files, stopped, clock).await;
+            if lock.is_some() && settings.once.is_none() {
+                // `files` tells what becomes of the database.
+                Box::pin(halt::keep_saying(&name, why, &status, files, stopped, settings.clock)).await;
             }
         }
         ended
@@ -69,10 +72,10 @@ impl Life {
 
 /// Whoever deletes a database that may vanish ends its replication. That is an end in order if
 /// nothing of it waits, and nothing lies in its place.
-async fn deleted(path: Option<PathBuf>, ended: Ended, status: &watch::Receiver<Status>) -> Ended {
-    let (Some(path), Ended::Failed { .. }) = (path, &ended) else { return ended };
+async fn deleted(path: &Path, ended: Ended, status: &watch::Receiver<Status>) -> Ended {
+    let Ended::Failed { .. } = ended else { return ended };
     let Status { captured, confirmed, .. } = *status.borrow();
-    let looked = path.clone();
+    let looked = path.to_owned();
     let is_gone = blocking(move || matches!(fsx::metadata_if_exists(&looked), Ok(None))).await;
     if !is_gone || captured > confirmed {
         return ended;
@@ -101,7 +104,6 @@ async fn open(life: Box<Life>, lock: &mut Option<Arc<Lock>>) -> Result<(Box<Driv
     let Life {
         settings, remote, mirrors, mirror_writers, events, governor, writer, mut stop, requests, mut watch, ..
     } = *life;
-    let settings = Arc::new(settings);
     let opener = Opener {
         settings: settings.clone(),
         remote: &remote,
@@ -114,14 +116,14 @@ async fn open(life: Box<Life>, lock: &mut Option<Arc<Lock>>) -> Result<(Box<Driv
     };
     let (Armed { database, is_new, is_started }, look) = opener.open().await?;
     let shared = (governor.clone(), writer.counts().clone());
-    let opened = open_notes(&settings, &remote, database, is_new, shared, !mirrors.is_empty()).await;
+    let opened = Box::pin(open_notes(&settings, &remote, database, is_new, shared, !mirrors.is_empty())).await;
     let (mut disk, lane, outbox, noted) = opened.map_err(|error| Ended::Failed { why: error.to_string() })?;
     disk.keep_lock(lock.clone());
     let (was_cut_off, is_known) = (noted.last_synced.was_cut_off(), noted.is_known);
     let known = AtArming { is_started, was_cut_off, is_known };
     let (config, seed) = (core_config(&settings, &mirrors), settings.clock.random_u64());
     let core = Core::new(config, seed, lane, known, settings.clock.now());
-    let local = LocalSide {
+    let local = Box::new(LocalSide {
         settings: settings.clone(),
         remote: remote.clone(),
         stop: stop.clone(),
@@ -130,7 +132,7 @@ async fn open(life: Box<Life>, lock: &mut Option<Arc<Lock>>) -> Result<(Box<Driv
         accepted: noted.is_reset,
         confirmed: None,
         doubt: DoubtState::default(),
-    };
+    });
     let once = settings.once.zip(settings.lifecycle.clone()).map(|(once, policy)| {
         let (remote, stop, governor, clock) = (remote.clone(), stop.clone(), governor.clone(), settings.clock);
         Box::new(Finishing { once, policy, remote, stop, governor, clock })
@@ -192,7 +194,7 @@ fn is_reset(state: &LocalState) -> bool {
 /// What was asked for once everything is in the bucket.
 struct Finishing {
     once: OnceWork,
-    policy: Policy,
+    policy: Arc<Policy>,
     remote: Remote,
     stop: watch::Receiver<Stop>,
     governor: Governor,
@@ -261,7 +263,7 @@ fn core_config(settings: &Settings, mirrors: &[Mirror]) -> core::Config {
 mod tests {
     use super::*;
 
-    fn size_of_future<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
+    fn size_of_future<A, F>(_: impl FnOnce(A) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -65,23 +65,28 @@ pub(super) struct Done {
 }
 
 impl LocalSide {
-    pub async fn carry_out(mut self, order: LocalOrder, interrupt: CancellationToken) -> (LocalSide, Done) {
+    pub async fn carry_out(
+        mut self: Box<Self>,
+        order: LocalOrder,
+        interrupt: CancellationToken,
+    ) -> (Box<LocalSide>, Box<Done>) {
         let mut shipped = None;
         let done = match order {
             LocalOrder::Start(order) => {
-                LocalDone::Start(self.interruptible(&interrupt, async |local| local.start(order).await).await)
+                let start = async |local: &mut LocalSide| Box::pin(local.start(order)).await;
+                LocalDone::Start(self.interruptible(&interrupt, start).await)
             }
-            LocalOrder::Compare => LocalDone::Compared(self.compare(&interrupt).await),
-            LocalOrder::Send => LocalDone::Sent(self.send(&interrupt).await.map(|sent| {
+            LocalOrder::Compare => LocalDone::Compared(Box::pin(self.compare(&interrupt)).await),
+            LocalOrder::Send => LocalDone::Sent(Box::pin(self.send(&interrupt)).await.map(|sent| {
                 let txid = sent.header.max_txid;
                 shipped = Some(sent);
                 txid
             })),
-            LocalOrder::TakeUp => LocalDone::Reopened(self.take_up().await),
-            LocalOrder::Reopen => LocalDone::Reopened(self.open_overwritten().await),
-            LocalOrder::Examine => LocalDone::Examined(self.examine().await),
+            LocalOrder::TakeUp => LocalDone::Reopened(Box::pin(self.take_up()).await),
+            LocalOrder::Reopen => LocalDone::Reopened(Box::pin(self.open_overwritten()).await),
+            LocalOrder::Examine => LocalDone::Examined(Box::pin(self.examine()).await),
             LocalOrder::KeepTail(deadline) => {
-                self.keep_tail(deadline).await;
+                Box::pin(self.keep_tail(deadline)).await;
                 LocalDone::TailKept
             }
             // Another part of this process sees to it.
@@ -90,7 +95,7 @@ impl LocalSide {
             order => self.disk.with(move |disk| carry_out(order, disk)).await,
         };
         let (lane, outbox) = self.disk.with(describe).await;
-        (self, Done { done, lane, outbox, shipped })
+        (self, Box::new(Done { done, lane, outbox, shipped }))
     }
 
     /// Ends early, with the database at rest, when the interrupt comes.

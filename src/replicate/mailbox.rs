@@ -1,14 +1,10 @@
-//! What others may ask of a running replication, and who hears it: from the first moment to the
-//! last, whatever it is at.
+//! What others may ask of a running replication.
 //!
 //! Its status need not be asked for: it is always at hand (`status.rs`).
 
-use std::convert::Infallible;
-
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::Stop;
 use super::core::{SealPermit, SyncError};
 use crate::ltx::Txid;
 
@@ -26,14 +22,6 @@ pub enum SnapshotError {
     NoChain,
     #[error("cannot make a snapshot in {address}: {why}")]
     Failed { address: String, why: String },
-}
-
-#[derive(Debug)]
-pub enum Command {
-    /// For the driver.
-    Ask(Request),
-    /// Everything must be in the bucket by then; a later one moves the deadline.
-    Stop(Instant),
 }
 
 #[derive(Debug)]
@@ -58,28 +46,4 @@ pub async fn next_permit(permit: &mut Option<watch::Receiver<SealPermit>>) -> Se
         return *receiver.borrow_and_update();
     }
     std::future::pending().await
-}
-
-/// The receiving side.
-pub struct Mailbox {
-    pub commands: mpsc::UnboundedReceiver<Command>,
-    pub stop: watch::Sender<Stop>,
-    /// To the driver; before there is one they wait, and after it there is no answer.
-    pub requests: mpsc::UnboundedSender<Request>,
-}
-
-impl Mailbox {
-    /// Runs beside the replication, and ends with it.
-    pub async fn serve(mut self) -> Infallible {
-        while let Some(command) = self.commands.recv().await {
-            // Who has asked may be gone, and the driver, too.
-            match command {
-                Command::Ask(request) => drop(self.requests.send(request)),
-                Command::Stop(by) => drop(self.stop.send_replace(Some(by))),
-            }
-        }
-        // Whoever could wait for the end is gone.
-        drop(self.stop);
-        std::future::pending().await
-    }
 }

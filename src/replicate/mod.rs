@@ -12,7 +12,7 @@
 //!   driver.rs   waits for events, carries out what the core asks for
 //!   local.rs    the database's lane: one order at a time
 //!   disk.rs     … and what is done there on a thread: capture, follow, spill, reset
-//!   send.rs     the bucket's lane
+//!   remote_lane the bucket's lane; send.rs: what is sent there
 //!   start.rs    from which TXID, and is the WAL its continuation?
 //!   dead_end.rs no restore gets to that place: begin anew
 //!   difference  where that cannot be proved: compare, and upload only what differs
@@ -67,6 +67,7 @@ mod not_known;
 mod on_thread;
 mod open;
 mod overwritten;
+mod remote_lane;
 mod replaced;
 mod say;
 mod send;
@@ -127,7 +128,7 @@ pub struct Settings {
     /// looked at again before the next one.
     pub proof_lasts: Duration,
     /// What becomes of the replica's files as they grow old; `None`: nothing.
-    pub lifecycle: Option<Policy>,
+    pub lifecycle: Option<Arc<Policy>>,
     /// The history is to be sealed before anything else: `Event::Sealed` says that it is.
     pub seal: Option<watch::Receiver<SealPermit>>,
     /// Whether another part of this process has the database open already, and holds its write

@@ -13,10 +13,10 @@ use super::absent;
 use super::core::opening::{
     ARRIVAL_QUIET, Armed, Config, Done, Effect, Event as OpeningEvent, Extent, Notice, Opened, Opening, Order, Outcome,
 };
-use super::driver::FirstLook;
 use super::governor::Governor;
 use super::mirror::Mirror;
 use super::on_thread::{blocking, joined};
+use super::remote_lane::{FirstLook, RemoteLane};
 use super::{Ended, Event, Events, Settings, Stop};
 use crate::db::{AtPath, Db, DbError, Surroundings, Watch};
 use crate::fsx;
@@ -68,7 +68,7 @@ impl Opener<'_> {
                         work.spawn(carry_out(order, self.settings.clone(), self.governor.clone(), hurry.clone()));
                     }
                     Effect::Hurry => hurry.cancel(),
-                    Effect::LookAtBucket => look.begin(&self.settings, self.remote, self.mirrors),
+                    Effect::LookAtBucket => look.begin(self.lane()),
                     Effect::Ready(ready) => self.events.send(Event::Ready(ready)),
                     Effect::Exclusive(holder) => {
                         self.events.send(Event::Exclusive { why: refusal(&self.settings.path, &holder) });
@@ -103,6 +103,15 @@ impl Opener<'_> {
                 OpeningEvent::Timer
             }
             () = self.watch.changed() => OpeningEvent::Woke,
+        }
+    }
+
+    fn lane(&self) -> RemoteLane {
+        RemoteLane {
+            settings: self.settings.clone(),
+            remote: self.remote.clone(),
+            mirrors: self.mirrors.to_vec(),
+            governor: self.governor.clone(),
         }
     }
 

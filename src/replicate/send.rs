@@ -1,4 +1,4 @@
-//! The bucket's lane: one order of the core.
+//! What the bucket's lane sends, and asks.
 
 use super::core::RemoteOrder;
 use super::disk::Outbox;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Databases are often closed together: once for all of them.
+/// Databases often come to rest together: once for all of them.
 const TOGETHER: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, Default)]
@@ -15,7 +15,7 @@ pub(super) struct SpareMemory {
 }
 
 impl SpareMemory {
-    /// A database was closed: soon, what it had is given back.
+    /// Something came to rest: soon, what it had is given back.
     pub fn give_back(&self) {
         if self.is_asked.swap(true, Ordering::Relaxed) {
             return;

@@ -63,7 +63,7 @@ impl Rig {
             settings: MirrorSettings {
                 name: format!("mirror {number}"),
                 sync_interval: self.settings.sync_interval,
-                lifecycle: self.mirror_policy.clone(),
+                lifecycle: self.mirror_policy.clone().map(Arc::new),
             },
             remote: remote(store),
             governor: governor.clone(),
@@ -72,7 +72,8 @@ impl Rig {
         let resources = Resources { events, watches: Watches::start(), governor };
         let remote = remote(&self.store);
         self.heard = heard;
-        self.replication = Some(Replication::start(DatabaseId(7), self.settings.clone(), remote, mirrors, &resources));
+        self.replication =
+            Some(Replication::start(DatabaseId(7), self.settings.clone().into(), remote, mirrors, &resources));
     }
 
     pub async fn event(&mut self) -> Event {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::anyhow;
 
@@ -26,7 +27,7 @@ pub async fn take_in(job: &mut Job) -> Vec<(PathBuf, Failure)> {
     let mut failed = Vec::new();
     for found in found {
         match found.database {
-            Ok(database) => job.options.databases.push(database),
+            Ok(database) => Arc::make_mut(&mut job.options).databases.push(database),
             Err(why) => failed.push((found.path.clone(), at(&found.path, &why))),
         }
     }
@@ -76,7 +77,7 @@ pub async fn take_in_missing(job: &mut Job, failed_before: &[(PathBuf, Failure)]
             );
         }
     }
-    job.options.databases.extend(missing);
+    Arc::make_mut(&mut job.options).databases.extend(missing);
     failed
 }
 

@@ -26,13 +26,19 @@ use crate::replicate::{Behind, Place, blocking, look_behind};
 use crate::restore::{Backup, FileOwner, Reached, SameHistory, same_history};
 use crate::sqlite::{Presence, checkpoint_and_close, look_at_file};
 use crate::state::{LocalState, Lock, RestoreMarker, SyncedTo};
+use crate::status::Restores;
 
 /// How long a replica may take to say where its history ends.
 const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// Brings a database forward if it is behind one of its replicas. An error means that the
 /// application must not start.
-pub async fn forward_one(database: &Database, backups: &[Backup], cancel: &CancellationToken) -> Result<(), Failure> {
+pub async fn forward_one(
+    database: &Database,
+    backups: &[Backup],
+    restores: &Restores,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
     // No file of the database is open yet, so no lock can be lost by closing one.
     let (given, meta_path) = (database.path.clone(), database.meta_path.clone());
     // If another process replicates it, that one decides. Other problems are reported when the
@@ -40,7 +46,7 @@ pub async fn forward_one(database: &Database, backups: &[Backup], cancel: &Cance
     let Some((path, _lock)) = blocking(move || locked(&given, &meta_path)).await else { return Ok(()) };
     let Some(remotes) = cancel.run_until_cancelled(furthest_first(backups)).await else { return Ok(()) };
     for remote in &remotes {
-        if forward_to(database, remote, &path, cancel).await? {
+        if forward_to((database, restores), remote, &path, cancel).await? {
             break;
         }
     }
@@ -73,7 +79,7 @@ async fn furthest_first(backups: &[Backup]) -> Vec<&Remote> {
 
 /// Restores the newest state of this replica if the disk is an earlier one. Returns whether it did.
 async fn forward_to(
-    database: &Database,
+    (database, restores): (&Database, &Restores),
     remote: &Remote,
     path: &Path,
     cancel: &CancellationToken,
@@ -108,7 +114,7 @@ async fn forward_to(
         "the database is TXID {here} of the history in {address} and has no commit of its own, and the history goes on to TXID \
          {end} (another node's turn, or a power loss here): bringing it forward before anything is started"
     );
-    replace(&Forward { database, remote, path, behind }, cancel).await?;
+    replace(&Forward { database, restores, remote, path, behind }, cancel).await?;
     Ok(true)
 }
 
@@ -129,6 +135,7 @@ async fn fold(path: &Path) -> anyhow::Result<bool> {
 /// A database to bring forward.
 struct Forward<'a> {
     database: &'a Database,
+    restores: &'a Restores,
     remote: &'a Remote,
     /// With symbolic links resolved.
     path: PathBuf,
@@ -145,10 +152,10 @@ fn last_use(path: &Path) -> Result<LastUse, FsError> {
 }
 
 async fn replace(forward: &Forward<'_>, cancel: &CancellationToken) -> Result<(), Failure> {
-    let Forward { database, remote, path, behind } = forward;
+    let Forward { database, restores, remote, path, behind } = forward;
     let cannot_write = |error: FsError| Failure::new(CANNOT_WRITE, error);
     let state = LocalState::open(path, &database.meta_path);
-    let mut recovery = Recovery::of_database(database, true);
+    let mut recovery = Recovery::of_database(database, true, restores);
     let staged = staging(path);
     let old = {
         let (path, staged, state, behind) = (path.clone(), staged.clone(), state.clone(), *behind);

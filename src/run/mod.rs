@@ -86,6 +86,7 @@ use crate::control::Socket;
 use crate::fleet::{FleetEvents, FleetHandle};
 use crate::http::Phase;
 use crate::replicate::{DatabaseId, Limits, OnceWork};
+use crate::status::Restores;
 use crate::supervise::{self, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
 use before_migration::Marking;
@@ -115,7 +116,9 @@ pub enum Restoring {
 
 /// What to do, start to end.
 pub struct Job {
-    pub options: Options,
+    pub options: Arc<Options>,
+    /// What was restored before it is replicated.
+    pub restores: Restores,
     /// The configuration file, if there is one.
     pub config: Option<PathBuf>,
     /// Without an application replication goes on until a signal.
@@ -260,6 +263,7 @@ impl Around<'_> {
         if assignment != Assignment::FinishUp {
             take_in_missing(&mut job, &mut left_out, signals).await?;
         }
+        say_too_few_open_files(&job);
         let (all, governor, goes_on, now) = (&job, fleet.governor(), left_out.goes_on, (&mut *turn, assignment));
         let prepare = move |cancel| prepare::prepare(all, governor, goes_on, now, cancel);
         let (lines, failed) = unless_signalled(signals, prepare).await?;
@@ -302,7 +306,11 @@ async fn take_in_missing(job: &mut Job, left_out: &mut LeftOut, signals: &mut Si
     };
     let failed = unless_signalled(signals, look).await?;
     leave_out(job, left_out, failed)?;
-    directories::refuse_empty(job)?;
+    directories::refuse_empty(job)
+}
+
+/// The limit was raised as far as it may be.
+fn say_too_few_open_files(job: &Job) {
     let needed = DESCRIPTORS + DESCRIPTORS_EACH * job.options.databases.len() as u64;
     if let Some(limit) = supervise::open_files_too_low_for(needed) {
         tracing::warn!(
@@ -311,13 +319,12 @@ async fn take_in_missing(job: &mut Job, left_out: &mut LeftOut, signals: &mut Si
             job.options.databases.len()
         );
     }
-    Ok(())
 }
 
 /// Takes those that failed out of the list, or ends.
 fn leave_out(job: &mut Job, left_out: &mut LeftOut, failed: Vec<(PathBuf, Failure)>) -> Result<(), Failure> {
     let paths: BTreeSet<PathBuf> = failed.iter().map(|(path, _)| path.clone()).collect();
-    job.options.databases.retain(|database| !paths.contains(&database.path));
+    Arc::make_mut(&mut job.options).databases.retain(|database| !paths.contains(&database.path));
     left_out.take(failed, job.options.databases.len(), directories::may_come(job))
 }
 

@@ -59,6 +59,7 @@ impl Monitor {
             clock: MACHINE,
             started_at_ms: MACHINE.unix_ms(),
             config: job.config.clone(),
+            restores: job.restores.clone(),
             recorder,
         });
         if let Some(addr) = addr {

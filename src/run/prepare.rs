@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -77,7 +78,7 @@ impl<'a> Line<'a> {
             store: store_key(&replica.target),
         };
         Registration {
-            settings: Settings { once, seal, is_held: None, ..settings(database, options, fleet.paths()) },
+            settings: Arc::new(Settings { once, seal, is_held: None, ..settings(database, options, fleet.paths()) }),
             name: database.replicas.first.name.clone(),
             remote: self.remote.clone(),
             store: store_key(&database.replicas.first.target),
@@ -174,14 +175,14 @@ pub async fn prepare_one(
     let Line { database, backups, .. } = line;
     if apart.contains(&database.path) && !cancel.is_cancelled() {
         set_apart(database).await?;
-        restore_missing(backups, &Recovery::of_database(database, true), cancel.clone()).await?;
+        restore_missing(backups, &Recovery::of_database(database, true, &job.restores), cancel.clone()).await?;
     }
     if job.restoring == Restoring::All || database.restore_if_db_not_exists {
-        let recovery = Recovery::of_database(database, job.options.require_backup);
+        let recovery = Recovery::of_database(database, job.options.require_backup, &job.restores);
         restore_missing(backups, &recovery, cancel.clone()).await?;
     }
     match starts_something(job) && !cancel.is_cancelled() {
-        true => forward_one(database, backups, &cancel).await,
+        true => forward_one(database, backups, &job.restores, &cancel).await,
         false => Ok(()),
     }
 }

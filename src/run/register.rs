@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::connect::{backups_beside, store_key, tell_policy};
 use super::prepare::Line;
+use super::verify::{ProofRound, Proving};
 use super::{Job, preflight};
 use crate::clock::MACHINE;
 use crate::config::{Added, Database, Directory, Options, Places, RegistrationsFile, Sources, redact_url};
@@ -26,11 +27,13 @@ pub fn serve(socket: Option<Socket>, registry: &Arc<Registry>, roles: Option<Arc
 
 /// What a new database takes from the configuration, and must not collide with.
 pub struct Registry {
-    pub options: Options,
+    pub options: Arc<Options>,
     env: fn(&str) -> Option<String>,
     cwd: PathBuf,
     seal: Option<watch::Receiver<SealPermit>>,
     pub fleet: FleetHandle,
+    /// What is proved in the background.
+    pub proving: Proving,
     /// One is registered after the other, so that no two of them get the same replica.
     shared: Mutex<Shared>,
 }
@@ -54,6 +57,7 @@ impl Registry {
             cwd: job.cwd.clone(),
             seal,
             fleet: fleet.clone(),
+            proving: Proving::default(),
             shared: Mutex::new(shared),
         }
     }
@@ -76,6 +80,7 @@ impl Registry {
         let mut shared = self.shared.lock().await;
         shared.places.release(path);
         shared.held.let_go(path);
+        self.proving.end(path);
     }
 
     async fn register_at(&self, database: Database, shared: &mut Shared) -> Result<DatabaseId, Refused> {
@@ -111,7 +116,10 @@ impl Registry {
         let backups = backups_beside(database.replicas.iter(), places, clients).await;
         let line = Line::of(database, backups).map_err(|failure| Refused::Failed(failure.sentence()))?;
         tell_policy(database);
-        self.fleet.add(line.registration(&self.options, None, self.seal.clone(), &self.fleet)).await.map_err(failed)
+        let registration = line.registration(&self.options, None, self.seal.clone(), &self.fleet);
+        let id = self.fleet.add(registration).await.map_err(failed)?;
+        self.proving.add(ProofRound::of_line(&line, &self.options));
+        Ok(id)
     }
 
     fn registrations(&self) -> Option<&RegistrationsFile> {

@@ -24,6 +24,7 @@ use crate::restore::{
 };
 use crate::sqlite::{Content, Presence, look_at_file};
 use crate::state::{LocalState, Lock, RestoreMarker};
+use crate::status::{RestoreMade, Restores};
 
 const LOCK_RETRY: Duration = Duration::from_millis(200);
 const LOG_EVERY: Duration = Duration::from_secs(5);
@@ -38,15 +39,18 @@ pub struct Recovery {
     /// Where the note for replication goes, if the database is one that may be replicated.
     pub meta_path: Option<PathBuf>,
     pub require_backup: bool,
+    /// Where it is noted, as that of which database.
+    pub noted: Option<(PathBuf, Restores)>,
 }
 
 impl Recovery {
-    pub fn of_database(database: &Database, require_backup: bool) -> Recovery {
+    pub fn of_database(database: &Database, require_backup: bool, restores: &Restores) -> Recovery {
         let mut request = Request::new(&database.path);
         request.overwrite_empty = true;
         request.owner = database.file_owner.map(|(uid, gid)| FileOwner { uid, gid });
         request.mode = database.file_mode;
-        Recovery { request, meta_path: Some(database.meta_path.clone()), require_backup }
+        let noted = Some((database.path.clone(), restores.clone()));
+        Recovery { request, meta_path: Some(database.meta_path.clone()), require_backup, noted }
     }
 }
 
@@ -214,11 +218,15 @@ impl Waiting {
         }
         note_for_replication(recovery, address, &restored).await;
         let Restored { reached, database_bytes, files, bytes, .. } = &restored;
+        let took = clock.instant() - began;
+        if let Some((database, restores)) = &recovery.noted {
+            restores.note(database, RestoreMade { took, bytes: *database_bytes });
+        }
         tracing::info!(
             db = %recovery.request.output.display(),
             "restored {reached}: {database_bytes} bytes, from {} with {bytes} bytes, in {:.2?}",
             figures::count(*files, "file"),
-            clock.instant() - began
+            took
         );
         Ok((name, restored))
     }

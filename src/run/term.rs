@@ -161,12 +161,13 @@ impl Terms<'_> {
 
     async fn live(&self, turn: &mut Turn, heard: &mut FleetEvents, signals: &mut Signals) -> Result<Lived, Failure> {
         before_migration::mark_all(&self.markings, self.fleet, signals).await?;
-        let proofs = self.proofs().await?;
-        self.monitor.proving(proofs.iter().map(ProofRound::proved).collect());
+        let rounds = self.lines.iter().flat_map(|line| ProofRound::of_line(line, &self.job.options));
+        self.registry.proving.add(rounds.collect());
         let (job, phase) = (self.job, self.monitor.phase());
         let on_end = job.options.monitoring.on_replication_end;
         let mut by = Interrupts { signals, heard, turn, proxying: self.proxying, on_end };
-        verify::beside(proofs, stages::live(job, self.fleet, &mut by, self.reaper, self.budget, phase)).await
+        let living = stages::live(job, self.fleet, &mut by, self.reaper, self.budget, phase);
+        verify::beside(&self.registry.proving, self.fleet, |proved| self.monitor.proving(proved), living).await
     }
 
     /// Ends all replications, for now.
@@ -201,16 +202,6 @@ impl Terms<'_> {
     async fn present(&self) -> BTreeMap<PathBuf, DatabaseId> {
         let views = self.fleet.databases().await.unwrap_or_default();
         views.into_iter().filter(|view| !view.replicas.is_empty()).map(|view| (view.path, view.id)).collect()
-    }
-
-    async fn proofs(&self) -> Result<Vec<ProofRound>, Failure> {
-        let mut proofs = Vec::new();
-        for line in self.lines {
-            let Some(id) = self.ids.get(&line.database.path) else { continue };
-            let statuses = self.fleet.watch_replicas(*id).await.map_err(|error| Failure::new(CONFIG, error))?;
-            proofs.extend(ProofRound::of_line(line, &self.job.options, statuses.into_iter()));
-        }
-        Ok(proofs)
     }
 }
 

@@ -5,9 +5,14 @@
 //! are limited to a rate. A failed proof is logged as an error and kept in the status; it does not
 //! stop the replication. The live database is not compared, because the read transaction for that
 //! would keep the WAL from being reset.
+//!
+//! Databases come and go meanwhile ([`Proving`]): one that is registered later is proved like the
+//! others, and one that is gone is left out from its next turn on.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -17,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::prepare::Line;
 use crate::clock::MACHINE;
 use crate::config::{Options, Replica, Verify};
+use crate::fleet::FleetHandle;
 use crate::http::ProvedReplica;
 use crate::ltx::Txid;
 use crate::remote::Remote;
@@ -27,44 +33,65 @@ use crate::verify::{Deep, Order, Verified, verify};
 /// Files to read at a time. The proof has no deadline.
 const PARALLELISM: usize = 2;
 
+/// The replicas that are proved now.
+#[derive(Default)]
+pub struct Proving(watch::Sender<Vec<Arc<ProofRound>>>);
+
+impl Proving {
+    /// These replicas are proved from now on, instead of what their databases had before.
+    pub fn add(&self, rounds: Vec<ProofRound>) {
+        if rounds.is_empty() {
+            return;
+        }
+        self.0.send_modify(|all| {
+            all.retain(|old| !rounds.iter().any(|new| new.path == old.path));
+            all.extend(rounds.into_iter().map(Arc::new));
+        });
+    }
+
+    /// The database is gone.
+    pub fn end(&self, path: &Path) {
+        self.0.send_if_modified(|all| {
+            let before = all.len();
+            all.retain(|round| round.path != path);
+            all.len() < before
+        });
+    }
+}
+
 /// One database whose replica is to be proved.
 pub struct ProofRound {
     path: PathBuf,
+    /// Which of its replicas it is.
+    at: usize,
     /// Name of the replica, if the database has several.
     name: Option<String>,
-    is_mirror: bool,
     remote: Remote,
     settings: Verify,
     window: Option<Duration>,
-    status: watch::Receiver<Status>,
     writer: ProofWriter,
     proofs: watch::Receiver<Proofs>,
 }
 
 impl ProofRound {
-    /// One for each replica whose configuration asks for it. `statuses` are those of the replicas,
-    /// in their order.
-    pub fn of_line(
-        line: &Line<'_>,
-        options: &Options,
-        statuses: impl Iterator<Item = watch::Receiver<Status>>,
-    ) -> Vec<ProofRound> {
+    /// One for each replica whose configuration asks for it.
+    pub fn of_line(line: &Line<'_>, options: &Options) -> Vec<ProofRound> {
         let first = (&line.database.replicas.first, &line.remote);
-        let every = std::iter::once(first).chain(line.mirrors()).zip(statuses);
+        let every = std::iter::once(first).chain(line.mirrors());
         let several = line.database.replicas.are_several();
-        let round = |(at, ((replica, remote), status)): (usize, ((&Replica, &Remote), watch::Receiver<Status>))| {
+        let round = |(at, (replica, remote)): (usize, (&Replica, &Remote))| {
             let settings = replica.verify.clone()?;
             let (writer, proofs) = ProofWriter::new();
             let window = options.lifecycle.retention_enabled.then_some(replica.snapshot.retention);
             let remote = remote.clone().throttled(settings.rate);
             let (path, name) = (line.database.path.clone(), several.then(|| replica.name.clone()));
-            Some(ProofRound { path, name, is_mirror: at > 0, remote, settings, window, status, writer, proofs })
+            Some(ProofRound { path, at, name, remote, settings, window, writer, proofs })
         };
         every.enumerate().filter_map(round).collect()
     }
 
     /// Channel with the newest result, for metrics and health.
-    pub fn proved(&self) -> ProvedReplica {
+    fn proved(&self) -> ProvedReplica {
         ProvedReplica { path: self.path.clone(), name: self.name.clone(), proofs: self.proofs.clone() }
     }
 
@@ -74,9 +101,9 @@ impl ProofRound {
         Order { deep, window: self.window, parallelism: PARALLELISM }
     }
 
-    /// One proof.
-    async fn prove(&self) {
-        let confirmed = self.status.borrow().confirmed;
+    /// One proof of what the replica has by now.
+    async fn prove(&self, status: Status) {
+        let confirmed = status.confirmed;
         if !self.writer.wants(confirmed) {
             return;
         }
@@ -131,7 +158,7 @@ impl ProofRound {
             Some(proof) => format!("last proven up to TXID {} at {}", proof.txid, moment(proof.at_ms)),
             None => "not proven since the start".into(),
         };
-        if let Some(name) = self.name.as_ref().filter(|_| self.is_mirror) {
+        if let Some(name) = self.name.as_ref().filter(|_| self.at > 0) {
             tracing::error!(
                 %db,
                 "THE REPLICA {name} IS DAMAGED: {why} ({proven}). Replication goes on, to the other replicas too. What to do: look with \
@@ -156,12 +183,17 @@ fn moment(unix_ms: i64) -> String {
 }
 
 /// Runs the work, and proves the replicas meanwhile. When the work is done, a proof under way is
-/// cancelled and its temporary database removed.
-pub async fn beside<T>(proofs: Vec<ProofRound>, work: impl Future<Output = T>) -> T {
+/// cancelled and its temporary database removed. `tell` hears of which replicas are proved.
+pub async fn beside<T>(
+    proving: &Proving,
+    fleet: &FleetHandle,
+    tell: impl Fn(Vec<ProvedReplica>),
+    work: impl Future<Output = T>,
+) -> T {
     tokio::select! {
         biased;
         done = work => done,
-        never = rounds(proofs) => match never {},
+        never = rounds(proving, fleet, tell) => match never {},
     }
 }
 
@@ -171,17 +203,56 @@ fn first_turn(interval: Duration, random: u64) -> Duration {
     interval.mul_f64(random as f64 / u64::MAX as f64)
 }
 
-/// One proof after the other. Never returns.
-async fn rounds(proofs: Vec<ProofRound>) -> Infallible {
-    let now = MACHINE.instant();
-    let first = |round: &ProofRound| now + first_turn(round.settings.interval, MACHINE.random_u64());
-    let mut due: Vec<Instant> = proofs.iter().map(first).collect();
-    while let Some((at, moment)) = due.iter().copied().enumerate().min_by_key(|(_, moment)| *moment) {
-        tokio::time::sleep_until(moment).await;
-        proofs[at].prove().await;
-        due[at] = MACHINE.instant() + proofs[at].settings.interval;
+/// Whose turn comes when.
+#[derive(Default)]
+struct Turns(Vec<(Instant, Arc<ProofRound>)>);
+
+impl Turns {
+    /// Those that are listed have a turn, and no others.
+    fn follow(&mut self, listed: &[Arc<ProofRound>], now: Instant, mut random: impl FnMut() -> u64) {
+        let own = |round: &Arc<ProofRound>| Arc::as_ptr(round).addr();
+        let wanted: HashSet<usize> = listed.iter().map(own).collect();
+        self.0.retain(|(_, round)| wanted.contains(&own(round)));
+        let known: HashSet<usize> = self.0.iter().map(|(_, round)| own(round)).collect();
+        let new = listed.iter().filter(|round| !known.contains(&own(round)));
+        self.0.extend(new.map(|round| (now + first_turn(round.settings.interval, random()), round.clone())));
     }
-    std::future::pending().await
+
+    fn next(&mut self) -> Option<&mut (Instant, Arc<ProofRound>)> {
+        self.0.iter_mut().min_by_key(|(moment, _)| *moment)
+    }
+}
+
+/// One proof after the other. Never returns.
+async fn rounds(proving: &Proving, fleet: &FleetHandle, tell: impl Fn(Vec<ProvedReplica>)) -> Infallible {
+    let (mut listed, mut turns) = (proving.0.subscribe(), Turns::default());
+    listed.mark_changed();
+    loop {
+        let turn = turns.next();
+        let moment = turn.as_ref().map(|(moment, _)| *moment);
+        tokio::select! {
+            // The sender outlives this.
+            _ = listed.changed() => {
+                let all = listed.borrow_and_update().clone();
+                tell(all.iter().map(|round| round.proved()).collect());
+                turns.follow(&all, MACHINE.instant(), || MACHINE.random_u64());
+                continue;
+            }
+            () = tokio::time::sleep_until(moment.unwrap_or_else(|| MACHINE.instant())), if moment.is_some() => {}
+        }
+        let Some((moment, round)) = turn else { continue };
+        match fleet.find(round.path.clone()).await {
+            Ok(Some(view)) => {
+                if let Some(replica) = view.replicas.get(round.at) {
+                    round.prove(replica.status).await;
+                }
+            }
+            Ok(None) => proving.end(&round.path),
+            // The program is ending.
+            Err(_) => {}
+        }
+        *moment = MACHINE.instant() + round.settings.interval;
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::sys::statvfs::statvfs;
 use nix::unistd::AccessFlags;
+
+/// Less than this is not enough for a -shm and the first commits.
+const LITTLE_ROOM_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SqliteError {
@@ -60,9 +64,32 @@ impl SqliteError {
             Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
                 SqliteError::Corrupt { verb, path, detail }
             }
+            Some(rusqlite::ErrorCode::SystemIoFailure) => {
+                let directory = crate::fsx::parent(&path);
+                let detail = with_room(detail, free_bytes(directory), directory);
+                SqliteError::Other { verb, path, detail }
+            }
             _ => SqliteError::Other { verb, path, detail },
         }
     }
+}
+
+/// SQLite cannot make its -wal or -shm on a full disk, and calls that an I/O error.
+fn with_room(detail: String, free: Option<u64>, directory: &Path) -> String {
+    match free.filter(|free| *free < LITTLE_ROOM_BYTES) {
+        Some(free) => {
+            let directory = directory.display();
+            format!("{detail}: {free} bytes are free in {directory}; free some space, or enlarge the volume")
+        }
+        None => detail,
+    }
+}
+
+fn free_bytes(directory: &Path) -> Option<u64> {
+    let room = statvfs(directory).ok()?;
+    #[expect(clippy::useless_conversion, reason = "these types differ between systems")]
+    let (blocks, size) = (u64::from(room.blocks_available()), u64::from(room.fragment_size()));
+    Some(blocks.saturating_mul(size))
 }
 
 /// What SQLite does not tell with "unable to open database file": looked up at once, while the
@@ -116,6 +143,16 @@ mod tests {
         let many = |code| told(&io::Error::from_raw_os_error(code));
         assert!(many(libc::EMFILE).contains("too many open files; raise its limit (ulimit -n)"));
         assert!(many(libc::ENFILE).contains("this machine has too many open files"));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_an_io_error() {
+        let told = |free| with_room("disk I/O error".into(), free, Path::new("/data"));
+        assert_eq!(told(None), "disk I/O error");
+        assert_eq!(told(Some(LITTLE_ROOM_BYTES)), "disk I/O error");
+        let full = "disk I/O error: 0 bytes are free in /data; free some space, or enlarge the volume";
+        assert_eq!(told(Some(0)), full);
+        assert!(free_bytes(Path::new("/")).is_some_and(|free| free > 0) && free_bytes(Path::new("/absent")).is_none());
     }
 
     #[test]

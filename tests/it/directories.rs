@@ -370,6 +370,31 @@ fn a_limit_of_open_files_that_is_too_low_is_told_with_what_is_needed() {
         drop(database(&rig.path("data").join(format!("{number}.db")), 1));
     }
     let limited = ["-c", "ulimit -n 100; exec \"$@\"", "sh"];
-    let finished = with_config(&rig, &["replicate", "-once"], &config).under("sh", limited).finish();
-    finished.assert_says(&["8 databases need about", "this process may have 100", "ulimit -n"]);
+    let entry = |number: u32| {
+        let (path, url) = (rig.path("data").join(format!("{number}.db")), rig.path(&format!("listed/{number}")));
+        format!("  - path: {}\n    replica: {{path: {}}}\n", path.display(), url.display())
+    };
+    let listed = rig.path("listed.yml");
+    fs::write(&listed, format!("dbs:\n{}", (0..8).map(entry).collect::<String>())).expect("write");
+    for config in [config, listed] {
+        let finished = with_config(&rig, &["replicate", "-once"], &config).under("sh", limited).finish();
+        finished.assert_says(&["8 databases need about", "this process may have 100", "ulimit -n"]);
+    }
+}
+
+#[test]
+fn a_database_that_comes_later_is_proved_in_the_background_like_the_others() {
+    let mut rig = Rig::on_file();
+    rig.settings += "verify:\n  interval: 300ms\n";
+    let config = config(&rig, &["watch: true"]);
+    let first = database(&rig.path("data/first.db"), 1);
+    let mut running = with_config(&rig, &["replicate"], &config).spawn();
+    running.wait_until_says(0, &["first.db", "is proven up to TXID 0000000000000001"]);
+    drop(database(&rig.path("data/later.db"), 2));
+    running.wait_until_says(0, &["later.db", "is proven up to TXID"]);
+    remove(&rig.path("data/later.db"));
+    running.wait_until_says(0, &["later.db", "has disappeared is replicated no more"]);
+    write(&first, 1);
+    running.wait_until_says(0, &["first.db", "is proven up to TXID 0000000000000002"]);
+    terminate(running);
 }

@@ -122,7 +122,8 @@ async fn below_url(command: &Restore, root: &Replica, dir: &Path) -> Result<Want
                 let url = format!("{} ({})", root.url, relative.display());
                 let replica = Replica { url, target, ..root.clone() };
                 let meta_path = target::meta_path(&Destination::Database(path.clone()), None);
-                let recovery = Recovery { request: request(command, &path)?, meta_path, require_backup: true };
+                let recovery =
+                    Recovery { request: request(command, &path)?, meta_path, require_backup: true, noted: None };
                 ones.push(One { replicas: vec![replica], recovery });
             }
             Err(why) => failed.push((path, Failure::told(CONFIG, why))),
@@ -171,7 +172,7 @@ fn recovery(command: &Restore, database: &Database) -> Result<Recovery, Failure>
     let mut request = request(command, &database.path)?;
     request.owner = database.file_owner.map(|(uid, gid)| FileOwner { uid, gid });
     request.mode = database.file_mode;
-    Ok(Recovery { request, meta_path: Some(database.meta_path.clone()), require_backup: true })
+    Ok(Recovery { request, meta_path: Some(database.meta_path.clone()), require_backup: true, noted: None })
 }
 
 /// One that is complete and waits for its name, locked; or what became of it before that.

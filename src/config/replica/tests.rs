@@ -15,7 +15,7 @@ fn try_build(root: &str, replica: &str, env: &[(&str, &str)]) -> Result<(Replica
 
 fn s3(root: &str, replica: &str, env: &[(&str, &str)]) -> Settings {
     match try_build(root, replica, env).expect(replica).0.target {
-        Target::S3(settings) => *settings,
+        Target::S3(settings) => (*settings).clone(),
         Target::File { path } => panic!("{replica} is {}", path.display()),
     }
 }

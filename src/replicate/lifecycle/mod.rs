@@ -46,10 +46,12 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use futures_channel::mpsc;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Stop;
@@ -156,52 +158,92 @@ pub struct Shipped {
 
 /// What the task hears.
 enum News {
-    /// In a box, since the channel keeps room for many.
+    /// In a box: the rarer news are small.
     Shipped(Box<Shipped>),
     /// A snapshot is wanted that holds this TXID, which is in the bucket.
     Wanted(Txid, SnapshotReply),
 }
 
-/// The running task. Dropped, it ends at once and leaves nothing half-done visible.
-pub struct Lifecycle {
+/// The task. Dropped, it ends at once and leaves nothing half-done visible.
+pub struct Lifecycle(State);
+
+enum State {
+    /// Nothing was shipped yet, and so there is nothing to do. Of thousands of databases most may
+    /// be like that.
+    Waiting(Box<Parts>),
+    Running(Running),
+}
+
+/// What the task has from the start.
+#[derive(Clone)]
+struct Parts {
+    policy: Arc<Policy>,
+    remote: Remote,
+    writer: RefusalWriter,
+    stop: watch::Receiver<Stop>,
+    governor: Governor,
+}
+
+struct Running {
     news: mpsc::Sender<News>,
     task: JoinHandle<()>,
+}
+
+impl Running {
+    fn start(Parts { policy, remote, writer, stop, governor }: Parts) -> Running {
+        let (news, heard) = mpsc::channel(NEWS_DEPTH);
+        let dice = remote.clock().dice();
+        let maintainer = Box::new(task::Maintainer::new(policy, remote, writer, governor, dice));
+        Running { news, task: tokio::spawn(task::run(maintainer, heard, stop)) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Lifecycle {
     /// Nothing happens before the first [`Lifecycle::shipped`].
     pub fn start(
-        policy: Policy,
+        policy: impl Into<Arc<Policy>>,
         remote: Remote,
         writer: RefusalWriter,
         stop: watch::Receiver<Stop>,
         governor: Governor,
     ) -> Lifecycle {
-        let (news, heard) = mpsc::channel(NEWS_DEPTH);
-        let dice = remote.clock().dice();
-        let task = tokio::spawn(task::run(task::Maintainer::new(policy, remote, writer, governor, dice), heard, stop));
-        Lifecycle { news, task }
+        Lifecycle(State::Waiting(Box::new(Parts { policy: policy.into(), remote, writer, stop, governor })))
     }
 
     /// Never waits.
-    pub fn shipped(&self, shipped: Shipped) {
+    pub fn shipped(&mut self, shipped: Shipped) {
         // Full or gone: the task notices by itself that it missed something.
-        let _ = self.news.try_send(News::Shipped(Box::new(shipped)));
+        let _ = self.news().try_send(News::Shipped(Box::new(shipped)));
     }
 
     /// Makes a snapshot now. `newest` is in the bucket.
-    pub fn snapshot(&self, newest: Txid, reply: SnapshotReply) {
-        if let Err(full) = self.news.try_send(News::Wanted(newest, reply))
+    pub fn snapshot(&mut self, newest: Txid, reply: SnapshotReply) {
+        if let Err(full) = self.news().try_send(News::Wanted(newest, reply))
             && let News::Wanted(_, reply) = full.into_inner()
         {
             // Who has asked may be gone.
             let _ = reply.send(Err(SnapshotError::NotMaintained));
         }
     }
-}
 
-impl Drop for Lifecycle {
-    fn drop(&mut self) {
-        self.task.abort();
+    #[cfg(test)]
+    fn is_finished(&self) -> bool {
+        matches!(&self.0, State::Running(Running { task, .. }) if task.is_finished())
+    }
+
+    fn news(&mut self) -> &mut mpsc::Sender<News> {
+        if let State::Waiting(parts) = &self.0 {
+            self.0 = State::Running(Running::start((**parts).clone()));
+        }
+        match &mut self.0 {
+            State::Running(Running { news, .. }) => news,
+            State::Waiting(_) => unreachable!("it was started above"),
+        }
     }
 }

@@ -153,7 +153,7 @@ mod tests {
                 sync_interval: ms(5),
                 final_retry_interval: ms(50),
                 proof_lasts: Duration::from_secs(150),
-                lifecycle: Some(policy()),
+                lifecycle: Some(policy().into()),
                 seal: None,
                 is_held: None,
                 confirmed: None,
@@ -217,7 +217,7 @@ mod tests {
             let resources = Resources { events, watches: crate::db::Watches::start(), governor };
             let remote = Self::remote(self.store.clone());
             self.replication =
-                Some(Replication::start(DatabaseId(0), self.settings.clone(), remote, Vec::new(), &resources));
+                Some(Replication::start(DatabaseId(0), self.settings.clone().into(), remote, Vec::new(), &resources));
         }
 
         async fn crash(&mut self) {

@@ -9,11 +9,13 @@ mod apply;
 mod plan;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_channel::mpsc;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, watch};
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::cache::Cache;
@@ -45,7 +47,11 @@ const LISTING_KEPT_MS: i64 = 600_000;
 /// Objects deleted in one go.
 const DELETES_MAX: usize = 1000;
 
-pub(super) async fn run(mut maintainer: Maintainer, mut heard: mpsc::Receiver<News>, mut stop: watch::Receiver<Stop>) {
+pub(super) async fn run(
+    mut maintainer: Box<Maintainer>,
+    mut heard: mpsc::Receiver<News>,
+    mut stop: watch::Receiver<Stop>,
+) {
     let (remote, governor) = (maintainer.remote.clone(), maintainer.governor.clone());
     let (clock, counts) = (remote.clock(), maintainer.writer.counts().clone());
     let mut job: Option<BoxFuture<'static, Done>> = None;
@@ -60,6 +66,9 @@ pub(super) async fn run(mut maintainer: Maintainer, mut heard: mpsc::Receiver<Ne
                 Plan::Sleep(until) => {
                     wake = until;
                     maintainer.rest(until, clock.unix_ms());
+                    if maintainer.listing.is_none() {
+                        governor.came_to_rest();
+                    }
                 }
             }
         }
@@ -67,7 +76,7 @@ pub(super) async fn run(mut maintainer: Maintainer, mut heard: mpsc::Receiver<Ne
         let nap = wake.map_or(SLEEP_MAX, |at| nap(at, now_ms));
         tokio::select! {
             changed = stop.changed() => if changed.is_err() { return },
-            news = heard.recv() => match news {
+            news = heard.next() => match news {
                 Some(News::Shipped(shipped)) => wake = earlier(wake, maintainer.shipped(*shipped, now_ms)),
                 Some(News::Wanted(newest, reply)) => {
                     maintainer.want(newest, reply);
@@ -125,12 +134,12 @@ struct Trouble {
 }
 
 pub(super) struct Maintainer {
-    policy: Policy,
+    policy: Arc<Policy>,
     remote: Remote,
     writer: RefusalWriter,
     governor: Governor,
     /// What lies there, as far as is known; `None`: look first.
-    listing: Option<Listing>,
+    listing: Option<Box<Listing>>,
     /// Boot-clock time of the last LIST.
     listed_at: Duration,
     /// The newest TXID that was shipped by this process; `None`: nothing was.
@@ -159,9 +168,15 @@ pub(super) struct Maintainer {
 }
 
 impl Maintainer {
-    pub fn new(policy: Policy, remote: Remote, writer: RefusalWriter, governor: Governor, dice: Dice) -> Maintainer {
+    pub fn new(
+        policy: impl Into<Arc<Policy>>,
+        remote: Remote,
+        writer: RefusalWriter,
+        governor: Governor,
+        dice: Dice,
+    ) -> Maintainer {
         Maintainer {
-            policy,
+            policy: policy.into(),
             remote,
             writer,
             governor,

@@ -35,25 +35,29 @@ pub(super) enum Done {
 }
 
 impl Work {
+    /// While it waits for its turn, it is small.
     pub async fn run(self, remote: Remote, governor: Governor, counts: Arc<Counts>) -> Done {
         match self {
-            Work::List => Done::Listed(remote.listing().await),
+            Work::List => {
+                let _turn = governor.look().await;
+                Done::Listed(Box::pin(remote.listing()).await)
+            }
             Work::Probe(object) => {
-                let image = inspect::is_image(&remote, &object).await;
+                let image = Box::pin(inspect::is_image(&remote, &object)).await;
                 Done::Probed(object, image)
             }
             Work::Write { level, inputs } => {
                 let _turn = governor.merge().await;
                 let began = remote.clock().instant();
-                let written = write(&remote, level, inputs).await;
+                let written = Box::pin(write(&remote, level, inputs)).await;
                 count(&counts, level, &written, remote.clock().instant().saturating_duration_since(began));
                 Done::Wrote(level, Box::new(written))
             }
             Work::Prove(object) => {
-                let verdict = inspect::is_sound(&remote, &object).await;
+                let verdict = Box::pin(inspect::is_sound(&remote, &object)).await;
                 Done::Proved(object, verdict)
             }
-            Work::Marks(unchanged) => Done::Marks(marks::look(&remote, &unchanged).await),
+            Work::Marks(unchanged) => Done::Marks(Box::pin(marks::look(&remote, &unchanged)).await),
             Work::Delete(objects) => {
                 let keys: Vec<Key> = objects.iter().map(|o| o.name.clone()).collect();
                 let deleted = remote.store().delete(&keys).await;

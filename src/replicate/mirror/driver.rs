@@ -181,7 +181,7 @@ impl Driver {
             }
             Arrived::Copied(Ok(shipped)) => {
                 let header = shipped.header;
-                if let Some(lifecycle) = &self.lifecycle {
+                if let Some(lifecycle) = &mut self.lifecycle {
                     lifecycle.shipped(shipped);
                 }
                 self.in_step(header).await;
@@ -248,12 +248,15 @@ impl Driver {
     }
 
     fn look(&mut self) {
-        let (first, mirror) = (self.parts.first.clone(), self.parts.mirror.remote.clone());
+        let (first, Mirror { remote: mirror, governor, .. }) = (self.parts.first.clone(), self.parts.mirror.clone());
         let (at_hand, noted) = (self.at_hand.clone(), self.noted.clone());
         let newest = self.newest.max(self.kept_to).unwrap_or(Txid::FIRST);
         self.work.spawn(async move {
             let looked = async {
-                let seen = look(&mirror).await?;
+                let seen = {
+                    let _turn = governor.look().await;
+                    Box::pin(look(&mirror)).await?
+                };
                 mirror.announce(&seen.listing);
                 let at_hand = |txid: Txid| at_hand.get(&txid).cloned();
                 let found = relation(&first, (&mirror, &seen), &noted, newest, at_hand).await?;

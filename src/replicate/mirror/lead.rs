@@ -18,6 +18,7 @@ use crate::ltx::{Header, Txid};
 use crate::remote::Remote;
 use crate::replicate::Settings;
 use crate::replicate::core::Trouble as StepTrouble;
+use crate::replicate::governor::Governor;
 use crate::replicate::local::trouble;
 use crate::replicate::look::{LedBy, Seen, look};
 use crate::replicate::on_thread::blocking;
@@ -35,11 +36,29 @@ enum Way {
 }
 
 /// Looks at the first replica, after it was given what a mirror has beyond it.
-pub async fn look_at_all(settings: &Settings, first: &Remote, mirrors: &[Mirror]) -> Result<Seen, StepTrouble> {
-    let mut seen = look(first).await.map_err(|error| trouble(error.into()))?;
-    if mirrors.is_empty() {
-        return Ok(seen);
+pub async fn look_at_all(
+    settings: &Settings,
+    first: &Remote,
+    mirrors: &[Mirror],
+    governor: &Governor,
+) -> Result<Seen, StepTrouble> {
+    let seen = {
+        let _turn = governor.look().await;
+        Box::pin(look(first)).await.map_err(|error| trouble(error.into()))?
+    };
+    match mirrors {
+        [] => Ok(seen),
+        mirrors => Box::pin(take_from_mirrors(settings, first, mirrors, seen)).await,
     }
+}
+
+/// Gives the first replica what a mirror has beyond it.
+async fn take_from_mirrors(
+    settings: &Settings,
+    first: &Remote,
+    mirrors: &[Mirror],
+    mut seen: Seen,
+) -> Result<Seen, StepTrouble> {
     let is_in_step = is_in_step(settings, first, &seen).await;
     let has = seen.end.as_ref().map(|end| end.txid);
     // What a mirror may have beyond a first replica that is in step with this disk waits here, too;

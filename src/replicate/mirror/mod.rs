@@ -66,7 +66,7 @@ pub struct MirrorSettings {
     /// The average time between two rounds of uploads under sustained writes.
     pub sync_interval: Duration,
     /// What becomes of its files as they grow old; `None`: nothing.
-    pub lifecycle: Option<Policy>,
+    pub lifecycle: Option<Arc<Policy>>,
 }
 
 /// A mirror, and what its store may be asked for.

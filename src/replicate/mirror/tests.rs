@@ -158,7 +158,7 @@ async fn a_mirror_that_was_away_is_brought_up_from_the_first_replica() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_that_was_away_for_too_long_begins_anew_with_a_snapshot() {
     let mut rig = rig(1);
-    rig.settings.lifecycle = Some(Policy::of_hours());
+    rig.settings.lifecycle = Some(Policy::of_hours().into());
     rig.mirror_policy = Some(Policy::of_hours());
     rig.start();
     rig.until_objects(1).await;
@@ -185,7 +185,7 @@ async fn a_mirror_that_was_away_for_too_long_begins_anew_with_a_snapshot() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_that_is_added_later_begins_with_a_snapshot_and_goes_on_after_a_restart() {
     let mut rig = rig(0);
-    rig.settings.lifecycle = Some(Policy::of_hours());
+    rig.settings.lifecycle = Some(Policy::of_hours().into());
     rig.start();
     rig.until_objects(1).await;
     write(&rig, 4).await;

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -276,8 +277,8 @@ impl<'a> Node<'a> {
         for (at, line) in self.lines.iter().enumerate() {
             tell_policy(line.database);
             let mut registration = line.registration(&job.options, None, Some(self.permit.clone()), fleet);
-            registration.settings.is_held = Some(self.is_held.subscribe());
-            registration.settings.confirmed = self.talk.pusher(at);
+            let settings = Arc::make_mut(&mut registration.settings);
+            (settings.is_held, settings.confirmed) = (Some(self.is_held.subscribe()), self.talk.pusher(at));
             let id = fleet.add(registration).await.map_err(|error| error.to_string())?;
             self.ids.insert(line.database.path.clone(), id);
         }

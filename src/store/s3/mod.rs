@@ -114,13 +114,14 @@ struct CustomerKey {
 impl S3Store {
     /// Builds the client. No request is made, except to find the region of an AWS bucket when none
     /// was given.
-    pub async fn connect(settings: Settings, clients: &mut Clients) -> Result<S3Store> {
+    pub async fn connect(settings: impl Into<Arc<Settings>>, clients: &mut Clients) -> Result<S3Store> {
+        let settings = settings.into();
         settings.validate()?;
         let (client, habits, is_aws, traffic) = clients.get(&settings).await?;
         Ok(S3Store { habits, is_aws, traffic, ..S3Store::over(client, settings) })
     }
 
-    fn over(client: Client, settings: Settings) -> S3Store {
+    fn over(client: Client, settings: Arc<Settings>) -> S3Store {
         let customer_key = settings.customer_key_bytes().zip(settings.sse.customer_key.clone()).map(|(raw, key)| {
             let algorithm = settings.sse.customer_algorithm.clone().unwrap_or_else(|| Sse::ALGORITHM.to_owned());
             Arc::new(CustomerKey { algorithm, key, md5: base64_md5(&raw) })
@@ -133,7 +134,7 @@ impl S3Store {
             habits: Arc::default(),
             is_aws: false,
             traffic: Arc::new(Traffic::new("s3", "")),
-            settings: Arc::new(settings),
+            settings,
         }
     }
 

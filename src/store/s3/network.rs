@@ -84,7 +84,7 @@ async fn store_over(stub: &Stub, scheme: &str, skip_verify: bool, ways: &Ways, h
     let settings = Settings { endpoint, skip_verify, ..stub.settings() };
     let (client, is_aws) = client::build_over(&settings, http, &ways.assumed).await.expect("client");
     assert!(!is_aws);
-    S3Store::over(client, settings)
+    S3Store::over(client, settings.into())
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn this_machine_is_reached_without_a_proxy() {
         let settings = Settings { skip_verify, ..stub.settings() };
         let http = if skip_verify { unverified::client(None, &ways) } else { tls::verifying_with(&[], &ways) };
         let (client, _) = client::build_over(&settings, http.expect("client"), &ways.assumed).await.expect("client");
-        S3Store::over(client, settings).put(&key("k"), create()).await.expect("put");
+        S3Store::over(client, settings.into()).put(&key("k"), create()).await.expect("put");
     }
 }
 
@@ -246,6 +246,6 @@ async fn an_answer_settles_it() {
     settings.endpoint = Some(endpoint.clone());
     let (client, _) = client::build_over(&settings, http, &Assumed::default()).await.expect("client");
     assert!(ways.assumed.server_of(&endpoint).is_some());
-    S3Store::over(client, settings).put(&key("k"), create()).await.expect("put");
+    S3Store::over(client, settings.into()).put(&key("k"), create()).await.expect("put");
     assert!(ways.assumed.server_of(&endpoint).is_none());
 }

@@ -43,7 +43,7 @@ impl Maintainer {
         self.writer.refused(self.kept.len(), now);
         let kept: Vec<Key> = self.deleted.drain().filter(|name| there.contains(name)).collect();
         self.cache.complete(&mut listing);
-        self.listing = Some(listing);
+        self.listing = Some(Box::new(listing));
         if !kept.is_empty() {
             self.refused(kept, &"the store said that they are deleted, and lists them still", now);
         }

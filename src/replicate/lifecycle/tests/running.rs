@@ -26,7 +26,7 @@ fn start(remote: &Remote) -> (Lifecycle, watch::Sender<Stop>) {
 }
 
 /// Ships TXIDs `numbers` at the present time.
-async fn ship_all(lifecycle: &Lifecycle, remote: &Remote, numbers: std::ops::RangeInclusive<u64>) {
+async fn ship_all(lifecycle: &mut Lifecycle, remote: &Remote, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
         let header = Header { timestamp_ms: MACHINE.unix_ms(), ..header(512, 4, number) };
         let numbers = if number == 1 { vec![1, 2, 3, 4] } else { vec![2] };
@@ -43,10 +43,10 @@ async fn ship_all(lifecycle: &Lifecycle, remote: &Remote, numbers: std::ops::Ran
 async fn it_drains_and_then_makes_no_request() {
     let store = MemoryStore::new();
     let remote = remote_on(store.clone());
-    let (lifecycle, stop) = start(&remote);
+    let (mut lifecycle, stop) = start(&remote);
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(calls(&store), [0; 5], "nothing was shipped");
-    ship_all(&lifecycle, &remote, 1..=40).await;
+    ship_all(&mut lifecycle, &remote, 1..=40).await;
     until_quiet(&store).await;
     let listing = remote.listing().await.expect("list");
     let left = names(listing.objects());
@@ -60,7 +60,7 @@ async fn it_drains_and_then_makes_no_request() {
     // end.
     stop.send_replace(Some(tokio::time::Instant::now()));
     tokio::time::timeout(Duration::from_secs(5), async {
-        while !lifecycle.task.is_finished() {
+        while !lifecycle.is_finished() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })
@@ -80,8 +80,8 @@ async fn a_store_that_keeps_everything_stops_nothing() {
         let remote = remote_on(keeping);
         let (writer, status) = StatusWriter::new();
         let (_stop, stopped) = watch::channel(None);
-        let lifecycle = Lifecycle::start(policy(), remote.clone(), writer.refusals(), stopped, governor());
-        ship_all(&lifecycle, &remote, 1..=40).await;
+        let mut lifecycle = Lifecycle::start(policy(), remote.clone(), writer.refusals(), stopped, governor());
+        ship_all(&mut lifecycle, &remote, 1..=40).await;
         until_quiet(&store).await;
         let listing = remote.listing().await.expect("list");
         let refusals = status.borrow().refusals.expect("somebody must learn of it");
@@ -107,8 +107,8 @@ async fn names_of_others_are_never_touched() {
     ];
     others.iter().for_each(|name| store.insert(name, vec![7; 300], 1));
     let remote = remote_on(store.clone());
-    let (lifecycle, _stop) = start(&remote);
-    ship_all(&lifecycle, &remote, 1..=20).await;
+    let (mut lifecycle, _stop) = start(&remote);
+    ship_all(&mut lifecycle, &remote, 1..=20).await;
     until_quiet(&store).await;
     let left = store.names();
     assert!(others.iter().all(|name| left.contains(&(*name).to_owned())), "{left:?}");
@@ -124,8 +124,8 @@ async fn an_unsound_object_of_an_earlier_run_holds_nothing() {
         ship(&remote, 4, number, if number == 1 { &[1, 2, 3, 4] } else { &[2] }).await;
     }
     store.insert("0001/0000000000000002-0000000000000014.ltx", vec![7; 300], 1);
-    let (lifecycle, _stop) = start(&remote);
-    ship_all(&lifecycle, &remote, 21..=25).await;
+    let (mut lifecycle, _stop) = start(&remote);
+    ship_all(&mut lifecycle, &remote, 21..=25).await;
     until_quiet(&store).await;
     let (h, pages) = decode(&store.bytes("0009/0000000000000001-0000000000000019.ltx").expect("a snapshot"));
     assert_eq!((h.commit, pages[&2].clone()), (4, page(512, 25_002)));
@@ -235,8 +235,8 @@ impl Twist for HidingMarks {
 async fn while_the_marks_cannot_be_listed_nothing_is_deleted() {
     let (store, hides) = (MemoryStore::new(), Arc::new(AtomicBool::new(true)));
     let remote = remote_on(Twisted { inner: store.clone(), twist: HidingMarks(hides.clone()) });
-    let (lifecycle, _stop) = start(&remote);
-    ship_all(&lifecycle, &remote, 1..=20).await;
+    let (mut lifecycle, _stop) = start(&remote);
+    ship_all(&mut lifecycle, &remote, 1..=20).await;
     let compacted = || store.names().iter().any(|name| name.starts_with("0009/") && name.ends_with("14.ltx"));
     eventually("the snapshot is there", compacted).await;
     tokio::time::sleep(policy().snapshot_retention * 2).await;

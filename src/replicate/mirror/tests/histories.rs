@@ -8,7 +8,7 @@ use super::*;
 async fn a_first_replica_that_was_left_out_for_a_while_gets_what_it_lacks() {
     for is_compacted in [false, true] {
         let mut rig = rig(1);
-        rig.settings.lifecycle = Some(Policy::of_hours());
+        rig.settings.lifecycle = Some(Policy::of_hours().into());
         rig.start();
         rig.until_objects(1).await;
         write(&rig, 2).await;

@@ -27,7 +27,7 @@ async fn certificates_are_verified_unless_told_otherwise() {
     let with_bundle = tls::verifying(Some(ca.as_ref()), &tls::Ways::default()).expect("a good bundle");
     let (client, _) =
         client::build_over(&stub.settings(), with_bundle, &plain::Assumed::default()).await.expect("client");
-    S3Store::over(client, stub.settings()).put(&key("k"), create()).await.expect("the bundle's CA is trusted");
+    S3Store::over(client, stub.settings().into()).put(&key("k"), create()).await.expect("the bundle's CA is trusted");
 
     let settings = Settings { skip_verify: true, ..stub.settings() };
     S3Store::connect(settings, &mut Clients::default())
@@ -41,7 +41,7 @@ async fn certificates_are_verified_unless_told_otherwise() {
     let built_in =
         tls::verifying_with(webpki_root_certs::TLS_SERVER_ROOT_CERTS, &tls::Ways::default()).expect("client");
     let (client, _) = client::build_over(&stub.settings(), built_in, &plain::Assumed::default()).await.expect("client");
-    let error = S3Store::over(client, stub.settings()).put(&key("k"), create()).await.expect_err("a stranger");
+    let error = S3Store::over(client, stub.settings().into()).put(&key("k"), create()).await.expect_err("a stranger");
     assert!(matches!(error, StoreError::Permanent { .. }) && error.to_string().contains("AWS_CA_BUNDLE"), "{error:?}");
     assert_eq!(stub.requests().len(), 2, "nothing was said to a stranger");
 }
@@ -53,7 +53,7 @@ async fn missing_credentials_are_a_matter_for_a_person() {
         aws_config::meta::credentials::CredentialsProviderChain::first_try("file", NoCredentials),
     );
     let config = stub.store().await.client.config().to_builder().credentials_provider(nobody).build();
-    let store = S3Store::over(Client::from_conf(config), stub.settings());
+    let store = S3Store::over(Client::from_conf(config), stub.settings().into());
     let error = store.put(&key("k"), create()).await.expect_err("nobody to sign as");
     assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
     assert!(error.to_string().contains("access-key-id") && !error.to_string().contains('\n'), "{error}");
