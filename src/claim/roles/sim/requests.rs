@@ -63,6 +63,8 @@ impl World {
             _ => Trouble::Away("no answer".into()),
         };
         let event = match (request, answer) {
+            // An attempt before that is answered again says nothing about what is under way now.
+            (Request::Append(base, _), Some(Answer::Appended(_))) if *base != self.nodes[at].disk.base => return Ok(()),
             (Request::Append(..), Some(Answer::Appended(there))) => return self.appended(at, &there),
             (Request::Append(..), _) => {
                 let life = self.process(at).life;
