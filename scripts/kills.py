@@ -75,7 +75,9 @@ class Node:
                 pass
         self.process.wait()
         if loses_disk:
-            shutil.rmtree(self.place)
+            # The application may take a moment to be gone.
+            while self.place.exists():
+                shutil.rmtree(self.place, ignore_errors=True)
 
     def is_primary(self):
         try:
@@ -160,47 +162,58 @@ def main():
         place = pathlib.Path(place)
         prefix = f"kills-{uuid.uuid4()}"
         nodes = [Node(name, place, prefix, args) for name in "abc"]
-        for node in nodes:
-            node.start()
-            time.sleep(0.5)
         load = Load(nodes, args.clients)
-        for thread in load.threads:
-            thread.start()
-        load.wait_for_more(0)
-        pauses = []
-        for number in range(1, args.kills + 1):
-            time.sleep(random.random() * 2)
-            primary = the_primary(nodes)
-            loses_disk = args.self_test or number % 3 == 0
-            killed = time.monotonic()
-            primary.kill(loses_disk)
-            # Responses that were sent before the kill may be read after it; no write takes so long.
-            first = load.wait_for_more(killed + args.ttl / 2)
-            pauses.append(first - killed)
-            primary.start()
-            # Of three nodes one may be away at a time.
-            load.wait_for_more(time.monotonic())
-            time.sleep(1)
-            if number % 10 == 0:
-                print(f"{number} kills, {len(load.acknowledged)} rows acknowledged", flush=True)
-        load.is_over = True
-        for thread in load.threads:
-            thread.join()
-        codes = []
-        for node in nodes:
-            node.process.send_signal(signal.SIGTERM)
-        for node in nodes:
-            codes.append(node.process.wait(timeout=60))
-        found = restored(nodes[0], place)
-        lost = sorted(set(load.acknowledged) - found)
-        print(f"\n{args.kills} kills of the primary, {args.clients} clients, {len(load.acknowledged)} rows acknowledged; exit codes {codes}")
-        print(f"acknowledged rows that are lost: {len(lost)}    numbers that were given twice: {len(load.twice)}")
-        print(f"from the kill until the next acknowledged row: p50 {sorted(pauses)[len(pauses) // 2]:.2f} s, longest {max(pauses):.2f} s (ttl {args.ttl} s)")
-        print(f"requests that failed while there was no primary: {load.failed}")
-        is_perfect = not lost and not load.twice
-        if args.self_test:
-            print("self-test: with `ack: local` it is found out" if not is_perfect else "self-test: it cannot fail")
-        sys.exit(0 if is_perfect != args.self_test else 1)
+        try:
+            sys.exit(run(args, place, nodes, load))
+        finally:
+            load.is_over = True
+            for node in nodes:
+                if node.process and node.process.poll() is None:
+                    node.kill(loses_disk=False)
+
+
+def run(args, place, nodes, load):
+    """The exit code."""
+    for node in nodes:
+        node.start()
+        time.sleep(0.5)
+    for thread in load.threads:
+        thread.start()
+    load.wait_for_more(0)
+    pauses = []
+    for number in range(1, args.kills + 1):
+        time.sleep(random.random() * 2)
+        primary = the_primary(nodes)
+        loses_disk = args.self_test or number % 3 == 0
+        killed = time.monotonic()
+        primary.kill(loses_disk)
+        # Responses that were sent before the kill may be read after it; no write takes so long.
+        first = load.wait_for_more(killed + args.ttl / 2)
+        pauses.append(first - killed)
+        primary.start()
+        # Of three nodes one may be away at a time.
+        load.wait_for_more(time.monotonic())
+        time.sleep(1)
+        if number % 10 == 0:
+            print(f"{number} kills, {len(load.acknowledged)} rows acknowledged", flush=True)
+    load.is_over = True
+    for thread in load.threads:
+        thread.join()
+    codes = []
+    for node in nodes:
+        node.process.send_signal(signal.SIGTERM)
+    for node in nodes:
+        codes.append(node.process.wait(timeout=60))
+    found = restored(nodes[0], place)
+    lost = sorted(set(load.acknowledged) - found)
+    print(f"\n{args.kills} kills of the primary, {args.clients} clients, {len(load.acknowledged)} rows acknowledged; exit codes {codes}")
+    print(f"acknowledged rows that are lost: {len(lost)}    numbers that were given twice: {len(load.twice)}")
+    print(f"from the kill until the next acknowledged row: p50 {sorted(pauses)[len(pauses) // 2]:.2f} s, longest {max(pauses):.2f} s (ttl {args.ttl} s)")
+    print(f"requests that failed while there was no primary: {load.failed}")
+    is_perfect = not lost and not load.twice
+    if args.self_test:
+        print("self-test: with `ack: local` it is found out" if not is_perfect else "self-test: it cannot fail")
+    return 0 if is_perfect != args.self_test else 1
 
 
 main()
