@@ -10,8 +10,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,17 +17,13 @@ import threading
 import time
 import uuid
 
+import machines
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = os.environ["MILLSTREAM_TEST_BINARY"]
 WEB = ROOT / "tests/it/web.py"
 HEALTHY_WITHIN = 60
 ANSWER_WITHIN = 60
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class NotHealthy(Exception):
@@ -40,19 +34,16 @@ class Container:
     """A process with an empty disk, as the platform starts one."""
 
     def __init__(self, number, place, prefix, handover):
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = f"127.0.0.1:{machines.free_port()}"
         self.disk = place / f"disk-{number}"
         self.disk.mkdir()
-        port = free_port()
+        port = machines.free_port()
         self.config = self.disk / "litestream.yml"
-        replica = {"url": f"s3://millstream-test/{prefix}", "endpoint": os.environ["MILLSTREAM_TEST_S3_ENDPOINT"],
-                   "access-key-id": os.environ["MILLSTREAM_TEST_S3_ACCESS_KEY"],
-                   "secret-access-key": os.environ["MILLSTREAM_TEST_S3_SECRET_KEY"], "region": "us-east-1"}
         proxy = {"listen": self.address, "target": f"127.0.0.1:{port}"}
         if handover:
             # Where the containers reach each other, handover is on.
             proxy |= {"advertise": f"http://{self.address}", "secret": "of-these-containers-only"}
-        config = {"grace": "20s", "proxy": proxy, "dbs": [{"path": str(self.disk / "app.db"), "replica": replica}]}
+        config = {"grace": "20s", "proxy": proxy, "dbs": [{"path": str(self.disk / "app.db"), "replica": machines.replica(prefix)}]}
         self.config.write_text(json.dumps(config))
         self.log = open(place / f"log-{number}", "w")
         self.process = subprocess.Popen(
@@ -155,14 +146,6 @@ def deploy(shape, old, new, load):
     return new
 
 
-def restored(container, place):
-    out = place / "restored.db"
-    subprocess.run([BINARY, "restore", "-config", container.config, "-o", out, container.disk / "app.db"], check=True,
-                   stderr=subprocess.DEVNULL)
-    with sqlite3.connect(out) as db:
-        return {number for (number,) in db.execute("SELECT id FROM web")}
-
-
 def percentile(values, share):
     return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else 0
 
@@ -216,7 +199,7 @@ def main():
         finally:
             load.end()
             code = current.stop()
-        found = restored(current, place)
+        found = machines.restored_rows(BINARY, current.config, current.disk / "app.db", place / "restored.db")
         writes = [answer for answer in load.answers if answer[2] == "POST"]
         failed = [answer for answer in load.answers if answer[4]]
         acknowledged = {row for _, _, method, row, _ in writes if row is not None}

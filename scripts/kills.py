@@ -12,14 +12,14 @@ import pathlib
 import random
 import shutil
 import signal
-import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import uuid
+
+import machines
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = os.environ["MILLSTREAM_TEST_BINARY"]
@@ -29,23 +29,14 @@ ANSWER_WITHIN = 40
 SECRET = "of-these-three-nodes-only"
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 class Node:
     """A node of the cluster, which is started again after each kill."""
 
     def __init__(self, name, place, prefix, args):
         self.name, self.place = name, place / name
-        self.front, self.app, own, page = (free_port() for _ in range(4))
+        self.front, self.app, own, page = (machines.free_port() for _ in range(4))
         self.page = f"127.0.0.1:{page}"
         self.log = open(place / f"log-{name}", "w")
-        replica = {"url": f"s3://millstream-test/{prefix}", "endpoint": os.environ["MILLSTREAM_TEST_S3_ENDPOINT"],
-                   "access-key-id": os.environ["MILLSTREAM_TEST_S3_ACCESS_KEY"],
-                   "secret-access-key": os.environ["MILLSTREAM_TEST_S3_SECRET_KEY"], "region": "us-east-1"}
         self.config = place / f"{name}.yml"
         self.config.write_text(json.dumps({
             "addr": self.page,
@@ -54,7 +45,7 @@ class Node:
             "proxy": {"listen": f"127.0.0.1:{self.front}", "target": f"127.0.0.1:{self.app}",
                       "advertise": f"http://127.0.0.1:{self.front}", "secret": SECRET,
                       "ack": "local" if args.self_test else "uploaded"},
-            "dbs": [{"path": str(self.place / "app.db"), "optional": True, "replica": replica}],
+            "dbs": [{"path": str(self.place / "app.db"), "optional": True, "replica": machines.replica(prefix)}],
         }))
         self.process = None
 
@@ -64,15 +55,7 @@ class Node:
         self.process = subprocess.Popen([BINARY, "run", "-config", self.config, "--", *command], stderr=self.log)
 
     def kill(self, loses_disk):
-        """The program and its application, as when the machine goes away."""
-        pid = self.process.pid
-        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        self.process.kill()
-        for child in children:
-            try:
-                os.kill(int(child), signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        machines.kill(self.process)
         self.process.wait()
         if loses_disk:
             # The application may take a moment to be gone.
@@ -93,7 +76,7 @@ class Load:
 
     def __init__(self, nodes, clients):
         self.nodes, self.is_over, self.lock = nodes, False, threading.Lock()
-        self.acknowledged, self.twice, self.failed, self.newest = {}, [], {}, time.monotonic()
+        self.acknowledged, self.twice, self.failed = {}, [], {}
         self.threads = [threading.Thread(target=self.client, args=(random.Random(n),)) for n in range(clients)]
 
     def client(self, dice):
@@ -105,7 +88,7 @@ class Load:
                 elif row in self.acknowledged:
                     self.twice.append(row)
                 else:
-                    self.acknowledged[row] = self.newest = time.monotonic()
+                    self.acknowledged[row] = time.monotonic()
             time.sleep(0.05 if error else 0.01)
 
     def write(self, node):
@@ -140,15 +123,6 @@ def the_primary(nodes):
             return found[0]
         time.sleep(0.05)
     sys.exit(f"kills: there was no primary within {PATIENCE_SECONDS} s")
-
-
-def restored(node, place):
-    out = place / "restored.db"
-    subprocess.run([BINARY, "restore", "-config", node.config, "-o", out, node.place / "app.db"], check=True,
-                   stderr=subprocess.DEVNULL)
-    with sqlite3.connect(out) as db:
-        assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-        return {number for (number,) in db.execute("SELECT id FROM web")}
 
 
 def main():
@@ -204,7 +178,7 @@ def run(args, place, nodes, load):
         node.process.send_signal(signal.SIGTERM)
     for node in nodes:
         codes.append(node.process.wait(timeout=60))
-    found = restored(nodes[0], place)
+    found = machines.restored_rows(BINARY, nodes[0].config, nodes[0].place / "app.db", place / "restored.db")
     lost = sorted(set(load.acknowledged) - found)
     print(f"\n{args.kills} kills of the primary, {args.clients} clients, {len(load.acknowledged)} rows acknowledged; exit codes {codes}")
     print(f"acknowledged rows that are lost: {len(lost)}    numbers that were given twice: {len(load.twice)}")

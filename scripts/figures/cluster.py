@@ -1,14 +1,12 @@
 """A cluster: how far a follower is behind the primary's commits, what followers cost the primary, and how long a failover takes."""
 
-import os
-import pathlib
-import signal
-import socket
 import sqlite3
 import statistics
 import sys
 import threading
 import time
+
+import machines
 
 from .rig import BUCKET
 
@@ -35,12 +33,6 @@ while True:
 """
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 class Node:
     def __init__(self, rig, name, prefix, pushes, pause, ttl=TTL_SECONDS):
         self.rig, self.name = rig, name
@@ -48,7 +40,7 @@ class Node:
         self.path = home / "app.db"
         keys = f"node: {name}, ttl: {ttl}s"
         if pushes:
-            own = f"127.0.0.1:{free_port()}"
+            own = f"127.0.0.1:{machines.free_port()}"
             keys += f", listen: '{own}', advertise: 'http://{own}', secret: {SECRET}"
         config = home / "millstream.yml"
         config.write_text(
@@ -68,14 +60,7 @@ class Node:
             return 0
 
     def kill(self):
-        """The program and its application, as when the machine goes away."""
-        children = pathlib.Path(f"/proc/{self.process.popen.pid}/task/{self.process.popen.pid}/children").read_text()
-        self.process.popen.kill()
-        for child in children.split():
-            try:
-                os.kill(int(child), signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        machines.kill(self.process.popen)
         self.process.wait()
 
 
