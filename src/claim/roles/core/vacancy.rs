@@ -58,8 +58,9 @@ impl Watches {
         let left = silence(claim).checked_sub(watch.still()).filter(|left| !left.is_zero())?;
         let beat = claim.beat.as_ref()?;
         let every = Duration::from_millis(beat.every_ms);
-        let step = every / 5;
-        let pause = match (every - step).checked_sub(watch.still()).filter(|due| !due.is_zero()) {
+        // Whatever the beat says, this never becomes a loop of requests.
+        let step = (every / 5).max(usual / 10);
+        let pause = match every.saturating_sub(step).checked_sub(watch.still()).filter(|due| !due.is_zero()) {
             // It is about to release its claim.
             _ if beat.state == BeatState::Draining => (step / 2).min(DRAINING_PAUSE),
             // One that is no node of a cluster shows life rarely.
@@ -106,6 +107,41 @@ pub fn vacancy(config: &Config, seen: &Seen, watches: &Watches, is_promoted: boo
             let all = newest.next().map(|next| seen.not_released(next, me)).unwrap_or_default();
             let is_over = all.iter().all(|(epoch, claim)| watches.is_silent(*epoch, claim));
             (is_over && !is_mine).then_some(Why::PrimarySilent)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::claim::seen::Identity;
+    use crate::claim::wire::Claim;
+
+    #[test]
+    fn a_beat_that_promises_another_at_once_makes_no_loop_of_requests() {
+        let ttl = Duration::from_secs(15);
+        let me = Identity { instance: "me".into(), process: "1".into() };
+        let config = Config { me, ttl, is_candidate: true, is_automatic: true };
+        let claim = Claim {
+            node: "a".into(),
+            instance: "a".into(),
+            process: "2".into(),
+            hostname: "a".into(),
+            url: None,
+            cluster_url: None,
+            ttl_ms: 15_000,
+            parent: None,
+            why: String::new(),
+        };
+        for state in [BeatState::Held, BeatState::Draining] {
+            let beat = Some(Beat { count: 1, state, sealed: true, every_ms: 0 });
+            let mut seen = Seen::default();
+            seen.0.insert(Epoch::FIRST, SeenClaim { claim: Arc::new(claim.clone()), modified_ms: 0, beat });
+            let mut watches = Watches::default();
+            watches.observe(&seen, Duration::ZERO);
+            assert!(watches.look_after(&config, &seen) >= ttl / 120);
         }
     }
 }
