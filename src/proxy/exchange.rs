@@ -27,8 +27,14 @@ use crate::status::ProxyOutcome;
 /// To find out in which TXID a write is. It waits for no upload.
 const POSITION_TIME: Duration = Duration::from_secs(1);
 
-/// The response to a request that came from `from`.
-pub async fn answer(front: &Front, mut request: Request<Incoming>, from: SocketAddr) -> Response<Reply> {
+/// The response to a request that came from `from`. `arriving` is kept until it is decided for the
+/// first time what becomes of it.
+pub async fn answer(
+    front: &Front,
+    mut request: Request<Incoming>,
+    from: SocketAddr,
+    arriving: Option<Flight>,
+) -> Response<Reply> {
     let wants_upgrade = upgrade(request.version(), request.headers()).is_some();
     let client = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
     let (mut head, body) = request.into_parts();
@@ -47,7 +53,7 @@ pub async fn answer(front: &Front, mut request: Request<Incoming>, from: SocketA
     let after = (need == Need::Read).then(|| position::brought(&head.headers)).flatten();
     let asked = Asked { need, after, is_forwarded };
     let request = Request::from_parts(head, Outgoing::Streamed(body));
-    Exchange::new(front, request, asked, client).run().await
+    Exchange::new(front, request, asked, client).run(arriving).await
 }
 
 fn outcome(refusal: Refusal) -> ProxyOutcome {
@@ -92,7 +98,7 @@ impl<'a> Exchange<'a> {
         Exchange { front, request, asked, course, client, must_be_uploaded, tells_position }
     }
 
-    async fn run(mut self) -> Response<Reply> {
+    async fn run(mut self, mut arriving: Option<Flight>) -> Response<Reply> {
         let (mut known, mut place, mut waiter) = (self.front.watch(), None, None);
         loop {
             let (step, passing) = {
@@ -106,6 +112,7 @@ impl<'a> Exchange<'a> {
                 let passing = (step == Step::Pass).then(|| self.begin_to_pass(&standing));
                 (step, passing)
             };
+            drop(arriving.take());
             waiter = match &step {
                 Step::WaitUntil(_) => waiter.or_else(|| Some(self.front.counts.hold(self.front.clock))),
                 Step::Pass | Step::Forward(_) | Step::Refuse(_) => None,

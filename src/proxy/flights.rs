@@ -1,4 +1,5 @@
-//! How many requests the application is at work on.
+//! How many there are of something that has to end: requests that the application is at work on,
+//! connections whose first request is awaited.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +17,7 @@ struct Count {
     landed: Notify,
 }
 
-/// One request, until this is dropped.
+/// One of them, until this is dropped.
 #[derive(Debug)]
 pub struct Flight(Arc<Count>);
 

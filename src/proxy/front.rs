@@ -30,6 +30,8 @@ pub struct Front {
     standing: watch::Sender<Standing>,
     pub local: Pool,
     pub flights: Flights,
+    /// Connections without a request so far, and the listener itself.
+    pub arriving: Flights,
     /// Those that may write, until the application has answered.
     pub writes: Flights,
     pub tunnels: Tunnels,
@@ -49,6 +51,7 @@ impl Front {
             standing: watch::Sender::default(),
             local: Pool::new(settings.target.clone(), settings.connect_timeout, clock),
             flights: Flights::default(),
+            arriving: Flights::default(),
             writes: Flights::default(),
             tunnels: Tunnels::default(),
             peers: Peers::new(settings.connect_timeout, clock),

@@ -100,20 +100,18 @@ impl Proxy {
         self.front.writes.landed().await;
     }
 
-    /// Waits until everything that is under way is answered.
-    pub async fn quiet(&self) {
-        self.front.flights.landed().await;
-    }
-
-    /// No connection is accepted any more, and those that there are end with their request.
-    pub fn stop_accepting(&self) {
+    /// No connection is accepted any more, and those that there are end with their request. Waits
+    /// until the application has answered what has come.
+    pub async fn stop_accepting(&self) {
         self.closing.cancel();
+        self.front.arriving.landed().await;
+        self.front.flights.landed().await;
     }
 
     /// Answers what is held, and waits for the end of what is under way.
     pub async fn close(mut self, within: Duration) {
         self.teller().app(App::Gone);
-        self.stop_accepting();
+        self.closing.cancel();
         let finished = async { while self.serving.join_next().await.is_some() {} };
         if tokio::time::timeout(within, finished).await.is_err() {
             tracing::warn!("connections of clients were closed before their responses were sent to the end");

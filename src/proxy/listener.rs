@@ -12,15 +12,17 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::exchange::answer;
+use super::flights::Flight;
 use super::front::Front;
 use super::pace::{Pace, Paced};
 use super::reply::Reply;
@@ -37,25 +39,23 @@ const STREAMS: u32 = 256;
 const BUFFER: usize = 128 << 10;
 /// A connection of HTTP/2 is asked for a sign of life this often.
 const PING: Duration = Duration::from_secs(30);
+/// From connecting to the first request: a client that has connected is answered, even if the end
+/// begins in between.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
-/// Until `closing`; then what is under way is finished.
+/// Until `closing`; then what is under way is finished, and what has connected is answered.
 pub async fn serve(listener: TcpListener, front: Arc<Front>, closing: CancellationToken) {
     let places = Arc::new(Semaphore::new(front.settings.connections));
+    let accepting = front.arriving.begin();
     let mut connections = JoinSet::new();
-    let accepting = async {
+    let admitting = async {
         loop {
             while connections.try_join_next().is_some() {}
             // Never closed.
             let Ok(place) = places.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, from)) => {
-                    let (front, closing) = (front.clone(), closing.clone());
-                    connections.spawn(async move {
-                        if let Err(error) = connection(stream, from, front, closing).await {
-                            tracing::debug!("the connection of {from} ended: {error}");
-                        }
-                        drop(place);
-                    });
+                    connections.spawn(Connection::new(from, &front, &closing).drive(stream, place));
                 }
                 Err(error) => {
                     tracing::debug!("cannot accept a connection: {error}");
@@ -64,91 +64,128 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, closing: Cancellati
             }
         }
     };
-    closing.run_until_cancelled(accepting).await;
-    drop(listener);
+    closing.run_until_cancelled(admitting).await;
+    for (stream, from) in backlog(listener) {
+        let Ok(place) = places.clone().try_acquire_owned() else { break };
+        connections.spawn(Connection::new(from, &front, &closing).drive(stream, place));
+    }
+    drop(accepting);
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(
-    stream: TcpStream,
+/// Those for whom the kernel has accepted a connection already: they would see it broken.
+fn backlog(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    // It asks the kernel, where the runtime would ask what it has heard so far.
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accepted = std::iter::from_fn(|| listener.accept().ok());
+    let ours = accepted.filter_map(|(stream, from)| {
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, from))
+    });
+    ours.collect()
+}
+
+/// What is known of one connection.
+struct Connection {
     from: SocketAddr,
     front: Arc<Front>,
     closing: CancellationToken,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    stream.set_nodelay(true)?;
-    let first = tokio::time::timeout(front.settings.idle_timeout, speaks_http_2(&stream));
-    match closing.run_until_cancelled(first).await {
-        None | Some(Err(_)) => Ok(()),
-        Some(Ok(Err(error))) => Err(error.into()),
-        Some(Ok(Ok(true))) => Ok(by_http_2(stream, from, front, closing).await?),
-        Some(Ok(Ok(false))) => Ok(by_http_1(stream, from, front, closing).await?),
+    since: Instant,
+    /// Until something is decided about its first request.
+    arriving: Flight,
+}
+
+impl Connection {
+    fn new(from: SocketAddr, front: &Arc<Front>, closing: &CancellationToken) -> Connection {
+        let (since, arriving) = (front.clock.instant(), front.arriving.begin());
+        Connection { from, front: front.clone(), closing: closing.clone(), since, arriving }
+    }
+
+    async fn drive(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
+        let from = self.from;
+        if let Err(error) = self.serve(stream).await {
+            tracing::debug!("the connection of {from} ended: {error}");
+        }
+    }
+
+    async fn serve(self, stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        stream.set_nodelay(true)?;
+        let first = tokio::time::timeout(self.front.settings.idle_timeout, speaks_http_2(&stream));
+        let first = tokio::select! {
+            biased;
+            first = first => first,
+            () = self.ending().comes(std::future::pending()) => return Ok(()),
+        };
+        match first {
+            Err(_) => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(true)) => Ok(by_http_2(stream, self).await?),
+            Ok(Ok(false)) => Ok(by_http_1(stream, self).await?),
+        }
+    }
+
+    fn ending(&self) -> Ending {
+        Ending { closing: self.closing.clone(), first_until: self.since + FIRST_REQUEST }
     }
 }
 
-async fn by_http_1(
-    stream: TcpStream,
-    from: SocketAddr,
-    front: Arc<Front>,
+/// When a connection is to end with what is under way on it.
+struct Ending {
     closing: CancellationToken,
-) -> hyper::Result<()> {
-    let settings = &front.settings;
-    let pace = Arc::new(Pace::default());
-    let stream = Paced::new(stream, pace.clone(), settings.head_timeout);
-    let (idle_timeout, head_bytes) = (settings.idle_timeout, settings.head_bytes);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (front, pace) = (front.clone(), pace.clone());
-        async move {
-            let busy = pace.begin();
-            Ok::<_, Infallible>(answer(&front, request, from).await.map(|reply| reply.on_its_way(busy)))
+    first_until: Instant,
+}
+
+impl Ending {
+    /// No connection is accepted any more, and on this one the first request has begun, or the time
+    /// for it is over.
+    async fn comes(self, first_request: impl Future<Output = ()>) {
+        self.closing.cancelled().await;
+        tokio::select! {
+            () = first_request => {}
+            () = tokio::time::sleep_until(self.first_until) => {}
         }
-    });
+    }
+}
+
+async fn by_http_1(stream: TcpStream, connection: Connection) -> hyper::Result<()> {
+    let settings = &connection.front.settings;
+    let (ending, pace) = (connection.ending(), Arc::new(Pace::new(connection.arriving)));
+    let stream = Paced::new(stream, pace.clone(), settings.head_timeout);
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(idle_timeout)
-        .max_header_size(head_bytes)
-        .max_buf_size(BUFFER.max(head_bytes))
-        .serve_connection(TokioIo::new(stream), service)
+        .header_read_timeout(settings.idle_timeout)
+        .max_header_size(settings.head_bytes)
+        .max_buf_size(BUFFER.max(settings.head_bytes))
+        .serve_connection(TokioIo::new(stream), service(&connection.front, connection.from, &pace))
         .with_upgrades();
     tokio::pin!(serving);
     tokio::select! {
         biased;
         done = serving.as_mut() => return done,
-        () = closing.cancelled() => serving.as_mut().graceful_shutdown(),
+        () = ending.comes(pace.first()) => serving.as_mut().graceful_shutdown(),
     }
     serving.await
 }
 
-async fn by_http_2(
-    stream: TcpStream,
-    from: SocketAddr,
-    front: Arc<Front>,
-    closing: CancellationToken,
-) -> hyper::Result<()> {
-    let (idle_timeout, head_bytes) = (front.settings.idle_timeout, front.settings.head_bytes);
-    let pace = Arc::new(Pace::default());
-    let counted = pace.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (front, pace) = (front.clone(), counted.clone());
-        async move {
-            let busy = pace.begin();
-            let answer: Response<Reply> = answer(&front, request, from).await;
-            Ok::<_, Infallible>(answer.map(|reply| reply.on_its_way(busy)))
-        }
-    });
+async fn by_http_2(stream: TcpStream, connection: Connection) -> hyper::Result<()> {
+    let settings = &connection.front.settings;
+    let (ending, pace) = (connection.ending(), Arc::new(Pace::new(connection.arriving)));
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(PING)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service(&connection.front, connection.from, &pace));
     tokio::pin!(serving);
+    let ending = ending.comes(pace.first());
+    tokio::pin!(ending);
     let mut seen = pace.begun();
     loop {
         tokio::select! {
             biased;
             done = serving.as_mut() => return done,
-            () = closing.cancelled() => break,
-            () = tokio::time::sleep(idle_timeout) => {
+            () = ending.as_mut() => break,
+            () = tokio::time::sleep(settings.idle_timeout) => {
                 if pace.is_idle() && std::mem::replace(&mut seen, pace.begun()) == pace.begun() {
                     break;
                 }
@@ -158,6 +195,22 @@ async fn by_http_2(
     }
     serving.as_mut().graceful_shutdown();
     serving.await
+}
+
+/// Answers the requests of one connection.
+fn service(
+    front: &Arc<Front>,
+    from: SocketAddr,
+    pace: &Arc<Pace>,
+) -> impl Service<Request<Incoming>, Response = Response<Reply>, Error = Infallible, Future: Send> + use<> {
+    let (front, pace) = (front.clone(), pace.clone());
+    service_fn(move |request| {
+        let (front, pace) = (front.clone(), pace.clone());
+        async move {
+            let (busy, arriving) = pace.begin();
+            Ok(answer(&front, request, from, arriving).await.map(|reply| reply.on_its_way(busy)))
+        }
+    })
 }
 
 /// Looks at the first bytes without taking them.

@@ -16,7 +16,7 @@
 //!                                     ├──▶ position.rs         what a client has written already · replay.rs  pure: the application asks for the primary
 //!                                     ├──▶ tunnel.rs           WebSockets
 //!                                     └──▶ outgoing.rs, reply.rs   bodies, never held as a whole
-//!   probe.rs      does the application accept connections?   flights.rs  what it is at work on
+//!   probe.rs      does the application accept connections?   flights.rs  what it is at work on, who has just connected
 //!   handle.rs     the whole: started, told, drained, closed
 //! ```
 

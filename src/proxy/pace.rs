@@ -3,19 +3,25 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::Sleep;
 
+use super::flights::Flight;
+
 /// The requests of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pace {
     under_way: AtomicUsize,
     begun: AtomicUsize,
+    /// Of the connection, until its first request.
+    arriving: Mutex<Option<Flight>>,
+    first: Notify,
 }
 
 /// One request, until its response is sent.
@@ -23,11 +29,25 @@ pub struct Pace {
 pub struct Busy(Arc<Pace>);
 
 impl Pace {
-    /// The head of a request is complete.
-    pub fn begin(self: &Arc<Pace>) -> Busy {
+    pub fn new(arriving: Flight) -> Pace {
+        let arriving = Mutex::new(Some(arriving));
+        Pace { under_way: AtomicUsize::new(0), begun: AtomicUsize::new(0), arriving, first: Notify::new() }
+    }
+
+    /// The head of a request is complete; with what the connection has brought, if it is its first
+    /// one.
+    pub fn begin(self: &Arc<Pace>) -> (Busy, Option<Flight>) {
         self.under_way.fetch_add(1, Ordering::Relaxed);
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        Busy(self.clone())
+        if self.begun.fetch_add(1, Ordering::Relaxed) > 0 {
+            return (Busy(self.clone()), None);
+        }
+        self.first.notify_one();
+        (Busy(self.clone()), self.arriving.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+
+    /// Waits for the first request. For one that waits: it is told to one.
+    pub async fn first(&self) {
+        self.first.notified().await;
     }
 
     /// No request is under way.

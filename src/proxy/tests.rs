@@ -28,6 +28,7 @@ use crate::ltx::Txid;
 use crate::primary::Primary;
 use crate::status::ProxyOutcome;
 
+mod ending;
 mod limits;
 mod nodes;
 

@@ -115,9 +115,7 @@ impl Proxying {
         if let Some((proxy, delay)) = &self.proxy {
             if lead.told.is_cancelled() {
                 tokio::time::sleep(*delay).await;
-                proxy.stop_accepting();
-                // Connections end with their requests, so the last ones of all of them come now.
-                proxy.quiet().await;
+                proxy.stop_accepting().await;
             }
             proxy.drain().await;
         }
