@@ -41,7 +41,7 @@ def main():
         "start": lambda: start.measure(rig, 10),
         "idle": lambda: idle.measure(rig, [1, 100, 1000, 10000], 30),
         "large": lambda: restore.measure_large(rig, 4096),
-        # Needs nginx-light and wrk from Debian.
+        # Needs nginx-light, caddy and wrk from Debian.
         "proxy": lambda: proxy.measure(rig, args.rounds),
         "follower": lambda: cluster.follower(rig, args.rounds),
         "failover": lambda: cluster.failover(rig, args.rounds),

@@ -31,9 +31,19 @@ impl FsError {
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
+
+    /// Nothing more can be opened now, by this process or on this machine.
+    pub fn is_out_of_files(&self) -> bool {
+        is_out_of_files(&self.source)
+    }
 }
 
 pub type Result<T> = std::result::Result<T, FsError>;
+
+/// Nothing more can be opened now, by this process or on this machine.
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
 
 /// Gives an `io::Result` the operation and path it belongs to.
 pub trait Context<T> {

@@ -1,4 +1,4 @@
-"""The proxy in front of an application, beside nginx doing the same: requests a second, latency, CPU per request.
+"""The proxy in front of an application, beside nginx and Caddy doing the same: requests a second, latency, CPU per request.
 
 The application is another nginx that answers with a few bytes, so that what is measured is the way through. nginx keeps its
 connections to it, as millstream does, and writes no log.
@@ -19,7 +19,7 @@ CONNECTIONS = 64
 TICK = os.sysconf("SC_CLK_TCK")
 
 SERVER = """
-daemon off; worker_processes 2; pid {home}/{name}.pid; error_log {home}/{name}.err;
+daemon off; user root; worker_processes 2; pid {home}/{name}.pid; error_log {home}/{name}.err;
 events {{ worker_connections 4096; }}
 http {{
     access_log off; client_body_temp_path {home}/{name}.body; proxy_temp_path {home}/{name}.proxy;
@@ -39,6 +39,15 @@ PROXY = """
             proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $host;
         }}
     }}
+"""
+CADDY = """
+{{
+    admin off
+    auto_https off
+}}
+http://127.0.0.1:{port} {{
+    reverse_proxy 127.0.0.1:{target}
+}}
 """
 
 
@@ -65,10 +74,17 @@ def nginx(home, name, content):
     return subprocess.Popen([tool("nginx"), "-c", path, "-e", home / f"{name}.err"])
 
 
+def caddy(home, port, target):
+    path = home / "Caddyfile"
+    path.write_text(CADDY.format(port=port, target=target))
+    command = [tool("caddy"), "run", "--adapter", "caddyfile", "--config", path]
+    return subprocess.Popen(command, stderr=(home / "caddy.err").open("w"), env={**os.environ, "HOME": str(home)})
+
+
 def tool(name):
     found = shutil.which(name)
     if not found:
-        raise SystemExit(f"bench: {name} is missing: apt-get install nginx-light wrk")
+        raise SystemExit(f"bench: {name} is missing: apt-get install nginx-light caddy wrk")
     return found
 
 
@@ -105,11 +121,12 @@ def millis(text):
 
 def measure(rig, rounds):
     home = rig.directory("proxy")
-    ports = {name: free_port() for name in ("application", "nginx", "millstream")}
+    ports = {name: free_port() for name in ("application", "nginx", "caddy", "millstream")}
     (home / "large").write_bytes(b"x" * 1_000_000)
     application = nginx(home, "application", APPLICATION.format(port=ports["application"], home=home))
     wait_for(ports["application"], application)
     other = nginx(home, "nginx", PROXY.format(port=ports["nginx"], target=ports["application"]))
+    third = caddy(home, ports["caddy"], ports["application"])
     config = home / "millstream.yml"
     config.write_text(f"proxy: {{listen: '127.0.0.1:{ports['millstream']}', target: '127.0.0.1:{ports['application']}'}}\n")
     ours = subprocess.Popen(
@@ -117,22 +134,24 @@ def measure(rig, rounds):
     )
     try:
         wait_for(ports["nginx"], other)
+        wait_for(ports["caddy"], third)
         wait_for(ports["millstream"], ours)
         for path, what in (("/", "20 bytes"), ("/large", "1 MB")):
             print(f"requests for {what}, {CONNECTIONS} connections, median of {rounds} rounds of {SECONDS} s")
-            figures = {"no proxy": [], "nginx": [], "millstream": []}
+            figures = {"no proxy": [], "nginx": [], "caddy": [], "millstream": []}
             for _ in range(rounds):
                 figures["no proxy"].append(load(ports["application"], path, None))
                 figures["nginx"].append(load(ports["nginx"], path, other.pid))
+                figures["caddy"].append(load(ports["caddy"], path, third.pid))
                 figures["millstream"].append(load(ports["millstream"], path, ours.pid))
             medians = {name: [statistics.median(column) for column in zip(*rows)] for name, rows in figures.items()}
             for name, (rate, p50, p99, cpu) in medians.items():
                 per_request = "" if name == "no proxy" else f"  CPU {cpu:6.1f} µs a request"
                 print(f"  {name:<12} {rate:9.0f} requests/s  p50 {p50:7.2f} ms  p99 {p99:7.2f} ms{per_request}")
-            (a, b) = medians["millstream"], medians["nginx"]
-            ratios = [x / y for x, y in zip(a, b)]
-            print("  millstream / nginx: rate {:.2f}, p50 {:.2f}, p99 {:.2f}, CPU {:.2f}".format(*ratios))
+            for beside in ("nginx", "caddy"):
+                ratios = [x / y for x, y in zip(medians["millstream"], medians[beside])]
+                print("  millstream / {}: rate {:.2f}, p50 {:.2f}, p99 {:.2f}, CPU {:.2f}".format(beside, *ratios))
     finally:
-        for process in (ours, other, application):
+        for process in (ours, third, other, application):
             process.send_signal(signal.SIGTERM)
             process.wait()

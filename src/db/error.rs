@@ -45,4 +45,18 @@ impl DbError {
     pub fn is_busy(&self) -> bool {
         matches!(self, DbError::NotWal { .. }) || matches!(self, DbError::Sqlite(error) if error.is_busy())
     }
+
+    /// Nothing more can be opened now: the same call may succeed later.
+    pub fn is_out_of_files(&self) -> bool {
+        match self {
+            DbError::Sqlite(error) => error.is_out_of_files(),
+            DbError::Io(error) => error.is_out_of_files(),
+            _ => false,
+        }
+    }
+
+    /// Whether time alone may cure it.
+    pub fn may_pass(&self) -> bool {
+        self.is_busy() || self.is_out_of_files()
+    }
 }

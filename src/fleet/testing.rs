@@ -42,6 +42,7 @@ impl App {
             meta_path: fsx::with_suffix(&self.path, ".meta"),
             optional: false,
             may_vanish: false,
+            open_files: u64::MAX,
             all: watch::channel(Arc::default()).1,
             path: self.path.clone(),
             tuning: Tuning {

@@ -147,7 +147,7 @@ impl Place {
         .map_err(cannot_write)?;
         let restored = prepared.install().await.map_err(of_restore)?;
         for orphan in &restored.orphaned {
-            tracing::warn!("a file that lay in the way was moved to {}", orphan.display());
+            tracing::warn!("a file that an earlier copy left was moved to {}", orphan.display());
         }
         tracing::info!(db = %self.copy.display(), "restored {}: {} bytes", restored.reached, restored.database_bytes);
         Ok(())

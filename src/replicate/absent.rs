@@ -50,16 +50,16 @@ fn nearby(seen: &Surroundings) -> String {
         let Neighbour { path, bytes, idle, open } = neighbour;
         let open = if *open { ", open" } else { "" };
         // A string takes every write.
-        let _ = write!(text, "{comma}{} ({bytes} bytes{open}, written {:.0?} ago)", path.display(), rounded(*idle));
+        let written = match idle.as_secs() {
+            0 => "just now".to_owned(),
+            seconds => format!("{seconds}s ago"),
+        };
+        let _ = write!(text, "{comma}{} ({bytes} bytes{open}, written {written})", path.display());
     }
     if let more @ 1.. = seen.neighbours.len().saturating_sub(NAMED_MAX) {
         let _ = write!(text, " and {more} more");
     }
     format!("{text}: if one of them is meant, {advice}")
-}
-
-fn rounded(time: Duration) -> Duration {
-    Duration::from_secs(time.as_secs())
 }
 
 #[cfg(test)]

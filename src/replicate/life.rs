@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_channel::mpsc;
 use tokio::sync::watch;
@@ -29,6 +30,10 @@ use crate::status::{Counts, Status, StatusWriter};
 /// The connections are closed after so many polls' time without a change, and not before the WAL
 /// has been reset.
 const CLOSE_AFTER_INTERVALS: u32 = 60;
+/// The same where all databases together could need more files than may be open.
+const CLOSE_SOON_AFTER_INTERVALS: u32 = 2;
+/// So many files a database has open while it is in use.
+const FILES_EACH: u64 = 9;
 
 /// Everything that a replication's task has from the start.
 pub(super) struct Life {
@@ -238,6 +243,15 @@ async fn deadline_passes(mut stop: watch::Receiver<Stop>, clock: Clock) {
     }
 }
 
+/// When connections that are not used are closed.
+fn close_after(settings: &Settings) -> Duration {
+    let databases = settings.all.borrow().len() as u64;
+    match databases.saturating_mul(FILES_EACH) > settings.open_files / 2 {
+        true => settings.monitor_interval * CLOSE_SOON_AFTER_INTERVALS,
+        false => settings.checkpoint_interval.max(settings.monitor_interval * CLOSE_AFTER_INTERVALS),
+    }
+}
+
 fn core_config(settings: &Settings, mirrors: &[Mirror]) -> core::Config {
     core::Config {
         monitor_interval: settings.monitor_interval,
@@ -250,10 +264,7 @@ fn core_config(settings: &Settings, mirrors: &[Mirror]) -> core::Config {
         proof_lasts: settings.proof_lasts,
         once: settings.once.is_some(),
         mirror_interval: mirrors.iter().map(|mirror| mirror.settings.sync_interval).min(),
-        close_after: settings
-            .once
-            .is_none()
-            .then(|| settings.checkpoint_interval.max(settings.monitor_interval * CLOSE_AFTER_INTERVALS)),
+        close_after: settings.once.is_none().then(|| close_after(settings)),
         may_vanish: settings.may_vanish,
         seal: settings.seal.as_ref().map(|permit| *permit.borrow()),
     }

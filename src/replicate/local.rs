@@ -168,7 +168,7 @@ impl LocalSide {
     /// What follows from an error.
     pub async fn trouble(&mut self, error: StepError) -> Trouble {
         match error {
-            StepError::Db(error) if !error.is_busy() => self.disk.with(move |disk| cause(disk, error)).await,
+            StepError::Db(error) if !error.may_pass() => self.disk.with(move |disk| cause(disk, error)).await,
             error => trouble(error),
         }
     }
@@ -272,7 +272,7 @@ fn carry_out(order: LocalOrder, disk: &mut Disk) -> LocalDone {
 }
 
 fn cause(disk: &Disk, error: DbError) -> Trouble {
-    if error.is_busy() {
+    if error.may_pass() {
         return Trouble::passing(error);
     }
     match cause_of(&disk.db, error, disk.clock) {
@@ -301,7 +301,7 @@ pub(super) fn trouble(error: StepError) -> Trouble {
         StepError::Foreign(why) => Trouble::Foreign(why),
         error @ StepError::MovedOn { .. } => Trouble::Foreign(error.to_string()),
         error @ (StepError::AnotherDatabase { .. } | StepError::Damaged { .. }) => Trouble::Halt(error.to_string()),
-        StepError::Db(error) if !error.is_busy() => Trouble::Halt(error.to_string()),
+        StepError::Db(error) if !error.may_pass() => Trouble::Halt(error.to_string()),
         error => Trouble::Passing { why: error.to_string(), refused: !error.may_pass() },
     }
 }

@@ -116,6 +116,8 @@ pub struct Settings {
     pub may_vanish: bool,
     /// The databases of this process, this one included: none of their files may be opened by name.
     pub all: watch::Receiver<Arc<BTreeSet<PathBuf>>>,
+    /// So many files this process may have open.
+    pub open_files: u64,
     /// How often to look without being woken.
     pub monitor_interval: Duration,
     /// The WAL is reset after this time even if it is small.

@@ -19,7 +19,7 @@ use super::on_thread::{blocking, joined};
 use super::remote_lane::{FirstLook, RemoteLane};
 use super::{Ended, Event, Events, Settings, Stop};
 use crate::db::{AtPath, Db, DbError, Surroundings, Watch};
-use crate::fsx;
+use crate::fsx::{self, FsError};
 use crate::remote::Remote;
 use crate::sqlite::{Holder, Locked, Presence, SqliteError, look_at_file, look_at_locks};
 use crate::state::{LocalState, Lock};
@@ -137,7 +137,7 @@ async fn carry_out(order: Order, settings: Arc<Settings>, governor: Governor, hu
     match order {
         Order::LookAtFile if is_held => Done::File(Ok(true)).into(),
         Order::LookAtLocks if is_held => Done::Locks(Ok(Locked::No)).into(),
-        Order::LookAtFile => blocking(move || Done::File(is_database(&settings.path)).into()).await,
+        Order::LookAtFile => blocking(move || look_at(&settings.path).into()).await,
         Order::LookAround => Done::LookedAround(look_around(&settings).await).into(),
         Order::TakeLock => blocking(move || take_lock(&settings)).await,
         Order::ReadNote => blocking(move || Done::Note(state_of(&settings).was_kept_exclusively()).into()).await,
@@ -147,27 +147,37 @@ async fn carry_out(order: Order, settings: Arc<Settings>, governor: Governor, hu
         }
         Order::LookAtLocks => {
             let locks = blocking(move || look_at_locks(&settings.path)).await;
-            Done::Locks(locks.map_err(|error| error.to_string())).into()
+            locks.map_or_else(|error| not_done(&error, Done::Locks), |locks| Done::Locks(Ok(locks))).into()
         }
         Order::Open { in_turn, forget_note } => {
             let _turn = match in_turn {
                 true => tokio::select! { turn = governor.start() => Some(turn), () = hurry.cancelled() => None },
                 false => None,
             };
-            blocking(move || Done::Opened(open_database(&settings, forget_note)).into()).await
+            blocking(move || open_database(&settings, forget_note).into()).await
         }
     }
 }
 
-fn is_database(path: &Path) -> Result<bool, String> {
-    let presence = look_at_file(path).map_err(|error| error.to_string())?;
-    Ok(matches!(presence, Presence::Database(_)))
+/// What could not be done for want of a descriptor can be done later.
+fn not_done<T>(error: &FsError, otherwise: impl FnOnce(Result<T, String>) -> Done<Db>) -> Done<Db> {
+    match error.is_out_of_files() {
+        true => Done::OutOfFiles(error.to_string()),
+        false => otherwise(Err(error.to_string())),
+    }
+}
+
+fn look_at(path: &Path) -> Done<Db> {
+    match look_at_file(path) {
+        Ok(presence) => Done::File(Ok(matches!(presence, Presence::Database(_)))),
+        Err(error) => not_done(&error, Done::File),
+    }
 }
 
 fn take_lock(settings: &Settings) -> Carried {
     match Lock::try_take(&settings.path, &settings.meta_path) {
         Ok(lock) => Carried { done: Done::Lock(Ok(lock.is_some())), lock },
-        Err(error) => Done::Lock(Err(error.to_string())).into(),
+        Err(error) => not_done(&error, Done::Lock).into(),
     }
 }
 
@@ -183,20 +193,21 @@ async fn look_around(settings: &Settings) -> Surroundings {
     tokio::time::timeout(AROUND_TIME, look).await.unwrap_or_else(nothing)
 }
 
-fn open_database(settings: &Settings, forget_note: bool) -> Opened<Db> {
-    match Db::open(&settings.path, settings.tuning) {
+fn open_database(settings: &Settings, forget_note: bool) -> Done<Db> {
+    Done::Opened(match Db::open(&settings.path, settings.tuning) {
         Ok(db) => {
             if forget_note {
                 note_exclusive(settings, false);
             }
             Opened::Armed(db)
         }
+        Err(error) if error.is_out_of_files() => return Done::OutOfFiles(error.to_string()),
         Err(error) if error.is_busy() => Opened::Busy(error.to_string()),
         Err(error @ DbError::Sqlite(SqliteError::Corrupt { .. })) => {
             Opened::Part { why: error.to_string(), seen: extent_of(&settings.path) }
         }
         Err(error) => Opened::Failed(error.to_string()),
-    }
+    })
 }
 
 fn extent_of(path: &Path) -> Option<Extent> {
@@ -237,6 +248,7 @@ fn say(notice: &Notice, path: &Path) {
             "{why}; trying again until nothing has been written there for {} s: is it still being copied?",
             ARRIVAL_QUIET.as_secs()
         ),
+        Notice::OutOfFiles(why) => tracing::warn!("{why}; trying again as soon as others have closed theirs"),
         Notice::Busy(why) => tracing::warn!(
             "{why}; trying again (if this lasts: is a program using it with PRAGMA locking_mode=EXCLUSIVE, or in another \
              journal mode than WAL?)"

@@ -65,7 +65,7 @@ impl LocalSide {
             self.disk.with(move |disk| -> Result<(), DbError> { disk.db.reopen(&path, tuning, &remains) }).await;
         match reopened {
             Ok(()) => Ok(None),
-            Err(error) if error.is_busy() => Ok(Some(error.to_string())),
+            Err(error) if error.may_pass() => Ok(Some(error.to_string())),
             Err(error) => Err(Trouble::Halt(error.to_string())),
         }
     }

@@ -188,6 +188,7 @@ fn settings(path: PathBuf) -> Settings {
         meta_path: path.with_file_name(".meta"),
         optional: false,
         may_vanish: false,
+        open_files: u64::MAX,
         all: watch::channel(Arc::new(BTreeSet::from([path.clone()]))).1,
         path,
         tuning: Tuning {

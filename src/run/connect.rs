@@ -17,6 +17,7 @@ use crate::replicate::{MirrorSettings, Policy, Settings, spread_of};
 use crate::restore::Backup;
 use crate::store::s3::{Clients, S3Store};
 use crate::store::{Counted, FileStore, Store, StoreError, Traffic};
+use crate::supervise;
 
 /// Grace time of deletions: another process may still be reading an expired object.
 const DELETE_GRACE: Duration = Duration::from_secs(60);
@@ -116,6 +117,7 @@ pub fn settings(database: &Database, options: &Options, all: watch::Receiver<Arc
         meta_path: database.meta_path.clone(),
         optional: database.optional,
         may_vanish: database.may_vanish,
+        open_files: supervise::open_files().map_or(u64::MAX, |(_, most)| most),
         all,
         tuning: tuning(database),
         monitor_interval: capture.monitor_interval,

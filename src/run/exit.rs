@@ -29,6 +29,9 @@ pub const CONFIG: u8 = 78;
 /// From here on: 128 + signal.
 pub const SIGNALLED: u8 = 128;
 
+/// Of several failures the worst first: what time alone may cure comes last.
+const WORST: [u8; 5] = [BACKUP, DENIED, CANNOT_WRITE, CONFIG, UNAVAILABLE];
+
 /// The last log line names this many databases, and counts the others.
 const NAMED_MAX: usize = 3;
 
@@ -37,6 +40,11 @@ const NAMED_MAX: usize = 3;
 pub struct Failure {
     pub code: u8,
     pub error: anyhow::Error,
+}
+
+/// The code for several failures.
+pub fn worst(codes: impl Iterator<Item = u8>) -> Option<u8> {
+    codes.min_by_key(|code| WORST.iter().position(|known| known == code).unwrap_or(WORST.len()))
 }
 
 impl Failure {
@@ -134,6 +142,15 @@ mod tests {
 
     fn absent() -> Ended {
         Ended::NeverAppeared { why: "x".into() }
+    }
+
+    #[test]
+    fn of_several_failures_the_worst_counts() {
+        let worst = |codes: &[u8]| worst(codes.iter().copied());
+        assert_eq!(worst(&[]), None);
+        assert_eq!(worst(&[UNAVAILABLE, CANNOT_WRITE]), Some(CANNOT_WRITE));
+        assert_eq!(worst(&[70, UNAVAILABLE]), Some(UNAVAILABLE));
+        assert_eq!(worst(&[CONFIG, DENIED, BACKUP, UNAVAILABLE]), Some(BACKUP));
     }
 
     #[test]

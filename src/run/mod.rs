@@ -31,7 +31,7 @@
 //!   told.rs     signals that end a stage of the start
 //!   stages.rs   run a command to its end
 //!   cause.rs    which events of a replication end a command
-//!   untouched.rs  did the application write to its databases?
+//!   untouched.rs  did the application write to its databases? elsewhere.rs: does it use others?
 //!   verify.rs   in the background: prove the replicas
 //!   monitor.rs  in the background: metrics and health, the heartbeat, the service manager
 //!   litefs.rs   for a node: LiteFS's files and API
@@ -39,6 +39,7 @@
 //!   exit.rs     pure: the exit code
 //! ```
 
+mod elsewhere;
 pub mod exit;
 
 mod apart;
@@ -315,7 +316,7 @@ fn say_too_few_open_files(job: &Job) {
     if let Some(limit) = supervise::open_files_too_low_for(needed) {
         tracing::warn!(
             "{} databases need about {needed} open files, and this process may have {limit}: raise its limit to {needed} or more \
-             (ulimit -n, LimitNOFILE= of systemd, --ulimit nofile= of Docker), or some of them cannot be replicated",
+             (ulimit -n, LimitNOFILE= of systemd, --ulimit nofile= of Docker); until then some of them wait until others are at rest",
             job.options.databases.len()
         );
     }

@@ -212,7 +212,7 @@ impl Waiting {
         let restored = prepared.install().await?;
         for orphan in &restored.orphaned {
             tracing::warn!(
-                "a file of an older database lay in the way of the restored one and was moved to {}",
+                "a file that an older database left beside the restored one was moved to {}",
                 orphan.display()
             );
         }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cause::{Cause, cause};
 use super::commands::Role;
+use super::elsewhere::Elsewhere;
 use super::exit::{CANNOT_WRITE, Course, Failure};
 use super::proxying::Proxying;
 use super::told::{cancelling, pending_cancel};
@@ -93,7 +94,9 @@ pub async fn live(
             let before = Untouched::look(job).await;
             phase.send_replace(Phase::Running);
             let app = Command::application(job, app, budget, by.proxying);
+            let elsewhere = Elsewhere::watch(job);
             let lived = by.run(app, true, reaper, budget).await?;
+            drop(elsewhere);
             let ended_alone = lived.course.code != 0 && lived.asked_at.is_none() && !by.turn.is_called_off();
             if ended_alone && before.is_so_still(job).await {
                 suspect_exclusive(&lived.what);

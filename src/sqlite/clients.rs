@@ -102,9 +102,22 @@ fn in_use(path: &Path, holder: Option<i32>) -> InUse {
 }
 
 pub(super) fn name_of(pid: i32) -> String {
-    match fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(name) => format!("{} (pid {pid})", name.trim_end()),
-        Err(_) => format!("pid {pid}"),
+    let of_thread = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    match name(of_thread.trim_end(), &command) {
+        "" => format!("pid {pid}"),
+        name => format!("{name} (pid {pid})"),
+    }
+}
+
+/// Node gives its first thread, which the process is named after, a name that tells nothing: then
+/// the command tells more.
+fn name<'a>(of_thread: &'a str, command: &'a [u8]) -> &'a str {
+    let program = command.split(|byte| *byte == 0).next().and_then(|program| str::from_utf8(program).ok());
+    let program = program.and_then(|program| program.rsplit('/').next()).filter(|program| !program.is_empty());
+    match program {
+        Some(program) if of_thread.ends_with("MainThread") => program,
+        _ => of_thread,
     }
 }
 
@@ -178,6 +191,14 @@ fn is_writable(pid: i32, descriptor: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_named_after_its_program_where_its_thread_says_nothing() {
+        assert_eq!(name("python3", b"/usr/bin/python3\0app.py\0"), "python3");
+        assert_eq!(name("MainThread", b"/usr/local/bin/node\0server.js\0"), "node");
+        assert_eq!(name("node-MainThread", b"node\0"), "node");
+        assert_eq!((name("MainThread", b""), name("", b"")), ("MainThread", ""));
+    }
 
     fn by_others(path: &Path) -> Option<String> {
         keep_clients_out(path).expect("answer").err().map(|in_use| in_use.to_string())

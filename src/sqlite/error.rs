@@ -4,11 +4,14 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::AccessFlags;
 
 /// Less than this is not enough for a -shm and the first commits.
 const LITTLE_ROOM_BYTES: u64 = 1 << 20;
+/// So few descriptors are left when there is no room for the files of one database.
+const NEARLY_ALL: u64 = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SqliteError {
@@ -18,6 +21,9 @@ pub enum SqliteError {
     /// The database, its WAL or its shm cannot be opened; the detail says why.
     #[error("{verb} {}: {detail}", path.display())]
     CannotOpen { verb: &'static str, path: PathBuf, detail: String },
+    /// Neither it nor anything else can be opened now: try again later.
+    #[error("{verb} {}: {detail}", path.display())]
+    OutOfFiles { verb: &'static str, path: PathBuf, detail: String },
     /// The file system refuses writes: permissions or read-only.
     #[error("{verb} {}: not writable by this user: {detail}", path.display())]
     ReadOnly { verb: &'static str, path: PathBuf, detail: String },
@@ -32,6 +38,10 @@ pub enum SqliteError {
 impl SqliteError {
     pub fn is_busy(&self) -> bool {
         matches!(self, SqliteError::Busy { .. })
+    }
+
+    pub fn is_out_of_files(&self) -> bool {
+        matches!(self, SqliteError::OutOfFiles { .. })
     }
 
     /// The file does not hold a database, or a damaged one.
@@ -54,10 +64,13 @@ impl SqliteError {
                 | rusqlite::ErrorCode::DatabaseLocked
                 | rusqlite::ErrorCode::FileLockingProtocolFailed,
             ) => SqliteError::Busy { verb, path },
-            Some(rusqlite::ErrorCode::CannotOpen) => {
-                let detail = why_not_opened(&path).unwrap_or(detail);
-                SqliteError::CannotOpen { verb, path, detail }
-            }
+            Some(rusqlite::ErrorCode::CannotOpen) => match out_of_files() {
+                Some(error) => SqliteError::OutOfFiles { verb, path, detail: told(&error) },
+                None => {
+                    let detail = why_not_opened(&path).unwrap_or(detail);
+                    SqliteError::CannotOpen { verb, path, detail }
+                }
+            },
             Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::PermissionDenied) => {
                 SqliteError::ReadOnly { verb, path, detail }
             }
@@ -103,9 +116,6 @@ fn why_not_opened(path: &Path) -> Option<String> {
     if metadata.is_dir() {
         return Some("it is a directory".into());
     }
-    if let Err(error) = File::open("/dev/null") {
-        return Some(told(&error));
-    }
     let directory = crate::fsx::parent(path);
     let cannot = |path: &Path, flags| nix::unistd::eaccess(path, flags).err().map(io::Error::from);
     let in_directory =
@@ -114,6 +124,25 @@ fn why_not_opened(path: &Path) -> Option<String> {
         let error = cannot(directory, AccessFlags::W_OK | AccessFlags::X_OK)?;
         Some(in_directory(error))
     })
+}
+
+/// Whether it was for want of a descriptor. Another thread may have closed some since: the lowest
+/// free number is always taken, so one of the highest is in use if all were a moment ago.
+fn out_of_files() -> Option<io::Error> {
+    if let Err(error) = File::open("/dev/null")
+        && crate::fsx::is_out_of_files(&error)
+    {
+        return Some(error);
+    }
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let highest = limit.saturating_sub(NEARLY_ALL)..limit;
+    let is_used = |number: u64| i32::try_from(number).is_ok_and(is_open);
+    highest.into_iter().any(is_used).then(|| io::Error::from_raw_os_error(libc::EMFILE))
+}
+
+fn is_open(number: i32) -> bool {
+    // SAFETY: it only asks for a flag of the number, whatever that stands for.
+    unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
 }
 
 fn told(error: &io::Error) -> String {

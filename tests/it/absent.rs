@@ -38,6 +38,25 @@ fn a_path_that_is_wrong_by_a_letter_is_warned_of_and_74_at_the_end() {
     running.wait().assert_code(74).assert_says(&["nothing was replicated", "data/app.db", "exit code 74"]);
 }
 
+/// The path is that of a database from an earlier time.
+#[test]
+fn an_application_that_uses_another_database_is_warned_of() {
+    let rig = Rig::on_file();
+    let other = rig.path("data/ap.db");
+    let connection = rusqlite::Connection::open(&other).expect("open");
+    connection.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)").expect("create");
+    drop(connection);
+    let app = rig.app(&["create", "rows:3", &ready(&rig), "forever:50", "term-die:TERM"]);
+    let mut running = with_path(&rig, &other, "", &["run", "--"]).args(app).spawn();
+    wait_until_ready(&rig, &mut running);
+    running.wait_until_says(
+        0,
+        &["WARN", "the application has", "data/app.db open, which is not replicated", "correct `path`"],
+    );
+    running.signal(Signal::SIGTERM);
+    running.wait().assert_code(143);
+}
+
 #[test]
 fn a_pattern_or_a_directory_as_a_path_is_said_to_be_none() {
     let rig = Rig::on_file();

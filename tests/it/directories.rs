@@ -1,6 +1,8 @@
 //! Directories of databases: found, watched, restored as a whole, one broken among them; and the same with the real Litestream.
 
 mod damaged;
+mod descriptors;
+mod followed;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -360,26 +362,6 @@ fn databases_and_status_show_those_of_directories() {
     let shown = with_config(&rig, &["ltx", &db], &config).finish();
     shown.assert_code(0);
     assert!(shown.stdout.contains("0000000000000001"), "{shown}");
-}
-
-#[test]
-fn a_limit_of_open_files_that_is_too_low_is_told_with_what_is_needed() {
-    let rig = Rig::on_file();
-    let config = config(&rig, &["watch: true"]);
-    for number in 0..8 {
-        drop(database(&rig.path("data").join(format!("{number}.db")), 1));
-    }
-    let limited = ["-c", "ulimit -n 100; exec \"$@\"", "sh"];
-    let entry = |number: u32| {
-        let (path, url) = (rig.path("data").join(format!("{number}.db")), rig.path(&format!("listed/{number}")));
-        format!("  - path: {}\n    replica: {{path: {}}}\n", path.display(), url.display())
-    };
-    let listed = rig.path("listed.yml");
-    fs::write(&listed, format!("dbs:\n{}", (0..8).map(entry).collect::<String>())).expect("write");
-    for config in [config, listed] {
-        let finished = with_config(&rig, &["replicate", "-once"], &config).under("sh", limited).finish();
-        finished.assert_says(&["8 databases need about", "this process may have 100", "ulimit -n"]);
-    }
 }
 
 #[test]

@@ -16,12 +16,16 @@ const FOLLOW: Page = Page {
            restored if it is missing. From then on, until a signal ends the program, every state of the replica is \
            installed into it as one ordinary transaction: programs that read the copy can keep it open, and see whole \
            states only. They must not write to it; the write lock is held, and what is written all the same is undone.\n\n\
+           With -dir every database that has a replica below URL, or all of the configuration file, gets a copy in DIR; \
+           every 60 intervals new ones are looked for. One that cannot be followed is said, and the others go on; the exit code \
+           is that of the worst.\n\n\
            While nothing is new for a minute, the replica is asked less often: at last every five intervals. The copy \
            cannot be replicated: a note beside it (.NAME-millstream/follows.json) says that it is one.",
     examples: &[
         "millstream follow -o /data/copy.db s3://bucket/app",
         "millstream follow -o copy.db -interval 200ms file:///mnt/backup/app",
         "millstream follow -o /data/copy.db -config litestream.yml /srv/app.db",
+        "millstream follow -dir /data/copies s3://bucket/tenants",
     ],
     variables: help::STORE_VARIABLES,
     codes: &[
@@ -41,12 +45,15 @@ const FOLLOW: Page = Page {
 #[command(
     args_override_self = true,
     after_help = FOLLOW.text(),
-    override_usage = "millstream follow [FLAGS] -o PATH DB|URL"
+    override_usage = "millstream follow [FLAGS] -o PATH DB|URL\n       millstream follow [FLAGS] -dir DIR [URL]"
 )]
 pub struct Follow {
     /// File of the copy
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
+    /// Directory for a copy of each database below URL, or of each in the configuration file
+    #[arg(long, value_name = "DIR", conflicts_with = "output")]
+    pub dir: Option<PathBuf>,
     /// How often the replica is asked for something new
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub interval: Duration,
@@ -67,10 +74,28 @@ impl Follow {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
+        if self.dir.is_some() {
+            return self.check_several();
+        }
         self.look.check("follow -o PATH")?;
         match self.output {
             Some(_) => Ok(()),
             None => Err("the file of the copy is required: millstream follow -o PATH DB|URL".into()),
+        }
+    }
+
+    fn check_several(&self) -> Result<(), String> {
+        if self.look.names_nothing() {
+            return Ok(());
+        }
+        self.look.check("follow -dir DIR")?;
+        match self.source() {
+            Source::Url(_) => Ok(()),
+            Source::Database(_) => {
+                Err("with -dir it is a replica URL that says what to follow, or nothing, and then the \
+                                        configuration file does"
+                    .into())
+            }
         }
     }
 }

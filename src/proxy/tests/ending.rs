@@ -1,5 +1,5 @@
-//! The end of a proxy: whoever has connected is answered by the application, and nobody is waited
-//! for without end.
+//! The end of a proxy: a client that has connected is answered by the application, and a silent one
+//! is not waited for without end.
 
 use std::io::Write;
 

@@ -140,6 +140,7 @@ mod tests {
                 meta_path: path.with_file_name(".meta"),
                 optional: false,
                 may_vanish: false,
+                open_files: u64::MAX,
                 all: tokio::sync::watch::channel(Arc::default()).1,
                 path,
                 tuning: Tuning {
@@ -165,9 +166,7 @@ mod tests {
             let mut soak =
                 Soak { dir, settings, app, store, replication, states, restores, random, calm, marks, marks_made };
             soak.open();
-            soak.run(
-                "CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE TABLE ballast AS SELECT randomblob(90000) AS b",
-            );
+            soak.run("CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE TABLE ballast AS SELECT randomblob(90000) b");
             soak
         }
 

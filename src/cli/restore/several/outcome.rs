@@ -11,10 +11,7 @@ use crate::cli::restore::show::print_json;
 use crate::cli::timestamp as time;
 use crate::figures;
 use crate::restore::{Reached, Restored};
-use crate::run::exit::{BACKUP, CANNOT_WRITE, CONFIG, DENIED, Failure, UNAVAILABLE};
-
-/// The worst first: what time alone may cure comes last.
-const WORST: [u8; 5] = [BACKUP, DENIED, CANNOT_WRITE, CONFIG, UNAVAILABLE];
+use crate::run::exit::{Failure, worst};
 
 /// What came of one.
 pub(super) enum Outcome {
@@ -64,10 +61,6 @@ pub(super) fn conclude(command: &Restore, outcomes: &[(PathBuf, Outcome)]) -> Re
             Err(Failure::new(code, error))
         }
     }
-}
-
-fn worst(codes: impl Iterator<Item = u8>) -> Option<u8> {
-    codes.min_by_key(|code| WORST.iter().position(|known| known == code).unwrap_or(WORST.len()))
 }
 
 /// How far apart the newest transactions are.
@@ -122,15 +115,7 @@ fn row(path: &Path, outcome: &Outcome) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_exit_code_is_that_of_the_worst() {
-        let worst = |codes: &[u8]| worst(codes.iter().copied());
-        assert_eq!(worst(&[]), None);
-        assert_eq!(worst(&[UNAVAILABLE, CANNOT_WRITE]), Some(CANNOT_WRITE));
-        assert_eq!(worst(&[70, UNAVAILABLE]), Some(UNAVAILABLE));
-        assert_eq!(worst(&[CONFIG, DENIED, BACKUP, UNAVAILABLE]), Some(BACKUP));
-    }
+    use crate::run::exit::BACKUP;
 
     #[test]
     fn each_has_a_line_and_a_row_of_its_own() {

@@ -35,6 +35,8 @@ pub enum Done<D> {
     Noted,
     Locks(Result<Locked, String>),
     Opened(Opened<D>),
+    /// What was asked for could not be tried: nothing more can be opened now.
+    OutOfFiles(String),
 }
 
 /// What opening the database came to.
@@ -113,6 +115,8 @@ pub enum Notice {
     /// It is waited for whoever copies it.
     Arriving(String),
     Busy(String),
+    /// Nothing more can be opened now.
+    OutOfFiles(String),
 }
 
 #[derive(Debug)]

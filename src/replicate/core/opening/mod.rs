@@ -29,6 +29,7 @@
 //!   application_first.rs  the application opens the database before we do
 //!   arming.rs             it is opened; something may keep it busy, or it is still being copied
 //!   exclusive.rs          a program keeps the database to itself
+//!   postponed.rs          nothing more can be opened now
 //! ```
 
 mod absent;
@@ -37,6 +38,7 @@ mod arming;
 mod event;
 mod exclusive;
 mod locking;
+mod postponed;
 
 #[cfg(test)]
 mod tests;
@@ -53,6 +55,7 @@ pub use arming::ARRIVAL_QUIET;
 use arming::Arming;
 pub use event::{Armed, Done, Effect, Event, Extent, Notice, Opened, Order, Outcome};
 use locking::Locking;
+use postponed::Postponed;
 
 /// How often a standby asks for the lock, and how often the database is tried while something keeps
 /// it busy.
@@ -97,6 +100,7 @@ struct Common {
 pub struct Opening {
     common: Common,
     state: State,
+    postponed: Postponed,
     wake_at: Option<Instant>,
 }
 
@@ -104,7 +108,7 @@ impl Opening {
     pub fn new(config: Config, now: Now) -> Opening {
         let state = State::Absent(Absent::begin(&config, now));
         let common = Common { config, is_started: false, is_new: false, finish: None };
-        Opening { common, state, wake_at: Some(now.instant) }
+        Opening { common, state, postponed: Postponed::default(), wake_at: Some(now.instant) }
     }
 
     /// What is to be done after `event`; the last effect of all is [`Effect::End`].
@@ -117,12 +121,15 @@ impl Opening {
             return Vec::new();
         }
         let common = &mut self.common;
-        let next = match &mut self.state {
-            State::Absent(state) => state.on_event(event, common, now, &mut plan),
-            State::Locking(state) => state.on_event(event, common, now, &mut plan),
-            State::ApplicationFirst(state) => state.on_event(event, common, now, &mut plan),
-            State::Arming(state) => state.on_event(event, common, now, &mut plan),
-            State::Ended => None,
+        let next = match (event, &mut self.state) {
+            (_, State::Ended) => None,
+            (Event::Done(Done::OutOfFiles(why)), _) => {
+                self.postponed.put_off(why, common, now, &mut plan).map(Next::End)
+            }
+            (event, State::Absent(state)) => state.on_event(event, common, now, &mut plan),
+            (event, State::Locking(state)) => state.on_event(event, common, now, &mut plan),
+            (event, State::ApplicationFirst(state)) => state.on_event(event, common, now, &mut plan),
+            (event, State::Arming(state)) => state.on_event(event, common, now, &mut plan),
         };
         match next {
             Some(Next::State(state)) => self.state = state,
@@ -138,6 +145,10 @@ impl Opening {
             State::ApplicationFirst(state) => state.plan(now, &mut plan),
             State::Arming(state) => state.plan(&self.common, now, &mut plan),
             State::Ended => {}
+        }
+        self.postponed.note(&plan.effects);
+        if !matches!(self.state, State::Ended) {
+            self.postponed.plan(&self.common, now, &mut plan);
         }
         self.wake_at = plan.wake_at;
         plan.effects

@@ -238,3 +238,32 @@ async fn a_part_of_a_database_is_waited_for_but_not_at_the_end() {
     assert_eq!(rig.finish(), ["Do(Open { in_turn: false, forget_note: true })"]);
     assert_eq!(rig.done(part(2)), [r#"End(Failed("malformed"))"#]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn whatever_cannot_be_tried_for_want_of_a_descriptor_is_asked_for_again() {
+    let short = || Done::OutOfFiles("too many open files".into());
+    let mut rig = Rig::usual();
+    rig.tell(Event::Woke);
+    assert_eq!(rig.done(short()), [r#"Say(OutOfFiles("too many open files"))"#]);
+    assert_eq!(rig.tell(Event::Woke), [""; 0], "not at once");
+    for _ in 0..20 {
+        assert_eq!(rig.timer(), ["Do(LookAtFile)"]);
+        assert_eq!(rig.done(short()), [""; 0], "it was said");
+    }
+    assert_eq!((rig.timer(), rig.now_ms), (vec!["Do(LookAtFile)".into()], 21 * 500));
+    assert_eq!(rig.done(Done::File(Ok(true))), ["Do(TakeLock)"]);
+    rig.done(short());
+    assert_eq!(rig.timer(), ["Do(TakeLock)"]);
+    rig.done(Done::Lock(Ok(true)));
+    rig.done(Done::Note(false));
+    rig.done(short());
+    assert_eq!(rig.timer(), ["Do(Open { in_turn: true, forget_note: true })"]);
+    rig.done(short());
+    assert_eq!(rig.finish(), ["Hurry"]);
+    assert_eq!(rig.timer(), ["Do(Open { in_turn: false, forget_note: true })"], "there is no time for a turn");
+    rig.done(Done::Opened(Opened::Busy("locked".into())));
+    rig.done(short());
+    assert_eq!(rig.timer(), ["Do(LookAtLocks)"]);
+    rig.now_ms = 100_000;
+    assert_eq!(rig.done(short()), [r#"End(Failed("too many open files"))"#]);
+}

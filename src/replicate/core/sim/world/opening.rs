@@ -8,11 +8,13 @@ use super::super::oracle::Violation;
 use super::requests::Request;
 use super::{BUDGET, Due, World};
 use crate::replicate::Ready;
-use crate::replicate::core::opening::{Armed, Config, Effect, Event, Opening, Order, Outcome};
+use crate::replicate::core::opening::{Armed, Config, Done, Effect, Event, Opening, Order, Outcome};
 use crate::replicate::core::{AtArming, Config as CoreConfig, Core, Event as CoreEvent};
 
 /// Between the deadline and the end: the database is tried once more.
 const LATE_MS: u64 = 1000;
+/// One order in so many meets a process that can open no more files.
+const FILES_ARE_SHORT: u64 = 40;
 /// The application of a process that does not replicate commits at this pace at most.
 const EARLY_COMMIT_MS: u64 = 20;
 /// From the moment the database is taken for armed to the pin, where that comes too late.
@@ -80,7 +82,11 @@ impl World {
     }
 
     pub(super) fn carry_out_opening(&mut self, node: usize, order: Order) -> Result<(), Violation> {
-        let done = self.nodes[node].carry_out_opening(order, self.now_ms, self.broken)?;
+        let needs_files = !matches!(order, Order::LookAround | Order::ReadNote | Order::NoteExclusive);
+        let done = match needs_files && self.dice.roll(FILES_ARE_SHORT) == 0 {
+            true => Done::OutOfFiles("too many open files".into()),
+            false => self.nodes[node].carry_out_opening(order, self.now_ms, self.broken)?,
+        };
         self.tell_opening(node, Event::Done(done))
     }
 
