@@ -9,10 +9,10 @@ import tempfile
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from figures import cluster, idle, loss, proxy, restore, snapshot, start, writer  # noqa: E402  (beside this file)
+from figures import cluster, hang, idle, loss, proxy, restore, snapshot, start, writer  # noqa: E402  (beside this file)
 from figures.rig import MB, Rig  # noqa: E402
 
-FIGURES = ["restore", "snapshot", "writer", "loss", "start", "idle", "large", "proxy", "follower", "failover"]
+FIGURES = ["restore", "snapshot", "writer", "hang", "loss", "start", "idle", "large", "proxy", "follower", "failover"]
 BY_NAME = ("large", "proxy", "follower", "failover")
 
 
@@ -21,6 +21,7 @@ def arguments():
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"some of {', '.join(FIGURES)}; all but {', '.join(BY_NAME)} without")
     parser.add_argument("--megabytes", type=int, default=538, help="size of the database for restore and snapshot (538)")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions (3)")
+    parser.add_argument("--databases", type=int, action="append", metavar="N", help="only so many idle databases (1, 100, 1000, 10000)")
     args = parser.parse_args()
     unknown = set(args.figures) - set(FIGURES)
     if unknown:
@@ -37,9 +38,10 @@ def main():
         "restore": lambda: restore.measure(rig, args.megabytes, args.rounds),
         "snapshot": lambda: snapshot.measure(rig, args.megabytes),
         "writer": lambda: writer.measure(rig, 10, args.rounds),
+        "hang": lambda: hang.measure(rig, 20),
         "loss": lambda: loss.measure(rig, 8),
         "start": lambda: start.measure(rig, 10),
-        "idle": lambda: idle.measure(rig, [1, 100, 1000, 10000], 30),
+        "idle": lambda: idle.measure(rig, args.databases or [1, 100, 1000, 10000], 30),
         "large": lambda: restore.measure_large(rig, 4096),
         # Needs nginx-light, caddy and wrk from Debian.
         "proxy": lambda: proxy.measure(rig, args.rounds),

@@ -57,9 +57,18 @@ class Proxy:
         self.upstream = (url.hostname, url.port)
         self.lock, self.counts = threading.Lock(), Counts()
         self.broken = []
+        self.answers = threading.Event()
+        self.answers.set()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def hang(self):
+        """From now on requests are taken, and nothing is answered."""
+        self.answers.clear()
+
+    def answer(self):
+        self.answers.set()
 
     def read(self):
         with self.lock:
@@ -88,6 +97,7 @@ class Proxy:
     def _down(self, server, client):
         try:
             while data := server.recv(CHUNK):
+                self.answers.wait()
                 client.sendall(data)
                 with self.lock:
                     self.counts.down += len(data)

@@ -19,7 +19,6 @@ use super::pool::{Exchanged, Failed};
 use super::position;
 use super::replay;
 use super::reply::Reply;
-use super::settings::Forwarding;
 use super::{secret, wake};
 use crate::primary::{Peer, Primary};
 use crate::status::ProxyOutcome;
@@ -47,8 +46,7 @@ pub async fn answer(
         front.woken.send_replace(());
         return answers::no_content();
     }
-    let replays = front.settings.forwarding == Forwarding::FlyReplay;
-    let is_forwarded = is_forwarded || replays && fly::was_replayed(&head.headers);
+    let is_forwarded = is_forwarded || front.settings.is_on_fly() && fly::was_replayed(&head.headers);
     let need = front.settings.routes.need(&head.method, head.uri.path(), wants_upgrade);
     let after = (need == Need::Read).then(|| position::brought(&head.headers)).flatten();
     let asked = Asked { need, after, is_forwarded };
@@ -214,8 +212,8 @@ impl<'a> Exchange<'a> {
 
     /// `None`: it could not be sent.
     async fn forward(&mut self, peer: &Peer) -> Option<Response<Reply>> {
-        let replays = self.front.settings.forwarding == Forwarding::FlyReplay;
-        if let Some(answer) = replays.then(|| fly::replayed(&self.request, peer)).flatten() {
+        let by_edge = self.front.settings.is_on_fly().then(|| fly::replayed(&self.request, peer)).flatten();
+        if let Some(answer) = by_edge {
             self.front.counts.count(ProxyOutcome::Forwarded);
             return Some(answer);
         }

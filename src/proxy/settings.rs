@@ -37,6 +37,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Fly's edge sends to the primary what must be answered there.
+    pub fn is_on_fly(&self) -> bool {
+        self.forwarding == Forwarding::FlyReplay
+    }
+
     /// With the default for everything else.
     pub fn of_target(target: Endpoint) -> Settings {
         Settings {

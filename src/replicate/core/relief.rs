@@ -3,8 +3,8 @@
 //! A WAL can be reset when everything in it is captured and safe: in the bucket, or in local files.
 //! While uploads keep up, it is reset when it is long, or when its time has come. While they do
 //! not, the read transaction follows the writer every few milliseconds (which also spares the
-//! application its own checkpoints), and beyond half of the budget the commits move to local files:
-//! the other half is for what is committed until that is done.
+//! application its own checkpoints), and beyond a third of the budget the commits move to local
+//! files: the rest is for what is committed until that is done.
 
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use super::event::{Effect, LocalDone, LocalOrder, Notice, Relief, Reopened, Trou
 use super::{Busy, Common, Config, Lane, Now, Plan};
 use crate::db::{Obstacle, Reset};
 
+/// The part of the budget beyond which commits move to local files. A writer at full speed makes
+/// four times as much until they have.
+const SPILL_SHARE: u64 = 3;
 /// Between two steps of following.
 const FOLLOW_EVERY: Duration = Duration::from_millis(20);
 /// While the database is lent: how often to look at the length of the WAL.
@@ -114,7 +117,9 @@ impl WalRelief {
     /// An order that `lane` tells of is carried out.
     pub fn on_done(&mut self, done: &LocalDone, lane: &Lane, config: &Config, now: Instant, plan: &mut Plan) {
         match done {
-            LocalDone::Followed(Ok(backlog)) => self.is_over_budget = *backlog > config.max_sync_wal_bytes / 2,
+            LocalDone::Followed(Ok(backlog)) => {
+                self.is_over_budget = *backlog > config.max_sync_wal_bytes / SPILL_SHARE
+            }
             LocalDone::Start(Err(Trouble::Interrupted))
             | LocalDone::Compared(Err(Trouble::Interrupted))
             | LocalDone::Sent(Err(Trouble::Interrupted)) => self.is_over_budget = true,

@@ -9,9 +9,8 @@ use crate::harness::gateway::{Gateway, Mood};
 use crate::harness::{Proxy, Rig, eventually};
 
 /// The supervisor is stopped, and its application goes on: what it commits meanwhile is in no history.
-#[test]
-fn a_paused_holder_finds_that_others_went_on_and_keeps_what_it_could_not_upload() {
-    let a = Node::first(Rig::on_s3());
+fn paused(rig: Rig) {
+    let a = Node::first(rig);
     let mut old = a.run(&["create", "forever:20"]).spawn();
     a.wait_for_rows(&mut old, 20);
     old.signal(Signal::SIGSTOP);
@@ -27,6 +26,16 @@ fn a_paused_holder_finds_that_others_went_on_and_keeps_what_it_could_not_upload(
     is_over(new, &[143]);
     assert!(b.rows_restored() >= acknowledged);
     assert!(b.rig.remote.objects().keys().any(|name| name.starts_with("orphaned/")), "its commits are kept");
+}
+
+#[test]
+fn a_paused_holder_finds_that_others_went_on_and_keeps_what_it_could_not_upload() {
+    paused(Rig::on_s3());
+}
+
+#[test]
+fn a_paused_holder_finds_that_others_went_on_in_a_directory() {
+    paused(Rig::on_file());
 }
 
 #[test]

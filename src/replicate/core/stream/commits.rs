@@ -15,6 +15,8 @@ use crate::ltx::Txid;
 const PUBLISH_TIME: Duration = Duration::from_micros(500);
 /// Where every change is told, only every so-many'th poll is made.
 const QUIET_INTERVALS: u32 = 15;
+/// The same where the connections are closed, at most: there may be thousands of such databases.
+const CLOSED_INTERVALS: u32 = 60;
 
 /// What is known of the WAL.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl Streaming {
                 if is_changed && !was_told && common.lane.woken_reliably {
                     plan.push(Effect::MissedEvent);
                 }
-                closed.rest(is_changed, poll_interval(common), now);
+                closed.rest(is_changed, closed_poll_interval(common), now);
             }
             (Wal::Glancing { quiet_since }, true) => {
                 if quiet_since.is_some() && common.lane.woken_reliably {
@@ -152,9 +154,9 @@ impl Streaming {
     }
 
     /// The connections are closed, or it could not be done.
-    pub(super) fn closed(&mut self, is_closed: bool, common: &Common, now: Now) {
+    pub(super) fn closed(&mut self, is_closed: bool, common: &mut Common, now: Now) {
         match &mut self.wal {
-            Wal::Closed(closed) if is_closed => closed.rest(false, poll_interval(common), now),
+            Wal::Closed(closed) if is_closed => closed.rest(false, closed_poll_interval(common), now),
             Wal::Closed(ClosedState::Closing { is_changed: false }) => {
                 self.wal = Wal::Quiet { since: now.instant, poll_at: now.instant + poll_interval(common) };
             }
@@ -214,6 +216,17 @@ impl Streaming {
 /// Between two polls.
 fn poll_interval(common: &Common) -> Duration {
     common.config.monitor_interval * if common.lane.woken_reliably { QUIET_INTERVALS } else { 1 }
+}
+
+/// Between two polls of a database whose connections are closed. Those that came to rest together
+/// are not polled together.
+fn closed_poll_interval(common: &mut Common) -> Duration {
+    if !common.lane.woken_reliably {
+        return common.config.monitor_interval;
+    }
+    let least = common.config.monitor_interval * (CLOSED_INTERVALS / 2);
+    let more = common.dice.roll(1 + u64::try_from(least.as_millis()).unwrap_or(u64::MAX - 1));
+    least + Duration::from_millis(more)
 }
 
 fn capture(common: &mut Common, now: Now, plan: &mut Plan) {
