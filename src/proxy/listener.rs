@@ -164,6 +164,7 @@ async fn by_http_1(stream: TcpStream, connection: Connection) -> hyper::Result<(
         done = serving.as_mut() => return done,
         () = ending.comes(pace.first()) => serving.as_mut().graceful_shutdown(),
     }
+    drop(pace.arrived());
     serving.await
 }
 
@@ -194,6 +195,7 @@ async fn by_http_2(stream: TcpStream, connection: Connection) -> hyper::Result<(
         }
     }
     serving.as_mut().graceful_shutdown();
+    drop(pace.arrived());
     serving.await
 }
 

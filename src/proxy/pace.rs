@@ -42,7 +42,13 @@ impl Pace {
             return (Busy(self.clone()), None);
         }
         self.first.notify_one();
-        (Busy(self.clone()), self.arriving.lock().unwrap_or_else(PoisonError::into_inner).take())
+        (Busy(self.clone()), self.arrived())
+    }
+
+    /// What the connection has brought, unless its first request has it. A request that is still on
+    /// its way is not waited for any more then.
+    pub fn arrived(&self) -> Option<Flight> {
+        self.arriving.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Waits for the first request. For one that waits: it is told to one.

@@ -50,6 +50,8 @@ struct Several<'a> {
     named: Named,
     running: FuturesUnordered<LocalBoxFuture<'a, (PathBuf, Result<u8, Failure>)>>,
     states: BTreeMap<PathBuf, State>,
+    /// Why they could not be followed for the last time.
+    said: BTreeMap<PathBuf, String>,
     cancel: CancellationToken,
 }
 
@@ -61,6 +63,7 @@ pub(super) async fn follow(command: &Follow, dir: &Path, signals: &mut Signals) 
         named: named(command)?,
         running: FuturesUnordered::new(),
         states: BTreeMap::new(),
+        said: BTreeMap::new(),
         cancel: cancel.clone(),
     };
     let following = several.run();
@@ -135,7 +138,12 @@ impl Several<'_> {
 
     fn ended(&mut self, path: PathBuf, ended: Result<u8, Failure>) {
         if let Err(failure) = ended {
-            tracing::error!(db = %path.display(), "not followed: {}", failure.sentence());
+            let why = failure.sentence();
+            // It is tried again and again.
+            if self.said.get(&path) != Some(&why) {
+                tracing::error!(db = %path.display(), "not followed: {why}");
+                self.said.insert(path.clone(), why);
+            }
             self.states.insert(path, State::Failed(failure.code));
         }
     }
@@ -170,7 +178,13 @@ impl Several<'_> {
         let found = replicas_below(root, &mut Clients::default()).await.map_err(|error| store_failure(&error))?;
         let mut wanted = Wanted::new();
         for relative in found {
-            let target = root.target.below(&relative).map_err(|why| Failure::told(CONFIG, why))?;
+            let target = match root.target.below(&relative) {
+                Ok(target) => target,
+                Err(why) => {
+                    tracing::warn!("{} of {} is not followed: {why}", relative.display(), root.url);
+                    continue;
+                }
+            };
             let url = format!("{} ({})", root.url, relative.display());
             let (replicas, copy) = (vec![Replica { url, target, ..root.clone() }], self.dir.join(relative));
             wanted.insert(copy.clone(), Following { replicas, all: Vec::new(), copy, owner: None, mode: None });

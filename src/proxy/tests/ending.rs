@@ -1,7 +1,7 @@
 //! The end of a proxy: a client that has connected is answered by the application, and a silent one
 //! is not waited for without end.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use super::*;
 
@@ -65,6 +65,10 @@ async fn whoever_has_just_connected_may_ask_and_whoever_does_not_is_not_waited_f
         asking
     };
     let ((), asking) = tokio::join!(stop(&proxy), requests);
+    // Without a complete head for so long, it is still read, and not waited for.
+    half.set_nonblocking(true).expect("valid");
+    let read = half.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(read, Err(std::io::ErrorKind::WouldBlock), "it is open");
     assert!(rest_of(asking).await.starts_with("HTTP/1.1 200 OK\r\n"));
     assert_eq!(rest_of(silent).await, "");
     drop(half);

@@ -55,11 +55,16 @@ fn every_database_below_a_url_is_followed_also_one_that_comes_later() {
 }
 
 #[test]
-fn following_a_place_without_backups_ends_with_76() {
+fn what_cannot_be_followed_is_refused() {
     let rig = Rig::on_file();
     let dir = rig.path("copies").display().to_string();
     let ended = rig.millstream(["follow", "-dir", &dir, &rig.remote.url()]).finish();
     ended.assert_code(76).assert_says(&["there is no backup of any database"]);
     let ended = rig.millstream(["follow", "-dir", &dir, "/data/app.db"]).finish();
     ended.assert_code(64).assert_says(&["with -dir it is a replica URL that says what to follow"]);
+    let two = rig.path("two.yml");
+    let entry = |place: &str| format!("  - path: /srv/{place}/x.db\n    replica: {{path: {dir}/replica/{place}}}\n");
+    fs::write(&two, format!("dbs:\n{}{}", entry("one"), entry("two"))).expect("write");
+    let ended = with_config(&rig, &["follow", "-dir", &dir], &two).finish();
+    ended.assert_code(78).assert_says(&["/srv/one/x.db", "/srv/two/x.db", "would have the same copy"]);
 }
