@@ -18,13 +18,13 @@ use super::local::{LocalSide, Noted, describe};
 use super::mailbox::Request;
 use super::mirror::{Mirror, Mirrors};
 use super::on_thread::{OnThread, blocking};
-use super::open::Opener;
+use super::open::{Opener, WithSpill};
 use super::{Ended, Event, Events, Settings, Stop, halt};
 use crate::clock::Clock;
-use crate::db::{Db, Watch};
+use crate::db::Watch;
 use crate::fsx;
 use crate::remote::Remote;
-use crate::state::{LocalState, Lock, ResetOrder, SpillError};
+use crate::state::{LocalState, Lock, ResetOrder};
 use crate::status::{Counts, Status, StatusWriter};
 
 /// The connections are closed after so many polls' time without a change, and not before the WAL
@@ -122,7 +122,7 @@ async fn open(life: Box<Life>, lock: &mut Option<Arc<Lock>>) -> Result<(Box<Driv
     let (Armed { database, is_new, is_started }, look) = opener.open().await?;
     let shared = (governor.clone(), writer.counts().clone());
     let opened = Box::pin(open_notes(&settings, &remote, database, is_new, shared, !mirrors.is_empty())).await;
-    let (mut disk, lane, outbox, noted) = opened.map_err(|error| Ended::Failed { why: error.to_string() })?;
+    let (mut disk, lane, outbox, noted) = opened;
     disk.keep_lock(lock.clone());
     let (was_cut_off, is_known) = (noted.last_synced.was_cut_off(), noted.is_known);
     let known = AtArming { is_started, was_cut_off, is_known };
@@ -152,11 +152,11 @@ async fn open(life: Box<Life>, lock: &mut Option<Arc<Lock>>) -> Result<(Box<Driv
 async fn open_notes(
     settings: &Arc<Settings>,
     remote: &Remote,
-    db: Db,
+    WithSpill { db, spill }: WithSpill,
     is_new: bool,
     (governor, counts): (Governor, Arc<Counts>),
     has_mirrors: bool,
-) -> Result<(Disk, Lane, Outbox, Noted), SpillError> {
+) -> (Disk, Lane, Outbox, Noted) {
     let (settings, address) = (settings.clone(), remote.address().to_owned());
     blocking(move || {
         let (state, replica) = settings.notes(&address);
@@ -166,13 +166,13 @@ async fn open_notes(
         if let Err(error) = last_synced.reopen() {
             tracing::debug!(db = %settings.path.display(), "{error}");
         }
-        let mut disk = Disk::new(db, state.spill()?, last_synced, governor, settings.clock);
+        let mut disk = Disk::new(db, spill, last_synced, governor, settings.clock);
         disk.count_in(counts);
         if has_mirrors {
             disk.keep_for_mirrors();
         }
         let (lane, outbox) = describe(&mut disk);
-        Ok((disk, lane, outbox, noted))
+        (disk, lane, outbox, noted)
     })
     .await
 }

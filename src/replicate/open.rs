@@ -1,6 +1,7 @@
 //! Before replication: waits for events and carries out what `core/opening/` makes of them. Nothing
 //! is decided here.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +23,10 @@ use crate::db::{AtPath, Db, DbError, Surroundings, Watch};
 use crate::fsx::{self, FsError};
 use crate::remote::Remote;
 use crate::sqlite::{Holder, Locked, Presence, SqliteError, look_at_file, look_at_locks};
-use crate::state::{LocalState, Lock};
+use crate::state::{LocalState, Lock, Spill, SpillError};
 
+/// So many files more can be opened when a database is.
+const ROOM: usize = 8;
 /// How long it may take to look around where there is no database.
 const AROUND_TIME: Duration = Duration::from_secs(1);
 
@@ -40,14 +43,21 @@ pub(super) struct Opener<'a> {
     pub lock: &'a mut Option<Arc<Lock>>,
 }
 
+/// What is open before anything is known of the history.
+pub(super) struct WithSpill {
+    pub db: Db,
+    /// What earlier runs captured and did not upload.
+    pub spill: Spill,
+}
+
 /// What came of an order.
 struct Carried {
-    done: Done<Db>,
+    done: Done<WithSpill>,
     lock: Option<Lock>,
 }
 
-impl From<Done<Db>> for Carried {
-    fn from(done: Done<Db>) -> Carried {
+impl From<Done<WithSpill>> for Carried {
+    fn from(done: Done<WithSpill>) -> Carried {
         Carried { done, lock: None }
     }
 }
@@ -55,7 +65,7 @@ impl From<Done<Db>> for Carried {
 impl Opener<'_> {
     /// From the start to the open database, with the look at the bucket that is under way since the
     /// lock is ours.
-    pub async fn open(mut self) -> Result<(Armed<Db>, FirstLook), Ended> {
+    pub async fn open(mut self) -> Result<(Armed<WithSpill>, FirstLook), Ended> {
         let mut opening = Opening::new(config(&self.settings), self.settings.clock.now());
         let (mut work, mut look, mut hurry) = (JoinSet::new(), FirstLook::none(), CancellationToken::new());
         let stopping = *self.stop.borrow_and_update();
@@ -82,7 +92,7 @@ impl Opener<'_> {
         }
     }
 
-    async fn next_event(&mut self, opening: &Opening, work: &mut JoinSet<Carried>) -> OpeningEvent<Db> {
+    async fn next_event(&mut self, opening: &Opening, work: &mut JoinSet<Carried>) -> OpeningEvent<WithSpill> {
         let (wake_at, clock) = (opening.wake_at(), self.settings.clock);
         // Whoever could move the end is gone.
         let is_told_all = opening.is_ending() && self.stop.has_changed().is_err();
@@ -115,7 +125,7 @@ impl Opener<'_> {
         }
     }
 
-    fn ended(&self, outcome: Outcome<Db>) -> Ended {
+    fn ended(&self, outcome: Outcome<WithSpill>) -> Ended {
         match outcome {
             Outcome::NoDatabase => Ended::NoDatabase,
             Outcome::NeverAppeared(seen) => Ended::NeverAppeared { why: absent::verdict(&self.settings.path, &seen) },
@@ -160,14 +170,14 @@ async fn carry_out(order: Order, settings: Arc<Settings>, governor: Governor, hu
 }
 
 /// What could not be done for want of a descriptor can be done later.
-fn not_done<T>(error: &FsError, otherwise: impl FnOnce(Result<T, String>) -> Done<Db>) -> Done<Db> {
+fn not_done<T>(error: &FsError, otherwise: impl FnOnce(Result<T, String>) -> Done<WithSpill>) -> Done<WithSpill> {
     match error.is_out_of_files() {
         true => Done::OutOfFiles(error.to_string()),
         false => otherwise(Err(error.to_string())),
     }
 }
 
-fn look_at(path: &Path) -> Done<Db> {
+fn look_at(path: &Path) -> Done<WithSpill> {
     match look_at_file(path) {
         Ok(presence) => Done::File(Ok(matches!(presence, Presence::Database(_)))),
         Err(error) => not_done(&error, Done::File),
@@ -193,21 +203,33 @@ async fn look_around(settings: &Settings) -> Surroundings {
     tokio::time::timeout(AROUND_TIME, look).await.unwrap_or_else(nothing)
 }
 
-fn open_database(settings: &Settings, forget_note: bool) -> Done<Db> {
-    Done::Opened(match Db::open(&settings.path, settings.tuning) {
-        Ok(db) => {
-            if forget_note {
-                note_exclusive(settings, false);
-            }
-            Opened::Armed(db)
-        }
+fn open_database(settings: &Settings, forget_note: bool) -> Done<WithSpill> {
+    let db = match Db::open(&settings.path, settings.tuning) {
+        Ok(db) => db,
         Err(error) if error.is_out_of_files() => return Done::OutOfFiles(error.to_string()),
-        Err(error) if error.is_busy() => Opened::Busy(error.to_string()),
+        Err(error) if error.is_busy() => return Done::Opened(Opened::Busy(error.to_string())),
         Err(error @ DbError::Sqlite(SqliteError::Corrupt { .. })) => {
-            Opened::Part { why: error.to_string(), seen: extent_of(&settings.path) }
+            return Done::Opened(Opened::Part { why: error.to_string(), seen: extent_of(&settings.path) });
         }
-        Err(error) => Opened::Failed(error.to_string()),
-    })
+        Err(error) => return Done::Opened(Opened::Failed(error.to_string())),
+    };
+    let spill = match has_room().map_err(SpillError::from).and_then(|()| state_of(settings).spill()) {
+        Ok(spill) => spill,
+        Err(error) if error.is_out_of_files() => return Done::OutOfFiles(error.to_string()),
+        Err(error) => return Done::Opened(Opened::Failed(error.to_string())),
+    };
+    if forget_note {
+        note_exclusive(settings, false);
+    }
+    Done::Opened(Opened::Armed(WithSpill { db, spill }))
+}
+
+/// Whether what comes next, such as reading the notes beside the database, can be done: a note that
+/// cannot be read is taken for none.
+fn has_room() -> fsx::Result<()> {
+    let path = Path::new("/dev/null");
+    let opened: fsx::Result<Vec<File>> = (0..ROOM).map(|_| fsx::open(path)).collect();
+    opened.map(drop)
 }
 
 fn extent_of(path: &Path) -> Option<Extent> {

@@ -62,10 +62,18 @@ pub struct Spill {
     kept: usize,
 }
 
+impl SpillError {
+    /// Nothing more can be opened now.
+    pub fn is_out_of_files(&self) -> bool {
+        matches!(self, SpillError::Io(error) if error.is_out_of_files())
+    }
+}
+
 impl Spill {
     /// Reads what an earlier run left in `directory`. A file that is damaged (a power loss before
     /// it was synced) ends the queue: it and all after it are removed, and what they held is
-    /// shipped again from the database.
+    /// shipped again from the database. One that cannot be opened now may be whole: nothing is
+    /// removed for that.
     pub(super) fn open(directory: &Path) -> Result<Spill, SpillError> {
         let mut spill = Spill { directory: directory.to_owned(), files: VecDeque::new(), synced: 0, kept: 0 };
         for unfinished in files_with(directory, "tmp")? {
@@ -78,6 +86,7 @@ impl Spill {
             match check(&path) {
                 Ok(file) if follows(spill.files.back(), &file) => spill.files.push_back(file),
                 Ok(_) => spill.discard(&path, "it does not follow the file before it")?,
+                Err(SpillError::Io(error)) => return Err(error.into()),
                 Err(error) => spill.discard(&path, &error.to_string())?,
             }
         }
@@ -261,4 +270,23 @@ fn check(path: &Path) -> Result<SpilledFile, SpillError> {
 
 fn open_decoder(file: &SpilledFile) -> Result<Decoder<BufReader<File>>, SpillError> {
     Ok(Decoder::new(BufReader::new(fsx::open(&file.path)?))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_not_taken_for_damaged() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let damaged = dir.path().join("0000000000000001-0000000000000001.ltx");
+        std::fs::write(&damaged, "not LTX").expect("write");
+        assert!(Spill::open(dir.path()).expect("readable").is_empty());
+        assert!(!damaged.exists(), "it is removed");
+
+        let unreadable = dir.path().join("0000000000000002-0000000000000002.ltx");
+        std::os::unix::fs::symlink(&unreadable, &unreadable).expect("a link to itself");
+        assert!(matches!(Spill::open(dir.path()), Err(SpillError::Io(_))));
+        assert!(std::fs::symlink_metadata(&unreadable).is_ok(), "it is left");
+    }
 }
