@@ -202,15 +202,15 @@ fn a_replica_of_litestream_03_is_restored_and_continued(mut rig: Rig) {
     let steps = [
         "create",
         "rows:10",
-        "pause:500",
+        "pause:1000",
         "big:30:20000",
-        "pause:500",
+        "pause:1000",
         "rows:10",
         "delete",
-        "pause:500",
+        "pause:1000",
         "rows:20",
         "vacuum",
-        "pause:500",
+        "pause:1000",
         "rows:3",
     ];
     by_litestream_03(&rig, &steps);
