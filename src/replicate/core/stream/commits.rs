@@ -15,7 +15,7 @@ use crate::ltx::Txid;
 const PUBLISH_TIME: Duration = Duration::from_micros(500);
 /// Where every change is told, only every so-many'th poll is made.
 const QUIET_INTERVALS: u32 = 15;
-/// The same where the connections are closed, at most: there may be thousands of such databases.
+/// The same where the connections are closed: there may be thousands of such databases.
 const CLOSED_INTERVALS: u32 = 60;
 
 /// What is known of the WAL.
@@ -154,7 +154,7 @@ impl Streaming {
     }
 
     /// The connections are closed, or it could not be done.
-    pub(super) fn closed(&mut self, is_closed: bool, common: &mut Common, now: Now) {
+    pub(super) fn closed(&mut self, is_closed: bool, common: &Common, now: Now) {
         match &mut self.wal {
             Wal::Closed(closed) if is_closed => closed.rest(false, closed_poll_interval(common), now),
             Wal::Closed(ClosedState::Closing { is_changed: false }) => {
@@ -218,15 +218,9 @@ fn poll_interval(common: &Common) -> Duration {
     common.config.monitor_interval * if common.lane.woken_reliably { QUIET_INTERVALS } else { 1 }
 }
 
-/// Between two polls of a database whose connections are closed. Those that came to rest together
-/// are not polled together.
-fn closed_poll_interval(common: &mut Common) -> Duration {
-    if !common.lane.woken_reliably {
-        return common.config.monitor_interval;
-    }
-    let least = common.config.monitor_interval * (CLOSED_INTERVALS / 2);
-    let more = common.dice.roll(1 + u64::try_from(least.as_millis()).unwrap_or(u64::MAX - 1));
-    least + Duration::from_millis(more)
+/// Between two polls of a database whose connections are closed.
+fn closed_poll_interval(common: &Common) -> Duration {
+    common.config.monitor_interval * if common.lane.woken_reliably { CLOSED_INTERVALS } else { 1 }
 }
 
 fn capture(common: &mut Common, now: Now, plan: &mut Plan) {
