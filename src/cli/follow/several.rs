@@ -44,10 +44,15 @@ enum State {
     Failed(u8),
 }
 
-struct Several<'a> {
+/// Which databases there are, and where their copies belong.
+struct Places<'a> {
     command: &'a Follow,
     dir: PathBuf,
     named: Named,
+}
+
+struct Several<'a> {
+    places: &'a Places<'a>,
     running: FuturesUnordered<LocalBoxFuture<'a, (PathBuf, Result<u8, Failure>)>>,
     states: BTreeMap<PathBuf, State>,
     /// Why they could not be followed for the last time.
@@ -56,11 +61,10 @@ struct Several<'a> {
 }
 
 pub(super) async fn follow(command: &Follow, dir: &Path, signals: &mut Signals) -> Result<u8, Failure> {
+    let places = Places { command, dir: Environment::of_process()?.cwd.join(dir), named: named(command)? };
     let cancel = CancellationToken::new();
     let several = Several {
-        command,
-        dir: Environment::of_process()?.cwd.join(dir),
-        named: named(command)?,
+        places: &places,
         running: FuturesUnordered::new(),
         states: BTreeMap::new(),
         said: BTreeMap::new(),
@@ -94,27 +98,23 @@ impl Several<'_> {
     /// Until it is cancelled, or no database is followed any more.
     async fn run(mut self) -> Result<u8, Failure> {
         let cancel = self.cancel.clone();
-        loop {
-            match cancel.run_until_cancelled(self.wanted()).await {
-                Some(Ok(wanted)) => self.begin(wanted),
-                Some(Err(failure)) if self.running.is_empty() => return Err(failure),
-                Some(Err(failure)) => {
-                    tracing::warn!("cannot look for new databases: {}", failure.sentence());
-                }
-                None => {}
-            }
-            let next_look = tokio::time::sleep(self.command.interval * INTERVALS);
-            tokio::pin!(next_look);
-            loop {
-                tokio::select! {
-                    ended = self.running.next() => match ended {
-                        Some((path, ended)) => self.ended(path, ended),
-                        None => return self.concluded(),
-                    },
-                    () = &mut next_look, if !cancel.is_cancelled() => break,
+        let Some(first) = cancel.run_until_cancelled(self.places.wanted()).await else { return Ok(0) };
+        self.begin(first?);
+        // While the store is asked for new ones, the copies go on.
+        let mut look = self.places.later().boxed_local();
+        while !self.running.is_empty() {
+            tokio::select! {
+                Some((path, ended)) = self.running.next() => self.ended(path, ended),
+                found = &mut look, if !cancel.is_cancelled() => {
+                    match found {
+                        Ok(wanted) => self.begin(wanted),
+                        Err(failure) => tracing::warn!("cannot look for new databases: {}", failure.sentence()),
+                    }
+                    look = self.places.later().boxed_local();
                 }
             }
         }
+        self.concluded()
     }
 
     fn begin(&mut self, wanted: Wanted) {
@@ -124,7 +124,8 @@ impl Several<'_> {
                 continue;
             }
             new += usize::from(self.states.insert(path.clone(), State::Followed).is_none());
-            let (interval, force, cancel) = (self.command.interval, self.command.force, self.cancel.clone());
+            let (interval, force, cancel) =
+                (self.places.command.interval, self.places.command.force, self.cancel.clone());
             let follow = async move {
                 let ended = follow_one(&following, interval, force, cancel).await;
                 (path, ended)
@@ -132,7 +133,7 @@ impl Several<'_> {
             self.running.push(follow.boxed_local());
         }
         if new > 0 {
-            tracing::info!("following {} in {}", figures::count(new, "database"), self.dir.display());
+            tracing::info!("following {} in {}", figures::count(new, "database"), self.places.dir.display());
         }
     }
 
@@ -155,9 +156,7 @@ impl Several<'_> {
         });
         let failed: Vec<u8> = failed.collect();
         match worst(failed.iter().copied()) {
-            None if self.states.is_empty() && !self.cancel.is_cancelled() => {
-                Err(Failure::new(BACKUP, anyhow!("there is no backup of any database")))
-            }
+            None if self.states.is_empty() => Err(Failure::new(BACKUP, anyhow!("there is no backup of any database"))),
             None => Ok(0),
             Some(code) => {
                 let all = figures::count(self.states.len(), "database");
@@ -165,6 +164,14 @@ impl Several<'_> {
                 Err(Failure::new(code, why))
             }
         }
+    }
+}
+
+impl Places<'_> {
+    /// The same, a while later.
+    async fn later(&self) -> Result<Wanted, Failure> {
+        tokio::time::sleep(self.command.interval * INTERVALS).await;
+        self.wanted().await
     }
 
     async fn wanted(&self) -> Result<Wanted, Failure> {
