@@ -1,6 +1,7 @@
 //! One database that is followed: which replica, where its copy is, and what the end comes to.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -22,7 +23,7 @@ use crate::supervise::Signals;
 pub(super) struct Following {
     /// More than one only if none was named.
     pub replicas: Vec<Replica>,
-    pub all: Vec<Database>,
+    pub all: Arc<[Database]>,
     pub copy: PathBuf,
     pub owner: Option<FileOwner>,
     pub mode: Option<u32>,
@@ -31,7 +32,7 @@ pub(super) struct Following {
 impl Following {
     pub fn of_url(url: &str, output: &Path) -> Result<Following, Failure> {
         let replicas = vec![replica_at(url)?];
-        Ok(Following { replicas, all: Vec::new(), copy: file(output)?, owner: None, mode: None })
+        Ok(Following { replicas, all: Arc::default(), copy: file(output)?, owner: None, mode: None })
     }
 
     pub fn of_database(
@@ -42,9 +43,19 @@ impl Following {
     ) -> Result<Following, Failure> {
         let copy = file(output)?;
         refuse_configured(&copy, options)?;
+        Following::at(database, replica, copy, options.databases.as_slice().into())
+    }
+
+    /// Its copy is there, which was checked.
+    pub fn at(
+        database: &Database,
+        replica: Option<&str>,
+        copy: PathBuf,
+        all: Arc<[Database]>,
+    ) -> Result<Following, Failure> {
         Ok(Following {
             replicas: picked(database, replica)?.into_iter().cloned().collect(),
-            all: options.databases.clone(),
+            all,
             copy,
             owner: database.file_owner.map(|(uid, gid)| FileOwner { uid, gid }),
             mode: database.file_mode,
@@ -122,7 +133,8 @@ fn file(output: &Path) -> Result<PathBuf, Failure> {
 /// What is replicated cannot be a copy of its own replica.
 pub(super) fn refuse_configured(copy: &Path, options: &Options) -> Result<(), Failure> {
     let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let is_configured = options.databases.iter().any(|database| real(&database.path) == real(copy));
+    let real_copy = real(copy);
+    let is_configured = options.databases.iter().any(|database| real(&database.path) == real_copy);
     match is_configured || options.find(copy).is_some() {
         false => Ok(()),
         true => {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -15,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::following::{Following, code, refuse_configured};
 use crate::cli::args::Follow;
-use crate::cli::source::{Source, picked};
+use crate::cli::source::Source;
 use crate::cli::{Environment, logger, replica_at, variable};
 use crate::config::{Database, Loaded, Replica};
 use crate::figures;
-use crate::restore::{FileOwner, Request};
+use crate::restore::Request;
 use crate::run::exit::{BACKUP, CONFIG, Failure, worst};
 use crate::run::{backups_of, cancelling, replicas_below, store_failure};
 use crate::store::s3::Clients;
@@ -194,7 +195,7 @@ impl Places<'_> {
             };
             let url = format!("{} ({})", root.url, relative.display());
             let (replicas, copy) = (vec![Replica { url, target, ..root.clone() }], self.dir.join(relative));
-            wanted.insert(copy.clone(), Following { replicas, all: Vec::new(), copy, owner: None, mode: None });
+            wanted.insert(copy.clone(), Following { replicas, all: Arc::default(), copy, owner: None, mode: None });
         }
         Ok(wanted)
     }
@@ -212,17 +213,11 @@ impl Places<'_> {
             }
         }
         refuse_the_same(&databases)?;
-        let all: Vec<Database> = databases.iter().map(|(_, database)| database.clone()).collect();
+        let all: Arc<[Database]> = databases.iter().map(|(_, database)| database.clone()).collect();
         let mut wanted = Wanted::new();
         for (copy, database) in databases {
             refuse_configured(&copy, &loaded.options)?;
-            let following = Following {
-                replicas: picked(&database, self.command.look.replica())?.into_iter().cloned().collect(),
-                all: all.clone(),
-                copy: copy.clone(),
-                owner: database.file_owner.map(|(uid, gid)| FileOwner { uid, gid }),
-                mode: database.file_mode,
-            };
+            let following = Following::at(&database, self.command.look.replica(), copy.clone(), all.clone())?;
             wanted.insert(copy, following);
         }
         Ok(wanted)
