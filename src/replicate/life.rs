@@ -32,8 +32,8 @@ use crate::status::{Counts, Status, StatusWriter};
 const CLOSE_AFTER_INTERVALS: u32 = 60;
 /// The same where all databases together could need more files than may be open.
 const CLOSE_SOON_AFTER_INTERVALS: u32 = 2;
-/// So many files a database has open while it is in use.
-const FILES_EACH: u64 = 9;
+/// About so many files a database has open while it is in use.
+pub const FILES_EACH: u64 = 9;
 
 /// Everything that a replication's task has from the start.
 pub(super) struct Life {

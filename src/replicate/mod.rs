@@ -97,6 +97,7 @@ pub use behind::{Behind, Place, look_behind};
 pub use core::{SealPermit, SyncError};
 pub use governor::{Governor, Limits};
 pub use handle::Replication;
+pub use life::FILES_EACH;
 pub use lifecycle::{OnceWork, Policy, Shipped, spread_of};
 pub use mailbox::SnapshotError;
 pub use mirror::{Mirror, MirrorSettings};

@@ -86,7 +86,7 @@ use crate::config::{Options, Shutdown, default_meta_path};
 use crate::control::Socket;
 use crate::fleet::{FleetEvents, FleetHandle};
 use crate::http::Phase;
-use crate::replicate::{DatabaseId, Limits, OnceWork};
+use crate::replicate::{DatabaseId, FILES_EACH, Limits, OnceWork};
 use crate::status::Restores;
 use crate::supervise::{self, Reaper, SYNC_RESERVE, SYNC_SHARE, Signal, Signals, split};
 
@@ -151,9 +151,8 @@ struct Budget {
     unhurried: Duration,
 }
 
-/// What a process without databases has open, and about what each database adds.
+/// What a process without databases has open.
 const DESCRIPTORS: u64 = 40;
-const DESCRIPTORS_EACH: u64 = 9;
 
 /// The part of the grace time in which nothing is done any more, and the longest such time.
 const MARGIN_SHARE: f64 = 0.05;
@@ -312,7 +311,7 @@ async fn take_in_missing(job: &mut Job, left_out: &mut LeftOut, signals: &mut Si
 
 /// The limit was raised as far as it may be.
 fn say_too_few_open_files(job: &Job) {
-    let needed = DESCRIPTORS + DESCRIPTORS_EACH * job.options.databases.len() as u64;
+    let needed = DESCRIPTORS + FILES_EACH * job.options.databases.len() as u64;
     if let Some(limit) = supervise::open_files_too_low_for(needed) {
         tracing::warn!(
             "{} databases need about {needed} open files, and this process may have {limit}: raise its limit to {needed} or more \

@@ -47,7 +47,7 @@ impl Streaming {
                 if is_changed && !was_told && common.lane.woken_reliably {
                     plan.push(Effect::MissedEvent);
                 }
-                closed.rest(is_changed, closed_poll_interval(common), now);
+                closed.rest(is_changed, poll_interval(common, CLOSED_INTERVALS), now);
             }
             (Wal::Glancing { quiet_since }, true) => {
                 if quiet_since.is_some() && common.lane.woken_reliably {
@@ -133,7 +133,7 @@ impl Streaming {
             Wal::Glancing { quiet_since: Some(since) } => since,
             _ => now.instant,
         };
-        self.wal = Wal::Quiet { since, poll_at: now.instant + poll_interval(common) };
+        self.wal = Wal::Quiet { since, poll_at: now.instant + poll_interval(common, QUIET_INTERVALS) };
         if common.lane.queue.is_empty() {
             plan.push(Effect::Report(Report::Idle));
         }
@@ -156,9 +156,10 @@ impl Streaming {
     /// The connections are closed, or it could not be done.
     pub(super) fn closed(&mut self, is_closed: bool, common: &Common, now: Now) {
         match &mut self.wal {
-            Wal::Closed(closed) if is_closed => closed.rest(false, closed_poll_interval(common), now),
+            Wal::Closed(closed) if is_closed => closed.rest(false, poll_interval(common, CLOSED_INTERVALS), now),
             Wal::Closed(ClosedState::Closing { is_changed: false }) => {
-                self.wal = Wal::Quiet { since: now.instant, poll_at: now.instant + poll_interval(common) };
+                self.wal =
+                    Wal::Quiet { since: now.instant, poll_at: now.instant + poll_interval(common, QUIET_INTERVALS) };
             }
             _ => self.wal = Wal::Changed,
         }
@@ -213,14 +214,9 @@ impl Streaming {
     }
 }
 
-/// Between two polls.
-fn poll_interval(common: &Common) -> Duration {
-    common.config.monitor_interval * if common.lane.woken_reliably { QUIET_INTERVALS } else { 1 }
-}
-
-/// Between two polls of a database whose connections are closed.
-fn closed_poll_interval(common: &Common) -> Duration {
-    common.config.monitor_interval * if common.lane.woken_reliably { CLOSED_INTERVALS } else { 1 }
+/// Between two polls: every one is made only where changes are not told.
+fn poll_interval(common: &Common, intervals: u32) -> Duration {
+    common.config.monitor_interval * if common.lane.woken_reliably { intervals } else { 1 }
 }
 
 fn capture(common: &mut Common, now: Now, plan: &mut Plan) {
