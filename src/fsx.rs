@@ -182,6 +182,12 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The path to whose name `suffix` was added.
+pub fn without_suffix(path: &Path, suffix: &str) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?.strip_suffix(suffix)?;
+    Some(path.with_file_name(name))
+}
+
 /// Longest name of a file.
 const NAME_MAX: usize = 255;
 

@@ -1,7 +1,5 @@
 """One thread that commits as fast as it can while the store takes every request and answers none: how long the WAL gets."""
 
-import sqlite3
-
 from counting_proxy import Proxy
 
 from .rig import connect
@@ -26,9 +24,7 @@ def measure(rig, seconds):
         process.stop()
         committed = db.execute("SELECT count(*) FROM t").fetchone()[0]
         db.close()
-        copy = home / "copy.db"
-        rig.start(rig.millstream, "restore", "-o", copy, rig.url(prefix)).succeed()
-        restored = sqlite3.connect(copy)
+        restored = rig.restored(prefix, home / "copy.db")
         missing = committed - restored.execute("SELECT count(*) FROM t").fetchone()[0]
         restored.close()
         print(

@@ -1,7 +1,6 @@
 """SIGKILL of everything at 50 commits a second: how much of what was committed the bucket does not have."""
 
 import random
-import sqlite3
 import statistics
 import time
 
@@ -29,9 +28,7 @@ def measure(rig, rounds):
             process.wait()
             committed = db.execute("SELECT count(*) FROM t").fetchone()[0]
             db.close()
-            copy = home / "copy.db"
-            rig.start(rig.millstream, "restore", "-o", copy, rig.url(prefix)).succeed()
-            restored = sqlite3.connect(copy)
+            restored = rig.restored(prefix, home / "copy.db")
             count, newest = restored.execute("SELECT count(*), max(at) FROM t").fetchone()
             restored.close()
             losses.append(((killed - (newest or killed)) * 1000, committed - count))

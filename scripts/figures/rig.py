@@ -75,6 +75,11 @@ class Rig:
         """The highest TXID of level 0; 0 when there is none."""
         return max((int(key[-20:-4], 16) for key, _ in self.objects(f"{prefix}/0000/")), default=0)
 
+    def restored(self, prefix, path):
+        """The newest state of a replica, restored to `path` and opened."""
+        self.start(self.millstream, "restore", "-o", path, self.url(prefix)).succeed()
+        return sqlite3.connect(path)
+
     def wait_for(self, what, condition, process=None):
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():

@@ -2,7 +2,7 @@
 //! a URL.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 
@@ -28,6 +28,12 @@ impl Source {
             None => Source::Database(PathBuf::from(operand)),
         }
     }
+}
+
+/// The replica of the database at this relative path below a URL.
+pub fn below(root: &Replica, relative: &Path) -> Result<Replica, String> {
+    let target = root.target.below(relative)?;
+    Ok(Replica { url: format!("{} ({})", root.url, relative.display()), target, ..root.clone() })
 }
 
 /// The replicas to look at, in the order of the configuration; never none.

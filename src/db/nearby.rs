@@ -59,7 +59,7 @@ impl Surroundings {
         let at_path = at_path(path);
         let mut found = Candidates::default();
         for file in supervise::files_of_descendants() {
-            if let Some(database) = without_wal(&file) {
+            if let Some(database) = fsx::without_suffix(&file, "-wal") {
                 found.open.insert(database);
             }
         }
@@ -90,11 +90,6 @@ fn at_path(path: &Path) -> AtPath {
 
 fn nearest_directory(path: &Path) -> &Path {
     path.ancestors().skip(1).find(|above| above.is_dir()).unwrap_or(Path::new("/"))
-}
-
-fn without_wal(file: &Path) -> Option<PathBuf> {
-    let name = file.file_name()?.to_str()?.strip_suffix("-wal")?;
-    Some(file.with_file_name(name))
 }
 
 /// Files that may be databases.

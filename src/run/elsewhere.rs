@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Job;
+use crate::fsx::without_suffix;
 use crate::replicate::blocking;
 use crate::supervise::files_of_descendants;
 
@@ -61,9 +62,8 @@ fn other_database(open: &HashSet<PathBuf>, databases: &HashSet<PathBuf>, directo
     if open.iter().any(|path| is_ours(path)) {
         return None;
     }
-    let without_wal = |path: &PathBuf| Some(path.to_str()?.strip_suffix("-wal")?.into());
     // The same one each time.
-    open.iter().filter_map(without_wal).filter(|path| open.contains(path)).min()
+    open.iter().filter_map(|path| without_suffix(path, "-wal")).filter(|path| open.contains(path)).min()
 }
 
 #[cfg(test)]

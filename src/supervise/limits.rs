@@ -10,6 +10,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use libc::rlimit;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// A hard limit may be a thousand million. Helpers that others start in this process inherit the
 /// limit, and some of them close every descriptor up to it, one by one.
@@ -30,18 +31,10 @@ static AT_START: OnceLock<rlimit> = OnceLock::new();
 
 /// Raises the soft limit.
 pub fn raise() -> io::Result<()> {
-    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the call writes to a valid rlimit.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } == -1 {
-        return Err(io::Error::last_os_error());
-    }
-    let limit = *AT_START.get_or_init(|| limit);
-    let raised = rlimit { rlim_cur: limit.rlim_max.min(ENOUGH).max(limit.rlim_cur), ..limit };
-    // SAFETY: the call reads a valid rlimit.
-    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let limit = *AT_START.get_or_init(|| rlimit { rlim_cur: soft, rlim_max: hard });
+    let raised = limit.rlim_max.min(ENOUGH).max(limit.rlim_cur);
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, raised, limit.rlim_max)?)
 }
 
 /// Raises the limit, and tries whether it is enough.
@@ -57,10 +50,8 @@ pub fn make_room() -> Result<(), TooFew> {
 
 /// How many files this process may have open, if it needs more than that.
 pub fn too_low_for(needed: u64) -> Option<u64> {
-    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the call writes to a valid rlimit.
-    let is_read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } == 0;
-    (is_read && limit.rlim_cur < needed).then_some(limit.rlim_cur)
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    (limit < needed).then_some(limit)
 }
 
 fn descriptor() -> Option<OwnedFd> {

@@ -75,27 +75,12 @@ impl Follow {
 
     pub(super) fn check(&self) -> Result<(), String> {
         if self.dir.is_some() {
-            return self.check_several();
+            return self.look.check_below("follow");
         }
         self.look.check("follow -o PATH")?;
         match self.output {
             Some(_) => Ok(()),
             None => Err("the file of the copy is required: millstream follow -o PATH DB|URL".into()),
-        }
-    }
-
-    fn check_several(&self) -> Result<(), String> {
-        if self.look.names_nothing() {
-            return Ok(());
-        }
-        self.look.check("follow -dir DIR")?;
-        match self.source() {
-            Source::Url(_) => Ok(()),
-            Source::Database(_) => {
-                Err("with -dir it is a replica URL that says what to follow, or nothing, and then the \
-                                        configuration file does"
-                    .into())
-            }
         }
     }
 }

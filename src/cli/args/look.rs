@@ -50,6 +50,20 @@ impl Look {
         Source::of(self.operands.first().map(OsString::as_os_str).unwrap_or_default())
     }
 
+    /// With `-dir`: a replica URL, or nothing.
+    pub(super) fn check_below(&self, verb: &str) -> Result<(), String> {
+        if self.names_nothing() {
+            return Ok(());
+        }
+        self.check(&format!("{verb} -dir DIR"))?;
+        match self.source() {
+            Source::Url(_) => Ok(()),
+            Source::Database(_) => Err(format!(
+                "with -dir it is a replica URL that says what to {verb}, or nothing, and then the configuration file does"
+            )),
+        }
+    }
+
     /// Exactly one operand, and a configuration file only for a database.
     pub(super) fn check(&self, command: &str) -> Result<(), String> {
         match self.operands.as_slice() {

@@ -172,22 +172,10 @@ impl Restore {
     }
 
     fn check_several(&self) -> Result<(), String> {
-        match (self.look.names_nothing(), &self.dir) {
-            (true, _) => Ok(()),
-            (false, None) => {
-                Err("-all restores every database of the configuration file, and takes no DB or URL".into())
-            }
-            (false, Some(_)) => {
-                self.look.check("restore -dir DIR")?;
-                match self.source() {
-                    Source::Url(_) => Ok(()),
-                    Source::Database(_) => {
-                        Err("with -dir it is a replica URL that says what to restore, or nothing, and \
-                                                then the configuration file does"
-                            .into())
-                    }
-                }
-            }
+        match self.dir {
+            Some(_) => self.look.check_below("restore"),
+            None if self.look.names_nothing() => Ok(()),
+            None => Err("-all restores every database of the configuration file, and takes no DB or URL".into()),
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::following::{Following, code, refuse_configured};
 use crate::cli::args::Follow;
-use crate::cli::source::Source;
+use crate::cli::source::{Source, below};
 use crate::cli::{Environment, logger, replica_at, variable};
 use crate::config::{Database, Loaded, Replica};
 use crate::figures;
@@ -186,15 +186,14 @@ impl Places<'_> {
         let found = replicas_below(root, &mut Clients::default()).await.map_err(|error| store_failure(&error))?;
         let mut wanted = Wanted::new();
         for relative in found {
-            let target = match root.target.below(&relative) {
-                Ok(target) => target,
+            let replica = match below(root, &relative) {
+                Ok(replica) => replica,
                 Err(why) => {
                     tracing::warn!("{} of {} is not followed: {why}", relative.display(), root.url);
                     continue;
                 }
             };
-            let url = format!("{} ({})", root.url, relative.display());
-            let (replicas, copy) = (vec![Replica { url, target, ..root.clone() }], self.dir.join(relative));
+            let (replicas, copy) = (vec![replica], self.dir.join(relative));
             wanted.insert(copy.clone(), Following { replicas, all: Arc::default(), copy, owner: None, mode: None });
         }
         Ok(wanted)

@@ -14,7 +14,7 @@ use super::flags::{plan, request, start_logging};
 use super::target;
 use crate::cli::args::Restore;
 use crate::cli::destination::Destination;
-use crate::cli::source::{Source, picked};
+use crate::cli::source::{Source, below, picked};
 use crate::cli::{Environment, replica_at, variable};
 use crate::config::{Database, Directory, Loaded, Places, Replica};
 use crate::replicate::blocking;
@@ -117,10 +117,8 @@ async fn below_url(command: &Restore, root: &Replica, dir: &Path) -> Result<Want
     let (mut ones, mut failed) = (Vec::new(), Vec::new());
     for relative in found {
         let path = dir.join(&relative);
-        match root.target.below(&relative) {
-            Ok(target) => {
-                let url = format!("{} ({})", root.url, relative.display());
-                let replica = Replica { url, target, ..root.clone() };
+        match below(root, &relative) {
+            Ok(replica) => {
                 let meta_path = target::meta_path(&Destination::Database(path.clone()), None);
                 let recovery =
                     Recovery { request: request(command, &path)?, meta_path, require_backup: true, noted: None };

@@ -1,6 +1,6 @@
 //! What was asked for could not even be tried, because nothing more can be opened: it is asked for
-//! again, until the deadline. Databases at rest close their files, so that passes by itself where
-//! the limit is only short of what the start takes.
+//! again, until the deadline. Databases at rest close their files, so that is soon over where only
+//! the start needs more of them than may be open.
 
 use std::time::Duration;
 
